@@ -1,0 +1,37 @@
+//! Time as the file keeps it: UTC text, `2026-11-24T03:05:00Z`.
+
+pub use jiff::Timestamp;
+
+/// The present moment.
+pub fn now() -> Timestamp {
+    Timestamp::now()
+}
+
+/// Whole seconds, as every `_at` column is written.
+pub fn text(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// Microseconds, for the one comparison that needs them: which of two answers from Stripe is the newer (`as_of`).
+pub fn text_micros(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
+}
+
+/// Stripe's whole unix seconds; `None` when out of any calendar's range.
+pub fn from_unix(seconds: i64) -> Option<Timestamp> {
+    Timestamp::from_second(seconds).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_utc_text_that_sorts() {
+        let t = from_unix(1_795_489_500).unwrap();
+        assert_eq!(text(t), "2026-11-24T03:05:00Z");
+        assert_eq!(text_micros(t), "2026-11-24T03:05:00.000000Z");
+        assert!(text(from_unix(0).unwrap()) < text(t));
+        assert_eq!(from_unix(i64::MAX), None);
+    }
+}
