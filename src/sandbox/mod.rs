@@ -1,0 +1,1 @@
+//! A simulated Stripe on loopback, for first runs, development and tests.

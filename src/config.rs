@@ -1,0 +1,311 @@
+//! Settings: one table of environment variables; secrets come from files or variables and are never printed.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::signature::SigningSecret;
+
+/// One setting as the README and the man page list it.
+pub struct Setting {
+    pub name: &'static str,
+    /// What holds when it is not set; empty when there is none.
+    pub default: &'static str,
+    pub about: &'static str,
+}
+
+/// Every setting there is. `NAME_FILE` works for the two secrets; under systemd a credential of the lower-case name wins.
+pub const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "STRIPE_SECRET_KEY",
+        default: "",
+        about: "restricted key (rk_live_… or rk_test_…) that may read Checkout Sessions, PaymentIntents, Products and Prices",
+    },
+    Setting {
+        name: "WEBHOOK_SECRET",
+        default: "",
+        about: "signing secret of the webhook endpoint (whsec_…); several, one a line, while one is being rolled",
+    },
+    Setting { name: "FULFILLD_DB", default: "fulfilld.db", about: "the SQLite file" },
+    Setting {
+        name: "FULFILLD_LISTEN",
+        default: "127.0.0.1:4242",
+        about: "address and port that the proxy forwards /webhook to",
+    },
+    Setting {
+        name: "FULFILLD_ALLOW_PUBLIC_LISTEN",
+        default: "0",
+        about: "1 permits an address that is not loopback; a proxy in front is still needed for TLS",
+    },
+    Setting {
+        name: "FULFILLD_STRIPE_API",
+        default: "https://api.stripe.com",
+        about: "base URL of Stripe's API; http only for a sandbox with a test key",
+    },
+    Setting {
+        name: "FULFILLD_STRIPE_RATE",
+        default: "20",
+        about: "requests a second to each of Stripe's endpoints, at most 25",
+    },
+    Setting {
+        name: "FULFILLD_ACCOUNT",
+        default: "",
+        about: "acct_… whose events are the shop's, where one endpoint hears several accounts",
+    },
+    Setting { name: "FULFILLD_WORKERS", default: "16", about: "events worked on at once, 1 to 64" },
+    Setting { name: "FULFILLD_LOG", default: "info", about: "error, warn, info, debug or trace" },
+];
+
+/// A text that must not be seen: its `Debug` and `Display` say so instead.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn new(text: impl Into<String>) -> Secret {
+        Secret(text.into())
+    }
+    /// The text itself; the one place to look at when asking where a secret goes.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(hidden)")
+    }
+}
+
+/// What `serve` needs to know, checked; the secrets of the endpoint are read apart, because they are read again on SIGHUP.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub db: PathBuf,
+    pub listen: SocketAddr,
+    pub allow_public_listen: bool,
+    pub stripe: StripeAccess,
+    pub account: Option<String>,
+    pub workers: usize,
+}
+
+/// How to reach Stripe, and as whom.
+#[derive(Debug, Clone)]
+pub struct StripeAccess {
+    pub key: Secret,
+    /// What the key says of itself: `sk_live_`/`rk_live_` or `sk_test_`/`rk_test_`.
+    pub livemode: bool,
+    /// No trailing slash.
+    pub base_url: String,
+    /// Requests a second to one endpoint.
+    pub rate: f64,
+    /// The whole of one request, connecting included.
+    pub timeout: Duration,
+}
+
+impl Settings {
+    /// Reads and checks the environment. Every error names the setting and its remedy, and never its secret value.
+    pub fn from_env() -> Result<Settings> {
+        let listen = value("FULFILLD_LISTEN");
+        let workers = number("FULFILLD_WORKERS", 1..=64)?;
+        Ok(Settings {
+            db: db_path(None),
+            listen: listen.parse().map_err(|_| {
+                Error::Config(format!("FULFILLD_LISTEN={listen} is not an address and port; try 127.0.0.1:4242"))
+            })?,
+            allow_public_listen: value("FULFILLD_ALLOW_PUBLIC_LISTEN") == "1",
+            stripe: StripeAccess::from_env()?,
+            account: Some(value("FULFILLD_ACCOUNT")).filter(|a| !a.is_empty()),
+            workers: workers as usize,
+        })
+    }
+}
+
+impl StripeAccess {
+    /// Reads and checks the key, the base URL and the rate.
+    pub fn from_env() -> Result<StripeAccess> {
+        StripeAccess::new(
+            &secret("STRIPE_SECRET_KEY")?,
+            &value("FULFILLD_STRIPE_API"),
+            number("FULFILLD_STRIPE_RATE", 1..=25)? as f64,
+        )
+    }
+
+    /// A key with a base URL that suit each other: a live key travels over https only.
+    pub fn new(key: &str, base_url: &str, rate: f64) -> Result<StripeAccess> {
+        let key = key.trim();
+        let livemode = key_mode(key)?;
+        let base_url = base_url.trim_end_matches('/').to_string();
+        let plain = base_url.starts_with("http://");
+        if !plain && !base_url.starts_with("https://") {
+            return Err(Error::Config(format!(
+                "FULFILLD_STRIPE_API={base_url} is not a URL; leave it unset for https://api.stripe.com"
+            )));
+        }
+        if plain && livemode {
+            return Err(Error::Config(
+                "FULFILLD_STRIPE_API is not https and STRIPE_SECRET_KEY is a live key: it would travel in the clear; use \
+                 a test key with a sandbox, or unset FULFILLD_STRIPE_API"
+                    .into(),
+            ));
+        }
+        Ok(StripeAccess { key: Secret::new(key), livemode, base_url, rate, timeout: Duration::from_secs(20) })
+    }
+}
+
+/// Live or test, from the key's own prefix.
+fn key_mode(key: &str) -> Result<bool> {
+    let form = |p: &str| ["sk_", "rk_"].iter().any(|kind| key.starts_with(&format!("{kind}{p}_")));
+    let usable = key.bytes().all(|b| b.is_ascii_graphic());
+    match key {
+        "" => Err(Error::Config(
+            "STRIPE_SECRET_KEY is not set; make a restricted key in Stripe's Dashboard (Developers, API keys) and put it in \
+             the credential file or the variable"
+                .into(),
+        )),
+        _ if key.starts_with("pk_") => Err(Error::Config(
+            "STRIPE_SECRET_KEY holds a publishable key (pk_…); it needs a restricted (rk_…) or secret key (sk_…)".into(),
+        )),
+        _ if key.starts_with("whsec_") => Err(Error::Config(
+            "STRIPE_SECRET_KEY holds a webhook signing secret (whsec_…); that one belongs in WEBHOOK_SECRET".into(),
+        )),
+        _ if form("live") && usable => Ok(true),
+        _ if form("test") && usable => Ok(false),
+        _ => Err(Error::Config(
+            "STRIPE_SECRET_KEY is not an API key; it begins with rk_live_, rk_test_, sk_live_ or sk_test_".into(),
+        )),
+    }
+}
+
+/// The endpoint's signing secrets, one a line; blank lines and white space around them do not count.
+pub fn signing_secrets() -> Result<Vec<SigningSecret>> {
+    parse_signing_secrets(&secret("WEBHOOK_SECRET")?)
+}
+
+/// The same from a text.
+pub fn parse_signing_secrets(text: &str) -> Result<Vec<SigningSecret>> {
+    let mut secrets = Vec::new();
+    for (n, line) in text.lines().map(str::trim).filter(|line| !line.is_empty()).enumerate() {
+        let mistaken = |what: &str| {
+            Err(Error::Config(format!(
+                "WEBHOOK_SECRET, line {}: {what}; the signing secret begins with whsec_ (Stripe's Dashboard, Webhooks, the \
+                 endpoint, Signing secret)",
+                n + 1
+            )))
+        };
+        match line {
+            _ if line.starts_with("we_") => {
+                return mistaken("this is the endpoint's id (we_…), not its signing secret");
+            }
+            _ if line.starts_with("sk_") || line.starts_with("rk_") => {
+                return mistaken("this is an API key, which belongs in STRIPE_SECRET_KEY");
+            }
+            _ if line.strip_prefix("whsec_").is_none_or(|rest| rest.is_empty()) => {
+                return mistaken("this is not a signing secret");
+            }
+            _ => secrets.push(SigningSecret::new(line)),
+        }
+    }
+    if secrets.is_empty() {
+        return Err(Error::Config(
+            "WEBHOOK_SECRET is not set or blank; without it no event can be believed: copy the endpoint's signing secret \
+             (whsec_…) from Stripe's Dashboard, Webhooks"
+                .into(),
+        ));
+    }
+    Ok(secrets)
+}
+
+/// The file to work on: the argument, else `FULFILLD_DB`, else its default.
+pub fn db_path(argument: Option<&Path>) -> PathBuf {
+    argument.map_or_else(|| PathBuf::from(value("FULFILLD_DB")), Path::to_path_buf)
+}
+
+/// The base URL of Stripe or of a sandbox, for the verbs that talk to the latter.
+pub fn stripe_api() -> String {
+    value("FULFILLD_STRIPE_API").trim_end_matches('/').to_string()
+}
+
+/// The value of a plain setting, or its default.
+pub fn value(name: &'static str) -> String {
+    let setting = SETTINGS.iter().find(|s| s.name == name).expect("every setting read stands in SETTINGS");
+    match std::env::var(name) {
+        Ok(text) if !text.trim().is_empty() => text.trim().to_string(),
+        _ => setting.default.to_string(),
+    }
+}
+
+fn number(name: &'static str, range: std::ops::RangeInclusive<u32>) -> Result<u32> {
+    let text = value(name);
+    text.parse().ok().filter(|n| range.contains(n)).ok_or_else(|| {
+        Error::Config(format!("{name}={text} is not a number from {} to {}", range.start(), range.end()))
+    })
+}
+
+/// A secret's text: the systemd credential of its lower-case name, else the file that `NAME_FILE` names, else the
+/// variable. Empty when there is none. A file that others can read is refused.
+fn secret(name: &'static str) -> Result<String> {
+    let credential = std::env::var_os("CREDENTIALS_DIRECTORY")
+        .map(|dir| Path::new(&dir).join(name.to_lowercase()))
+        .filter(|path| path.exists());
+    let file = std::env::var_os(format!("{name}_FILE")).filter(|p| !p.is_empty()).map(PathBuf::from);
+    match credential.or(file) {
+        Some(path) => read_private(name, &path),
+        None => Ok(std::env::var(name).unwrap_or_default()),
+    }
+}
+
+fn read_private(name: &str, path: &Path) -> Result<String> {
+    let shown = path.display();
+    let unreadable = |e: std::io::Error| Error::Config(format!("{name}: cannot read {shown}: {e}"));
+    let mode = std::fs::metadata(path).map_err(unreadable)?.permissions().mode();
+    if mode & 0o007 != 0 {
+        return Err(Error::Config(format!(
+            "{name}: {shown} can be read by every user of this server (mode {:04o}); run: chmod 600 {shown}",
+            mode & 0o7777
+        )));
+    }
+    std::fs::read_to_string(path).map_err(unreadable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signing_secrets_are_one_a_line_and_mistakes_are_named() {
+        assert_eq!(parse_signing_secrets("\n  whsec_a \r\n\n\twhsec_b\n").unwrap().len(), 2);
+        for (text, why) in [
+            ("", "not set or blank"),
+            (" \n\t\n", "not set or blank"),
+            ("we_1abc", "endpoint's id"),
+            ("whsec_a\nsk_test_1", "line 2: this is an API key"),
+            ("whsec_", "not a signing secret"),
+            ("secret", "not a signing secret"),
+        ] {
+            let error = parse_signing_secrets(text).unwrap_err();
+            assert!(matches!(&error, Error::Config(m) if m.contains(why)), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_key_says_its_mode_and_a_live_one_travels_over_https_only() {
+        let access = |key, url| StripeAccess::new(key, url, 20.0);
+        assert!(access("rk_live_1", "https://api.stripe.com/").unwrap().livemode);
+        assert!(!access(" sk_test_1\n", "http://127.0.0.1:1").unwrap().livemode);
+        for (key, url, why) in [
+            ("", "https://api.stripe.com", "not set"),
+            ("pk_live_1", "https://api.stripe.com", "publishable"),
+            ("whsec_1", "https://api.stripe.com", "belongs in WEBHOOK_SECRET"),
+            ("hello", "https://api.stripe.com", "not an API key"),
+            ("sk_test_a b", "https://api.stripe.com", "not an API key"),
+            ("rk_live_1", "http://127.0.0.1:1", "in the clear"),
+            ("rk_test_1", "ftp://x", "not a URL"),
+        ] {
+            let error = access(key, url).unwrap_err();
+            assert!(matches!(&error, Error::Config(m) if m.contains(why)), "{key}: {error}");
+        }
+        assert!(!format!("{:?}", access("sk_test_hush", "http://x").unwrap()).contains("hush"));
+    }
+}

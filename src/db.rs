@@ -1,0 +1,298 @@
+//! The file: opening it, what every connection is set to, and the one door where SQLite's errors become ours.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use crate::clock;
+use crate::error::{Error, Result};
+
+/// Marks the file as ours for `file(1)` and for every verb: the letters `flfd`.
+pub const APPLICATION_ID: i32 = 0x666c_6664;
+
+/// The version of the tables that `schema.sql` describes; `user_version` in the file.
+pub const SCHEMA_VERSION: i64 = 1;
+
+/// Today's tables, triggers, views and verbs.
+pub const SCHEMA: &str = include_str!("../schema.sql");
+
+/// After a checkpoint the log is cut back to this size, so that one long reader does not leave it large for good.
+const JOURNAL_SIZE_LIMIT: i64 = 16 << 20;
+
+/// How long a verb of the command line waits for somebody else's write.
+const CLI_BUSY: Duration = Duration::from_secs(5);
+
+/// Opens the file for the daemon, creating it when it is not there: born live or test, mode 0660, so that an operator in
+/// the group and the daemon can both open it. Refuses, with `Error::Config`, a file of the other mode, of a newer version,
+/// or not ours.
+pub fn open_for_serving(path: &Path, livemode: bool) -> Result<Connection> {
+    create_if_missing(path)?;
+    let mut connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    // The writer waits by itself (writer.rs), because it must go on taking callers meanwhile.
+    connection.busy_timeout(CLI_BUSY).map_err(translate)?;
+    connection.pragma_update(None, "journal_mode", "WAL").map_err(translate)?;
+    let empty: bool = connection
+        .query_row("SELECT NOT EXISTS(SELECT 1 FROM sqlite_schema)", [], |row| row.get(0))
+        .map_err(translate)?;
+    if empty {
+        create_tables(&mut connection, livemode)?;
+    }
+    check_version(&connection, path)?;
+    check_mode(&connection, path, livemode)?;
+    Ok(connection)
+}
+
+/// Opens an existing file for a verb that writes; a missing file is never created by surprise.
+pub fn open_for_writing(path: &Path) -> Result<Connection> {
+    existing(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
+}
+
+/// Opens an existing file for looking only.
+pub fn open_for_reading(path: &Path) -> Result<Connection> {
+    let connection = existing(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
+        .or_else(|_| existing(path, OpenFlags::SQLITE_OPEN_READ_ONLY))?;
+    connection.pragma_update(None, "query_only", true).map_err(translate)?;
+    Ok(connection)
+}
+
+fn existing(path: &Path, flags: OpenFlags) -> Result<Connection> {
+    if !path.exists() {
+        return Err(Error::Config(format!(
+            "there is no file {}; name it with --db or FULFILLD_DB (only `fulfilld serve` and `fulfilld demo` create one)",
+            path.display()
+        )));
+    }
+    let connection = open(path, flags)?;
+    connection.busy_timeout(CLI_BUSY).map_err(translate)?;
+    check_version(&connection, path)?;
+    Ok(connection)
+}
+
+fn open(path: &Path, flags: OpenFlags) -> Result<Connection> {
+    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+        .map_err(|e| Error::Config(format!("cannot open {}: {e}; {}", path.display(), owner_hint(path))))?;
+    // A commit is on the disk before anybody is told (promise 1).
+    connection.pragma_update(None, "synchronous", "FULL").map_err(translate)?;
+    connection.pragma_update(None, "foreign_keys", true).map_err(translate)?;
+    connection.pragma_update(None, "journal_size_limit", JOURNAL_SIZE_LIMIT).map_err(translate)?;
+    // What stands in the file may call SQLite's own functions and nothing else.
+    connection.pragma_update(None, "trusted_schema", false).map_err(translate)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
+/// The daemon's hold on the file: while it lives, a second daemon is refused.
+pub struct Lock(#[allow(dead_code)] File); // held, not read: closing it releases the lock
+
+/// Takes `<file>.lock`. A second daemon gets `Error::Config` with one sentence.
+pub fn lock(path: &Path) -> Result<Lock> {
+    let name = lock_path(path);
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o660)
+        .open(&name)
+        .map_err(|e| Error::Config(format!("cannot open {}: {e}; {}", name.display(), owner_hint(path))))?;
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Lock(file)),
+        Err(_) => Err(Error::Config(format!(
+            "another fulfilld is serving {}; stop it first (systemctl stop fulfilld), or name another file with FULFILLD_DB",
+            path.display()
+        ))),
+    }
+}
+
+fn lock_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    PathBuf::from(name)
+}
+
+/// Which file is open, so that a file deleted or replaced under the daemon is noticed before anything is acknowledged.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    /// Remembers the file that is at the path now.
+    pub fn of(path: &Path) -> Result<Identity> {
+        let meta =
+            std::fs::metadata(path).map_err(|e| Error::Config(format!("cannot look at {}: {e}", path.display())))?;
+        Ok(Identity { path: path.to_path_buf(), device: meta.dev(), inode: meta.ino() })
+    }
+
+    /// `Corrupt` when the path no longer leads to that file.
+    pub fn check(&self) -> Result<()> {
+        match std::fs::metadata(&self.path) {
+            Ok(meta) if meta.dev() == self.device && meta.ino() == self.inode && meta.nlink() > 0 => Ok(()),
+            _ => Err(Error::Corrupt(format!(
+                "{} was deleted or replaced while fulfilld was serving it; put the file back and start again",
+                self.path.display()
+            ))),
+        }
+    }
+}
+
+fn create_if_missing(path: &Path) -> Result<()> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o660).open(path) {
+        // The umask may have taken the group's bits; SQLite gives -wal and -shm the mode of this file.
+        Ok(file) => file
+            .set_permissions(std::fs::Permissions::from_mode(0o660))
+            .map_err(|e| Error::Config(format!("cannot set the mode of {}: {e}", path.display()))),
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(e) => Err(Error::Config(format!(
+            "cannot create {}: {e}; make its directory, or name another file with FULFILLD_DB",
+            path.display()
+        ))),
+    }
+}
+
+fn create_tables(connection: &mut Connection, livemode: bool) -> Result<()> {
+    let tx = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(translate)?;
+    // Somebody else may have been quicker.
+    let empty: bool =
+        tx.query_row("SELECT NOT EXISTS(SELECT 1 FROM sqlite_schema)", [], |row| row.get(0)).map_err(translate)?;
+    if empty {
+        tx.execute_batch(SCHEMA).map_err(translate)?;
+        tx.pragma_update(None, "application_id", APPLICATION_ID).map_err(translate)?;
+        tx.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(translate)?;
+        tx.execute(
+            "INSERT INTO shop(one, livemode, created_at) VALUES (1, ?1, ?2)",
+            (livemode, clock::text(clock::now())),
+        )
+        .map_err(translate)?;
+    }
+    tx.commit().map_err(translate)
+}
+
+fn check_version(connection: &Connection, path: &Path) -> Result<()> {
+    let shown = path.display();
+    let pragma = |name: &str| {
+        connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(|e| match e.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase) => Error::Config(format!(
+                "{shown} is not a fulfilld database; name the right file with --db or FULFILLD_DB, or restore a backup"
+            )),
+            _ => translate(e),
+        })
+    };
+    if pragma("application_id")? != i64::from(APPLICATION_ID) {
+        return Err(Error::Config(format!(
+            "{shown} is not a fulfilld database; name the right file with --db or FULFILLD_DB"
+        )));
+    }
+    let version = pragma("user_version")?;
+    if version > SCHEMA_VERSION {
+        return Err(Error::Config(format!(
+            "{shown} was written by a newer fulfilld (schema {version}, this one knows {SCHEMA_VERSION}); install that version, \
+             or restore the backup it made before it migrated"
+        )));
+    }
+    Ok(())
+}
+
+fn check_mode(connection: &Connection, path: &Path, livemode: bool) -> Result<()> {
+    let word = |live: bool| if live { "live" } else { "test" };
+    let born: bool = connection.query_row("SELECT livemode FROM shop", [], |row| row.get(0)).map_err(translate)?;
+    if born == livemode {
+        return Ok(());
+    }
+    Err(Error::Config(format!(
+        "{} holds {} orders and STRIPE_SECRET_KEY is a {} key; use the {} key, or another file with FULFILLD_DB",
+        path.display(),
+        word(born),
+        word(livemode),
+        word(born),
+    )))
+}
+
+/// The sentence to type when a file cannot be opened, by who owns it.
+fn owner_hint(path: &Path) -> String {
+    let me = rustix::process::geteuid().as_raw();
+    match std::fs::metadata(path) {
+        Ok(meta) if meta.uid() != me => format!(
+            "it belongs to user {} and this is user {me}; run: chown {me} {path}*, or join its group",
+            meta.uid(),
+            path = path.display()
+        ),
+        Ok(_) => "look at the mode of the file and of its directory".into(),
+        Err(_) => "look at the path and at the mode of its directory".into(),
+    }
+}
+
+/// SQLite's result codes as what to do next.
+pub fn translate(error: rusqlite::Error) -> Error {
+    let text = error.to_string();
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Error::Temporary(
+            "the file is locked: somebody else is writing (an open BEGIN in a sqlite3 shell? type COMMIT there)".into(),
+        ),
+        Some(ErrorCode::DiskFull) => Error::Temporary("the disk is full; free some space".into()),
+        Some(ErrorCode::SystemIoFailure) => Error::Corrupt(format!("the disk failed: {text}")),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            Error::Corrupt(format!("the file is damaged: {text}; restore a backup"))
+        }
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => Error::Config(format!(
+            "the file cannot be written: {text}; look at the owner and mode of the file and of its directory"
+        )),
+        Some(ErrorCode::OutOfMemory) => Error::Temporary("out of memory".into()),
+        // A trigger's sentence, or a CHECK: what was asked for is not allowed.
+        _ => Error::Permanent(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_file_is_group_writable_ours_and_of_one_mode() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("shop.db");
+        drop(open_for_serving(&path, false).unwrap());
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
+        let error = open_for_serving(&path, true).unwrap_err();
+        assert!(matches!(&error, Error::Config(m) if m.contains("holds test orders")), "{error}");
+        assert!(open_for_reading(&path).unwrap().execute("UPDATE actor SET name = 'operator'", []).is_err());
+    }
+
+    #[test]
+    fn a_second_daemon_a_foreign_file_and_a_newer_one_are_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("shop.db");
+        let held = lock(&path).unwrap();
+        assert!(matches!(lock(&path), Err(Error::Config(m)) if m.contains("another fulfilld")));
+        drop(held);
+        drop(lock(&path).unwrap());
+
+        let noise = dir.path().join("noise.db");
+        std::fs::write(&noise, "not a database at all, but long enough to look like one".repeat(50)).unwrap();
+        assert!(open_for_reading(&noise).is_err());
+
+        let connection = open_for_serving(&path, false).unwrap();
+        connection.pragma_update(None, "user_version", SCHEMA_VERSION + 1).unwrap();
+        drop(connection);
+        assert!(matches!(open_for_writing(&path), Err(Error::Config(m)) if m.contains("newer fulfilld")));
+        assert!(
+            matches!(open_for_writing(&dir.path().join("none.db")), Err(Error::Config(m)) if m.contains("no file"))
+        );
+    }
+
+    #[test]
+    fn a_replaced_file_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("shop.db");
+        std::fs::write(&path, "one").unwrap();
+        let identity = Identity::of(&path).unwrap();
+        identity.check().unwrap();
+        std::fs::write(dir.path().join("two"), "two").unwrap();
+        std::fs::rename(dir.path().join("two"), &path).unwrap();
+        assert!(matches!(identity.check(), Err(Error::Corrupt(_))));
+    }
+}

@@ -1,0 +1,283 @@
+//! checkout.session.*: the buyer has gone through Checkout; what did they buy, and is it paid?
+
+use serde_json::{Value, json};
+
+use super::fields::Fields;
+use super::{Outcome, object_id};
+use crate::change::{Address, Change, LineItem, Order, PaymentStatus};
+use crate::clock;
+use crate::error::{Error, Result};
+use crate::event::Event;
+use crate::stripe::{Asked, Stripe};
+
+/// Completed, or a delayed payment has settled one way or the other.
+pub fn changed(event: &Event, stripe: &Stripe) -> Result<Outcome> {
+    ask(object_id(event)?, stripe, event.name() == "checkout.session.async_payment_failed")
+}
+
+/// Abandoned: counted by being kept.
+pub fn expired(_: &Event, _: &Stripe) -> Result<Outcome> {
+    Ok(Outcome::Ignore("the checkout expired without a purchase".into()))
+}
+
+/// Asks for the session as it is now. `payment_failed`: the bell itself says so, which Stripe's answer shows only to a key
+/// that may read payment intents.
+pub fn ask(session: &str, stripe: &Stripe, payment_failed: bool) -> Result<Outcome> {
+    read(&stripe.checkout_session(session)?, payment_failed)
+}
+
+fn read(asked: &Asked, payment_failed: bool) -> Result<Outcome> {
+    let session = Fields(&asked.value);
+    let mode = session.text("/mode").unwrap_or_else(|| "payment".into());
+    if mode == "setup" {
+        return Ok(Outcome::Ignore("a setup session sells nothing".into()));
+    }
+    match session.word("/status") {
+        Some("expired") => {
+            return Ok(Outcome::Ignore("the checkout expired without a purchase".into()));
+        }
+        // The bell can be quicker than the session it rings for.
+        Some("open") => {
+            return Ok(Outcome::NotYet("Stripe says that the session is still open".into()));
+        }
+        _ => {}
+    }
+    let payment_status = payment_status(session, payment_failed)?;
+    let needed = |name: &str| Error::Permanent(format!("the session has no {name}"));
+    let currency = session.text("/currency").ok_or_else(|| needed("currency"))?.to_lowercase();
+    let amount_total = session.amount("/amount_total")?.ok_or_else(|| needed("amount_total"))?;
+    let created_at = session.amount("/created")?.and_then(clock::from_unix).unwrap_or(asked.at);
+    let shipping = shipping(session);
+    let collected = shipping.is_some();
+    let lines = session.at("/line_items").and_then(Value::as_array).ok_or_else(|| needed("line_items"))?;
+    Ok(Outcome::Change(Change::Order(Box::new(Order {
+        as_of: asked.at,
+        checkout_session_id: session.id("/id").ok_or_else(|| needed("id"))?,
+        payment_intent_id: session.id("/payment_intent"),
+        livemode: session.at("/livemode").and_then(Value::as_bool).unwrap_or(false),
+        mode,
+        payment_status,
+        amount_subtotal: session.amount("/amount_subtotal")?.unwrap_or(amount_total),
+        amount_discount: session.amount("/total_details/amount_discount")?.unwrap_or(0),
+        amount_shipping: session.amount("/total_details/amount_shipping")?.unwrap_or(0),
+        amount_tax: session.amount("/total_details/amount_tax")?.unwrap_or(0),
+        amount_total,
+        presentment: match session.amount("/presentment_details/presentment_amount")? {
+            Some(amount) => {
+                session.text("/presentment_details/presentment_currency").map(|c| (amount, c.to_lowercase()))
+            }
+            None => None,
+        },
+        customer_id: session.id("/customer"),
+        subscription_id: session.id("/subscription"),
+        invoice_id: session.id("/invoice"),
+        payment_link_id: session.id("/payment_link"),
+        client_reference_id: session.text("/client_reference_id"),
+        email: session.text("/customer_details/email").or_else(|| session.text("/customer_email")),
+        name: session.text("/customer_details/name"),
+        phone: session.text("/customer_details/phone"),
+        shipping: shipping.unwrap_or_else(|| address(session, "/customer_details")),
+        shipping_option: session
+            .text("/shipping_cost/shipping_rate/display_name")
+            .or_else(|| session.id("/shipping_cost/shipping_rate")),
+        custom_fields: session.json("/custom_fields", json!([])),
+        tax_ids: session.json("/customer_details/tax_ids", json!([])),
+        metadata: session.json("/metadata", json!({})),
+        created_at,
+        paid_at: payment_status.is_sale().then(|| {
+            let charged = session.amount("/payment_intent/latest_charge/created").ok().flatten();
+            charged.and_then(clock::from_unix).unwrap_or(created_at)
+        }),
+        lines: lines.iter().map(|line| line_item(Fields(line), &currency, collected)).collect::<Result<_>>()?,
+        currency,
+    }))))
+}
+
+fn payment_status(session: Fields, payment_failed: bool) -> Result<PaymentStatus> {
+    // A confirmed payment that is back at wanting a method, or canceled, has failed.
+    let intent_failed = matches!(session.word("/payment_intent/status"), Some("requires_payment_method" | "canceled"));
+    match session.word("/payment_status") {
+        Some("paid") => Ok(PaymentStatus::Paid),
+        Some("no_payment_required") => Ok(PaymentStatus::NoPaymentRequired),
+        Some("unpaid") if payment_failed || intent_failed => Ok(PaymentStatus::Failed),
+        Some("unpaid") => Ok(PaymentStatus::Unpaid),
+        other => Err(Error::Permanent(format!(
+            "payment_status is {}, which this version does not know; upgrade fulfilld, then: fulfilld replay",
+            crate::text::clean(other.unwrap_or("missing"))
+        ))),
+    }
+}
+
+/// Where the buyer wants it sent, in the three places where Stripe's versions since 2019 have put it; `None` when no
+/// shipping address was asked for.
+fn shipping(session: Fields) -> Option<Address> {
+    ["/collected_information/shipping_details", "/shipping_details", "/shipping"]
+        .into_iter()
+        .find(|place| session.at(&format!("{place}/address")).is_some())
+        .map(|place| address(session, place))
+}
+
+fn address(session: Fields, place: &str) -> Address {
+    let text = |field: &str| session.text(&format!("{place}/{field}"));
+    Address {
+        name: text("name"),
+        line1: text("address/line1"),
+        line2: text("address/line2"),
+        city: text("address/city"),
+        state: text("address/state"),
+        postal_code: text("address/postal_code"),
+        country: text("address/country"),
+    }
+}
+
+/// One line as sold. `collected`: a shipping address was asked for, which tells physical from digital where the product
+/// itself does not.
+fn line_item(line: Fields, currency: &str, collected: bool) -> Result<LineItem> {
+    let amount = |pointer: &str| Ok(line.amount(pointer)?.unwrap_or(0));
+    let id = line.id("/id").ok_or_else(|| Error::Permanent("a line item has no id".into()))?;
+    let product = "/price/product";
+    Ok(LineItem {
+        price_id: line.id("/price"),
+        product_id: line.id(product),
+        sku: [
+            "/price/metadata/sku",
+            "/price/metadata/SKU",
+            "/price/product/metadata/sku",
+            "/price/product/metadata/SKU",
+            "/price/lookup_key",
+        ]
+        .iter()
+        .find_map(|place| line.text(place)),
+        name: line
+            .text("/description")
+            .or_else(|| line.text("/price/product/name"))
+            .or_else(|| line.text("/price/nickname"))
+            .or_else(|| line.id(product))
+            .unwrap_or_else(|| "(no name)".into()),
+        options: line.text("/price/nickname"),
+        // Stripe may leave it out; a line that was bought was bought once at least.
+        quantity: line.amount("/quantity")?.unwrap_or(1),
+        currency: line.text("/currency").map_or_else(|| currency.to_string(), |c| c.to_lowercase()),
+        unit_amount: line.amount("/price/unit_amount")?,
+        unit_amount_decimal: line.text("/price/unit_amount_decimal"),
+        amount_subtotal: amount("/amount_subtotal")?,
+        amount_discount: amount("/amount_discount")?,
+        amount_tax: amount("/amount_tax")?,
+        amount_total: amount("/amount_total")?,
+        requires_shipping: requires_shipping(line).unwrap_or(collected),
+        metadata: metadata(line),
+        id,
+    })
+}
+
+/// What the product or the price say of themselves; Stripe's `shippable` first, then the shop's own `requires_shipping`.
+fn requires_shipping(line: Fields) -> Option<bool> {
+    let shippable = line.at("/price/product/shippable").and_then(Value::as_bool);
+    shippable.or_else(|| {
+        let said = line
+            .text("/price/metadata/requires_shipping")
+            .or_else(|| line.text("/price/product/metadata/requires_shipping"))?;
+        match said.to_lowercase().as_str() {
+            "true" | "yes" | "1" => Some(true),
+            "false" | "no" | "0" => Some(false),
+            _ => None,
+        }
+    })
+}
+
+/// The product's metadata, over it the price's, over it the line's own.
+fn metadata(line: Fields) -> Value {
+    let mut all = serde_json::Map::new();
+    for place in ["/price/product/metadata", "/price/metadata", "/metadata"] {
+        if let Value::Object(map) = line.json(place, json!({})) {
+            all.extend(map);
+        }
+    }
+    Value::Object(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order(mut session: Value) -> Result<Outcome> {
+        let base = json!({"id": "cs_test_1", "mode": "payment", "status": "complete", "payment_status": "paid", "currency": "eur",
+            "amount_total": 1000, "created": 1795489500, "line_items": []});
+        for (key, value) in base.as_object().unwrap() {
+            session.as_object_mut().unwrap().entry(key).or_insert(value.clone());
+        }
+        read(&Asked { at: clock::now(), value: session }, false)
+    }
+
+    fn made(session: Value) -> Order {
+        match order(session).unwrap() {
+            Outcome::Change(Change::Order(order)) => *order,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn shipping_is_found_in_each_of_its_places_newest_first() {
+        let at = |line1: &str| json!({"name": "Ada", "address": {"line1": line1, "country": "FR"}});
+        for (session, line1) in [
+            (json!({"collected_information": {"shipping_details": at("new")}, "shipping": at("old")}), "new"),
+            (json!({"collected_information": {"shipping_details": null}, "shipping_details": at("2022")}), "2022"),
+            (json!({"shipping": at("2019")}), "2019"),
+            (json!({"customer_details": at("billing")}), "billing"),
+        ] {
+            assert_eq!(made(session).shipping.line1.as_deref(), Some(line1));
+        }
+        assert_eq!(made(json!({})).shipping, Address::default());
+    }
+
+    #[test]
+    fn what_is_to_be_shipped_is_told_by_product_then_metadata_then_address() {
+        let line = |product: Value| json!({"id": "li_1", "price": {"product": product}});
+        let needs = |product: Value, address: bool| {
+            let mut session = json!({"line_items": [line(product)]});
+            if address {
+                session["shipping"] = json!({"address": {"line1": "x"}});
+            }
+            made(session).lines[0].requires_shipping
+        };
+        assert!(needs(json!({"shippable": true}), false));
+        assert!(!needs(json!({"shippable": false}), true));
+        assert!(needs(json!({"shippable": null, "metadata": {"requires_shipping": "yes"}}), false));
+        assert!(needs(json!("prod_1"), true));
+        assert!(!needs(json!({"id": "prod_1", "deleted": true}), false));
+    }
+
+    #[test]
+    fn strange_lines_are_kept_with_what_they_have() {
+        let strange = json!({"id": "li_1", "quantity": null, "description": null, "price": null, "amount_total": 5});
+        let order = made(json!({"line_items": [strange]}));
+        assert_eq!((order.lines[0].name.as_str(), order.lines[0].quantity), ("(no name)", 1));
+        let deleted = json!({"id": "li_1", "price": {"id": "price_1", "product": {"id": "prod_9", "deleted": true}}});
+        assert_eq!(made(json!({"line_items": [deleted]})).lines[0].name, "prod_9");
+    }
+
+    #[test]
+    fn what_is_no_sale_makes_no_order_and_says_why() {
+        assert!(matches!(order(json!({"mode": "setup", "amount_total": null})), Ok(Outcome::Ignore(_))));
+        assert!(matches!(order(json!({"status": "expired"})), Ok(Outcome::Ignore(_))));
+        assert!(matches!(order(json!({"status": "open"})), Ok(Outcome::NotYet(_))));
+        for (odd, why) in [
+            (json!({"amount_total": null}), "no amount_total"),
+            (json!({"amount_total": 18446744073709551615u64}), "18446744073709551615"),
+            (json!({"amount_total": 0.5}), "0.5"),
+            (json!({"payment_status": "half"}), "half"),
+            (json!({"currency": null}), "no currency"),
+        ] {
+            let error = order(odd).unwrap_err();
+            assert!(matches!(&error, Error::Permanent(m) if m.contains(why)), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_delayed_payment_has_failed_when_its_intent_says_so() {
+        let status = |intent: Value| made(json!({"payment_status": "unpaid", "payment_intent": intent})).payment_status;
+        assert_eq!(status(json!({"id": "pi_1", "status": "processing"})), PaymentStatus::Unpaid);
+        assert_eq!(status(json!({"id": "pi_1", "status": "requires_payment_method"})), PaymentStatus::Failed);
+        assert_eq!(status(json!("pi_1")), PaymentStatus::Unpaid);
+    }
+}

@@ -1,0 +1,56 @@
+//! What Stripe can tell us: the table of event types, and one file a subject.
+//!
+//! An event is a doorbell, not the news: a handler reads from it only which object to look at, asks Stripe for that object
+//! as it is now, and returns what it found. It holds no database connection.
+
+mod checkout_session;
+mod fields;
+mod payment_intent;
+
+use crate::change::Change;
+use crate::error::{Error, Result};
+use crate::event::Event;
+use crate::stripe::Stripe;
+
+/// What a handler found out.
+#[derive(Debug)]
+pub enum Outcome {
+    /// A fact for the ledger.
+    Change(Change),
+    /// Nothing to do for the shop, and why.
+    Ignore(String),
+    /// Stripe is well but not that far yet, and why: to be asked again.
+    NotYet(String),
+}
+
+/// Asks Stripe about an event's object. `Temporary` is tried again, `Permanent` parks the event, `Config` means the key.
+pub type Handler = fn(&Event, &Stripe) -> Result<Outcome>;
+
+/// Every event type that is acted on, by its snapshot name; its thin twin has `v1.` in front. Any other is kept as `ignored`.
+pub const TABLE: &[(&str, Handler)] = &[
+    ("checkout.session.completed", checkout_session::changed),
+    ("checkout.session.async_payment_succeeded", checkout_session::changed),
+    ("checkout.session.async_payment_failed", checkout_session::changed),
+    ("checkout.session.expired", checkout_session::expired),
+    ("payment_intent.succeeded", payment_intent::changed),
+    ("payment_intent.payment_failed", payment_intent::changed),
+    ("payment_intent.canceled", payment_intent::changed),
+];
+
+/// Finds the handler and runs it.
+pub fn handle(event: &Event, stripe: &Stripe) -> Result<Outcome> {
+    if event.kind.is_empty() {
+        return Err(Error::Permanent("the event has no type; look at its payload (fulfilld events show)".into()));
+    }
+    match TABLE.iter().find(|(name, _)| *name == event.name()) {
+        Some((_, handler)) => handler(event, stripe),
+        None => Ok(Outcome::Ignore(format!("this version does nothing on {}", event.name()))),
+    }
+}
+
+/// The id of the event's object, or why the event cannot be worked on.
+fn object_id(event: &Event) -> Result<&str> {
+    event.object_id.as_deref().ok_or_else(|| {
+        Error::Permanent("the event does not name its object; look at its payload (fulfilld events show)".into())
+    })
+}

@@ -1,0 +1,128 @@
+//! What the daemon says of itself: alive, ready, counted. It looks and writes nothing.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+
+use crate::clock;
+use crate::door::{Answer, Door};
+use crate::inbox;
+use crate::locks::lock;
+use crate::metrics::Metrics;
+use crate::worker::Desk;
+
+/// A transaction that takes longer than this is a disk that hangs.
+const COMMIT_MAX: Duration = Duration::from_secs(10);
+
+/// A lock of somebody else's is worth a word after this long.
+const LOCKED_MAX: Duration = Duration::from_secs(2);
+
+/// Events that wait longer than this are behind.
+const BACKLOG_MAX: Duration = Duration::from_secs(600);
+
+/// Looks at everything and holds nothing but a connection for reading.
+pub struct Health {
+    reader: Mutex<Connection>,
+    file: PathBuf,
+    desk: Arc<Desk>,
+    metrics: Arc<Metrics>,
+    started: Instant,
+}
+
+impl Health {
+    pub fn new(reader: Connection, file: PathBuf, desk: Arc<Desk>, metrics: Arc<Metrics>) -> Health {
+        Health { reader: Mutex::new(reader), file, desk, metrics, started: Instant::now() }
+    }
+
+    /// `GET /healthz`: 200 while the process serves and the writer commits. Somebody else's lock is not our illness.
+    pub fn alive(&self) -> Answer {
+        match self.illness() {
+            None => Answer::text(200, "ok".into()),
+            Some(why) => Answer::text(503, why),
+        }
+    }
+
+    /// Why the process should be replaced; `None` while it is well.
+    pub fn illness(&self) -> Option<String> {
+        let state = self.desk.writer.state();
+        if let Some(why) = state.failed {
+            return Some(format!("the writer has stopped: {why}"));
+        }
+        if let Some(busy) = state.busy_since.map(|since| since.elapsed()).filter(|busy| *busy > COMMIT_MAX) {
+            return Some(format!("the disk has not answered for {} s", busy.as_secs()));
+        }
+        let looked = lock(&self.reader).query_row("SELECT livemode FROM shop", [], |_| Ok(()));
+        looked.err().map(|error| format!("the file cannot be read: {error}"))
+    }
+
+    /// `GET /readyz`: 200, or 503 with one cause a line.
+    pub fn ready(&self) -> Answer {
+        let causes = self.causes();
+        if causes.is_empty() { Answer::text(200, "ready".into()) } else { Answer::text(503, causes.join("\n")) }
+    }
+
+    /// What keeps orders from going through, one sentence each.
+    pub fn causes(&self) -> Vec<String> {
+        let mut causes = Vec::new();
+        causes.extend(self.illness());
+        let state = self.desk.writer.state();
+        if let Some(locked) = state.locked_since.map(|since| since.elapsed()).filter(|locked| *locked > LOCKED_MAX) {
+            causes.push(format!(
+                "file locked for {} s by somebody else (an open BEGIN in a sqlite3 shell? type COMMIT there)",
+                locked.as_secs()
+            ));
+        }
+        if let Some(full) = state.full_since {
+            causes.push(format!(
+                "disk full for {} s: free some space; events are answered 503 and come again",
+                full.elapsed().as_secs()
+            ));
+        }
+        if let Some((why, since)) = self.desk.trouble_with_stripe() {
+            causes.push(format!("asking Stripe is paused for {} s: {why}", since.as_secs()));
+        }
+        if let Ok((waiting, age)) = inbox::backlog(&lock(&self.reader), clock::now())
+            && age > BACKLOG_MAX.as_secs() as i64
+        {
+            causes.push(format!(
+                "{waiting} events waiting, the oldest for {} min (SELECT * FROM stuck_events)",
+                age / 60
+            ));
+        }
+        causes
+    }
+
+    /// `GET /metrics`: the counters, and what is measured now.
+    pub fn metrics(&self, door: Option<&Door>) -> Answer {
+        let (pending, oldest) = inbox::backlog(&lock(&self.reader), clock::now()).unwrap_or_default();
+        let writer = self.desk.writer.state();
+        let bytes = |suffix: &str| {
+            let mut name = self.file.clone().into_os_string();
+            name.push(suffix);
+            std::fs::metadata(name).map_or(0.0, |m| m.len() as f64)
+        };
+        let locked = writer.locked_since.map_or(0.0, |since| since.elapsed().as_secs_f64());
+        let mut gauges = vec![
+            ("fulfilld_ready", "1 when /readyz answers 200.", f64::from(u8::from(self.causes().is_empty()))),
+            ("fulfilld_events_pending", "Events kept and not yet concluded.", pending as f64),
+            ("fulfilld_events_oldest_pending_seconds", "Age of the oldest of them.", oldest as f64),
+            (
+                "fulfilld_stripe_paused",
+                "1 while asking Stripe is paused.",
+                f64::from(u8::from(self.desk.trouble_with_stripe().is_some())),
+            ),
+            ("fulfilld_db_bytes", "Size of the file.", bytes("")),
+            ("fulfilld_db_wal_bytes", "Size of its write-ahead log.", bytes("-wal")),
+            ("fulfilld_db_locked_seconds", "How long somebody else has held the write lock.", locked),
+            ("fulfilld_db_commits", "Transactions committed since the start.", writer.commits as f64),
+            ("fulfilld_db_writes", "Pieces of work in them.", writer.jobs as f64),
+            ("fulfilld_uptime_seconds", "Since the start.", self.started.elapsed().as_secs_f64()),
+        ];
+        if let Some(door) = door {
+            gauges.extend(door.gauges());
+        }
+        Answer::new(200, "text/plain; version=0.0.4", self.metrics.page(&gauges).into_bytes())
+    }
+}

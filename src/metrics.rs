@@ -1,0 +1,152 @@
+//! Counting what happens, for `GET /metrics` in Prometheus' text format.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use crate::locks::lock;
+
+/// A family of counters, as the README lists it.
+pub struct Family {
+    pub name: &'static str,
+    pub labels: &'static [&'static str],
+    pub help: &'static str,
+}
+
+/// Every counter there is. No label carries an id, so their number is bounded.
+pub const COUNTERS: &[Family] = &[
+    Family { name: "fulfilld_http_requests_total", labels: &["path", "code"], help: "Requests answered." },
+    Family {
+        name: "fulfilld_webhook_refused_total",
+        labels: &["cause"],
+        help: "Webhooks answered 400, by what was wrong.",
+    },
+    Family {
+        name: "fulfilld_events_received_total",
+        labels: &["kind"],
+        help: "Events on disk: new ones, and duplicates that changed nothing.",
+    },
+    Family {
+        name: "fulfilld_events_tried_total",
+        labels: &["outcome"],
+        help: "Tries of events, by what they came to.",
+    },
+    Family {
+        name: "fulfilld_stripe_requests_total",
+        labels: &["endpoint", "code"],
+        help: "Questions to Stripe; code 0 is no answer.",
+    },
+];
+
+/// The histogram's upper bounds, in milliseconds.
+const BOUNDS_MS: [u64; 12] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000];
+
+type Key = (&'static str, &'static str, u16);
+
+/// The counts of one process, from its start.
+#[derive(Default)]
+pub struct Metrics {
+    counts: Mutex<BTreeMap<Key, u64>>,
+    webhook: Mutex<Histogram>,
+}
+
+#[derive(Default)]
+struct Histogram {
+    buckets: [u64; BOUNDS_MS.len()],
+    count: u64,
+    sum: Duration,
+}
+
+impl Metrics {
+    /// A request to one of our paths was answered.
+    pub fn http_answered(&self, path: &'static str, code: u16) {
+        self.count("fulfilld_http_requests_total", path, code);
+    }
+
+    /// A webhook was not believed.
+    pub fn webhook_refused(&self, cause: &'static str) {
+        self.count("fulfilld_webhook_refused_total", cause, 0);
+    }
+
+    /// A webhook was acknowledged, this long after it had been read.
+    pub fn event_received(&self, new: bool, took: Duration) {
+        self.count("fulfilld_events_received_total", if new { "new" } else { "duplicate" }, 0);
+        let mut histogram = lock(&self.webhook);
+        let within = BOUNDS_MS.iter().position(|bound| took <= Duration::from_millis(*bound));
+        if let Some(bucket) = within {
+            histogram.buckets[bucket] += 1;
+        }
+        histogram.count += 1;
+        histogram.sum += took;
+    }
+
+    /// A try of an event ended so.
+    pub fn event_tried(&self, outcome: &'static str) {
+        self.count("fulfilld_events_tried_total", outcome, 0);
+    }
+
+    /// Stripe answered a question with this status; 0 when it did not answer.
+    pub fn stripe_answered(&self, endpoint: &'static str, code: u16) {
+        self.count("fulfilld_stripe_requests_total", endpoint, code);
+    }
+
+    fn count(&self, family: &'static str, first: &'static str, code: u16) {
+        *lock(&self.counts).entry((family, first, code)).or_default() += 1;
+    }
+
+    /// The whole page; `gauges` are name, help and value of what is measured at this moment.
+    pub fn page(&self, gauges: &[(&'static str, &'static str, f64)]) -> String {
+        let mut page = String::new();
+        let counts = lock(&self.counts);
+        for family in COUNTERS {
+            let _ = writeln!(page, "# HELP {0} {1}\n# TYPE {0} counter", family.name, family.help);
+            for ((_, first, code), value) in counts.iter().filter(|((name, ..), _)| *name == family.name) {
+                let second = family.labels.get(1).map(|label| format!(",{label}=\"{code}\"")).unwrap_or_default();
+                let _ = writeln!(page, "{}{{{}=\"{first}\"{second}}} {value}", family.name, family.labels[0]);
+            }
+        }
+        let name = "fulfilld_webhook_duration_seconds";
+        let histogram = lock(&self.webhook);
+        let _ =
+            writeln!(page, "# HELP {name} From a webhook read to its 200, commit included.\n# TYPE {name} histogram");
+        let mut below = 0;
+        for (bound, count) in BOUNDS_MS.iter().zip(histogram.buckets) {
+            below += count;
+            let _ = writeln!(page, "{name}_bucket{{le=\"{}\"}} {below}", *bound as f64 / 1000.0);
+        }
+        let _ = writeln!(page, "{name}_bucket{{le=\"+Inf\"}} {}", histogram.count);
+        let _ = writeln!(page, "{name}_sum {}\n{name}_count {}", histogram.sum.as_secs_f64(), histogram.count);
+        for (name, help, value) in gauges {
+            let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
+        }
+        page
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_is_prometheus_text() {
+        let metrics = Metrics::default();
+        metrics.http_answered("/webhook", 200);
+        metrics.http_answered("/webhook", 200);
+        metrics.webhook_refused("no_match");
+        metrics.event_received(true, Duration::from_millis(3));
+        metrics.event_received(false, Duration::from_secs(60));
+        let page = metrics.page(&[("fulfilld_events_pending", "Waiting.", 2.0)]);
+        for line in [
+            "fulfilld_http_requests_total{path=\"/webhook\",code=\"200\"} 2",
+            "fulfilld_webhook_refused_total{cause=\"no_match\"} 1",
+            "fulfilld_webhook_duration_seconds_bucket{le=\"0.002\"} 0",
+            "fulfilld_webhook_duration_seconds_bucket{le=\"0.005\"} 1",
+            "fulfilld_webhook_duration_seconds_bucket{le=\"+Inf\"} 2",
+            "fulfilld_webhook_duration_seconds_count 2",
+            "fulfilld_events_pending 2",
+        ] {
+            assert!(page.lines().any(|l| l == line), "{line} not in\n{page}");
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! The daemon: opens, wires, starts, stops. The only file that knows every thread.
+
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use crate::clock;
+use crate::config::{self, Settings};
+use crate::db::{self, Identity};
+use crate::door::{self, Answer, Door, Limits, Request};
+use crate::error::{Error, Result};
+use crate::health::Health;
+use crate::inbox;
+use crate::metrics::Metrics;
+use crate::signature::SigningSecret;
+use crate::stripe::Stripe;
+use crate::webhook::Webhook;
+use crate::worker::Desk;
+use crate::writer::Writer;
+
+/// How often the daemon tries its own front door and its own writer. Less than half of the unit's WatchdogSec, and less than
+/// the silence after which a socket times out, which would end an idle tiny_http.
+const PROBE_EVERY: Duration = Duration::from_secs(3);
+
+/// Failed probes in a row after which the process makes room for a new one.
+const PROBES_FAILED_MAX: u32 = 3;
+
+/// For everything that is to be finished on stopping; below the unit's TimeoutStopSec.
+const STOP_WITHIN: Duration = Duration::from_secs(20);
+
+/// A running daemon.
+pub struct Serving {
+    door: Arc<Door>,
+    desk: Arc<Desk>,
+    health: Arc<Health>,
+    webhook: Arc<Webhook>,
+    workers: crate::worker::Workers,
+    writing: std::thread::JoinHandle<()>,
+    _lock: db::Lock,
+}
+
+/// What the main thread is woken for.
+enum Wake {
+    Stop,
+    Reload,
+}
+
+/// `fulfilld serve`: until a signal ends it, or until it is better replaced; then `Temporary`, which is exit code 75.
+pub fn serve() -> Result<()> {
+    let settings = Settings::from_env()?;
+    let secrets = config::signing_secrets()?;
+    let wake = signals()?;
+    let serving = Serving::start(&settings, secrets)?;
+    println!(
+        "fulfilld {} listens on http://{}/webhook, {} orders in {}",
+        env!("CARGO_PKG_VERSION"),
+        serving.address(),
+        if settings.stripe.livemode { "live" } else { "test" },
+        settings.db.display(),
+    );
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    let why = serving.watch(&wake);
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    let clean = serving.stop();
+    match why {
+        None if clean => Ok(()),
+        None => {
+            Err(Error::Temporary("stopped before everything in hand was done; it is taken up at the next start".into()))
+        }
+        Some(why) => Err(Error::Temporary(format!("{why}; ending, so that a new process takes over"))),
+    }
+}
+
+impl Serving {
+    /// Opens the file and the door and starts every thread. Nothing is acknowledged before it returns.
+    pub fn start(settings: &Settings, secrets: Vec<SigningSecret>) -> Result<Serving> {
+        // Neither a core file nor another process of this user gets to see the secrets.
+        let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+        door::raise_descriptor_limit();
+        let held = db::lock(&settings.db)?;
+        let connection = db::open_for_serving(&settings.db, settings.stripe.livemode)?;
+        let identity = Identity::of(&settings.db)?;
+        let interrupted =
+            inbox::as_author(&connection, "fulfilld:start", |c| inbox::release_interrupted(c, clock::now()))?;
+        if interrupted > 0 {
+            log::info!("{interrupted} events were under way when fulfilld last ended; they go on");
+        }
+        inbox::clear_alarm(&connection, "key_refused")?;
+        let (writer, writing) = Writer::start(connection, identity);
+
+        let metrics = Arc::new(Metrics::default());
+        let stripe = Stripe::new(settings.stripe.clone(), metrics.clone());
+        let desk = Desk::new(writer, stripe, metrics.clone(), settings.stripe.livemode, settings.account.clone());
+        let health = Arc::new(Health::new(
+            db::open_for_reading(&settings.db)?,
+            settings.db.clone(),
+            desk.clone(),
+            metrics.clone(),
+        ));
+        let webhook = Arc::new(Webhook::new(secrets, desk.clone(), metrics.clone()));
+        let listener = listener(settings)?;
+        let itself: Arc<OnceLock<Arc<Door>>> = Arc::default();
+        let answer = {
+            let (webhook, health, itself) = (webhook.clone(), health.clone(), itself.clone());
+            move |request: &Request| route(request, &webhook, &health, itself.get().map(Arc::as_ref), &metrics)
+        };
+        let door = Arc::new(Door::open(listener, Limits::default(), answer)?);
+        let _ = itself.set(door.clone());
+        let workers = desk.start(db::open_for_reading(&settings.db)?, settings.workers);
+        Ok(Serving { door, desk, health, webhook, workers, writing, _lock: held })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> std::net::SocketAddr {
+        self.door.address()
+    }
+
+    /// Probes the door and the writer, feeds the watchdog after both have answered, and reloads secrets when told to.
+    /// Returns when it is time to end: `None` for a signal, or why a new process would do better.
+    fn watch(&self, wake: &Receiver<Wake>) -> Option<String> {
+        let mut failed = 0;
+        let mut locked = false;
+        loop {
+            match wake.recv_timeout(PROBE_EVERY) {
+                Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return None,
+                Ok(Wake::Reload) => match self.webhook.reload_secrets() {
+                    Ok(n) => log::info!("the signing secrets were read again: {n} in force"),
+                    Err(error) => log::error!("the signing secrets in force stay: {error}"),
+                },
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if let Some(why) = self.desk.writer.state().failed.or_else(|| self.door.broken()) {
+                return Some(why);
+            }
+            locked = self.note_lock(locked);
+            match self
+                .door
+                .probe("/healthz")
+                .map_err(|e| e.to_string())
+                .and_then(|_| self.health.illness().map_or(Ok(()), Err))
+            {
+                Ok(()) => {
+                    failed = 0;
+                    let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+                }
+                Err(why) => {
+                    failed += 1;
+                    log::warn!("the daemon's own probe failed ({failed} of {PROBES_FAILED_MAX}): {why}");
+                    if failed >= PROBES_FAILED_MAX {
+                        return Some(format!("the front door no longer answers: {why}"));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Asks the writer for an empty transaction, so that a lock is noticed without an event; logs its beginning and end once.
+    fn note_lock(&self, was: bool) -> bool {
+        let locked = self.desk.writer.write(|_| Ok(())).is_err() && self.desk.writer.state().locked_since.is_some();
+        match (was, locked) {
+            (false, true) => log::error!(
+                "the file is locked by somebody else; webhooks are answered 503 and come again (an open BEGIN in a sqlite3 \
+                 shell? type COMMIT there)"
+            ),
+            (true, false) => log::info!("the file is no longer locked"),
+            _ => {}
+        }
+        locked
+    }
+
+    /// Stops in the order of the road: no new requests, those in hand answered; no new events, those in hand written; then
+    /// the writer. False when something was not done in time.
+    pub fn stop(self) -> bool {
+        let deadline = Instant::now() + STOP_WITHIN;
+        let answered = self.door.close(deadline - STOP_WITHIN / 2);
+        let worked = self.workers.stop(deadline);
+        self.desk.writer.close();
+        while !self.writing.is_finished() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        answered && worked && self.writing.is_finished()
+    }
+}
+
+/// The paths of section "HTTP" in the README.
+fn route(request: &Request, webhook: &Webhook, health: &Health, door: Option<&Door>, metrics: &Metrics) -> Answer {
+    let method = request.method.as_str();
+    let look = |answer: &dyn Fn() -> Answer| {
+        if matches!(method, "GET" | "HEAD") { answer() } else { not_allowed("GET") }
+    };
+    let (path, answer) = match request.path.as_str() {
+        "/webhook" | "/webhook/" if method == "POST" => ("/webhook", webhook.post(request)),
+        "/webhook" | "/webhook/" => ("/webhook", not_allowed("POST")),
+        "/healthz" => ("/healthz", look(&|| health.alive())),
+        "/readyz" => ("/readyz", look(&|| health.ready())),
+        "/metrics" => ("/metrics", look(&|| health.metrics(door))),
+        _ => ("other", Answer::text(404, "Not found: events are posted to /webhook".into())),
+    };
+    metrics.http_answered(path, answer.status);
+    answer
+}
+
+fn not_allowed(allow: &'static str) -> Answer {
+    let mut answer = Answer::text(405, format!("Use {allow}"));
+    answer.headers.push(("Allow", allow.into()));
+    answer
+}
+
+/// The socket that systemd holds over a restart, else our own.
+fn listener(settings: &Settings) -> Result<TcpListener> {
+    let handed = listenfd::ListenFd::from_env().take_tcp_listener(0);
+    match handed.map_err(|e| Error::Config(format!("the socket handed over by systemd cannot be used: {e}")))? {
+        Some(listener) => Ok(listener),
+        None => door::bind(settings.listen, settings.allow_public_listen),
+    }
+}
+
+/// SIGTERM and SIGINT end, SIGHUP reloads; a second SIGTERM or SIGINT ends at once.
+fn signals() -> Result<Receiver<Wake>> {
+    let (tell, told) = channel();
+    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP])
+        .map_err(|e| Error::Temporary(format!("cannot listen for signals: {e}")))?;
+    static STOPPING: AtomicBool = AtomicBool::new(false);
+    let listening = move || {
+        for signal in signals.forever() {
+            let wake = match signal {
+                SIGHUP => Wake::Reload,
+                _ if STOPPING.swap(true, Ordering::SeqCst) => std::process::exit(130),
+                _ => Wake::Stop,
+            };
+            if tell.send(wake).is_err() {
+                return;
+            }
+        }
+    };
+    std::thread::Builder::new()
+        .name("signals".into())
+        .stack_size(128 << 10)
+        .spawn(listening)
+        .map_err(|e| Error::Temporary(format!("cannot start a thread: {e}")))?;
+    Ok(told)
+}

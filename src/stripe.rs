@@ -1,0 +1,430 @@
+//! Asking Stripe: an HTTPS client that reads, paces itself, and turns every answer into a value or one of our errors.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use ureq::http::{HeaderMap, StatusCode};
+
+use crate::clock::{self, Timestamp};
+use crate::config::StripeAccess;
+use crate::error::{Error, Result};
+use crate::locks::lock;
+use crate::metrics::Metrics;
+use crate::text;
+
+/// The API version that every question names, so that answers do not change when Stripe's default does.
+pub const API_VERSION: &str = "2026-10-28.endive";
+
+/// The largest answer that is read: a page of a hundred line items with their products is below 1 MiB.
+const ANSWER_MAX: u64 = 8 << 20;
+
+/// Lines on one page, Stripe's maximum.
+const PAGE: usize = 100;
+
+/// Pages of one list, at most; Stripe permits a hundred lines in a session, this a hundred times as many.
+const PAGES_MAX: usize = 100;
+
+/// Tries of one question before the event waits and is tried again as a whole.
+const TRIES: u32 = 3;
+
+/// Tries of one question that is only answered 429: the pacer has slowed down meanwhile.
+const TRIES_WHEN_BUSY: u32 = 8;
+
+/// An answer, and the moment it was asked for.
+pub struct Asked {
+    pub at: Timestamp,
+    pub value: Value,
+}
+
+/// The client. Clones share connections and pace.
+#[derive(Clone)]
+pub struct Stripe {
+    agent: ureq::Agent,
+    access: Arc<StripeAccess>,
+    paces: Arc<Mutex<HashMap<&'static str, Pace>>>,
+    metrics: Arc<Metrics>,
+}
+
+impl Stripe {
+    pub fn new(access: StripeAccess, metrics: Arc<Metrics>) -> Stripe {
+        let config = ureq::Agent::config_builder()
+            .timeout_global(Some(access.timeout))
+            .timeout_connect(Some(Duration::from_secs(5)))
+            .timeout_resolve(Some(Duration::from_secs(5)))
+            // A status is an answer, not a failure; a redirect of an API is a mistake, and would carry the key elsewhere.
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .https_only(access.base_url.starts_with("https://"))
+            .proxy(if access.base_url.starts_with("https://") { ureq::Proxy::try_from_env() } else { None })
+            .max_idle_connections_per_host(32)
+            .user_agent(concat!("fulfilld/", env!("CARGO_PKG_VERSION")))
+            .build();
+        Stripe { agent: config.into(), access: Arc::new(access), paces: Arc::default(), metrics }
+    }
+
+    /// A Checkout Session as it is now, with its payment intent and all its line items with their products, whatever their
+    /// number: one question up to ten lines, then one more for each further hundred.
+    pub fn checkout_session(&self, id: &str) -> Result<Asked> {
+        let at = clock::now();
+        let path = format!("/v1/checkout/sessions/{id}");
+        // A key that may not read products or payment intents still gets the order, with less in it.
+        let wishes: [&[&str]; 3] = [
+            &["line_items.data.price.product", "payment_intent.latest_charge"],
+            &["line_items.data.price.product"],
+            &["line_items"],
+        ];
+        let mut value = self.with_fewer_wishes("checkout_session", &path, &[], &wishes)?;
+        let lines = value.get_mut("line_items").map(Value::take).unwrap_or_default();
+        value["line_items"] = Value::Array(self.rest_of_lines(id, lines)?);
+        Ok(Asked { at, value })
+    }
+
+    /// The ids of the Checkout Sessions of a payment intent: one, or none when it was not made by Checkout.
+    pub fn session_of_payment_intent(&self, payment_intent: &str) -> Result<Option<String>> {
+        let query = [("payment_intent", payment_intent.to_string()), ("limit", "1".to_string())];
+        let list = self.get("checkout_sessions", "/v1/checkout/sessions", &query).map_err(|f| f.error)?;
+        let first = list.pointer("/data/0/id").and_then(Value::as_str);
+        Ok(first.map(String::from))
+    }
+
+    /// Follows the list that came with the session to its end.
+    fn rest_of_lines(&self, session: &str, first: Value) -> Result<Vec<Value>> {
+        let path = format!("/v1/checkout/sessions/{session}/line_items");
+        let (mut lines, mut more) = page_of(first)?;
+        for _ in 0..PAGES_MAX {
+            if !more {
+                return Ok(lines);
+            }
+            let mut query = vec![("limit", PAGE.to_string())];
+            if let Some(last) = lines.last().and_then(|l| l.get("id")).and_then(Value::as_str) {
+                query.push(("starting_after", last.to_string()));
+            }
+            let wishes: [&[&str]; 2] = [&["data.price.product"], &[]];
+            let page = self.with_fewer_wishes("checkout_session_line_items", &path, &query, &wishes)?;
+            let (next, has_more) = page_of(page)?;
+            // A page that brings nothing new would be asked for for ever.
+            if has_more && next.is_empty() {
+                return Err(Error::Temporary("Stripe's list of line items says there are more and sends none".into()));
+            }
+            lines.extend(next);
+            more = has_more;
+        }
+        Err(Error::Permanent(format!("the session has more than {} line items", PAGE * PAGES_MAX)))
+    }
+
+    /// Asks for everything wished; where the key may not see it, for less and less.
+    fn with_fewer_wishes(
+        &self,
+        endpoint: &'static str,
+        path: &str,
+        query: &[(&'static str, String)],
+        wishes: &[&[&str]],
+    ) -> Result<Value> {
+        let mut fewer = wishes.iter().peekable();
+        while let Some(expand) = fewer.next() {
+            let expand = expand.iter().map(|e| ("expand[]", e.to_string()));
+            let query: Vec<_> = query.iter().cloned().chain(expand).collect();
+            match self.get(endpoint, path, &query) {
+                Err(failure) if failure.forbidden && fewer.peek().is_some() => {
+                    log::debug!("asking Stripe for less: {}", failure.error);
+                }
+                answer => return answer.map_err(|f| f.error),
+            }
+        }
+        unreachable!("the last wish returns")
+    }
+
+    /// One question, tried again while that may help. `Temporary`: later. `Permanent`: never (404). `Config`: the key.
+    fn get(
+        &self,
+        endpoint: &'static str,
+        path: &str,
+        query: &[(&'static str, String)],
+    ) -> std::result::Result<Value, Failure> {
+        let mut tries = 0;
+        loop {
+            self.wait_for_turn(endpoint);
+            tries += 1;
+            let failure = match self.ask(endpoint, path, query) {
+                Ok(value) => return Ok(value),
+                Err(failure) => failure,
+            };
+            let busy = failure.busy;
+            if busy {
+                self.pace(endpoint, Pace::slow_down);
+            }
+            if !failure.again || tries >= if busy { TRIES_WHEN_BUSY } else { TRIES } {
+                return Err(failure);
+            }
+            log::debug!("asking Stripe again ({tries}): {}", failure.error);
+            std::thread::sleep(pause_before(tries));
+        }
+    }
+
+    fn ask(
+        &self,
+        endpoint: &'static str,
+        path: &str,
+        query: &[(&'static str, String)],
+    ) -> std::result::Result<Value, Failure> {
+        let url = format!("{}{path}", self.access.base_url);
+        let mut request = self
+            .agent
+            .get(&url)
+            .header("Authorization", format!("Bearer {}", self.access.key.reveal()))
+            .header("Stripe-Version", API_VERSION);
+        for (name, value) in query {
+            request = request.query(name, value);
+        }
+        let answer = request.call();
+        let status = answer.as_ref().map(|a| a.status().as_u16()).unwrap_or(0);
+        self.metrics.stripe_answered(endpoint, status);
+        let mut answer = answer.map_err(|e| Failure::of("Stripe could not be reached", e))?;
+        let head = Head::of(answer.status(), answer.headers());
+        let body = answer.body_mut().with_config().limit(ANSWER_MAX).read_to_vec();
+        let body = body.map_err(|e| Failure::of(&format!("Stripe's answer broke off ({head})"), e))?;
+        log::debug!("asked Stripe {path}: {head}");
+        if head.status != StatusCode::OK {
+            return Err(head.failure(&body));
+        }
+        let value: Value = serde_json::from_slice(&body)
+            .map_err(|e| Failure::retry(format!("Stripe's answer is not JSON: {e} ({head})")))?;
+        if !value.is_object() {
+            return Err(Failure::retry(format!("Stripe's answer is not a JSON object ({head})")));
+        }
+        self.pace(endpoint, Pace::speed_up);
+        Ok(value)
+    }
+
+    /// Makes every question under way return at once, with an error, and every later one too; for stopping.
+    pub fn shut_down(&self) {
+        self.agent.clone().shutdown();
+    }
+
+    fn pace(&self, endpoint: &'static str, change: fn(&mut Pace)) {
+        let mut paces = lock(&self.paces);
+        change(paces.entry(endpoint).or_insert_with(|| Pace::new(self.access.rate)));
+    }
+
+    /// Waits until this endpoint may be asked again.
+    fn wait_for_turn(&self, endpoint: &'static str) {
+        let wait = {
+            let mut paces = lock(&self.paces);
+            paces.entry(endpoint).or_insert_with(|| Pace::new(self.access.rate)).next_turn(Instant::now())
+        };
+        std::thread::sleep(wait);
+    }
+}
+
+/// One endpoint's pace: a turn every 1/rate seconds, slower after a 429, and slowly up to the permitted rate again.
+struct Pace {
+    rate: f64,
+    rate_max: f64,
+    next: Option<Instant>,
+    slowed: Option<Instant>,
+}
+
+impl Pace {
+    fn new(rate_max: f64) -> Pace {
+        Pace { rate: rate_max, rate_max, next: None, slowed: None }
+    }
+
+    /// Books the next turn and says how long it is away.
+    fn next_turn(&mut self, now: Instant) -> Duration {
+        let turn = self.next.map_or(now, |next| next.max(now));
+        self.next = Some(turn + Duration::from_secs_f64(1.0 / self.rate));
+        turn - now
+    }
+
+    /// Halves the rate, once a second at most: the answers to a burst all say the same.
+    fn slow_down(&mut self) {
+        if self.slowed.is_none_or(|at| at.elapsed() > Duration::from_secs(1)) {
+            self.rate = (self.rate / 2.0).max(1.0);
+            self.slowed = Some(Instant::now());
+        }
+    }
+
+    fn speed_up(&mut self) {
+        self.rate = (self.rate + 0.1).min(self.rate_max);
+    }
+}
+
+/// What a failed question means for the next try.
+struct Failure {
+    error: Error,
+    again: bool,
+    /// 429: too many at once.
+    busy: bool,
+    /// 403: the key may not see all of it.
+    forbidden: bool,
+}
+
+impl Failure {
+    /// The connection failed. After a time-out the event waits as a whole: asking again at once would hold a worker.
+    fn of(what: &str, error: ureq::Error) -> Failure {
+        let again = !matches!(error, ureq::Error::Timeout(_));
+        Failure { again, ..Failure::retry(format!("{what}: {error}")) }
+    }
+
+    fn retry(why: String) -> Failure {
+        Failure { error: Error::Temporary(text::clean(&why)), again: true, busy: false, forbidden: false }
+    }
+}
+
+/// What matters of an answer's head, and how it is named in a log.
+struct Head {
+    status: StatusCode,
+    request_id: String,
+    should_retry: Option<bool>,
+    rate_limited: String,
+}
+
+impl Head {
+    fn of(status: StatusCode, headers: &HeaderMap) -> Head {
+        let text = |name: &str| {
+            text::clean(
+                &headers
+                    .get(name)
+                    .and_then(|v| v.to_str().ok())
+                    .unwrap_or_default()
+                    .chars()
+                    .take(80)
+                    .collect::<String>(),
+            )
+        };
+        Head {
+            status,
+            request_id: text("Request-Id"),
+            should_retry: text("Stripe-Should-Retry").parse().ok(),
+            rate_limited: text("Stripe-Rate-Limited-Reason"),
+        }
+    }
+
+    /// Stripe's status as one of our errors (docs.stripe.com/api/errors); `Stripe-Should-Retry` wins.
+    fn failure(&self, body: &[u8]) -> Failure {
+        let said = serde_json::from_slice::<Value>(body).ok();
+        let said = said.as_ref().and_then(|v| v.pointer("/error/message")).and_then(Value::as_str).unwrap_or_default();
+        // Stripe's sentences name keys only shortened; still nothing that looks like one is passed on.
+        let said: String = text::clean(said)
+            .split(' ')
+            .filter(|w| !w.contains("_live_") && !w.contains("_test_"))
+            .take(40)
+            .collect::<Vec<_>>()
+            .join(" ");
+        let (error, again) = match self.status.as_u16() {
+            401 => (Error::Config(format!("Stripe refuses the key in STRIPE_SECRET_KEY: {said} ({self})")), false),
+            403 => (Error::Config(format!("the key in STRIPE_SECRET_KEY lacks a permission: {said} ({self})")), false),
+            404 => (Error::Permanent(format!("Stripe has no such object: {said} ({self})")), false),
+            409 | 429 | 500.. => (Error::Temporary(format!("Stripe is busy or failing: {said} ({self})")), true),
+            300..=399 => (
+                Error::Temporary(format!(
+                    "Stripe's API redirects, which it never does; is FULFILLD_STRIPE_API right? ({self})"
+                )),
+                false,
+            ),
+            _ => (Error::Permanent(format!("Stripe refuses the question: {said} ({self})")), false),
+        };
+        Failure {
+            error,
+            again: self.should_retry.unwrap_or(again),
+            busy: self.status == StatusCode::TOO_MANY_REQUESTS,
+            forbidden: self.status == StatusCode::FORBIDDEN,
+        }
+    }
+}
+
+impl std::fmt::Display for Head {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.status.as_u16())?;
+        if !self.rate_limited.is_empty() {
+            write!(f, " {}", self.rate_limited)?;
+        }
+        if !self.request_id.is_empty() {
+            write!(f, ", request {}", self.request_id)?;
+        }
+        Ok(())
+    }
+}
+
+/// A list's rows and whether there are more; a list that is not one is tried again later, never taken for an empty one.
+fn page_of(mut list: Value) -> Result<(Vec<Value>, bool)> {
+    match (list.get_mut("data").map(Value::take), list.get("has_more").and_then(Value::as_bool)) {
+        (Some(Value::Array(rows)), Some(more)) => Ok((rows, more)),
+        _ => Err(Error::Temporary("Stripe's list has no data or no has_more".into())),
+    }
+}
+
+/// Half a second, one, two …, shortened by up to half at random.
+fn pause_before(tries: u32) -> Duration {
+    let full = 0.5 * 2f64.powi(tries.min(4) as i32 - 1);
+    Duration::from_secs_f64(full * (0.5 + 0.5 * fastrand::f64()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn turns_are_evenly_spaced_and_slow_down_after_a_429() {
+        let mut pace = Pace::new(20.0);
+        let now = Instant::now();
+        let waits: Vec<_> = (0..41).map(|_| pace.next_turn(now).as_millis()).collect();
+        assert_eq!((waits[0], waits[1], waits[40]), (0, 50, 2000));
+        pace.slow_down();
+        pace.slow_down();
+        assert_eq!(pace.rate, 10.0);
+        for _ in 0..200 {
+            pace.speed_up();
+        }
+        assert_eq!(pace.rate, 20.0);
+    }
+
+    #[test]
+    fn a_status_says_what_to_do_next() {
+        let failure = |status: u16, retry: Option<bool>| {
+            let head = Head {
+                status: StatusCode::from_u16(status).unwrap(),
+                request_id: "req_1".into(),
+                should_retry: retry,
+                rate_limited: String::new(),
+            };
+            head.failure(br#"{"error":{"message":"Invalid API Key provided: sk_live_abc\u001b[31m"}}"#)
+        };
+        for (status, again, kind) in [
+            (401, false, 'c'),
+            (403, false, 'c'),
+            (404, false, 'p'),
+            (400, false, 'p'),
+            (409, true, 't'),
+            (429, true, 't'),
+            (500, true, 't'),
+            (302, false, 't'),
+        ] {
+            let f = failure(status, None);
+            let is = match f.error {
+                Error::Config(_) => 'c',
+                Error::Permanent(_) => 'p',
+                _ => 't',
+            };
+            assert_eq!((f.again, is), (again, kind), "{status}");
+            assert!(!f.error.to_string().contains("sk_live_abc") && !f.error.to_string().contains('\u{1b}'));
+        }
+        assert!(!failure(500, Some(false)).again && failure(400, Some(true)).again);
+    }
+
+    #[test]
+    fn a_list_that_is_not_one_is_never_taken_for_an_empty_one() {
+        assert!(page_of(serde_json::json!({"data": [], "has_more": false})).is_ok());
+        for odd in [
+            serde_json::json!({}),
+            serde_json::json!({"data": []}),
+            serde_json::json!({"data": {}, "has_more": false}),
+            Value::Null,
+        ] {
+            assert!(page_of(odd).is_err());
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! Text from outside, made safe to show: no control character reaches a terminal, a log line or a column people read.
+
+/// A name, an address, a description as it is stored for display: C0 and C1 controls (line ends and tabs become a blank)
+/// and the bidirectional controls become U+FFFD, so that nobody's terminal is driven and no text reads backwards.
+/// The raw event payload keeps what was received.
+pub fn clean(text: &str) -> String {
+    text.chars().map(|c| if is_hidden(c) { replacement(c) } else { c }).collect()
+}
+
+fn replacement(c: char) -> char {
+    if matches!(c, '\n' | '\r' | '\t') { ' ' } else { '\u{FFFD}' }
+}
+
+/// Unicode's control characters, and those that reorder or hide text (UAX #9; "Trojan Source", CVE-2021-42574).
+fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{2028}' | '\u{2029}')
+        || matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn controls_are_replaced_and_ordinary_text_is_kept() {
+        for (raw, shown) in [
+            ("Ada Lovelace", "Ada Lovelace"),
+            ("Ünïcode 🫖 日本", "Ünïcode 🫖 日本"),
+            ("two\nlines\tand tab", "two lines and tab"),
+            ("\u{1b}[31mred", "\u{FFFD}[31mred"),
+            ("nul\0here", "nul\u{FFFD}here"),
+            ("c1\u{9b}31m", "c1\u{FFFD}31m"),
+            ("evil\u{202e}gpj.exe", "evil\u{FFFD}gpj.exe"),
+        ] {
+            assert_eq!(clean(raw), shown);
+        }
+    }
+}

@@ -1,0 +1,372 @@
+//! Group commit: many callers, one transaction; nobody is answered before COMMIT.
+//!
+//! One thread owns the write connection. A caller hands it a job and waits; the thread runs what is waiting in one
+//! transaction, a savepoint each, commits once, and then tells every caller. It never touches a socket or Stripe.
+
+use std::collections::VecDeque;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+
+use crate::db::{self, Identity};
+use crate::error::{Error, Result};
+use crate::locks::lock;
+
+/// Callers in one transaction, at most: bounds what the last of them waits for.
+const BATCH_MAX: usize = 256;
+
+/// After this long of back-to-back transactions the writer pauses, so that a shell's edit gets its turn.
+const YIELD_EVERY: Duration = Duration::from_millis(100);
+const YIELD_FOR: Duration = Duration::from_millis(2);
+
+/// Between two tries to begin while somebody else is writing.
+const LOCK_POLL: Duration = Duration::from_millis(5);
+
+/// How long a caller waits for somebody else's write before it is told that the file is locked.
+pub const LOCK_BUDGET: Duration = Duration::from_secs(2);
+
+/// How long a caller waits for everything: the queue, the lock, the disk.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The single writer. Clones lead to the same thread.
+#[derive(Clone)]
+pub struct Writer {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    queue: Mutex<Queue>,
+    arrived: Condvar,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    closed: bool,
+}
+
+/// How the writer is doing, for `/readyz` and `/metrics`.
+#[derive(Debug, Clone, Default)]
+pub struct State {
+    /// Since when somebody else has held the write lock while we wanted it.
+    pub locked_since: Option<Instant>,
+    /// Since when the disk has been full.
+    pub full_since: Option<Instant>,
+    /// Why the writer stopped for good; the process must end.
+    pub failed: Option<String>,
+    pub commits: u64,
+    pub jobs: u64,
+    /// Since when the present transaction has been under way; a disk that hangs shows here.
+    pub busy_since: Option<Instant>,
+}
+
+/// A caller's piece of work. `run` is called once, inside a savepoint; `answer` after the transaction has ended.
+struct Job {
+    given_up_at: Instant,
+    run: Box<dyn FnMut(&Connection) -> Result<()> + Send>,
+    answer: Box<dyn FnOnce(Result<()>) + Send>,
+}
+
+impl Writer {
+    /// Starts the thread on a connection that it owns from now on. It ends when [`Writer::close`] is called and the queue is
+    /// empty, or when the disk or the file can no longer be trusted.
+    pub fn start(connection: Connection, identity: Identity) -> (Writer, JoinHandle<()>) {
+        let shared = Arc::new(Shared { queue: Mutex::default(), arrived: Condvar::new(), state: Mutex::default() });
+        let writer = Writer { shared: shared.clone() };
+        let thread = std::thread::Builder::new()
+            .name("writer".into())
+            .spawn(move || shared.run(connection, identity))
+            .expect("a thread can be started at start-up");
+        (writer, thread)
+    }
+
+    /// Runs the job in a transaction and returns what it returned, after COMMIT. An error of the job undoes only its own
+    /// work. `Temporary` when the file was locked or the disk full, or nothing came back in time (then the job may still
+    /// be committed later: jobs must bear being repeated). `Corrupt` when the process must end.
+    pub fn write<T, F>(&self, job: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
+        let (done, wait): (SyncSender<Result<T>>, _) = sync_channel(1);
+        let slot = Arc::new(Mutex::new(None));
+        let result = slot.clone();
+        let mut job = Some(job);
+        let boxed = Job {
+            given_up_at: Instant::now() + LOCK_BUDGET,
+            run: Box::new(move |connection| {
+                let value = job.take().expect("a job runs once")(connection)?;
+                *lock(&slot) = Some(value);
+                Ok(())
+            }),
+            answer: Box::new(move |outcome| {
+                let value = outcome.map(|()| lock(&result).take().expect("a job that succeeded left its value"));
+                // A caller that has stopped waiting was answered "not stored"; repeating is harmless.
+                let _ = done.send(value);
+            }),
+        };
+        {
+            let mut queue = lock(&self.shared.queue);
+            if queue.closed {
+                return Err(Error::Temporary("fulfilld is stopping".into()));
+            }
+            queue.jobs.push_back(boxed);
+        }
+        self.shared.arrived.notify_one();
+        wait.recv_timeout(PATIENCE)
+            .unwrap_or_else(|_| Err(Error::Temporary("the disk did not answer within 5 s".into())))
+    }
+
+    /// How it is doing now.
+    pub fn state(&self) -> State {
+        lock(&self.shared.state).clone()
+    }
+
+    /// Takes no more jobs; those already waiting are still done.
+    pub fn close(&self) {
+        lock(&self.shared.queue).closed = true;
+        self.shared.arrived.notify_all();
+    }
+}
+
+impl Shared {
+    fn run(&self, connection: Connection, identity: Identity) {
+        // The writer waits for a lock by itself: it goes on taking callers, and each has its own budget.
+        let _ = connection.busy_timeout(Duration::ZERO);
+        let mut busy_since = Instant::now();
+        while let Some(mut batch) = self.next_batch() {
+            match self.begin(&connection, &mut batch) {
+                Ok(()) => {}
+                Err(error) => {
+                    let fatal = self.note(&error);
+                    answer_all(batch, &error);
+                    if fatal {
+                        return self.abandon(&error);
+                    }
+                    continue;
+                }
+            }
+            if let Err(error) = self.commit(&connection, &identity, batch) {
+                return self.abandon(&error);
+            }
+            if lock(&self.queue).jobs.is_empty() {
+                busy_since = Instant::now();
+            } else if busy_since.elapsed() > YIELD_EVERY {
+                std::thread::sleep(YIELD_FOR);
+                busy_since = Instant::now();
+            }
+        }
+        let _ = connection.execute_batch("PRAGMA optimize");
+    }
+
+    /// Blocks until somebody wants something; `None` once closed and empty.
+    fn next_batch(&self) -> Option<Vec<Job>> {
+        let mut queue = lock(&self.queue);
+        while queue.jobs.is_empty() {
+            if queue.closed {
+                return None;
+            }
+            queue = self.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+        let n = queue.jobs.len().min(BATCH_MAX);
+        Some(queue.jobs.drain(..n).collect())
+    }
+
+    /// Gets the write lock, or tells why not. While somebody else has it, newcomers join the batch and those whose budget
+    /// is spent are told so.
+    fn begin(&self, connection: &Connection, batch: &mut Vec<Job>) -> Result<()> {
+        loop {
+            let error = match execute(connection, "BEGIN IMMEDIATE") {
+                Ok(()) => {
+                    lock(&self.state).locked_since = None;
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            if !error.is_temporary() {
+                return Err(error);
+            }
+            let first = lock(&self.state).locked_since.get_or_insert_with(Instant::now).elapsed();
+            let now = Instant::now();
+            let (late, still): (Vec<Job>, Vec<Job>) = batch.drain(..).partition(|job| job.given_up_at <= now);
+            if !late.is_empty() && first >= LOCK_BUDGET {
+                log::debug!("the file has been locked by somebody else for {} s", first.as_secs());
+            }
+            answer_all(late, &error);
+            *batch = still;
+            if batch.is_empty() {
+                return Err(error);
+            }
+            std::thread::sleep(LOCK_POLL);
+            let mut queue = lock(&self.queue);
+            let room = BATCH_MAX.saturating_sub(batch.len()).min(queue.jobs.len());
+            batch.extend(queue.jobs.drain(..room));
+        }
+    }
+
+    /// Runs each job in a savepoint, commits, and answers. An error means that the process must end.
+    fn commit(&self, connection: &Connection, identity: &Identity, batch: Vec<Job>) -> Result<()> {
+        lock(&self.state).busy_since = Some(Instant::now());
+        let mut outcomes = Vec::with_capacity(batch.len());
+        let mut batch = batch.into_iter();
+        let mut broken = None;
+        for mut job in batch.by_ref() {
+            let outcome = in_savepoint(connection, &mut job);
+            let stop = matches!(&outcome, Err(Error::Corrupt(_)))
+                || outcome.as_ref().is_err_and(|_| connection.is_autocommit());
+            if let Err(error) = &outcome {
+                self.note(error);
+            }
+            outcomes.push((job, outcome));
+            if stop {
+                // The whole transaction is gone, or cannot be trusted: nobody's work was kept.
+                broken = outcomes.last().and_then(|(_, o)| o.clone().err());
+                break;
+            }
+        }
+        let committed = match &broken {
+            Some(error) => Err(error.clone()),
+            None => execute(connection, "COMMIT").and_then(|()| identity.check()),
+        };
+        let mut state = lock(&self.state);
+        state.busy_since = None;
+        match committed {
+            Ok(()) => {
+                state.commits += 1;
+                state.jobs += outcomes.len() as u64;
+                state.full_since = None;
+                drop(state);
+                for (job, outcome) in outcomes {
+                    (job.answer)(outcome);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                drop(state);
+                if !connection.is_autocommit() {
+                    let _ = execute(connection, "ROLLBACK");
+                }
+                let fatal = self.note(&error);
+                answer_all(outcomes.into_iter().map(|(job, _)| job).chain(batch), &error);
+                if fatal { Err(error) } else { Ok(()) }
+            }
+        }
+    }
+
+    /// Keeps why a transaction failed; true when the process must end.
+    fn note(&self, error: &Error) -> bool {
+        let mut state = lock(&self.state);
+        if matches!(error, Error::Temporary(m) if m.contains("disk is full")) {
+            state.full_since.get_or_insert_with(Instant::now);
+        }
+        matches!(error, Error::Corrupt(_) | Error::Config(_))
+    }
+
+    /// The last act: no further job is taken, those waiting are told, and the reason is left for `serve.rs`.
+    fn abandon(&self, error: &Error) {
+        log::error!("the writer stops: {error}");
+        let jobs = {
+            let mut queue = lock(&self.queue);
+            queue.closed = true;
+            std::mem::take(&mut queue.jobs)
+        };
+        lock(&self.state).failed = Some(error.to_string());
+        answer_all(jobs, error);
+    }
+}
+
+fn in_savepoint(connection: &Connection, job: &mut Job) -> Result<()> {
+    execute(connection, "SAVEPOINT job")?;
+    let run = std::panic::AssertUnwindSafe(|| (job.run)(connection));
+    let outcome = std::panic::catch_unwind(run).unwrap_or_else(|_| {
+        Err(Error::Permanent("a bug in fulfilld: the writer's job panicked; please report it".into()))
+    });
+    if outcome.is_err() && !connection.is_autocommit() {
+        execute(connection, "ROLLBACK TO job")?;
+    }
+    if !connection.is_autocommit() {
+        execute(connection, "RELEASE job")?;
+    }
+    outcome
+}
+
+fn execute(connection: &Connection, sql: &str) -> Result<()> {
+    connection.prepare_cached(sql).and_then(|mut statement| statement.execute([])).map(drop).map_err(db::translate)
+}
+
+fn answer_all(jobs: impl IntoIterator<Item = Job>, error: &Error) {
+    for job in jobs {
+        (job.answer)(Err(error.clone()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn start() -> (tempfile::TempDir, Writer, JoinHandle<()>) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("w.db");
+        let connection = Connection::open(&path).unwrap();
+        connection.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(a INTEGER UNIQUE)").unwrap();
+        let identity = Identity::of(&path).unwrap();
+        let (writer, thread) = Writer::start(connection, identity);
+        (dir, writer, thread)
+    }
+
+    fn insert(a: i64) -> impl FnOnce(&Connection) -> Result<i64> + Send {
+        move |c| c.execute("INSERT INTO t VALUES (?1)", [a]).map(|_| a).map_err(db::translate)
+    }
+
+    #[test]
+    fn many_callers_share_commits_and_a_failing_one_undoes_only_its_own() {
+        let (dir, writer, thread) = start();
+        let callers: Vec<_> = (0..200)
+            .map(|i| {
+                let writer = writer.clone();
+                std::thread::spawn(move || writer.write(insert(i % 100)))
+            })
+            .collect();
+        let answers: Vec<_> = callers.into_iter().map(|c| c.join().unwrap()).collect();
+        assert_eq!(answers.iter().filter(|a| a.is_ok()).count(), 100);
+        let panicked: Result<()> = writer.write(|_| panic!("on purpose"));
+        assert!(matches!(panicked, Err(Error::Permanent(_))));
+        assert_eq!(writer.write(insert(1000)), Ok(1000));
+        writer.close();
+        thread.join().unwrap();
+        assert!(matches!(writer.write(insert(7)), Err(Error::Temporary(_))));
+        let count: i64 = Connection::open(dir.path().join("w.db"))
+            .unwrap()
+            .query_row("SELECT count(*) FROM t", [], |r| r.get(0))
+            .unwrap();
+        assert_eq!(count, 101);
+    }
+
+    #[test]
+    fn somebody_elses_lock_costs_two_seconds_and_is_named() {
+        let (dir, writer, _thread) = start();
+        let other = Connection::open(dir.path().join("w.db")).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let began = Instant::now();
+        let answer = writer.write(insert(1));
+        assert!(matches!(&answer, Err(Error::Temporary(m)) if m.contains("locked")), "{answer:?}");
+        assert!(began.elapsed() >= LOCK_BUDGET && began.elapsed() < PATIENCE);
+        assert!(writer.state().locked_since.is_some());
+        other.execute_batch("COMMIT").unwrap();
+        assert_eq!(writer.write(insert(1)), Ok(1));
+        assert!(writer.state().locked_since.is_none());
+    }
+
+    #[test]
+    fn a_file_replaced_under_the_writer_is_never_acknowledged() {
+        let (dir, writer, thread) = start();
+        std::fs::remove_file(dir.path().join("w.db")).unwrap();
+        assert!(matches!(writer.write(insert(1)), Err(Error::Corrupt(_))));
+        thread.join().unwrap();
+        assert!(writer.state().failed.is_some());
+    }
+}
