@@ -1,1 +1,7 @@
-fn t() {}
+//! One test binary that runs the real program.
+
+mod outside; // other people's programs: where they are, and the daemon that they meet
+mod proxies;
+mod sdks;
+mod shells;
+mod units;
