@@ -131,6 +131,7 @@ impl Reply {
         let mut body = vec![0; length.unwrap_or(0)];
         match length {
             Some(_) => from.read_exact(&mut body).ok()?,
+            None if status < 200 => {}
             None => drop(from.read_to_end(&mut body)),
         }
         Some(Reply { status, head, body: String::from_utf8_lossy(&body).into_owned() })

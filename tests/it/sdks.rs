@@ -8,7 +8,8 @@ use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::outside::{
-    Desk, Process, SECRETS, SOON, address_in, event, exchange, hex, installed, now, signature, signed_now, wait_until, webhook,
+    Desk, Process, SECRETS, SOON, address_in, event, exchange, hex, installed, now, signature, signed_now, wait_until,
+    webhook,
 };
 
 #[test]
@@ -74,10 +75,17 @@ fn the_daemon_believes_what_stripe_s_libraries_believe() {
 fn stripe_s_libraries_take_the_sandbox_for_stripe() {
     let receiver = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let url = format!("http://{}/webhook", receiver.local_addr().expect("it is bound"));
-    let (_sandbox, line) = Process::fulfilld(
-        Command::new(env!("CARGO_BIN_EXE_fulfilld"))
-            .args(["sandbox", "--listen", "127.0.0.1:0", "--secret", SECRETS[1], "--shape", "both", "--webhook", &url]),
-    );
+    let (_sandbox, line) = Process::fulfilld(Command::new(env!("CARGO_BIN_EXE_fulfilld")).args([
+        "sandbox",
+        "--listen",
+        "127.0.0.1:0",
+        "--secret",
+        SECRETS[1],
+        "--shape",
+        "both",
+        "--webhook",
+        &url,
+    ]));
     let api = address_in(&line);
     let purchase = &control(api, "trigger", &json!({"scenario": "many-lines"}))["purchases"][0];
     let session = purchase["session"].as_str().expect("a purchase has a session").to_string();
@@ -165,7 +173,10 @@ fn unanimous() -> Vec<(Situation, bool)> {
         (header("290 s old", aged(290)), BELIEVED),
         (header("10 min ahead: our clock is slow", aged(-600)), BELIEVED),
         (header("a day ahead", aged(-86_400)), BELIEVED),
-        (signed("other scripts", r#"{"id":"evt_scripts","object":"event","name":"Zoë 🛒 Ōsaka"}"#.as_bytes()), BELIEVED),
+        (
+            signed("other scripts", r#"{"id":"evt_scripts","object":"event","name":"Zoë 🛒 Ōsaka"}"#.as_bytes()),
+            BELIEVED,
+        ),
         (signed("printed over lines", b"{\n  \"id\": \"evt_lines\",\n  \"object\": \"event\"\n}\n"), BELIEVED),
         (signed("a key twice", br#"{"id":"evt_one","id":"evt_twice","object":"event"}"#), BELIEVED),
         (signed("200 kB", oversize.as_bytes()), BELIEVED),
@@ -199,7 +210,10 @@ fn unanimous() -> Vec<(Situation, bool)> {
         (header("quoted", format!("t={t},v1=\"{good}\"")), REFUSED),
         (header("digits that are not ASCII", format!("t={t},v1={}", "é".repeat(32))), REFUSED),
         (situation("one byte of the body changed", format!("t={t},v1={good}"), &changed), REFUSED),
-        (situation("signed over the body alone", format!("t={t},v1={}", signature(SECRETS[1], "", body)), body), REFUSED),
+        (
+            situation("signed over the body alone", format!("t={t},v1={}", signature(SECRETS[1], "", body)), body),
+            REFUSED,
+        ),
         (signed("no body", b""), REFUSED),
         (signed("rubbish, rightly signed", b"this is not JSON"), REFUSED),
         (signed("half a body, rightly signed", &body[..body.len() / 2]), REFUSED),
@@ -280,7 +294,11 @@ fn apart() -> Vec<(Situation, Verdicts, &'static str)> {
         (signed("a text", br#""evt_1""#), verdicts(BELIEVED, REFUSED, REFUSED), an_event),
         (signed("a list", b"[]"), verdicts(BELIEVED, REFUSED, REFUSED), an_event),
         (signed("an object without an id", br#"{"object":"event"}"#), verdicts(BELIEVED, BELIEVED, REFUSED), an_event),
-        (signed("an id that is a number", br#"{"id":7,"object":"event"}"#), verdicts(BELIEVED, BELIEVED, REFUSED), an_event),
+        (
+            signed("an id that is a number", br#"{"id":7,"object":"event"}"#),
+            verdicts(BELIEVED, BELIEVED, REFUSED),
+            an_event,
+        ),
     ]
 }
 

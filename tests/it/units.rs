@@ -151,7 +151,8 @@ impl Units {
     fn exposure(&self) -> f64 {
         let output = self.analyze(&["security", "--offline=true", "--no-pager"], &["fulfilld.service"]);
         let said = String::from_utf8_lossy(&output.stdout);
-        let number = said.split("exposure level for fulfilld.service:").nth(1).and_then(|s| s.split_whitespace().next());
+        let number =
+            said.split("exposure level for fulfilld.service:").nth(1).and_then(|s| s.split_whitespace().next());
         number.and_then(|n| n.parse().ok()).unwrap_or_else(|| panic!("no exposure level in: {output:?}"))
     }
 }
