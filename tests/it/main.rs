@@ -1,1 +1,3 @@
-fn t() {}
+//! The real program, the real file, a simulated Stripe: what a shopkeeper could notice.
+
+mod shop;
