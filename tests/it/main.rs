@@ -1,3 +1,6 @@
 //! The real program, the real file, a simulated Stripe: what a shopkeeper could notice.
 
+mod arrivals;
+mod crashes;
 mod shop;
+mod webhook;
