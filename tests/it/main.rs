@@ -2,5 +2,8 @@
 
 mod arrivals;
 mod crashes;
+mod settings;
+mod shell;
 mod shop;
+mod stripe_fails;
 mod webhook;
