@@ -25,6 +25,7 @@ mod clock; // UTC
 mod config; // settings and secrets
 mod db; // the file, and SQLite's errors
 mod error;
+mod journal; // the log on stderr
 mod locks; // a lock that a panic does not poison
 mod metrics; // counts
 mod money; // minor units

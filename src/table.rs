@@ -49,10 +49,12 @@ impl Table {
 
     /// One object a line, keys as the columns are named, amounts as integers.
     pub fn json_lines(&self) -> String {
-        let object = |row: &Vec<Cell>| {
-            let pairs = self.columns.iter().cloned().zip(row.iter().map(json_of));
-            Value::Object(pairs.collect::<Map<_, _>>()).to_string() + "\n"
-        };
+        self.objects().into_iter().map(json_line).collect()
+    }
+
+    /// The same as values.
+    pub fn objects(&self) -> Vec<Map<String, Value>> {
+        let object = |row: &Vec<Cell>| self.columns.iter().cloned().zip(row.iter().map(json_of)).collect();
         self.rows.iter().map(object).collect()
     }
 
@@ -111,6 +113,11 @@ impl Table {
         }
         listed
     }
+}
+
+/// An object in one line that drives no terminal.
+pub fn json_line(object: Map<String, Value>) -> String {
+    text::escape_json(&Value::Object(object).to_string()) + "\n"
 }
 
 /// Prints a line or a page to standard output.

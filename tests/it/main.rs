@@ -1,1 +1,3 @@
-fn t() {}
+//! The real program, run as its users run it.
+
+mod verbs; // the command line
