@@ -1,3 +1,4 @@
-//! The real program, run as its users run it.
+//! The real program, the real file, a simulated Stripe: what a shopkeeper could notice.
 
+mod shop;
 mod verbs; // the command line
