@@ -34,6 +34,8 @@ enum Verb {
     Replay(commands::replay::Args),
     Check(commands::check::Args),
     Sql(commands::sql::Args),
+    Sandbox(commands::sandbox::Args),
+    Trigger(commands::trigger::Args),
     Completions(commands::completions::Args),
     Man(commands::man::Args),
 }
@@ -96,6 +98,11 @@ fn dispatch(verb: Option<Verb>) -> Result<()> {
         Verb::Replay(args) => commands::replay::run(args),
         Verb::Check(args) => commands::check::run(args),
         Verb::Sql(args) => commands::sql::run(args),
+        Verb::Sandbox(a) => commands::sandbox::run(a.listen, &a.webhook, &a.secret, a.shape, a.latency, a.rate),
+        Verb::Trigger(a) => match &a.what {
+            Some(what) => commands::trigger::run(what, a.count, a.shape, a.times, &a.url(), a.json),
+            None => commands::trigger::list(a.json),
+        },
         Verb::Completions(args) => commands::completions::run(args, Cli::command()),
         Verb::Man(args) => commands::man::run(args, Cli::command(), EXIT_CODES),
     }

@@ -8,16 +8,18 @@ use crate::config;
 use crate::db;
 use crate::error::{Error, Result};
 
-pub mod attention;
-pub mod check;
-pub mod completions;
-pub mod events;
-pub mod man;
-pub mod orders;
-pub mod replay;
-pub mod serve;
-pub mod ship;
-pub mod sql;
+pub mod serve; // the daemon
+pub mod orders; // the orders, the packing queue, one order
+pub mod ship; // everything of an order goes out
+pub mod attention; // what needs a person
+pub mod events; // what Stripe sent, and what became of it
+pub mod replay; // stored events are processed again
+pub mod check; // is the file whole and true?
+pub mod sql; // the stock shell, set up for the file
+pub mod sandbox; // a simulated Stripe
+pub mod trigger; // purchases in it
+pub mod completions; // what the shell suggests after Tab
+pub mod man; // the manual page
 
 /// Where the orders are.
 #[derive(clap::Args)]

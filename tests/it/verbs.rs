@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use serde_json::Value;
 
+use crate::shop;
+
 /// A file with five orders and five events of long ago, written as the daemon writes them.
-struct Shop {
+struct Books {
     dir: tempfile::TempDir,
 }
 
@@ -61,21 +63,21 @@ INSERT INTO events(id, type, object_id, livemode, shape, payload, source, receiv
     'pending', 'Stripe does not answer', 7, '2025-03-05T10:00:01Z', NULL);
 "#;
 
-impl Shop {
-    fn open() -> Shop {
-        let shop = Shop { dir: tempfile::tempdir().unwrap() };
-        let c = Connection::open(shop.db()).unwrap();
+impl Books {
+    fn open() -> Books {
+        let books = Books { dir: tempfile::tempdir().unwrap() };
+        let c = Connection::open(books.db()).unwrap();
         c.pragma_update(None, "journal_mode", "WAL").unwrap();
         c.execute_batch(include_str!("../../schema.sql")).unwrap();
         c.execute_batch("PRAGMA application_id = 0x666c6664; PRAGMA user_version = 1;").unwrap();
         c.execute_batch("INSERT INTO shop(one, livemode, created_at) VALUES (1, 0, '2025-03-01T00:00:00Z')").unwrap();
         c.execute_batch(ORDERS).unwrap();
         c.execute_batch(EVENTS).unwrap();
-        shop
+        books
     }
 
     fn db(&self) -> PathBuf {
-        self.dir.path().join("shop.db")
+        self.dir.path().join("books.db")
     }
 
     /// Runs `fulfilld` on this file.
@@ -98,11 +100,10 @@ impl Shop {
     }
 }
 
-/// The real program, with nothing of this machine's settings.
+/// The program as if that line had been typed in that directory, on a terminal 100 columns wide.
 fn fulfilld(dir: &Path, line: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_fulfilld"));
-    command.args(words(line)).current_dir(dir).stdin(Stdio::null());
-    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("COLUMNS", "100");
+    let mut command = shop::fulfilld();
+    command.args(words(line)).current_dir(dir).stdin(Stdio::null()).env("COLUMNS", "100");
     command
 }
 
@@ -145,8 +146,8 @@ fn assert_golden(name: &str, actual: &str) {
 
 #[test]
 fn looking_prints_what_the_views_show() {
-    let shop = Shop::open();
-    let seen = shop.transcript(&[
+    let books = Books::open();
+    let seen = books.transcript(&[
         "orders",
         "orders --to-ship",
         "orders show 1041",
@@ -166,8 +167,8 @@ fn looking_prints_what_the_views_show() {
 
 #[test]
 fn json_is_one_object_a_line_with_amounts_as_integers() {
-    let shop = Shop::open();
-    let seen = shop.transcript(&[
+    let books = Books::open();
+    let seen = books.transcript(&[
         "orders --json",
         "orders --to-ship --json",
         "orders show 1041 --json",
@@ -180,15 +181,15 @@ fn json_is_one_object_a_line_with_amounts_as_integers() {
         serde_json::from_str::<Value>(line).unwrap();
     }
     assert_golden("json.txt", &seen);
-    let dinar: Value = serde_json::from_slice(&shop.run("orders show 1044 --json").stdout).unwrap();
+    let dinar: Value = serde_json::from_slice(&books.run("orders show 1044 --json").stdout).unwrap();
     assert_eq!((dinar["amount_total"].as_i64(), dinar["currency"].as_str()), (Some(12345), Some("bhd")));
     assert_eq!(dinar["total"], "12.345 BHD");
 }
 
 #[test]
 fn shipping_is_all_or_nothing_and_a_refusal_says_why() {
-    let shop = Shop::open();
-    let seen = shop.transcript(&[
+    let books = Books::open();
+    let seen = books.transcript(&[
         "ship 1041 --company DHL --number JD0146000034 --url https://track.example/JD0146000034",
         "ship 1041",
         "ship 1042 1043 --company DHL",
@@ -203,8 +204,8 @@ fn shipping_is_all_or_nothing_and_a_refusal_says_why() {
 
 #[test]
 fn events_become_due_again_by_id_by_state_and_by_type() {
-    let shop = Shop::open();
-    let seen = shop.transcript(&[
+    let books = Books::open();
+    let seen = books.transcript(&[
         "replay evt_1 evt_7",
         "events --state pending",
         "replay evt_1",
@@ -219,8 +220,8 @@ fn events_become_due_again_by_id_by_state_and_by_type() {
 
 #[test]
 fn check_finds_what_cannot_be_and_names_it() {
-    let shop = Shop::open();
-    shop.sql(
+    let books = Books::open();
+    books.sql(
         "DROP TRIGGER orders_facts;
          DROP TRIGGER orders_identity;
          DROP TRIGGER fulfillments_delete;
@@ -230,7 +231,7 @@ fn check_finds_what_cannot_be_and_names_it() {
          UPDATE events SET state = 'pending', next_attempt_at = NULL WHERE id = 'evt_5';
          UPDATE actor SET name = 'fulfilld:forgot';",
     );
-    let seen = shop.transcript(&["check", "check --quick --json"]);
+    let seen = books.transcript(&["check", "check --quick --json"]);
     assert_golden("check.txt", &seen);
 }
 
@@ -257,7 +258,7 @@ fn help_reads_as_it_was_written() {
 
 #[test]
 fn every_failure_has_its_exit_code_and_one_sentence() {
-    let shop = Shop::open();
+    let books = Books::open();
     for (line, code, sentence) in [
         ("shipp 1041", 64, "unrecognized subcommand"),
         ("orders --jsn", 64, "unexpected argument"),
@@ -274,15 +275,15 @@ fn every_failure_has_its_exit_code_and_one_sentence() {
         ("sql --db none.db", 78, "there is no file none.db"),
         ("serve", 78, "STRIPE_SECRET_KEY is not set"),
     ] {
-        let output = shop.run(line);
+        let output = books.run(line);
         let said = text(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{line}: {said}");
         assert!(said.contains(sentence), "{line}: {said}");
         assert!(output.stdout.is_empty(), "{line}");
         assert!(code == 64 || (said.starts_with("fulfilld: ") && said.lines().count() == 1), "{line}: {said}");
     }
-    let names: Vec<_> = std::fs::read_dir(shop.dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
-    assert!(names.iter().all(|n| n.to_string_lossy().starts_with("shop.db")), "a verb made a file: {names:?}");
+    let names: Vec<_> = std::fs::read_dir(books.dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert!(names.iter().all(|n| n.to_string_lossy().starts_with("books.db")), "a verb made a file: {names:?}");
 }
 
 #[test]
@@ -309,22 +310,22 @@ fn a_wrong_setting_ends_serve_with_78_and_its_name() {
 
 #[test]
 fn a_locked_file_is_waited_for_and_then_named() {
-    let shop = Shop::open();
-    let somebody = Connection::open(shop.db()).unwrap();
+    let books = Books::open();
+    let somebody = Connection::open(books.db()).unwrap();
     somebody.execute_batch("BEGIN IMMEDIATE").unwrap();
     let began = Instant::now();
-    let output = shop.run("ship 1041");
+    let output = books.run("ship 1041");
     assert_eq!(output.status.code(), Some(75));
     assert!(text(&output.stderr).contains("locked: somebody else is writing"), "{}", text(&output.stderr));
     assert!(began.elapsed() >= Duration::from_secs(4), "it did not wait");
-    assert!(shop.run("orders").status.success(), "looking needs no lock");
+    assert!(books.run("orders").status.success(), "looking needs no lock");
 }
 
 #[test]
 fn a_reader_that_has_had_enough_is_no_failure() {
-    let shop = Shop::open();
-    let mut child = fulfilld(shop.dir.path(), "orders")
-        .env("FULFILLD_DB", shop.db())
+    let books = Books::open();
+    let mut child = fulfilld(books.dir.path(), "orders")
+        .env("FULFILLD_DB", books.db())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -336,8 +337,8 @@ fn a_reader_that_has_had_enough_is_no_failure() {
 
 #[test]
 fn the_stock_shell_is_set_up_and_its_absence_or_age_is_said() {
-    let shop = Shop::open();
-    let seen = shop.transcript(&[
+    let books = Books::open();
+    let seen = books.transcript(&[
         "sql \"SELECT id, name FROM orders WHERE id < 1043; PRAGMA foreign_keys; PRAGMA busy_timeout\"",
         "sql --ro \"UPDATE orders SET note = 'mine'\"",
         "sql -json \"SELECT count(*) AS n FROM orders\"",
@@ -346,7 +347,7 @@ fn the_stock_shell_is_set_up_and_its_absence_or_age_is_said() {
     assert_golden("sql.txt", &seen);
 
     let run = |path: &Path| {
-        fulfilld(shop.dir.path(), "sql").env("FULFILLD_DB", shop.db()).env("PATH", path).output().unwrap()
+        fulfilld(books.dir.path(), "sql").env("FULFILLD_DB", books.db()).env("PATH", path).output().unwrap()
     };
     let bin = tempfile::tempdir().unwrap();
     let missing = run(bin.path());
