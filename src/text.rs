@@ -9,7 +9,14 @@ pub fn clean(text: &str) -> String {
 
 /// The same characters in a JSON text, as JSON's own escapes: it means what it meant, and a terminal shows it.
 pub fn escape_json(json: &str) -> String {
-    json.chars().map(|c| if is_hidden(c) { format!("\\u{:04x}", c as u32) } else { c.to_string() }).collect()
+    let mut escaped = String::with_capacity(json.len());
+    for c in json.chars() {
+        match is_hidden(c) {
+            true => escaped += &format!("\\u{:04x}", c as u32),
+            false => escaped.push(c),
+        }
+    }
+    escaped
 }
 
 fn replacement(c: char) -> char {

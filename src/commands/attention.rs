@@ -2,7 +2,7 @@
 
 use super::{File, Output};
 use crate::error::Result;
-use crate::table::Table;
+use crate::table;
 
 /// List what needs you, each with the line to type next
 ///
@@ -19,6 +19,6 @@ pub struct Args {
 
 /// Prints the rows of the view, those that have waited longest first.
 pub fn run(args: &Args) -> Result<()> {
-    Table::query(&args.file.read()?, "SELECT * FROM attention ORDER BY since, order_id, event_id", [])?
-        .print(args.output.json, "nothing needs you")
+    let sql = "SELECT * FROM attention ORDER BY since, order_id, event_id";
+    table::print_query(&args.file.read()?, sql, [], args.output.json, "nothing needs you")
 }

@@ -88,7 +88,10 @@ pub fn run(args: &Args) -> Result<()> {
     find("every page can be read", places(&c, pages)?.into_iter().filter(|said| said != "ok").collect());
     find(
         "what a row refers to is there",
-        places(&c, "SELECT \"table\" || ' row ' || coalesce(rowid, '?') FROM pragma_foreign_key_check")?,
+        places(
+            &c,
+            "SELECT \"table\" || coalesce(' ' || rowid, '') || ' refers to ' || parent FROM pragma_foreign_key_check",
+        )?,
     );
     find("tables, triggers, views and indexes are those of this version", altered(&c)?);
     for (must_hold, query) in INVARIANTS {

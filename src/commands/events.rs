@@ -108,7 +108,8 @@ fn list(args: &List) -> Result<()> {
         "SELECT {columns} FROM (SELECT rowid AS came, {COLUMNS} FROM events WHERE {} ORDER BY rowid DESC LIMIT ?2) ORDER BY came",
         args.which.condition()
     );
-    Table::query(&args.file.read()?, &sql, (&args.which.kind, args.limit))?.print(args.output.json, "no such events")
+    let params = (&args.which.kind, args.limit);
+    table::print_query(&args.file.read()?, &sql, params, args.output.json, "no such events")
 }
 
 fn show(args: &Show) -> Result<()> {

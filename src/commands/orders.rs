@@ -1,5 +1,7 @@
 //! `fulfilld orders`: the orders, the packing queue, one order looked at closely.
 
+use std::io::Write;
+
 use clap::Subcommand;
 use rusqlite::{Connection, OptionalExtension};
 use serde_json::Value;
@@ -12,10 +14,19 @@ use crate::table::{self, Table};
 /// As many as are read on a screen or two; `--all` lifts it.
 const LATEST: i64 = 50;
 
-/// An order in one row for eyes: a long list of items is cut, and a canceled order says so first.
-pub const ROW: &str = "id, placed_at, customer,
-    CASE WHEN length(items) > 40 THEN substr(items, 1, 39) || '…' ELSE items END AS items, total, financial_status,
-    CASE canceled WHEN 1 THEN 'canceled' ELSE fulfillment_status END AS fulfillment_status";
+/// Orders in a row each; a WHERE may follow. For eyes a long list of items is cut, and a canceled order says so first; for
+/// machines it is every column of the order, and what the view derives from them.
+pub fn overview(output: &Output) -> &'static str {
+    match output.json {
+        true => "SELECT o.*, v.* FROM order_overview v JOIN orders o ON o.id = v.id",
+        false => {
+            "SELECT v.id, v.placed_at, v.customer,
+               CASE WHEN length(v.items) > 40 THEN substr(v.items, 1, 39) || '…' ELSE v.items END AS items, v.total,
+               v.financial_status, CASE v.canceled WHEN 1 THEN 'canceled' ELSE v.fulfillment_status END AS fulfillment_status
+             FROM order_overview v"
+        }
+    }
+}
 
 /// List the orders, newest last, or show one
 ///
@@ -76,17 +87,16 @@ pub fn run(args: &Args) -> Result<()> {
 
 fn list(args: &List) -> Result<()> {
     let c = args.file.read()?;
+    let json = args.output.json;
     if args.to_ship {
-        return Table::query(&c, "SELECT * FROM to_ship", [])?.print(args.output.json, "nothing is to be shipped");
+        return table::print_query(&c, "SELECT * FROM to_ship", [], json, "nothing is to be shipped");
     }
-    let columns = if args.output.json { "*" } else { ROW };
     let limit = if args.all { -1 } else { LATEST };
-    let sql = format!("SELECT {columns} FROM (SELECT * FROM order_overview ORDER BY id DESC LIMIT ?1) ORDER BY id");
-    let orders = Table::query(&c, &sql, [limit])?;
-    orders.print(args.output.json, "no orders yet")?;
-    let all: u32 = c.query_row("SELECT count(*) FROM orders", [], |row| row.get(0)).map_err(db::translate)?;
-    if orders.rows.len() < all as usize {
-        eprintln!("the latest {LATEST} of {all}; --all lists every one");
+    let latest = "WHERE v.id IN (SELECT id FROM orders ORDER BY id DESC LIMIT ?1) ORDER BY v.id";
+    table::print_query(&c, &format!("{} {latest}", overview(&args.output)), [limit], json, "no orders yet")?;
+    let all: i64 = c.query_row("SELECT count(*) FROM orders", [], |row| row.get(0)).map_err(db::translate)?;
+    if all > LATEST && !args.all {
+        let _ = writeln!(std::io::stderr(), "the latest {LATEST} of {all}; --all lists every one");
     }
     Ok(())
 }
@@ -99,7 +109,7 @@ fn show(args: &Show) -> Result<()> {
     if known.map_err(db::translate)?.is_none() {
         return Err(none_such(format!("order {}", args.order), "fulfilld orders"));
     }
-    if args.output.json { print_object(&c, args.order) } else { print_page(&c, args.order) }
+    if args.output.json { print_object(&c, args) } else { print_page(&c, args.order) }
 }
 
 fn print_page(c: &Connection, order: i64) -> Result<()> {
@@ -130,9 +140,9 @@ fn print_page(c: &Connection, order: i64) -> Result<()> {
 }
 
 /// The same as one object in one line.
-fn print_object(c: &Connection, order: i64) -> Result<()> {
-    let of = |sql: &str| Table::query(c, sql, [order]).map(|table| table.objects());
-    let mut object = of("SELECT * FROM order_overview WHERE id = ?1")?.swap_remove(0);
+fn print_object(c: &Connection, args: &Show) -> Result<()> {
+    let of = |sql: &str| Table::query(c, sql, [args.order]).map(|table| table.objects().collect::<Vec<_>>());
+    let mut object = of(&format!("{} WHERE v.id = ?1", overview(&args.output)))?.swap_remove(0);
     for (key, sql) in [
         ("line_items", "SELECT * FROM order_lines WHERE order_id = ?1"),
         ("fulfillments", "SELECT * FROM fulfillments WHERE order_id = ?1 ORDER BY id"),

@@ -1,6 +1,6 @@
 //! `fulfilld ship`: everything of an order that needs a parcel goes out. It types `INSERT INTO ship` for you.
 
-use super::orders::ROW;
+use super::orders::overview;
 use super::{File, Output};
 use crate::db;
 use crate::error::{Error, Result};
@@ -39,9 +39,8 @@ pub fn run(args: &Args) -> Result<()> {
             c.execute("INSERT INTO ship VALUES (?1, ?2, ?3, ?4)", (order, &args.company, &args.number, &args.url))
                 .map_err(|error| refused(*order, db::translate(error)))?;
         }
-        let columns = if args.output.json { "*" } else { ROW };
         let numbers: Vec<String> = args.orders.iter().map(i64::to_string).collect();
-        let sql = format!("SELECT {columns} FROM order_overview WHERE id IN ({}) ORDER BY id", numbers.join(", "));
+        let sql = format!("{} WHERE v.id IN ({}) ORDER BY v.id", overview(&args.output), numbers.join(", "));
         Table::query(c, &sql, [])
     })?;
     shipped.print(args.output.json, "")
