@@ -28,7 +28,6 @@ mod journal; // the log on standard error
 mod config; // settings and secrets
 mod signature; // Stripe-Signature, pure
 mod metrics; // counts
-mod money; // minor units
 mod text; // text from outside, made safe
 mod locks; // a lock that a panic does not poison
 mod clock; // UTC

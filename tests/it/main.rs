@@ -1,4 +1,10 @@
 //! The real program, the real file, a simulated Stripe: what a shopkeeper could notice.
 
+mod arrivals;
+mod crashes;
+mod settings;
+mod shell;
 mod shop;
-mod verbs; // the command line
+mod stripe_fails;
+mod verbs;
+mod webhook;

@@ -131,6 +131,7 @@ impl Shop {
             .env("FULFILLD_DB", self.file())
             .env("FULFILLD_LISTEN", "127.0.0.1:0")
             .env("FULFILLD_STRIPE_API", &self.stripe.url)
+            .env("FULFILLD_STRIPE_RATE", "2000")
             .env("FULFILLD_LOG", "error")
             .env("STRIPE_SECRET_KEY", "rk_test_of_the_shop")
             .env("WEBHOOK_SECRET", SECRET)
