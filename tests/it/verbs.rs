@@ -1,5 +1,6 @@
 //! The verbs of the command line, run as a shopkeeper runs them, against a file that holds a small shop.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -290,25 +291,41 @@ fn every_failure_has_its_exit_code_and_one_sentence() {
 }
 
 #[test]
-fn a_wrong_setting_ends_serve_with_78_and_its_name() {
-    let dir = tempfile::tempdir().unwrap();
-    for (name, value, sentence) in [
-        ("STRIPE_SECRET_KEY", "pk_test_1", "publishable key"),
-        ("FULFILLD_LISTEN", "here", "FULFILLD_LISTEN=here is not an address"),
-        ("FULFILLD_WORKERS", "none", "FULFILLD_WORKERS=none is not a number"),
-        ("WEBHOOK_SECRET", "we_1", "endpoint's id"),
-        ("FULFILLD_LOG", "loud", "FULFILLD_LOG=loud is not a level"),
-    ] {
-        let output = fulfilld(dir.path(), "serve")
+fn the_log_is_a_line_an_event_with_the_time_or_for_journald_with_the_level() {
+    for journald in [false, true] {
+        let books = Books::open();
+        books.sql("UPDATE events SET taken_at = '2025-03-05T09:00:02Z' WHERE id = 'evt_5'");
+        let path = books.dir.path().join("log");
+        let log = std::fs::File::create(&path).unwrap();
+        let to = log.metadata().unwrap();
+        let mut serve = fulfilld(books.dir.path(), "serve");
+        serve
+            .env("FULFILLD_DB", "shop.db")
+            .env("FULFILLD_LISTEN", "127.0.0.1:0")
+            .env("FULFILLD_STRIPE_API", "http://127.0.0.1:9")
             .env("STRIPE_SECRET_KEY", "sk_test_1")
-            .env("WEBHOOK_SECRET", "whsec_1")
-            .env(name, value)
-            .output()
-            .unwrap();
-        let said = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(78), "{said}");
-        assert!(said.contains(sentence) && said.lines().count() == 1, "{said}");
+            .env("WEBHOOK_SECRET", "whsec_1");
+        if journald {
+            serve.env("JOURNAL_STREAM", format!("{}:{}", to.dev(), to.ino()));
+        }
+        let mut child = serve.stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let first = shop::wait_for("the first line of the log", || {
+            let log = std::fs::read_to_string(&path).unwrap();
+            log.split_once('\n').map(|(first, _)| text(first.as_bytes()))
+        });
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let level = if journald { "<6>" } else { "(now) INFO  " };
+        assert_eq!(first, format!("{level}1 events were under way when fulfilld last ended; they go on"));
     }
+}
+
+#[test]
+fn a_log_level_that_is_none_is_named() {
+    let books = Books::open();
+    let output = fulfilld(books.dir.path(), "orders --db shop.db").env("FULFILLD_LOG", "loud").output().unwrap();
+    assert_eq!(output.status.code(), Some(78));
+    assert!(text(&output.stderr).contains("FULFILLD_LOG=loud is not a level; use error"));
 }
 
 #[test]
@@ -327,15 +344,13 @@ fn a_locked_file_is_waited_for_and_then_named() {
 #[test]
 fn a_reader_that_has_had_enough_is_no_failure() {
     let books = Books::open();
-    let mut child = fulfilld(books.dir.path(), "orders")
-        .env("FULFILLD_DB", books.db())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    drop(child.stdout.take());
-    let output = child.wait_with_output().unwrap();
-    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""));
+    for line in ["", "--help", "man", "orders", "orders --json", "orders show 1041", "events show evt_1"] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = fulfilld(books.dir.path(), line);
+        let output = command.env("FULFILLD_DB", "shop.db").stdout(writer).stderr(Stdio::piped()).output().unwrap();
+        assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""), "{line}");
+    }
 }
 
 #[test]
