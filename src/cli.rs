@@ -13,8 +13,8 @@ use crate::table;
 
 /// The order desk for a shop on Stripe Checkout: one daemon, one SQLite file
 ///
-/// Stripe posts events to it; it keeps them, asks Stripe what was bought, and writes orders, line items and what is to be
-/// sent into one file, which the shop reads and edits with these verbs or with sqlite3.
+/// Stripe posts events to it; it keeps them, asks Stripe what was bought, and writes orders, line items and what is to
+/// be sent into one file, which the shop reads and edits with these verbs or with sqlite3.
 #[derive(Parser)]
 #[command(name = "fulfilld", version, max_term_width = 100)]
 #[command(before_help = "Example: fulfilld demo", after_help = exit_codes())]

@@ -10,8 +10,8 @@ use crate::error::{Error, Result};
 use crate::text;
 
 /// Starts the log of this program's own rooms, from `level` on where `FULFILLD_LOG` says nothing else. What the crates
-/// below say stays out: it is neither the operator's story nor checked for secrets. `Config` when `FULFILLD_LOG` is not a
-/// level. Called once, before any thread.
+/// below say stays out: it is neither the operator's story nor checked for secrets. `Config` when `FULFILLD_LOG` is not
+/// a level. Called once, before any thread.
 pub fn start(level: LevelFilter) -> Result<()> {
     let level = match std::env::var_os("FULFILLD_LOG") {
         None => level,

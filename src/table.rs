@@ -155,8 +155,8 @@ fn written(outcome: io::Result<()>) -> Result<()> {
     }
 }
 
-/// A line as it stands in a cell of a box: clean, in pieces of at most [`CELL_MAX`] columns, broken at blanks where it has
-/// some.
+/// A line as it stands in a cell of a box: clean, in pieces of at most [`CELL_MAX`] columns, broken at blanks where it
+/// has some.
 fn wrapped(line: &str) -> Vec<String> {
     let (mut pieces, mut piece) = (Vec::new(), String::new());
     for word in text::clean(line).split_inclusive(' ') {

@@ -6,8 +6,8 @@ use crate::table;
 
 /// List what needs you, each with the line to type next
 ///
-/// Empty in a clean shop, and piped it then prints nothing, so that cron mails only when there is something. The same is
-/// SELECT * FROM attention in sqlite3.
+/// Empty in a clean shop, and piped it then prints nothing, so that cron mails only when there is something. The same
+/// is SELECT * FROM attention in sqlite3.
 #[derive(clap::Args)]
 #[command(before_help = "Example: fulfilld attention")]
 pub struct Args {

@@ -11,8 +11,8 @@ use crate::table::Table;
 /// Check that the file is whole and true
 ///
 /// SQLite's own check of every page and index (--quick leaves the indexes out); that the tables, triggers and views are
-/// those of this version; and what must hold between the rows, such as: what is left to send of a paid order is in a pending
-/// fulfillment. It looks only, beside a running fulfilld too. Exit code 1 with a row for each finding.
+/// those of this version; and what must hold between the rows, such as: what is left to send of a paid order is in a
+/// pending fulfillment. It looks only, beside a running fulfilld too. Exit code 1 with a row for each finding.
 #[derive(clap::Args)]
 #[command(before_help = "Example: fulfilld check")]
 pub struct Args {
@@ -29,7 +29,8 @@ pub struct Args {
 const INVARIANTS: &[(&str, &str)] = &[
     (
         "what is left to send of a sale is in a pending fulfillment, and no more",
-        "SELECT 'order ' || b.order_id || ', line ' || b.line_item_id FROM line_item_balance b JOIN orders o ON o.id = b.order_id
+        "SELECT 'order ' || b.order_id || ', line ' || b.line_item_id
+         FROM line_item_balance b JOIN orders o ON o.id = b.order_id
          WHERE b.pending <> CASE WHEN o.payment_status IN('paid', 'no_payment_required') AND o.canceled_at IS NULL
            THEN b.left_to_send ELSE 0 END",
     ),
@@ -43,7 +44,8 @@ const INVARIANTS: &[(&str, &str)] = &[
          WHERE EXISTS(SELECT 1 FROM fulfillment_line_items fl JOIN line_items li ON li.id = fl.line_item_id
                       WHERE fl.fulfillment_id = f.id
                         AND (li.order_id <> f.order_id OR li.requires_shipping <> f.requires_shipping))
-           OR (f.status <> 'canceled' AND NOT EXISTS(SELECT 1 FROM fulfillment_line_items WHERE fulfillment_id = f.id))",
+           OR (f.status <> 'canceled'
+               AND NOT EXISTS(SELECT 1 FROM fulfillment_line_items fl WHERE fl.fulfillment_id = f.id))",
     ),
     (
         "a fulfillment's dates are those of its status",

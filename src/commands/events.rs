@@ -104,8 +104,14 @@ fn list(args: &List) -> Result<()> {
         true => COLUMNS,
         false => "id, type, object_id, received_at, state, attempts, state_reason",
     };
+    // Pending and failed events have an index by the time they came; the others come by the table's own order.
+    let came = match args.which.state {
+        Some(State::Pending | State::Failed) => "received_at",
+        _ => "rowid",
+    };
     let sql = format!(
-        "SELECT {columns} FROM (SELECT rowid AS came, {COLUMNS} FROM events WHERE {} ORDER BY rowid DESC LIMIT ?2) ORDER BY came",
+        "SELECT {columns} FROM events
+         WHERE rowid IN (SELECT rowid FROM events WHERE {} ORDER BY {came} DESC LIMIT ?2) ORDER BY {came}",
         args.which.condition()
     );
     let params = (&args.which.kind, args.limit);

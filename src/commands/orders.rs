@@ -14,15 +14,16 @@ use crate::table::{self, Table};
 /// As many as are read on a screen or two; `--all` lifts it.
 const LATEST: i64 = 50;
 
-/// Orders in a row each; a WHERE may follow. For eyes a long list of items is cut, and a canceled order says so first; for
-/// machines it is every column of the order, and what the view derives from them.
+/// Orders in a row each; a WHERE may follow. For eyes a long list of items is cut, and a canceled order says so first;
+/// for machines it is every column of the order, and what the view derives from them.
 pub fn overview(output: &Output) -> &'static str {
     match output.json {
         true => "SELECT o.*, v.* FROM order_overview v JOIN orders o ON o.id = v.id",
         false => {
             "SELECT v.id, v.placed_at, v.customer,
                CASE WHEN length(v.items) > 40 THEN substr(v.items, 1, 39) || '…' ELSE v.items END AS items, v.total,
-               v.financial_status, CASE v.canceled WHEN 1 THEN 'canceled' ELSE v.fulfillment_status END AS fulfillment_status
+               v.financial_status,
+               CASE v.canceled WHEN 1 THEN 'canceled' ELSE v.fulfillment_status END AS fulfillment_status
              FROM order_overview v"
         }
     }
@@ -148,7 +149,8 @@ fn print_object(c: &Connection, args: &Show) -> Result<()> {
         ("fulfillments", "SELECT * FROM fulfillments WHERE order_id = ?1 ORDER BY id"),
         (
             "fulfillment_line_items",
-            "SELECT fl.* FROM fulfillments f JOIN fulfillment_line_items fl ON fl.fulfillment_id = f.id WHERE f.order_id = ?1",
+            "SELECT fl.* FROM fulfillments f JOIN fulfillment_line_items fl ON fl.fulfillment_id = f.id
+             WHERE f.order_id = ?1",
         ),
         ("history", "SELECT at, actor, what, old, new FROM order_history WHERE order_id = ?1 ORDER BY id"),
     ] {

@@ -1,5 +1,7 @@
 //! `fulfilld replay`: stored events are processed again.
 
+use clap::ArgGroup;
+
 use super::events::{State, Which};
 use super::{File, none_such};
 use crate::db;
@@ -10,11 +12,11 @@ use crate::text;
 
 /// Process stored events again
 ///
-/// They become due at once and a running fulfilld takes them within a second; otherwise the next start does. Replaying is
-/// harmless: the order ends as Stripe has it, once.
+/// They become due at once and a running fulfilld takes them within a second; otherwise the next start does. Replaying
+/// is harmless: the order ends as Stripe has it, once.
 #[derive(clap::Args)]
 #[command(before_help = "Example: fulfilld replay --failed")]
-#[command(group = clap::ArgGroup::new("what").required(true).multiple(true).args(["events", "failed", "state", "kind"]))]
+#[command(group = ArgGroup::new("what").required(true).multiple(true).args(["events", "failed", "state", "kind"]))]
 pub struct Args {
     /// The events' ids
     #[arg(value_name = "ID", conflicts_with_all = ["failed", "state", "kind"])]

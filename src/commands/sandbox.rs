@@ -10,8 +10,8 @@ use crate::sandbox::{KEY, Options, Sandbox, Shape};
 
 /// Run a simulated Stripe on this machine, until stopped
 ///
-/// It sells, answers as Stripe's API does, and delivers signed events. `fulfilld trigger` makes purchases in it. Nothing
-/// leaves this machine and nothing is kept.
+/// It sells, answers as Stripe's API does, and delivers signed events. `fulfilld trigger` makes purchases in it.
+/// Nothing leaves this machine and nothing is kept.
 #[derive(clap::Args)]
 #[command(before_help = "Example: fulfilld sandbox --shape thin")]
 pub struct Args {

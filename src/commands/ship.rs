@@ -8,8 +8,8 @@ use crate::table::Table;
 
 /// Mark orders as shipped
 ///
-/// All that is left of them and needs a parcel goes out: several orders at once, or on any refusal none. To send a part,
-/// first lower a quantity in fulfillment_line_items; the rest goes into another parcel.
+/// All that is left of them and needs a parcel goes out: several orders at once, or on any refusal none. To send a
+/// part, first lower a quantity in fulfillment_line_items; the rest goes into another parcel.
 #[derive(clap::Args)]
 #[command(before_help = "Example: fulfilld ship 1042 --company DHL --number JD0146000034")]
 pub struct Args {
@@ -31,8 +31,8 @@ pub struct Args {
     output: Output,
 }
 
-/// Ships all of them and prints them as they are now. `Permanent` with the file's own sentence when it refuses one; then
-/// nothing has changed.
+/// Ships all of them and prints them as they are now. `Permanent` with the file's own sentence when it refuses one;
+/// then nothing has changed.
 pub fn run(args: &Args) -> Result<()> {
     let shipped = args.file.write(|c| {
         for order in &args.orders {

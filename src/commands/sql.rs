@@ -13,9 +13,9 @@ const OLDEST_SQLITE: (u32, u32) = (3, 37);
 
 /// Open the file in the stock sqlite3 shell, set up for it
 ///
-/// The shell waits 5 s for somebody else's write instead of giving up, enforces foreign keys, and draws boxes (tabs when
-/// piped). Whatever follows is handed to sqlite3: a statement, a dot-command, its options; the exit code is sqlite3's.
-/// Begin with SELECT * FROM readme.
+/// The shell waits 5 s for somebody else's write instead of giving up, enforces foreign keys, and draws boxes (tabs
+/// when piped). Whatever follows is handed to sqlite3: a statement, a dot-command, its options; the exit code is
+/// sqlite3's. Begin with SELECT * FROM readme.
 #[derive(clap::Args)]
 #[command(before_help = "Example: fulfilld sql \"UPDATE orders SET note = 'gift wrap' WHERE id = 1042\"")]
 pub struct Args {

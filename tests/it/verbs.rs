@@ -17,8 +17,8 @@ struct Books {
 
 const ORDERS: &str = "
 UPDATE actor SET name = 'stripe:evt_1';
-INSERT INTO orders(id, checkout_session_id, payment_intent_id, livemode, mode, payment_status, currency, amount_subtotal,
-    amount_shipping, amount_total, email, name, phone, shipping_name, shipping_line1, shipping_line2, shipping_city,
+INSERT INTO orders(id, checkout_session_id, payment_intent_id, livemode, mode, payment_status, currency,
+    amount_subtotal, amount_shipping, amount_total, email, name, phone, shipping_name, shipping_line1, shipping_line2, shipping_city,
     shipping_postal_code, shipping_country, shipping_option, created_at, as_of) VALUES
   (1041, 'cs_1', 'pi_1', 0, 'payment', 'unpaid', 'eur', 4200, 490, 4690, 'ada@example.com', 'Ada Lovelace', '+4930123',
     'Ada Lovelace', '12 Rue Exemple', '2nd floor', 'Paris', '75001', 'FR', 'Express', '2025-03-01T09:00:00Z', '1'),
@@ -27,7 +27,8 @@ INSERT INTO orders(id, checkout_session_id, payment_intent_id, livemode, mode, p
   (1043, 'cs_3', 'pi_3', 0, 'payment', 'unpaid', 'eur', 900, 0, 900, 'bob@example.com', 'Bob', NULL,
     'Bob', 'High Street 1', NULL, 'Leeds', 'LS1 1AA', 'GB', NULL, '2025-03-03T09:00:00Z', '1'),
   (1044, 'cs_4', 'pi_4', 0, 'payment', 'unpaid', 'bhd', 12345, 0, 12345, 'eve@example.com', 'Eve' || char(27) || '[2J',
-    NULL, 'Eve', 'Main Street 1' || char(10) || 'forged', NULL, 'Manama', NULL, 'BH', NULL, '2025-03-04T09:00:00Z', '1'),
+    NULL, 'Eve', 'Main Street 1' || char(10) || 'forged', NULL, 'Manama', NULL, 'BH', NULL,
+    '2025-03-04T09:00:00Z', '1'),
   (1045, 'cs_5', 'pi_5', 0, 'payment', 'unpaid', 'eur', 900, 0, 900, 'dan@example.com', 'Dan', NULL,
     'Dan', 'Low Street 1', NULL, 'Leeds', 'LS1 1AB', 'GB', NULL, '2025-03-05T09:00:00Z', '1');
 INSERT INTO line_items(id, order_id, position, sku, name, options, quantity, currency, unit_amount, amount_subtotal,
@@ -360,7 +361,8 @@ fn the_stock_shell_is_set_up_and_its_absence_or_age_is_said() {
         "sql \"SELECT id, name FROM orders WHERE id < 1043; PRAGMA foreign_keys; PRAGMA busy_timeout\"",
         "sql --ro \"UPDATE orders SET note = 'mine'\"",
         "sql -json \"SELECT count(*) AS n FROM orders\"",
-        "sql \"UPDATE orders SET note = 'gift wrap' WHERE id = 1041; SELECT actor, new FROM order_history WHERE what = 'note'\"",
+        "sql \"UPDATE orders SET note = 'gift wrap' WHERE id = 1041\"",
+        "sql \"SELECT actor, new FROM order_history WHERE what = 'note'\"",
     ]);
     assert_golden("sql.txt", &seen);
 
