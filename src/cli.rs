@@ -27,6 +27,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     Serve(commands::serve::Args),
+    Demo(commands::demo::Args),
     Orders(commands::orders::Args),
     Ship(commands::ship::Args),
     Attention(commands::attention::Args),
@@ -91,6 +92,7 @@ fn dispatch(verb: Option<Verb>) -> Result<()> {
     })?;
     match &verb {
         Verb::Serve(args) => commands::serve::run(args),
+        Verb::Demo(args) => commands::demo::run(args),
         Verb::Orders(args) => commands::orders::run(args),
         Verb::Ship(args) => commands::ship::run(args),
         Verb::Attention(args) => commands::attention::run(args),

@@ -9,6 +9,7 @@ use crate::db;
 use crate::error::{Error, Result};
 
 pub mod serve; // the daemon
+pub mod demo; // the daemon, a simulated Stripe and a few purchases
 pub mod orders; // the orders, the packing queue, one order
 pub mod ship; // everything of an order goes out
 pub mod attention; // what needs a person

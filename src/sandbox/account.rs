@@ -109,8 +109,12 @@ impl Account {
     }
 
     pub fn event(&self, id: &str) -> Option<&Event> {
+        self.place_of_event(id).map(|at| &self.events[at])
+    }
+
+    pub fn place_of_event(&self, id: &str) -> Option<usize> {
         match self.find(id)? {
-            Found::Event(at) => self.events.get(at),
+            Found::Event(at) => Some(at),
             _ => None,
         }
     }

@@ -77,6 +77,7 @@ impl Queue {
 pub struct Deliverers {
     simulation: Arc<Simulation>,
     agent: ureq::Agent,
+    url: String,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -101,7 +102,8 @@ impl Deliverers {
             .accept("*/*; q=0.5, application/xml")
             .build()
             .into();
-        let mut deliverers = Deliverers { simulation: simulation.clone(), agent, threads: Vec::new() };
+        let mut deliverers =
+            Deliverers { simulation: simulation.clone(), agent, url: url.to_string(), threads: Vec::new() };
         for _ in 0..DELIVERERS {
             let (simulation, agent, url) = (simulation.clone(), deliverers.agent.clone(), url.to_string());
             let deliver = move || {
@@ -113,6 +115,13 @@ impl Deliverers {
             deliverers.threads.push(thread.map_err(|e| Error::Temporary(format!("cannot start a thread: {e}")))?);
         }
         Ok(deliverers)
+    }
+}
+
+impl Deliverers {
+    /// Delivers the event at a place in the account once, now; the status that was answered, 0 for none.
+    pub fn deliver_now(&self, event: usize) -> u16 {
+        attempt(&self.simulation, &self.agent, &self.url, event)
     }
 }
 
@@ -129,24 +138,25 @@ impl Drop for Deliverers {
 
 /// One attempt, and when it failed, the next one's time.
 fn deliver(simulation: &Simulation, agent: &ureq::Agent, url: &str, due: Due) {
-    // Another delivery of the same event may be under way: each has its own attempts, as Stripe's duplicates have.
-    let Some(event) = lock(&simulation.account).events.get(due.event).cloned() else {
-        return;
-    };
-    let body = event.body();
-    let status = post(agent, url, &simulation.secret, &body);
-    simulation.stats.delivered(status);
-    {
-        let mut account = lock(&simulation.account);
-        let event = &mut account.events[due.event];
-        event.answers.push(status);
-        event.delivered += usize::from((200..300).contains(&status));
-    }
+    let status = attempt(simulation, agent, url, due.event);
     let tries = due.tries + 1;
     if !(200..300).contains(&status) && tries < TRIES_MAX {
         let pause = PAUSE_FIRST.saturating_mul(1 << due.tries.min(16)).min(PAUSE_MAX);
         simulation.queue.put(Due { at: Instant::now() + pause, event: due.event, tries });
     }
+}
+
+/// Posts the event at a place in the account and notes what was answered. Another delivery of the same event may be under
+/// way: each has its own attempts, as Stripe's duplicates have.
+fn attempt(simulation: &Simulation, agent: &ureq::Agent, url: &str, event: usize) -> u16 {
+    let body = lock(&simulation.account).events[event].body();
+    let status = post(agent, url, &simulation.secret, &body);
+    simulation.stats.delivered(status);
+    let mut account = lock(&simulation.account);
+    let event = &mut account.events[event];
+    event.answers.push(status);
+    event.delivered += usize::from((200..300).contains(&status));
+    status
 }
 
 /// The status that was answered, 0 for none within the time.

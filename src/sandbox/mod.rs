@@ -167,7 +167,7 @@ pub struct Sandbox {
     simulation: Arc<Simulation>,
     // Dropped in this order: nobody is answered by a sandbox that no longer delivers.
     server: Server,
-    _deliverers: Option<Deliverers>,
+    deliverers: Option<Deliverers>,
 }
 
 impl Sandbox {
@@ -187,7 +187,7 @@ impl Sandbox {
         let deliverers = options.webhook.map(|url| Deliverers::start(&simulation, &url)).transpose()?;
         let answering = simulation.clone();
         let server = Server::start(options.listen, move |request| answering.answer(request))?;
-        Ok(Sandbox { simulation, server, _deliverers: deliverers })
+        Ok(Sandbox { simulation, server, deliverers })
     }
 
     /// Where it listens.
@@ -206,14 +206,14 @@ impl Sandbox {
         self.simulation.trigger(order)
     }
 
-    /// Ends a delayed payment. `Usage` when there is no such session, or nothing open about it.
-    pub fn settle(&self, order: &Settle) -> Result<Purchase> {
-        self.simulation.settle(order)
-    }
-
-    /// The bytes that a delivery of this event carries.
-    pub fn event_body(&self, id: &str) -> Option<Vec<u8>> {
-        self.simulation.event_body(id)
+    /// Delivers an event once, now, and says which status was answered, 0 for none. `Usage` when there is no such event, or
+    /// nobody to deliver to.
+    pub fn deliver(&self, id: &str) -> Result<u16> {
+        let event = lock(&self.simulation.account).place_of_event(id);
+        match (event, &self.deliverers) {
+            (Some(event), Some(deliverers)) => Ok(deliverers.deliver_now(event)),
+            _ => Err(Error::Usage(format!("there is no event {}, or nobody to deliver to", text::clean(id)))),
+        }
     }
 }
 
