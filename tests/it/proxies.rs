@@ -3,7 +3,6 @@
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Barrier, Mutex};
 use std::time::{Duration, Instant};
@@ -11,9 +10,10 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::outside::{
-    Desk, Process, Reply, SECRETS, SOON, connect, event, exchange, get, good_webhook, installed, signed_now,
-    wait_until, webhook,
+    Process, Reply, SECRETS, address_of, connect, event, exchange, good_webhook, installed, shipped,
+    shop_with_two_secrets, webhook,
 };
+use crate::shop::{PATIENCE, sign, unix_now, wait_for};
 
 /// Above what the snippets let through.
 const OVERSIZE: usize = (1 << 20) + 1;
@@ -26,8 +26,8 @@ const BUYER_WAITS: Duration = Duration::from_secs(10);
 
 #[test]
 fn a_webhook_is_acknowledged_through_every_proxy() {
-    let desk = Desk::receiving();
-    for proxy in Proxy::all(desk.address) {
+    let shop = shop_with_two_secrets();
+    for proxy in Proxy::all(address_of(shop.desk())) {
         let reply = exchange(proxy.address, &good_webhook(&format!("evt_{}", proxy.word))).expect("an answer");
         assert_eq!((reply.status, reply.body.as_str()), (200, r#"{"received":true}"#), "{}", proxy.word);
 
@@ -45,8 +45,8 @@ fn a_webhook_is_acknowledged_through_every_proxy() {
 #[test]
 fn a_burst_of_callers_that_keep_their_connections_is_answered_through_every_proxy() {
     const CALLERS: usize = 60;
-    let desk = Desk::receiving();
-    for proxy in Proxy::all(desk.address) {
+    let shop = shop_with_two_secrets();
+    for proxy in Proxy::all(address_of(shop.desk())) {
         // All at once, and once more on the same connections: right after other traffic is when a burst used to starve.
         let at_once = Barrier::new(CALLERS);
         let began = Instant::now();
@@ -118,7 +118,7 @@ fn a_body_that_is_too_large_is_answered_413_by_the_proxy() {
 fn the_largest_event_comes_through_unchanged() {
     through_every_proxy(|proxy, upstream| {
         let large = format!(r#"{{"id":"evt_large","object":"event","pad":"{}"}}"#, "x".repeat(900_000));
-        let request = webhook(Some(&signed_now(SECRETS[0], large.as_bytes())), large.as_bytes());
+        let request = webhook(Some(&sign(large.as_bytes(), SECRETS[0], unix_now())), large.as_bytes());
         assert_eq!(exchange(proxy.address, &request).map(|r| r.status), Some(200), "{}", proxy.word);
         assert!(upstream.seen()[0].ends_with(&large), "{}: the body came changed", proxy.word);
     });
@@ -157,8 +157,8 @@ fn an_absurd_framing_ends_at_the_proxy_and_the_daemon_goes_on() {
             assert!(!body.contains("/metrics"), "{}: {request}", proxy.word);
         }
     });
-    let mut desk = Desk::receiving();
-    for proxy in Proxy::all(desk.address) {
+    let shop = shop_with_two_secrets();
+    for proxy in Proxy::all(address_of(shop.desk())) {
         for framing in absurd {
             drop(exchange(proxy.address, &request(framing)));
         }
@@ -166,7 +166,7 @@ fn an_absurd_framing_ends_at_the_proxy_and_the_daemon_goes_on() {
         let reply = exchange(proxy.address, &good_webhook(&format!("evt_after_{}", proxy.word))).expect("an answer");
         assert_eq!(reply.status, 200, "{}", proxy.word);
     }
-    assert!(desk.process.is_alive());
+    assert_eq!(shop.get("/healthz").0, 200);
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn slow_senders_stay_at_the_proxy_and_are_told_nothing_false() {
     const SLOW: usize = 100;
     through_every_proxy(|proxy, upstream| {
         let body = event("evt_slow");
-        let request = webhook(Some(&signed_now(SECRETS[0], body.as_bytes())), body.as_bytes());
+        let request = webhook(Some(&sign(body.as_bytes(), SECRETS[0], unix_now())), body.as_bytes());
         let (beginning, rest) = request.split_at(request.len() - 10);
         let mut slow: Vec<TcpStream> = (0..SLOW).map(|_| connect(proxy.address)).collect();
         for stream in &mut slow {
@@ -202,7 +202,7 @@ fn slow_senders_stay_at_the_proxy_and_are_told_nothing_false() {
                 Err(e) if e.kind() == ErrorKind::ConnectionReset => {}
                 Err(_) => {
                     waiting += 1;
-                    connection.get_mut().set_read_timeout(Some(SOON)).expect("a time-out can be set");
+                    connection.get_mut().set_read_timeout(Some(PATIENCE)).expect("a time-out can be set");
                     connection.get_mut().write_all(rest).expect("the proxy waits");
                     let reply = Reply::read(&mut connection).expect("an answer");
                     assert_eq!(reply.status, 200, "{}: {reply:?}", proxy.word);
@@ -232,7 +232,9 @@ fn no_other_path_is_published() {
             "//metrics",
             "/WEBHOOK",
         ] {
-            let reply = exchange(proxy.address, &get(path)).expect("an answer");
+            let reply =
+                exchange(proxy.address, format!("GET {path} HTTP/1.1\r\nHost: shop.example.org\r\n\r\n").as_bytes())
+                    .expect("an answer");
             assert!(matches!(reply.status, 400 | 404), "{}, {path}: {}", proxy.word, reply.status);
         }
         assert_eq!(upstream.seen(), Vec::<String>::new(), "{}", proxy.word);
@@ -263,7 +265,7 @@ impl Proxy {
         let directory = TempDir::new().expect("a temporary directory can be made");
         let dir = directory.path();
         let address = free_address();
-        let mut snippet = shipped("nginx.conf");
+        let mut snippet = shipped("systemd/nginx.conf");
         replace(&mut snippet, "127.0.0.1:4242", &upstream.to_string());
         replace(&mut snippet, "listen 443 ssl;", &format!("listen {address};"));
         let ours =
@@ -288,7 +290,7 @@ impl Proxy {
         let directory = TempDir::new().expect("a temporary directory can be made");
         let dir = directory.path();
         let address = free_address();
-        let mut snippet = shipped("Caddyfile");
+        let mut snippet = shipped("systemd/Caddyfile");
         replace(&mut snippet, "127.0.0.1:4242", &upstream.to_string());
         replace(&mut snippet, "\nshop.example.org {", &format!("\nhttp://:{} {{\n\tbind 127.0.0.1", address.port()));
         replace(&mut snippet, "{\n\tservers {", "{\n\tadmin off\n\tservers {");
@@ -306,9 +308,9 @@ impl Proxy {
         let mut process = Process(spawned.unwrap_or_else(|e| panic!("{word} does not start: {e}; run tests/setup")));
         let logs =
             || ["stderr", "log"].map(|f| fs::read_to_string(directory.path().join(f)).unwrap_or_default()).concat();
-        wait_until(&format!("{word} listens on {address}"), SOON, || {
-            assert!(process.is_alive(), "{word} ended: {}", logs());
-            TcpStream::connect(address).is_ok()
+        wait_for(&format!("{word} listens on {address}"), || {
+            assert!(matches!(process.0.try_wait(), Ok(None)), "{word} ended: {}", logs());
+            TcpStream::connect(address).ok()
         });
         Proxy { word, address, _process: process, _directory: directory }
     }
@@ -398,11 +400,6 @@ fn oversize_in_chunks() -> Vec<u8> {
 fn free_address() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     listener.local_addr().expect("it is bound")
-}
-
-fn shipped(file: &str) -> String {
-    let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd").join(file);
-    fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
 /// Replaces what must be there.

@@ -2,19 +2,22 @@
 
 use std::cell::RefCell;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 
+use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
+use sha2::Sha256;
 
 use crate::outside::{
-    Desk, Process, SECRETS, SOON, address_in, event, exchange, hex, installed, now, signature, signed_now, wait_until,
-    webhook,
+    Process, SECRETS, address_of, event, exchange, installed, machine_program, shop_with_two_secrets, webhook,
 };
+use crate::shop::{PATIENCE, Running, fulfilld, request, sign, unix_now, wait_for};
 
 #[test]
 fn what_stripe_s_libraries_sign_is_acknowledged() {
-    let desk = Desk::receiving();
+    let shop = shop_with_two_secrets();
+    let desk = address_of(shop.desk());
     for library in Library::all() {
         for (body, name) in [
             (event(&format!("evt_{}", library.name)), "a snapshot event"),
@@ -24,7 +27,7 @@ fn what_stripe_s_libraries_sign_is_acknowledged() {
         ] {
             for secret in SECRETS {
                 let header = library.sign(body.as_bytes(), secret);
-                let reply = exchange(desk.address, &webhook(Some(&header), body.as_bytes())).expect("an answer");
+                let reply = exchange(desk, &webhook(Some(&header), body.as_bytes())).expect("an answer");
                 assert_eq!(
                     (reply.status, reply.body.as_str()),
                     (200, r#"{"received":true}"#),
@@ -34,21 +37,22 @@ fn what_stripe_s_libraries_sign_is_acknowledged() {
             }
         }
     }
-    assert_eq!(desk.counted(r#"fulfilld_events_received_total{kind="new"}"#), 8);
-    assert_eq!(desk.counted(r#"fulfilld_events_received_total{kind="duplicate"}"#), 8);
+    // Four bodies of each library are eight events, each told twice.
+    assert_eq!(shop.one("SELECT count(*) FROM events"), "8");
 }
 
 /// Every situation is put to both libraries and to the running daemon. Where the libraries agree, the daemon must decide
 /// as they do, unless the situation stands in `apart` with its reason.
 #[test]
 fn the_daemon_believes_what_stripe_s_libraries_believe() {
-    let desk = Desk::receiving();
+    let shop = shop_with_two_secrets();
+    let desk = address_of(shop.desk());
     let libraries = Library::all();
     let mut wrong = Vec::new();
     let mut judge = |s: &Situation, expected: Verdicts| {
         let [node, python] = libraries.each_ref().map(|library| library.believes(s));
         let request = webhook(s.header.as_deref(), &s.body);
-        let fulfilld = match exchange(desk.address, &request) {
+        let fulfilld = match exchange(desk, &request) {
             Some(reply) if reply.status == 200 => true,
             Some(reply) if reply.status == 400 => false,
             // A header that is not ASCII ends the connection.
@@ -75,20 +79,15 @@ fn the_daemon_believes_what_stripe_s_libraries_believe() {
 fn stripe_s_libraries_take_the_sandbox_for_stripe() {
     let receiver = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let url = format!("http://{}/webhook", receiver.local_addr().expect("it is bound"));
-    let (_sandbox, line) = Process::fulfilld(Command::new(env!("CARGO_BIN_EXE_fulfilld")).args([
-        "sandbox",
-        "--listen",
-        "127.0.0.1:0",
-        "--secret",
-        SECRETS[1],
-        "--shape",
-        "both",
-        "--webhook",
-        &url,
-    ]));
-    let api = address_in(&line);
-    let purchase = &control(api, "trigger", &json!({"scenario": "many-lines"}))["purchases"][0];
-    let session = purchase["session"].as_str().expect("a purchase has a session").to_string();
+    let mut sandbox = fulfilld();
+    sandbox.args(["sandbox", "--listen", "127.0.0.1:0", "--secret", SECRETS[1], "--shape", "both", "--webhook", &url]);
+    let sandbox = Running::start(&mut sandbox);
+    let api = &sandbox.url;
+    let asked = json!({"scenario": "many-lines"}).to_string();
+    let (status, made) = request(api, "POST", "/_sandbox/trigger", &[], asked.as_bytes()).expect("the sandbox answers");
+    assert_eq!(status, 200, "{made}");
+    let made: Value = serde_json::from_str(&made).expect("the control answers JSON");
+    let session = &made["purchases"][0]["session"];
 
     let libraries = Library::all();
     let mut shapes = Vec::new();
@@ -107,8 +106,8 @@ fn stripe_s_libraries_take_the_sandbox_for_stripe() {
         }
     }
     for library in &libraries {
-        let bought = library.ask(&json!({"do": "purchase", "api": format!("http://{api}"), "session": session}));
-        assert_eq!(bought["session"]["id"], json!(session), "{}: {bought}", library.name);
+        let bought = library.ask(&json!({"do": "purchase", "api": api, "session": session}));
+        assert_eq!(bought["session"]["id"], *session, "{}: {bought}", library.name);
         assert_eq!(bought["session"]["payment_status"], "paid", "{}", library.name);
         let lines = bought["line_items"].as_array().unwrap_or_else(|| panic!("{}: {bought}", library.name));
         assert_eq!(lines.len(), 100, "{}", library.name);
@@ -142,15 +141,15 @@ fn situation(name: &'static str, header: impl Into<String>, body: &[u8]) -> Situ
 fn unanimous() -> Vec<(Situation, bool)> {
     let body = event("evt_situation");
     let body = body.as_bytes();
-    let t = now().to_string();
+    let t = unix_now().to_string();
     let good = signature(SECRETS[1], &t, body);
     let first_secret = signature(SECRETS[0], &t, body);
     let other = signature("whsec_of_somebody_else", &t, body);
     let aged = |age: i64| {
-        let t = (now() - age).to_string();
+        let t = (unix_now() as i64 - age).to_string();
         format!("t={t},v1={}", signature(SECRETS[1], &t, body))
     };
-    let signed = |name, body: &[u8]| situation(name, signed_now(SECRETS[1], body), body);
+    let signed = |name, body: &[u8]| situation(name, signed_now(body), body);
     let header = |name, header: String| situation(name, header, body);
     let none_good = (0..16).map(|i| format!(",v1={}", signature("whsec_x", &i.to_string(), body))).collect::<String>();
     let mut changed = body.to_vec();
@@ -194,7 +193,7 @@ fn unanimous() -> Vec<(Situation, bool)> {
         (header("t=12345", format!("t=12345,v1={}", signature(SECRETS[1], "12345", body))), REFUSED),
         (header("310 s old", aged(310)), REFUSED),
         (header("a year old", aged(365 * 86_400)), REFUSED),
-        (header("another t than was signed", format!("t={},v1={good}", now() - 1)), REFUSED),
+        (header("another t than was signed", format!("t={},v1={good}", unix_now() - 1)), REFUSED),
         (header("no signature", format!("t={t}")), REFUSED),
         (header("only v0", format!("t={t},v0={good}")), REFUSED),
         (header("V1", format!("t={t},V1={good}")), REFUSED),
@@ -227,11 +226,11 @@ fn unanimous() -> Vec<(Situation, bool)> {
 fn apart() -> Vec<(Situation, Verdicts, &'static str)> {
     let body = event("evt_apart");
     let body = body.as_bytes();
-    let t = now().to_string();
-    let earlier = (now() - 1).to_string();
+    let t = unix_now().to_string();
+    let earlier = (unix_now() - 1).to_string();
     let good = signature(SECRETS[1], &t, body);
     let header = |name, header: String| situation(name, header, body);
-    let signed = |name, body: &[u8]| situation(name, signed_now(SECRETS[1], body), body);
+    let signed = |name, body: &[u8]| situation(name, signed_now(body), body);
     let padded = format!("0{t}");
     let bom = [b"\xef\xbb\xbf", body].concat();
     let verdicts = |node, python, fulfilld| Verdicts { node, python, fulfilld };
@@ -285,7 +284,7 @@ fn apart() -> Vec<(Situation, Verdicts, &'static str)> {
             "JSON has none (RFC 8259, section 8.1)",
         ),
         (
-            situation("a byte order mark, signed without it", signed_now(SECRETS[1], body), &bom),
+            situation("a byte order mark, signed without it", signed_now(body), &bom),
             verdicts(BELIEVED, REFUSED, REFUSED),
             "not the bytes that were signed",
         ),
@@ -300,6 +299,20 @@ fn apart() -> Vec<(Situation, Verdicts, &'static str)> {
             an_event,
         ),
     ]
+}
+
+fn signed_now(body: &[u8]) -> String {
+    sign(body, SECRETS[1], unix_now())
+}
+
+/// The 64 digits over any text in the place of the time.
+fn signature(secret: &str, t: &str, body: &[u8]) -> String {
+    let mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("HMAC takes a key of any length");
+    hex(&mac.chain_update(t).chain_update(b".").chain_update(body).finalize().into_bytes())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// A thin event that is kept and leads to nothing.
@@ -323,7 +336,7 @@ struct Library {
 impl Library {
     fn all() -> [Library; 2] {
         installed("node_modules/stripe");
-        let mut node = crate::outside::machine_program("node");
+        let mut node = machine_program("node");
         node.arg(installed("stripe-node.mjs"));
         let mut python = Command::new(installed(".venv/bin/python"));
         python.arg(installed("stripe_python.py"));
@@ -346,7 +359,7 @@ impl Library {
     }
 
     fn sign(&self, body: &[u8], secret: &str) -> String {
-        let answer = self.ask(&json!({"do": "sign", "body": hex(body), "secret": secret, "timestamp": now()}));
+        let answer = self.ask(&json!({"do": "sign", "body": hex(body), "secret": secret, "timestamp": unix_now()}));
         answer["header"].as_str().unwrap_or_else(|| panic!("{}: {answer}", self.name)).into()
     }
 
@@ -363,30 +376,12 @@ impl Library {
     }
 }
 
-/// Posts to the sandbox's control.
-fn control(sandbox: SocketAddr, act: &str, what: &Value) -> Value {
-    let body = what.to_string();
-    let request = format!(
-        "POST /_sandbox/{act} HTTP/1.1\r\nHost: {sandbox}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
-         Connection: close\r\n\r\n{body}",
-        body.len()
-    );
-    let reply = exchange(sandbox, request.as_bytes()).expect("the sandbox answers");
-    assert_eq!(reply.status, 200, "{}", reply.body);
-    serde_json::from_str(&reply.body).unwrap_or_else(|e| panic!("{e}: {}", reply.body))
-}
-
 /// Takes one delivery, acknowledges it, and gives back its signature header and its body.
 fn receive(receiver: &TcpListener) -> (String, Vec<u8>) {
     receiver.set_nonblocking(true).expect("a listener can be asked");
-    let mut accepted = None;
-    wait_until("the sandbox delivers", SOON, || {
-        accepted = receiver.accept().ok();
-        accepted.is_some()
-    });
-    let (stream, _) = accepted.expect("it was waited for");
+    let (stream, _) = wait_for("the sandbox delivers", || receiver.accept().ok());
     stream.set_nonblocking(false).expect("a stream can be waited for");
-    stream.set_read_timeout(Some(SOON)).expect("a time-out can be set");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a time-out can be set");
     let mut reader = BufReader::new(&stream);
     let mut header = String::new();
     let mut length = 0;

@@ -7,7 +7,7 @@ use std::process::Output;
 
 use tempfile::TempDir;
 
-use crate::outside::machine_program;
+use crate::outside::{machine_program, shipped};
 
 /// What `systemd-analyze security` may say at most. Of it, 0.8 is the network that Stripe is reached over.
 const EXPOSURE_MAX: f64 = 1.1;
@@ -42,13 +42,13 @@ fn the_service_is_shut_off_from_what_it_does_not_need() {
 
 #[test]
 fn the_service_ends_restarts_and_is_watched_as_the_program_expects() {
-    let unit = shipped("fulfilld.service");
+    let unit = shipped("systemd/fulfilld.service");
     for line in [
         "Type=notify",
         "Restart=always",
         "RestartSec=100ms",
         "StartLimitIntervalSec=0",
-        "ExecStart=/usr/bin/fulfilld serve",
+        "ExecStart=fulfilld serve",
         "User=fulfilld",
         "Group=fulfilld",
         "UMask=0007",
@@ -65,12 +65,12 @@ fn the_service_ends_restarts_and_is_watched_as_the_program_expects() {
         assert!(unit.lines().any(|l| l == line), "{line} is not in fulfilld.service");
     }
     let listen = settings().into_iter().find(|s| s.name == "FULFILLD_LISTEN").expect("there is such a setting");
-    assert!(shipped("fulfilld.socket").contains(&format!("\nListenStream={}\n", listen.default)));
+    assert!(shipped("systemd/fulfilld.socket").contains(&format!("\nListenStream={}\n", listen.default)));
 }
 
 #[test]
 fn the_environment_file_lists_every_setting_with_its_default_and_its_words() {
-    let file = shipped("fulfilld.env");
+    let file = shipped("systemd/fulfilld.env");
     let mut words = Vec::new();
     let mut listed = Vec::new();
     for line in file.lines() {
@@ -101,14 +101,14 @@ fn the_user_and_the_directories_are_made_as_the_unit_expects() {
         output.unwrap_or_else(|e| panic!("{program}: {e}"))
     };
     fs::create_dir(root.path().join("etc")).expect("a directory can be made");
-    let sysusers = path_of("fulfilld.sysusers");
+    let sysusers = path_of("systemd/fulfilld.sysusers");
     let output = at_root("systemd-sysusers", &[&sysusers.to_string_lossy()]);
     assert!(output.status.success(), "{output:?}");
     for list in ["etc/passwd", "etc/group"] {
         let list = fs::read_to_string(root.path().join(list)).expect("it was written");
         assert!(list.lines().any(|line| line.starts_with("fulfilld:")), "{list}");
     }
-    let tmpfiles = path_of("fulfilld.tmpfiles");
+    let tmpfiles = path_of("systemd/fulfilld.tmpfiles");
     let output = at_root("systemd-tmpfiles", &["--create", &tmpfiles.to_string_lossy()]);
     for (directory, mode) in [("var/lib/fulfilld", 0o2770), ("etc/fulfilld", 0o750)] {
         let made = fs::metadata(root.path().join(directory)).unwrap_or_else(|e| panic!("{directory}: {e}; {output:?}"));
@@ -126,7 +126,8 @@ impl Units {
     fn installed() -> Units {
         let directory = TempDir::new().expect("a temporary directory can be made");
         for unit in ["fulfilld.service", "fulfilld.socket"] {
-            let text = shipped(unit).replace("/usr/bin/fulfilld", env!("CARGO_BIN_EXE_fulfilld"));
+            let text = shipped(&format!("systemd/{unit}"))
+                .replace("ExecStart=fulfilld", concat!("ExecStart=", env!("CARGO_BIN_EXE_fulfilld")));
             fs::write(directory.path().join(unit), text).expect("a unit can be written");
         }
         Units(directory)
@@ -167,7 +168,7 @@ struct Setting {
 
 /// The table in `src/config.rs`, read as text: a test cannot call into a program.
 fn settings() -> Vec<Setting> {
-    let source = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/config.rs")).expect("it is there");
+    let source = shipped("src/config.rs");
     let table = source.split("SETTINGS: &[Setting] = &[").nth(1).and_then(|s| s.split("];").next());
     let table = table.expect("config.rs has a table SETTINGS");
     let field = |entry: &str, name: &str| -> String {
@@ -181,9 +182,5 @@ fn settings() -> Vec<Setting> {
 }
 
 fn path_of(file: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd").join(file)
-}
-
-fn shipped(file: &str) -> String {
-    fs::read_to_string(path_of(file)).unwrap_or_else(|e| panic!("systemd/{file}: {e}"))
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(file)
 }
