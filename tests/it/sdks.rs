@@ -154,7 +154,10 @@ fn unanimous() -> Vec<(Situation, bool)> {
     let none_good = (0..16).map(|i| format!(",v1={}", signature("whsec_x", &i.to_string(), body))).collect::<String>();
     let mut changed = body.to_vec();
     *changed.last_mut().expect("it is not empty") = b' ';
-    let oversize = format!("{{\"id\":\"evt_long\",\"object\":\"event\",\"pad\":\"{}\"}}", "x".repeat(200_000));
+    let oversize = format!(
+        "{{\"id\":\"evt_long\",\"object\":\"event\",\"type\":\"product.created\",\"pad\":\"{}\"}}",
+        "x".repeat(200_000)
+    );
     vec![
         (header("good", format!("t={t},v1={good}")), BELIEVED),
         (header("as delivered: t, v1, v0", format!("t={t},v1={good},v0={other}")), BELIEVED),
@@ -173,11 +176,23 @@ fn unanimous() -> Vec<(Situation, bool)> {
         (header("10 min ahead: our clock is slow", aged(-600)), BELIEVED),
         (header("a day ahead", aged(-86_400)), BELIEVED),
         (
-            signed("other scripts", r#"{"id":"evt_scripts","object":"event","name":"Zoë 🛒 Ōsaka"}"#.as_bytes()),
+            signed(
+                "other scripts",
+                r#"{"id":"evt_scripts","object":"event","type":"product.created","name":"Zoë 🛒 Ōsaka"}"#.as_bytes(),
+            ),
             BELIEVED,
         ),
-        (signed("printed over lines", b"{\n  \"id\": \"evt_lines\",\n  \"object\": \"event\"\n}\n"), BELIEVED),
-        (signed("a key twice", br#"{"id":"evt_one","id":"evt_twice","object":"event"}"#), BELIEVED),
+        (
+            signed(
+                "printed over lines",
+                b"{\n  \"id\": \"evt_lines\",\n  \"object\": \"event\",\n  \"type\": \"product.created\"\n}\n",
+            ),
+            BELIEVED,
+        ),
+        (
+            signed("a key twice", br#"{"id":"evt_one","id":"evt_twice","object":"event","type":"product.created"}"#),
+            BELIEVED,
+        ),
         (signed("200 kB", oversize.as_bytes()), BELIEVED),
         (signed("a thin event", thin("evt_thin").as_bytes()), BELIEVED),
         (signed("a type of the future", br#"{"id":"evt_future","object":"event","type":"moon.landed"}"#), BELIEVED),
