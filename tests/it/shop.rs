@@ -43,11 +43,13 @@ impl Running {
         let mut stdout = BufReader::new(child.stdout.take().expect("it was piped"));
         let mut greeting = String::new();
         stdout.read_line(&mut greeting).expect("its output can be read");
-        let url = greeting.split_whitespace().find(|word| word.starts_with("http://127.0.0.1:"));
-        let Some(url) = url else {
+        let port: Option<String> = greeting
+            .split_once("http://127.0.0.1:")
+            .map(|(_, rest)| rest.chars().take_while(char::is_ascii_digit).collect());
+        let Some(port) = port else {
             panic!("it did not become ready ({:?}): {greeting:?}", child.wait());
         };
-        let url = url.trim_end_matches("/webhook").to_string();
+        let url = format!("http://127.0.0.1:{port}");
         // Whatever it says later must not block it.
         std::thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
         Running { child, url, greeting }
