@@ -2,6 +2,7 @@
 
 mod arrivals;
 mod crashes;
+mod docs;
 mod settings;
 mod shell;
 mod shop;
