@@ -8,9 +8,9 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use crate::error::{Error, Result};
 use crate::sandbox::{KEY, Options, Sandbox, Shape};
 
-/// Starts, says on standard output where it listens, and returns after SIGTERM or SIGINT. `webhook` is a URL, or `none` to
-/// deliver nothing; `rate` is requests a second to one endpoint, 0 for no limit. `Usage` when an argument cannot be used or
-/// the port is taken.
+/// Starts, says on standard output where it listens, and returns after SIGTERM or SIGINT. `webhook` is a URL, or `none`
+/// to deliver nothing; `rate_per_s` counts requests to one endpoint, 0 is no limit. `Usage` when an argument cannot be
+/// used or the port is taken.
 pub fn run(
     listen: SocketAddr,
     webhook: &str,

@@ -16,8 +16,8 @@ const ANSWER_MAX: u64 = 64 << 20;
 /// The sandbox has made ten thousand purchases in a second or two.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 
-/// Makes `count` purchases in the sandbox at `url`, by a scenario's name or an event type, each event delivered `times` times,
-/// and prints a row an event. `Usage` when the sandbox refuses, with its reason; `Temporary` when none answers.
+/// Makes `count` purchases in the sandbox at `url`, by a scenario's name or an event type, each event delivered `times`
+/// times, and prints a row an event. `Usage` when the sandbox refuses, with its reason; `Temporary` when none answers.
 pub fn run(what: &str, count: usize, shape: Option<Shape>, times: usize, url: &str, json: bool) -> Result<()> {
     let order = json!({"scenario": what, "count": count, "shape": shape, "times": times});
     let said = ask(url, &order)?;
