@@ -156,7 +156,7 @@ fn a_delayed_payment_settles_once() {
     assert_eq!(sandbox.get(&path)["payment_status"], "paid");
     assert_eq!(sandbox.call("POST", "/_sandbox/settle", &order).0, 400);
     // The news of then stays as it was then.
-    let body: Value = serde_json::from_slice(&sandbox.event_body(&bought.events[0].id).unwrap()).unwrap();
+    let body: Value = serde_json::from_slice(&sandbox.simulation.event_body(&bought.events[0].id).unwrap()).unwrap();
     assert_eq!(body["data"]["object"]["payment_status"], "unpaid");
 }
 
@@ -178,7 +178,8 @@ fn events_are_listed_by_type_time_and_delivery() {
     ] {
         assert_eq!(ids(&sandbox.get(&format!("/v1/events?{query}"))).len(), count, "{query}");
     }
-    let notification: Value = serde_json::from_slice(&sandbox.event_body(&thin[0].events[0].id).unwrap()).unwrap();
+    let notification: Value =
+        serde_json::from_slice(&sandbox.simulation.event_body(&thin[0].events[0].id).unwrap()).unwrap();
     let twin = sandbox.get(&format!("/v1/events/{}", notification["snapshot_event"].as_str().unwrap()));
     assert_eq!(twin["data"]["object"]["id"], notification["related_object"]["id"]);
 }
@@ -265,7 +266,10 @@ fn an_event_is_delivered_until_it_is_answered_2xx() {
         let status = if *times <= 2 { 500 } else { 200 };
         write!(stream, "HTTP/1.1 {status} \r\nContent-Length: 0\r\n\r\n").unwrap();
     }
-    assert_eq!(heard.into_iter().collect::<Vec<_>>(), [(sandbox.event_body(&bought[0].events[0].id).unwrap(), 4)]);
+    assert_eq!(
+        heard.into_iter().collect::<Vec<_>>(),
+        [(sandbox.simulation.event_body(&bought[0].events[0].id).unwrap(), 4)]
+    );
     let deadline = Instant::now() + Duration::from_secs(10);
     while sandbox.get("/_sandbox/stats")["deliveries"] != json!({"200": 2, "500": 2}) {
         assert!(Instant::now() < deadline, "{}", sandbox.get("/_sandbox/stats"));
