@@ -36,11 +36,13 @@ const ENDPOINTS: &[(&str, &str, Endpoint)] = &[
     ("event", "/v1/events/{id}", event),
 ];
 
-/// What can be expanded in what, and what it is then. A price comes whole: it is a way through.
+/// What can be expanded in what, and what it is then. A price and a shipping cost come whole: they are a way through.
 const EXPANDABLE: &[(&str, &str, &str)] = &[
     ("list of checkout.session", "data", "checkout.session"),
     ("checkout.session", "line_items", "list of item"),
     ("checkout.session", "payment_intent", "payment_intent"),
+    ("checkout.session", "shipping_cost", "shipping_cost"),
+    ("shipping_cost", "shipping_rate", "shipping_rate"),
     ("list of item", "data", "item"),
     ("item", "price", "price"),
     ("price", "product", "product"),
@@ -279,6 +281,7 @@ fn expand(value: &mut Value, path: &[&str], sale: &Sale) {
         "line_items" if slot.is_null() => sale.first_lines(),
         "payment_intent" if slot.is_string() => sale.payment_intent(),
         "latest_charge" if slot.is_string() => sale.charge(),
+        "shipping_rate" if slot.is_string() => sale.shipping_rate(),
         "product" => {
             let line = sale.checkout.lines.iter().find(|line| *slot == line.product_id());
             line.map_or_else(|| slot.take(), |line| sale.product(line))
