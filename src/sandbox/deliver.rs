@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use super::Simulation;
+use super::simulation::Simulation;
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::locks::lock;
@@ -81,14 +81,8 @@ pub struct Deliverers {
 }
 
 impl Deliverers {
-    /// Delivers what is queued to this URL from now on. `Usage` when it is none.
-    pub fn start(simulation: &Arc<Simulation>, url: &str) -> Result<Deliverers> {
-        let uri: Option<ureq::http::Uri> = url.parse().ok();
-        if !uri.is_some_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some()) {
-            return Err(Error::Usage(format!(
-                "{url} is no URL to deliver events to; it looks like http://127.0.0.1:4242/webhook, or is none"
-            )));
-        }
+    /// Delivers what is queued from now on.
+    pub fn start(simulation: &Arc<Simulation>) -> Result<Deliverers> {
         let agent: ureq::Agent = ureq::Agent::config_builder()
             .timeout_global(Some(ANSWER_WITHIN))
             .http_status_as_error(false)
@@ -103,10 +97,10 @@ impl Deliverers {
             .into();
         let mut deliverers = Deliverers { simulation: simulation.clone(), agent, threads: Vec::new() };
         for _ in 0..DELIVERERS {
-            let (simulation, agent, url) = (simulation.clone(), deliverers.agent.clone(), url.to_string());
+            let (simulation, agent) = (simulation.clone(), deliverers.agent.clone());
             let deliver = move || {
                 while let Some(due) = simulation.queue.next() {
-                    deliver(&simulation, &agent, &url, due);
+                    deliver(&simulation, &agent, due);
                 }
             };
             let thread = std::thread::Builder::new().name("sandbox-deliver".into()).stack_size(STACK).spawn(deliver);
@@ -128,13 +122,13 @@ impl Drop for Deliverers {
 }
 
 /// One attempt, and when it failed, the next one's time.
-fn deliver(simulation: &Simulation, agent: &ureq::Agent, url: &str, due: Due) {
-    // Another delivery of the same event may be under way: each has its own attempts, as Stripe's duplicates have.
-    let Some(event) = lock(&simulation.account).events.get(due.event).cloned() else {
+fn deliver(simulation: &Simulation, agent: &ureq::Agent, due: Due) {
+    // An endpoint that is gone ends the attempts, as at Stripe.
+    let Some(url) = lock(&simulation.webhook).clone() else {
         return;
     };
-    let body = event.body();
-    let status = post(agent, url, &simulation.secret, &body);
+    let event = lock(&simulation.account).events[due.event].clone();
+    let status = post(agent, &url, &simulation.secret, &event.body());
     simulation.stats.delivered(status);
     {
         let mut account = lock(&simulation.account);

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::clock;
 use crate::signature::{SigningSecret, verify};
 
 impl Sandbox {
@@ -89,6 +90,7 @@ fn a_list_is_walked_to_its_end_in_both_directions() {
                     let rows = ids(&page);
                     cursor = if direction == "starting_after" { rows.last() } else { rows.first() }.unwrap().clone();
                     pages.push(rows);
+                    assert!(pages.len() <= total, "a walk without an end");
                 }
                 pages
             };
@@ -217,6 +219,7 @@ fn bad_orders_and_keys_get_a_sentence() {
         ("faults", r#"{"endpoint":"fax","kind":"hang"}"#, "checkout_session_line_items"),
         ("faults", r#"{"kind":"melt"}"#, "melt"),
         ("faults", r#"{"kind":"status","status":99}"#, "200 to 599"),
+        ("webhook", r#"{"url":"ftp://shop"}"#, "no URL"),
         ("dance", "", "it has POST trigger"),
     ] {
         let (status, said) = sandbox.call("POST", &format!("/_sandbox/{path}"), body);
@@ -240,8 +243,9 @@ fn an_endpoint_asked_too_fast_answers_429() {
 #[test]
 fn an_event_is_delivered_until_it_is_answered_2xx() {
     let shop = TcpListener::bind("127.0.0.1:0").unwrap();
-    let webhook = Some(format!("http://{}/webhook", shop.local_addr().unwrap()));
-    let sandbox = Sandbox::start(Options { webhook, ..Options::default() }).unwrap();
+    let sandbox = sandbox();
+    sandbox.buy("card", 1); // for nobody yet
+    sandbox.deliver_to(&format!("http://{}/webhook", shop.local_addr().unwrap())).unwrap();
     let bought = sandbox.trigger(&Trigger { times: 2, ..Trigger::of("free") }).unwrap();
     let (mut heard, secrets) = (HashMap::<Vec<u8>, usize>::new(), [SigningSecret::new("whsec_sandbox")]);
     for _ in 0..4 {
