@@ -1,0 +1,707 @@
+-- fulfilld: the whole database as it is today, written for the person who opens it.
+--
+--   SELECT * FROM readme;             what there is to look at and to type
+--
+-- Order: tables (a word beside every column), views to look at, triggers that keep the file true, verbs to type.
+-- Nothing here is newer than SQLite 3.37. Times are UTC text, 2026-11-24T03:05:00Z. Amounts are whole minor units
+-- of their currency (4200 eur is 42.00 EUR; views show both). The shell enforces no foreign keys and REPLACE skips delete triggers, so the
+-- triggers hold what must stay true.
+
+------------------------------------------------------------------------------------------------------------------------
+-- Tables
+------------------------------------------------------------------------------------------------------------------------
+
+-- What this file is. One row, written when the file was made.
+CREATE TABLE shop(
+  one        INTEGER PRIMARY KEY CHECK(one = 1),
+  livemode   INTEGER NOT NULL CHECK(livemode IN(0, 1)),  -- 1: real money; a file never holds both
+  created_at TEXT NOT NULL
+) STRICT;
+
+-- Who is writing. One row: the daemon names itself inside its own transaction and sets it back before COMMIT, so whoever
+-- comes through a shell is `operator`.
+CREATE TABLE actor(
+  one  INTEGER PRIMARY KEY CHECK(one = 1),
+  name TEXT NOT NULL CHECK(name IN('operator', 'operator-override') OR name GLOB 'stripe:?*' OR name GLOB 'fulfilld:?*')
+) STRICT;
+INSERT INTO actor VALUES(1, 'operator');
+
+-- The inbox: one row per Stripe event, kept before Stripe is told so. The id is the idempotency.
+CREATE TABLE events(
+  id              TEXT PRIMARY KEY CHECK(length(id) BETWEEN 1 AND 255),  -- evt_…
+  type            TEXT NOT NULL,                          -- as received, e.g. checkout.session.completed
+  object_id       TEXT,                                   -- what it is about, e.g. cs_…
+  created         TEXT,                                   -- when Stripe made it
+  livemode        INTEGER CHECK(livemode IN(0, 1)),
+  api_version     TEXT,                                   -- of a snapshot
+  account         TEXT,                                   -- acct_…, where it names one
+  shape           TEXT NOT NULL CHECK(shape IN('snapshot', 'thin')),
+  snapshot_event  TEXT,                                   -- a thin event's twin
+  payload         TEXT,                                   -- the exact body; NULL once retention has cleared it
+  source          TEXT NOT NULL CHECK(source IN('webhook', 'backfill')),
+  received_at     TEXT NOT NULL,
+  state           TEXT NOT NULL DEFAULT 'pending'
+                  CONSTRAINT "an event's state is pending, done, ignored or failed"
+                  CHECK(state IN('pending', 'done', 'ignored', 'failed')),
+  state_reason    TEXT,                                   -- why ignored, why failed, why not yet
+  attempts        INTEGER NOT NULL DEFAULT 0 CHECK(attempts >= 0),
+  crashes         INTEGER NOT NULL DEFAULT 0 CHECK(crashes >= 0),  -- how often the daemon ended in the middle of it
+  taken_at        TEXT,                                   -- a worker has it since
+  next_attempt_at TEXT,                                   -- due when pending
+  processed_at    TEXT
+) STRICT;
+CREATE INDEX events_due ON events(next_attempt_at) WHERE state = 'pending';
+CREATE INDEX events_pending ON events(received_at) WHERE state = 'pending';
+CREATE INDEX events_failed ON events(received_at) WHERE state = 'failed';
+
+-- One row per completed Checkout Session. Facts come from Stripe; the operator's columns are note, hold_reason, canceled_at
+-- with cancel_reason, and corrections of contact and shipping. No status is stored but Stripe's own: see order_overview.
+CREATE TABLE orders(
+  id                   INTEGER PRIMARY KEY,               -- the shop's order number
+  checkout_session_id  TEXT NOT NULL UNIQUE,              -- cs_…
+  payment_intent_id    TEXT UNIQUE,                       -- pi_…; none when nothing was to pay
+  livemode             INTEGER NOT NULL CHECK(livemode IN(0, 1)),
+  mode                 TEXT NOT NULL,                     -- payment, or subscription (its first purchase)
+  payment_status       TEXT NOT NULL
+                       CHECK(payment_status IN('unpaid', 'paid', 'no_payment_required', 'failed')),
+  currency             TEXT NOT NULL
+                       CONSTRAINT "a currency is three small letters" CHECK(currency GLOB '[a-z][a-z][a-z]'),
+  amount_subtotal      INTEGER NOT NULL DEFAULT 0,        -- before discount, shipping and tax
+  amount_discount      INTEGER NOT NULL DEFAULT 0,
+  amount_shipping      INTEGER NOT NULL DEFAULT 0,
+  amount_tax           INTEGER NOT NULL DEFAULT 0,
+  amount_total         INTEGER NOT NULL
+                       CONSTRAINT "an order's total is never negative" CHECK(amount_total >= 0),
+  presentment_amount   INTEGER,                           -- what the buyer saw, in
+  presentment_currency TEXT,                              -- another currency
+  customer_id          TEXT,                              -- cus_…
+  subscription_id      TEXT,                              -- sub_…
+  invoice_id           TEXT,                              -- in_…
+  payment_link_id      TEXT,                              -- plink_…
+  client_reference_id  TEXT,                              -- the shop's own reference
+  email                TEXT,                              -- contact and shipping: yours to correct
+  name                 TEXT,
+  phone                TEXT,
+  shipping_name        TEXT,
+  shipping_line1       TEXT,
+  shipping_line2       TEXT,
+  shipping_city        TEXT,
+  shipping_state       TEXT,
+  shipping_postal_code TEXT,
+  shipping_country     TEXT,                              -- two letters
+  shipping_option      TEXT,                              -- what the buyer chose, e.g. Express
+  custom_fields        TEXT NOT NULL DEFAULT '[]' CHECK(json_valid(custom_fields)),
+  tax_ids              TEXT NOT NULL DEFAULT '[]' CHECK(json_valid(tax_ids)),
+  metadata             TEXT NOT NULL DEFAULT '{}' CHECK(json_valid(metadata)),
+  created_at           TEXT NOT NULL,                     -- when the checkout began
+  paid_at              TEXT,                              -- by Stripe's record
+  line_items_at        TEXT,                              -- when its lines were read
+  as_of                TEXT NOT NULL,                     -- when Stripe was asked; an older answer changes nothing
+  note                 TEXT,                              -- yours
+  hold_reason          TEXT,                              -- yours: while set, nothing can be sent
+  canceled_at          TEXT,                              -- yours, together with
+  cancel_reason        TEXT
+                       CONSTRAINT "cancel_reason is customer, fraud, inventory, declined, staff or other"
+                       CHECK(cancel_reason IN('customer', 'fraud', 'inventory', 'declined', 'staff', 'other')),
+  CONSTRAINT "set canceled_at and cancel_reason together" CHECK((canceled_at IS NULL) = (cancel_reason IS NULL))
+) STRICT;
+CREATE INDEX orders_created ON orders(created_at);
+
+-- What was bought, with names and prices as sold.
+CREATE TABLE line_items(
+  id                  TEXT PRIMARY KEY,                   -- li_…
+  order_id            INTEGER NOT NULL REFERENCES orders(id),
+  position            INTEGER NOT NULL,                   -- 1, 2, 3 … as on the receipt
+  price_id            TEXT,
+  product_id          TEXT,
+  sku                 TEXT,                               -- metadata.sku of the price or the product
+  name                TEXT NOT NULL,
+  options             TEXT,                               -- the variant, e.g. a size
+  quantity            INTEGER NOT NULL CONSTRAINT "a line item has a quantity of 1 or more" CHECK(quantity > 0),
+  currency            TEXT NOT NULL,
+  unit_amount         INTEGER,                            -- NULL where Stripe has no whole one; then
+  unit_amount_decimal TEXT,                               -- as Stripe writes it
+  amount_subtotal     INTEGER NOT NULL DEFAULT 0,
+  amount_discount     INTEGER NOT NULL DEFAULT 0,
+  amount_tax          INTEGER NOT NULL DEFAULT 0,
+  amount_total        INTEGER NOT NULL,
+  requires_shipping   INTEGER NOT NULL CHECK(requires_shipping IN(0, 1)),  -- 0: a download, a ticket
+  metadata            TEXT NOT NULL DEFAULT '{}' CHECK(json_valid(metadata)),
+  canceled_quantity   INTEGER NOT NULL DEFAULT 0          -- yours: so many will not be sent
+                      CONSTRAINT "canceled_quantity is between 0 and quantity"
+                      CHECK(canceled_quantity BETWEEN 0 AND quantity),
+  UNIQUE(order_id, position)
+) STRICT;
+
+-- A parcel, or a delivery of what needs none. What is left to send of a paid order is always in a pending one.
+CREATE TABLE fulfillments(
+  id                INTEGER PRIMARY KEY,
+  order_id          INTEGER NOT NULL REFERENCES orders(id),
+  requires_shipping INTEGER NOT NULL DEFAULT 1 CHECK(requires_shipping IN(0, 1)),  -- 0: digital
+  status            TEXT NOT NULL DEFAULT 'pending'
+                    CONSTRAINT "a fulfillment's status is pending, shipped, delivered or canceled"
+                    CHECK(status IN('pending', 'shipped', 'delivered', 'canceled')),
+  tracking_company  TEXT,                                 -- yours, as all below
+  tracking_number   TEXT,
+  tracking_url      TEXT,
+  note              TEXT,
+  created_at        TEXT NOT NULL DEFAULT(strftime('%Y-%m-%dT%H:%M:%SZ', 'now')),
+  shipped_at        TEXT,                                 -- filled in when the status changes
+  delivered_at      TEXT,
+  canceled_at       TEXT
+) STRICT;
+CREATE INDEX fulfillments_order ON fulfillments(order_id);
+CREATE INDEX fulfillments_pending ON fulfillments(requires_shipping, order_id) WHERE status = 'pending';
+CREATE INDEX fulfillments_tracking ON fulfillments(tracking_number) WHERE tracking_number IS NOT NULL;
+
+-- What is in it.
+CREATE TABLE fulfillment_line_items(
+  fulfillment_id INTEGER NOT NULL REFERENCES fulfillments(id),
+  line_item_id   TEXT NOT NULL REFERENCES line_items(id),
+  quantity       INTEGER NOT NULL CONSTRAINT "a fulfillment holds 1 or more of a line item" CHECK(quantity > 0),
+  PRIMARY KEY(fulfillment_id, line_item_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX fulfillment_line_items_item ON fulfillment_line_items(line_item_id);
+
+-- Every change by anyone, written by triggers; nothing here is ever changed.
+CREATE TABLE order_history(
+  id       INTEGER PRIMARY KEY,
+  order_id INTEGER NOT NULL,
+  actor    TEXT NOT NULL,                                 -- stripe:evt_…, operator, fulfilld:…
+  what     TEXT NOT NULL,                                 -- a column of orders, or e.g. fulfillment 7 status
+  old      TEXT,
+  new      TEXT,
+  at       TEXT NOT NULL DEFAULT(strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))
+) STRICT;
+CREATE INDEX order_history_order ON order_history(order_id);
+
+-- Hooks to run, written by triggers, so an edit in the shell is news too.
+CREATE TABLE outbox(
+  id              INTEGER PRIMARY KEY,
+  topic           TEXT NOT NULL,                          -- e.g. fulfillment.shipped
+  order_id        INTEGER,
+  fulfillment_id  INTEGER,
+  event_id        TEXT,
+  key             TEXT NOT NULL UNIQUE,                   -- the same news has the same key
+  state           TEXT NOT NULL DEFAULT 'pending' CHECK(state IN('pending', 'done', 'dead')),
+  attempts        INTEGER NOT NULL DEFAULT 0 CHECK(attempts >= 0),
+  next_attempt_at TEXT,
+  last_error      TEXT,
+  created_at      TEXT NOT NULL DEFAULT(strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))
+) STRICT;
+CREATE INDEX outbox_pending ON outbox(next_attempt_at) WHERE state = 'pending';
+
+-- What the daemon itself wants a person to know; a row goes when the matter is mended.
+CREATE TABLE alarms(
+  name    TEXT PRIMARY KEY,
+  message TEXT NOT NULL,
+  since   TEXT NOT NULL
+) STRICT;
+
+-- Currencies whose minor unit is not a hundredth, by Stripe's list. (Stripe sends ISK and UGX in hundredths, so they are not here.)
+CREATE TABLE currency_decimals(
+  currency TEXT PRIMARY KEY,
+  decimals INTEGER NOT NULL,
+  unit     INTEGER NOT NULL                               -- minor units in one
+) STRICT, WITHOUT ROWID;
+INSERT INTO currency_decimals VALUES
+  ('bif', 0, 1), ('clp', 0, 1), ('djf', 0, 1), ('gnf', 0, 1), ('jpy', 0, 1), ('kmf', 0, 1), ('krw', 0, 1), ('mga', 0, 1),
+  ('pyg', 0, 1), ('rwf', 0, 1), ('vnd', 0, 1), ('vuv', 0, 1), ('xaf', 0, 1), ('xof', 0, 1), ('xpf', 0, 1),
+  ('bhd', 3, 1000), ('jod', 3, 1000), ('kwd', 3, 1000), ('omr', 3, 1000), ('tnd', 3, 1000);
+
+------------------------------------------------------------------------------------------------------------------------
+-- Views to look at
+------------------------------------------------------------------------------------------------------------------------
+
+-- Where each line stands: bought = canceled + sent + left; `pending` of it is in a pending fulfillment.
+CREATE VIEW line_item_balance AS
+SELECT order_id, line_item_id, requires_shipping, quantity, canceled, sent, quantity - canceled - sent AS left_to_send, pending
+FROM (SELECT li.order_id, li.id AS line_item_id, li.requires_shipping, li.quantity, li.canceled_quantity AS canceled,
+        (SELECT coalesce(sum(fl.quantity), 0) FROM fulfillment_line_items fl JOIN fulfillments f ON f.id = fl.fulfillment_id
+         WHERE fl.line_item_id = li.id AND f.status IN('shipped', 'delivered')) AS sent,
+        (SELECT coalesce(sum(fl.quantity), 0) FROM fulfillment_line_items fl JOIN fulfillments f ON f.id = fl.fulfillment_id
+         WHERE fl.line_item_id = li.id AND f.status = 'pending') AS pending
+      FROM line_items li);
+
+-- One row an order: money, parcels, and whether anything may be sent. Newest last.
+CREATE VIEW order_overview AS
+SELECT id, replace(substr(created_at, 1, 16), 'T', ' ') AS placed_at, coalesce(name, shipping_name, email) AS customer,
+  (SELECT group_concat(quantity || ' × ' || name, ', ')
+   FROM (SELECT quantity, name FROM line_items WHERE order_id = o.id ORDER BY position)) AS items,
+  total,
+  CASE payment_status WHEN 'failed' THEN 'voided' WHEN 'unpaid' THEN 'pending' ELSE 'paid' END AS financial_status,
+  CASE WHEN due = 0 THEN 'not_required' WHEN sent >= due THEN 'fulfilled' WHEN hold_reason IS NOT NULL THEN 'on_hold'
+       WHEN sent > 0 THEN 'partially_fulfilled' ELSE 'unfulfilled' END AS fulfillment_status,
+  canceled_at IS NOT NULL AS canceled,
+  payment_status IN('paid', 'no_payment_required') AND canceled_at IS NULL AND hold_reason IS NULL AS fulfillable,
+  hold_reason, note, currency, amount_total
+FROM (SELECT o.*,
+        (o.amount_total / coalesce(c.unit, 100)) || CASE coalesce(c.decimals, 2) WHEN 0 THEN '' ELSE '.' ||
+        substr('00' || (o.amount_total % coalesce(c.unit, 100)), -coalesce(c.decimals, 2)) END || ' ' || upper(o.currency) AS total,
+        (SELECT coalesce(sum(quantity - canceled), 0) FROM line_item_balance b WHERE b.order_id = o.id) AS due,
+        (SELECT coalesce(sum(sent), 0) FROM line_item_balance b WHERE b.order_id = o.id) AS sent
+      FROM orders o LEFT JOIN currency_decimals c ON c.currency = o.currency) o;
+
+-- One row a line: what was bought, what of it has been sent.
+CREATE VIEW order_lines AS
+SELECT li.order_id, li.position, li.quantity, li.name, li.options, li.sku,
+  (li.unit_amount / coalesce(c.unit, 100)) || CASE coalesce(c.decimals, 2) WHEN 0 THEN '' ELSE '.' ||
+    substr('00' || (li.unit_amount % coalesce(c.unit, 100)), -coalesce(c.decimals, 2)) END || ' ' || upper(li.currency) AS price,
+  (li.amount_total / coalesce(c.unit, 100)) || CASE coalesce(c.decimals, 2) WHEN 0 THEN '' ELSE '.' ||
+    substr('00' || (li.amount_total % coalesce(c.unit, 100)), -coalesce(c.decimals, 2)) END || ' ' || upper(li.currency) AS total,
+  b.sent, b.left_to_send, b.canceled, li.requires_shipping, li.currency, li.unit_amount, li.amount_total, li.id AS line_item_id
+FROM line_items li
+JOIN line_item_balance b ON b.line_item_id = li.id
+LEFT JOIN currency_decimals c ON c.currency = li.currency
+ORDER BY li.order_id, li.position;
+
+-- The packing queue: one row a parcel that may go out now, oldest first.
+CREATE VIEW to_ship AS
+SELECT o.id AS order_id, replace(substr(o.created_at, 1, 16), 'T', ' ') AS placed_at,
+  (SELECT group_concat(quantity || ' × ' || name || coalesce(' (' || options || ')', ''), ', ')
+   FROM (SELECT fl.quantity, li.name, li.options FROM fulfillment_line_items fl JOIN line_items li ON li.id = fl.line_item_id
+         WHERE fl.fulfillment_id = f.id ORDER BY li.position)) AS items,
+  coalesce(o.shipping_name, o.name) ||
+    coalesce(', ' || o.shipping_line1, '') || coalesce(', ' || o.shipping_line2, '') ||
+    coalesce(', ' || nullif(trim(coalesce(o.shipping_postal_code, '') || ' ' || coalesce(o.shipping_city, '')), ''), '') ||
+    coalesce(', ' || o.shipping_state, '') || coalesce(', ' || o.shipping_country, '') AS ship_to,
+  o.shipping_option, o.note, f.id AS fulfillment_id
+FROM fulfillments f JOIN orders o ON o.id = f.order_id
+WHERE f.status = 'pending' AND f.requires_shipping = 1
+  AND o.payment_status IN('paid', 'no_payment_required') AND o.canceled_at IS NULL AND o.hold_reason IS NULL
+ORDER BY o.id, f.id;
+
+-- The same by line, digital goods included: what may be sent now.
+CREATE VIEW to_fulfill AS
+SELECT f.order_id, f.id AS fulfillment_id, fl.line_item_id, li.sku, li.name, li.options, fl.quantity, f.requires_shipping
+FROM fulfillments f JOIN orders o ON o.id = f.order_id
+JOIN fulfillment_line_items fl ON fl.fulfillment_id = f.id JOIN line_items li ON li.id = fl.line_item_id
+WHERE f.status = 'pending'
+  AND o.payment_status IN('paid', 'no_payment_required') AND o.canceled_at IS NULL AND o.hold_reason IS NULL
+ORDER BY f.order_id, f.id, li.position;
+
+-- Events that have waited for more than ten minutes, and why.
+CREATE VIEW stuck_events AS
+SELECT id, type, object_id, received_at, attempts, next_attempt_at, state_reason
+FROM events
+WHERE state = 'pending' AND received_at < strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-10 minutes')
+ORDER BY received_at;
+
+-- Everything that needs a person: one row and one reason each, with the line to type next. Empty in a clean shop.
+CREATE VIEW attention AS
+SELECT 'unsent' AS reason, o.id AS order_id, NULL AS event_id, o.paid_at AS since,
+  'paid more than three days ago and not sent' AS what,
+  CASE f.requires_shipping
+    WHEN 1 THEN 'INSERT INTO ship VALUES(' || o.id || ', ''company'', ''number'', NULL);'
+    ELSE 'UPDATE fulfillments SET status = ''delivered'' WHERE id = ' || f.id || ';' END AS next
+FROM fulfillments f JOIN orders o ON o.id = f.order_id
+WHERE f.status = 'pending' AND o.paid_at < strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-3 days')
+  AND o.payment_status IN('paid', 'no_payment_required') AND o.canceled_at IS NULL AND o.hold_reason IS NULL
+UNION ALL
+SELECT 'no_address', o.id, NULL, o.paid_at, 'goods to ship and no address',
+  'UPDATE orders SET shipping_name = ''…'', shipping_line1 = ''…'', shipping_postal_code = ''…'', shipping_city = ''…'', shipping_country = ''…'' WHERE id = ' || o.id || ';'
+FROM fulfillments f JOIN orders o ON o.id = f.order_id
+WHERE f.status = 'pending' AND f.requires_shipping = 1 AND o.shipping_line1 IS NULL
+  AND o.payment_status IN('paid', 'no_payment_required') AND o.canceled_at IS NULL AND o.hold_reason IS NULL
+UNION ALL
+SELECT 'no_lines', o.id, NULL, o.paid_at, 'paid, and Stripe names nothing that was bought',
+  'look at the session ' || o.checkout_session_id || ' in Stripe''s Dashboard'
+FROM orders o
+WHERE o.payment_status IN('paid', 'no_payment_required') AND o.canceled_at IS NULL
+  AND NOT EXISTS(SELECT 1 FROM line_items li WHERE li.order_id = o.id)
+UNION ALL
+SELECT 'sums_differ', o.id, NULL, o.created_at, 'the parts do not add up to the total that Stripe names',
+  'SELECT * FROM order_lines WHERE order_id = ' || o.id || ';'
+FROM orders o
+WHERE o.payment_status <> 'failed' AND o.canceled_at IS NULL
+  -- Tax may be inside the prices or on top of them, so the difference it explains lies between nothing and all of it.
+  AND (o.amount_total - (o.amount_subtotal - o.amount_discount + o.amount_shipping) NOT BETWEEN 0 AND o.amount_tax
+    OR o.amount_subtotal <> (SELECT coalesce(sum(li.amount_subtotal), 0) FROM line_items li WHERE li.order_id = o.id))
+UNION ALL
+SELECT 'event_failed', NULL, e.id, e.received_at, e.type || ': ' || coalesce(e.state_reason, 'no reason'),
+  'fulfilld events show ' || e.id || '; then: fulfilld replay ' || e.id
+FROM events e WHERE e.state = 'failed'
+UNION ALL
+SELECT 'event_stuck', NULL, e.id, e.received_at, e.type || ' waits: ' || coalesce(e.state_reason, 'not tried yet; is fulfilld running?'),
+  'SELECT * FROM stuck_events;'
+FROM events e
+WHERE e.state = 'pending' AND e.received_at < strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-1 hours')
+UNION ALL
+SELECT a.name, NULL, NULL, a.since, a.message,
+  CASE a.name WHEN 'key_refused' THEN 'mend the key or its permissions, then: systemctl restart fulfilld' ELSE 'fulfilld check' END
+FROM alarms a
+UNION ALL
+SELECT 'hook_dead', x.order_id, x.event_id, x.created_at, 'a hook for ' || x.topic || ' gave up: ' || coalesce(x.last_error, 'no reason'),
+  'UPDATE outbox SET state = ''pending'' WHERE id = ' || x.id || ';'
+FROM outbox x WHERE x.state = 'dead';
+
+-- For whoever opens the file first.
+CREATE VIEW readme AS
+SELECT 'look' AS kind, 'what is to be packed' AS what, 'SELECT * FROM to_ship;' AS type UNION ALL VALUES
+  ('look', 'every order, newest last', 'SELECT * FROM order_overview;'),
+  ('look', 'one order', 'SELECT * FROM order_overview WHERE id = 1;'),
+  ('look', 'what was bought', 'SELECT * FROM order_lines WHERE order_id = 1;'),
+  ('look', 'what needs you', 'SELECT * FROM attention;'),
+  ('look', 'who changed what', 'SELECT * FROM order_history WHERE order_id = 1;'),
+  ('look', 'what is left, by line', 'SELECT * FROM to_fulfill;'),
+  ('do', 'ship an order', 'INSERT INTO ship VALUES(1, ''DHL'', ''JD0123456789'', NULL);'),
+  ('do', 'ship it, the long way', 'UPDATE fulfillments SET status = ''shipped'', tracking_company = ''DHL'', tracking_number = ''JD0123456789'' WHERE order_id = 1 AND status = ''pending'';'),
+  ('do', 'digital goods are sent', 'UPDATE fulfillments SET status = ''delivered'' WHERE order_id = 1 AND status = ''pending'';'),
+  ('do', 'ship one of two now', 'UPDATE fulfillment_line_items SET quantity = 1 WHERE fulfillment_id = 1 AND line_item_id = ''li_1'';'),
+  ('do', 'hold an order, and release it', 'UPDATE orders SET hold_reason = ''asks for another color'' WHERE id = 1; UPDATE orders SET hold_reason = NULL WHERE id = 1;'),
+  ('do', 'cancel an order', 'UPDATE orders SET canceled_at = strftime(''%Y-%m-%dT%H:%M:%SZ'', ''now''), cancel_reason = ''customer'' WHERE id = 1;'),
+  ('do', 'correct an address', 'UPDATE orders SET shipping_line1 = ''12 Rue Exemple'' WHERE id = 1;'),
+  ('do', 'write a note', 'UPDATE orders SET note = ''gift wrap'' WHERE id = 1;'),
+  ('do', 'process an event again', 'UPDATE events SET state = ''pending'' WHERE id = ''evt_1'';'),
+  ('know', 'before you edit', '.timeout 5000'),
+  ('know', 'an open BEGIN keeps new orders waiting', 'COMMIT;');
+
+------------------------------------------------------------------------------------------------------------------------
+-- Triggers: what keeps the file true, whoever writes
+------------------------------------------------------------------------------------------------------------------------
+
+-- Events: the same id again is a success that changes nothing; what was received stays as it was.
+
+CREATE TRIGGER events_insert BEFORE INSERT ON events WHEN EXISTS(SELECT 1 FROM events WHERE id = NEW.id)
+BEGIN SELECT RAISE(IGNORE); END;
+
+CREATE TRIGGER events_facts BEFORE UPDATE OF id, type, object_id, created, livemode, api_version, account, shape,
+  snapshot_event, payload, source, received_at ON events WHEN (SELECT name FROM actor) GLOB 'operator*'
+BEGIN SELECT RAISE(ABORT, 'events: what Stripe sent is not changed; to process it again: UPDATE events SET state = ''pending'' WHERE id = …'); END;
+
+CREATE TRIGGER events_state BEFORE UPDATE OF state ON events
+  WHEN (SELECT name FROM actor) GLOB 'operator*' AND NEW.state <> OLD.state AND NEW.state NOT IN('pending', 'ignored')
+BEGIN SELECT RAISE(ABORT, 'events: the shell may set state to pending (process it again) or to ignored (it is dealt with)'); END;
+
+CREATE TRIGGER events_delete BEFORE DELETE ON events
+BEGIN SELECT RAISE(ABORT, 'events: never deleted; to put one aside: UPDATE events SET state = ''ignored'' WHERE id = …'); END;
+
+-- Made pending while no worker has it: it starts anew and is due now.
+CREATE TRIGGER events_replay AFTER UPDATE OF state ON events
+  WHEN NEW.state = 'pending' AND (OLD.state <> 'pending' OR OLD.taken_at IS NULL)
+BEGIN
+  UPDATE events SET attempts = 0, crashes = 0, taken_at = NULL, state_reason = NULL, processed_at = NULL,
+    next_attempt_at = strftime('%Y-%m-%dT%H:%M:%SZ', 'now') WHERE id = NEW.id;
+END;
+
+CREATE TRIGGER events_parked AFTER UPDATE OF state ON events WHEN NEW.state = 'failed' AND OLD.state <> 'failed'
+BEGIN
+  INSERT INTO outbox(topic, event_id, key) SELECT 'event.failed', NEW.id, 'event:' || NEW.id || ':failed'
+  WHERE NOT EXISTS(SELECT 1 FROM outbox WHERE key = 'event:' || NEW.id || ':failed');
+END;
+
+-- Orders: rows and facts come from Stripe; a sale stays a sale; nothing is deleted.
+
+CREATE TRIGGER orders_insert BEFORE INSERT ON orders
+  WHEN (SELECT name FROM actor) GLOB 'operator*' OR EXISTS(SELECT 1 FROM orders WHERE id = NEW.id
+    OR checkout_session_id = NEW.checkout_session_id OR payment_intent_id = NEW.payment_intent_id)
+BEGIN SELECT RAISE(ABORT, 'orders: rows come from Stripe and are never replaced; sell it through Checkout, or correct the order with UPDATE'); END;
+
+CREATE TRIGGER orders_facts BEFORE UPDATE OF checkout_session_id, payment_intent_id, livemode, mode, payment_status,
+  currency, amount_subtotal, amount_discount, amount_shipping, amount_tax, amount_total, presentment_amount,
+  presentment_currency, customer_id, subscription_id, invoice_id, payment_link_id, client_reference_id, shipping_option,
+  custom_fields, tax_ids, metadata, created_at, paid_at, line_items_at, as_of ON orders
+  WHEN (SELECT name FROM actor) GLOB 'operator*'
+BEGIN SELECT RAISE(ABORT, 'orders: that column is a fact from Stripe; yours are note, hold_reason, canceled_at with cancel_reason, email, name, phone and shipping_…'); END;
+
+CREATE TRIGGER orders_identity BEFORE UPDATE OF id, checkout_session_id, livemode, currency ON orders
+  WHEN NEW.id <> OLD.id OR NEW.checkout_session_id <> OLD.checkout_session_id OR NEW.livemode <> OLD.livemode
+    OR NEW.currency <> OLD.currency
+BEGIN SELECT RAISE(ABORT, 'orders: an order keeps its number, session, mode and currency'); END;
+
+CREATE TRIGGER orders_payment_intent BEFORE UPDATE OF payment_intent_id ON orders
+  WHEN EXISTS(SELECT 1 FROM orders WHERE payment_intent_id = NEW.payment_intent_id AND id <> OLD.id)
+BEGIN SELECT RAISE(ABORT, 'orders: another order has that payment'); END;
+
+CREATE TRIGGER orders_sale_is_final BEFORE UPDATE OF payment_status ON orders
+  WHEN OLD.payment_status IN('paid', 'no_payment_required') AND NEW.payment_status <> OLD.payment_status
+BEGIN SELECT RAISE(ABORT, 'orders: a paid order stays paid; money going back is a refund'); END;
+
+CREATE TRIGGER orders_delete BEFORE DELETE ON orders
+BEGIN SELECT RAISE(ABORT, 'orders: never deleted; to cancel: set canceled_at and cancel_reason'); END;
+
+CREATE TRIGGER orders_cancel BEFORE UPDATE OF canceled_at ON orders WHEN NEW.canceled_at IS NOT OLD.canceled_at
+BEGIN
+  SELECT RAISE(ABORT, 'orders: a canceled order stays canceled') WHERE OLD.canceled_at IS NOT NULL AND NEW.canceled_at IS NULL;
+  SELECT RAISE(ABORT, 'orders: canceled_at is a time in UTC, e.g. strftime(''%Y-%m-%dT%H:%M:%SZ'', ''now'')')
+    WHERE strftime('%Y-%m-%dT%H:%M:%SZ', NEW.canceled_at) IS NOT NEW.canceled_at;
+  SELECT RAISE(ABORT, 'orders: something has shipped already; what is left is canceled with line_items.canceled_quantity')
+    WHERE OLD.canceled_at IS NULL
+      AND EXISTS(SELECT 1 FROM fulfillments WHERE order_id = OLD.id AND status IN('shipped', 'delivered'));
+END;
+
+CREATE TRIGGER orders_created AFTER INSERT ON orders
+BEGIN
+  INSERT INTO order_history(order_id, actor, what, new) SELECT NEW.id, name, 'order', NEW.payment_status FROM actor;
+  INSERT INTO settle(order_id) SELECT NEW.id WHERE NEW.payment_status IN('paid', 'no_payment_required');
+END;
+
+CREATE TRIGGER orders_changed AFTER UPDATE ON orders
+BEGIN
+  INSERT INTO order_history(order_id, actor, what, old, new) SELECT NEW.id, actor.name, c.what, c.old, c.new FROM actor, (
+    SELECT 'payment_status' AS what, OLD.payment_status AS old, NEW.payment_status AS new
+    UNION ALL SELECT 'amount_total', OLD.amount_total, NEW.amount_total
+    UNION ALL SELECT 'note', OLD.note, NEW.note
+    UNION ALL SELECT 'hold_reason', OLD.hold_reason, NEW.hold_reason
+    UNION ALL SELECT 'canceled_at', OLD.canceled_at, NEW.canceled_at
+    UNION ALL SELECT 'cancel_reason', OLD.cancel_reason, NEW.cancel_reason
+    UNION ALL SELECT 'email', OLD.email, NEW.email
+    UNION ALL SELECT 'name', OLD.name, NEW.name
+    UNION ALL SELECT 'phone', OLD.phone, NEW.phone
+    UNION ALL SELECT 'shipping_name', OLD.shipping_name, NEW.shipping_name
+    UNION ALL SELECT 'shipping_line1', OLD.shipping_line1, NEW.shipping_line1
+    UNION ALL SELECT 'shipping_line2', OLD.shipping_line2, NEW.shipping_line2
+    UNION ALL SELECT 'shipping_city', OLD.shipping_city, NEW.shipping_city
+    UNION ALL SELECT 'shipping_state', OLD.shipping_state, NEW.shipping_state
+    UNION ALL SELECT 'shipping_postal_code', OLD.shipping_postal_code, NEW.shipping_postal_code
+    UNION ALL SELECT 'shipping_country', OLD.shipping_country, NEW.shipping_country) c
+  WHERE c.old IS NOT c.new;
+  -- It became a sale: what was bought is now to be sent.
+  INSERT INTO settle(order_id) SELECT NEW.id
+  WHERE NEW.payment_status IN('paid', 'no_payment_required') AND NEW.payment_status <> OLD.payment_status;
+  INSERT INTO outbox(topic, order_id, key) SELECT 'order.paid', NEW.id, 'order:' || NEW.id || ':paid'
+  WHERE NEW.payment_status IN('paid', 'no_payment_required') AND NEW.payment_status <> OLD.payment_status;
+  -- It was canceled: nothing is to be sent any more.
+  UPDATE fulfillments SET status = 'canceled'
+  WHERE order_id = NEW.id AND status = 'pending' AND NEW.canceled_at IS NOT NULL AND OLD.canceled_at IS NULL;
+  INSERT INTO outbox(topic, order_id, key) SELECT 'order.canceled', NEW.id, 'order:' || NEW.id || ':canceled'
+  WHERE NEW.canceled_at IS NOT NULL AND OLD.canceled_at IS NULL;
+END;
+
+-- Line items: facts, but for what will not be sent.
+
+CREATE TRIGGER line_items_insert BEFORE INSERT ON line_items
+  WHEN (SELECT name FROM actor) GLOB 'operator*' OR EXISTS(SELECT 1 FROM line_items WHERE id = NEW.id
+      OR (order_id = NEW.order_id AND position = NEW.position))
+    OR NOT EXISTS(SELECT 1 FROM orders WHERE id = NEW.order_id)
+BEGIN SELECT RAISE(ABORT, 'line_items: rows come from Stripe and are never replaced'); END;
+
+CREATE TRIGGER line_items_facts BEFORE UPDATE OF id, order_id, position, price_id, product_id, sku, name, options, quantity,
+  currency, unit_amount, unit_amount_decimal, amount_subtotal, amount_discount, amount_tax, amount_total,
+  requires_shipping, metadata ON line_items
+BEGIN SELECT RAISE(ABORT, 'line_items: that column is a fact from Stripe; yours is canceled_quantity'); END;
+
+CREATE TRIGGER line_items_delete BEFORE DELETE ON line_items
+BEGIN SELECT RAISE(ABORT, 'line_items: never deleted; what will not be sent is canceled_quantity'); END;
+
+CREATE TRIGGER line_items_canceled BEFORE UPDATE OF canceled_quantity ON line_items
+  WHEN NEW.canceled_quantity > NEW.quantity - (SELECT sent FROM line_item_balance WHERE line_item_id = OLD.id)
+BEGIN SELECT RAISE(ABORT, 'line_items: that many have been sent already (see order_lines)'); END;
+
+CREATE TRIGGER line_items_changed AFTER UPDATE OF canceled_quantity ON line_items
+  WHEN NEW.canceled_quantity <> OLD.canceled_quantity
+BEGIN
+  INSERT INTO order_history(order_id, actor, what, old, new)
+  SELECT NEW.order_id, name, 'line ' || NEW.position || ' canceled_quantity', OLD.canceled_quantity, NEW.canceled_quantity FROM actor;
+  INSERT INTO settle(order_id) VALUES(NEW.order_id);
+END;
+
+-- Fulfillments: pending -> shipped | delivered | canceled; shipped -> delivered | canceled.
+
+CREATE TRIGGER fulfillments_insert BEFORE INSERT ON fulfillments
+BEGIN
+  SELECT RAISE(ABORT, 'fulfillments: that id is taken; rows are never replaced') WHERE EXISTS(SELECT 1 FROM fulfillments WHERE id = NEW.id);
+  SELECT RAISE(ABORT, 'fulfillments: there is nothing more to send; what is left is in a pending one already (see to_fulfill; to split it, lower a quantity in fulfillment_line_items)')
+    WHERE NEW.status <> 'pending' OR NOT EXISTS(SELECT 1 FROM line_item_balance b WHERE b.order_id = NEW.order_id
+      AND b.requires_shipping = NEW.requires_shipping AND b.left_to_send > b.pending);
+END;
+
+CREATE TRIGGER fulfillments_identity BEFORE UPDATE OF id, order_id, requires_shipping, created_at ON fulfillments
+  WHEN NEW.id <> OLD.id OR NEW.order_id <> OLD.order_id OR NEW.requires_shipping <> OLD.requires_shipping
+    OR NEW.created_at <> OLD.created_at
+BEGIN SELECT RAISE(ABORT, 'fulfillments: it stays with its order; yours are status, tracking_…, note and the dates'); END;
+
+CREATE TRIGGER fulfillments_dates BEFORE UPDATE OF shipped_at, delivered_at, canceled_at ON fulfillments
+BEGIN
+  SELECT RAISE(ABORT, 'fulfillments: a date is set by changing the status; afterwards it may be corrected, not removed')
+    WHERE (OLD.shipped_at IS NOT NULL AND NEW.shipped_at IS NULL) OR (OLD.delivered_at IS NOT NULL AND NEW.delivered_at IS NULL)
+      OR (OLD.canceled_at IS NOT NULL AND NEW.canceled_at IS NULL)
+      OR (NEW.shipped_at IS NOT NULL AND NEW.status NOT IN('shipped', 'delivered', 'canceled'))
+      OR (NEW.delivered_at IS NOT NULL AND NEW.status <> 'delivered') OR (NEW.canceled_at IS NOT NULL AND NEW.status <> 'canceled');
+  SELECT RAISE(ABORT, 'fulfillments: a date is a time in UTC, e.g. strftime(''%Y-%m-%dT%H:%M:%SZ'', ''now'')')
+    WHERE strftime('%Y-%m-%dT%H:%M:%SZ', NEW.shipped_at) IS NOT NEW.shipped_at
+      OR strftime('%Y-%m-%dT%H:%M:%SZ', NEW.delivered_at) IS NOT NEW.delivered_at
+      OR strftime('%Y-%m-%dT%H:%M:%SZ', NEW.canceled_at) IS NOT NEW.canceled_at;
+END;
+
+CREATE TRIGGER fulfillments_delete BEFORE DELETE ON fulfillments
+BEGIN SELECT RAISE(ABORT, 'fulfillments: never deleted; set status to canceled and its items are to be sent again'); END;
+
+-- A tracking number belongs to one order, so that a forgotten WHERE changes nothing. Where an order has a parcel, the number is
+-- the parcel's: its digital goods are passed over and wait to be delivered.
+CREATE TRIGGER fulfillments_tracking BEFORE UPDATE OF tracking_number ON fulfillments WHEN NEW.tracking_number IS NOT OLD.tracking_number
+BEGIN
+  SELECT RAISE(ABORT, 'fulfillments: that tracking number is on a parcel of another order; a bulk UPDATE needs WHERE order_id = …')
+    WHERE EXISTS(SELECT 1 FROM fulfillments WHERE tracking_number = NEW.tracking_number AND order_id <> OLD.order_id);
+  SELECT RAISE(IGNORE) WHERE OLD.requires_shipping = 0 AND NEW.tracking_number IS NOT NULL
+    AND EXISTS(SELECT 1 FROM fulfillments WHERE order_id = OLD.order_id AND requires_shipping = 1
+      AND (status = 'pending' OR tracking_number = NEW.tracking_number));
+END;
+
+CREATE TRIGGER fulfillments_status BEFORE UPDATE OF status ON fulfillments WHEN NEW.status <> OLD.status
+BEGIN
+  SELECT RAISE(ABORT, 'fulfillments: pending may become shipped, delivered or canceled; shipped may become delivered or canceled; nothing else')
+    WHERE NOT((OLD.status = 'pending' AND NEW.status IN('shipped', 'delivered', 'canceled'))
+      OR (OLD.status = 'shipped' AND NEW.status IN('delivered', 'canceled')));
+  SELECT RAISE(ABORT, 'fulfillments: the order is not paid (see order_overview); it can be sent once Stripe says that it is')
+    WHERE OLD.status = 'pending' AND NEW.status IN('shipped', 'delivered') AND (SELECT name FROM actor) <> 'operator-override'
+      AND (SELECT payment_status FROM orders WHERE id = OLD.order_id) NOT IN('paid', 'no_payment_required');
+  SELECT RAISE(ABORT, 'fulfillments: the order is canceled; nothing of it can be sent')
+    WHERE OLD.status = 'pending' AND NEW.status IN('shipped', 'delivered') AND (SELECT name FROM actor) <> 'operator-override'
+      AND (SELECT canceled_at FROM orders WHERE id = OLD.order_id) IS NOT NULL;
+  SELECT RAISE(ABORT, 'fulfillments: the order is on hold; first: UPDATE orders SET hold_reason = NULL WHERE id = …')
+    WHERE OLD.status = 'pending' AND NEW.status IN('shipped', 'delivered') AND (SELECT name FROM actor) <> 'operator-override'
+      AND (SELECT hold_reason FROM orders WHERE id = OLD.order_id) IS NOT NULL;
+END;
+
+CREATE TRIGGER fulfillments_created AFTER INSERT ON fulfillments
+BEGIN
+  INSERT INTO order_history(order_id, actor, what, new)
+  SELECT NEW.order_id, name, 'fulfillment ' || NEW.id || ' status', NEW.status FROM actor;
+END;
+
+CREATE TRIGGER fulfillments_moved AFTER UPDATE OF status ON fulfillments WHEN NEW.status <> OLD.status
+BEGIN
+  UPDATE fulfillments SET
+    shipped_at = CASE WHEN NEW.status = 'shipped' THEN coalesce(shipped_at, strftime('%Y-%m-%dT%H:%M:%SZ', 'now')) ELSE shipped_at END,
+    delivered_at = CASE WHEN NEW.status = 'delivered' THEN coalesce(delivered_at, strftime('%Y-%m-%dT%H:%M:%SZ', 'now')) ELSE delivered_at END,
+    canceled_at = CASE WHEN NEW.status = 'canceled' THEN coalesce(canceled_at, strftime('%Y-%m-%dT%H:%M:%SZ', 'now')) ELSE canceled_at END
+  WHERE id = NEW.id;
+  INSERT INTO outbox(topic, order_id, fulfillment_id, key)
+  SELECT 'fulfillment.' || NEW.status, NEW.order_id, NEW.id, 'fulfillment:' || NEW.id || ':' || NEW.status
+  WHERE EXISTS(SELECT 1 FROM fulfillment_line_items WHERE fulfillment_id = NEW.id);
+  -- What was in a canceled one is to be sent again, unless the order is canceled too.
+  INSERT INTO settle(order_id) SELECT NEW.order_id
+  WHERE NEW.status = 'canceled' AND EXISTS(SELECT 1 FROM fulfillment_line_items WHERE fulfillment_id = NEW.id);
+END;
+
+CREATE TRIGGER fulfillments_changed AFTER UPDATE ON fulfillments
+BEGIN
+  INSERT INTO order_history(order_id, actor, what, old, new)
+  SELECT NEW.order_id, actor.name, 'fulfillment ' || NEW.id || ' ' || c.what, c.old, c.new FROM actor, (
+    SELECT 'status' AS what, OLD.status AS old, NEW.status AS new
+    UNION ALL SELECT 'tracking_company', OLD.tracking_company, NEW.tracking_company
+    UNION ALL SELECT 'tracking_number', OLD.tracking_number, NEW.tracking_number
+    UNION ALL SELECT 'tracking_url', OLD.tracking_url, NEW.tracking_url
+    UNION ALL SELECT 'note', OLD.note, NEW.note
+    UNION ALL SELECT 'shipped_at', OLD.shipped_at, NEW.shipped_at
+    UNION ALL SELECT 'delivered_at', OLD.delivered_at, NEW.delivered_at
+    UNION ALL SELECT 'canceled_at', OLD.canceled_at, NEW.canceled_at) c
+  WHERE c.old IS NOT c.new;
+END;
+
+-- What is in a fulfillment: never more than was bought, and never less than is left.
+
+CREATE TRIGGER fulfillment_line_items_insert BEFORE INSERT ON fulfillment_line_items
+BEGIN
+  SELECT RAISE(ABORT, 'fulfillment_line_items: it is in there already; change its quantity')
+    WHERE EXISTS(SELECT 1 FROM fulfillment_line_items WHERE fulfillment_id = NEW.fulfillment_id AND line_item_id = NEW.line_item_id);
+  SELECT RAISE(ABORT, 'fulfillment_line_items: the fulfillment is not a pending one of the same order and kind')
+    WHERE NOT EXISTS(SELECT 1 FROM fulfillments f JOIN line_items li ON li.order_id = f.order_id AND li.requires_shipping = f.requires_shipping
+      WHERE f.id = NEW.fulfillment_id AND f.status = 'pending' AND li.id = NEW.line_item_id);
+  SELECT RAISE(ABORT, 'fulfillment_line_items: more than is left (see order_lines)')
+    WHERE NEW.quantity > (SELECT left_to_send - pending FROM line_item_balance WHERE line_item_id = NEW.line_item_id);
+END;
+
+CREATE TRIGGER fulfillment_line_items_update BEFORE UPDATE ON fulfillment_line_items
+BEGIN
+  SELECT RAISE(ABORT, 'fulfillment_line_items: only the quantity changes, and only while the fulfillment is pending')
+    WHERE NEW.fulfillment_id <> OLD.fulfillment_id OR NEW.line_item_id <> OLD.line_item_id
+      OR (SELECT status FROM fulfillments WHERE id = OLD.fulfillment_id) <> 'pending';
+  SELECT RAISE(ABORT, 'fulfillment_line_items: more than is left (see order_lines)')
+    WHERE NEW.quantity > OLD.quantity
+      AND NEW.quantity - OLD.quantity > (SELECT left_to_send - pending FROM line_item_balance WHERE line_item_id = NEW.line_item_id);
+END;
+
+CREATE TRIGGER fulfillment_line_items_delete BEFORE DELETE ON fulfillment_line_items
+  WHEN (SELECT status FROM fulfillments WHERE id = OLD.fulfillment_id) <> 'pending'
+    OR (SELECT left_to_send >= pending FROM line_item_balance WHERE line_item_id = OLD.line_item_id)
+BEGIN SELECT RAISE(ABORT, 'fulfillment_line_items: never deleted; lower its quantity and the rest goes into another parcel, or cancel it with line_items.canceled_quantity'); END;
+
+-- A quantity lowered by hand: the rest goes into another pending fulfillment.
+CREATE TRIGGER fulfillment_line_items_split AFTER UPDATE OF quantity ON fulfillment_line_items WHEN NEW.quantity < OLD.quantity
+BEGIN
+  INSERT INTO order_history(order_id, actor, what, old, new)
+  SELECT f.order_id, actor.name, 'fulfillment ' || f.id || ' quantity of ' || NEW.line_item_id, OLD.quantity, NEW.quantity
+  FROM actor, fulfillments f WHERE f.id = NEW.fulfillment_id;
+  INSERT INTO settle(order_id, not_into) SELECT order_id, id FROM fulfillments WHERE id = NEW.fulfillment_id;
+END;
+
+-- Append-only, and one row each.
+
+CREATE TRIGGER order_history_insert BEFORE INSERT ON order_history WHEN EXISTS(SELECT 1 FROM order_history WHERE id = NEW.id)
+BEGIN SELECT RAISE(ABORT, 'order_history: written by the database and never changed'); END;
+CREATE TRIGGER order_history_update BEFORE UPDATE ON order_history
+BEGIN SELECT RAISE(ABORT, 'order_history: written by the database and never changed'); END;
+CREATE TRIGGER order_history_delete BEFORE DELETE ON order_history
+BEGIN SELECT RAISE(ABORT, 'order_history: written by the database and never changed'); END;
+CREATE TRIGGER outbox_insert BEFORE INSERT ON outbox WHEN EXISTS(SELECT 1 FROM outbox WHERE id = NEW.id OR key = NEW.key)
+BEGIN SELECT RAISE(ABORT, 'outbox: written by the database; to run a hook again: UPDATE outbox SET state = ''pending'' WHERE id = …'); END;
+CREATE TRIGGER outbox_identity BEFORE UPDATE OF id, topic, order_id, fulfillment_id, event_id, key, created_at ON outbox
+BEGIN SELECT RAISE(ABORT, 'outbox: written by the database; to run a hook again: UPDATE outbox SET state = ''pending'' WHERE id = …'); END;
+CREATE TRIGGER outbox_delete BEFORE DELETE ON outbox
+BEGIN SELECT RAISE(ABORT, 'outbox: never deleted'); END;
+CREATE TRIGGER actor_insert BEFORE INSERT ON actor BEGIN SELECT RAISE(ABORT, 'actor: it has one row'); END;
+CREATE TRIGGER actor_delete BEFORE DELETE ON actor BEGIN SELECT RAISE(ABORT, 'actor: it has one row'); END;
+CREATE TRIGGER shop_insert BEFORE INSERT ON shop WHEN EXISTS(SELECT 1 FROM shop) BEGIN SELECT RAISE(ABORT, 'shop: written when the file was made'); END;
+CREATE TRIGGER shop_update BEFORE UPDATE ON shop BEGIN SELECT RAISE(ABORT, 'shop: written when the file was made'); END;
+CREATE TRIGGER shop_delete BEFORE DELETE ON shop BEGIN SELECT RAISE(ABORT, 'shop: written when the file was made'); END;
+
+------------------------------------------------------------------------------------------------------------------------
+-- Verbs: one statement each, whole or not at all
+------------------------------------------------------------------------------------------------------------------------
+
+-- The triggers' own: what is left to send of an order goes into a pending fulfillment, one a kind; what is no longer left comes
+-- out. `not_into` names one that the rest must not go back to. It changes nothing where nothing is amiss.
+CREATE VIEW settle AS SELECT order_id, id AS not_into FROM fulfillments WHERE 0;
+CREATE TRIGGER settle_insert INSTEAD OF INSERT ON settle
+  WHEN EXISTS(SELECT 1 FROM orders WHERE id = NEW.order_id AND canceled_at IS NULL AND payment_status IN('paid', 'no_payment_required'))
+BEGIN
+  DELETE FROM fulfillment_line_items
+  WHERE fulfillment_id IN(SELECT id FROM fulfillments WHERE order_id = NEW.order_id AND status = 'pending')
+    AND quantity <= (SELECT pending - left_to_send FROM line_item_balance b WHERE b.line_item_id = fulfillment_line_items.line_item_id);
+  UPDATE fulfillment_line_items
+  SET quantity = quantity - (SELECT pending - left_to_send FROM line_item_balance b WHERE b.line_item_id = fulfillment_line_items.line_item_id)
+  WHERE fulfillment_id IN(SELECT id FROM fulfillments WHERE order_id = NEW.order_id AND status = 'pending')
+    AND (SELECT pending > left_to_send AND pending - left_to_send < fulfillment_line_items.quantity
+         FROM line_item_balance b WHERE b.line_item_id = fulfillment_line_items.line_item_id);
+  UPDATE fulfillments SET status = 'canceled'
+  WHERE order_id = NEW.order_id AND status = 'pending'
+    AND NOT EXISTS(SELECT 1 FROM fulfillment_line_items WHERE fulfillment_id = fulfillments.id);
+
+  INSERT INTO fulfillments(order_id, requires_shipping)
+  SELECT DISTINCT b.order_id, b.requires_shipping FROM line_item_balance b
+  WHERE b.order_id = NEW.order_id AND b.left_to_send > b.pending
+    AND NOT EXISTS(SELECT 1 FROM fulfillments f WHERE f.order_id = b.order_id AND f.status = 'pending'
+      AND f.requires_shipping = b.requires_shipping AND f.id IS NOT NEW.not_into)
+  ORDER BY b.requires_shipping DESC;
+  UPDATE fulfillment_line_items
+  SET quantity = quantity + (SELECT left_to_send - pending FROM line_item_balance b WHERE b.line_item_id = fulfillment_line_items.line_item_id)
+  WHERE fulfillment_id IN(SELECT max(id) FROM fulfillments WHERE order_id = NEW.order_id AND status = 'pending' AND id IS NOT NEW.not_into
+                          GROUP BY requires_shipping)
+    AND (SELECT left_to_send > pending FROM line_item_balance b WHERE b.line_item_id = fulfillment_line_items.line_item_id);
+  INSERT INTO fulfillment_line_items(fulfillment_id, line_item_id, quantity)
+  SELECT (SELECT max(id) FROM fulfillments f WHERE f.order_id = b.order_id AND f.status = 'pending'
+            AND f.requires_shipping = b.requires_shipping AND f.id IS NOT NEW.not_into),
+    b.line_item_id, b.left_to_send - b.pending
+  FROM line_item_balance b WHERE b.order_id = NEW.order_id AND b.left_to_send > b.pending;
+END;
+
+-- INSERT INTO ship VALUES(1042, 'DHL', 'JD0123456789', NULL): everything of the order that is to be shipped goes out.
+CREATE VIEW ship AS SELECT order_id, tracking_company, tracking_number, tracking_url FROM fulfillments WHERE 0;
+CREATE TRIGGER ship_insert INSTEAD OF INSERT ON ship
+BEGIN
+  SELECT RAISE(ABORT, 'ship: there is no such order (see order_overview)') WHERE NOT EXISTS(SELECT 1 FROM orders WHERE id = NEW.order_id);
+  SELECT RAISE(ABORT, 'ship: the order is not paid; it can be shipped once Stripe says that it is')
+    WHERE (SELECT payment_status FROM orders WHERE id = NEW.order_id) NOT IN('paid', 'no_payment_required');
+  SELECT RAISE(ABORT, 'ship: the order is canceled; nothing of it can be shipped')
+    WHERE (SELECT canceled_at FROM orders WHERE id = NEW.order_id) IS NOT NULL;
+  SELECT RAISE(ABORT, 'ship: everything of it that needs a parcel has been shipped already (see order_lines)')
+    WHERE NOT EXISTS(SELECT 1 FROM fulfillments WHERE order_id = NEW.order_id AND status = 'pending' AND requires_shipping = 1)
+      AND EXISTS(SELECT 1 FROM line_items WHERE order_id = NEW.order_id AND requires_shipping = 1);
+  SELECT RAISE(ABORT, 'ship: nothing in it needs a parcel; digital goods: UPDATE fulfillments SET status = ''delivered'' WHERE order_id = …')
+    WHERE NOT EXISTS(SELECT 1 FROM line_items WHERE order_id = NEW.order_id AND requires_shipping = 1);
+  UPDATE fulfillments SET status = 'shipped', tracking_company = NEW.tracking_company, tracking_number = NEW.tracking_number,
+    tracking_url = NEW.tracking_url
+  WHERE order_id = NEW.order_id AND status = 'pending' AND requires_shipping = 1;
+END;

@@ -9,6 +9,9 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::signature::SigningSecret;
 
+/// What Stripe permits to one of its endpoints, in requests a second (docs.stripe.com/rate-limits).
+const STRIPE_RATE_MAX: f64 = 25.0;
+
 /// One setting as the README and the man page list it.
 pub struct Setting {
     pub name: &'static str,
@@ -48,7 +51,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "FULFILLD_STRIPE_RATE",
         default: "20",
-        about: "requests a second to each of Stripe's endpoints, at most 25",
+        about: "requests a second to each of Stripe's endpoints, at most 25 (a sandbox takes more)",
     },
     Setting {
         name: "FULFILLD_ACCOUNT",
@@ -128,7 +131,7 @@ impl StripeAccess {
         StripeAccess::new(
             &secret("STRIPE_SECRET_KEY")?,
             &value("FULFILLD_STRIPE_API"),
-            number("FULFILLD_STRIPE_RATE", 1..=25)? as f64,
+            number("FULFILLD_STRIPE_RATE", 1..=10_000)? as f64,
         )
     }
 
@@ -149,6 +152,11 @@ impl StripeAccess {
                  a test key with a sandbox, or unset FULFILLD_STRIPE_API"
                     .into(),
             ));
+        }
+        if !plain && rate > STRIPE_RATE_MAX {
+            return Err(Error::Config(format!(
+                "FULFILLD_STRIPE_RATE={rate} is more than Stripe permits, {STRIPE_RATE_MAX} a second; leave it unset"
+            )));
         }
         Ok(StripeAccess { key: Secret::new(key), livemode, base_url, rate, timeout: Duration::from_secs(20) })
     }
@@ -292,6 +300,7 @@ mod tests {
     #[test]
     fn a_key_says_its_mode_and_a_live_one_travels_over_https_only() {
         let access = |key, url| StripeAccess::new(key, url, 20.0);
+        assert!(StripeAccess::new("rk_test_1", "https://api.stripe.com", 26.0).is_err());
         assert!(access("rk_live_1", "https://api.stripe.com/").unwrap().livemode);
         assert!(!access(" sk_test_1\n", "http://127.0.0.1:1").unwrap().livemode);
         for (key, url, why) in [

@@ -200,6 +200,12 @@ mod tests {
     }
 
     #[test]
+    fn depth_is_skipped_without_recursion() {
+        let deep = format!("{{\"id\":\"evt_1\",\"a\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+        assert_eq!(Event::parse(deep.as_bytes()).unwrap().id, "evt_1");
+    }
+
+    #[test]
     fn what_has_no_usable_id_is_refused_with_the_reason() {
         for (body, why) in [
             ("", "not JSON"),
@@ -217,7 +223,5 @@ mod tests {
             assert!(error.contains(why), "{body}: {error}");
         }
         assert_eq!(Event::parse(b"{\"id\":\"\xff\"}").unwrap_err(), "the body is not UTF-8");
-        let deep = format!("{{\"id\":\"evt_1\",\"a\":{}{}}}", "[".repeat(500), "]".repeat(500));
-        assert!(Event::parse(deep.as_bytes()).is_err());
     }
 }

@@ -188,3 +188,147 @@ fn insert_line(c: &Connection, order_id: i64, position: i64, line: &LineItem) ->
 fn one_row(rows: usize) -> Result<()> {
     if rows == 1 { Ok(()) } else { Err(Error::Permanent(format!("{rows} rows were written where one was meant"))) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::change::Address;
+    use serde_json::json;
+
+    fn file() -> Connection {
+        let c = Connection::open_in_memory().unwrap();
+        c.execute_batch(db::SCHEMA).unwrap();
+        c.execute("UPDATE actor SET name = 'stripe:evt_1'", []).unwrap();
+        c
+    }
+
+    /// What Stripe said at this second: a mug and an e-book.
+    fn answer(second: i64, payment_status: PaymentStatus, total: i64) -> Change {
+        let line = |id: &str, requires_shipping: bool| LineItem {
+            id: id.into(),
+            price_id: None,
+            product_id: None,
+            sku: None,
+            name: "Mug".into(),
+            options: None,
+            quantity: 2,
+            currency: "eur".into(),
+            unit_amount: Some(100),
+            unit_amount_decimal: None,
+            amount_subtotal: 200,
+            amount_discount: 0,
+            amount_tax: 0,
+            amount_total: 200,
+            requires_shipping,
+            metadata: json!({}),
+        };
+        let at = clock::from_unix(1_795_489_500 + second).unwrap();
+        Change::Order(Box::new(Order {
+            as_of: at,
+            checkout_session_id: "cs_1".into(),
+            payment_intent_id: (total > 0).then(|| "pi_1".into()),
+            livemode: false,
+            mode: "payment".into(),
+            payment_status,
+            currency: "eur".into(),
+            amount_subtotal: total,
+            amount_discount: 0,
+            amount_shipping: 0,
+            amount_tax: 0,
+            amount_total: total,
+            presentment: None,
+            customer_id: None,
+            subscription_id: None,
+            invoice_id: None,
+            payment_link_id: None,
+            client_reference_id: None,
+            email: Some("ada@example.com".into()),
+            name: None,
+            phone: None,
+            shipping: Address::default(),
+            shipping_option: None,
+            custom_fields: json!([]),
+            tax_ids: json!([]),
+            metadata: json!({}),
+            created_at: at,
+            paid_at: payment_status.is_sale().then_some(at),
+            lines: vec![line("li_1", true), line("li_2", false)],
+        }))
+    }
+
+    fn one(c: &Connection, sql: &str) -> String {
+        c.query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+
+    #[test]
+    fn an_older_answer_never_overwrites_a_newer_one_and_a_sale_is_final() {
+        use PaymentStatus::*;
+        for (answers, left) in [
+            ([(1, Unpaid, 400), (2, Paid, 400)], "paid 400 2"),
+            ([(2, Paid, 400), (1, Unpaid, 999)], "paid 400 2"),
+            ([(2, Unpaid, 400), (1, Paid, 999)], "paid 400 2"),
+            ([(1, Failed, 400), (2, Paid, 400)], "paid 400 2"),
+            ([(1, Paid, 400), (2, Failed, 400)], "paid 400 2"),
+            ([(1, Failed, 400), (2, Unpaid, 400)], "failed 400 0"),
+            ([(1, NoPaymentRequired, 0), (1, NoPaymentRequired, 0)], "no_payment_required 0 2"),
+        ] {
+            let c = file();
+            for (second, status, total) in answers.into_iter().chain(answers) {
+                apply(&c, &answer(second, status, total)).unwrap();
+            }
+            let sql = "SELECT payment_status || ' ' || amount_total || ' ' || (SELECT count(*) FROM fulfillments) FROM orders";
+            assert_eq!(one(&c, sql), left, "{answers:?}");
+            assert_eq!(one(&c, "SELECT count(*) || '' FROM line_items"), "2");
+        }
+    }
+
+    #[test]
+    fn a_sale_has_its_parcels_the_moment_it_is_one() {
+        let c = file();
+        apply(&c, &answer(1, PaymentStatus::Paid, 400)).unwrap();
+        let kinds = "SELECT group_concat(requires_shipping || status || quantity)
+                     FROM (SELECT * FROM fulfillments f JOIN fulfillment_line_items l ON l.fulfillment_id = f.id ORDER BY f.id)";
+        assert_eq!(one(&c, kinds), "1pending2,0pending2");
+        assert_eq!(one(&c, "SELECT group_concat(topic) FROM outbox"), "order.paid");
+    }
+
+    #[test]
+    fn the_operator_s_corrections_outlive_every_later_answer() {
+        let c = file();
+        apply(&c, &answer(1, PaymentStatus::Unpaid, 400)).unwrap();
+        c.execute("UPDATE orders SET email = 'ada@example.org', shipping_line1 = '1 New Street', note = 'gift'", [])
+            .unwrap();
+        apply(&c, &answer(2, PaymentStatus::Paid, 400)).unwrap();
+        let kept = "SELECT email || shipping_line1 || note || payment_status FROM orders";
+        assert_eq!(one(&c, kept), "ada@example.org1 New Streetgiftpaid");
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+        #[test]
+        fn what_the_views_show_reads_back_to_the_last_minor_unit(amount in 0..=i64::MAX, which in 0usize..8) {
+            // By Stripe's list (docs.stripe.com/currencies): ISK and UGX travel in hundredths, HUF and TWD have them.
+            let (currency, decimals) =
+                [("eur", 2), ("jpy", 0), ("krw", 0), ("kwd", 3), ("bhd", 3), ("isk", 2), ("ugx", 2), ("huf", 2)][which];
+            let c = file();
+            let Change::Order(mut order) = answer(1, PaymentStatus::Paid, amount);
+            order.currency = currency.into();
+            for line in &mut order.lines {
+                (line.amount_total, line.unit_amount, line.currency) = (amount, Some(amount), currency.into());
+            }
+            apply(&c, &Change::Order(order)).unwrap();
+            let places = if decimals == 0 { String::new() } else { format!(".{}", "0".repeat(decimals)) };
+            let shown = [
+                one(&c, "SELECT total FROM order_overview"),
+                one(&c, "SELECT total FROM order_lines LIMIT 1"),
+                one(&c, "SELECT price FROM order_lines LIMIT 1"),
+            ];
+            for text in shown {
+                let (number, unit) = text.split_once(' ').unwrap();
+                proptest::prop_assert_eq!(unit, currency.to_uppercase());
+                proptest::prop_assert_eq!(number.find('.').map_or(0, |dot| number.len() - dot), places.len());
+                proptest::prop_assert_eq!(number.replace('.', "").parse::<i64>().unwrap(), amount);
+            }
+        }
+    }
+}

@@ -6,33 +6,83 @@
 mod cli; // arguments, help, exit codes
 mod commands; // what the operator can ask: one file a verb
 
-mod door;
-mod health; // what the daemon says of itself
 mod serve; // the daemon: opens, wires, starts, stops
-mod webhook; // verify, store, answer // everything we do about tiny_http
+mod webhook; // verify, store, answer
+mod health; // what the daemon says of itself
+mod door; // everything we do about tiny_http
 
-mod change; // what a handler found out
-mod event;
+mod worker; // takes due events, asks the handler, applies the Change
 mod handlers; // what Stripe can tell us: one file a subject
-mod inbox; // SQL of events
 mod ledger; // SQL that applies a Change
+mod change; // what a handler found out
+mod inbox; // SQL of events
 mod stripe; // asks Stripe
-mod worker; // takes due events, asks the handler, applies the Change // an event's envelope
+mod event; // an event's envelope
 
 mod sandbox; // a simulated Stripe, for first runs, development and tests
 
-mod clock; // UTC
-mod config; // settings and secrets
-mod db; // the file, and SQLite's errors
-mod error;
-mod locks; // a lock that a panic does not poison
-mod metrics; // counts
-mod money; // minor units
-mod signature; // Stripe-Signature, pure
 mod table; // rows as people and machines read them
+mod writer; // the single writer: group commit
+mod db; // the file, and SQLite's errors
+mod config; // settings and secrets
+mod signature; // Stripe-Signature, pure
+mod metrics; // counts
 mod text; // text from outside, made safe
-mod writer; // the single writer: group commit // what should the caller do now?
+mod locks; // a lock that a panic does not poison
+mod clock; // UTC
+mod error; // what should the caller do now?
 
 fn main() -> std::process::ExitCode {
     cli::run()
+}
+
+#[cfg(test)]
+mod the_page {
+    //! Imports point down the page.
+
+    use std::path::Path;
+
+    fn sources(dir: &Path, found: &mut Vec<std::path::PathBuf>) {
+        for entry in std::fs::read_dir(dir).expect("src is there") {
+            let path = entry.expect("src can be listed").path();
+            match path.is_dir() {
+                true => sources(&path, found),
+                false => found.push(path),
+            }
+        }
+    }
+
+    #[test]
+    fn imports_point_down_it() {
+        let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let page = include_str!("main.rs");
+        let rooms: Vec<&str> =
+            page.lines().filter_map(|l| l.strip_prefix("mod ")?.split_once(';').map(|(room, _)| room)).collect();
+        let place = |room: &str| rooms.iter().position(|r| *r == room);
+        let mut files = Vec::new();
+        sources(&src, &mut files);
+        assert!(rooms.len() > 15 && files.len() > rooms.len(), "the page and the house were read");
+        for file in files.iter().filter(|f| !f.ends_with("main.rs") || f.parent() != Some(&src)) {
+            let inside = file.strip_prefix(&src).expect("it is in src");
+            let own = inside.iter().next().and_then(|p| p.to_str()).expect("a name").trim_end_matches(".rs");
+            let from = place(own).unwrap_or_else(|| panic!("{} stands on the page", inside.display()));
+            let text = std::fs::read_to_string(file).expect("a source is text");
+            for (n, _) in text.match_indices("crate::") {
+                let to: String = text[n + 7..].chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
+                let to_place =
+                    place(&to).unwrap_or_else(|| panic!("{}: crate::{to} stands on the page", inside.display()));
+                assert!(to == own || to_place > from, "{} imports {to}, which stands above it", inside.display());
+            }
+        }
+    }
+
+    #[test]
+    fn every_room_says_its_job_in_its_first_line() {
+        let mut files = Vec::new();
+        sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
+        for file in files {
+            let text = std::fs::read_to_string(&file).expect("a source is text");
+            assert!(text.starts_with("//! "), "{} begins with what it is for", file.display());
+        }
+    }
 }

@@ -164,13 +164,13 @@ mod tests {
     #[test]
     fn a_box_lines_up_and_drives_no_terminal() {
         let expected = "\
-┌───────┬─────────────────┐
-│ order │ items           │
-├───────┼─────────────────┤
-│ 1     │ 2 × Mug         │
-│       │ 1 × 海报        │
+┌───────┬────────────────┐
+│ order │ items          │
+├───────┼────────────────┤
+│ 1     │ 2 × Mug        │
+│       │ 1 × 海报       │
 │ 2     │ \u{FFFD}[31mevil name │
-└───────┴─────────────────┘
+└───────┴────────────────┘
 ";
         assert_eq!(table().boxed(), expected);
     }

@@ -1,0 +1,179 @@
+//! Stripe fails in every way it can: webhooks are answered all the same, other orders go on, and nothing is missing afterwards.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::shop::{Shop, wait_for};
+
+/// The ways, as the simulated Stripe names them.
+const WAYS: &[(&str, u16)] = &[
+    ("status", 429),
+    ("status", 500),
+    ("status", 503),
+    ("half", 0),
+    ("garbage", 0),
+    ("html", 0),
+    ("redirect", 0),
+    ("huge", 0),
+    ("reset", 0),
+    ("empty", 0),
+    ("close", 0),
+    ("drip", 0),
+    ("hang", 0),
+];
+
+/// Posts a purchase's last event; the answer must be 200 and quick, whatever Stripe does.
+fn post_quickly(shop: &Shop, event: &str, way: &str) {
+    let body = shop.body(event);
+    let began = Instant::now();
+    assert_eq!(shop.post(&body).expect("the desk answers").0, 200, "{way}");
+    assert!(began.elapsed() < Duration::from_secs(2), "{way}: answered after {:?}", began.elapsed());
+}
+
+fn completed(shop: &Shop) -> (String, String) {
+    let purchase = shop.buy("card", 1, "snapshot").remove(0);
+    let event = purchase.events.iter().find(|(_, kind)| kind == "checkout.session.completed").expect("it completed");
+    (purchase.session.clone(), event.0.clone())
+}
+
+fn order_of(shop: &Shop, session: &str) -> Option<()> {
+    let sql = format!("SELECT payment_status FROM orders WHERE checkout_session_id = '{session}'");
+    (shop.rows(&sql) == ["paid"]).then_some(())
+}
+
+fn fails_for_one_session(way: &str, status: u16) {
+    let shop = Shop::open();
+    let (session, event) = completed(&shop);
+    let fault = json!({"endpoint": "*", "kind": way, "status": status, "times": Value::Null, "only": session});
+    shop.control("POST", "/_sandbox/faults", fault);
+    post_quickly(&shop, &event, way);
+    // Other orders are not held up.
+    for _ in 0..5 {
+        let (other, event) = completed(&shop);
+        post_quickly(&shop, &event, way);
+        wait_for("the other order is there", || order_of(&shop, &other));
+    }
+    let tried = format!(
+        "SELECT 1 FROM events WHERE id = '{event}' AND state = 'pending' AND attempts > 0 AND state_reason <> ''"
+    );
+    wait_for("the failing one waits with a reason", || shop.rows(&tried).pop());
+    assert!(order_of(&shop, &session).is_none());
+    shop.control("DELETE", "/_sandbox/faults", json!({}));
+    wait_for("its order is there once Stripe heals", || order_of(&shop, &session));
+    shop.settle();
+    shop.check();
+    assert_eq!(shop.one("SELECT count(*) FROM orders"), "6");
+    let peak = std::fs::read_to_string(format!("/proc/{}/status", shop.desk().pid())).expect("it runs");
+    let kib: u64 = peak
+        .lines()
+        .find_map(|l| l.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.trim().parse().ok())
+        .expect("a peak");
+    assert!(kib < 96 << 10, "{way}: {kib} KiB of memory at its peak");
+}
+
+#[test]
+fn one_session_that_fails_in_any_way_holds_up_no_other() {
+    std::thread::scope(|threads| {
+        for (way, status) in WAYS {
+            threads.spawn(|| fails_for_one_session(way, *status));
+        }
+    });
+}
+
+#[test]
+fn a_whole_outage_is_sat_out_and_everything_is_there_once_it_ends() {
+    std::thread::scope(|threads| {
+        for (way, status) in [("status", 500), ("close", 0), ("html", 0), ("hang", 0)] {
+            threads.spawn(move || {
+                let shop = Shop::open();
+                let fault = json!({"endpoint": "*", "kind": way, "status": status, "times": Value::Null});
+                shop.control("POST", "/_sandbox/faults", fault);
+                let purchases: Vec<_> = (0..20).map(|_| completed(&shop)).collect();
+                for (_, event) in &purchases {
+                    post_quickly(&shop, event, way);
+                }
+                let paused = wait_for("readyz says that asking is paused", || {
+                    Some(shop.get("/readyz"))
+                        .filter(|(status, why)| *status == 503 && why.contains("asking Stripe is paused"))
+                });
+                assert!(paused.1.contains("paused for"), "{}", paused.1);
+                shop.control("DELETE", "/_sandbox/faults", json!({}));
+                for (session, _) in &purchases {
+                    wait_for("each order is there", || order_of(&shop, session));
+                }
+                wait_for("it is ready again", || (shop.get("/readyz").0 == 200).then_some(()));
+                shop.check();
+            });
+        }
+    });
+}
+
+#[test]
+fn a_refused_key_stops_the_asking_not_the_receiving_and_is_shouted_until_it_is_mended() {
+    for (status, named) in [(401, "Stripe refuses the key"), (403, "lacks a permission")] {
+        let shop = Shop::open();
+        let fault = json!({"endpoint": "*", "kind": "status", "status": status, "times": Value::Null});
+        shop.control("POST", "/_sandbox/faults", fault);
+        let (session, event) = completed(&shop);
+        post_quickly(&shop, &event, named);
+        let row = wait_for("attention names it", || {
+            shop.rows("SELECT what FROM attention WHERE reason = 'key_refused'").pop()
+        });
+        assert!(row.contains(named) && row.contains("STRIPE_SECRET_KEY"), "{row}");
+        assert!(shop.get("/readyz").1.contains(named));
+        let asked = shop.control("GET", "/_sandbox/stats", json!({}));
+        let (_, event) = completed(&shop);
+        post_quickly(&shop, &event, named);
+        assert_eq!(asked, shop.control("GET", "/_sandbox/stats", json!({})), "no key is tried again and again");
+        shop.control("DELETE", "/_sandbox/faults", json!({}));
+        wait_for("the order is there", || order_of(&shop, &session));
+        wait_for("attention is clean", || (shop.one("SELECT count(*) FROM attention") == "0").then_some(()));
+    }
+}
+
+#[test]
+fn a_key_without_the_permission_to_expand_still_gets_the_order() {
+    let shop = Shop::open();
+    let (session, event) = completed(&shop);
+    let fault =
+        json!({"endpoint": "*", "kind": "status", "status": 403, "times": Value::Null, "only": "price.product"});
+    shop.control("POST", "/_sandbox/faults", fault);
+    post_quickly(&shop, &event, "no expansion");
+    wait_for("the order is there", || order_of(&shop, &session));
+    assert_ne!(shop.one("SELECT count(*) FROM line_items WHERE name <> ''"), "0");
+    shop.check();
+}
+
+#[test]
+fn a_backlog_of_two_thousand_drains_at_the_permitted_rate_with_next_to_no_429() {
+    let shop = Shop::open_with(&[("FULFILLD_STRIPE_RATE", "24")], &["--webhook", "none", "--rate", "25"]);
+    let purchases = shop.buy("card", 2000, "snapshot");
+    let events: Vec<&str> = purchases
+        .iter()
+        .flat_map(|p| &p.events)
+        .filter(|(_, kind)| kind == "checkout.session.completed")
+        .map(|(id, _)| id.as_str())
+        .collect();
+    assert_eq!(events.len(), 2000);
+    let began = Instant::now();
+    for event in events {
+        assert_eq!(shop.deliver(event), 200);
+    }
+    while shop.one("SELECT count(*) FROM events WHERE state = 'pending'") != "0" {
+        assert!(began.elapsed() < Duration::from_secs(240), "2,000 at 24 a second take 84 s");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let took = began.elapsed().as_secs_f64();
+    let stats = shop.control("GET", "/_sandbox/stats", json!({}));
+    let asked = |code: &str| stats["requests"]["checkout_session"][code].as_u64().unwrap_or(0);
+    println!(
+        "2,000 orders in {took:.0} s: {:.1} a second, {} answers 200, {} answers 429",
+        2000.0 / took,
+        asked("200"),
+        asked("429")
+    );
+    assert_eq!(shop.one("SELECT count(*) FROM orders WHERE payment_status = 'paid'"), "2000");
+    assert!(asked("429") * 100 <= asked("200") + asked("429"), "{stats}");
+    shop.check();
+}
