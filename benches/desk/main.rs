@@ -8,9 +8,10 @@ mod orders;
 mod report;
 mod yardstick;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Parser, ValueEnum};
 
@@ -63,6 +64,9 @@ struct Arguments {
     /// Another fulfilld to measure beside this one (may be given several times)
     #[arg(long, value_name = "PROGRAM")]
     versus: Vec<PathBuf>,
+    /// Put the load on a server that runs already and whose signing secret is whsec_bench; for profiling it
+    #[arg(long, value_name = "ADDRESS")]
+    at: Option<SocketAddr>,
     /// Given by cargo
     #[arg(long, hide = true)]
     bench: bool,
@@ -90,6 +94,12 @@ impl Arguments {
         self.parts.is_empty() || self.parts.contains(&part)
     }
 
+    fn paces(&self) -> Vec<Pace> {
+        let bursts = self.clients.iter().map(|n| Pace::Clients(*n)).filter(|_| self.wants(Part::Burst));
+        let steady = self.rates.iter().map(|n| Pace::PerSecond(*n)).filter(|_| self.wants(Part::Steady));
+        bursts.chain(steady).collect()
+    }
+
     fn lasting(&self) -> Duration {
         Duration::from_secs_f64(self.seconds.unwrap_or(if self.quick { 0.7 } else { 3.0 }))
     }
@@ -104,7 +114,29 @@ fn main() -> ExitCode {
     if let Some(name) = &arguments.yardstick {
         return exit(yardstick::serve(name == yardstick::VERIFY));
     }
+    if let Some(address) = arguments.at {
+        return exit(load_only(&arguments, address));
+    }
     exit(measure(&arguments).and_then(|report| report.print(arguments.json)))
+}
+
+/// Loads a server that is not ours and measures only what a client can see.
+fn load_only(arguments: &Arguments, address: SocketAddr) -> Result<()> {
+    machine::pin(Side::Load);
+    // Not the numbers of an earlier run.
+    let mut next = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64);
+    for pace in arguments.paces() {
+        let outcome = load::run(address, pace, arguments.lasting(), next)?;
+        next += outcome.sent;
+        let (rate, latency) = (outcome.per_second(), outcome.latency());
+        println!(
+            "{}: {rate:.0} events/s, {latency:?}, {:?}, {} unanswered",
+            report::pace(pace),
+            outcome.refused,
+            outcome.broken
+        );
+    }
+    Ok(())
 }
 
 fn exit(result: Result<()>) -> ExitCode {
@@ -159,9 +191,7 @@ fn servers(arguments: &Arguments, room: &Path, report: &mut Report) -> Result<()
     for (start, contender) in report.starts.iter_mut().zip(&contenders) {
         start.idle_mb = machine::memory_mb(contender.pid()).0;
     }
-    let bursts = arguments.clients.iter().map(|n| Pace::Clients(*n)).filter(|_| arguments.wants(Part::Burst));
-    let steady = arguments.rates.iter().map(|n| Pace::PerSecond(*n)).filter(|_| arguments.wants(Part::Steady));
-    for pace in bursts.chain(steady) {
+    for pace in arguments.paces() {
         eprintln!("bench: {}", report::pace(pace));
         report.figures.extend(one_pace(arguments, &mut contenders, pace)?);
     }
