@@ -1,12 +1,150 @@
 //! The command line: arguments, help, exit codes.
 
-/// Runs what was typed.
-pub fn run() -> std::process::ExitCode {
-    match crate::serve::serve() {
-        Ok(()) => std::process::ExitCode::SUCCESS,
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use log::LevelFilter;
+
+use crate::commands;
+use crate::error::Result;
+use crate::journal;
+use crate::table;
+
+/// The order desk for a shop on Stripe Checkout: one daemon, one SQLite file
+///
+/// Stripe posts events to it; it keeps them, asks Stripe what was bought, and writes orders, line items and what is to
+/// be sent into one file, which the shop reads and edits with these verbs or with sqlite3.
+#[derive(Parser)]
+#[command(name = "fulfilld", version, max_term_width = 100)]
+#[command(before_help = "Example: fulfilld demo", after_help = exit_codes())]
+#[command(subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
+struct Cli {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Serve(commands::serve::Args),
+    Demo(commands::demo::Args),
+    Orders(commands::orders::Args),
+    Ship(commands::ship::Args),
+    Attention(commands::attention::Args),
+    Events(commands::events::Args),
+    Replay(commands::replay::Args),
+    Check(commands::check::Args),
+    Sql(commands::sql::Args),
+    Sandbox(commands::sandbox::Args),
+    Trigger(commands::trigger::Args),
+    Completions(commands::completions::Args),
+    Man(commands::man::Args),
+}
+
+/// What is printed for `fulfilld` alone.
+const WELCOME: &str = "\
+fulfilld: the order desk for a shop on Stripe Checkout. One daemon, one SQLite file.
+
+  fulfilld demo                     see it work: a simulated Stripe and a few purchases
+  fulfilld serve                    take Stripe's webhooks (settings: fulfilld serve --help)
+  fulfilld orders --to-ship         what is to be packed
+  fulfilld ship 1042 --company DHL --number JD0146000034
+
+All verbs: fulfilld --help. One verb: fulfilld ship --help. As a manual: fulfilld man | man -l -
+";
+
+/// What a script learns from the process, after BSD's sysexits(3); `error.rs` says which error is which.
+pub const EXIT_CODES: &[(u8, &str)] = &[
+    (0, "done"),
+    (1, "refused by the file's rules, not there, or check found something"),
+    (64, "the command line was not understood"),
+    (74, "the disk failed or the file is damaged"),
+    (75, "try again later: the file is locked, the disk is full, Stripe does not answer"),
+    (78, "a setting, a key, or the file's place or owner must be mended first"),
+];
+
+/// EX_USAGE of sysexits(3).
+const EXIT_USAGE: u8 = 64;
+
+/// Runs what was typed. An error is said once, on standard error, and ends in its exit code.
+pub fn run() -> ExitCode {
+    let verb = match Cli::try_parse() {
+        Ok(cli) => cli.verb,
+        Err(refusal) => {
+            let _ = refusal.print();
+            return if refusal.use_stderr() { EXIT_USAGE.into() } else { ExitCode::SUCCESS };
+        }
+    };
+    match dispatch(verb) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("fulfilld: {error}");
+            let _ = writeln!(std::io::stderr(), "fulfilld: {error}");
             error.exit_code().into()
         }
+    }
+}
+
+fn dispatch(verb: Option<Verb>) -> Result<()> {
+    let Some(verb) = verb else { return table::print(WELCOME) };
+    journal::start(match verb {
+        Verb::Serve(_) => LevelFilter::Info,
+        _ => LevelFilter::Warn,
+    })?;
+    match &verb {
+        Verb::Serve(args) => commands::serve::run(args),
+        Verb::Demo(args) => commands::demo::run(args),
+        Verb::Orders(args) => commands::orders::run(args),
+        Verb::Ship(args) => commands::ship::run(args),
+        Verb::Attention(args) => commands::attention::run(args),
+        Verb::Events(args) => commands::events::run(args),
+        Verb::Replay(args) => commands::replay::run(args),
+        Verb::Check(args) => commands::check::run(args),
+        Verb::Sql(args) => commands::sql::run(args),
+        Verb::Sandbox(a) => commands::sandbox::run(a.listen, &a.webhook, &a.secret, a.shape, a.latency, a.rate),
+        Verb::Trigger(a) => match &a.what {
+            Some(what) => commands::trigger::run(what, a.count, a.shape, a.times, &a.url(), a.json),
+            None => commands::trigger::list(a.json),
+        },
+        Verb::Completions(args) => commands::completions::run(args, Cli::command()),
+        Verb::Man(args) => commands::man::run(args, Cli::command(), EXIT_CODES),
+    }
+}
+
+fn exit_codes() -> String {
+    EXIT_CODES.iter().fold("Exit codes:".into(), |table, (code, meaning)| format!("{table}\n  {code:<3} {meaning}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_of_the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_begins_its_help_with_an_example_of_itself() {
+        let program = Cli::command();
+        let mut verbs: Vec<&clap::Command> = program.get_subcommands().collect();
+        verbs.extend(program.get_subcommands().flat_map(|verb| verb.get_subcommands()));
+        for verb in verbs {
+            let name = verb.get_name();
+            let help = verb.clone().render_help().to_string();
+            let first = help.lines().next().unwrap_or_default();
+            assert!(first.starts_with("Example: ") && first.contains("fulfilld "), "{name}: {first}");
+            assert!(first.contains(name), "{name}: {first}");
+        }
+    }
+
+    #[test]
+    fn every_error_has_an_exit_code_that_is_documented() {
+        use crate::error::Error::*;
+        for error in
+            [Temporary("".into()), Permanent("".into()), Usage("".into()), Config("".into()), Corrupt("".into())]
+        {
+            assert!(EXIT_CODES.iter().any(|(code, _)| *code == error.exit_code()), "{error:?}");
+        }
+        assert!(EXIT_CODES.iter().any(|(code, _)| *code == EXIT_USAGE));
     }
 }

@@ -211,14 +211,6 @@ pub fn backlog(c: &Connection, now: Timestamp) -> Result<(i64, i64)> {
     Ok((count, age))
 }
 
-/// True when an event with this id is on disk.
-pub fn is_kept(c: &Connection, id: &str) -> Result<bool> {
-    c.query_row("SELECT 1 FROM events WHERE id = ?1", [id], |_| Ok(()))
-        .optional()
-        .map(|r| r.is_some())
-        .map_err(db::translate)
-}
-
 /// Writes or renews a condition that needs a person; `attention` shows it. Its beginning stays the first one.
 pub fn raise_alarm(c: &Connection, name: &str, message: &str, since: &str) -> Result<()> {
     let changed = c.execute("UPDATE alarms SET message = ?2 WHERE name = ?1", (name, message)).and_then(|n| {

@@ -24,6 +24,7 @@ mod sandbox; // a simulated Stripe, for first runs, development and tests
 mod table; // rows as people and machines read them
 mod writer; // the single writer: group commit
 mod db; // the file, and SQLite's errors
+mod journal; // the log on standard error
 mod config; // settings and secrets
 mod signature; // Stripe-Signature, pure
 mod metrics; // counts

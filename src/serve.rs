@@ -44,7 +44,7 @@ pub struct Serving {
 }
 
 /// What the main thread is woken for.
-enum Wake {
+pub enum Wake {
     Stop,
     Reload,
 }
@@ -54,7 +54,8 @@ pub fn serve() -> Result<()> {
     let settings = Settings::from_env()?;
     let secrets = config::signing_secrets()?;
     let wake = signals()?;
-    let serving = Serving::start(&settings, secrets)?;
+    let listener = listener(&settings)?;
+    let serving = Serving::start(&settings, secrets, listener)?;
     println!(
         "fulfilld {} listens on http://{}/webhook, {} orders in {}",
         env!("CARGO_PKG_VERSION"),
@@ -76,8 +77,8 @@ pub fn serve() -> Result<()> {
 }
 
 impl Serving {
-    /// Opens the file and the door and starts every thread. Nothing is acknowledged before it returns.
-    pub fn start(settings: &Settings, secrets: Vec<SigningSecret>) -> Result<Serving> {
+    /// Opens the file and the door and starts every thread.
+    pub fn start(settings: &Settings, secrets: Vec<SigningSecret>, listener: TcpListener) -> Result<Serving> {
         // Neither a core file nor another process of this user gets to see the secrets.
         let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
         door::raise_descriptor_limit();
@@ -102,7 +103,6 @@ impl Serving {
             metrics.clone(),
         ));
         let webhook = Arc::new(Webhook::new(secrets, desk.clone(), metrics.clone()));
-        let listener = listener(settings)?;
         let itself: Arc<OnceLock<Arc<Door>>> = Arc::default();
         let answer = {
             let (webhook, health, itself) = (webhook.clone(), health.clone(), itself.clone());
@@ -220,7 +220,7 @@ fn listener(settings: &Settings) -> Result<TcpListener> {
 }
 
 /// SIGTERM and SIGINT end, SIGHUP reloads; a second SIGTERM or SIGINT ends at once.
-fn signals() -> Result<Receiver<Wake>> {
+pub fn signals() -> Result<Receiver<Wake>> {
     let (tell, told) = channel();
     let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP])
         .map_err(|e| Error::Temporary(format!("cannot listen for signals: {e}")))?;

@@ -5,11 +5,14 @@ use std::io::{self, IsTerminal, Write};
 use rusqlite::types::Value as Cell;
 use rusqlite::{Connection, Params};
 use serde_json::{Map, Value};
-use unicode_width::UnicodeWidthStr;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::db;
 use crate::error::{Error, Result};
 use crate::text;
+
+/// Columns of text in one cell of a box, as in sqlite3's own `.mode qbox`.
+const CELL_MAX: usize = 60;
 
 /// What a query gave.
 pub struct Table {
@@ -21,7 +24,7 @@ impl Table {
     /// Runs a query, which for people is a view's.
     pub fn query(c: &Connection, sql: &str, params: impl Params) -> Result<Table> {
         let mut statement = c.prepare(sql).map_err(db::translate)?;
-        let columns: Vec<String> = statement.column_names().into_iter().map(String::from).collect();
+        let columns: Vec<String> = statement.column_names().map(String::from).collect();
         let n = columns.len();
         let rows = statement
             .query_map(params, |row| (0..n).map(|i| row.get(i)).collect())
@@ -49,11 +52,12 @@ impl Table {
 
     /// One object a line, keys as the columns are named, amounts as integers.
     pub fn json_lines(&self) -> String {
-        let object = |row: &Vec<Cell>| {
-            let pairs = self.columns.iter().cloned().zip(row.iter().map(json_of));
-            Value::Object(pairs.collect::<Map<_, _>>()).to_string() + "\n"
-        };
-        self.rows.iter().map(object).collect()
+        self.objects().map(json_line).collect()
+    }
+
+    /// The same as values.
+    pub fn objects(&self) -> impl Iterator<Item = Map<String, Value>> {
+        self.rows.iter().map(|row| self.columns.iter().cloned().zip(row.iter().map(json_of)).collect())
     }
 
     /// The columns' names, then a row a line; what stood on several lines stands on one.
@@ -69,7 +73,7 @@ impl Table {
         let rows: Vec<Vec<Vec<String>>> = self
             .rows
             .iter()
-            .map(|row| row.iter().map(|cell| shown(cell).split('\n').map(text::clean).collect()).collect())
+            .map(|row| row.iter().map(|cell| shown(cell).split('\n').flat_map(wrapped).collect()).collect())
             .collect();
         let width = |i: usize| {
             let cells = rows.iter().flat_map(|row| row[i].iter().map(|line| line.width()));
@@ -113,6 +117,30 @@ impl Table {
     }
 }
 
+/// Runs a query and prints it as [`Table::print`] does; JSON row by row, so that a hundred thousand need no memory.
+pub fn print_query(c: &Connection, sql: &str, params: impl Params, json: bool, nothing: &str) -> Result<()> {
+    if !json {
+        return Table::query(c, sql, params)?.print(false, nothing);
+    }
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let mut statement = c.prepare(sql).map_err(db::translate)?;
+    let columns: Vec<String> = statement.column_names().map(String::from).collect();
+    let mut rows = statement.query(params).map_err(db::translate)?;
+    while let Some(row) = rows.next().map_err(db::translate)? {
+        let cell = |(i, column): (usize, &String)| row.get(i).map(|cell| (column.clone(), json_of(&cell)));
+        let object = columns.iter().enumerate().map(cell).collect::<rusqlite::Result<_>>().map_err(db::translate)?;
+        if let Err(error) = out.write_all(json_line(object).as_bytes()) {
+            return written(Err(error));
+        }
+    }
+    written(out.flush())
+}
+
+/// An object in one line that drives no terminal.
+pub fn json_line(object: Map<String, Value>) -> String {
+    text::escape_json(&Value::Object(object).to_string()) + "\n"
+}
+
 /// Prints a line or a page to standard output.
 pub fn print(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
@@ -125,6 +153,25 @@ fn written(outcome: io::Result<()>) -> Result<()> {
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Error::Temporary(format!("cannot print: {e}"))),
         _ => Ok(()),
     }
+}
+
+/// A line as it stands in a cell of a box: clean, in pieces of at most [`CELL_MAX`] columns, broken at blanks where it
+/// has some.
+fn wrapped(line: &str) -> Vec<String> {
+    let (mut pieces, mut piece) = (Vec::new(), String::new());
+    for word in text::clean(line).split_inclusive(' ') {
+        if piece.width() + word.trim_end().width() > CELL_MAX && !piece.is_empty() {
+            pieces.push(std::mem::take(&mut piece).trim_end().to_string());
+        }
+        for c in word.chars() {
+            if c != ' ' && piece.width() + c.width().unwrap_or(0) > CELL_MAX {
+                pieces.push(std::mem::take(&mut piece));
+            }
+            piece.push(c);
+        }
+    }
+    pieces.push(piece.trim_end().to_string());
+    pieces
 }
 
 fn shown(cell: &Cell) -> String {
@@ -173,6 +220,19 @@ mod tests {
 └───────┴────────────────┘
 ";
         assert_eq!(table().boxed(), expected);
+    }
+
+    #[test]
+    fn a_long_cell_goes_on_in_the_next_line() {
+        let words = "1 × Mug, ".repeat(20);
+        for (long, pieces) in [(words.as_str(), 3), (&"x".repeat(150), 3), (&"海报".repeat(31), 3), ("", 1), ("a b", 1)]
+        {
+            let wrapped = wrapped(long);
+            assert!(wrapped.iter().all(|piece| piece.width() <= CELL_MAX), "{wrapped:?}");
+            assert_eq!(wrapped.len(), pieces, "{wrapped:?}");
+            let whole = |text: &str| text.replace(' ', "");
+            assert_eq!(whole(&wrapped.concat()), whole(long));
+        }
     }
 
     #[test]

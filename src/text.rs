@@ -7,6 +7,18 @@ pub fn clean(text: &str) -> String {
     text.chars().map(|c| if is_hidden(c) { replacement(c) } else { c }).collect()
 }
 
+/// The same characters in a JSON text, as JSON's own escapes: it means what it meant, and a terminal shows it.
+pub fn escape_json(json: &str) -> String {
+    let mut escaped = String::with_capacity(json.len());
+    for c in json.chars() {
+        match is_hidden(c) {
+            true => escaped += &format!("\\u{:04x}", c as u32),
+            false => escaped.push(c),
+        }
+    }
+    escaped
+}
+
 fn replacement(c: char) -> char {
     if matches!(c, '\n' | '\r' | '\t') { ' ' } else { '\u{FFFD}' }
 }
@@ -35,5 +47,13 @@ mod tests {
         ] {
             assert_eq!(clean(raw), shown);
         }
+    }
+
+    #[test]
+    fn json_keeps_its_meaning_and_shows_no_control() {
+        let raw = "a\u{9b}31m\u{202e}b\u{1b}é🫖";
+        let json = escape_json(&serde_json::Value::from(raw).to_string());
+        assert_eq!(json, r#""a\u009b31m\u202eb\u001bé🫖""#);
+        assert_eq!(serde_json::from_str::<String>(&json).unwrap(), raw);
     }
 }

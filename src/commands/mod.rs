@@ -1,1 +1,65 @@
 //! What the operator can ask: one file a verb.
+
+use std::path::PathBuf;
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use crate::config;
+use crate::db;
+use crate::error::{Error, Result};
+
+pub mod serve; // the daemon
+pub mod demo; // the daemon, a simulated Stripe and a few purchases
+pub mod orders; // the orders, the packing queue, one order
+pub mod ship; // everything of an order goes out
+pub mod attention; // what needs a person
+pub mod events; // what Stripe sent, and what became of it
+pub mod replay; // stored events are processed again
+pub mod check; // is the file whole and true?
+pub mod sql; // the stock shell, set up for the file
+pub mod sandbox; // a simulated Stripe
+pub mod trigger; // purchases in it
+pub mod completions; // what the shell suggests after Tab
+pub mod man; // the manual page
+
+/// Where the orders are.
+#[derive(clap::Args)]
+pub struct File {
+    /// The SQLite file; without it FULFILLD_DB, else fulfilld.db
+    #[arg(long, value_name = "FILE")]
+    db: Option<PathBuf>,
+}
+
+impl File {
+    pub fn path(&self) -> PathBuf {
+        config::db_path(self.db.as_deref())
+    }
+
+    /// Opens the file for looking only. `Config` when it is not there, and it is not created.
+    pub fn read(&self) -> Result<Connection> {
+        db::open_for_reading(&self.path())
+    }
+
+    /// Does `work` in one transaction, as the operator whom the history will name: all of it, or on an error nothing.
+    /// `Temporary` when somebody else has been writing for 5 s.
+    pub fn write<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        let mut connection = db::open_for_writing(&self.path())?;
+        let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(db::translate)?;
+        let value = work(&tx)?;
+        tx.commit().map_err(db::translate)?;
+        Ok(value)
+    }
+}
+
+/// For whom it is printed.
+#[derive(clap::Args)]
+pub struct Output {
+    /// One JSON object a line: amounts in minor units, times in UTC
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The answer to a name that stands nowhere in the file.
+fn none_such(what: String, look: &str) -> Error {
+    Error::Permanent(format!("there is no {what}; look with: {look}"))
+}

@@ -6,4 +6,5 @@ mod settings;
 mod shell;
 mod shop;
 mod stripe_fails;
+mod verbs;
 mod webhook;

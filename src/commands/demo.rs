@@ -1,0 +1,182 @@
+//! `fulfilld demo`: the order desk, a simulated Stripe and a few purchases in one command, with no account and no network.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+
+use crate::config::{Settings, StripeAccess, parse_signing_secrets};
+use crate::db;
+use crate::door;
+use crate::error::{Error, Result};
+use crate::sandbox::{KEY, Options, Purchase, Sandbox, Trigger};
+use crate::serve::{self, Serving};
+use crate::table::{self, Table};
+
+/// Everything the demo waits for takes a moment; a machine that needs longer has a problem worth seeing.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+const SECRET: &str = "whsec_demo";
+
+/// What the demo's buyers do, and in which order Stripe's events come: `0 0 0` is the first event three times.
+const PURCHASES: &[(&str, &[usize])] = &[
+    ("card", &[0, 1]),
+    ("mixed", &[1, 1, 1, 0]), // delivered three times
+    ("delayed", &[2, 0, 1]),  // the payment settles before the checkout completes
+    ("digital", &[0, 1]),
+    ("discount", &[1, 0]),
+    ("yen", &[0, 1]),
+    ("unpaid", &[0]), // the money is still under way
+];
+
+/// See it work: the order desk, a simulated Stripe and a few purchases, in one command
+#[derive(clap::Args)]
+#[command(before_help = "Example: fulfilld demo")]
+#[command(long_about = "See it work: the order desk, a simulated Stripe and a few purchases, in one command
+
+Everything is on 127.0.0.1 and nothing leaves this machine; no Stripe account is needed. The orders are in a real file, which \
+another terminal reads and edits while the demo runs. Ctrl-C ends it and removes the file.")]
+pub struct Args {
+    /// End when every order is there; exit 0 only if each is there exactly once
+    #[arg(long)]
+    once: bool,
+    /// Keep the file, in this directory
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    let stopped = serve::signals()?;
+    let home = Home::make(args.keep.as_deref())?;
+    let file = home.dir.join("fulfilld.db");
+    let began = Instant::now();
+
+    let listener = door::bind(SocketAddr::from(([127, 0, 0, 1], 0)), false)?;
+    let address = listener.local_addr().map_err(|e| Error::Temporary(format!("the socket has no address: {e}")))?;
+    let webhook = format!("http://{address}/webhook");
+    let stripe = Sandbox::start(Options { webhook: Some(webhook.clone()), secret: SECRET.into(), ..Options::default() })?;
+    let settings = Settings {
+        db: file.clone(),
+        listen: address,
+        allow_public_listen: false,
+        stripe: StripeAccess::new(KEY, &stripe.base_url(), 20.0)?,
+        account: None,
+        workers: 4,
+    };
+    let desk = Serving::start(&settings, parse_signing_secrets(SECRET)?, listener)?;
+    table::print(&format!(
+        "fulfilld demo: everything on 127.0.0.1, nothing leaves this machine\n\n\
+         \x20 a simulated Stripe   {}\n  the order desk       {webhook}\n  the file             {}\n\n",
+        stripe.base_url(),
+        file.display()
+    ))?;
+
+    let looking = db::open_for_reading(&file)?;
+    let mut sessions = Vec::new();
+    for (scenario, order_of_arrival) in PURCHASES {
+        let purchase = stripe.trigger(&Trigger { deliver: false, ..Trigger::of(scenario) })?.remove(0);
+        table::print(&delivered(&stripe, scenario, &purchase, order_of_arrival)?)?;
+        sessions.push(purchase.session);
+    }
+    wait_for_orders(&looking, &sessions)?;
+    let orders = Table::query(
+        &looking,
+        "SELECT id AS \"order\", placed_at, customer, items, total, financial_status AS money, fulfillment_status AS goods
+         FROM order_overview",
+        [],
+    )?;
+    table::print(&format!(
+        "\n{} orders on disk, each exactly once, after {:.1} s:\n\n{}\n",
+        sessions.len(),
+        began.elapsed().as_secs_f64(),
+        orders.boxed()
+    ))?;
+
+    if !args.once {
+        table::print(&what_to_try(&file))?;
+        let _ = stopped.recv();
+    }
+    desk.stop();
+    Ok(())
+}
+
+/// Delivers a purchase's events as they are to come; a line for the reader.
+fn delivered(stripe: &Sandbox, scenario: &str, purchase: &Purchase, order_of_arrival: &[usize]) -> Result<String> {
+    let mut line = format!("  {scenario:9}");
+    for n in order_of_arrival {
+        let event = &purchase.events[*n];
+        let status = stripe.deliver(&event.id)?;
+        let short = event.kind.rsplit_once("session.").map_or(event.kind.as_str(), |(_, end)| end);
+        line += &format!(" {short} {status} ");
+    }
+    Ok(line + "\n")
+}
+
+/// Waits until each session has its order and no event is pending. `Permanent` when that does not come about.
+fn wait_for_orders(c: &Connection, sessions: &[String]) -> Result<()> {
+    let count = |sql: &str, session: &str| -> Result<i64> {
+        c.prepare_cached(sql).and_then(|mut q| q.query_row([session], |row| row.get(0))).map_err(db::translate)
+    };
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let pending = count("SELECT count(*) FROM events WHERE state = 'pending' AND id <> ?1", "")?;
+        let orders: Vec<i64> = sessions
+            .iter()
+            .map(|session| count("SELECT count(*) FROM orders WHERE checkout_session_id = ?1", session))
+            .collect::<Result<_>>()?;
+        if pending == 0 && orders.iter().all(|n| *n == 1) {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return Err(Error::Permanent(format!(
+                "after {} s {pending} events are pending, and the purchases have {orders:?} orders; please report it",
+                PATIENCE.as_secs()
+            )));
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn what_to_try(file: &Path) -> String {
+    let file = file.display();
+    let program = std::env::current_exe().map_or("fulfilld".into(), |path| path.display().to_string());
+    format!(
+        "Now it is yours. In another terminal, with plain SQL or with the command:\n\n\
+         \x20 sqlite3 -box {file} 'SELECT * FROM to_ship'\n\
+         \x20 sqlite3 {file} \"INSERT INTO ship VALUES(1, 'DHL', 'JD0146000034', NULL)\"\n\
+         \x20 {program} ship 2 --company DHL --number JD0146000035 --db {file}\n\
+         \x20 {program} orders show 2 --db {file}\n\
+         \x20 sqlite3 -box {file} 'SELECT * FROM readme'\n\n\
+         Ctrl-C ends the demo.\n"
+    )
+}
+
+/// Where the file is; removed in the end unless it is to be kept.
+struct Home {
+    dir: PathBuf,
+    keep: bool,
+}
+
+impl Home {
+    fn make(keep: Option<&Path>) -> Result<Home> {
+        let dir = match keep {
+            Some(dir) => dir.to_path_buf(),
+            None => std::env::temp_dir().join(format!("fulfilld-demo.{:08x}", fastrand::u32(..))),
+        };
+        let cannot = |e| Error::Usage(format!("cannot make the directory {}: {e}; name another with --keep", dir.display()));
+        match keep {
+            Some(_) => std::fs::create_dir_all(&dir).map_err(cannot)?,
+            None => std::fs::create_dir(&dir).map_err(cannot)?,
+        }
+        Ok(Home { dir, keep: keep.is_some() })
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        if !self.keep {
+            let _ = std::fs::remove_dir_all(&self.dir);
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! `fulfilld sandbox`: a simulated Stripe in the foreground, until a signal ends it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use crate::error::{Error, Result};
+use crate::sandbox::{KEY, Options, Sandbox, Shape};
+
+/// Run a simulated Stripe on this machine, until stopped
+///
+/// It sells, answers as Stripe's API does, and delivers signed events. `fulfilld trigger` makes purchases in it.
+/// Nothing leaves this machine and nothing is kept.
+#[derive(clap::Args)]
+#[command(before_help = "Example: fulfilld sandbox --shape thin")]
+pub struct Args {
+    /// Address and port of its API; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:12111")]
+    pub listen: SocketAddr,
+    /// Where events are delivered, or none
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:4242/webhook")]
+    pub webhook: String,
+    /// What deliveries are signed with; the desk's WEBHOOK_SECRET
+    #[arg(long, value_name = "SECRET", default_value = "whsec_sandbox")]
+    pub secret: String,
+    /// Of Stripe's two shapes of event: snapshot, thin or both
+    #[arg(long, default_value = "snapshot")]
+    pub shape: Shape,
+    /// Milliseconds before each answer
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    pub latency: u64,
+    /// Requests a second to one endpoint before it answers 429, as Stripe does; 0 is no limit
+    #[arg(long, value_name = "N", default_value_t = 25)]
+    pub rate: u32,
+}
+
+/// Starts, says on standard output where it listens, and returns after SIGTERM or SIGINT. `webhook` is a URL, or `none` to
+/// deliver nothing; `rate` is requests a second to one endpoint, 0 for no limit. `Usage` when an argument cannot be used or
+/// the port is taken.
+pub fn run(
+    listen: SocketAddr,
+    webhook: &str,
+    secret: &str,
+    shape: Shape,
+    latency_ms: u64,
+    rate_per_s: u32,
+) -> Result<()> {
+    let webhook = (webhook != "none").then(|| webhook.to_string());
+    let latency = Duration::from_millis(latency_ms);
+    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT])
+        .map_err(|e| Error::Temporary(format!("cannot listen for signals: {e}")))?;
+    let to = webhook.clone().unwrap_or_else(|| "nobody".into());
+    let sandbox = Sandbox::start(Options { listen, webhook, secret: secret.into(), shape, latency, rate_per_s })?;
+    println!("sandbox: Stripe's API at {} (key {KEY}), events to {to}", sandbox.base_url());
+    let _ = signals.forever().next();
+    Ok(())
+}

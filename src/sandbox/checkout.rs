@@ -1,0 +1,229 @@
+//! The facts of one checkout: who buys what for how much. Everything that Stripe says about it is rendered from them.
+
+use super::cast::{BUYERS, Buyer, DOWNLOADS, Good, MEMBERSHIP, PARCELS};
+use super::scenarios::{Scenario, Stage};
+
+/// Between opening the page and paying.
+const BROWSING_S: i64 = 120;
+
+/// After this a session that nobody paid for expires; Stripe's default.
+pub const LIFE_S: i64 = 24 * 3600;
+
+/// From this on, in euro cents, the shop ships for nothing.
+const FREE_SHIPPING_FROM: i64 = 4000;
+
+pub struct Checkout {
+    pub scenario: &'static Scenario,
+    /// `cs_test_…`; the ids of all that belongs to it end like it.
+    pub id: String,
+    /// Unix seconds: when the session was opened, and when it ended.
+    pub created: i64,
+    pub ended: i64,
+    pub mode: &'static str,
+    pub currency: &'static str,
+    pub method: &'static str,
+    pub buyer: &'static Buyer,
+    pub lines: Vec<Line>,
+    /// `None` when no address was asked for.
+    pub shipping: Option<i64>,
+    pub presented_in: Option<&'static str>,
+    /// What the payment link's URL carried.
+    pub reference: Option<String>,
+}
+
+/// One line as sold, in minor units.
+pub struct Line {
+    pub sku: String,
+    pub name: String,
+    pub option: Option<&'static str>,
+    pub shippable: bool,
+    pub unit: i64,
+    pub quantity: i64,
+    pub discount: i64,
+    pub tax: i64,
+    pub oddity: Oddity,
+}
+
+/// How a line is strange.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Oddity {
+    None,
+    /// Its product was deleted since.
+    Deleted,
+    /// Everything is null that may be.
+    Bare,
+}
+
+impl Checkout {
+    /// The n-th checkout of the sandbox; the same n buys the same.
+    pub fn new(scenario: &'static Scenario, n: usize, now: i64) -> Checkout {
+        let took = if scenario.ends() == Stage::Expired { LIFE_S } else { BROWSING_S };
+        let checkout = Checkout {
+            scenario,
+            id: random_id("cs_test_a1", 58),
+            created: now - took,
+            ended: now,
+            mode: "payment",
+            currency: "eur",
+            method: "card",
+            buyer: &BUYERS[n % BUYERS.len()],
+            lines: Vec::new(),
+            shipping: None,
+            presented_in: None,
+            reference: None,
+        };
+        (scenario.fill)(checkout, n)
+    }
+
+    pub fn subtotal(&self) -> i64 {
+        self.lines.iter().map(Line::subtotal).sum()
+    }
+
+    pub fn discounted(&self) -> i64 {
+        self.lines.iter().map(|line| line.discount).sum()
+    }
+
+    pub fn taxed(&self) -> i64 {
+        self.lines.iter().map(|line| line.tax).sum()
+    }
+
+    pub fn total(&self) -> i64 {
+        self.subtotal() - self.discounted() + self.shipping.unwrap_or(0) + self.taxed()
+    }
+
+    /// The id of something that belongs to this checkout alone: `pi`, `ch`, `sub` ….
+    pub fn own(&self, prefix: &str) -> String {
+        format!("{prefix}_3{}", &self.id[self.id.len() - 23..])
+    }
+
+    /// `None` where Stripe makes none: nothing to pay, nothing confirmed, or an invoice's payment.
+    pub fn payment_intent(&self) -> Option<String> {
+        let none = self.mode != "payment" || matches!(self.scenario.ends(), Stage::Free | Stage::Expired);
+        (!none).then(|| self.own("pi"))
+    }
+
+    /// `None` where no money has moved yet.
+    pub fn charge(&self) -> Option<String> {
+        self.payment_intent().filter(|_| self.scenario.ends() != Stage::Canceled).map(|_| self.own("ch"))
+    }
+
+    pub fn line_id(&self, at: usize) -> String {
+        format!("li_1{}{at:03}", &self.id[self.id.len() - 20..])
+    }
+
+    pub fn price_id(&self, line: &Line) -> String {
+        format!("price_{}{}{}", line.sku.replace('-', ""), self.currency, line.unit)
+    }
+}
+
+impl Line {
+    pub fn subtotal(&self) -> i64 {
+        self.unit * self.quantity
+    }
+
+    /// The same good has the same product, whoever buys it.
+    pub fn product_id(&self) -> String {
+        format!("prod_{}", self.sku.replace('-', ""))
+    }
+}
+
+/// How a scenario fills the basket.
+impl Checkout {
+    /// Before anything is put into the basket.
+    pub fn priced_in(self, currency: &'static str) -> Checkout {
+        Checkout { currency, ..self }
+    }
+
+    pub fn presented_in(self, currency: &'static str) -> Checkout {
+        Checkout { presented_in: Some(currency), ..self }
+    }
+
+    pub fn by_debit(self) -> Checkout {
+        Checkout { method: "sepa_debit", ..self }
+    }
+
+    pub fn by_link(self, n: usize) -> Checkout {
+        Checkout { reference: Some(format!("newsletter-{}", n + 1)), ..self }
+    }
+
+    /// One to three different goods to be shipped, and the shipping.
+    pub fn parcels(self, n: usize) -> Checkout {
+        let filled = (0..=n % 3).fold(self, |c, k| c.parcel(n + 2 * k, 1 + ((n + k) % 4 / 2) as i64));
+        let enough = filled.price(FREE_SHIPPING_FROM);
+        let shipping = if filled.subtotal() < enough { 490 } else { 0 };
+        filled.ship(shipping)
+    }
+
+    pub fn parcel(self, n: usize, quantity: i64) -> Checkout {
+        self.good(&PARCELS[n % PARCELS.len()], quantity)
+    }
+
+    pub fn download(self, n: usize) -> Checkout {
+        self.good(&DOWNLOADS[n % DOWNLOADS.len()], 1)
+    }
+
+    pub fn prints(self, n: usize, count: usize) -> Checkout {
+        (1..=count).fold(self, |c, k| {
+            let quantity = 1 + ((n + k) % 3) as i64;
+            c.line(&format!("PRINT-{k:03}"), &format!("Print No. {k}"), Some("20 × 30 cm"), 1500, quantity, true)
+        })
+    }
+
+    pub fn membership(self) -> Checkout {
+        Checkout { mode: "subscription", ..self.good(&MEMBERSHIP, 1) }
+    }
+
+    pub fn setup(self) -> Checkout {
+        Checkout { mode: "setup", ..self }
+    }
+
+    fn good(self, good: &Good, quantity: i64) -> Checkout {
+        self.line(good.sku, good.name, good.option, good.cents, quantity, good.shippable)
+    }
+
+    pub fn line(
+        mut self,
+        sku: &str,
+        name: &str,
+        option: Option<&'static str>,
+        cents: i64,
+        quantity: i64,
+        shippable: bool,
+    ) -> Checkout {
+        let (unit, oddity) = (self.price(cents), Oddity::None);
+        let (sku, name) = (sku.into(), name.into());
+        self.lines.push(Line { sku, name, option, shippable, unit, quantity, discount: 0, tax: 0, oddity });
+        self
+    }
+
+    /// After the basket is full.
+    pub fn discount(mut self, percent: i64) -> Checkout {
+        self.lines.iter_mut().for_each(|line| line.discount = line.subtotal() * percent / 100);
+        self
+    }
+
+    /// After the discount.
+    pub fn tax(mut self, percent: i64) -> Checkout {
+        self.lines.iter_mut().for_each(|line| line.tax = (line.subtotal() - line.discount) * percent / 100);
+        self
+    }
+
+    /// Asks for an address.
+    pub fn ship(self, cents: i64) -> Checkout {
+        Checkout { shipping: Some(self.price(cents)), ..self }
+    }
+
+    /// Euro cents as a plausible price in the shop's currency, in a form that Stripe permits.
+    fn price(&self, cents: i64) -> i64 {
+        match self.currency {
+            "jpy" => cents * 16 / 100 * 10,
+            "kwd" => cents * 33 / 100 * 10,
+            _ => cents,
+        }
+    }
+}
+
+/// An id that is new, as long as Stripe's.
+pub fn random_id(prefix: &str, length: usize) -> String {
+    prefix.chars().chain(std::iter::repeat_with(fastrand::alphanumeric).take(length)).collect()
+}

@@ -1,0 +1,199 @@
+//! Deliveries: events posted to the shop's endpoint, signed as Stripe signs, and tried again until it answers 2xx.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use super::Simulation;
+use crate::clock;
+use crate::error::{Error, Result};
+use crate::locks::lock;
+
+const ANSWER_WITHIN: Duration = Duration::from_secs(10); // what Checkout waits before it lets the buyer go on
+const ANSWER_MAX: u64 = 64 << 10;
+const DELIVERERS: usize = 16; // a receiver that is slow with one event gets the others meanwhile
+const PAUSE_FIRST: Duration = Duration::from_millis(500); // Stripe's is longer; a test's patience is not
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+const TRIES_MAX: u32 = 20; // about ten minutes; Stripe goes on for three days
+const STACK: usize = 512 << 10;
+
+/// What is to be delivered, and when.
+#[derive(Default)]
+pub struct Queue {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    due: BinaryHeap<Reverse<Due>>,
+    stopping: bool,
+}
+
+/// One delivery of the event at a place in the account; the earliest first.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Due {
+    at: Instant,
+    event: usize,
+    tries: u32,
+}
+
+impl Queue {
+    /// Delivers an event as soon as may be.
+    pub fn push(&self, event: usize) {
+        self.put(Due { at: Instant::now(), event, tries: 0 });
+    }
+
+    fn put(&self, due: Due) {
+        lock(&self.waiting).due.push(Reverse(due));
+        self.changed.notify_one();
+    }
+
+    /// The next delivery, once it is due; `None` when it is time to end.
+    fn next(&self) -> Option<Due> {
+        let mut waiting = lock(&self.waiting);
+        loop {
+            if waiting.stopping {
+                return None;
+            }
+            let pause = match waiting.due.peek() {
+                Some(Reverse(due)) => due.at.saturating_duration_since(Instant::now()),
+                None => PAUSE_MAX,
+            };
+            if pause.is_zero() {
+                return waiting.due.pop().map(|Reverse(due)| due);
+            }
+            waiting = self.changed.wait_timeout(waiting, pause).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+/// The threads that deliver. Dropping it ends them, and what they have under way.
+pub struct Deliverers {
+    simulation: Arc<Simulation>,
+    agent: ureq::Agent,
+    url: String,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Deliverers {
+    /// Delivers what is queued to this URL from now on. `Usage` when it is none.
+    pub fn start(simulation: &Arc<Simulation>, url: &str) -> Result<Deliverers> {
+        let uri: Option<ureq::http::Uri> = url.parse().ok();
+        if !uri.is_some_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some()) {
+            return Err(Error::Usage(format!(
+                "{url} is no URL to deliver events to; it looks like http://127.0.0.1:4242/webhook, or is none"
+            )));
+        }
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .timeout_global(Some(ANSWER_WITHIN))
+            .http_status_as_error(false)
+            // A redirect is no 2xx; Stripe does not follow it.
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .max_idle_connections(0)
+            .proxy(None)
+            .user_agent("Stripe/1.0 (+https://stripe.com/docs/webhooks)")
+            .accept("*/*; q=0.5, application/xml")
+            .build()
+            .into();
+        let mut deliverers =
+            Deliverers { simulation: simulation.clone(), agent, url: url.to_string(), threads: Vec::new() };
+        for _ in 0..DELIVERERS {
+            let (simulation, agent, url) = (simulation.clone(), deliverers.agent.clone(), url.to_string());
+            let deliver = move || {
+                while let Some(due) = simulation.queue.next() {
+                    deliver(&simulation, &agent, &url, due);
+                }
+            };
+            let thread = std::thread::Builder::new().name("sandbox-deliver".into()).stack_size(STACK).spawn(deliver);
+            deliverers.threads.push(thread.map_err(|e| Error::Temporary(format!("cannot start a thread: {e}")))?);
+        }
+        Ok(deliverers)
+    }
+}
+
+impl Deliverers {
+    /// Delivers the event at a place in the account once, now; the status that was answered, 0 for none.
+    pub fn deliver_now(&self, event: usize) -> u16 {
+        attempt(&self.simulation, &self.agent, &self.url, event)
+    }
+}
+
+impl Drop for Deliverers {
+    fn drop(&mut self) {
+        lock(&self.simulation.queue.waiting).stopping = true;
+        self.simulation.queue.changed.notify_all();
+        self.agent.clone().shutdown();
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// One attempt, and when it failed, the next one's time.
+fn deliver(simulation: &Simulation, agent: &ureq::Agent, url: &str, due: Due) {
+    let status = attempt(simulation, agent, url, due.event);
+    let tries = due.tries + 1;
+    if !(200..300).contains(&status) && tries < TRIES_MAX {
+        let pause = PAUSE_FIRST.saturating_mul(1 << due.tries.min(16)).min(PAUSE_MAX);
+        simulation.queue.put(Due { at: Instant::now() + pause, event: due.event, tries });
+    }
+}
+
+/// Posts the event at a place in the account and notes what was answered. Another delivery of the same event may be under
+/// way: each has its own attempts, as Stripe's duplicates have.
+fn attempt(simulation: &Simulation, agent: &ureq::Agent, url: &str, event: usize) -> u16 {
+    let body = lock(&simulation.account).events[event].body();
+    let status = post(agent, url, &simulation.secret, &body);
+    simulation.stats.delivered(status);
+    let mut account = lock(&simulation.account);
+    let event = &mut account.events[event];
+    event.answers.push(status);
+    event.delivered += usize::from((200..300).contains(&status));
+    status
+}
+
+/// The status that was answered, 0 for none within the time.
+fn post(agent: &ureq::Agent, url: &str, secret: &str, body: &[u8]) -> u16 {
+    let answer = agent
+        .post(url)
+        .header("Content-Type", "application/json; charset=utf-8")
+        .header("Cache-Control", "no-cache")
+        .header("Connection", "close")
+        .header("Stripe-Signature", signature(secret, clock::now().as_second(), body))
+        .send(body);
+    answer.map_or(0, |mut answer| {
+        let _ = answer.body_mut().with_config().limit(ANSWER_MAX).read_to_vec();
+        answer.status().as_u16()
+    })
+}
+
+/// `t=…,v1=…,v0=…`, made anew for each attempt. The v0 is what Stripe sends from test mode: it matches nothing.
+pub fn signature(secret: &str, now: i64, body: &[u8]) -> String {
+    let signed = |key: &str| -> String {
+        let mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).expect("HMAC takes a key of any length");
+        let digest = mac.chain_update(now.to_string()).chain_update(b".").chain_update(body).finalize();
+        digest.into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+    };
+    format!("t={now},v1={},v0={}", signed(secret), signed("the test scheme"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signature::{SigningSecret, verify};
+
+    #[test]
+    fn the_daemon_believes_a_signature_of_the_sandbox() {
+        let header = signature("whsec_a", 1_795_489_500, b"{}");
+        let secrets = [SigningSecret::new("whsec_a")];
+        assert!(verify(Some(&header), b"{}", &secrets, 1_795_489_500).is_ok());
+        assert!(verify(Some(&header), b"{ }", &secrets, 1_795_489_500).is_err());
+    }
+}

@@ -1,0 +1,147 @@
+//! Faults on demand: what is to go wrong, where and how often.
+
+use std::sync::Mutex;
+
+use serde::Deserialize;
+
+use super::errors;
+use super::http::{Answer, Manner};
+use crate::locks::lock;
+
+/// One order for trouble, as `POST /_sandbox/faults` takes it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fault {
+    /// `*`, or an endpoint's name as `/_sandbox/stats` has it.
+    #[serde(default = "everywhere")]
+    pub endpoint: String,
+    kind: Kind,
+    /// Of the answer; by itself 429 with `status` and 200 with the other kinds that have one.
+    pub status: Option<u16>,
+    /// So often; `None` until all faults are ended.
+    times: Option<u32>,
+    /// Only what contains this text: a request's path, query or key; an event's type or its session's id.
+    only: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    /// Stripe's own words for the status.
+    Status,
+    /// No answer, and no end.
+    Hang,
+    /// The right answer, a byte a second.
+    Drip,
+    /// Half of the right answer.
+    Half,
+    /// Bytes that are no text.
+    Garbage,
+    /// A page for people.
+    Html,
+    Redirect,
+    /// 500 MB.
+    Huge,
+    Reset,
+    /// An answer without a body.
+    Empty,
+    /// The end instead of an answer.
+    Close,
+    /// `{}`: an answer that says nothing.
+    Shrug,
+    /// An event that is never made.
+    Lost,
+    /// An event that is listed and never delivered.
+    Undelivered,
+}
+
+/// What becomes of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    Usual,
+    Lost,
+    Undelivered,
+}
+
+/// The faults in force, oldest first.
+#[derive(Default)]
+pub struct Faults(Mutex<Vec<Fault>>);
+
+impl Faults {
+    pub fn add(&self, fault: Fault) {
+        lock(&self.0).push(fault);
+    }
+
+    pub fn end_all(&self) {
+        lock(&self.0).clear();
+    }
+
+    /// The answer to a request: the right one, or what the first fault that means this request makes of it. `asked` is the
+    /// path with its query, and the key.
+    pub fn answer(&self, endpoint: &str, asked: &str, right: impl FnOnce() -> Answer) -> Answer {
+        let meant =
+            |f: &Fault| !f.kind.is_of_events() && (f.endpoint == "*" || f.endpoint == endpoint) && f.means(asked);
+        match self.strike(meant) {
+            Some(fault) => fault.spoil(right),
+            None => right(),
+        }
+    }
+
+    /// What is to become of an event about a session.
+    pub fn fate(&self, kind: &str, session: &str) -> Fate {
+        match self.strike(|f| f.kind.is_of_events() && (f.means(kind) || f.means(session))) {
+            Some(fault) if fault.kind == Kind::Lost => Fate::Lost,
+            Some(_) => Fate::Undelivered,
+            None => Fate::Usual,
+        }
+    }
+
+    /// The first fault that is meant, used up by one.
+    fn strike(&self, meant: impl Fn(&Fault) -> bool) -> Option<Fault> {
+        let mut faults = lock(&self.0);
+        let at = faults.iter().position(meant)?;
+        match &mut faults[at].times {
+            Some(times) if *times <= 1 => Some(faults.remove(at)),
+            times => {
+                *times = times.map(|n| n - 1);
+                Some(faults[at].clone())
+            }
+        }
+    }
+}
+
+impl Kind {
+    fn is_of_events(self) -> bool {
+        matches!(self, Kind::Lost | Kind::Undelivered)
+    }
+}
+
+impl Fault {
+    fn means(&self, text: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| text.contains(only.as_str()))
+    }
+
+    fn spoil(&self, right: impl FnOnce() -> Answer) -> Answer {
+        let status = self.status.unwrap_or(200);
+        let raw = |content_type: &str, body: &[u8]| Answer::raw(status, content_type, body.to_vec());
+        let right_but = |manner: Manner| Answer { manner, ..right() };
+        match self.kind {
+            Kind::Status => errors::with_status(self.status.unwrap_or(429)),
+            Kind::Garbage => raw("application/json", b"\x00\xff\xfe{]\x1b[31m not JSON"),
+            Kind::Html => raw("text/html", b"<!doctype html><title>Error</title><h1>Something went wrong</h1>"),
+            Kind::Redirect => Answer::raw(302, "text/html", Vec::new()).with("Location", "/elsewhere"),
+            Kind::Empty => raw("application/json", b""),
+            Kind::Shrug => raw("application/json", b"{}"),
+            Kind::Drip => right_but(Manner::Drip),
+            Kind::Half => right_but(Manner::Half),
+            Kind::Huge => right_but(Manner::Huge),
+            Kind::Hang => right_but(Manner::Hang),
+            Kind::Reset => right_but(Manner::Reset),
+            Kind::Close | Kind::Lost | Kind::Undelivered => right_but(Manner::Close),
+        }
+    }
+}
+
+fn everywhere() -> String {
+    "*".into()
+}

@@ -1,0 +1,260 @@
+//! Stripe's objects, rendered as its API of 2026-10-28.endive has them, unexpanded.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::checkout::{Checkout, LIFE_S, Line, Oddity};
+use super::scenarios::Stage;
+
+/// The version that objects are rendered in, and the one of an endpoint that was made in 2019.
+pub const VERSION: &str = "2026-10-28.endive";
+pub const OLD_VERSION: &str = "2019-12-03";
+
+/// Lines that come with an expanded session: "the first handful".
+const HANDFUL: usize = 10;
+
+/// A checkout, and how its money stands at one moment.
+#[derive(Clone)]
+pub struct Sale {
+    pub checkout: Arc<Checkout>,
+    pub stage: Stage,
+}
+
+impl Sale {
+    /// Of the session.
+    pub fn status(&self) -> &'static str {
+        if self.stage == Stage::Expired { "expired" } else { "complete" }
+    }
+
+    /// A Checkout Session, without its line items.
+    pub fn session(&self) -> Value {
+        let c = &*self.checkout;
+        let sold = c.mode != "setup";
+        let amount = |amount: i64| if sold { json!(amount) } else { Value::Null };
+        let mut session = json!({
+            "id": c.id, "object": "checkout.session", "livemode": false, "mode": c.mode, "created": c.created,
+            "status": self.status(),
+            "payment_status": match self.stage {
+                Stage::Paid => "paid",
+                Stage::Free => "no_payment_required",
+                Stage::Unpaid | Stage::Failed | Stage::Canceled | Stage::Expired => "unpaid",
+            },
+            "currency": if sold { json!(c.currency) } else { Value::Null },
+            "amount_subtotal": amount(c.subtotal()), "amount_total": amount(c.total()),
+            "total_details": if sold { self.total_details() } else { Value::Null },
+            "payment_intent": c.payment_intent(),
+            "subscription": (c.mode == "subscription").then(|| c.own("sub")),
+            "invoice": (c.mode == "subscription").then(|| c.own("in")),
+            "customer": (c.mode != "payment").then(|| c.own("cus")),
+            "setup_intent": (!sold).then(|| c.own("seti")),
+            "payment_link": c.reference.as_ref().map(|_| "plink_1SpringSaleOfTheSandbox"),
+            "client_reference_id": c.reference,
+            "customer_details": if self.stage == Stage::Expired { Value::Null } else { self.customer_details() },
+            "collected_information": {"business_name": null, "individual_name": null, "shipping_details": self.shipping()},
+            "shipping_cost": c.shipping.map(|amount| json!({"amount_subtotal": amount, "amount_tax": 0,
+                "amount_total": amount, "shipping_rate": "shr_1StandardOfTheSandbox"})),
+            "presentment_details": self.presentment(),
+            "custom_fields": self.custom_fields(), "metadata": {"shop": "sandbox", "scenario": c.scenario.name},
+        });
+        let usual = json!({
+            "adaptive_pricing": {"enabled": c.presented_in.is_some()}, "automatic_tax": {"enabled": c.taxed() > 0,
+                "liability": null, "provider": null, "status": if c.taxed() > 0 { json!("complete") } else { Value::Null }},
+            "cancel_url": "https://shop.example.com/basket", "customer_creation": "if_required",
+            "custom_text": {"after_submit": null, "shipping_address": null, "submit": null, "terms_of_service_acceptance": null},
+            "discounts": if c.discounted() > 0 { json!([{"coupon": "SANDBOX", "promotion_code": null}]) } else { json!([]) },
+            "expires_at": c.created + LIFE_S, "invoice_creation": {"enabled": false}, "optional_items": [],
+            "payment_method_collection": if sold { "if_required" } else { "always" }, "payment_method_options": {},
+            "payment_method_types": if c.method == "card" { json!(["card"]) } else { json!(["card", c.method]) },
+            "phone_number_collection": {"enabled": c.shipping.is_some()}, "shipping_options": [],
+            "success_url": "https://shop.example.com/thanks?session_id={CHECKOUT_SESSION_ID}", "ui_mode": "hosted_page",
+        });
+        with(&mut session, usual);
+        let unset = [
+            "after_expiration",
+            "allow_promotion_codes",
+            "billing_address_collection",
+            "branding_settings",
+            "client_secret",
+            "consent",
+            "consent_collection",
+            "customer_account",
+            "customer_email",
+            "locale",
+            "origin_context",
+            "payment_method_configuration_details",
+            "permissions",
+            "recovered_from",
+            "saved_payment_method_options",
+            "shipping_address_collection",
+            "submit_type",
+            "url",
+            "wallet_options",
+        ];
+        with(&mut session, unset.iter().map(|name| (name.to_string(), Value::Null)).collect());
+        (c.scenario.dress)(&mut session);
+        session
+    }
+
+    /// The first lines, as they come with an expanded session.
+    pub fn first_lines(&self) -> Value {
+        let lines = &self.checkout.lines;
+        let rows = (0..lines.len().min(HANDFUL)).map(|at| self.line_item(at)).collect();
+        list(&format!("/v1/checkout/sessions/{}/line_items", self.checkout.id), rows, lines.len() > HANDFUL)
+    }
+
+    pub fn line_item(&self, at: usize) -> Value {
+        let (c, line) = (&*self.checkout, &self.checkout.lines[at]);
+        let bare = line.oddity == Oddity::Bare;
+        let unless_bare = |value: Value| if bare { Value::Null } else { value };
+        json!({
+            "id": c.line_id(at), "object": "item", "adjustable_quantity": null, "currency": c.currency,
+            "amount_subtotal": line.subtotal(), "amount_discount": line.discount, "amount_tax": line.tax,
+            "amount_total": line.subtotal() - line.discount + line.tax, "metadata": {},
+            "description": unless_bare(json!(line.name)), "quantity": unless_bare(json!(line.quantity)),
+            "price": unless_bare(self.price(line)),
+        })
+    }
+
+    pub fn price(&self, line: &Line) -> Value {
+        let c = &*self.checkout;
+        let monthly = json!({"interval": "month", "interval_count": 1, "meter": null, "trial_period_days": null,
+            "usage_type": "licensed"});
+        let recurs = c.mode == "subscription";
+        json!({
+            "id": c.price_id(line), "object": "price", "active": true, "billing_scheme": "per_unit", "created": c.created,
+            "currency": c.currency, "custom_unit_amount": null, "livemode": false, "lookup_key": null,
+            "metadata": {"sku": line.sku}, "nickname": line.option, "product": line.product_id(),
+            "recurring": if recurs { monthly } else { Value::Null }, "tax_behavior": "exclusive", "tiers_mode": null,
+            "transform_quantity": null, "type": if recurs { "recurring" } else { "one_time" },
+            "unit_amount": line.unit, "unit_amount_decimal": line.unit.to_string(),
+        })
+    }
+
+    pub fn product(&self, line: &Line) -> Value {
+        if line.oddity == Oddity::Deleted {
+            return json!({"id": line.product_id(), "object": "product", "deleted": true});
+        }
+        let c = &*self.checkout;
+        json!({
+            "id": line.product_id(), "object": "product", "active": true, "created": c.created,
+            "default_price": c.price_id(line), "description": null, "images": [], "livemode": false,
+            "marketing_features": [], "metadata": {}, "name": line.name, "package_dimensions": null,
+            "shippable": line.shippable, "statement_descriptor": null, "tax_code": null, "type": "good",
+            "unit_label": null, "updated": c.created, "url": null,
+        })
+    }
+
+    /// `Null` where there is none.
+    pub fn payment_intent(&self) -> Value {
+        let c = &*self.checkout;
+        let Some(id) = c.payment_intent() else {
+            return Value::Null;
+        };
+        let received = if self.stage == Stage::Paid { c.total() } else { 0 };
+        let error = json!({"code": "payment_intent_payment_attempt_failed", "type": "card_error",
+            "message": "The customer's bank has refused the debit."});
+        json!({
+            "id": id, "object": "payment_intent", "amount": c.total(), "amount_capturable": 0, "amount_received": received,
+            "status": match self.stage {
+                Stage::Paid | Stage::Free => "succeeded",
+                Stage::Unpaid => "processing",
+                Stage::Failed | Stage::Expired => "requires_payment_method",
+                Stage::Canceled => "canceled",
+            },
+            "canceled_at": (self.stage == Stage::Canceled).then_some(c.ended),
+            "cancellation_reason": (self.stage == Stage::Canceled).then_some("requested_by_customer"),
+            "last_payment_error": if self.stage == Stage::Failed { error } else { Value::Null },
+            "capture_method": "automatic_async", "client_secret": null, "confirmation_method": "automatic",
+            "created": c.ended, "currency": c.currency, "customer": null, "description": null,
+            "latest_charge": c.charge(), "livemode": false, "metadata": {}, "next_action": null,
+            "payment_method": c.own("pm"), "payment_method_types": [c.method], "presentment_details": self.presentment(),
+            "processing": null, "receipt_email": null, "review": null, "shipping": self.shipping(),
+            "statement_descriptor": null, "transfer_group": null,
+        })
+    }
+
+    /// `Null` where no money has moved.
+    pub fn charge(&self) -> Value {
+        let c = &*self.checkout;
+        let Some(id) = c.charge() else {
+            return Value::Null;
+        };
+        let paid = self.stage == Stage::Paid;
+        let status = match self.stage {
+            Stage::Paid => "succeeded",
+            Stage::Unpaid => "pending",
+            _ => "failed",
+        };
+        let details = match c.method {
+            "card" => {
+                json!({"type": "card", "card": {"brand": "visa", "last4": "4242", "country": c.buyer.address[4]}})
+            }
+            other => json!({"type": other, other: {"country": c.buyer.address[4], "last4": "3000"}}),
+        };
+        json!({
+            "id": id, "object": "charge", "amount": c.total(), "amount_captured": if paid { c.total() } else { 0 },
+            "amount_refunded": 0, "balance_transaction": paid.then(|| c.own("txn")), "billing_details": {
+                "address": self.address(), "email": c.buyer.email, "name": c.buyer.name, "phone": c.buyer.phone},
+            "captured": paid, "created": c.ended, "currency": c.currency, "customer": null, "disputed": false,
+            "failure_code": (status == "failed").then_some("insufficient_funds"), "livemode": false, "metadata": {},
+            "paid": paid, "payment_intent": c.payment_intent(), "payment_method": c.own("pm"),
+            "payment_method_details": details, "presentment_details": self.presentment(), "receipt_url": null,
+            "refunded": false, "review": null, "shipping": self.shipping(), "status": status,
+        })
+    }
+
+    fn total_details(&self) -> Value {
+        let c = &*self.checkout;
+        json!({"amount_discount": c.discounted(), "amount_shipping": c.shipping.unwrap_or(0), "amount_tax": c.taxed()})
+    }
+
+    fn presentment(&self) -> Value {
+        let c = &*self.checkout;
+        c.presented_in.map_or(
+            Value::Null,
+            |currency| json!({"presentment_amount": c.total() * 109 / 100, "presentment_currency": currency}),
+        )
+    }
+
+    fn customer_details(&self) -> Value {
+        let (c, buyer) = (&*self.checkout, self.checkout.buyer);
+        let tax_ids = buyer.business.map(|(_, id)| json!({"type": "eu_vat", "value": id}));
+        json!({
+            "address": self.address(), "business_name": buyer.business.map(|(name, _)| name), "individual_name": null,
+            "email": buyer.email, "name": buyer.name, "phone": c.shipping.map(|_| buyer.phone), "tax_exempt": "none",
+            "tax_ids": Vec::from_iter(tax_ids),
+        })
+    }
+
+    fn shipping(&self) -> Value {
+        let asked = self.checkout.shipping.is_some() && self.stage != Stage::Expired;
+        if asked { json!({"address": self.address(), "name": self.checkout.buyer.name}) } else { Value::Null }
+    }
+
+    fn address(&self) -> Value {
+        let [line1, city, state, postal_code, country] = self.checkout.buyer.address;
+        let state = (!state.is_empty()).then_some(state);
+        json!({"city": city, "country": country, "line1": line1, "line2": null, "postal_code": postal_code, "state": state})
+    }
+
+    fn custom_fields(&self) -> Value {
+        let wish = self.checkout.buyer.engraving.filter(|_| self.checkout.shipping.is_some());
+        wish.map_or(json!([]), |text| {
+            json!([{"key": "engraving", "label": {"custom": "Engraving", "type": "custom"}, "optional": true,
+                "text": {"default_value": null, "maximum_length": 20, "minimum_length": null, "value": text},
+                "type": "text"}])
+        })
+    }
+}
+
+/// A list as Stripe sends one.
+pub fn list(url: &str, data: Vec<Value>, has_more: bool) -> Value {
+    json!({"object": "list", "data": data, "has_more": has_more, "url": url})
+}
+
+fn with(object: &mut Value, more: Value) {
+    if let (Value::Object(fields), Value::Object(more)) = (object, more) {
+        fields.extend(more);
+    }
+}

@@ -1,0 +1,382 @@
+//! The verbs of the command line, run as a shopkeeper runs them, against a file that holds a small shop.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+use serde_json::Value;
+
+use crate::shop;
+
+/// A file with five orders and five events of long ago, written as the daemon writes them.
+struct Books {
+    dir: tempfile::TempDir,
+}
+
+const ORDERS: &str = "
+UPDATE actor SET name = 'stripe:evt_1';
+INSERT INTO orders(id, checkout_session_id, payment_intent_id, livemode, mode, payment_status, currency,
+    amount_subtotal, amount_shipping, amount_total, email, name, phone, shipping_name, shipping_line1, shipping_line2, shipping_city,
+    shipping_postal_code, shipping_country, shipping_option, created_at, as_of) VALUES
+  (1041, 'cs_1', 'pi_1', 0, 'payment', 'unpaid', 'eur', 4200, 490, 4690, 'ada@example.com', 'Ada Lovelace', '+4930123',
+    'Ada Lovelace', '12 Rue Exemple', '2nd floor', 'Paris', '75001', 'FR', 'Express', '2025-03-01T09:00:00Z', '1'),
+  (1042, 'cs_2', 'pi_2', 0, 'payment', 'unpaid', 'jpy', 1500, 0, 1500, 'kei@example.com', '渡辺 恵', NULL,
+    '渡辺 恵', '1-2-3 Ginza', NULL, 'Tokyo', '104-0061', 'JP', NULL, '2025-03-02T09:00:00Z', '1'),
+  (1043, 'cs_3', 'pi_3', 0, 'payment', 'unpaid', 'eur', 900, 0, 900, 'bob@example.com', 'Bob', NULL,
+    'Bob', 'High Street 1', NULL, 'Leeds', 'LS1 1AA', 'GB', NULL, '2025-03-03T09:00:00Z', '1'),
+  (1044, 'cs_4', 'pi_4', 0, 'payment', 'unpaid', 'bhd', 12345, 0, 12345, 'eve@example.com', 'Eve' || char(27) || '[2J',
+    NULL, 'Eve', 'Main Street 1' || char(10) || 'forged', NULL, 'Manama', NULL, 'BH', NULL,
+    '2025-03-04T09:00:00Z', '1'),
+  (1045, 'cs_5', 'pi_5', 0, 'payment', 'unpaid', 'eur', 900, 0, 900, 'dan@example.com', 'Dan', NULL,
+    'Dan', 'Low Street 1', NULL, 'Leeds', 'LS1 1AB', 'GB', NULL, '2025-03-05T09:00:00Z', '1');
+INSERT INTO line_items(id, order_id, position, sku, name, options, quantity, currency, unit_amount, amount_subtotal,
+    amount_total, requires_shipping) VALUES
+  ('li_1', 1041, 1, 'MUG-01', 'Mug', 'blue', 2, 'eur', 1200, 2400, 2400, 1),
+  ('li_2', 1041, 2, NULL, 'Poster, signed by the artist, framed', NULL, 1, 'eur', 1800, 1800, 1800, 1),
+  ('li_3', 1042, 1, NULL, 'Zine', NULL, 1, 'jpy', 1000, 1000, 1000, 1),
+  ('li_4', 1042, 2, NULL, 'Zine, as a PDF', NULL, 1, 'jpy', 500, 500, 500, 0),
+  ('li_5', 1043, 1, NULL, 'Mug', NULL, 1, 'eur', 900, 900, 900, 1),
+  ('li_6', 1044, 1, NULL, 'Teapot', NULL, 1, 'bhd', 12345, 12345, 12345, 1),
+  ('li_7', 1045, 1, NULL, 'Mug', NULL, 1, 'eur', 900, 900, 900, 1);
+UPDATE orders SET payment_status = 'paid', paid_at = '2025-03-06T00:00:00Z', line_items_at = '2025-03-06T00:00:00Z'
+  WHERE id <> 1043;
+UPDATE actor SET name = 'operator';
+UPDATE orders SET hold_reason = 'asks for another color' WHERE id = 1044;
+UPDATE orders SET canceled_at = '2025-03-07T00:00:00Z', cancel_reason = 'customer' WHERE id = 1045;
+";
+
+const EVENTS: &str = r#"
+INSERT INTO events(id, type, object_id, livemode, shape, payload, source, received_at, state, state_reason, attempts,
+    next_attempt_at, processed_at) VALUES
+  ('evt_1', 'checkout.session.completed', 'cs_1', 0, 'snapshot', '{"id":"evt_1"}', 'webhook', '2025-03-01T09:00:01Z',
+    'done', NULL, 1, NULL, '2025-03-01T09:00:02Z'),
+  ('evt_2', 'v1.checkout.session.completed', 'cs_2', 0, 'thin', '{"id":"evt_2"}', 'webhook', '2025-03-02T09:00:01Z',
+    'done', NULL, 1, NULL, '2025-03-02T09:00:02Z'),
+  ('evt_3', 'customer.created', 'cus_3', 0, 'snapshot', '{"id":"evt_3"}', 'webhook', '2025-03-03T09:00:01Z',
+    'ignored', 'nothing to do for this type', 1, NULL, '2025-03-03T09:00:02Z'),
+  ('evt_4', 'checkout.session.completed', 'cs_404', 0, 'snapshot', '{
+  "id": "evt_4",
+  "evil": "' || char(0x202e) || 'gpj.exe"
+}', 'webhook', '2025-03-04T09:00:01Z', 'failed', 'Stripe answered 404 for session cs_404', 3, NULL,
+    '2025-03-04T09:00:02Z'),
+  ('evt_5', 'checkout.session.completed', 'cs_6', 0, 'snapshot', '{"id":"evt_5"}', 'webhook', '2025-03-05T09:00:01Z',
+    'pending', 'Stripe does not answer', 7, '2025-03-05T10:00:01Z', NULL);
+"#;
+
+impl Books {
+    fn open() -> Books {
+        let books = Books { dir: tempfile::tempdir().unwrap() };
+        let c = Connection::open(books.db()).unwrap();
+        c.pragma_update(None, "journal_mode", "WAL").unwrap();
+        c.execute_batch(include_str!("../../schema.sql")).unwrap();
+        c.execute_batch("PRAGMA application_id = 0x666c6664; PRAGMA user_version = 1;").unwrap();
+        c.execute_batch("INSERT INTO shop(one, livemode, created_at) VALUES (1, 0, '2025-03-01T00:00:00Z')").unwrap();
+        c.execute_batch(ORDERS).unwrap();
+        c.execute_batch(EVENTS).unwrap();
+        books
+    }
+
+    fn db(&self) -> PathBuf {
+        self.dir.path().join("shop.db")
+    }
+
+    /// Runs `fulfilld` on this file.
+    fn run(&self, line: &str) -> Output {
+        fulfilld(self.dir.path(), line).env("FULFILLD_DB", "shop.db").output().unwrap()
+    }
+
+    /// What a terminal would show of these commands, one after the other.
+    fn transcript(&self, lines: &[&str]) -> String {
+        lines.iter().fold(String::new(), |so_far, line| {
+            let output = self.run(line);
+            let code = output.status.code().unwrap();
+            let code = if code == 0 { String::new() } else { format!("[exit {code}]\n") };
+            so_far + &format!("$ fulfilld {line}\n{}{}{code}\n", text(&output.stdout), text(&output.stderr))
+        })
+    }
+
+    /// As the stock shell does it, which enforces no foreign keys.
+    fn sql(&self, sql: &str) {
+        let c = Connection::open(self.db()).unwrap();
+        c.pragma_update(None, "foreign_keys", false).unwrap();
+        c.execute_batch(sql).unwrap();
+    }
+}
+
+/// The program as if that line had been typed in that directory, on a terminal 100 columns wide.
+fn fulfilld(dir: &Path, line: &str) -> Command {
+    let mut command = shop::fulfilld();
+    command.args(words(line)).current_dir(dir).stdin(Stdio::null()).env("COLUMNS", "100");
+    command
+}
+
+/// As a shell splits a line, quotes and all.
+fn words(line: &str) -> Vec<String> {
+    let parts = line.split('"').enumerate();
+    parts
+        .flat_map(|(n, part)| match n % 2 {
+            0 => part.split_whitespace().map(String::from).collect(),
+            _ => vec![part.to_string()],
+        })
+        .collect()
+}
+
+/// Printed text, with the times of this run taken out.
+fn text(bytes: &[u8]) -> String {
+    let mut text = String::from_utf8(bytes.to_vec()).unwrap();
+    let shape = |t: &str| t.bytes().map(|b| if b.is_ascii_digit() { '0' } else { b as char }).collect::<String>();
+    let mut from = 0;
+    while let Some(at) = text[from..].find("20").map(|at| at + from) {
+        from = at + 2;
+        let end = at + "2026-11-24T03:05:00Z".len();
+        let time = text.get(at..end).filter(|t| shape(t) == "0000-00-00T00:00:00Z" && !t.starts_with("2025"));
+        if time.is_some() {
+            text.replace_range(at..end, "(now)");
+        }
+    }
+    text
+}
+
+/// Compares with tests/golden/NAME; with UPDATE_GOLDEN=1 in the environment writes it instead.
+fn assert_golden(name: &str, actual: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        return std::fs::write(&path, actual).unwrap();
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(actual, expected, "{name} differs; if that is meant: UPDATE_GOLDEN=1 cargo test --test it");
+}
+
+#[test]
+fn looking_prints_what_the_views_show() {
+    let books = Books::open();
+    let seen = books.transcript(&[
+        "orders",
+        "orders --to-ship",
+        "orders show 1041",
+        "orders show 1044",
+        "orders show 7",
+        "attention",
+        "events",
+        "events --state failed",
+        "events --type checkout.session.completed --limit 2",
+        "events show evt_4",
+        "events show evt_7",
+        "check",
+    ]);
+    assert!(!seen.contains(['\u{1b}', '\u{202e}']), "text from outside drives the terminal");
+    assert_golden("looking.txt", &seen);
+}
+
+#[test]
+fn json_is_one_object_a_line_with_amounts_as_integers() {
+    let books = Books::open();
+    let seen = books.transcript(&[
+        "orders --json",
+        "orders --to-ship --json",
+        "orders show 1041 --json",
+        "attention --json",
+        "events --json --limit 1",
+        "events show evt_4 --json",
+        "ship 1041 --json",
+    ]);
+    for line in seen.lines().filter(|line| line.starts_with('{')) {
+        serde_json::from_str::<Value>(line).unwrap();
+    }
+    assert_golden("json.txt", &seen);
+    let dinar: Value = serde_json::from_slice(&books.run("orders show 1044 --json").stdout).unwrap();
+    assert_eq!((dinar["amount_total"].as_i64(), dinar["currency"].as_str()), (Some(12345), Some("bhd")));
+    assert_eq!(dinar["total"], "12.345 BHD");
+}
+
+#[test]
+fn shipping_is_all_or_nothing_and_a_refusal_says_why() {
+    let books = Books::open();
+    let seen = books.transcript(&[
+        "ship 1041 --company DHL --number JD0146000034 --url https://track.example/JD0146000034",
+        "ship 1041",
+        "ship 1042 1043 --company DHL",
+        "ship 1042",
+        "ship 1044",
+        "ship 1045",
+        "ship 9",
+        "orders show 1041",
+    ]);
+    assert_golden("shipping.txt", &seen);
+}
+
+#[test]
+fn events_become_due_again_by_id_by_state_and_by_type() {
+    let books = Books::open();
+    let seen = books.transcript(&[
+        "replay evt_1 evt_7",
+        "events --state pending",
+        "replay evt_1",
+        "replay --failed",
+        "replay --failed",
+        "replay --state ignored",
+        "replay --type checkout.session.completed",
+        "events",
+    ]);
+    assert_golden("replay.txt", &seen);
+}
+
+#[test]
+fn check_finds_what_cannot_be_and_names_it() {
+    let books = Books::open();
+    books.sql(
+        "DROP TRIGGER orders_facts;
+         DROP TRIGGER orders_identity;
+         DROP TRIGGER fulfillments_delete;
+         CREATE VIEW mine AS SELECT 1;
+         UPDATE orders SET livemode = 1 WHERE id = 1042;
+         DELETE FROM fulfillments WHERE order_id = 1041;
+         UPDATE events SET next_attempt_at = NULL WHERE id = 'evt_5';
+         UPDATE actor SET name = 'fulfilld:forgot';",
+    );
+    let seen = books.transcript(&["check", "check --quick --json"]);
+    assert_golden("check.txt", &seen);
+}
+
+#[test]
+fn help_reads_as_it_was_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let help = |line: &str| {
+        let output = fulfilld(dir.path(), line).output().unwrap();
+        assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""), "{line}");
+        text(&output.stdout)
+    };
+    assert_golden("welcome.txt", &help(""));
+    let all = help("--help");
+    assert_golden("help.txt", &all);
+    assert_golden("fulfilld.1", &help("man"));
+    let verbs = all.lines().skip_while(|l| *l != "Verbs:").skip(1).take_while(|l| !l.is_empty());
+    for verb in verbs.filter_map(|line| line.split_whitespace().next()).filter(|verb| *verb != "help") {
+        assert_golden(&format!("help-{verb}.txt"), &help(&format!("{verb} --help")));
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(help(&format!("completions {shell}")).contains("attention"));
+    }
+}
+
+#[test]
+fn every_failure_has_its_exit_code_and_one_sentence() {
+    let books = Books::open();
+    for (line, code, sentence) in [
+        ("shipp 1041", 64, "unrecognized subcommand"),
+        ("orders --jsn", 64, "unexpected argument"),
+        ("orders show", 64, "required arguments were not provided"),
+        ("orders show mug", 64, "invalid value 'mug'"),
+        ("ship", 64, "required arguments were not provided"),
+        ("replay", 64, "required arguments were not provided"),
+        ("replay evt_1 --failed", 64, "cannot be used with"),
+        ("events --state lost", 64, "invalid value 'lost'"),
+        ("orders show 9", 1, "there is no order 9"),
+        ("ship 1043", 1, "order 1043 is not shipped: the order is not paid"),
+        ("orders --db none.db", 78, "there is no file none.db"),
+        ("ship 1041 --db none.db", 78, "there is no file none.db"),
+        ("sql --db none.db", 78, "there is no file none.db"),
+        ("serve", 78, "STRIPE_SECRET_KEY is not set"),
+    ] {
+        let output = books.run(line);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{line}: {said}");
+        assert!(said.contains(sentence), "{line}: {said}");
+        assert!(output.stdout.is_empty(), "{line}");
+        assert!(code == 64 || (said.starts_with("fulfilld: ") && said.lines().count() == 1), "{line}: {said}");
+    }
+    let names: Vec<_> = std::fs::read_dir(books.dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert!(names.iter().all(|n| n.to_string_lossy().starts_with("shop.db")), "a verb made a file: {names:?}");
+}
+
+#[test]
+fn the_log_is_a_line_an_event_with_the_time_or_for_journald_with_the_level() {
+    for journald in [false, true] {
+        let books = Books::open();
+        books.sql("UPDATE events SET taken_at = '2025-03-05T09:00:02Z' WHERE id = 'evt_5'");
+        let path = books.dir.path().join("log");
+        let log = std::fs::File::create(&path).unwrap();
+        let to = log.metadata().unwrap();
+        let mut serve = fulfilld(books.dir.path(), "serve");
+        serve
+            .env("FULFILLD_DB", "shop.db")
+            .env("FULFILLD_LISTEN", "127.0.0.1:0")
+            .env("FULFILLD_STRIPE_API", "http://127.0.0.1:9")
+            .env("STRIPE_SECRET_KEY", "sk_test_1")
+            .env("WEBHOOK_SECRET", "whsec_1");
+        if journald {
+            serve.env("JOURNAL_STREAM", format!("{}:{}", to.dev(), to.ino()));
+        }
+        let mut child = serve.stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let first = shop::wait_for("the first line of the log", || {
+            let log = std::fs::read_to_string(&path).unwrap();
+            log.split_once('\n').map(|(first, _)| text(first.as_bytes()))
+        });
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let level = if journald { "<6>" } else { "(now) INFO  " };
+        assert_eq!(first, format!("{level}1 events were under way when fulfilld last ended; they go on"));
+    }
+}
+
+#[test]
+fn a_log_level_that_is_none_is_named() {
+    let books = Books::open();
+    let output = fulfilld(books.dir.path(), "orders --db shop.db").env("FULFILLD_LOG", "loud").output().unwrap();
+    assert_eq!(output.status.code(), Some(78));
+    assert!(text(&output.stderr).contains("FULFILLD_LOG=loud is not a level; use error"));
+}
+
+#[test]
+fn a_locked_file_is_waited_for_and_then_named() {
+    let books = Books::open();
+    let somebody = Connection::open(books.db()).unwrap();
+    somebody.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let began = Instant::now();
+    let output = books.run("ship 1041");
+    assert_eq!(output.status.code(), Some(75));
+    assert!(text(&output.stderr).contains("locked: somebody else is writing"), "{}", text(&output.stderr));
+    assert!(began.elapsed() >= Duration::from_secs(4), "it did not wait");
+    assert!(books.run("orders").status.success(), "looking needs no lock");
+}
+
+#[test]
+fn a_reader_that_has_had_enough_is_no_failure() {
+    let books = Books::open();
+    for line in ["", "--help", "man", "orders", "orders --json", "orders show 1041", "events show evt_1"] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = fulfilld(books.dir.path(), line);
+        let output = command.env("FULFILLD_DB", "shop.db").stdout(writer).stderr(Stdio::piped()).output().unwrap();
+        assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""), "{line}");
+    }
+}
+
+#[test]
+fn the_stock_shell_is_set_up_and_its_absence_or_age_is_said() {
+    let books = Books::open();
+    let seen = books.transcript(&[
+        "sql \"SELECT id, name FROM orders WHERE id < 1043; PRAGMA foreign_keys; PRAGMA busy_timeout\"",
+        "sql --ro \"UPDATE orders SET note = 'mine'\"",
+        "sql -json \"SELECT count(*) AS n FROM orders\"",
+        "sql \"UPDATE orders SET note = 'gift wrap' WHERE id = 1041\"",
+        "sql \"SELECT actor, new FROM order_history WHERE what = 'note'\"",
+    ]);
+    assert_golden("sql.txt", &seen);
+
+    let run = |path: &Path| {
+        fulfilld(books.dir.path(), "sql").env("FULFILLD_DB", books.db()).env("PATH", path).output().unwrap()
+    };
+    let bin = tempfile::tempdir().unwrap();
+    let missing = run(bin.path());
+    assert_eq!(missing.status.code(), Some(78));
+    assert!(text(&missing.stderr).contains("sqlite3 shell is not installed"), "{}", text(&missing.stderr));
+    let old = bin.path().join("sqlite3");
+    std::fs::write(&old, "#!/bin/sh\necho 3.34.1 2021-01-20 14:10:07\n").unwrap();
+    std::fs::set_permissions(&old, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let aged = run(bin.path());
+    assert_eq!(aged.status.code(), Some(78));
+    assert!(text(&aged.stderr).contains("sqlite3 3.34.1 is too old"), "{}", text(&aged.stderr));
+}
