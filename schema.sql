@@ -485,7 +485,8 @@ CREATE TRIGGER line_items_delete BEFORE DELETE ON line_items
 BEGIN SELECT RAISE(ABORT, 'line_items: never deleted; what will not be sent is canceled_quantity'); END;
 
 CREATE TRIGGER line_items_canceled BEFORE UPDATE OF canceled_quantity ON line_items
-  WHEN NEW.canceled_quantity > NEW.quantity - (SELECT sent FROM line_item_balance WHERE line_item_id = OLD.id)
+  WHEN NEW.canceled_quantity <= NEW.quantity
+    AND NEW.canceled_quantity > NEW.quantity - (SELECT sent FROM line_item_balance WHERE line_item_id = OLD.id)
 BEGIN SELECT RAISE(ABORT, 'line_items: that many have been sent already (see order_lines)'); END;
 
 CREATE TRIGGER line_items_changed AFTER UPDATE OF canceled_quantity ON line_items
@@ -502,8 +503,9 @@ CREATE TRIGGER fulfillments_insert BEFORE INSERT ON fulfillments
 BEGIN
   SELECT RAISE(ABORT, 'fulfillments: that id is taken; rows are never replaced') WHERE EXISTS(SELECT 1 FROM fulfillments WHERE id = NEW.id);
   SELECT RAISE(ABORT, 'fulfillments: there is nothing more to send; what is left is in a pending one already (see to_fulfill; to split it, lower a quantity in fulfillment_line_items)')
-    WHERE NEW.status <> 'pending' OR NOT EXISTS(SELECT 1 FROM line_item_balance b WHERE b.order_id = NEW.order_id
-      AND b.requires_shipping = NEW.requires_shipping AND b.left_to_send > b.pending);
+    WHERE NEW.status <> 'pending' OR NOT EXISTS(SELECT 1 FROM line_item_balance b JOIN orders o ON o.id = b.order_id
+      WHERE o.id = NEW.order_id AND o.payment_status IN('paid', 'no_payment_required') AND o.canceled_at IS NULL
+        AND b.requires_shipping = NEW.requires_shipping AND b.left_to_send > b.pending);
 END;
 
 CREATE TRIGGER fulfillments_identity BEFORE UPDATE OF id, order_id, requires_shipping, created_at ON fulfillments

@@ -100,11 +100,8 @@ fn dispatch(verb: Option<Verb>) -> Result<()> {
         Verb::Replay(args) => commands::replay::run(args),
         Verb::Check(args) => commands::check::run(args),
         Verb::Sql(args) => commands::sql::run(args),
-        Verb::Sandbox(a) => commands::sandbox::run(a.listen, &a.webhook, &a.secret, a.shape, a.latency, a.rate),
-        Verb::Trigger(a) => match &a.what {
-            Some(what) => commands::trigger::run(what, a.count, a.shape, a.times, &a.url(), a.json),
-            None => commands::trigger::list(a.json),
-        },
+        Verb::Sandbox(args) => commands::sandbox::run(args),
+        Verb::Trigger(args) => commands::trigger::run(args),
         Verb::Completions(args) => commands::completions::run(args, Cli::command()),
         Verb::Man(args) => commands::man::run(args, Cli::command(), EXIT_CODES),
     }

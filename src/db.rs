@@ -33,11 +33,8 @@ pub fn open_for_serving(path: &Path, livemode: bool) -> Result<Connection> {
     let mut connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     // The writer waits by itself (writer.rs), because it must go on taking callers meanwhile.
     connection.busy_timeout(CLI_BUSY).map_err(translate)?;
-    connection.pragma_update(None, "journal_mode", "WAL").map_err(translate)?;
-    let empty: bool = connection
-        .query_row("SELECT NOT EXISTS(SELECT 1 FROM sqlite_schema)", [], |row| row.get(0))
-        .map_err(translate)?;
-    if empty {
+    connection.pragma_update(None, "journal_mode", "WAL").map_err(|e| unopened(path, e))?;
+    if is_empty(&connection)? {
         create_tables(&mut connection, livemode)?;
     }
     check_version(&connection, path)?;
@@ -72,14 +69,17 @@ fn existing(path: &Path, flags: OpenFlags) -> Result<Connection> {
 }
 
 fn open(path: &Path, flags: OpenFlags) -> Result<Connection> {
-    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-        .map_err(|e| Error::Config(format!("cannot open {}: {e}; {}", path.display(), owner_hint(path))))?;
+    let connection =
+        Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(|e| unopened(path, e))?;
+    let set = |name: &str, value: &dyn rusqlite::ToSql| {
+        connection.pragma_update(None, name, value).map_err(|e| unopened(path, e))
+    };
     // A commit is on the disk before anybody is told (promise 1).
-    connection.pragma_update(None, "synchronous", "FULL").map_err(translate)?;
-    connection.pragma_update(None, "foreign_keys", true).map_err(translate)?;
-    connection.pragma_update(None, "journal_size_limit", JOURNAL_SIZE_LIMIT).map_err(translate)?;
+    set("synchronous", &"FULL")?;
+    set("foreign_keys", &true)?;
+    set("journal_size_limit", &JOURNAL_SIZE_LIMIT)?;
     // What stands in the file may call SQLite's own functions and nothing else.
-    connection.pragma_update(None, "trusted_schema", false).map_err(translate)?;
+    set("trusted_schema", &false)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
 }
@@ -96,7 +96,7 @@ pub fn lock(path: &Path) -> Result<Lock> {
         .write(true)
         .mode(0o660)
         .open(&name)
-        .map_err(|e| Error::Config(format!("cannot open {}: {e}; {}", name.display(), owner_hint(path))))?;
+        .map_err(|e| Error::Config(format!("cannot create {}: {e}; {}", name.display(), hint(path))))?;
     match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(Lock(file)),
         Err(_) => Err(Error::Config(format!(
@@ -147,19 +147,14 @@ fn create_if_missing(path: &Path) -> Result<()> {
             .set_permissions(std::fs::Permissions::from_mode(0o660))
             .map_err(|e| Error::Config(format!("cannot set the mode of {}: {e}", path.display()))),
         Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        Err(e) => Err(Error::Config(format!(
-            "cannot create {}: {e}; make its directory, or name another file with FULFILLD_DB",
-            path.display()
-        ))),
+        Err(e) => Err(Error::Config(format!("cannot create {}: {e}; {}", path.display(), hint(path)))),
     }
 }
 
 fn create_tables(connection: &mut Connection, livemode: bool) -> Result<()> {
     let tx = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(translate)?;
     // Somebody else may have been quicker.
-    let empty: bool =
-        tx.query_row("SELECT NOT EXISTS(SELECT 1 FROM sqlite_schema)", [], |row| row.get(0)).map_err(translate)?;
-    if empty {
+    if is_empty(&tx)? {
         tx.execute_batch(SCHEMA).map_err(translate)?;
         tx.pragma_update(None, "application_id", APPLICATION_ID).map_err(translate)?;
         tx.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(translate)?;
@@ -172,15 +167,15 @@ fn create_tables(connection: &mut Connection, livemode: bool) -> Result<()> {
     tx.commit().map_err(translate)
 }
 
+fn is_empty(connection: &Connection) -> Result<bool> {
+    let sql = "SELECT NOT EXISTS(SELECT 1 FROM sqlite_schema)";
+    connection.query_row(sql, [], |row| row.get(0)).map_err(translate)
+}
+
 fn check_version(connection: &Connection, path: &Path) -> Result<()> {
     let shown = path.display();
     let pragma = |name: &str| {
-        connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(|e| match e.sqlite_error_code() {
-            Some(ErrorCode::NotADatabase) => Error::Config(format!(
-                "{shown} is not a fulfilld database; name the right file with --db or FULFILLD_DB, or restore a backup"
-            )),
-            _ => translate(e),
-        })
+        connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(|e| unopened(path, e))
     };
     if pragma("application_id")? != i64::from(APPLICATION_ID) {
         return Err(Error::Config(format!(
@@ -212,17 +207,31 @@ fn check_mode(connection: &Connection, path: &Path, livemode: bool) -> Result<()
     )))
 }
 
-/// The sentence to type when a file cannot be opened, by who owns it.
-fn owner_hint(path: &Path) -> String {
+/// Why a file could not be opened, with the line to type.
+fn unopened(path: &Path, error: rusqlite::Error) -> Error {
+    let shown = path.display();
+    match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => Error::Config(format!(
+            "{shown} is not a fulfilld database; name the right file with --db or FULFILLD_DB, or restore a backup"
+        )),
+        Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+            Error::Config(format!("cannot open {shown} for writing: {error}; {}", hint(path)))
+        }
+        _ => translate(error),
+    }
+}
+
+/// What to look at when a file or its lock cannot be opened or made: its owner, its mode, its directory.
+fn hint(path: &Path) -> String {
     let me = rustix::process::geteuid().as_raw();
+    let shown = path.display();
     match std::fs::metadata(path) {
         Ok(meta) if meta.uid() != me => format!(
-            "it belongs to user {} and this is user {me}; run: chown {me} {path}*, or join its group",
-            meta.uid(),
-            path = path.display()
+            "it belongs to user {} and this is user {me}; run: chown {me} {shown}*, or join its group",
+            meta.uid()
         ),
         Ok(_) => "look at the mode of the file and of its directory".into(),
-        Err(_) => "look at the path and at the mode of its directory".into(),
+        Err(_) => "make its directory and let this user write there, or name another file with FULFILLD_DB".into(),
     }
 }
 

@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, Row};
 
 use crate::clock::{self, Timestamp};
 use crate::db;

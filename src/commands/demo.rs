@@ -55,7 +55,8 @@ pub fn run(args: &Args) -> Result<()> {
     let listener = door::bind(SocketAddr::from(([127, 0, 0, 1], 0)), false)?;
     let address = listener.local_addr().map_err(|e| Error::Temporary(format!("the socket has no address: {e}")))?;
     let webhook = format!("http://{address}/webhook");
-    let stripe = Sandbox::start(Options { webhook: Some(webhook.clone()), secret: SECRET.into(), ..Options::default() })?;
+    let stripe =
+        Sandbox::start(Options { webhook: Some(webhook.clone()), secret: SECRET.into(), ..Options::default() })?;
     let settings = Settings {
         db: file.clone(),
         listen: address,
@@ -164,7 +165,8 @@ impl Home {
             Some(dir) => dir.to_path_buf(),
             None => std::env::temp_dir().join(format!("fulfilld-demo.{:08x}", fastrand::u32(..))),
         };
-        let cannot = |e| Error::Usage(format!("cannot make the directory {}: {e}; name another with --keep", dir.display()));
+        let cannot =
+            |e| Error::Usage(format!("cannot make the directory {}: {e}; name another with --keep", dir.display()));
         match keep {
             Some(_) => std::fs::create_dir_all(&dir).map_err(cannot)?,
             None => std::fs::create_dir(&dir).map_err(cannot)?,

@@ -17,41 +17,39 @@ use crate::sandbox::{KEY, Options, Sandbox, Shape};
 pub struct Args {
     /// Address and port of its API; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:12111")]
-    pub listen: SocketAddr,
+    listen: SocketAddr,
     /// Where events are delivered, or none
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:4242/webhook")]
-    pub webhook: String,
+    webhook: String,
     /// What deliveries are signed with; the desk's WEBHOOK_SECRET
     #[arg(long, value_name = "SECRET", default_value = "whsec_sandbox")]
-    pub secret: String,
+    secret: String,
     /// Of Stripe's two shapes of event: snapshot, thin or both
     #[arg(long, default_value = "snapshot")]
-    pub shape: Shape,
+    shape: Shape,
     /// Milliseconds before each answer
     #[arg(long, value_name = "MS", default_value_t = 0)]
-    pub latency: u64,
+    latency: u64,
     /// Requests a second to one endpoint before it answers 429, as Stripe does; 0 is no limit
     #[arg(long, value_name = "N", default_value_t = 25)]
-    pub rate: u32,
+    rate: u32,
 }
 
-/// Starts, says on standard output where it listens, and returns after SIGTERM or SIGINT. `webhook` is a URL, or `none` to
-/// deliver nothing; `rate` is requests a second to one endpoint, 0 for no limit. `Usage` when an argument cannot be used or
-/// the port is taken.
-pub fn run(
-    listen: SocketAddr,
-    webhook: &str,
-    secret: &str,
-    shape: Shape,
-    latency_ms: u64,
-    rate_per_s: u32,
-) -> Result<()> {
-    let webhook = (webhook != "none").then(|| webhook.to_string());
-    let latency = Duration::from_millis(latency_ms);
+/// Starts, says on standard output where it listens, and returns after SIGTERM or SIGINT. `Usage` when an argument cannot
+/// be used or the port is taken.
+pub fn run(args: &Args) -> Result<()> {
+    let webhook = (args.webhook != "none").then(|| args.webhook.clone());
+    let to = webhook.clone().unwrap_or_else(|| "nobody".into());
     let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT])
         .map_err(|e| Error::Temporary(format!("cannot listen for signals: {e}")))?;
-    let to = webhook.clone().unwrap_or_else(|| "nobody".into());
-    let sandbox = Sandbox::start(Options { listen, webhook, secret: secret.into(), shape, latency, rate_per_s })?;
+    let sandbox = Sandbox::start(Options {
+        listen: args.listen,
+        webhook,
+        secret: args.secret.clone(),
+        shape: args.shape,
+        latency: Duration::from_millis(args.latency),
+        rate_per_s: args.rate,
+    })?;
     println!("sandbox: Stripe's API at {} (key {KEY}), events to {to}", sandbox.base_url());
     let _ = signals.forever().next();
     Ok(())

@@ -20,30 +20,30 @@ use crate::text;
 pub struct Args {
     /// A scenario or an event's type
     #[arg(value_name = "EVENT", required_unless_present = "list")]
-    pub what: Option<String>,
+    what: Option<String>,
     /// Print every scenario, and what it is
     #[arg(long, conflicts_with_all = ["what", "count", "shape", "times"])]
-    pub list: bool,
+    list: bool,
     /// So many purchases
     #[arg(long, value_name = "N", default_value_t = 1)]
-    pub count: usize,
+    count: usize,
     /// Of Stripe's two shapes of event: snapshot, thin or both; without it the sandbox's own
     #[arg(long)]
-    pub shape: Option<Shape>,
+    shape: Option<Shape>,
     /// Each event is delivered so often
     #[arg(long, value_name = "N", default_value_t = 1)]
-    pub times: usize,
+    times: usize,
     /// Where the sandbox is; without it FULFILLD_STRIPE_API if that is not Stripe, else http://127.0.0.1:12111
     #[arg(long, value_name = "URL")]
-    pub sandbox: Option<String>,
+    sandbox: Option<String>,
     /// One JSON object a line
     #[arg(long)]
-    pub json: bool,
+    json: bool,
 }
 
 impl Args {
     /// Where the sandbox is; never Stripe.
-    pub fn url(&self) -> String {
+    fn url(&self) -> String {
         let set = config::stripe_api();
         let set = if set.starts_with("http://") { set } else { "http://127.0.0.1:12111".into() };
         self.sandbox.clone().unwrap_or(set)
@@ -56,11 +56,12 @@ const ANSWER_MAX: u64 = 64 << 20;
 /// The sandbox has made ten thousand purchases in a second or two.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 
-/// Makes `count` purchases in the sandbox at `url`, by a scenario's name or an event type, each event delivered `times` times,
-/// and prints a row an event. `Usage` when the sandbox refuses, with its reason; `Temporary` when none answers.
-pub fn run(what: &str, count: usize, shape: Option<Shape>, times: usize, url: &str, json: bool) -> Result<()> {
-    let order = json!({"scenario": what, "count": count, "shape": shape, "times": times});
-    let said = ask(url, &order)?;
+/// Makes the purchases and prints a row an event, or with `list` every scenario. `Usage` when the sandbox refuses, with its
+/// reason; `Temporary` when none answers.
+pub fn run(args: &Args) -> Result<()> {
+    let Some(what) = &args.what else { return list(args.json) };
+    let order = json!({"scenario": what, "count": args.count, "shape": args.shape, "times": args.times});
+    let said = ask(&args.url(), &order)?;
     let cell = |object: &Value, name: &str| object[name].as_str().map_or(Cell::Null, |t| Cell::Text(t.into()));
     let mut events = table(&["session", "event", "type"]);
     for purchase in said["purchases"].as_array().into_iter().flatten() {
@@ -68,11 +69,10 @@ pub fn run(what: &str, count: usize, shape: Option<Shape>, times: usize, url: &s
             events.rows.push(vec![cell(purchase, "session"), cell(event, "id"), cell(event, "type")]);
         }
     }
-    events.print(json, "no event was made")
+    events.print(args.json, "no event was made")
 }
 
-/// Prints every scenario, and what it is.
-pub fn list(json: bool) -> Result<()> {
+fn list(json: bool) -> Result<()> {
     let mut all = table(&["scenario", "about"]);
     all.rows.extend(sandbox::scenarios().map(|(name, about)| vec![Cell::Text(name.into()), Cell::Text(about.into())]));
     all.print(json, "there is no scenario")

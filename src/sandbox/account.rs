@@ -41,19 +41,11 @@ pub struct Event {
     twin: Option<String>,
     pub at: Timestamp,
     pub sale: Sale,
-    pub delivery: Delivery,
+    /// The endpoint is to have it; not so a snapshot where it wants the thin shape.
+    pub wanted: bool,
     /// Answers of 2xx, and the statuses of all; 0 is no answer.
     pub delivered: usize,
     pub answers: Vec<u16>,
-}
-
-/// What is to become of an event.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Delivery {
-    /// To be answered with a 2xx by the endpoint.
-    Wanted,
-    /// The endpoint is not subscribed to this shape.
-    NotWanted,
 }
 
 impl Account {
@@ -75,24 +67,23 @@ impl Account {
         at
     }
 
-    /// Makes the event that tells how a sale stands now. Returns the places of those that are for the endpoint: one, or with
-    /// both shapes two.
+    /// Makes the event that tells how a sale stands now. Returns the places of those that are for the endpoint: one, or
+    /// with both shapes two.
     pub fn tell(&mut self, sale: usize, kind: &'static str, shape: Shape, now: Timestamp) -> Vec<usize> {
         let snapshot = random_id("evt_1", 23);
-        let mut make = |id: String, twin: Option<String>, delivery: Delivery| {
+        let mut make = |id: String, twin: Option<String>, wanted: bool| {
             let at = self.events.len();
             self.index.insert(id.clone(), Found::Event(at));
             let sale = self.sales[sale].clone();
-            self.events.push(Event { id, kind, twin, at: now, sale, delivery, delivered: 0, answers: Vec::new() });
+            self.events.push(Event { id, kind, twin, at: now, sale, wanted, delivered: 0, answers: Vec::new() });
             at
         };
         // The snapshot is always made, and listed, whichever shape the endpoint wants.
-        let wanted = if shape == Shape::Thin { Delivery::NotWanted } else { Delivery::Wanted };
-        let first = make(snapshot.clone(), None, wanted);
+        let first = make(snapshot.clone(), None, shape != Shape::Thin);
         match shape {
             Shape::Snapshot => vec![first],
-            Shape::Thin => vec![make(random_id("evt_test_65", 42), Some(snapshot), Delivery::Wanted)],
-            Shape::Both => vec![first, make(random_id("evt_test_65", 42), Some(snapshot), Delivery::Wanted)],
+            Shape::Thin => vec![make(random_id("evt_test_65", 42), Some(snapshot), true)],
+            Shape::Both => vec![first, make(random_id("evt_test_65", 42), Some(snapshot), true)],
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use super::account::{Account, Delivery, Event, Found};
+use super::account::{Account, Event, Found};
 use super::checkout::random_id;
 use super::errors;
 use super::http::{Answer, Request};
@@ -173,11 +173,8 @@ fn events(account: &Mutex<Account>, query: &Query, _: &str) -> Reply {
     let created = query.created()?;
     let types: Vec<&str> = query.all("types[]").chain(query.one("type")).collect();
     if types.len() > TYPES_MAX || query.one("type").is_some() && types.len() > 1 {
-        return Err(errors::invalid(
-            "parameter_invalid",
-            "You may give one type, or up to 20 types[], not both.",
-            "types",
-        ));
+        let message = "You may give one type, or up to 20 types[], not both.";
+        return Err(errors::invalid("parameter_invalid", message, "types"));
     }
     let is = |kind: &str, wanted: &str| match wanted.split_once('*') {
         Some((before, after)) => kind.starts_with(before) && kind.ends_with(after),
@@ -197,7 +194,7 @@ fn events(account: &Mutex<Account>, query: &Query, _: &str) -> Reply {
     };
     let wanted = |at: usize| {
         let event = &account.events[newest(at)];
-        let answered = event.delivered > 0 || event.delivery == Delivery::NotWanted;
+        let answered = event.delivered > 0 || !event.wanted;
         !event.is_thin()
             && created(event.at.as_second())
             && success.is_none_or(|success| success == answered)
@@ -228,8 +225,8 @@ fn sale(account: &Mutex<Account>, id: &str, kind: &str) -> Result<(Sale, usize),
     Ok((account.sales[at].clone(), line))
 }
 
-/// Stripe's paging by cursor over rows in the list's order: the places of the rows on this page, and whether there are more
-/// in its direction. `place` finds a cursor's row.
+/// Stripe's paging by cursor over rows in the list's order: the places of the rows on this page, and whether there are
+/// more in its direction. `place` finds a cursor's row.
 fn page(
     query: &Query,
     total: usize,

@@ -19,21 +19,11 @@ pub const BUYERS: &[Buyer] = &[
     buyer("Jonas Weber", "einkauf@weber.example", "+4930123456", ["Kastanienallee 7", "Berlin", "", "10435", "DE"])
         .for_business("Weber & Söhne GmbH", "DE123456789"),
     buyer("Aoife O'Brien", "aoife@example.org", "+353861234567", ["3 Quay Street", "Galway", "", "H91 XY45", "IE"]),
-    buyer(
-        "Sofía Núñez",
-        "sofia.nunez@example.com",
-        "+34612345678",
-        ["Calle Mayor 21, 3º B", "Madrid", "", "28013", "ES"],
-    ),
+    buyer("Sofía Núñez", "sofia@example.com", "+34612345678", ["Calle Mayor 21, 3º B", "Madrid", "", "28013", "ES"]),
     buyer("佐藤 花子", "hanako@example.jp", "+81312345678", ["神南1-2-3", "渋谷区", "東京都", "150-0041", "JP"]),
     buyer("Nora Lindqvist", "nora@example.se", "+46701234567", ["Götgatan 44", "Stockholm", "", "118 26", "SE"])
         .wishing("Till Ebba 🎈"),
-    buyer(
-        "Sam Carter",
-        "sam.carter@example.net",
-        "+12065550100",
-        ["410 Pine St, Apt 5", "Seattle", "WA", "98101", "US"],
-    ),
+    buyer("Sam Carter", "sam@example.net", "+12065550100", ["410 Pine St, Apt 5", "Seattle", "WA", "98101", "US"]),
     buyer("Zoë de Vries", "zoe@example.nl", "+31612345678", ["Prinsengracht 263", "Amsterdam", "", "1016 GV", "NL"]),
 ];
 

@@ -9,6 +9,9 @@ const BROWSING_S: i64 = 120;
 /// After this a session that nobody paid for expires; Stripe's default.
 pub const LIFE_S: i64 = 24 * 3600;
 
+/// When the shop's products were made.
+pub const SHOP_OPENED: i64 = 1_767_225_600;
+
 /// From this on, in euro cents, the shop ships for nothing.
 const FREE_SHIPPING_FROM: i64 = 4000;
 
@@ -193,6 +196,12 @@ impl Checkout {
         let (unit, oddity) = (self.price(cents), Oddity::None);
         let (sku, name) = (sku.into(), name.into());
         self.lines.push(Line { sku, name, option, shippable, unit, quantity, discount: 0, tax: 0, oddity });
+        self
+    }
+
+    /// Makes the last line strange.
+    pub fn odd(mut self, oddity: Oddity) -> Checkout {
+        self.lines.iter_mut().last().into_iter().for_each(|line| line.oddity = oddity);
         self
     }
 

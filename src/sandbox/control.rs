@@ -32,8 +32,8 @@ pub fn answer(simulation: &Simulation, request: &Request) -> Answer {
         ("GET", ["stats"]) => Ok(simulation.stats.json()),
         ("DELETE", ["stats"]) => Ok(simulation.stats.zero().into()),
         _ => Err(Error::Permanent(format!(
-            "the sandbox has no {} {}; it has POST trigger, settle and faults, GET events, events/ID/body and stats, DELETE \
-             faults and stats, under {ROOT}",
+            "the sandbox has no {} {}; it has POST trigger, settle and faults, GET events, events/ID/body and stats, \
+             DELETE faults and stats, under {ROOT}",
             request.method, request.path
         ))),
     };

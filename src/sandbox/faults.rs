@@ -76,8 +76,8 @@ impl Faults {
         lock(&self.0).clear();
     }
 
-    /// The answer to a request: the right one, or what the first fault that means this request makes of it. `asked` is the
-    /// path with its query, and the key.
+    /// The answer to a request: the right one, or what the first fault that means this request makes of it. `asked` is
+    /// the path with its query, and the key.
     pub fn answer(&self, endpoint: &str, asked: &str, right: impl FnOnce() -> Answer) -> Answer {
         let meant =
             |f: &Fault| !f.kind.is_of_events() && (f.endpoint == "*" || f.endpoint == endpoint) && f.means(asked);

@@ -197,8 +197,8 @@ fn converse(stream: &TcpStream, answer: &Handler) -> io::Result<()> {
     }
 }
 
-/// The next request; what was received of the one after it stays in `received`. `None` at the end, `InvalidData` with the
-/// reason when it is no request.
+/// The next request; what was received of the one after it stays in `received`. `None` at the end, `InvalidData` with
+/// the reason when it is no request.
 fn next_request(stream: &TcpStream, received: &mut Vec<u8>) -> io::Result<Option<Request>> {
     let bad = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why.to_string());
     let read_more = |received: &mut Vec<u8>| {

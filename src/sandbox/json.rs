@@ -32,9 +32,15 @@ impl Serialize for Ordered<'_> {
 mod tests {
     #[test]
     fn an_object_begins_with_its_id_and_its_kind() {
-        let value = serde_json::json!({"a": [{"b": 1, "id": "x"}], "object": "event", "id": "evt_1"});
-        let text = String::from_utf8(super::bytes(&value)).unwrap();
-        let expected = "{\n  \"id\": \"evt_1\",\n  \"object\": \"event\",\n  \"a\": [\n    {\n      \"id\": \"x\",\n      \"b\": 1\n    }\n  ]\n}";
-        assert_eq!(text, expected);
+        let value = serde_json::json!({"a": {"b": 1, "id": "x"}, "object": "event", "id": "evt_1"});
+        let expected = r#"{
+  "id": "evt_1",
+  "object": "event",
+  "a": {
+    "id": "x",
+    "b": 1
+  }
+}"#;
+        assert_eq!(String::from_utf8(super::bytes(&value)).unwrap(), expected);
     }
 }

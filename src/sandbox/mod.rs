@@ -14,6 +14,9 @@ mod objects; // Stripe's objects
 mod scenarios; // what can happen
 mod stats; // counts
 
+#[cfg(test)]
+mod tests;
+
 use std::net::SocketAddr;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex};
@@ -200,8 +203,8 @@ impl Sandbox {
         format!("http://{}", self.address())
     }
 
-    /// Makes purchases; their events are delivered meanwhile, unless told otherwise. `Usage` when there is no such scenario,
-    /// or when it is too many.
+    /// Makes purchases; their events are delivered meanwhile, unless told otherwise. `Usage` when there is no such
+    /// scenario, or when it is too many.
     pub fn trigger(&self, order: &Trigger) -> Result<Vec<Purchase>> {
         self.simulation.trigger(order)
     }

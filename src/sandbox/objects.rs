@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::checkout::{Checkout, LIFE_S, Line, Oddity};
+use super::checkout::{Checkout, LIFE_S, Line, Oddity, SHOP_OPENED};
 use super::scenarios::Stage;
 
 /// The version that objects are rendered in, and the one of an endpoint that was made in 2019.
@@ -13,6 +13,12 @@ pub const OLD_VERSION: &str = "2019-12-03";
 
 /// Lines that come with an expanded session: "the first handful".
 const HANDFUL: usize = 10;
+
+/// What a session also has, and this shop's have not.
+const UNSET: &str = "after_expiration allow_promotion_codes billing_address_collection branding_settings client_secret \
+    consent consent_collection customer_account customer_email locale origin_context permissions recovered_from \
+    payment_method_configuration_details saved_payment_method_options shipping_address_collection submit_type url \
+    wallet_options";
 
 /// A checkout, and how its money stands at one moment.
 #[derive(Clone)]
@@ -51,7 +57,8 @@ impl Sale {
             "payment_link": c.reference.as_ref().map(|_| "plink_1SpringSaleOfTheSandbox"),
             "client_reference_id": c.reference,
             "customer_details": if self.stage == Stage::Expired { Value::Null } else { self.customer_details() },
-            "collected_information": {"business_name": null, "individual_name": null, "shipping_details": self.shipping()},
+            "collected_information": {
+                "business_name": null, "individual_name": null, "shipping_details": self.shipping()},
             "shipping_cost": c.shipping.map(|amount| json!({"amount_subtotal": amount, "amount_tax": 0,
                 "amount_total": amount, "shipping_rate": "shr_1StandardOfTheSandbox"})),
             "presentment_details": self.presentment(),
@@ -59,10 +66,11 @@ impl Sale {
         });
         let usual = json!({
             "adaptive_pricing": {"enabled": c.presented_in.is_some()}, "automatic_tax": {"enabled": c.taxed() > 0,
-                "liability": null, "provider": null, "status": if c.taxed() > 0 { json!("complete") } else { Value::Null }},
+                "liability": null, "provider": null, "status": (c.taxed() > 0).then_some("complete")},
             "cancel_url": "https://shop.example.com/basket", "customer_creation": "if_required",
-            "custom_text": {"after_submit": null, "shipping_address": null, "submit": null, "terms_of_service_acceptance": null},
-            "discounts": if c.discounted() > 0 { json!([{"coupon": "SANDBOX", "promotion_code": null}]) } else { json!([]) },
+            "custom_text": {"after_submit": null, "shipping_address": null, "submit": null,
+                "terms_of_service_acceptance": null},
+            "discounts": (c.discounted() > 0).then(|| json!({"coupon": "SANDBOX", "promotion_code": null})).as_slice(),
             "expires_at": c.created + LIFE_S, "invoice_creation": {"enabled": false}, "optional_items": [],
             "payment_method_collection": if sold { "if_required" } else { "always" }, "payment_method_options": {},
             "payment_method_types": if c.method == "card" { json!(["card"]) } else { json!(["card", c.method]) },
@@ -70,28 +78,7 @@ impl Sale {
             "success_url": "https://shop.example.com/thanks?session_id={CHECKOUT_SESSION_ID}", "ui_mode": "hosted_page",
         });
         with(&mut session, usual);
-        let unset = [
-            "after_expiration",
-            "allow_promotion_codes",
-            "billing_address_collection",
-            "branding_settings",
-            "client_secret",
-            "consent",
-            "consent_collection",
-            "customer_account",
-            "customer_email",
-            "locale",
-            "origin_context",
-            "payment_method_configuration_details",
-            "permissions",
-            "recovered_from",
-            "saved_payment_method_options",
-            "shipping_address_collection",
-            "submit_type",
-            "url",
-            "wallet_options",
-        ];
-        with(&mut session, unset.iter().map(|name| (name.to_string(), Value::Null)).collect());
+        with(&mut session, UNSET.split_whitespace().map(|name| (name.to_string(), Value::Null)).collect());
         (c.scenario.dress)(&mut session);
         session
     }
@@ -122,9 +109,9 @@ impl Sale {
             "usage_type": "licensed"});
         let recurs = c.mode == "subscription";
         json!({
-            "id": c.price_id(line), "object": "price", "active": true, "billing_scheme": "per_unit", "created": c.created,
-            "currency": c.currency, "custom_unit_amount": null, "livemode": false, "lookup_key": null,
-            "metadata": {"sku": line.sku}, "nickname": line.option, "product": line.product_id(),
+            "id": c.price_id(line), "object": "price", "active": true, "billing_scheme": "per_unit",
+            "created": SHOP_OPENED, "currency": c.currency, "custom_unit_amount": null, "livemode": false,
+            "lookup_key": null, "metadata": {"sku": line.sku}, "nickname": line.option, "product": line.product_id(),
             "recurring": if recurs { monthly } else { Value::Null }, "tax_behavior": "exclusive", "tiers_mode": null,
             "transform_quantity": null, "type": if recurs { "recurring" } else { "one_time" },
             "unit_amount": line.unit, "unit_amount_decimal": line.unit.to_string(),
@@ -135,13 +122,12 @@ impl Sale {
         if line.oddity == Oddity::Deleted {
             return json!({"id": line.product_id(), "object": "product", "deleted": true});
         }
-        let c = &*self.checkout;
         json!({
-            "id": line.product_id(), "object": "product", "active": true, "created": c.created,
-            "default_price": c.price_id(line), "description": null, "images": [], "livemode": false,
+            "id": line.product_id(), "object": "product", "active": true, "created": SHOP_OPENED,
+            "default_price": self.checkout.price_id(line), "description": null, "images": [], "livemode": false,
             "marketing_features": [], "metadata": {}, "name": line.name, "package_dimensions": null,
             "shippable": line.shippable, "statement_descriptor": null, "tax_code": null, "type": "good",
-            "unit_label": null, "updated": c.created, "url": null,
+            "unit_label": null, "updated": SHOP_OPENED, "url": null,
         })
     }
 
@@ -155,7 +141,8 @@ impl Sale {
         let error = json!({"code": "payment_intent_payment_attempt_failed", "type": "card_error",
             "message": "The customer's bank has refused the debit."});
         json!({
-            "id": id, "object": "payment_intent", "amount": c.total(), "amount_capturable": 0, "amount_received": received,
+            "id": id, "object": "payment_intent", "amount": c.total(), "amount_capturable": 0,
+            "amount_received": received,
             "status": match self.stage {
                 Stage::Paid | Stage::Free => "succeeded",
                 Stage::Unpaid => "processing",
@@ -168,9 +155,9 @@ impl Sale {
             "capture_method": "automatic_async", "client_secret": null, "confirmation_method": "automatic",
             "created": c.ended, "currency": c.currency, "customer": null, "description": null,
             "latest_charge": c.charge(), "livemode": false, "metadata": {}, "next_action": null,
-            "payment_method": c.own("pm"), "payment_method_types": [c.method], "presentment_details": self.presentment(),
-            "processing": null, "receipt_email": null, "review": null, "shipping": self.shipping(),
-            "statement_descriptor": null, "transfer_group": null,
+            "payment_method": c.own("pm"), "payment_method_types": [c.method],
+            "presentment_details": self.presentment(), "processing": null, "receipt_email": null,
+            "review": null, "shipping": self.shipping(), "statement_descriptor": null, "transfer_group": null,
         })
     }
 
@@ -187,9 +174,7 @@ impl Sale {
             _ => "failed",
         };
         let details = match c.method {
-            "card" => {
-                json!({"type": "card", "card": {"brand": "visa", "last4": "4242", "country": c.buyer.address[4]}})
-            }
+            "card" => json!({"type": "card", "card": {"brand": "visa", "last4": "4242"}}),
             other => json!({"type": other, other: {"country": c.buyer.address[4], "last4": "3000"}}),
         };
         json!({
@@ -211,10 +196,8 @@ impl Sale {
 
     fn presentment(&self) -> Value {
         let c = &*self.checkout;
-        c.presented_in.map_or(
-            Value::Null,
-            |currency| json!({"presentment_amount": c.total() * 109 / 100, "presentment_currency": currency}),
-        )
+        let details = |currency| json!({"presentment_amount": c.total() * 109 / 100, "presentment_currency": currency});
+        c.presented_in.map_or(Value::Null, details)
     }
 
     fn customer_details(&self) -> Value {
@@ -235,7 +218,8 @@ impl Sale {
     fn address(&self) -> Value {
         let [line1, city, state, postal_code, country] = self.checkout.buyer.address;
         let state = (!state.is_empty()).then_some(state);
-        json!({"city": city, "country": country, "line1": line1, "line2": null, "postal_code": postal_code, "state": state})
+        json!({"city": city, "country": country, "line1": line1, "line2": null, "postal_code": postal_code,
+            "state": state})
     }
 
     fn custom_fields(&self) -> Value {

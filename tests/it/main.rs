@@ -1,10 +1,18 @@
 //! The real program, the real file, a simulated Stripe: what a shopkeeper could notice.
 
-mod arrivals;
-mod crashes;
-mod settings;
-mod shell;
-mod shop;
-mod stripe_fails;
-mod verbs;
-mod webhook;
+mod shop; // a shop for one test, and what tests say it with
+
+mod webhook; // what the webhook answers
+mod arrivals; // every order of arrival
+mod crashes; // kill -9
+mod stripe_fails; // every way in which Stripe can fail
+mod settings; // wrong ones
+mod shell; // the operator's edits
+mod verbs; // the command line
+mod docs; // the documents tell the truth
+
+mod outside; // other people's programs
+mod proxies; // nginx and Caddy
+mod sdks; // Stripe's own libraries
+mod shells; // old and new shells
+mod units; // systemd

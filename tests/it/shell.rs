@@ -137,7 +137,7 @@ fn what_would_make_the_file_untrue_is_refused_with_a_sentence_and_changes_nothin
         ("DELETE FROM fulfillments", "never deleted"),
         ("UPDATE fulfillments SET order_id = 2 WHERE order_id = 1", "stays with its order"),
         ("UPDATE fulfillments SET status = 'pending' WHERE order_id = 1", "nothing else"),
-        ("UPDATE fulfillments SET status = 'lost' WHERE order_id = 1", "status is pending, shipped"),
+        ("UPDATE fulfillments SET status = 'lost' WHERE order_id = 1", "pending may become shipped"),
         ("UPDATE fulfillments SET shipped_at = NULL WHERE order_id = 1", "not removed"),
         ("UPDATE fulfillments SET shipped_at = 'noon' WHERE order_id = 1", "a time in UTC"),
         ("UPDATE fulfillments SET shipped_at = '2026-11-24T00:00:00Z' WHERE order_id = 2", "by changing the status"),

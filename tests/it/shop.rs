@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -32,8 +32,6 @@ pub struct Running {
     pub child: Child,
     /// Where it listens: `http://127.0.0.1:PORT`.
     pub url: String,
-    /// What it printed when it was ready.
-    pub greeting: String,
 }
 
 impl Running {
@@ -43,14 +41,16 @@ impl Running {
         let mut stdout = BufReader::new(child.stdout.take().expect("it was piped"));
         let mut greeting = String::new();
         stdout.read_line(&mut greeting).expect("its output can be read");
-        let url = greeting.split_whitespace().find(|word| word.starts_with("http://127.0.0.1:"));
-        let Some(url) = url else {
+        let port: Option<String> = greeting
+            .split_once("http://127.0.0.1:")
+            .map(|(_, rest)| rest.chars().take_while(char::is_ascii_digit).collect());
+        let Some(port) = port else {
             panic!("it did not become ready ({:?}): {greeting:?}", child.wait());
         };
-        let url = url.trim_end_matches("/webhook").to_string();
+        let url = format!("http://127.0.0.1:{port}");
         // Whatever it says later must not block it.
         std::thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
-        Running { child, url, greeting }
+        Running { child, url }
     }
 
     pub fn port(&self) -> u16 {
@@ -210,11 +210,6 @@ impl Shop {
     /// Types a line into the stock shell: standard output, or what it said on standard error.
     pub fn shell(&self, sql: &str) -> Result<String, String> {
         shell(&self.file(), sql)
-    }
-
-    /// Runs a verb on this shop's file.
-    pub fn verb(&self, args: &[&str]) -> Output {
-        fulfilld().args(args).env("FULFILLD_DB", self.file()).output().expect("the program runs")
     }
 
     /// Waits until no event is pending.

@@ -1,0 +1,236 @@
+//! One request, from its head to its answer.
+
+use std::collections::hash_map::Entry;
+use std::io::{ErrorKind, Write};
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use super::{Doing, Inside, Visit};
+use crate::locks::lock;
+
+/// A request, read to its end.
+pub struct Request {
+    pub method: String,
+    /// Without the query.
+    pub path: String,
+    pub body: Vec<u8>,
+    raw: tiny_http::Request,
+}
+
+impl Request {
+    /// The first header of that name, whatever its case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        headers(&self.raw, name).next()
+    }
+}
+
+/// What a request is answered. No header can repeat text of a request: they are all `'static`.
+pub struct Answer {
+    pub status: u16,
+    pub content_type: &'static str,
+    pub headers: Vec<(&'static str, &'static str)>,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn new(status: u16, content_type: &'static str, body: Vec<u8>) -> Answer {
+        Answer { status, content_type, headers: vec![], body }
+    }
+    pub fn text(status: u16, body: String) -> Answer {
+        Answer::new(status, "text/plain; charset=utf-8", body.into_bytes())
+    }
+    pub fn json(status: u16, body: String) -> Answer {
+        Answer::new(status, "application/json", body.into_bytes())
+    }
+
+    /// All of it in one piece, so that it goes out in one packet.
+    fn wire(&self, with_body: bool) -> Vec<u8> {
+        let mut wire = Vec::with_capacity(256 + self.body.len());
+        let reason = tiny_http::StatusCode(self.status).default_reason_phrase();
+        let (kind, length) = (self.content_type, self.body.len());
+        let _ = write!(wire, "HTTP/1.1 {} {reason}\r\nContent-Type: {kind}\r\n", self.status);
+        let _ = write!(wire, "Content-Length: {length}\r\nConnection: close\r\n");
+        for (name, value) in &self.headers {
+            let _ = write!(wire, "{name}: {value}\r\n");
+        }
+        wire.extend_from_slice(b"\r\n");
+        if with_body {
+            wire.extend_from_slice(&self.body);
+        }
+        wire
+    }
+}
+
+/// A status, and why.
+type Refusal = (u16, &'static str);
+
+const TOO_LARGE: Refusal = (413, "The body is larger than any event of Stripe's");
+
+impl Inside {
+    /// A handler's life.
+    pub fn handle(&self) {
+        loop {
+            match self.server.recv() {
+                Ok(request) => drop(catch_unwind(AssertUnwindSafe(|| self.receive(request)))),
+                Err(error) if error.raw_os_error().is_some() => *lock(&self.ended) = Some(error.to_string()),
+                Err(_) if self.stopping.load(Relaxed) => return,
+                Err(_) => drop(lock(&self.hall).markers.pop_front()),
+            }
+        }
+    }
+
+    fn receive(&self, mut raw: tiny_http::Request) {
+        let Some(peer) = raw.remote_addr().copied() else { return };
+        let mut hall = lock(&self.hall);
+        let too_late = hall.waiting() > self.limits.shed_after;
+        match hall.visits.entry(peer) {
+            Entry::Vacant(entry) => {
+                entry.insert(Visit { since: Instant::now(), doing: Doing::Reading, held: vec![] });
+            }
+            // What is left of a refused request, or sent before the answer to another; two handlers cannot tell which of
+            // them has the first, and an answer to the wrong one would be a lie. So nobody is answered.
+            Entry::Occupied(mut entry) => {
+                if entry.get().in_hand() {
+                    entry.get_mut().doing = Doing::Ending(Instant::now());
+                }
+                return entry.get_mut().held.push(raw);
+            }
+        }
+        drop(hall);
+        let _leaving = Leaving { inside: self, peer };
+        let body = match framing(&raw, self.limits.body_max).and_then(|length| self.read(&mut raw, length)) {
+            Ok(body) => body,
+            Err(refusal) => return self.refuse(peer, raw, refusal),
+        };
+        self.turn(peer, Doing::Answering);
+        let path = raw.url().split(['?', '#']).next().unwrap_or_default().to_string();
+        let request = Request { method: raw.method().to_string(), path, body, raw };
+        let answer = match too_late {
+            true => overloaded(),
+            false => catch_unwind(AssertUnwindSafe(|| (self.answer)(&request))).unwrap_or_else(|_| broken_off()),
+        };
+        let wire = answer.wire(request.method != "HEAD");
+        let mut writer = request.raw.into_writer();
+        // tiny_http makes us wait here for an earlier request of this connection; the keeper cuts it first. A client that
+        // has gone is told nothing.
+        if self.turn(peer, Doing::Answering) {
+            let _ = writer.write_all(&wire).and_then(|()| writer.flush());
+        }
+    }
+
+    /// The body, whole. A chunked one that breaks off inside a chunk looks whole to tiny_http; its signature tells.
+    fn read(&self, raw: &mut tiny_http::Request, length: Option<usize>) -> Result<Vec<u8>, Refusal> {
+        let began = Instant::now();
+        // A chunked one gets a byte more than it may have, to show that it has.
+        let mut body = vec![0; length.unwrap_or(self.limits.body_max + 1)];
+        let mut filled = 0;
+        while filled < body.len() {
+            match raw.as_reader().read(&mut body[filled..]) {
+                Ok(0) => break,
+                Ok(n) => filled += n,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    return Err((408, "The body did not come in time"));
+                }
+                Err(_) => return Err((400, "The body cannot be read to its end")),
+            }
+            if filled < body.len() && began.elapsed() > self.patience() {
+                return Err((408, "The body did not come in time"));
+            }
+        }
+        match length {
+            Some(length) if filled < length => Err((400, "The body is shorter than its Content-Length")),
+            None if filled > self.limits.body_max => Err(TOO_LARGE),
+            _ => {
+                body.truncate(filled);
+                Ok(body)
+            }
+        }
+    }
+
+    /// Leaves a request to the keeper, unread: to drain it would pin a handler, and drown us if its Content-Length lies.
+    fn refuse(&self, peer: SocketAddr, raw: tiny_http::Request, (status, why): Refusal) {
+        log::debug!("a request was refused with {status}: {why}");
+        self.refused.fetch_add(1, Relaxed);
+        self.turn(peer, Doing::Refused(Answer::text(status, why.into()).wire(true)));
+        if let Some(visit) = lock(&self.hall).visits.get_mut(&peer) {
+            visit.held.push(raw);
+        }
+    }
+
+    /// What the handler does next for that client. False when its connection ends, and it is not to be answered.
+    fn turn(&self, peer: SocketAddr, next: Doing) -> bool {
+        let mut hall = lock(&self.hall);
+        let visit = hall.visits.get_mut(&peer).filter(|visit| visit.in_hand());
+        visit.map(|visit| visit.doing = next).is_some()
+    }
+}
+
+/// Ends a visit when its handler is done with it, be it by a panic.
+struct Leaving<'a> {
+    inside: &'a Inside,
+    peer: SocketAddr,
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        if let Entry::Occupied(entry) = lock(&self.inside.hall).visits.entry(self.peer)
+            && entry.get().in_hand()
+        {
+            entry.remove();
+        }
+    }
+}
+
+/// The length of the body, `None` when it is chunked; or why nobody can be sure of its end. The proxy, tiny_http and we must
+/// agree on it, and tiny_http alone takes any Transfer-Encoding for chunked, and the first Content-Length for the only one.
+fn framing(raw: &tiny_http::Request, body_max: usize) -> Result<Option<usize>, Refusal> {
+    let version = (raw.http_version().0, raw.http_version().1);
+    if !matches!(version, (1, 0) | (1, 1)) {
+        return Err((505, "HTTP/1.0 and HTTP/1.1 are spoken here"));
+    }
+    if raw.headers().iter().any(|header| header.value.as_str().contains(['\r', '\n', '\0'])) {
+        return Err((400, "A header breaks its line"));
+    }
+    if headers(raw, "Connection").any(|value| value.to_ascii_lowercase().contains("upgrade")) {
+        return Err((400, "No other protocol is spoken here"));
+    }
+    let encodings: Vec<&str> = headers(raw, "Transfer-Encoding").collect();
+    let lengths: Vec<&str> = headers(raw, "Content-Length").collect();
+    match (encodings.as_slice(), lengths.as_slice()) {
+        ([], []) => Ok(Some(0)),
+        ([], [digits]) if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) => match digits.parse() {
+            Ok(length) if length <= body_max => Ok(Some(length)),
+            _ => Err(TOO_LARGE),
+        },
+        ([encoding], []) if encoding.eq_ignore_ascii_case("chunked") && version == (1, 1) => Ok(None),
+        _ => Err((400, "The body needs one Content-Length, or Transfer-Encoding: chunked")),
+    }
+}
+
+fn headers<'a>(raw: &'a tiny_http::Request, name: &str) -> impl Iterator<Item = &'a str> {
+    let named = move |h: &&tiny_http::Header| h.field.as_str().as_str().eq_ignore_ascii_case(name);
+    raw.headers().iter().filter(named).map(|h| h.value.as_str())
+}
+
+/// Drops a request whose connection is cut, so that there is nothing to drain. tiny_http makes room for what is missing all
+/// the same; when there is less memory than that it would end the process, and the request is leaked instead.
+pub fn dispose(raw: tiny_http::Request) {
+    let room = raw.body_length().unwrap_or(0).saturating_mul(2);
+    match Vec::<u8>::new().try_reserve_exact(room) {
+        Ok(()) => drop(catch_unwind(AssertUnwindSafe(|| drop(raw.into_writer())))),
+        Err(_) => std::mem::forget(raw),
+    }
+}
+
+fn overloaded() -> Answer {
+    let mut answer = Answer::text(503, "Too many requests are waiting; send it again".into());
+    answer.headers.push(("Retry-After", "10"));
+    answer
+}
+
+fn broken_off() -> Answer {
+    Answer::text(500, "A bug in fulfilld; its log says more".into())
+}

@@ -1,0 +1,175 @@
+//! The stock `sqlite3` shell, as Debian has it and on SQLite 3.37, opens the file of a running desk: every table, every view,
+//! and every line of SQL that the README or the file itself tells a person to type.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use crate::outside::{installed, machine_program, shipped};
+use crate::shop::Shop;
+
+/// The oldest SQLite that must be able to work on the file: Ubuntu 22.04's.
+const OLDEST: &str = "3.37";
+
+#[test]
+fn every_table_and_view_is_readable_in_both_shells() {
+    let shop = shop_of_the_readme();
+    for shell in Shell::all() {
+        let names =
+            shell.types(&shop.file(), "SELECT name FROM sqlite_schema WHERE type IN('table', 'view') ORDER BY 1;");
+        let names = names.unwrap_or_else(|e| panic!("{}: {e}", shell.name));
+        for expected in ["events", "orders", "order_overview", "to_ship", "to_fulfill", "attention", "readme", "ship"] {
+            assert!(names.lines().any(|name| name == expected), "{}: no {expected} in {names}", shell.name);
+        }
+        for name in names.lines() {
+            let rows = shell.types(&shop.file(), &format!("SELECT * FROM \"{name}\" LIMIT 5;"));
+            rows.unwrap_or_else(|e| panic!("{}: {name}: {e}", shell.name));
+        }
+        for (line, answer) in [("PRAGMA integrity_check;", "ok\n"), ("SELECT count(*) FROM to_ship;", "4\n")] {
+            assert_eq!(shell.types(&shop.file(), line).as_deref(), Ok(answer), "{}: {line}", shell.name);
+        }
+        let dump = shell.types(&shop.file(), ".dump").unwrap_or_else(|e| panic!("{}: {e}", shell.name));
+        assert!(dump.ends_with("COMMIT;\n"), "{}: the dump broke off", shell.name);
+    }
+}
+
+#[test]
+fn the_sql_of_the_readme_runs_in_both_shells_and_the_desk_goes_on_from_there() {
+    let blocks = sql_blocks(&shipped("README.md"));
+    assert!(blocks.len() >= 8, "the README shows less than it did: {blocks:#?}");
+    for shell in Shell::all() {
+        let shop = shop_of_the_readme();
+        for block in &blocks {
+            let before = shop.one("SELECT count(*) FROM order_history");
+            let said = shell.types(&shop.file(), block);
+            said.unwrap_or_else(|e| panic!("{}: the README says\n{block}\nand the shell\n{e}", shell.name));
+            // What is shown as a change must change something.
+            if !block.trim_start().starts_with("SELECT") {
+                let after = shop.one("SELECT count(*) FROM order_history");
+                assert_ne!(before, after, "{}: this line of the README changes nothing:\n{block}", shell.name);
+            }
+        }
+        assert_eq!(shop.one("PRAGMA integrity_check"), "ok", "{}", shell.name);
+        buy(&shop, "card");
+        let sent =
+            "SELECT group_concat(fulfillment_status) FROM (SELECT fulfillment_status FROM order_overview ORDER BY id)";
+        let statuses = "fulfilled,fulfilled,unfulfilled,fulfilled,unfulfilled,unfulfilled";
+        assert_eq!(shop.one(sent), statuses, "{}", shell.name);
+    }
+}
+
+#[test]
+fn every_line_that_the_file_itself_tells_to_type_runs_in_both_shells() {
+    let shop = shop_of_the_readme();
+    let line_item = shop.one("SELECT id FROM line_items WHERE order_id = 1 AND position = 1");
+    for shell in Shell::all() {
+        for line in shop.rows("SELECT type FROM readme WHERE kind <> 'know'") {
+            // Each is typed on a copy, so that one does not spend what the next needs.
+            let copy = shop.dir.path().join("copy.db");
+            let _ = std::fs::remove_file(&copy);
+            shop.rows(&format!("VACUUM INTO '{}'", copy.display()));
+            let typed = format!("{};", line.trim_end_matches(';')).replace("li_1", &line_item);
+            shell.types(&copy, &typed).unwrap_or_else(|e| panic!("{}: {typed}: {e}", shell.name));
+        }
+    }
+}
+
+#[test]
+fn what_would_make_the_file_untrue_is_refused_in_both_shells() {
+    let shop = shop_of_the_readme();
+    let before = shop.rows("SELECT * FROM orders");
+    for shell in Shell::all() {
+        for (line, why) in [
+            ("DELETE FROM orders;", "never deleted"),
+            ("UPDATE orders SET amount_total = 1;", "fact from Stripe"),
+            ("INSERT INTO ship VALUES(99, 'DHL', 'JD99', NULL);", "no such order"),
+            ("UPDATE fulfillments SET tracking_number = 'JD0000';", "needs WHERE"),
+            ("UPDATE actor SET name = 'me';", "CHECK"),
+        ] {
+            let said = shell.types(&shop.file(), line).expect_err(line);
+            assert!(said.contains(why), "{}: {line}: {said}", shell.name);
+        }
+    }
+    assert_eq!(shop.rows("SELECT * FROM orders"), before);
+    shop.check();
+}
+
+/// One object that is too new makes the whole file unreadable for an old shell, so that must be noticed here.
+#[test]
+fn a_word_that_is_too_new_would_be_noticed() {
+    let shop = shop_of_the_readme();
+    let copy = shop.dir.path().join("copy.db");
+    shop.rows(&format!("VACUUM INTO '{}'", copy.display()));
+    let [stock, oldest] = Shell::all();
+    assert!(stock.types(&copy, "CREATE VIEW too_new AS SELECT metadata ->> 'x' FROM orders;").is_ok());
+    assert!(stock.types(&copy, "SELECT count(*) FROM orders;").is_ok());
+    let said = oldest.types(&copy, "SELECT count(*) FROM orders;").unwrap_err();
+    assert!(said.contains("malformed database schema"), "{said}");
+}
+
+/// The orders that the README speaks of: three of goods, one of a download, one of many lines.
+fn shop_of_the_readme() -> Shop {
+    let shop = Shop::open();
+    for scenario in ["card", "card", "card", "digital", "many-lines"] {
+        buy(&shop, scenario);
+    }
+    shop
+}
+
+/// One purchase, told to the desk and worked on to its end.
+fn buy(shop: &Shop, scenario: &str) {
+    for (event, _) in &shop.buy(scenario, 1, "snapshot")[0].events {
+        assert_eq!(shop.deliver(event), 200);
+    }
+    shop.settle();
+}
+
+/// A `sqlite3` that a person may sit in front of.
+struct Shell {
+    name: &'static str,
+    /// Where it finds its engine, when that is not the machine's.
+    library: Option<PathBuf>,
+}
+
+impl Shell {
+    fn all() -> [Shell; 2] {
+        let library = installed(".tools/sqlite-3.37/libsqlite3.so.0");
+        let old = Shell { name: OLDEST, library: library.parent().map(Path::to_path_buf) };
+        let version = old.types(Path::new(":memory:"), "SELECT sqlite_version();");
+        assert!(version.as_ref().is_ok_and(|v| v.starts_with(OLDEST)), "{version:?}; run tests/setup");
+        [Shell { name: "the machine's sqlite3", library: None }, old]
+    }
+
+    /// Types this, line by line: what it prints, or what it says on standard error.
+    fn types(&self, file: &Path, lines: &str) -> Result<String, String> {
+        let mut command = machine_program("sqlite3");
+        command.args(["-batch", "-bail", "-cmd", ".timeout 5000"]).arg(file);
+        if let Some(library) = &self.library {
+            command.env("LD_LIBRARY_PATH", library);
+        }
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("sqlite3 starts");
+        let mut keyboard = child.stdin.take().expect("stdin is piped");
+        // A shell that has refused a line no longer listens to the next.
+        let _ = keyboard.write_all(format!("{lines}\n").as_bytes());
+        drop(keyboard);
+        let output = child.wait_with_output().expect("sqlite3 ends");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+    }
+}
+
+/// What stands between ```` ```sql ```` and ```` ``` ````.
+fn sql_blocks(markdown: &str) -> Vec<String> {
+    let mut blocks = Vec::new();
+    let mut open: Option<String> = None;
+    for line in markdown.lines() {
+        match (&mut open, line.trim()) {
+            (None, "```sql") => open = Some(String::new()),
+            (Some(_), "```") => blocks.extend(open.take()),
+            (Some(block), _) => *block += &format!("{line}\n"),
+            (None, _) => {}
+        }
+    }
+    blocks
+}

@@ -1,0 +1,186 @@
+//! systemd itself reads the units that are shipped, and the environment file lists the settings that there are.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use tempfile::TempDir;
+
+use crate::outside::{machine_program, shipped};
+
+/// What `systemd-analyze security` may say at most. Of it, 0.8 is the network that Stripe is reached over.
+const EXPOSURE_MAX: f64 = 1.1;
+
+#[test]
+fn systemd_finds_nothing_wrong_with_the_units() {
+    let units = Units::installed();
+    let output = units.analyze(&["verify", "--man=no"], &["fulfilld.service", "fulfilld.socket"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    // What other units of this machine lack is not ours.
+    let ours: Vec<&str> = said.lines().filter(|line| line.contains("fulfilld")).collect();
+    assert!(ours.is_empty(), "systemd-analyze verify: {ours:#?}");
+}
+
+#[test]
+fn systemd_would_notice_a_mistake_in_the_unit() {
+    let units = Units::installed();
+    units.edit("WatchdogSec=30", "WatchdogSecs=30");
+    let output = units.analyze(&["verify", "--man=no"], &["fulfilld.service"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("WatchdogSecs"), "{said}");
+}
+
+#[test]
+fn the_service_is_shut_off_from_what_it_does_not_need() {
+    let units = Units::installed();
+    let exposure = units.exposure();
+    assert!(exposure <= EXPOSURE_MAX, "systemd-analyze security says {exposure}, more than {EXPOSURE_MAX}");
+    units.edit("ProtectSystem=strict", "ProtectSystem=no");
+    assert!(units.exposure() > EXPOSURE_MAX, "the measure does not notice a hole");
+}
+
+#[test]
+fn the_service_ends_restarts_and_is_watched_as_the_program_expects() {
+    let unit = shipped("systemd/fulfilld.service");
+    for line in [
+        "Type=notify",
+        "Restart=always",
+        "RestartSec=100ms",
+        "StartLimitIntervalSec=0",
+        "ExecStart=fulfilld serve",
+        "User=fulfilld",
+        "Group=fulfilld",
+        "UMask=0007",
+        "StateDirectory=fulfilld",
+        "StateDirectoryMode=2770",
+        "LimitCORE=0",
+    ] {
+        assert!(unit.lines().any(|l| l == line), "{line} is not in fulfilld.service");
+    }
+    // The credentials bear the names that the program looks for: its secret settings in lower case.
+    for secret in settings().iter().map(|s| &s.name).filter(|name| !name.starts_with("FULFILLD_")) {
+        let name = secret.to_lowercase();
+        let line = format!("LoadCredential={name}:/etc/fulfilld/{name}");
+        assert!(unit.lines().any(|l| l == line), "{line} is not in fulfilld.service");
+    }
+    let listen = settings().into_iter().find(|s| s.name == "FULFILLD_LISTEN").expect("there is such a setting");
+    assert!(shipped("systemd/fulfilld.socket").contains(&format!("\nListenStream={}\n", listen.default)));
+}
+
+#[test]
+fn the_environment_file_lists_every_setting_with_its_default_and_its_words() {
+    let file = shipped("systemd/fulfilld.env");
+    let mut words = Vec::new();
+    let mut listed = Vec::new();
+    for line in file.lines() {
+        match line.strip_prefix('#') {
+            Some(comment) if comment.starts_with(' ') => words.push(comment.trim()),
+            Some(setting) => {
+                let (name, default) = setting.split_once('=').unwrap_or_else(|| panic!("no setting: {line}"));
+                let about = words.first().unwrap_or_else(|| panic!("no words above {name}")).to_string();
+                // The unit's own place for the file is the one difference.
+                let default = default.trim_start_matches("/var/lib/fulfilld/").to_string();
+                listed.push(Setting { name: name.into(), default, about });
+            }
+            None => {
+                assert!(line.is_empty(), "a setting is in force: {line}");
+                words.clear();
+            }
+        }
+    }
+    assert_eq!(listed, settings());
+}
+
+#[test]
+fn the_user_and_the_directories_are_made_as_the_unit_expects() {
+    let root = TempDir::new().expect("a temporary directory can be made");
+    let at_root = |program: &str, arguments: &[&str]| {
+        let mut command = machine_program(program);
+        let output = command.arg(format!("--root={}", root.path().display())).args(arguments).output();
+        output.unwrap_or_else(|e| panic!("{program}: {e}"))
+    };
+    fs::create_dir(root.path().join("etc")).expect("a directory can be made");
+    let sysusers = path_of("systemd/fulfilld.sysusers");
+    let output = at_root("systemd-sysusers", &[&sysusers.to_string_lossy()]);
+    assert!(output.status.success(), "{output:?}");
+    for list in ["etc/passwd", "etc/group"] {
+        let list = fs::read_to_string(root.path().join(list)).expect("it was written");
+        assert!(list.lines().any(|line| line.starts_with("fulfilld:")), "{list}");
+    }
+    let tmpfiles = path_of("systemd/fulfilld.tmpfiles");
+    let output = at_root("systemd-tmpfiles", &["--create", &tmpfiles.to_string_lossy()]);
+    for (directory, mode) in [("var/lib/fulfilld", 0o2770), ("etc/fulfilld", 0o750)] {
+        let made = fs::metadata(root.path().join(directory)).unwrap_or_else(|e| panic!("{directory}: {e}; {output:?}"));
+        // Without root the owner cannot be set, and then systemd leaves the mode alone.
+        if output.status.success() {
+            assert_eq!(made.permissions().mode() & 0o7777, mode, "{directory}");
+        }
+    }
+}
+
+/// The units as they are installed, in a directory of their own, with the program that they start in its place.
+struct Units(TempDir);
+
+impl Units {
+    fn installed() -> Units {
+        let directory = TempDir::new().expect("a temporary directory can be made");
+        for unit in ["fulfilld.service", "fulfilld.socket"] {
+            let text = shipped(&format!("systemd/{unit}"))
+                .replace("ExecStart=fulfilld", concat!("ExecStart=", env!("CARGO_BIN_EXE_fulfilld")));
+            fs::write(directory.path().join(unit), text).expect("a unit can be written");
+        }
+        Units(directory)
+    }
+
+    fn edit(&self, from: &str, to: &str) {
+        let path = self.0.path().join("fulfilld.service");
+        let text = fs::read_to_string(&path).expect("the unit is there");
+        assert!(text.contains(from), "{from} is not in fulfilld.service");
+        fs::write(path, text.replace(from, to)).expect("a unit can be written");
+    }
+
+    fn analyze(&self, how: &[&str], units: &[&str]) -> Output {
+        machine_program("systemd-analyze")
+            .args(how)
+            .args(units.iter().map(|unit| self.0.path().join(unit)))
+            .env("SYSTEMD_LOG_LEVEL", "warning")
+            .output()
+            .expect("systemd-analyze runs")
+    }
+
+    fn exposure(&self) -> f64 {
+        let output = self.analyze(&["security", "--offline=true", "--no-pager"], &["fulfilld.service"]);
+        let said = String::from_utf8_lossy(&output.stdout);
+        let number =
+            said.split("exposure level for fulfilld.service:").nth(1).and_then(|s| s.split_whitespace().next());
+        number.and_then(|n| n.parse().ok()).unwrap_or_else(|| panic!("no exposure level in: {output:?}"))
+    }
+}
+
+/// One setting, as a person reads of it.
+#[derive(Debug, PartialEq, Eq)]
+struct Setting {
+    name: String,
+    default: String,
+    about: String,
+}
+
+/// The table in `src/config.rs`, read as text: a test cannot call into a program.
+fn settings() -> Vec<Setting> {
+    let source = shipped("src/config.rs");
+    let table = source.split("SETTINGS: &[Setting] = &[").nth(1).and_then(|s| s.split("];").next());
+    let table = table.expect("config.rs has a table SETTINGS");
+    let field = |entry: &str, name: &str| -> String {
+        let value = entry.split(&format!("{name}: \"")).nth(1).and_then(|s| s.split('"').next());
+        value.unwrap_or_else(|| panic!("no {name} in {entry}")).into()
+    };
+    let entries = table.split("Setting {").skip(1);
+    entries
+        .map(|e| Setting { name: field(e, "name"), default: field(e, "default"), about: field(e, "about") })
+        .collect()
+}
+
+fn path_of(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(file)
+}
