@@ -206,7 +206,7 @@ fn route(request: &Request, webhook: &Webhook, health: &Health, door: Option<&Do
 
 fn not_allowed(allow: &'static str) -> Answer {
     let mut answer = Answer::text(405, format!("Use {allow}"));
-    answer.headers.push(("Allow", allow.into()));
+    answer.headers.push(("Allow", allow));
     answer
 }
 

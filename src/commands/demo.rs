@@ -75,7 +75,8 @@ pub fn run(args: &Args) -> Result<()> {
     for (scenario, order_of_arrival, remark) in PURCHASES {
         let purchase = stripe.trigger(&Trigger { deliver: false, ..Trigger::of(scenario) })?.remove(0);
         let answers = delivered(&stripe, &purchase, order_of_arrival)?;
-        table::print(&format!("  {scenario:9} {answers:<18} {remark}\n"))?;
+        let line = format!("  {scenario:9} {answers:<18} {remark}");
+        table::print(&format!("{}\n", line.trim_end()))?;
         sessions.push(purchase.session);
     }
     wait_for_orders(&looking, &sessions)?;
