@@ -163,6 +163,62 @@ CREATE TABLE fulfillment_line_items(
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX fulfillment_line_items_item ON fulfillment_line_items(line_item_id);
 
+-- Money going back: one row per refund. It may come before its order, which it finds by its payment.
+CREATE TABLE refunds(
+  id                TEXT PRIMARY KEY,                     -- re_…
+  payment_intent_id TEXT,
+  charge_id         TEXT,
+  amount            INTEGER NOT NULL CONSTRAINT "a refund has an amount of 1 or more" CHECK(amount > 0),
+  currency          TEXT NOT NULL CHECK(currency GLOB '[a-z][a-z][a-z]'),
+  status            TEXT NOT NULL
+                    CHECK(status IN('pending', 'requires_action', 'succeeded', 'failed', 'canceled')),  -- only succeeded counts
+  reason            TEXT,
+  failure_reason    TEXT,
+  created_at        TEXT NOT NULL,
+  as_of             TEXT NOT NULL                         -- when Stripe was asked
+) STRICT;
+CREATE INDEX refunds_payment_intent ON refunds(payment_intent_id);
+
+-- A buyer's bank takes the money back: one row per dispute. While one is open, or lost, nothing can be sent.
+CREATE TABLE disputes(
+  id                TEXT PRIMARY KEY,                     -- dp_… or du_…
+  payment_intent_id TEXT,
+  charge_id         TEXT,
+  amount            INTEGER NOT NULL,
+  currency          TEXT NOT NULL CHECK(currency GLOB '[a-z][a-z][a-z]'),
+  status            TEXT NOT NULL,                        -- open unless won, lost, warning_closed or prevented
+  reason            TEXT,                                 -- e.g. fraudulent, product_not_received
+  evidence_due_by   TEXT,                                 -- answer in Stripe's Dashboard until then
+  created_at        TEXT NOT NULL,
+  as_of             TEXT NOT NULL
+) STRICT;
+CREATE INDEX disputes_payment_intent ON disputes(payment_intent_id);
+
+-- Stripe's Radar wants somebody to look at a payment. While it is open, or closed as anything but approved, nothing can be sent.
+CREATE TABLE reviews(
+  id                TEXT PRIMARY KEY,                     -- prv_…
+  payment_intent_id TEXT,
+  charge_id         TEXT,
+  open              INTEGER NOT NULL CHECK(open IN(0, 1)),
+  reason            TEXT,                                 -- why it was opened
+  closed_reason     TEXT,                                 -- approved and acknowledged let the order go on
+  created_at        TEXT NOT NULL,
+  as_of             TEXT NOT NULL
+) STRICT;
+CREATE INDEX reviews_payment_intent ON reviews(payment_intent_id);
+
+-- The card's issuer suspects fraud: a dispute may follow. It holds nothing; attention shows it until it is acted on.
+CREATE TABLE fraud_warnings(
+  id                TEXT PRIMARY KEY,                     -- issfr_…
+  payment_intent_id TEXT,
+  charge_id         TEXT,
+  actionable        INTEGER NOT NULL CHECK(actionable IN(0, 1)),  -- 0 once refunded or disputed
+  fraud_type        TEXT,
+  created_at        TEXT NOT NULL,
+  as_of             TEXT NOT NULL
+) STRICT;
+CREATE INDEX fraud_warnings_payment_intent ON fraud_warnings(payment_intent_id);
+
 -- Every change by anyone, written by triggers; nothing here is ever changed.
 CREATE TABLE order_history(
   id       INTEGER PRIMARY KEY,
@@ -198,6 +254,30 @@ CREATE TABLE alarms(
   since   TEXT NOT NULL
 ) STRICT;
 
+-- Where a parcel is followed, by the carrier's name in small letters; the number takes the place of {}. Yours to add to.
+CREATE TABLE carriers(
+  company TEXT PRIMARY KEY CHECK(company = lower(company)),
+  url     TEXT NOT NULL CONSTRAINT "a carrier's url has {} where the number goes" CHECK(instr(url, '{}') > 0)
+) STRICT, WITHOUT ROWID;
+INSERT INTO carriers VALUES
+  ('dhl', 'https://www.dhl.com/en/express/tracking.html?AWB={}'),
+  ('deutsche post', 'https://www.deutschepost.de/sendung/simpleQueryResult.html?form.sendungsnummer={}'),
+  ('ups', 'https://www.ups.com/track?tracknum={}'),
+  ('fedex', 'https://www.fedex.com/fedextrack/?trknbr={}'),
+  ('usps', 'https://tools.usps.com/go/TrackConfirmAction?tLabels={}'),
+  ('dpd', 'https://tracking.dpd.de/status/en_US/parcel/{}'),
+  ('gls', 'https://gls-group.com/track/{}'),
+  ('hermes', 'https://www.myhermes.de/empfangen/sendungsverfolgung/sendungsinformation/#{}'),
+  ('evri', 'https://www.evri.com/track/parcel/{}'),
+  ('royal mail', 'https://www.royalmail.com/track-your-item#/tracking-results/{}'),
+  ('la poste', 'https://www.laposte.fr/outils/suivre-vos-envois?code={}'),
+  ('colissimo', 'https://www.laposte.fr/outils/suivre-vos-envois?code={}'),
+  ('postnl', 'https://postnl.nl/tracktrace/?B={}'),
+  ('österreichische post', 'https://www.post.at/sv/sendungsdetails?snr={}'),
+  ('swiss post', 'https://service.post.ch/ekp-web/ui/entry/search/{}'),
+  ('canada post', 'https://www.canadapost-postescanada.ca/track-reperage/en#/search?searchFor={}'),
+  ('australia post', 'https://auspost.com.au/mypost/track/#/details/{}');
+
 -- Currencies whose minor unit is not a hundredth, by Stripe's list. (Stripe sends ISK and UGX in hundredths, so they are not here.)
 CREATE TABLE currency_decimals(
   currency TEXT PRIMARY KEY,
@@ -223,24 +303,56 @@ FROM (SELECT li.order_id, li.id AS line_item_id, li.requires_shipping, li.quanti
          WHERE fl.line_item_id = li.id AND f.status = 'pending') AS pending
       FROM line_items li);
 
+-- What has happened to an order's money and goods, as whole numbers.
+CREATE VIEW order_totals AS
+SELECT o.id,
+  (SELECT coalesce(sum(r.amount), 0) FROM refunds r
+   WHERE r.payment_intent_id = o.payment_intent_id AND r.status = 'succeeded') AS amount_refunded,
+  (SELECT coalesce(sum(r.amount), 0) FROM refunds r
+   WHERE r.payment_intent_id = o.payment_intent_id AND r.status IN('pending', 'requires_action')) AS refund_pending,
+  (SELECT count(*) FROM disputes d WHERE d.payment_intent_id = o.payment_intent_id
+     AND d.status NOT IN('won', 'lost', 'warning_closed', 'prevented', 'charge_refunded')) AS open_disputes,
+  (SELECT count(*) FROM disputes d WHERE d.payment_intent_id = o.payment_intent_id AND d.status = 'lost') AS lost_disputes,
+  (SELECT count(*) FROM reviews w WHERE w.payment_intent_id = o.payment_intent_id
+     AND (w.open = 1 OR coalesce(w.closed_reason, '') NOT IN('approved', 'acknowledged'))) AS holding_reviews,
+  (SELECT coalesce(sum(b.quantity - b.canceled), 0) FROM line_item_balance b WHERE b.order_id = o.id) AS quantity_due,
+  (SELECT coalesce(sum(b.sent), 0) FROM line_item_balance b WHERE b.order_id = o.id) AS quantity_fulfilled
+FROM orders o;
+
+-- Why nothing of an order may be sent; NULL when it may.
+CREATE VIEW order_blocks AS
+SELECT o.id AS order_id,
+  CASE WHEN o.payment_status NOT IN('paid', 'no_payment_required') THEN 'unpaid'
+       WHEN o.canceled_at IS NOT NULL THEN 'canceled'
+       WHEN o.hold_reason IS NOT NULL THEN 'on hold'
+       WHEN o.payment_intent_id IS NULL THEN NULL
+       WHEN t.open_disputes > 0 THEN 'disputed'
+       WHEN t.lost_disputes > 0 THEN 'dispute lost'
+       WHEN t.holding_reviews > 0 THEN 'in review'
+       WHEN o.amount_total > 0 AND t.amount_refunded + t.refund_pending >= o.amount_total THEN 'refunded' END AS blocked_by
+FROM orders o JOIN order_totals t ON t.id = o.id;
+
 -- One row an order: money, parcels, and whether anything may be sent. Newest last.
 CREATE VIEW order_overview AS
-SELECT id, replace(substr(created_at, 1, 16), 'T', ' ') AS placed_at, coalesce(name, shipping_name, email) AS customer,
+SELECT o.id, replace(substr(o.created_at, 1, 16), 'T', ' ') AS placed_at,
+  coalesce(o.name, o.shipping_name, o.email) AS customer,
   (SELECT group_concat(quantity || ' × ' || name, ', ')
    FROM (SELECT quantity, name FROM line_items WHERE order_id = o.id ORDER BY position)) AS items,
-  total,
-  CASE payment_status WHEN 'failed' THEN 'voided' WHEN 'unpaid' THEN 'pending' ELSE 'paid' END AS financial_status,
-  CASE WHEN due = 0 THEN 'not_required' WHEN sent >= due THEN 'fulfilled' WHEN hold_reason IS NOT NULL THEN 'on_hold'
-       WHEN sent > 0 THEN 'partially_fulfilled' ELSE 'unfulfilled' END AS fulfillment_status,
-  canceled_at IS NOT NULL AS canceled,
-  payment_status IN('paid', 'no_payment_required') AND canceled_at IS NULL AND hold_reason IS NULL AS fulfillable,
-  hold_reason, note, currency, amount_total
-FROM (SELECT o.*,
-        (o.amount_total / coalesce(c.unit, 100)) || CASE coalesce(c.decimals, 2) WHEN 0 THEN '' ELSE '.' ||
-        substr('00' || (o.amount_total % coalesce(c.unit, 100)), -coalesce(c.decimals, 2)) END || ' ' || upper(o.currency) AS total,
-        (SELECT coalesce(sum(quantity - canceled), 0) FROM line_item_balance b WHERE b.order_id = o.id) AS due,
-        (SELECT coalesce(sum(sent), 0) FROM line_item_balance b WHERE b.order_id = o.id) AS sent
-      FROM orders o LEFT JOIN currency_decimals c ON c.currency = o.currency) o;
+  (o.amount_total / coalesce(c.unit, 100)) || CASE coalesce(c.decimals, 2) WHEN 0 THEN '' ELSE '.' ||
+    substr('00' || (o.amount_total % coalesce(c.unit, 100)), -coalesce(c.decimals, 2)) END || ' ' || upper(o.currency) AS total,
+  CASE WHEN o.payment_status = 'failed' THEN 'voided' WHEN o.payment_status = 'unpaid' THEN 'pending'
+       WHEN t.amount_refunded = 0 THEN 'paid' WHEN t.amount_refunded < o.amount_total THEN 'partially_refunded'
+       ELSE 'refunded' END AS financial_status,
+  CASE WHEN t.quantity_due = 0 THEN 'not_required' WHEN t.quantity_fulfilled >= t.quantity_due THEN 'fulfilled'
+       WHEN b.blocked_by IN('on hold', 'disputed', 'dispute lost', 'in review') THEN 'on_hold'
+       WHEN t.quantity_fulfilled > 0 THEN 'partially_fulfilled' ELSE 'unfulfilled' END AS fulfillment_status,
+  o.canceled_at IS NOT NULL AS canceled, b.blocked_by IS NULL AS fulfillable, b.blocked_by, o.hold_reason, o.note,
+  o.currency, o.amount_total, t.amount_refunded, t.refund_pending, t.open_disputes, t.lost_disputes
+FROM orders o
+JOIN order_totals t ON t.id = o.id
+JOIN order_blocks b ON b.order_id = o.id
+LEFT JOIN currency_decimals c ON c.currency = o.currency
+ORDER BY o.id;
 
 -- One row a line: what was bought, what of it has been sent.
 CREATE VIEW order_lines AS
@@ -268,7 +380,7 @@ SELECT o.id AS order_id, replace(substr(o.created_at, 1, 16), 'T', ' ') AS place
   o.shipping_option, o.note, f.id AS fulfillment_id
 FROM fulfillments f JOIN orders o ON o.id = f.order_id
 WHERE f.status = 'pending' AND f.requires_shipping = 1
-  AND o.payment_status IN('paid', 'no_payment_required') AND o.canceled_at IS NULL AND o.hold_reason IS NULL
+  AND (SELECT blocked_by FROM order_blocks b WHERE b.order_id = o.id) IS NULL
 ORDER BY o.id, f.id;
 
 -- The same by line, digital goods included: what may be sent now.
@@ -277,7 +389,7 @@ SELECT f.order_id, f.id AS fulfillment_id, fl.line_item_id, li.sku, li.name, li.
 FROM fulfillments f JOIN orders o ON o.id = f.order_id
 JOIN fulfillment_line_items fl ON fl.fulfillment_id = f.id JOIN line_items li ON li.id = fl.line_item_id
 WHERE f.status = 'pending'
-  AND o.payment_status IN('paid', 'no_payment_required') AND o.canceled_at IS NULL AND o.hold_reason IS NULL
+  AND (SELECT blocked_by FROM order_blocks b WHERE b.order_id = o.id) IS NULL
 ORDER BY f.order_id, f.id, li.position;
 
 -- Events that have waited for more than ten minutes, and why.
@@ -287,22 +399,37 @@ FROM events
 WHERE state = 'pending' AND received_at < strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-10 minutes')
 ORDER BY received_at;
 
+-- What the shop took, by the day it was paid and by currency: whole numbers for a spreadsheet, and the net for eyes.
+CREATE VIEW sales_by_day AS
+SELECT day, currency, orders, amount_subtotal, amount_discount, amount_shipping, amount_tax, amount_total, amount_refunded,
+  amount_total - amount_refunded AS amount_net,
+  ((amount_total - amount_refunded) / coalesce(c.unit, 100)) || CASE coalesce(c.decimals, 2) WHEN 0 THEN '' ELSE '.' ||
+    substr('00' || ((amount_total - amount_refunded) % coalesce(c.unit, 100)), -coalesce(c.decimals, 2)) END || ' ' || upper(currency) AS net
+FROM (SELECT substr(o.paid_at, 1, 10) AS day, o.currency AS currency, count(*) AS orders, sum(o.amount_subtotal) AS amount_subtotal,
+        sum(o.amount_discount) AS amount_discount, sum(o.amount_shipping) AS amount_shipping, sum(o.amount_tax) AS amount_tax,
+        sum(o.amount_total) AS amount_total, sum(t.amount_refunded) AS amount_refunded
+      FROM orders o JOIN order_totals t ON t.id = o.id
+      WHERE o.payment_status IN('paid', 'no_payment_required')
+      GROUP BY 1, 2) s
+LEFT JOIN currency_decimals c USING(currency)
+ORDER BY day, currency;
+
 -- Everything that needs a person: one row and one reason each, with the line to type next. Empty in a clean shop.
 CREATE VIEW attention AS
 SELECT 'unsent' AS reason, o.id AS order_id, NULL AS event_id, o.paid_at AS since,
   'paid more than three days ago and not sent' AS what,
   CASE f.requires_shipping
     WHEN 1 THEN 'INSERT INTO ship VALUES(' || o.id || ', ''company'', ''number'', NULL);'
-    ELSE 'UPDATE fulfillments SET status = ''delivered'' WHERE id = ' || f.id || ';' END AS next
+    ELSE 'INSERT INTO deliver VALUES(' || o.id || ');' END AS next
 FROM fulfillments f JOIN orders o ON o.id = f.order_id
 WHERE f.status = 'pending' AND o.paid_at < strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-3 days')
-  AND o.payment_status IN('paid', 'no_payment_required') AND o.canceled_at IS NULL AND o.hold_reason IS NULL
+  AND (SELECT blocked_by FROM order_blocks b WHERE b.order_id = o.id) IS NULL
 UNION ALL
 SELECT 'no_address', o.id, NULL, o.paid_at, 'goods to ship and no address',
   'UPDATE orders SET shipping_name = ''…'', shipping_line1 = ''…'', shipping_postal_code = ''…'', shipping_city = ''…'', shipping_country = ''…'' WHERE id = ' || o.id || ';'
 FROM fulfillments f JOIN orders o ON o.id = f.order_id
 WHERE f.status = 'pending' AND f.requires_shipping = 1 AND o.shipping_line1 IS NULL
-  AND o.payment_status IN('paid', 'no_payment_required') AND o.canceled_at IS NULL AND o.hold_reason IS NULL
+  AND (SELECT blocked_by FROM order_blocks b WHERE b.order_id = o.id) IS NULL
 UNION ALL
 SELECT 'no_lines', o.id, NULL, o.paid_at, 'paid, and Stripe names nothing that was bought',
   'look at the session ' || o.checkout_session_id || ' in Stripe''s Dashboard'
@@ -317,6 +444,58 @@ WHERE o.payment_status <> 'failed' AND o.canceled_at IS NULL
   -- Tax may be inside the prices or on top of them, so the difference it explains lies between nothing and all of it.
   AND (o.amount_total - (o.amount_subtotal - o.amount_discount + o.amount_shipping) NOT BETWEEN 0 AND o.amount_tax
     OR o.amount_subtotal <> (SELECT coalesce(sum(li.amount_subtotal), 0) FROM line_items li WHERE li.order_id = o.id))
+UNION ALL
+SELECT 'held', o.id, NULL, h.at, 'on hold for more than a week: ' || o.hold_reason, 'INSERT INTO release VALUES(' || o.id || ');'
+FROM orders o JOIN (SELECT order_id, max(at) AS at FROM order_history WHERE what = 'hold_reason' GROUP BY order_id) h ON h.order_id = o.id
+WHERE o.hold_reason IS NOT NULL AND h.at < strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-7 days')
+UNION ALL
+SELECT 'canceled_not_refunded', o.id, NULL, o.canceled_at, 'canceled, and the buyer''s money is not refunded',
+  'refund ' || o.payment_intent_id || ' in Stripe''s Dashboard'
+FROM orders o JOIN order_totals t ON t.id = o.id
+WHERE o.canceled_at IS NOT NULL AND o.payment_status = 'paid' AND o.amount_total > 0
+  AND t.amount_refunded + t.refund_pending < o.amount_total AND t.lost_disputes = 0
+UNION ALL
+SELECT 'refunded_not_canceled', o.id, NULL, o.paid_at, 'all of the money is refunded, and goods still wait to be sent',
+  'INSERT INTO cancel VALUES(' || o.id || ', ''customer'');'
+FROM fulfillments f JOIN orders o ON o.id = f.order_id
+WHERE f.status = 'pending' AND (SELECT blocked_by FROM order_blocks b WHERE b.order_id = o.id) = 'refunded'
+GROUP BY o.id
+UNION ALL
+SELECT 'refunded_after_shipping', o.id, NULL, r.created_at, 'refunded after it was shipped: are the goods coming back?',
+  'SELECT * FROM order_history WHERE order_id = ' || o.id || ';'
+FROM refunds r JOIN orders o ON o.payment_intent_id = r.payment_intent_id
+WHERE r.status = 'succeeded' AND r.created_at > strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-14 days')
+  AND EXISTS(SELECT 1 FROM fulfillments f WHERE f.order_id = o.id AND f.status IN('shipped', 'delivered') AND coalesce(f.shipped_at, f.delivered_at) < r.created_at)
+UNION ALL
+SELECT 'refund_failed', o.id, NULL, r.created_at, 'a refund did not reach the buyer (' || coalesce(r.failure_reason, r.status) || ')',
+  'look at ' || r.id || ' in Stripe''s Dashboard'
+FROM refunds r JOIN orders o ON o.payment_intent_id = r.payment_intent_id
+WHERE r.status IN('failed', 'requires_action')
+  AND NOT EXISTS(SELECT 1 FROM refunds l WHERE l.payment_intent_id = r.payment_intent_id AND l.created_at >= r.created_at
+    AND l.status IN('succeeded', 'pending'))
+UNION ALL
+SELECT 'dispute_due', o.id, NULL, d.created_at,
+  'the buyer disputes the payment (' || coalesce(d.reason, 'no reason') || '); answer ' || coalesce('by ' || d.evidence_due_by, 'soon'),
+  'look at ' || d.id || ' in Stripe''s Dashboard'
+FROM disputes d JOIN orders o ON o.payment_intent_id = d.payment_intent_id
+WHERE d.status IN('warning_needs_response', 'needs_response', 'appeal_needs_response')
+UNION ALL
+SELECT 'dispute_lost', o.id, NULL, d.created_at, 'a dispute is lost, and goods still wait to be sent',
+  'INSERT INTO cancel VALUES(' || o.id || ', ''fraud'');'
+FROM disputes d JOIN orders o ON o.payment_intent_id = d.payment_intent_id
+WHERE d.status = 'lost' AND EXISTS(SELECT 1 FROM fulfillments f WHERE f.order_id = o.id AND f.status = 'pending')
+UNION ALL
+SELECT 'in_review', o.id, NULL, w.created_at,
+  CASE w.open WHEN 1 THEN 'Stripe holds the payment for review' ELSE 'a review ended with: ' || coalesce(w.closed_reason, 'no reason') END,
+  CASE w.open WHEN 1 THEN 'approve or refund it in Stripe''s Dashboard' ELSE 'INSERT INTO cancel VALUES(' || o.id || ', ''fraud'');' END
+FROM reviews w JOIN orders o ON o.payment_intent_id = w.payment_intent_id
+WHERE o.canceled_at IS NULL AND (w.open = 1 OR (coalesce(w.closed_reason, '') NOT IN('approved', 'acknowledged')
+  AND EXISTS(SELECT 1 FROM fulfillments f WHERE f.order_id = o.id AND f.status = 'pending')))
+UNION ALL
+SELECT 'fraud_warning', o.id, NULL, w.created_at, 'the card''s issuer suspects fraud (' || coalesce(w.fraud_type, 'no type') || ')',
+  'refund it in Stripe''s Dashboard, or hold it: INSERT INTO hold VALUES(' || o.id || ', ''fraud warning'');'
+FROM fraud_warnings w JOIN orders o ON o.payment_intent_id = w.payment_intent_id
+WHERE w.actionable = 1 AND o.canceled_at IS NULL AND o.hold_reason IS NULL
 UNION ALL
 SELECT 'event_failed', NULL, e.id, e.received_at, e.type || ': ' || coalesce(e.state_reason, 'no reason'),
   'fulfilld events show ' || e.id || '; then: fulfilld replay ' || e.id
@@ -342,17 +521,21 @@ SELECT 'look' AS kind, 'what is to be packed' AS what, 'SELECT * FROM to_ship;' 
   ('look', 'one order', 'SELECT * FROM order_overview WHERE id = 1;'),
   ('look', 'what was bought', 'SELECT * FROM order_lines WHERE order_id = 1;'),
   ('look', 'what needs you', 'SELECT * FROM attention;'),
+  ('look', 'what the shop took', 'SELECT * FROM sales_by_day;'),
+  ('look', 'money that went back', 'SELECT * FROM refunds;'),
   ('look', 'who changed what', 'SELECT * FROM order_history WHERE order_id = 1;'),
   ('look', 'what is left, by line', 'SELECT * FROM to_fulfill;'),
   ('do', 'ship an order', 'INSERT INTO ship VALUES(1, ''DHL'', ''JD0123456789'', NULL);'),
   ('do', 'ship it, the long way', 'UPDATE fulfillments SET status = ''shipped'', tracking_company = ''DHL'', tracking_number = ''JD0123456789'' WHERE order_id = 1 AND status = ''pending'';'),
-  ('do', 'digital goods are sent', 'UPDATE fulfillments SET status = ''delivered'' WHERE order_id = 1 AND status = ''pending'';'),
+  ('do', 'it arrived; digital goods are sent', 'INSERT INTO deliver VALUES(1);'),
   ('do', 'ship one of two now', 'UPDATE fulfillment_line_items SET quantity = 1 WHERE fulfillment_id = 1 AND line_item_id = ''li_1'';'),
-  ('do', 'hold an order, and release it', 'UPDATE orders SET hold_reason = ''asks for another color'' WHERE id = 1; UPDATE orders SET hold_reason = NULL WHERE id = 1;'),
-  ('do', 'cancel an order', 'UPDATE orders SET canceled_at = strftime(''%Y-%m-%dT%H:%M:%SZ'', ''now''), cancel_reason = ''customer'' WHERE id = 1;'),
+  ('do', 'hold an order', 'INSERT INTO hold VALUES(1, ''asks for another color'');'),
+  ('do', 'let it go on', 'INSERT INTO release VALUES(1);'),
+  ('do', 'cancel what has not been sent', 'INSERT INTO cancel VALUES(1, ''customer'');'),
   ('do', 'correct an address', 'UPDATE orders SET shipping_line1 = ''12 Rue Exemple'' WHERE id = 1;'),
   ('do', 'write a note', 'UPDATE orders SET note = ''gift wrap'' WHERE id = 1;'),
   ('do', 'process an event again', 'UPDATE events SET state = ''pending'' WHERE id = ''evt_1'';'),
+  ('know', 'take back what you typed last', 'fulfilld undo'),
   ('know', 'before you edit', '.timeout 5000'),
   ('know', 'an open BEGIN keeps new orders waiting', 'COMMIT;');
 
@@ -422,9 +605,10 @@ BEGIN SELECT RAISE(ABORT, 'orders: never deleted; to cancel: set canceled_at and
 
 CREATE TRIGGER orders_cancel BEFORE UPDATE OF canceled_at ON orders WHEN NEW.canceled_at IS NOT OLD.canceled_at
 BEGIN
-  SELECT RAISE(ABORT, 'orders: a canceled order stays canceled') WHERE OLD.canceled_at IS NOT NULL AND NEW.canceled_at IS NULL;
+  SELECT RAISE(ABORT, 'orders: a canceled order stays canceled (fulfilld undo takes back what you typed last)')
+    WHERE OLD.canceled_at IS NOT NULL AND NEW.canceled_at IS NULL AND (SELECT name FROM actor) <> 'fulfilld:undo';
   SELECT RAISE(ABORT, 'orders: canceled_at is a time in UTC, e.g. strftime(''%Y-%m-%dT%H:%M:%SZ'', ''now'')')
-    WHERE strftime('%Y-%m-%dT%H:%M:%SZ', NEW.canceled_at) IS NOT NEW.canceled_at;
+    WHERE NEW.canceled_at IS NOT NULL AND strftime('%Y-%m-%dT%H:%M:%SZ', NEW.canceled_at) IS NOT NEW.canceled_at;
   SELECT RAISE(ABORT, 'orders: something has shipped already; what is left is canceled with line_items.canceled_quantity')
     WHERE OLD.canceled_at IS NULL
       AND EXISTS(SELECT 1 FROM fulfillments WHERE order_id = OLD.id AND status IN('shipped', 'delivered'));
@@ -435,6 +619,13 @@ BEGIN
   INSERT INTO order_history(order_id, actor, what, new) SELECT NEW.id, name, 'order', NEW.payment_status FROM actor;
   INSERT INTO settle(order_id) SELECT NEW.id WHERE NEW.payment_status IN('paid', 'no_payment_required');
 END;
+
+-- What came before its order is told when the order learns of its payment.
+CREATE TRIGGER orders_early_insert AFTER INSERT ON orders WHEN NEW.payment_intent_id IS NOT NULL
+BEGIN INSERT INTO early VALUES(NEW.id, NEW.payment_intent_id); END;
+CREATE TRIGGER orders_early_update AFTER UPDATE OF payment_intent_id ON orders
+  WHEN NEW.payment_intent_id IS NOT NULL AND OLD.payment_intent_id IS NULL
+BEGIN INSERT INTO early VALUES(NEW.id, NEW.payment_intent_id); END;
 
 CREATE TRIGGER orders_changed AFTER UPDATE ON orders
 BEGIN
@@ -497,6 +688,91 @@ BEGIN
   INSERT INTO settle(order_id) VALUES(NEW.order_id);
 END;
 
+-- Refunds, disputes, reviews, warnings: facts from Stripe, told in the history of the order they belong to.
+
+CREATE TRIGGER refunds_insert BEFORE INSERT ON refunds
+  WHEN (SELECT name FROM actor) GLOB 'operator*' OR EXISTS(SELECT 1 FROM refunds WHERE id = NEW.id)
+BEGIN SELECT RAISE(ABORT, 'refunds: rows come from Stripe and are never replaced; make the refund in Stripe''s Dashboard'); END;
+CREATE TRIGGER refunds_facts BEFORE UPDATE ON refunds WHEN (SELECT name FROM actor) GLOB 'operator*' OR NEW.id <> OLD.id
+BEGIN SELECT RAISE(ABORT, 'refunds: a fact from Stripe; make the refund in Stripe''s Dashboard'); END;
+CREATE TRIGGER refunds_delete BEFORE DELETE ON refunds
+BEGIN SELECT RAISE(ABORT, 'refunds: never deleted'); END;
+CREATE TRIGGER refunds_came AFTER INSERT ON refunds
+BEGIN
+  INSERT INTO order_history(order_id, actor, what, new)
+  SELECT o.id, actor.name, 'refund ' || NEW.id, NEW.status || ' ' || NEW.amount FROM actor, orders o WHERE o.payment_intent_id = NEW.payment_intent_id;
+  INSERT INTO outbox(topic, order_id, key) SELECT 'order.refunded', o.id, 'refund:' || NEW.id
+  FROM orders o WHERE o.payment_intent_id = NEW.payment_intent_id AND NEW.status = 'succeeded';
+END;
+CREATE TRIGGER refunds_changed AFTER UPDATE ON refunds WHEN OLD.status || ' ' || OLD.amount <> NEW.status || ' ' || NEW.amount
+BEGIN
+  INSERT INTO order_history(order_id, actor, what, old, new)
+  SELECT o.id, actor.name, 'refund ' || NEW.id, OLD.status || ' ' || OLD.amount, NEW.status || ' ' || NEW.amount
+  FROM actor, orders o WHERE o.payment_intent_id = NEW.payment_intent_id;
+  INSERT INTO outbox(topic, order_id, key) SELECT 'order.refunded', o.id, 'refund:' || NEW.id
+  FROM orders o WHERE o.payment_intent_id = NEW.payment_intent_id AND NEW.status = 'succeeded'
+    AND NOT EXISTS(SELECT 1 FROM outbox WHERE key = 'refund:' || NEW.id);
+END;
+
+CREATE TRIGGER disputes_insert BEFORE INSERT ON disputes
+  WHEN (SELECT name FROM actor) GLOB 'operator*' OR EXISTS(SELECT 1 FROM disputes WHERE id = NEW.id)
+BEGIN SELECT RAISE(ABORT, 'disputes: rows come from Stripe and are never replaced; answer it in Stripe''s Dashboard'); END;
+CREATE TRIGGER disputes_facts BEFORE UPDATE ON disputes WHEN (SELECT name FROM actor) GLOB 'operator*' OR NEW.id <> OLD.id
+BEGIN SELECT RAISE(ABORT, 'disputes: a fact from Stripe; answer it in Stripe''s Dashboard'); END;
+CREATE TRIGGER disputes_delete BEFORE DELETE ON disputes
+BEGIN SELECT RAISE(ABORT, 'disputes: never deleted'); END;
+CREATE TRIGGER disputes_came AFTER INSERT ON disputes
+BEGIN
+  INSERT INTO order_history(order_id, actor, what, new)
+  SELECT o.id, actor.name, 'dispute ' || NEW.id, NEW.status FROM actor, orders o WHERE o.payment_intent_id = NEW.payment_intent_id;
+  INSERT INTO outbox(topic, order_id, key) SELECT 'order.disputed', o.id, 'dispute:' || NEW.id
+  FROM orders o WHERE o.payment_intent_id = NEW.payment_intent_id;
+END;
+CREATE TRIGGER disputes_changed AFTER UPDATE ON disputes WHEN OLD.status <> NEW.status
+BEGIN
+  INSERT INTO order_history(order_id, actor, what, old, new)
+  SELECT o.id, actor.name, 'dispute ' || NEW.id, OLD.status, NEW.status
+  FROM actor, orders o WHERE o.payment_intent_id = NEW.payment_intent_id;
+END;
+
+CREATE TRIGGER reviews_insert BEFORE INSERT ON reviews
+  WHEN (SELECT name FROM actor) GLOB 'operator*' OR EXISTS(SELECT 1 FROM reviews WHERE id = NEW.id)
+BEGIN SELECT RAISE(ABORT, 'reviews: rows come from Stripe and are never replaced; approve or refund it in Stripe''s Dashboard'); END;
+CREATE TRIGGER reviews_facts BEFORE UPDATE ON reviews WHEN (SELECT name FROM actor) GLOB 'operator*' OR NEW.id <> OLD.id
+BEGIN SELECT RAISE(ABORT, 'reviews: a fact from Stripe; approve or refund it in Stripe''s Dashboard'); END;
+CREATE TRIGGER reviews_delete BEFORE DELETE ON reviews
+BEGIN SELECT RAISE(ABORT, 'reviews: never deleted'); END;
+CREATE TRIGGER reviews_came AFTER INSERT ON reviews
+BEGIN
+  INSERT INTO order_history(order_id, actor, what, new)
+  SELECT o.id, actor.name, 'review ' || NEW.id, CASE NEW.open WHEN 1 THEN 'open' ELSE coalesce(NEW.closed_reason, 'closed') END FROM actor, orders o WHERE o.payment_intent_id = NEW.payment_intent_id;
+END;
+CREATE TRIGGER reviews_changed AFTER UPDATE ON reviews WHEN CASE OLD.open WHEN 1 THEN 'open' ELSE coalesce(OLD.closed_reason, 'closed') END <> CASE NEW.open WHEN 1 THEN 'open' ELSE coalesce(NEW.closed_reason, 'closed') END
+BEGIN
+  INSERT INTO order_history(order_id, actor, what, old, new)
+  SELECT o.id, actor.name, 'review ' || NEW.id, CASE OLD.open WHEN 1 THEN 'open' ELSE coalesce(OLD.closed_reason, 'closed') END, CASE NEW.open WHEN 1 THEN 'open' ELSE coalesce(NEW.closed_reason, 'closed') END
+  FROM actor, orders o WHERE o.payment_intent_id = NEW.payment_intent_id;
+END;
+
+CREATE TRIGGER fraud_warnings_insert BEFORE INSERT ON fraud_warnings
+  WHEN (SELECT name FROM actor) GLOB 'operator*' OR EXISTS(SELECT 1 FROM fraud_warnings WHERE id = NEW.id)
+BEGIN SELECT RAISE(ABORT, 'fraud_warnings: rows come from Stripe and are never replaced; act on it in Stripe''s Dashboard'); END;
+CREATE TRIGGER fraud_warnings_facts BEFORE UPDATE ON fraud_warnings WHEN (SELECT name FROM actor) GLOB 'operator*' OR NEW.id <> OLD.id
+BEGIN SELECT RAISE(ABORT, 'fraud_warnings: a fact from Stripe; act on it in Stripe''s Dashboard'); END;
+CREATE TRIGGER fraud_warnings_delete BEFORE DELETE ON fraud_warnings
+BEGIN SELECT RAISE(ABORT, 'fraud_warnings: never deleted'); END;
+CREATE TRIGGER fraud_warnings_came AFTER INSERT ON fraud_warnings
+BEGIN
+  INSERT INTO order_history(order_id, actor, what, new)
+  SELECT o.id, actor.name, 'fraud warning ' || NEW.id, CASE NEW.actionable WHEN 1 THEN 'actionable' ELSE 'settled' END FROM actor, orders o WHERE o.payment_intent_id = NEW.payment_intent_id;
+END;
+CREATE TRIGGER fraud_warnings_changed AFTER UPDATE ON fraud_warnings WHEN CASE OLD.actionable WHEN 1 THEN 'actionable' ELSE 'settled' END <> CASE NEW.actionable WHEN 1 THEN 'actionable' ELSE 'settled' END
+BEGIN
+  INSERT INTO order_history(order_id, actor, what, old, new)
+  SELECT o.id, actor.name, 'fraud warning ' || NEW.id, CASE OLD.actionable WHEN 1 THEN 'actionable' ELSE 'settled' END, CASE NEW.actionable WHEN 1 THEN 'actionable' ELSE 'settled' END
+  FROM actor, orders o WHERE o.payment_intent_id = NEW.payment_intent_id;
+END;
+
 -- Fulfillments: pending -> shipped | delivered | canceled; shipped -> delivered | canceled.
 
 CREATE TRIGGER fulfillments_insert BEFORE INSERT ON fulfillments
@@ -514,6 +790,7 @@ CREATE TRIGGER fulfillments_identity BEFORE UPDATE OF id, order_id, requires_shi
 BEGIN SELECT RAISE(ABORT, 'fulfillments: it stays with its order; yours are status, tracking_…, note and the dates'); END;
 
 CREATE TRIGGER fulfillments_dates BEFORE UPDATE OF shipped_at, delivered_at, canceled_at ON fulfillments
+  WHEN (SELECT name FROM actor) <> 'fulfilld:undo'
 BEGIN
   SELECT RAISE(ABORT, 'fulfillments: a date is set by changing the status; afterwards it may be corrected, not removed')
     WHERE (OLD.shipped_at IS NOT NULL AND NEW.shipped_at IS NULL) OR (OLD.delivered_at IS NOT NULL AND NEW.delivered_at IS NULL)
@@ -540,20 +817,32 @@ BEGIN
       AND (status = 'pending' OR tracking_number = NEW.tracking_number));
 END;
 
-CREATE TRIGGER fulfillments_status BEFORE UPDATE OF status ON fulfillments WHEN NEW.status <> OLD.status
+CREATE TRIGGER fulfillments_status BEFORE UPDATE OF status ON fulfillments
+  WHEN NEW.status <> OLD.status AND (SELECT name FROM actor) <> 'fulfilld:undo'
 BEGIN
   SELECT RAISE(ABORT, 'fulfillments: pending may become shipped, delivered or canceled; shipped may become delivered or canceled; nothing else')
     WHERE NOT((OLD.status = 'pending' AND NEW.status IN('shipped', 'delivered', 'canceled'))
       OR (OLD.status = 'shipped' AND NEW.status IN('delivered', 'canceled')));
-  SELECT RAISE(ABORT, 'fulfillments: the order is not paid (see order_overview); it can be sent once Stripe says that it is')
-    WHERE OLD.status = 'pending' AND NEW.status IN('shipped', 'delivered') AND (SELECT name FROM actor) <> 'operator-override'
-      AND (SELECT payment_status FROM orders WHERE id = OLD.order_id) NOT IN('paid', 'no_payment_required');
+END;
+
+-- What may not go out says why. The override is an author of its own, so that the history names it.
+CREATE TRIGGER fulfillments_blocked BEFORE UPDATE OF status ON fulfillments
+  WHEN OLD.status = 'pending' AND NEW.status IN('shipped', 'delivered') AND (SELECT name FROM actor) NOT IN('operator-override', 'fulfilld:undo')
+BEGIN
+  SELECT RAISE(ABORT, 'fulfillments: the order is not paid; it can be sent once Stripe says that it is')
+    WHERE (SELECT blocked_by FROM order_blocks WHERE order_id = OLD.order_id) = 'unpaid';
   SELECT RAISE(ABORT, 'fulfillments: the order is canceled; nothing of it can be sent')
-    WHERE OLD.status = 'pending' AND NEW.status IN('shipped', 'delivered') AND (SELECT name FROM actor) <> 'operator-override'
-      AND (SELECT canceled_at FROM orders WHERE id = OLD.order_id) IS NOT NULL;
-  SELECT RAISE(ABORT, 'fulfillments: the order is on hold; first: UPDATE orders SET hold_reason = NULL WHERE id = …')
-    WHERE OLD.status = 'pending' AND NEW.status IN('shipped', 'delivered') AND (SELECT name FROM actor) <> 'operator-override'
-      AND (SELECT hold_reason FROM orders WHERE id = OLD.order_id) IS NOT NULL;
+    WHERE (SELECT blocked_by FROM order_blocks WHERE order_id = OLD.order_id) = 'canceled';
+  SELECT RAISE(ABORT, 'fulfillments: the order is on hold; first: INSERT INTO release VALUES(…)')
+    WHERE (SELECT blocked_by FROM order_blocks WHERE order_id = OLD.order_id) = 'on hold';
+  SELECT RAISE(ABORT, 'fulfillments: the buyer disputes the payment; answer in Stripe''s Dashboard, and send it once it is won')
+    WHERE (SELECT blocked_by FROM order_blocks WHERE order_id = OLD.order_id) = 'disputed';
+  SELECT RAISE(ABORT, 'fulfillments: the money went back to the buyer in a dispute; cancel it: INSERT INTO cancel VALUES(…, ''fraud'')')
+    WHERE (SELECT blocked_by FROM order_blocks WHERE order_id = OLD.order_id) = 'dispute lost';
+  SELECT RAISE(ABORT, 'fulfillments: Stripe holds the payment for review; approve it in the Dashboard first')
+    WHERE (SELECT blocked_by FROM order_blocks WHERE order_id = OLD.order_id) = 'in review';
+  SELECT RAISE(ABORT, 'fulfillments: all of the money is refunded; cancel it: INSERT INTO cancel VALUES(…, ''customer'')')
+    WHERE (SELECT blocked_by FROM order_blocks WHERE order_id = OLD.order_id) = 'refunded';
 END;
 
 CREATE TRIGGER fulfillments_created AFTER INSERT ON fulfillments
@@ -562,7 +851,8 @@ BEGIN
   SELECT NEW.order_id, name, 'fulfillment ' || NEW.id || ' status', NEW.status FROM actor;
 END;
 
-CREATE TRIGGER fulfillments_moved AFTER UPDATE OF status ON fulfillments WHEN NEW.status <> OLD.status
+CREATE TRIGGER fulfillments_moved AFTER UPDATE OF status ON fulfillments
+  WHEN NEW.status <> OLD.status AND (SELECT name FROM actor) <> 'fulfilld:undo'
 BEGIN
   UPDATE fulfillments SET
     shipped_at = CASE WHEN NEW.status = 'shipped' THEN coalesce(shipped_at, strftime('%Y-%m-%dT%H:%M:%SZ', 'now')) ELSE shipped_at END,
@@ -575,6 +865,16 @@ BEGIN
   -- What was in a canceled one is to be sent again, unless the order is canceled too.
   INSERT INTO settle(order_id) SELECT NEW.order_id
   WHERE NEW.status = 'canceled' AND EXISTS(SELECT 1 FROM fulfillment_line_items WHERE fulfillment_id = NEW.id);
+END;
+
+-- Where the parcel is followed, for a carrier that is known.
+CREATE TRIGGER fulfillments_url AFTER UPDATE OF tracking_company, tracking_number ON fulfillments
+  WHEN NEW.tracking_number IS NOT NULL AND NEW.tracking_url IS OLD.tracking_url
+    AND (NEW.tracking_number IS NOT OLD.tracking_number OR NEW.tracking_company IS NOT OLD.tracking_company)
+BEGIN
+  UPDATE fulfillments SET tracking_url = (SELECT replace(url, '{}', trim(NEW.tracking_number)) FROM carriers
+    WHERE company = lower(trim(NEW.tracking_company)))
+  WHERE id = NEW.id AND EXISTS(SELECT 1 FROM carriers WHERE company = lower(trim(NEW.tracking_company)));
 END;
 
 CREATE TRIGGER fulfillments_changed AFTER UPDATE ON fulfillments
@@ -689,21 +989,86 @@ BEGIN
   FROM line_item_balance b WHERE b.order_id = NEW.order_id AND b.left_to_send > b.pending;
 END;
 
+-- The triggers' own: refunds and disputes that were here before their order get into its history, and become news.
+CREATE VIEW early AS SELECT id AS order_id, payment_intent_id FROM orders WHERE 0;
+CREATE TRIGGER early_insert INSTEAD OF INSERT ON early
+BEGIN
+  INSERT INTO order_history(order_id, actor, what, new) SELECT NEW.order_id, actor.name, e.what, e.new FROM actor, (
+    SELECT 'refund ' || id AS what, status || ' ' || amount AS new FROM refunds WHERE payment_intent_id = NEW.payment_intent_id
+    UNION ALL SELECT 'dispute ' || id, status FROM disputes WHERE payment_intent_id = NEW.payment_intent_id
+    UNION ALL SELECT 'review ' || id, CASE open WHEN 1 THEN 'open' ELSE coalesce(closed_reason, 'closed') END
+      FROM reviews WHERE payment_intent_id = NEW.payment_intent_id
+    UNION ALL SELECT 'fraud warning ' || id, CASE actionable WHEN 1 THEN 'actionable' ELSE 'settled' END
+      FROM fraud_warnings WHERE payment_intent_id = NEW.payment_intent_id) e;
+  INSERT INTO outbox(topic, order_id, key)
+  SELECT 'order.refunded', NEW.order_id, 'refund:' || id FROM refunds
+  WHERE payment_intent_id = NEW.payment_intent_id AND status = 'succeeded';
+  INSERT INTO outbox(topic, order_id, key)
+  SELECT 'order.disputed', NEW.order_id, 'dispute:' || id FROM disputes WHERE payment_intent_id = NEW.payment_intent_id;
+END;
+
 -- INSERT INTO ship VALUES(1042, 'DHL', 'JD0123456789', NULL): everything of the order that is to be shipped goes out.
 CREATE VIEW ship AS SELECT order_id, tracking_company, tracking_number, tracking_url FROM fulfillments WHERE 0;
 CREATE TRIGGER ship_insert INSTEAD OF INSERT ON ship
 BEGIN
   SELECT RAISE(ABORT, 'ship: there is no such order (see order_overview)') WHERE NOT EXISTS(SELECT 1 FROM orders WHERE id = NEW.order_id);
   SELECT RAISE(ABORT, 'ship: the order is not paid; it can be shipped once Stripe says that it is')
-    WHERE (SELECT payment_status FROM orders WHERE id = NEW.order_id) NOT IN('paid', 'no_payment_required');
+    WHERE (SELECT blocked_by FROM order_blocks WHERE order_id = NEW.order_id) = 'unpaid';
   SELECT RAISE(ABORT, 'ship: the order is canceled; nothing of it can be shipped')
-    WHERE (SELECT canceled_at FROM orders WHERE id = NEW.order_id) IS NOT NULL;
+    WHERE (SELECT blocked_by FROM order_blocks WHERE order_id = NEW.order_id) = 'canceled';
   SELECT RAISE(ABORT, 'ship: everything of it that needs a parcel has been shipped already (see order_lines)')
     WHERE NOT EXISTS(SELECT 1 FROM fulfillments WHERE order_id = NEW.order_id AND status = 'pending' AND requires_shipping = 1)
       AND EXISTS(SELECT 1 FROM line_items WHERE order_id = NEW.order_id AND requires_shipping = 1);
-  SELECT RAISE(ABORT, 'ship: nothing in it needs a parcel; digital goods: UPDATE fulfillments SET status = ''delivered'' WHERE order_id = …')
+  SELECT RAISE(ABORT, 'ship: nothing in it needs a parcel; digital goods: INSERT INTO deliver VALUES(…)')
     WHERE NOT EXISTS(SELECT 1 FROM line_items WHERE order_id = NEW.order_id AND requires_shipping = 1);
   UPDATE fulfillments SET status = 'shipped', tracking_company = NEW.tracking_company, tracking_number = NEW.tracking_number,
     tracking_url = NEW.tracking_url
   WHERE order_id = NEW.order_id AND status = 'pending' AND requires_shipping = 1;
+END;
+
+-- INSERT INTO deliver VALUES(1042): its parcels have arrived, and its digital goods are sent.
+CREATE VIEW deliver AS SELECT order_id FROM fulfillments WHERE 0;
+CREATE TRIGGER deliver_insert INSTEAD OF INSERT ON deliver
+BEGIN
+  SELECT RAISE(ABORT, 'deliver: there is no such order (see order_overview)') WHERE NOT EXISTS(SELECT 1 FROM orders WHERE id = NEW.order_id);
+  SELECT RAISE(ABORT, 'deliver: nothing of it is on its way and nothing digital waits; first: INSERT INTO ship VALUES(…)')
+    WHERE NOT EXISTS(SELECT 1 FROM fulfillments WHERE order_id = NEW.order_id
+      AND (status = 'shipped' OR (status = 'pending' AND requires_shipping = 0)));
+  UPDATE fulfillments SET status = 'delivered'
+  WHERE order_id = NEW.order_id AND (status = 'shipped' OR (status = 'pending' AND requires_shipping = 0));
+END;
+
+-- INSERT INTO cancel VALUES(1042, 'customer'): what has not been sent will not be. The money goes back in Stripe's Dashboard.
+CREATE VIEW cancel AS SELECT id AS order_id, cancel_reason AS reason FROM orders WHERE 0;
+CREATE TRIGGER cancel_insert INSTEAD OF INSERT ON cancel
+BEGIN
+  SELECT RAISE(ABORT, 'cancel: there is no such order (see order_overview)') WHERE NOT EXISTS(SELECT 1 FROM orders WHERE id = NEW.order_id);
+  SELECT RAISE(ABORT, 'cancel: the reason is customer, fraud, inventory, declined, staff or other')
+    WHERE NEW.reason IS NULL OR NEW.reason NOT IN('customer', 'fraud', 'inventory', 'declined', 'staff', 'other');
+  SELECT RAISE(ABORT, 'cancel: it is canceled already') WHERE (SELECT canceled_at FROM orders WHERE id = NEW.order_id) IS NOT NULL;
+  SELECT RAISE(ABORT, 'cancel: all of it has been sent already; a refund is made in Stripe''s Dashboard')
+    WHERE EXISTS(SELECT 1 FROM fulfillments WHERE order_id = NEW.order_id AND status IN('shipped', 'delivered'))
+      AND NOT EXISTS(SELECT 1 FROM line_item_balance WHERE order_id = NEW.order_id AND left_to_send > 0);
+  UPDATE line_items SET canceled_quantity = quantity - (SELECT sent FROM line_item_balance b WHERE b.line_item_id = line_items.id)
+  WHERE order_id = NEW.order_id AND EXISTS(SELECT 1 FROM fulfillments WHERE order_id = NEW.order_id AND status IN('shipped', 'delivered'));
+  UPDATE orders SET canceled_at = strftime('%Y-%m-%dT%H:%M:%SZ', 'now'), cancel_reason = NEW.reason
+  WHERE id = NEW.order_id AND NOT EXISTS(SELECT 1 FROM fulfillments WHERE order_id = NEW.order_id AND status IN('shipped', 'delivered'));
+END;
+
+-- INSERT INTO hold VALUES(1042, 'asks for another color'): nothing of it can be sent until it is released.
+CREATE VIEW hold AS SELECT id AS order_id, hold_reason AS reason FROM orders WHERE 0;
+CREATE TRIGGER hold_insert INSTEAD OF INSERT ON hold
+BEGIN
+  SELECT RAISE(ABORT, 'hold: there is no such order (see order_overview)') WHERE NOT EXISTS(SELECT 1 FROM orders WHERE id = NEW.order_id);
+  SELECT RAISE(ABORT, 'hold: say why, for whoever packs next') WHERE trim(coalesce(NEW.reason, '')) = '';
+  UPDATE orders SET hold_reason = NEW.reason WHERE id = NEW.order_id;
+END;
+
+-- INSERT INTO release VALUES(1042): it may go on.
+CREATE VIEW release AS SELECT id AS order_id FROM orders WHERE 0;
+CREATE TRIGGER release_insert INSTEAD OF INSERT ON release
+BEGIN
+  SELECT RAISE(ABORT, 'release: there is no such order (see order_overview)') WHERE NOT EXISTS(SELECT 1 FROM orders WHERE id = NEW.order_id);
+  SELECT RAISE(ABORT, 'release: it is not on hold') WHERE (SELECT hold_reason FROM orders WHERE id = NEW.order_id) IS NULL;
+  UPDATE orders SET hold_reason = NULL WHERE id = NEW.order_id;
 END;
