@@ -33,12 +33,14 @@ pub fn serve(verify: bool) -> Result<()> {
     let server = Arc::new(server);
     for _ in 0..HANDLERS {
         let server = server.clone();
-        std::thread::spawn(move || {
+        let handler = std::thread::Builder::new().name("handler".into());
+        let started = handler.spawn(move || {
             let key = Hmac::new_from_slice(deliveries::SECRET.as_bytes()).expect("HMAC takes a key of any length");
             while let Ok(request) = server.recv() {
                 answer(request, verify.then_some(&key));
             }
         });
+        started.map_err(|e| format!("cannot start a thread: {e}"))?;
     }
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
     Ok(())
