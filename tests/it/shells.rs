@@ -64,11 +64,11 @@ fn every_line_that_the_file_itself_tells_to_type_runs_in_both_shells() {
     let shop = shop_of_the_readme();
     let line_item = shop.one("SELECT id FROM line_items WHERE order_id = 1 AND position = 1");
     for shell in Shell::all() {
+        // One after the other, as they stand there.
+        let copy = shop.dir.path().join("copy.db");
+        let _ = std::fs::remove_file(&copy);
+        shop.rows(&format!("VACUUM INTO '{}'", copy.display()));
         for line in shop.rows("SELECT type FROM readme WHERE kind <> 'know'") {
-            // Each is typed on a copy, so that one does not spend what the next needs.
-            let copy = shop.dir.path().join("copy.db");
-            let _ = std::fs::remove_file(&copy);
-            shop.rows(&format!("VACUUM INTO '{}'", copy.display()));
             let typed = format!("{};", line.trim_end_matches(';')).replace("li_1", &line_item);
             shell.types(&copy, &typed).unwrap_or_else(|e| panic!("{}: {typed}: {e}", shell.name));
         }
