@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -178,7 +178,7 @@ fn serve(dir: &Path, address: SocketAddr, limits: &str, held: Option<&TcpListene
         Some(listener) => {
             let socket = listener.as_fd().try_clone_to_owned().expect("a descriptor is free");
             let exec = "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" serve";
-            command.arg("-c").arg(format!("{limits}\n{exec}")).arg(program).stdin(Stdio::from(OwnedFd::from(socket)))
+            command.arg("-c").arg(format!("{limits}\n{exec}")).arg(program).stdin(Stdio::from(socket))
         }
         None => command.arg("-c").arg(format!("{limits}\nexec \"$0\" serve")).arg(program).stdin(Stdio::null()),
     };
