@@ -446,8 +446,9 @@ fn what_does_not_say_where_it_ends_smuggles_nothing_in() {
         "X: y\rContent-Length: 30",
         "X: y\0",
     ] {
-        for hidden in [hidden, &hidden_webhook] {
-            let heard = post.refused(format!("POST /webhook HTTP/1.1\r\n{head}\r\n\r\n0\r\n\r\n{hidden}"));
+        // Behind no body and behind an empty chunked one.
+        for hidden in [hidden, &hidden_webhook, &format!("0\r\n\r\n{hidden}"), &format!("0\r\n\r\n{hidden_webhook}")] {
+            let heard = post.refused(format!("POST /webhook HTTP/1.1\r\n{head}\r\n\r\n{hidden}"));
             assert!(heard.is_empty() || heard.starts_with("HTTP/1.1 400 "), "{head:?}: {heard}");
         }
     }
