@@ -114,7 +114,7 @@ impl Post {
                 Err(why) => assert!(
                     !left.is_zero(),
                     "no webhook was acknowledged within {BUYER_WAITS:?}: {why}; the desk said: {}",
-                    std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+                    self.log()
                 ),
             }
             std::thread::sleep(Duration::from_millis(50));
@@ -124,6 +124,11 @@ impl Post {
             assert!(kept.contains(id), "{id} was acknowledged and is not in the file");
         }
         tries
+    }
+
+    /// What the desk had to say.
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 
     /// The most memory that the present process has used.
@@ -305,6 +310,24 @@ fn requests_of_http_2_leak_threads_until_the_process_is_replaced() {
 }
 
 #[test]
+fn where_nobody_can_be_cut_the_process_is_replaced_the_sooner() {
+    many_descriptors();
+    let mut post = Post::open_with(Socket::Held, "", &[("FULFILLD_SABOTAGE", "no_pidfd_getfd")]);
+    assert!(post.log().contains("allow pidfd_getfd"), "{}", post.log());
+    let head = "POST /webhook HTTP/1.1\r\nContent-Length:";
+    for n in 0..20 {
+        post.say(format!("{head} 100000000000000\r\n\r\n"));
+        post.say(format!("{head} 5000\r\nContent-Length: {n}\r\n\r\n"));
+        post.say(format!("{head} 5000\r\n\r\n{{"));
+    }
+    assert_eq!((post.stands(), post.starts()), (1, 1));
+    let leaks: Vec<_> = (0..1600).map(|_| post.say("GET / HTTP/2.0\r\n\r\n")).collect();
+    wait_for("the process was replaced", || (post.starts() > 1).then_some(()));
+    post.stands();
+    drop(leaks);
+}
+
+#[test]
 fn descriptors_that_are_used_up_cost_a_restart_and_no_event() {
     // An odd and an even number: either accept(2) fails or the copy of what it returned.
     for limits in ["ulimit -n 160", "ulimit -n 161"] {
@@ -423,8 +446,9 @@ fn what_does_not_say_where_it_ends_smuggles_nothing_in() {
         "X: y\rContent-Length: 30",
         "X: y\0",
     ] {
-        for hidden in [hidden, &hidden_webhook] {
-            let heard = post.refused(format!("POST /webhook HTTP/1.1\r\n{head}\r\n\r\n0\r\n\r\n{hidden}"));
+        // Behind no body and behind an empty chunked one.
+        for hidden in [hidden, &hidden_webhook, &format!("0\r\n\r\n{hidden}"), &format!("0\r\n\r\n{hidden_webhook}")] {
+            let heard = post.refused(format!("POST /webhook HTTP/1.1\r\n{head}\r\n\r\n{hidden}"));
             assert!(heard.is_empty() || heard.starts_with("HTTP/1.1 400 "), "{head:?}: {heard}");
         }
     }
