@@ -59,9 +59,9 @@ pub struct Keeper {
 impl Keeper {
     pub fn new(inside: Arc<Inside>, address: SocketAddr) -> Keeper {
         let street = Street::new(address.port()).inspect_err(|error| {
-            log::warn!(
-                "the kernel lends no sockets (pidfd_getfd: {error}), so slow and hostile clients cost restarts instead of \
-                 being cut; allow pidfd_getfd in the unit's SystemCallFilter or the container's seccomp profile"
+            log::info!(
+                "slow clients are left to the proxy, and where they are too many the process is replaced: the kernel lends \
+                 no sockets here (pidfd_getfd: {error}); without such a proxy, allow pidfd_getfd in the SystemCallFilter"
             );
         });
         Keeper { inside, address, street: street.ok() }

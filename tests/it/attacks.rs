@@ -194,7 +194,7 @@ fn serve(dir: &Path, address: SocketAddr, limits: &str, held: Option<&TcpListene
         .env("FULFILLD_LISTEN", address.to_string())
         // Nobody answers there, and no event in these tests asks.
         .env("FULFILLD_STRIPE_API", "http://127.0.0.1:9")
-        .env("FULFILLD_LOG", "warn")
+        .env("FULFILLD_LOG", "info")
         .env("STRIPE_SECRET_KEY", "rk_test_of_the_shop")
         .env("WEBHOOK_SECRET", SECRET)
         .stdout(Stdio::null())
