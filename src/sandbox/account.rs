@@ -9,12 +9,16 @@ use super::Shape;
 use super::checkout::{Checkout, random_id};
 use super::json;
 use super::objects::{OLD_VERSION, Sale, VERSION};
-use super::scenarios::{Scenario, Stage};
+use super::scenarios::{Act, Part, Scenario, Stage};
+use super::sequel::{Draft, Kind, Told};
 use crate::clock::Timestamp;
+use crate::error::Result;
 
 #[derive(Default)]
 pub struct Account {
     pub sales: Vec<Sale>,
+    /// All that followed: the sale, and the place among what followed it.
+    pub sequels: Vec<(usize, usize)>,
     pub events: Vec<Event>,
     index: HashMap<String, Found>,
 }
@@ -28,7 +32,20 @@ pub enum Found {
     /// Of a sale, and a line of it.
     Price(usize, usize),
     Product(usize, usize),
+    /// Of a sale, and a place among what followed it.
+    Sequel(usize, usize),
+    InvoicePayment(usize),
     Event(usize),
+}
+
+/// Which of a sale's objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum About {
+    Session,
+    PaymentIntent,
+    Charge,
+    /// At a place among what followed.
+    Sequel(usize),
 }
 
 /// Something that Stripe tells: in one of its shapes, about a sale as it stood then.
@@ -37,6 +54,7 @@ pub struct Event {
     pub id: String,
     /// Without the thin shape's `v1.`.
     kind: &'static str,
+    about: About,
     /// The thin shape's snapshot event; `None` in the snapshot shape.
     twin: Option<String>,
     pub at: Timestamp,
@@ -57,25 +75,59 @@ impl Account {
         let moved = [
             checkout.payment_intent().zip(Some(Found::PaymentIntent(at))),
             checkout.charge().zip(Some(Found::Charge(at))),
+            checkout.invoice().map(|_| (checkout.own("inpay"), Found::InvoicePayment(at))),
         ];
         self.index.extend(moved.into_iter().flatten());
         for (n, line) in checkout.lines.iter().enumerate() {
             self.index.entry(line.product_id()).or_insert(Found::Product(at, n));
             self.index.entry(checkout.price_id(line)).or_insert(Found::Price(at, n));
         }
-        self.sales.push(Sale { checkout, stage: Stage::Unpaid });
+        self.sales.push(Sale { checkout, stage: Stage::Unpaid, sequels: Vec::new() });
         at
     }
 
-    /// Makes the event that tells how a sale stands now. Returns the places of those that are for the endpoint: one, or
-    /// with both shapes two.
-    pub fn tell(&mut self, sale: usize, kind: &'static str, shape: Shape, now: Timestamp) -> Vec<usize> {
+    /// Lets a scenario's act happen to a sale, and says what is to be told. `Usage` when it cannot.
+    pub fn perform(&mut self, sale: usize, act: Act, now: Timestamp) -> Result<Vec<Told>> {
+        let mut follow = |kind, draft: &Draft| self.follow(sale, kind, draft, now);
+        match act {
+            Act::News((kind, stage)) => {
+                self.sales[sale].stage = stage;
+                let about = if kind.starts_with("payment_intent.") { About::PaymentIntent } else { About::Session };
+                Ok(vec![(kind, about)])
+            }
+            Act::Refund(part, status) => {
+                let amount = match part {
+                    Part::Rest => None,
+                    // A last digit of 0 suits every currency.
+                    Part::Nth(n) => Some(self.sales[sale].checkout.total() / n / 10 * 10),
+                };
+                self.follow(sale, Kind::Refund, &Draft { amount, status: Some(status), reason: None }, now)
+            }
+            Act::Dispute(status) => follow(Kind::Dispute, &Draft { status: Some(status), ..Draft::default() }),
+            Act::Review => follow(Kind::Review, &Draft::default()),
+            Act::FraudWarning => follow(Kind::FraudWarning, &Draft::default()),
+            Act::Becomes(at, status) => self.sales[sale].becomes(at, status),
+        }
+    }
+
+    /// Lets something follow a sale's payment, and says what is to be told. `Usage` when it cannot.
+    pub fn follow(&mut self, sale: usize, kind: Kind, draft: &Draft, now: Timestamp) -> Result<Vec<Told>> {
+        let told = self.sales[sale].follow(kind, draft, now.as_second())?;
+        let at = self.sales[sale].sequels.len() - 1;
+        self.index.insert(self.sales[sale].sequels[at].id.clone(), Found::Sequel(sale, at));
+        self.sequels.push((sale, at));
+        Ok(told)
+    }
+
+    /// Makes the event that tells how one of a sale's objects stands now. Returns the places of those that are for the
+    /// endpoint: one, or with both shapes two.
+    pub fn tell(&mut self, sale: usize, (kind, about): Told, shape: Shape, now: Timestamp) -> Vec<usize> {
         let snapshot = random_id("evt_1", 23);
         let mut make = |id: String, twin: Option<String>, wanted: bool| {
             let at = self.events.len();
             self.index.insert(id.clone(), Found::Event(at));
             let sale = self.sales[sale].clone();
-            self.events.push(Event { id, kind, twin, at: now, sale, wanted, delivered: 0, answers: Vec::new() });
+            self.events.push(Event { id, kind, about, twin, at: now, sale, wanted, delivered: 0, answers: Vec::new() });
             at
         };
         // The snapshot is always made, and listed, whichever shape the endpoint wants.
@@ -89,8 +141,21 @@ impl Account {
 
     /// The place of this session's sale, when its payment is under way.
     pub fn unpaid(&self, session: &str) -> Option<usize> {
+        self.sale(session).filter(|at| self.sales[*at].stage == Stage::Unpaid)
+    }
+
+    /// The place of this session's sale.
+    pub fn sale(&self, session: &str) -> Option<usize> {
         match self.find(session)? {
-            Found::Session(at) if self.sales[at].stage == Stage::Unpaid => Some(at),
+            Found::Session(at) => Some(at),
+            _ => None,
+        }
+    }
+
+    /// The sale that it followed, and its place among what did.
+    pub fn sequel(&self, kind: Kind, id: &str) -> Option<(usize, usize)> {
+        match self.find(id)? {
+            Found::Sequel(sale, at) if self.sales[sale].sequels[at].kind == kind => Some((sale, at)),
             _ => None,
         }
     }
@@ -134,12 +199,13 @@ impl Event {
         json::bytes(&self.object())
     }
 
-    fn about_payment(&self) -> bool {
-        self.kind.starts_with("payment_intent.")
-    }
-
     fn snapshot(&self) -> Value {
-        let object = if self.about_payment() { self.sale.payment_intent() } else { self.sale.session() };
+        let object = match self.about {
+            About::Session => self.sale.session(),
+            About::PaymentIntent => self.sale.payment_intent(),
+            About::Charge => self.sale.charge(),
+            About::Sequel(at) => self.sale.sequel(at),
+        };
         let old = self.sale.checkout.scenario.name == "old-api";
         json!({
             "id": self.id, "object": "event", "type": self.kind, "created": self.at.as_second(), "livemode": false,
@@ -149,10 +215,12 @@ impl Event {
     }
 
     fn thin(&self, twin: &str) -> Value {
-        let id = if self.about_payment() { self.sale.checkout.own("pi") } else { self.sale.checkout.id.clone() };
-        let (kind, path) = match self.about_payment() {
-            true => ("payment_intent", "payment_intents"),
-            false => ("checkout.session", "checkout/sessions"),
+        let checkout = &self.sale.checkout;
+        let (id, (kind, path)) = match self.about {
+            About::Session => (checkout.id.clone(), ("checkout.session", "checkout/sessions")),
+            About::PaymentIntent => (checkout.own("pi"), ("payment_intent", "payment_intents")),
+            About::Charge => (checkout.own("ch"), ("charge", "charges")),
+            About::Sequel(at) => (self.sale.sequels[at].id.clone(), self.sale.sequels[at].kind.words()),
         };
         json!({
             "id": self.id, "object": "v2.core.event", "type": self.kind(), "livemode": false,

@@ -11,6 +11,7 @@ use super::checkout::random_id;
 use super::errors;
 use super::http::{Answer, Request};
 use super::objects::{self, Sale, VERSION};
+use super::sequel::Kind;
 use crate::locks::lock;
 
 const LIMIT_DEFAULT: usize = 10;
@@ -30,6 +31,19 @@ const ENDPOINTS: &[(&str, &str, Endpoint)] = &[
     ("checkout_session_line_items", "/v1/checkout/sessions/{id}/line_items", line_items),
     ("payment_intent", "/v1/payment_intents/{id}", payment_intent),
     ("charge", "/v1/charges/{id}", charge),
+    ("refunds", "/v1/refunds", |account, query, _| sequels(account, query, Kind::Refund)),
+    ("refund", "/v1/refunds/{id}", |account, query, id| sequel(account, query, Kind::Refund, id)),
+    ("disputes", "/v1/disputes", |account, query, _| sequels(account, query, Kind::Dispute)),
+    ("dispute", "/v1/disputes/{id}", |account, query, id| sequel(account, query, Kind::Dispute, id)),
+    ("reviews", "/v1/reviews", |account, query, _| sequels(account, query, Kind::Review)),
+    ("review", "/v1/reviews/{id}", |account, query, id| sequel(account, query, Kind::Review, id)),
+    ("fraud_warnings", "/v1/radar/early_fraud_warnings", |account, query, _| {
+        sequels(account, query, Kind::FraudWarning)
+    }),
+    ("fraud_warning", "/v1/radar/early_fraud_warnings/{id}", |account, query, id| {
+        sequel(account, query, Kind::FraudWarning, id)
+    }),
+    ("invoice_payments", "/v1/invoice_payments", invoice_payments),
     ("product", "/v1/products/{id}", product),
     ("price", "/v1/prices/{id}", price),
     ("events", "/v1/events", events),
@@ -48,6 +62,10 @@ const EXPANDABLE: &[(&str, &str, &str)] = &[
     ("price", "product", "product"),
     ("payment_intent", "latest_charge", "charge"),
     ("charge", "payment_intent", "payment_intent"),
+    ("list of sequel", "data", "sequel"),
+    ("sequel", "charge", "charge"),
+    ("sequel", "payment_intent", "payment_intent"),
+    ("list of invoice_payment", "data", "invoice_payment"),
 ];
 
 /// The names of all endpoints.
@@ -124,6 +142,7 @@ fn sessions(account: &Mutex<Account>, query: &Query, _: &str) -> Reply {
         created(sale.checkout.created)
             && status.is_none_or(|status| status == sale.status())
             && intent.is_none_or(|found| matches!(found, Some(Found::PaymentIntent(of)) if of == newest(at)))
+            && (intent.is_none() || sale.checkout.mode == "payment")
     };
     let (rows, has_more) = page(query, account.sales.len(), place, wanted)?;
     let sales: Vec<Sale> = rows.into_iter().map(|at| account.sales[newest(at)].clone()).collect();
@@ -159,6 +178,82 @@ fn payment_intent(account: &Mutex<Account>, query: &Query, id: &str) -> Reply {
 fn charge(account: &Mutex<Account>, query: &Query, id: &str) -> Reply {
     let sale = sale(account, id, "charge")?.0;
     query.expanded(sale.charge(), "charge", &sale)
+}
+
+/// What of a kind followed, newest first: everything, or what followed one payment.
+fn sequels(account: &Mutex<Account>, query: &Query, kind: Kind) -> Reply {
+    let paging = ["created", "limit", "starting_after", "ending_before", "payment_intent", "charge"];
+    query.knows(if kind == Kind::Review { &paging[..4] } else { &paging })?;
+    let paths = query.expansions("list of sequel")?;
+    let created = query.created()?;
+    let account = lock(account);
+    let payments = [query.one("payment_intent"), query.one("charge")];
+    let mut sales = payments.iter().flatten().map(|id| match account.find(id) {
+        Some(Found::PaymentIntent(at) | Found::Charge(at)) => Some(at),
+        _ => None,
+    });
+    let all: Vec<(usize, usize)> = match (sales.next(), sales.next()) {
+        (None, _) => account.sequels.iter().rev().copied().collect(),
+        (Some(None), _) => Vec::new(),
+        (Some(one), Some(other)) if one != other => Vec::new(),
+        (Some(Some(sale)), _) => (0..account.sales[sale].sequels.len()).rev().map(|at| (sale, at)).collect(),
+    };
+    let place = |id: &str| account.sequel(kind, id).and_then(|found| all.iter().position(|row| *row == found));
+    let wanted = |at: usize| {
+        let (sale, at) = all[at];
+        let sequel = &account.sales[sale].sequels[at];
+        sequel.kind == kind && created(sequel.created)
+    };
+    let (rows, has_more) = page(query, all.len(), place, wanted)?;
+    let rows = rows.into_iter().map(|at| {
+        let (sale, at) = (&account.sales[all[at].0], all[at].1);
+        let mut object = sale.sequel(at);
+        paths.iter().for_each(|path| expand(&mut object, &path[1..], sale));
+        object
+    });
+    Ok(objects::list(&format!("/v1/{}", kind.words().1), rows.collect(), has_more))
+}
+
+fn sequel(account: &Mutex<Account>, query: &Query, kind: Kind, id: &str) -> Reply {
+    query.knows(&[])?;
+    let (sale, at) = {
+        let account = lock(account);
+        let (sale, at) = account.sequel(kind, id).ok_or_else(|| errors::missing(kind.words().0, id))?;
+        (account.sales[sale].clone(), at)
+    };
+    query.expanded(sale.sequel(at), "sequel", &sale)
+}
+
+/// What was paid of which invoice, newest first.
+fn invoice_payments(account: &Mutex<Account>, query: &Query, _: &str) -> Reply {
+    let paging = ["created", "limit", "starting_after", "ending_before"];
+    let known = [paging.as_slice(), &["invoice", "status", "payment[type]", "payment[payment_intent]"]].concat();
+    query.knows(&known)?;
+    query.expansions("list of invoice_payment")?;
+    let (invoice, kind, intent) =
+        (query.one("invoice"), query.one("payment[type]"), query.one("payment[payment_intent]"));
+    if intent.is_some() && kind.is_none() {
+        return Err(errors::invalid("parameter_missing", "Missing required param: payment[type].", "payment[type]"));
+    }
+    let (created, status) = (query.created()?, query.one("status"));
+    let account = lock(account);
+    let newest = |at: usize| account.sales.len() - 1 - at;
+    let place = |id: &str| match account.find(id) {
+        Some(Found::InvoicePayment(at)) => Some(newest(at)),
+        _ => None,
+    };
+    let wanted = |at: usize| {
+        let sale = &account.sales[newest(at)];
+        let checkout = &sale.checkout;
+        checkout.invoice().is_some_and(|own| invoice.is_none_or(|wanted| own == wanted))
+            && intent.is_none_or(|wanted| checkout.payment_intent().is_some_and(|own| own == wanted))
+            && kind.is_none_or(|kind| kind == "payment_intent")
+            && status.is_none_or(|status| sale.invoice_payment()["status"] == status)
+            && created(checkout.ended)
+    };
+    let (rows, has_more) = page(query, account.sales.len(), place, wanted)?;
+    let rows = rows.into_iter().map(|at| account.sales[newest(at)].invoice_payment()).collect();
+    Ok(objects::list("/v1/invoice_payments", rows, has_more))
 }
 
 fn product(account: &Mutex<Account>, query: &Query, id: &str) -> Reply {
@@ -281,7 +376,7 @@ fn expand(value: &mut Value, path: &[&str], sale: &Sale) {
     let whole = match *field {
         "line_items" if slot.is_null() => sale.first_lines(),
         "payment_intent" if slot.is_string() => sale.payment_intent(),
-        "latest_charge" if slot.is_string() => sale.charge(),
+        "charge" | "latest_charge" if slot.is_string() => sale.charge(),
         "shipping_rate" if slot.is_string() => sale.shipping_rate(),
         "product" => {
             let line = sale.checkout.lines.iter().find(|line| *slot == line.product_id());

@@ -99,10 +99,20 @@ impl Checkout {
         format!("{prefix}_3{}", &self.id[self.id.len() - 23..])
     }
 
-    /// `None` where Stripe makes none: nothing to pay, nothing confirmed, or an invoice's payment.
+    /// `None` where Stripe makes none: nothing to pay, or nothing confirmed.
     pub fn payment_intent(&self) -> Option<String> {
-        let none = self.mode != "payment" || matches!(self.scenario.ends(), Stage::Free | Stage::Expired);
+        let none = matches!(self.scenario.ends(), Stage::Free | Stage::Expired);
         (!none).then(|| self.own("pi"))
+    }
+
+    /// What the session says about its payment: nothing when an invoice's was paid.
+    pub fn named_payment_intent(&self) -> Option<String> {
+        self.payment_intent().filter(|_| self.mode == "payment")
+    }
+
+    /// Of a subscription.
+    pub fn invoice(&self) -> Option<String> {
+        (self.mode == "subscription").then(|| self.own("in"))
     }
 
     /// `None` where no money has moved yet.

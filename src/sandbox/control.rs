@@ -1,4 +1,4 @@
-//! The sandbox's own controls under /_sandbox: purchases, settlements, faults and counts, in JSON.
+//! The sandbox's own controls under /_sandbox: purchases and what follows them, faults and counts, in JSON.
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use super::api;
 use super::faults::Fault;
 use super::http::{Answer, Request};
-use super::simulation::{Settle, Simulation, Trigger};
+use super::sequel::Kind;
+use super::simulation::{Become, Follow, Settle, Simulation, Trigger};
 use crate::error::{Error, Result};
 use crate::locks::lock;
 
@@ -28,6 +29,13 @@ fn obey(simulation: &Simulation, request: &Request) -> Result<Answer> {
     let done = match (request.method.as_str(), path.as_slice()) {
         ("POST", ["trigger"]) => json!({"purchases": simulation.trigger(&parse::<Trigger>(order)?)?}),
         ("POST", ["settle"]) => json!(simulation.settle(&parse::<Settle>(order)?)?),
+        ("POST", ["refund"]) => json!(simulation.follow(Kind::Refund, &parse::<Follow>(order)?)?),
+        ("POST", ["refunds", id]) => json!(simulation.becomes(Kind::Refund, id, &parse::<Become>(order)?)?),
+        ("POST", ["dispute"]) => json!(simulation.follow(Kind::Dispute, &parse::<Follow>(order)?)?),
+        ("POST", ["disputes", id]) => json!(simulation.becomes(Kind::Dispute, id, &parse::<Become>(order)?)?),
+        ("POST", ["review"]) => json!(simulation.follow(Kind::Review, &parse::<Follow>(order)?)?),
+        ("POST", ["reviews", id]) => json!(simulation.becomes(Kind::Review, id, &parse::<Become>(order)?)?),
+        ("POST", ["fraud_warning"]) => json!(simulation.follow(Kind::FraudWarning, &parse::<Follow>(order)?)?),
         ("POST", ["webhook"]) => {
             let webhook = parse::<Webhook>(order)?.url;
             simulation.deliver_to(webhook.as_deref())?;
@@ -44,8 +52,9 @@ fn obey(simulation: &Simulation, request: &Request) -> Result<Answer> {
         }
         (method, _) => {
             return Err(Error::Permanent(format!(
-                "the sandbox has no {method} {}; it has POST trigger, settle, webhook and faults, GET stats, events \
-                 and events/ID/body, DELETE faults and stats, under {ROOT}",
+                "the sandbox has no {method} {}; it has POST trigger, settle, refund, refunds/ID, dispute, disputes/ID, \
+                 review, reviews/ID, fraud_warning, webhook and faults, GET stats, events and events/ID/body, DELETE \
+                 faults and stats, under {ROOT}",
                 request.path
             )));
         }

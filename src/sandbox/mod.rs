@@ -12,6 +12,7 @@ mod http; // the server below
 mod json; // as Stripe writes it
 mod objects; // Stripe's objects
 mod scenarios; // what can happen
+mod sequel; // refunds, disputes, reviews, warnings
 mod simulation; // what its threads share: it sells, settles and tells
 mod stats; // counts
 

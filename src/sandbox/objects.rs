@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::checkout::{Checkout, LIFE_S, Line, Oddity, SHOP_OPENED};
 use super::scenarios::Stage;
+use super::sequel::Sequel;
 
 /// The version that objects are rendered in, and the one of an endpoint that was made in 2019.
 pub const VERSION: &str = "2026-10-28.endive";
@@ -22,11 +23,12 @@ const UNSET: &str = "after_expiration allow_promotion_codes billing_address_coll
     payment_method_configuration_details saved_payment_method_options shipping_address_collection submit_type url \
     wallet_options";
 
-/// A checkout, and how its money stands at one moment.
+/// A checkout, how its money stands at one moment, and what has followed until then, in that order.
 #[derive(Clone)]
 pub struct Sale {
     pub checkout: Arc<Checkout>,
     pub stage: Stage,
+    pub sequels: Vec<Sequel>,
 }
 
 impl Sale {
@@ -51,10 +53,9 @@ impl Sale {
             "currency": if sold { json!(c.currency) } else { Value::Null },
             "amount_subtotal": amount(c.subtotal()), "amount_total": amount(c.total()),
             "total_details": if sold { self.total_details() } else { Value::Null },
-            "payment_intent": c.payment_intent(),
+            "payment_intent": c.named_payment_intent(),
             "subscription": (c.mode == "subscription").then(|| c.own("sub")),
-            "invoice": (c.mode == "subscription").then(|| c.own("in")),
-            "customer": (c.mode != "payment").then(|| c.own("cus")),
+            "invoice": c.invoice(), "customer": self.customer(),
             "setup_intent": (!sold).then(|| c.own("seti")),
             "payment_link": c.reference.as_ref().map(|_| "plink_1SpringSaleOfTheSandbox"),
             "client_reference_id": c.reference,
@@ -166,11 +167,12 @@ impl Sale {
             "cancellation_reason": (self.stage == Stage::Canceled).then_some("requested_by_customer"),
             "last_payment_error": if self.stage == Stage::Failed { error } else { Value::Null },
             "capture_method": "automatic_async", "client_secret": null, "confirmation_method": "automatic",
-            "created": c.ended, "currency": c.currency, "customer": null, "description": null,
+            "created": c.ended, "currency": c.currency, "customer": self.customer(), "description": null,
             "latest_charge": c.charge(), "livemode": false, "metadata": {}, "next_action": null,
             "payment_method": c.own("pm"), "payment_method_types": [c.method],
             "presentment_details": self.presentment(), "processing": null, "receipt_email": null,
-            "review": null, "shipping": self.shipping(), "statement_descriptor": null, "transfer_group": null,
+            "review": self.review_id(), "shipping": self.shipping(), "statement_descriptor": null,
+            "transfer_group": null,
         })
     }
 
@@ -192,14 +194,21 @@ impl Sale {
         };
         json!({
             "id": id, "object": "charge", "amount": c.total(), "amount_captured": if paid { c.total() } else { 0 },
-            "amount_refunded": 0, "balance_transaction": paid.then(|| c.own("txn")), "billing_details": {
+            "amount_refunded": self.refunded(), "balance_transaction": paid.then(|| c.own("txn")), "billing_details": {
                 "address": self.address(), "email": c.buyer.email, "name": c.buyer.name, "phone": c.buyer.phone},
-            "captured": paid, "created": c.ended, "currency": c.currency, "customer": null, "disputed": false,
+            "captured": paid, "created": c.ended, "currency": c.currency, "customer": self.customer(),
+            "disputed": self.is_disputed(),
             "failure_code": (status == "failed").then_some("insufficient_funds"), "livemode": false, "metadata": {},
             "paid": paid, "payment_intent": c.payment_intent(), "payment_method": c.own("pm"),
             "payment_method_details": details, "presentment_details": self.presentment(), "receipt_url": null,
-            "refunded": false, "review": null, "shipping": self.shipping(), "status": status,
+            "refunded": paid && self.refunded() == c.total(), "review": self.review_id(), "shipping": self.shipping(),
+            "status": status,
         })
+    }
+
+    /// Kept for later, where there is a later.
+    pub fn customer(&self) -> Option<String> {
+        (self.checkout.mode != "payment").then(|| self.checkout.own("cus"))
     }
 
     fn total_details(&self) -> Value {

@@ -10,7 +10,8 @@ use super::api::Rates;
 use super::deliver::Queue;
 use super::faults::{Fate, Faults};
 use super::http::{Answer, Manner, Request};
-use super::scenarios::{FAILS, News, SUCCEEDS};
+use super::scenarios::{Act, FAILS, SUCCEEDS};
+use super::sequel::{Draft, Kind, Told};
 use super::stats::Stats;
 use super::{Options, Shape, api, control, scenarios};
 use crate::clock;
@@ -62,6 +63,35 @@ pub struct Settle {
     pub deliver: bool,
 }
 
+/// Something is to follow a session's payment. What is not said is as usual: all that is left, and a status to begin with.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Follow {
+    pub session: String,
+    pub amount: Option<i64>,
+    pub status: Option<String>,
+    pub reason: Option<String>,
+    pub shape: Option<Shape>,
+    #[serde(default = "one")]
+    pub times: usize,
+    #[serde(default = "yes")]
+    pub deliver: bool,
+}
+
+/// What followed is to have another status.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Become {
+    /// Of a review, why it is closed.
+    #[serde(alias = "closed_reason")]
+    pub status: String,
+    pub shape: Option<Shape>,
+    #[serde(default = "one")]
+    pub times: usize,
+    #[serde(default = "yes")]
+    pub deliver: bool,
+}
+
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
@@ -69,10 +99,13 @@ pub enum Outcome {
     Failed,
 }
 
-/// What a trigger made.
+/// What an order made.
 #[derive(Debug, Clone, Serialize)]
 pub struct Purchase {
     pub session: String,
+    /// Of the refund, dispute, review or warning that was ordered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
     pub payment_intent: Option<String>,
     /// Those for the endpoint, in the order in which Stripe makes them.
     pub events: Vec<Made>,
@@ -140,9 +173,10 @@ impl Simulation {
         let sell = |_| {
             let mut account = lock(&self.account);
             let sale = account.sell(scenario, clock::now());
-            self.tell(&mut account, sale, scenario.news, &telling)
+            let news = scenario.news.iter().map(|news| Act::News(*news));
+            self.perform(&mut account, sale, news.chain(scenario.then.iter().copied()), &telling)
         };
-        Ok((0..order.count).map(sell).collect())
+        (0..order.count).map(sell).collect()
     }
 
     pub fn settle(&self, order: &Settle) -> Result<Purchase> {
@@ -158,7 +192,35 @@ impl Simulation {
             Outcome::Succeeded => SUCCEEDS,
             Outcome::Failed => FAILS,
         };
-        Ok(self.tell(&mut account, sale, news, &telling))
+        self.perform(&mut account, sale, news.iter().map(|news| Act::News(*news)), &telling)
+    }
+
+    /// Lets a refund, dispute, review or warning follow. `Usage` when there is no such payment, or when it cannot.
+    pub fn follow(&self, kind: Kind, order: &Follow) -> Result<Purchase> {
+        let telling = self.telling(order.shape, order.times, order.deliver)?;
+        let mut account = lock(&self.account);
+        let sale = account.sale(&order.session).ok_or_else(|| {
+            Error::Usage(format!("there is no session {}; a trigger makes one", text::clean(&order.session)))
+        })?;
+        let draft = Draft { amount: order.amount, status: order.status.as_deref(), reason: order.reason.as_deref() };
+        let told = account.follow(sale, kind, &draft, clock::now())?;
+        let mut purchase = purchase(&account, sale);
+        purchase.id = account.sales[sale].sequels.last().map(|sequel| sequel.id.clone());
+        self.tell(&mut account, sale, &told, &telling, &mut purchase.events);
+        Ok(purchase)
+    }
+
+    /// Gives what followed another status. `Usage` when there is none of that kind and id, or when it cannot have it.
+    pub fn becomes(&self, kind: Kind, id: &str, order: &Become) -> Result<Purchase> {
+        let telling = self.telling(order.shape, order.times, order.deliver)?;
+        let mut account = lock(&self.account);
+        let (sale, at) = account.sequel(kind, id).ok_or_else(|| {
+            Error::Usage(format!("there is no {} {}; a POST without an id makes one", kind.words().0, text::clean(id)))
+        })?;
+        let told = account.sales[sale].becomes(at, &order.status)?;
+        let mut purchase = Purchase { id: Some(id.into()), ..purchase(&account, sale) };
+        self.tell(&mut account, sale, &told, &telling, &mut purchase.events);
+        Ok(purchase)
     }
 
     /// `Usage` when it is no URL; `None` delivers nothing any more.
@@ -183,30 +245,49 @@ impl Simulation {
         Ok(Telling { shape: shape.unwrap_or(self.shape), times })
     }
 
-    /// Lets it happen to a sale, one piece of news after the other, and has it delivered.
-    fn tell(&self, account: &mut Account, sale: usize, news: &[News], telling: &Telling) -> Purchase {
-        let checkout = account.sales[sale].checkout.clone();
-        let mut events = Vec::new();
-        for (kind, stage) in news {
-            account.sales[sale].stage = *stage;
-            let fate = self.faults.fate(kind, &checkout.id);
+    /// Lets it happen to a sale, one act after the other, and has each told.
+    fn perform(
+        &self,
+        account: &mut Account,
+        sale: usize,
+        acts: impl Iterator<Item = Act>,
+        telling: &Telling,
+    ) -> Result<Purchase> {
+        let mut purchase = purchase(account, sale);
+        for act in acts {
+            let told = account.perform(sale, act, clock::now())?;
+            self.tell(account, sale, &told, telling, &mut purchase.events);
+        }
+        Ok(purchase)
+    }
+
+    /// Makes the events about a sale as it stands now, and has them delivered.
+    fn tell(&self, account: &mut Account, sale: usize, told: &[Told], telling: &Telling, made: &mut Vec<Made>) {
+        for (kind, about) in told {
+            let fate = self.faults.fate(kind, &account.sales[sale].checkout.id);
             if fate == Fate::Lost {
                 continue;
             }
-            for at in account.tell(sale, kind, telling.shape, clock::now()) {
+            for at in account.tell(sale, (kind, *about), telling.shape, clock::now()) {
                 let event = &account.events[at];
-                events.push(Made { id: event.id.clone(), kind: event.kind() });
+                made.push(Made { id: event.id.clone(), kind: event.kind() });
                 let times = if fate == Fate::Undelivered { 0 } else { telling.times };
                 (0..times).for_each(|_| self.queue.push(at));
             }
         }
-        Purchase { session: checkout.id.clone(), payment_intent: checkout.payment_intent(), events }
     }
 
     pub fn event_body(&self, id: &str) -> Option<Vec<u8>> {
         let event = lock(&self.account).event(id).cloned();
         event.map(|event| event.body())
     }
+}
+
+/// Without events yet.
+fn purchase(account: &Account, sale: usize) -> Purchase {
+    let checkout = &account.sales[sale].checkout;
+    let payment_intent = checkout.named_payment_intent();
+    Purchase { session: checkout.id.clone(), id: None, payment_intent, events: Vec::new() }
 }
 
 /// How news travels.

@@ -143,6 +143,155 @@ fn expansion_nests_as_stripe_does() {
     assert!(products.iter().any(|p| p["deleted"] == true) && products.iter().any(|p| p.is_null()), "{products:?}");
 }
 
+fn kinds(purchase: &Purchase) -> Vec<&str> {
+    purchase.events.iter().map(|event| event.kind.as_str()).collect()
+}
+
+#[test]
+fn every_event_type_leads_to_a_scenario_that_sends_it() {
+    let sandbox = sandbox();
+    for (kind, _) in scenarios::BY_EVENT {
+        let kind = format!("v1.{kind}");
+        let made = sandbox.trigger(&Trigger { shape: Some(Shape::Both), ..Trigger::of(&kind) }).unwrap();
+        assert!(kinds(&made[0]).contains(&kind.as_str()), "{kind}: {:?}", kinds(&made[0]));
+    }
+}
+
+#[test]
+fn what_follows_a_payment_agrees_with_its_charge() {
+    let sandbox = sandbox();
+    for (name, _) in scenarios() {
+        let bought = sandbox.buy(name, 2).remove(1);
+        let session = sandbox.get(&format!("/v1/checkout/sessions/{}", bought.session));
+        let invoice = session["invoice"].as_str().unwrap_or("in_none");
+        let paid = sandbox.get(&format!("/v1/invoice_payments?invoice={invoice}"));
+        let intent = bought.payment_intent.as_deref().or(paid["data"][0]["payment"]["payment_intent"].as_str());
+        let Some(intent) = intent else { continue };
+        let payment = sandbox.get(&format!("/v1/payment_intents/{intent}?expand[]=latest_charge"));
+        let charge = &payment["latest_charge"];
+        let list = |path: &str| {
+            let all = sandbox.get(&format!("/v1/{path}?payment_intent={intent}&limit=100"));
+            all["data"].as_array().unwrap().clone()
+        };
+        let sum = |rows: &[Value], counted: &dyn Fn(&str) -> bool| -> i64 {
+            let counted = rows.iter().filter(|row| counted(row["status"].as_str().unwrap()));
+            counted.map(|row| row["amount"].as_i64().unwrap()).sum()
+        };
+        let (refunds, disputes) = (list("refunds"), list("disputes"));
+        let refunded = sum(&refunds, &|status| !matches!(status, "failed" | "canceled"));
+        let disputed = sum(&disputes, &|status| status == "lost" || status.ends_with("needs_response"));
+        let charged = charge["amount"].as_i64().unwrap_or(0);
+        if name != "many-refunds" {
+            assert_eq!(charge["amount_refunded"].as_i64().unwrap_or(0), refunded, "{name}");
+        }
+        assert!(refunded + disputed <= charged, "{name}: {refunded} and {disputed} of {charged}");
+        assert_eq!(charge["refunded"] == true, refunded > 0 && refunded == charged, "{name}");
+        assert_eq!(charge["disputed"] == true, !disputes.is_empty(), "{name}");
+        assert!(charge.get("refunds").is_none());
+        let warnings = list("radar/early_fraud_warnings");
+        let reviews = sandbox.get("/v1/reviews?limit=100")["data"].as_array().unwrap().clone();
+        let reviews = reviews.into_iter().filter(|row| row["payment_intent"] == intent);
+        for row in refunds.iter().chain(&disputes).chain(&warnings).chain(&reviews.collect::<Vec<_>>()) {
+            assert_eq!((&row["payment_intent"], &row["charge"]), (&json!(intent), &charge["id"]), "{name}: {row}");
+            assert!(row["amount"].is_null() || row["currency"] == payment["currency"], "{name}: {row}");
+        }
+    }
+}
+
+#[test]
+fn a_hundred_and_twenty_refunds_are_walked_page_by_page() {
+    let sandbox = sandbox();
+    sandbox.buy("refunded", 3);
+    let intent = sandbox.buy("many-refunds", 1)[0].payment_intent.clone().unwrap();
+    sandbox.buy("disputed", 3);
+    let charge = sandbox.get(&format!("/v1/payment_intents/{intent}"))["latest_charge"].as_str().unwrap().to_string();
+    for filter in [format!("payment_intent={intent}"), format!("charge={charge}")] {
+        let first = sandbox.get(&format!("/v1/refunds?{filter}&limit=100"));
+        let last = ids(&first).pop().unwrap();
+        let second = sandbox.get(&format!("/v1/refunds?{filter}&limit=100&starting_after={last}"));
+        assert_eq!((ids(&first).len(), &first["has_more"]), (100, &json!(true)));
+        assert_eq!((ids(&second).len(), &second["has_more"]), (20, &json!(false)));
+        let back = sandbox.get(&format!("/v1/refunds?{filter}&limit=100&ending_before={}", ids(&second)[0]));
+        assert_eq!(ids(&back), ids(&first));
+        assert!(ids(&second).iter().all(|id| !ids(&first).contains(id)));
+    }
+    assert_eq!(ids(&sandbox.get("/v1/refunds?limit=100&payment_intent=pi_none")).len(), 0);
+    let newest = sandbox.get("/v1/refunds?limit=1&expand[]=data.charge&expand[]=data.payment_intent");
+    assert_eq!(newest["data"][0]["charge"]["id"], charge);
+    assert_eq!(sandbox.refusal(&format!("/v1/disputes/{}", newest["data"][0]["id"].as_str().unwrap())).0, 404);
+    assert_eq!(sandbox.refusal("/v1/reviews?payment_intent=pi_none").0, 400);
+}
+
+#[test]
+fn a_refund_is_told_at_every_step_in_both_shapes() {
+    let sandbox = sandbox();
+    let bought = &sandbox.buy("card", 1)[0];
+    let post = |path: &str, body: Value| {
+        let (status, said) = sandbox.call("POST", &format!("/_sandbox/{path}"), &body.to_string());
+        assert_eq!(status, 200, "{path}: {said}");
+        let kinds: Vec<String> =
+            said["events"].as_array().unwrap().iter().map(|event| event["type"].as_str().unwrap().into()).collect();
+        (said, kinds)
+    };
+    let (said, told) =
+        post("refund", json!({"session": bought.session, "amount": 100, "status": "pending", "shape": "both"}));
+    assert_eq!(told, ["refund.created", "v1.refund.created", "charge.refunded", "v1.charge.refunded"]);
+    let id = said["id"].as_str().unwrap();
+    let thin: Value =
+        serde_json::from_slice(&sandbox.simulation.event_body(said["events"][1]["id"].as_str().unwrap()).unwrap())
+            .unwrap();
+    assert_eq!(thin["related_object"], json!({"id": id, "type": "refund", "url": format!("/v1/refunds/{id}")}));
+    assert_eq!(sandbox.get(thin["related_object"]["url"].as_str().unwrap())["status"], "pending");
+    let (_, told) = post(&format!("refunds/{id}"), json!({"status": "failed"}));
+    assert_eq!(told, ["refund.updated", "refund.failed", "charge.refund.updated"]);
+    assert_eq!(sandbox.get(&format!("/v1/refunds/{id}"))["failure_reason"], "expired_or_canceled_card");
+    // The news of then stays as it was then.
+    let created = sandbox.get(&format!("/v1/events/{}", said["events"][0]["id"].as_str().unwrap()));
+    assert_eq!(created["data"]["object"]["status"], "pending");
+}
+
+#[test]
+fn disputes_reviews_and_warnings_are_told_as_they_go() {
+    let sandbox = sandbox();
+    let disputed = &sandbox.buy("dispute-won", 1)[0];
+    let told =
+        ["created", "funds_withdrawn", "updated", "funds_reinstated", "closed"].map(|w| format!("charge.dispute.{w}"));
+    assert_eq!(kinds(disputed)[2..], told);
+    let warned = &sandbox.buy("dispute-warning-closed", 1)[0];
+    let told = ["created", "updated", "closed"].map(|what| format!("charge.dispute.{what}"));
+    assert_eq!(kinds(warned)[2..], told);
+    let refused = &sandbox.buy("review-refused", 1)[0];
+    assert_eq!(kinds(refused)[2..], ["review.opened", "refund.created", "charge.refunded", "review.closed"]);
+    let suspected = &sandbox.buy("fraud-warning-refunded", 1)[0];
+    let warning = "radar.early_fraud_warning";
+    let told = [&format!("{warning}.created"), "refund.created", "charge.refunded", &format!("{warning}.updated")];
+    assert_eq!(kinds(suspected)[2..], told);
+    let actionable = |n: usize| {
+        sandbox.get(&format!("/v1/events/{}", suspected.events[n].id))["data"]["object"]["actionable"].clone()
+    };
+    assert_eq!((actionable(2), actionable(5)), (json!(true), json!(false)));
+    let early = &sandbox.buy("refund-first", 1)[0];
+    assert_eq!(kinds(early)[1..], ["refund.created", "charge.refunded", "checkout.session.completed"]);
+}
+
+#[test]
+fn a_subscriptions_payment_is_found_through_its_invoice() {
+    let sandbox = sandbox();
+    sandbox.buy("card", 1);
+    let bought = &sandbox.buy("subscription-refunded", 2)[0];
+    let session = sandbox.get(&format!("/v1/checkout/sessions/{}", bought.session));
+    assert_eq!(session["payment_intent"], Value::Null);
+    let paid = sandbox.get(&format!("/v1/invoice_payments?invoice={}", session["invoice"].as_str().unwrap()));
+    let intent = paid["data"][0]["payment"]["payment_intent"].as_str().unwrap();
+    assert_eq!(ids(&sandbox.get(&format!("/v1/refunds?payment_intent={intent}"))).len(), 1);
+    let back = format!("/v1/invoice_payments?payment[type]=payment_intent&payment[payment_intent]={intent}");
+    assert_eq!(sandbox.get(&back)["data"], paid["data"]);
+    assert_eq!(ids(&sandbox.get("/v1/invoice_payments")).len(), 2);
+    assert_eq!(ids(&sandbox.get(&format!("/v1/checkout/sessions?payment_intent={intent}"))).len(), 0);
+    let (status, why) = sandbox.refusal(&format!("/v1/invoice_payments?payment[payment_intent]={intent}"));
+    assert!(status == 400 && why.contains("payment[type]"), "{why}");
+}
+
 #[test]
 fn a_delayed_payment_settles_once() {
     let sandbox = sandbox();
@@ -211,12 +360,19 @@ fn faults_strike_where_and_as_often_as_ordered() {
 #[test]
 fn bad_orders_and_keys_get_a_sentence() {
     let sandbox = sandbox();
+    let (paid, unpaid) = (&sandbox.buy("card", 1)[0].session, &sandbox.buy("unpaid", 1)[0].session);
     for (path, body, why) in [
         ("trigger", "", "does not understand"),
         ("trigger", r#"{"scenario":"fax"}"#, "there are card"),
         ("trigger", r#"{"scenario":"card","count":10001}"#, "too many"),
         ("trigger", r#"{"scenario":"card","cuont":1}"#, "cuont"),
         ("settle", r#"{"session":"cs_none","outcome":"failed"}"#, "no session"),
+        ("refund", r#"{"session":"cs_none"}"#, "a trigger makes one"),
+        ("refunds/re_none", r#"{"status":"failed"}"#, "no refund re_none"),
+        ("refund", &format!(r#"{{"session":"{paid}","amount":99999999}}"#), "left"),
+        ("refund", &format!(r#"{{"session":"{paid}","amount":-1}}"#), "left"),
+        ("dispute", &format!(r#"{{"session":"{paid}","status":"lots"}}"#), "is needs_response"),
+        ("review", &format!(r#"{{"session":"{unpaid}"}}"#), "no payment"),
         ("faults", r#"{"endpoint":"fax","kind":"hang"}"#, "checkout_session_line_items"),
         ("faults", r#"{"kind":"melt"}"#, "melt"),
         ("faults", r#"{"kind":"status","status":99}"#, "200 to 599"),

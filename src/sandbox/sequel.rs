@@ -1,0 +1,346 @@
+//! What can follow a payment: refunds, disputes, reviews and early fraud warnings, and what Stripe tells of each.
+
+use serde_json::{Value, json};
+
+use super::account::About;
+use super::checkout::random_id;
+use super::objects::Sale;
+use super::scenarios::Stage;
+use crate::error::{Error, Result};
+use crate::text;
+
+/// From a dispute to the last moment for evidence; the card networks permit seven to twenty-one days.
+const EVIDENCE_WITHIN_S: i64 = 9 * 24 * 3600;
+
+/// What a bank charges for a dispute, in minor units.
+const DISPUTE_FEE: i64 = 2000;
+
+/// What can be said against a dispute, and this shop has not.
+const EVIDENCE: &str = "access_activity_log billing_address cancellation_policy cancellation_policy_disclosure \
+    cancellation_rebuttal customer_communication customer_email_address customer_name customer_purchase_ip \
+    customer_signature duplicate_charge_documentation duplicate_charge_explanation duplicate_charge_id \
+    product_description receipt refund_policy refund_policy_disclosure refund_refusal_explanation service_date \
+    service_documentation shipping_address shipping_carrier shipping_date shipping_documentation \
+    shipping_tracking_number uncategorized_file uncategorized_text";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Refund,
+    Dispute,
+    Review,
+    FraudWarning,
+}
+
+/// One of them, as it stands at one moment.
+#[derive(Clone)]
+pub struct Sequel {
+    pub kind: Kind,
+    pub id: String,
+    /// Unix seconds.
+    pub created: i64,
+    /// Of a refund or a dispute.
+    pub amount: i64,
+    /// Stripe's word for it; of a review `open` or why it was closed.
+    pub status: &'static str,
+    /// Stripe's word for why it is there.
+    pub reason: String,
+}
+
+/// What is to follow. What is `None` is as usual: the whole of what is left, and the first of the kind's statuses.
+#[derive(Default)]
+pub struct Draft<'a> {
+    pub amount: Option<i64>,
+    pub status: Option<&'a str>,
+    pub reason: Option<&'a str>,
+}
+
+/// A type of event, and what it is about.
+pub type Told = (&'static str, About);
+
+impl Kind {
+    /// Its object's name, and its list's path under /v1/.
+    pub fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Kind::Refund => ("refund", "refunds"),
+            Kind::Dispute => ("dispute", "disputes"),
+            Kind::Review => ("review", "reviews"),
+            Kind::FraudWarning => ("radar.early_fraud_warning", "radar/early_fraud_warnings"),
+        }
+    }
+
+    fn statuses(self) -> &'static [&'static str] {
+        match self {
+            Kind::Refund => &["succeeded", "pending", "requires_action", "failed", "canceled"],
+            Kind::Dispute => &[
+                "needs_response",
+                "under_review",
+                "won",
+                "lost",
+                "warning_needs_response",
+                "warning_under_review",
+                "warning_closed",
+                "appeal_needs_response",
+                "appeal_under_review",
+                "prevented",
+            ],
+            Kind::Review => &[
+                "open",
+                "approved",
+                "acknowledged",
+                "refunded",
+                "refunded_as_fraud",
+                "disputed",
+                "canceled",
+                "payment_never_settled",
+                "redacted",
+            ],
+            Kind::FraudWarning => &["received"],
+        }
+    }
+
+    /// `Usage` names all there are.
+    fn status(self, wanted: &str) -> Result<&'static str> {
+        self.statuses().iter().find(|status| **status == wanted).copied().ok_or_else(|| {
+            let (kind, all) = (self.words().0, self.statuses().join(", "));
+            Error::Usage(format!("a {kind} is never {:?}; it is {all}", text::clean(wanted)))
+        })
+    }
+
+    fn new_id(self) -> String {
+        match self {
+            Kind::Refund => random_id("re_3", 23),
+            Kind::Dispute => random_id("du_1", 23),
+            Kind::Review => random_id("prv_1", 23),
+            Kind::FraudWarning => random_id("issfr_1", 23),
+        }
+    }
+}
+
+impl Sequel {
+    /// It takes money from the shop, or will: what is under way is taken already, and comes back when it fails.
+    fn takes(&self) -> bool {
+        match self.kind {
+            Kind::Refund => !matches!(self.status, "failed" | "canceled"),
+            Kind::Dispute => is_withdrawn(self.status) && self.status != "won",
+            Kind::Review | Kind::FraudWarning => false,
+        }
+    }
+}
+
+/// A dispute's money has been with the bank; not so for an inquiry.
+fn is_withdrawn(status: &str) -> bool {
+    !status.starts_with("warning_") && status != "prevented"
+}
+
+/// How what follows comes about.
+impl Sale {
+    /// Lets it follow, and says what is told of it. `Usage` when there is no money to take, or less.
+    pub fn follow(&mut self, kind: Kind, draft: &Draft, now: i64) -> Result<Vec<Told>> {
+        let status = kind.status(draft.status.unwrap_or(kind.statuses()[0]))?;
+        let id = text::clean(&self.checkout.id).to_string();
+        if self.stage != Stage::Paid || self.checkout.charge().is_none() {
+            return Err(Error::Usage(format!("{id} has no payment that a {} could follow", kind.words().0)));
+        }
+        let moves = matches!(kind, Kind::Refund | Kind::Dispute);
+        let amount = if moves { draft.amount.unwrap_or(self.left()) } else { 0 };
+        if moves && !(1..=self.left()).contains(&amount) {
+            let left = self.left();
+            return Err(Error::Usage(format!(
+                "of {id} there is {left} left, so a {} cannot be of {amount}",
+                kind.words().0
+            )));
+        }
+        let was_actionable = self.is_actionable();
+        let reason = draft.reason.unwrap_or(self.usual_reason(kind)).into();
+        self.sequels.push(Sequel { kind, id: kind.new_id(), created: now, amount, status, reason });
+        let at = self.sequels.len() - 1;
+        Ok(self.told(at, None, was_actionable))
+    }
+
+    /// Gives it another status, and says what is told of it. `Usage` when the payment has not got that much left.
+    pub fn becomes(&mut self, at: usize, status: &str) -> Result<Vec<Told>> {
+        let status = self.sequels[at].kind.status(status)?;
+        let (old, was_actionable) = (self.sequels[at].status, self.is_actionable());
+        self.sequels[at].status = status;
+        if self.left() < 0 {
+            self.sequels[at].status = old;
+            let id = &self.sequels[at].id;
+            return Err(Error::Usage(format!(
+                "{id} cannot be {status} any more: the payment has not got that much left"
+            )));
+        }
+        Ok(self.told(at, Some(old), was_actionable))
+    }
+
+    fn told(&self, at: usize, old: Option<&str>, was_actionable: bool) -> Vec<Told> {
+        let (sequel, about) = (&self.sequels[at], About::Sequel(at));
+        let mut told: Vec<Told> = Vec::new();
+        match (sequel.kind, old) {
+            (Kind::Refund, None) => {
+                told.push(("refund.created", about));
+                told.extend(sequel.takes().then_some(("charge.refunded", About::Charge)));
+                told.extend((sequel.status == "failed").then_some(("refund.failed", about)));
+            }
+            (Kind::Refund, Some(_)) => {
+                told.push(("refund.updated", about));
+                told.extend((sequel.status == "failed").then_some(("refund.failed", about)));
+                told.push(("charge.refund.updated", about));
+            }
+            (Kind::Dispute, old) => {
+                let withdrawn = old.is_some_and(is_withdrawn);
+                let closed = matches!(sequel.status, "won" | "lost" | "warning_closed" | "prevented");
+                told.extend(old.is_none().then_some(("charge.dispute.created", about)));
+                told.extend((old.is_some() && !closed).then_some(("charge.dispute.updated", about)));
+                let withdrawn_now = !withdrawn && is_withdrawn(sequel.status);
+                told.extend(withdrawn_now.then_some(("charge.dispute.funds_withdrawn", about)));
+                told.extend((sequel.status == "won").then_some(("charge.dispute.funds_reinstated", about)));
+                told.extend(closed.then_some(("charge.dispute.closed", about)));
+            }
+            (Kind::Review, old) => {
+                told.extend(old.is_none().then_some(("review.opened", about)));
+                told.extend((sequel.status != "open").then_some(("review.closed", about)));
+            }
+            (Kind::FraudWarning, _) => told.push(("radar.early_fraud_warning.created", about)),
+        }
+        if was_actionable != self.is_actionable() {
+            let warnings = (0..self.sequels.len()).filter(|at| self.sequels[*at].kind == Kind::FraudWarning);
+            told.extend(warnings.map(|at| ("radar.early_fraud_warning.updated", About::Sequel(at))));
+        }
+        told
+    }
+
+    fn usual_reason(&self, kind: Kind) -> &'static str {
+        let suspected = self.sequels.iter().any(|s| matches!(s.kind, Kind::Review | Kind::FraudWarning));
+        match kind {
+            Kind::Refund | Kind::Dispute if suspected => "fraudulent",
+            Kind::Refund => "requested_by_customer",
+            Kind::Dispute if self.checkout.method != "card" => "debit_not_authorized",
+            Kind::Dispute => "product_not_received",
+            Kind::Review => "rule",
+            Kind::FraudWarning => "made_with_stolen_card",
+        }
+    }
+
+    /// Of all refunds but those that failed or were canceled, as a charge counts them.
+    pub fn refunded(&self) -> i64 {
+        let refunds = self.sequels.iter().filter(|s| s.kind == Kind::Refund && s.takes());
+        refunds.map(|s| s.amount).sum()
+    }
+
+    pub fn is_disputed(&self) -> bool {
+        self.sequels.iter().any(|s| s.kind == Kind::Dispute)
+    }
+
+    /// What can still be refunded or disputed.
+    pub fn left(&self) -> i64 {
+        self.checkout.total() - self.sequels.iter().filter(|s| s.takes()).map(|s| s.amount).sum::<i64>()
+    }
+
+    /// Of a warning: neither has the payment been disputed, nor is all of it refunded.
+    fn is_actionable(&self) -> bool {
+        !self.is_disputed() && self.refunded() < self.checkout.total()
+    }
+}
+
+/// How they look.
+impl Sale {
+    /// The Refund, Dispute, Review or Early Fraud Warning at this place.
+    pub fn sequel(&self, at: usize) -> Value {
+        let (sequel, c) = (&self.sequels[at], &*self.checkout);
+        let mut object = match sequel.kind {
+            Kind::Refund => self.refund(sequel),
+            Kind::Dispute => self.dispute(sequel),
+            Kind::Review => review(sequel),
+            Kind::FraudWarning => {
+                json!({"actionable": self.is_actionable(), "fraud_type": sequel.reason, "livemode": false})
+            }
+        };
+        object["id"] = json!(sequel.id);
+        object["object"] = json!(sequel.kind.words().0);
+        object["created"] = json!(sequel.created);
+        object["charge"] = json!(c.charge());
+        object["payment_intent"] = json!(c.payment_intent());
+        object
+    }
+
+    fn refund(&self, refund: &Sequel) -> Value {
+        let c = &*self.checkout;
+        let (txn, email) = (format!("txn_{}", &refund.id[3..]), c.buyer.email);
+        let mut object = json!({
+            "amount": refund.amount, "currency": c.currency, "status": refund.status, "reason": refund.reason,
+            "balance_transaction": refund.takes().then_some(&txn), "customer": self.customer(), "metadata": {},
+            "payment_method": c.own("pm"), "receipt_number": null, "source_transfer_reversal": null,
+            "transfer_reversal": null, "destination_details": {"type": c.method, c.method: {}},
+        });
+        match refund.status {
+            "failed" => object["failure_reason"] = json!("expired_or_canceled_card"),
+            "canceled" => object["failure_reason"] = json!("merchant_request"),
+            "pending" => object["pending_reason"] = json!("processing"),
+            "requires_action" => {
+                object["instructions_email"] = json!(email);
+                object["next_action"] = json!({"type": "display_details", "display_details": {
+                    "email_sent": {"email_sent_at": refund.created, "email_sent_to": email},
+                    "expires_at": refund.created + EVIDENCE_WITHIN_S}});
+            }
+            _ => {}
+        }
+        object
+    }
+
+    fn dispute(&self, dispute: &Sequel) -> Value {
+        let (c, status) = (&*self.checkout, dispute.status);
+        let inquiry = status.starts_with("warning_");
+        let moved = |amount: i64, fee: i64, n: usize| {
+            json!({"id": format!("txn_{}{n}", &dispute.id[3..]), "object": "balance_transaction", "amount": amount,
+                "currency": c.currency, "fee": fee, "net": amount - fee, "source": dispute.id, "type": "adjustment"})
+        };
+        let mut moves = Vec::new();
+        moves.extend(is_withdrawn(status).then(|| moved(-dispute.amount, DISPUTE_FEE, 1)));
+        moves.extend((status == "won").then(|| moved(dispute.amount, 0, 2)));
+        let case = if inquiry { "inquiry" } else { "chargeback" };
+        let card = json!({"type": "card", "card": {"brand": "visa", "case_type": case, "network_reason_code": "13.1"}});
+        let mut evidence: Value = EVIDENCE.split_whitespace().map(|name| (name.to_string(), Value::Null)).collect();
+        evidence["enhanced_evidence"] = json!({});
+        let answered = !matches!(status, "needs_response" | "warning_needs_response" | "prevented");
+        json!({
+            "amount": dispute.amount, "currency": c.currency, "status": status, "reason": dispute.reason,
+            "balance_transactions": moves, "enhanced_eligibility_types": [], "evidence": evidence,
+            "evidence_details": {"due_by": (status != "prevented").then_some(dispute.created + EVIDENCE_WITHIN_S),
+                "enhanced_eligibility": {}, "has_evidence": answered, "past_due": false,
+                "submission_count": i64::from(answered)},
+            "is_charge_refundable": inquiry && status != "warning_closed", "livemode": false, "metadata": {},
+            "payment_method_details": if c.method == "card" { card } else { Value::Null },
+        })
+    }
+
+    /// The Invoice Payment of a subscription's first invoice; `Null` where there is no invoice.
+    pub fn invoice_payment(&self) -> Value {
+        let c = &*self.checkout;
+        let Some(invoice) = c.invoice() else {
+            return Value::Null;
+        };
+        let paid = self.stage == Stage::Paid;
+        json!({
+            "id": c.own("inpay"), "object": "invoice_payment", "amount_requested": c.total(),
+            "amount_paid": if paid { json!(c.total()) } else { Value::Null }, "created": c.ended,
+            "currency": c.currency, "invoice": invoice, "is_default": true, "livemode": false,
+            "payment": {"type": "payment_intent", "payment_intent": c.payment_intent()},
+            "status": if paid { "paid" } else { "open" },
+            "status_transitions": {"canceled_at": null, "paid_at": paid.then_some(c.ended)},
+        })
+    }
+
+    /// The last review, open or closed.
+    pub fn review_id(&self) -> Option<&str> {
+        self.sequels.iter().rev().find(|s| s.kind == Kind::Review).map(|s| s.id.as_str())
+    }
+}
+
+fn review(review: &Sequel) -> Value {
+    let open = review.status == "open";
+    json!({
+        "billing_zip": null, "closed_reason": (!open).then_some(review.status), "ip_address": "192.0.2.7",
+        "ip_address_location": null, "livemode": false, "open": open, "opened_reason": review.reason,
+        "reason": if open { &review.reason } else { review.status }, "session": null,
+    })
+}
