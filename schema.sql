@@ -507,7 +507,9 @@ FROM events e
 WHERE e.state = 'pending' AND e.received_at < strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-1 hours')
 UNION ALL
 SELECT a.name, NULL, NULL, a.since, a.message,
-  CASE a.name WHEN 'key_refused' THEN 'mend the key or its permissions, then: systemctl restart fulfilld' ELSE 'fulfilld check' END
+  CASE a.name WHEN 'key_refused' THEN 'mend the key or its permissions, then: systemctl restart fulfilld'
+    WHEN 'key_lacks_permission' THEN 'give the key that permission in Stripe''s Dashboard, or ask Stripe for those events no more'
+    ELSE 'fulfilld check' END
 FROM alarms a
 UNION ALL
 SELECT 'hook_dead', x.order_id, x.event_id, x.created_at, 'a hook for ' || x.topic || ' gave up: ' || coalesce(x.last_error, 'no reason'),

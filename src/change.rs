@@ -10,6 +10,67 @@ use crate::clock::Timestamp;
 pub enum Change {
     /// A completed Checkout Session: an order, its line items, and once it is a sale, something to send.
     Order(Box<Order>),
+    /// All the refunds of one payment.
+    Refunds(Vec<Refund>),
+    Dispute(Dispute),
+    Review(Review),
+    FraudWarning(FraudWarning),
+}
+
+/// What an object of Stripe's says of itself whatever it is, and which payment it is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct About {
+    /// The moment Stripe was asked: an older answer never overwrites a newer one.
+    pub as_of: Timestamp,
+    pub id: String,
+    pub payment_intent_id: String,
+    pub charge_id: Option<String>,
+    pub created_at: Timestamp,
+}
+
+/// Money going back. Only a `succeeded` one counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refund {
+    pub about: About,
+    /// Minor units of `currency`, 1 or more.
+    pub amount: i64,
+    pub currency: String,
+    /// One of the words that the schema's CHECK permits.
+    pub status: &'static str,
+    pub reason: Option<String>,
+    pub failure_reason: Option<String>,
+}
+
+/// A buyer's bank takes money back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dispute {
+    pub about: About,
+    pub amount: i64,
+    pub currency: String,
+    /// Stripe's word, whatever it is; one that is not known holds the order as an open one does.
+    pub status: String,
+    pub reason: Option<String>,
+    /// Until when the shop may answer.
+    pub evidence_due_by: Option<Timestamp>,
+}
+
+/// Stripe's Radar wants somebody to look at a payment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Review {
+    pub about: About,
+    pub open: bool,
+    /// Why it was opened.
+    pub reason: Option<String>,
+    pub closed_reason: Option<String>,
+}
+
+/// The card's issuer suspects fraud.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FraudWarning {
+    pub about: About,
+    /// False once the payment is refunded or disputed.
+    pub actionable: bool,
+    pub fraud_type: Option<String>,
 }
 
 /// A completed session that is the shop's. Texts are cleaned for display; amounts are minor units of `currency`.

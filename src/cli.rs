@@ -137,9 +137,7 @@ mod tests {
     #[test]
     fn every_error_has_an_exit_code_that_is_documented() {
         use crate::error::Error::*;
-        for error in
-            [Temporary("".into()), Permanent("".into()), Usage("".into()), Config("".into()), Corrupt("".into())]
-        {
+        for error in [Temporary, Permanent, Usage, Config, Forbidden, Corrupt].map(|kind| kind(String::new())) {
             assert!(EXIT_CODES.iter().any(|(code, _)| *code == error.exit_code()), "{error:?}");
         }
         assert!(EXIT_CODES.iter().any(|(code, _)| *code == EXIT_USAGE));

@@ -25,7 +25,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "STRIPE_SECRET_KEY",
         default: "",
-        about: "restricted key (rk_live_… or rk_test_…) that may read Checkout Sessions, PaymentIntents, Charges, Products, Prices and Shipping Rates",
+        about: "restricted key (rk_live_… or rk_test_…) that may read Checkout Sessions, PaymentIntents, Charges and Refunds, Disputes, Radar, Invoices, Products, Prices and Shipping Rates",
     },
     Setting {
         name: "WEBHOOK_SECRET",
@@ -57,6 +57,11 @@ pub const SETTINGS: &[Setting] = &[
         name: "FULFILLD_ACCOUNT",
         default: "",
         about: "acct_… whose events are the shop's, where one endpoint hears several accounts",
+    },
+    Setting {
+        name: "FULFILLD_ONLY",
+        default: "",
+        about: "which sessions are the shop's, where the account sells other things too: payment_link=plink_1,plink_2 or metadata.KEY=VALUE",
     },
     Setting { name: "FULFILLD_WORKERS", default: "16", about: "events worked on at once, 1 to 64" },
     Setting { name: "FULFILLD_LOG", default: "info", about: "error, warn, info, debug or trace" },
@@ -105,6 +110,42 @@ pub struct StripeAccess {
     pub rate: f64,
     /// The whole of one request, connecting included.
     pub timeout: Duration,
+    /// Which of the account's sessions are the shop's; all of them without it.
+    pub only: Option<Only>,
+}
+
+/// `FULFILLD_ONLY`: a field of a Checkout Session, and the values it has in the shop's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Only {
+    /// As it was set.
+    pub setting: String,
+    /// The field as a JSON pointer.
+    pub pointer: String,
+    /// One of these.
+    pub values: Vec<String>,
+}
+
+impl Only {
+    /// `None` for an empty text. `Config` when it names no field that can be looked at, or no value.
+    pub fn parse(text: &str) -> Result<Option<Only>> {
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let (field, values) = text.split_once('=').unwrap_or((text, ""));
+        let key = field.trim().strip_prefix("metadata.").filter(|key| !key.is_empty());
+        let pointer = match key {
+            Some(key) => format!("/metadata/{}", key.replace('~', "~0").replace('/', "~1")),
+            None => "/payment_link".into(),
+        };
+        let values: Vec<String> =
+            values.split(',').map(str::trim).filter(|value| !value.is_empty()).map(String::from).collect();
+        if values.is_empty() || (key.is_none() && field.trim() != "payment_link") {
+            return Err(Error::Config(format!(
+                "FULFILLD_ONLY={text} names no sessions; write payment_link=plink_1,plink_2 or metadata.KEY=VALUE"
+            )));
+        }
+        Ok(Some(Only { setting: text.into(), pointer, values }))
+    }
 }
 
 impl Settings {
@@ -126,13 +167,14 @@ impl Settings {
 }
 
 impl StripeAccess {
-    /// Reads and checks the key, the base URL and the rate.
+    /// Reads and checks the key, the base URL, the rate and which sessions are the shop's.
     pub fn from_env() -> Result<StripeAccess> {
-        StripeAccess::new(
+        let access = StripeAccess::new(
             &secret("STRIPE_SECRET_KEY")?,
             &value("FULFILLD_STRIPE_API"),
             number("FULFILLD_STRIPE_RATE", 1..=10_000)? as f64,
-        )
+        )?;
+        Ok(StripeAccess { only: Only::parse(&value("FULFILLD_ONLY"))?, ..access })
     }
 
     /// A key with a base URL that suit each other: a live key travels over https only.
@@ -158,7 +200,8 @@ impl StripeAccess {
                 "FULFILLD_STRIPE_RATE={rate} is more than Stripe permits, {STRIPE_RATE_MAX} a second; leave it unset"
             )));
         }
-        Ok(StripeAccess { key: Secret::new(key), livemode, base_url, rate, timeout: Duration::from_secs(20) })
+        let timeout = Duration::from_secs(20);
+        Ok(StripeAccess { key: Secret::new(key), livemode, base_url, rate, timeout, only: None })
     }
 }
 
@@ -294,6 +337,18 @@ mod tests {
         ] {
             let error = parse_signing_secrets(text).unwrap_err();
             assert!(matches!(&error, Error::Config(m) if m.contains(why)), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_shop_s_sessions_are_named_by_link_or_by_metadata() {
+        assert_eq!(Only::parse(""), Ok(None));
+        let only = |text: &str| Only::parse(text).unwrap().unwrap();
+        assert_eq!(only("payment_link = plink_1, plink_2,").values, ["plink_1", "plink_2"]);
+        assert_eq!(only("payment_link=plink_1").pointer, "/payment_link");
+        assert_eq!(only("metadata.a/b~c=desk").pointer, "/metadata/a~1b~0c");
+        for odd in ["plink_1", "payment_link=", "metadata.=x", "customer=cus_1", "=", "payment_link= ,"] {
+            assert!(matches!(Only::parse(odd), Err(Error::Config(m)) if m.contains(odd)), "{odd}");
         }
     }
 

@@ -17,6 +17,8 @@ pub enum Error {
     Usage(String),
     /// A setting, a key or a file's owner must be mended first.
     Config(String),
+    /// The key may not ask this one thing: wait with it, and go on with everything else.
+    Forbidden(String),
     /// The disk or the file cannot be trusted: stop, and check before going on.
     Corrupt(String),
 }
@@ -32,7 +34,7 @@ impl Error {
             Error::Usage(_) => 64,
             Error::Corrupt(_) => 74,
             Error::Temporary(_) => 75,
-            Error::Config(_) => 78,
+            Error::Config(_) | Error::Forbidden(_) => 78,
         }
     }
 
@@ -49,6 +51,7 @@ impl fmt::Display for Error {
             | Error::Permanent(why)
             | Error::Usage(why)
             | Error::Config(why)
+            | Error::Forbidden(why)
             | Error::Corrupt(why) => f.write_str(why),
         }
     }

@@ -1,8 +1,8 @@
 //! The SQL that applies a Change: rows as Stripe has them, and so what is to be sent. It holds no Stripe client.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, ToSql, params};
 
-use crate::change::{Change, LineItem, Order, PaymentStatus};
+use crate::change::{About, Change, LineItem, Order, PaymentStatus};
 use crate::clock;
 use crate::db;
 use crate::error::{Error, Result};
@@ -15,7 +15,71 @@ pub fn apply(c: &Connection, change: &Change) -> Result<()> {
             None => take_in(c, order),
             Some(known) => bring_up_to_date(c, &known, order),
         },
+        Change::Refunds(refunds) => refunds.iter().try_for_each(|refund| {
+            let facts: [(&str, &dyn ToSql); 5] = [
+                ("amount", &refund.amount),
+                ("currency", &refund.currency),
+                ("status", &refund.status),
+                ("reason", &refund.reason),
+                ("failure_reason", &refund.failure_reason),
+            ];
+            keep(c, "refunds", &refund.about, &facts)
+        }),
+        Change::Dispute(dispute) => {
+            let facts: [(&str, &dyn ToSql); 5] = [
+                ("amount", &dispute.amount),
+                ("currency", &dispute.currency),
+                ("status", &dispute.status),
+                ("reason", &dispute.reason),
+                ("evidence_due_by", &dispute.evidence_due_by.map(clock::text)),
+            ];
+            keep(c, "disputes", &dispute.about, &facts)
+        }
+        Change::Review(review) => {
+            let facts: [(&str, &dyn ToSql); 3] =
+                [("open", &review.open), ("reason", &review.reason), ("closed_reason", &review.closed_reason)];
+            keep(c, "reviews", &review.about, &facts)
+        }
+        Change::FraudWarning(warning) => {
+            let facts: [(&str, &dyn ToSql); 2] =
+                [("actionable", &warning.actionable), ("fraud_type", &warning.fraud_type)];
+            keep(c, "fraud_warnings", &warning.about, &facts)
+        }
     }
+}
+
+/// A row of what comes beside an order, whether or not the order is there yet: made, or brought up to date by a newer answer.
+fn keep(c: &Connection, table: &str, about: &About, facts: &[(&str, &dyn ToSql)]) -> Result<()> {
+    let as_of = clock::text_micros(about.as_of);
+    let known: Option<String> = c
+        .prepare_cached(&format!("SELECT as_of FROM {table} WHERE id = ?1"))
+        .and_then(|mut q| q.query_row([&about.id], |row| row.get(0)).optional())
+        .map_err(db::translate)?;
+    if known.as_ref().is_some_and(|known| *known >= as_of) {
+        return Ok(());
+    }
+    let created_at = clock::text(about.created_at);
+    let common: [(&str, &dyn ToSql); 5] = [
+        ("id", &about.id),
+        ("payment_intent_id", &about.payment_intent_id),
+        ("charge_id", &about.charge_id),
+        ("created_at", &created_at),
+        ("as_of", &as_of),
+    ];
+    let (columns, values): (Vec<&str>, Vec<&dyn ToSql>) = common.iter().chain(facts).copied().unzip();
+    let places: Vec<String> = (1..=columns.len()).map(|n| format!("?{n}")).collect();
+    let sql = match known {
+        None => format!("INSERT INTO {table}({}) VALUES({})", columns.join(", "), places.join(", ")),
+        Some(_) => {
+            let set: Vec<String> =
+                columns.iter().zip(&places).map(|(column, place)| format!("{column} = {place}")).collect();
+            format!("UPDATE {table} SET {} WHERE id = ?1", set.join(", "))
+        }
+    };
+    c.prepare_cached(&sql)
+        .and_then(|mut statement| statement.execute(values.as_slice()))
+        .map_err(db::translate)
+        .and_then(one_row)
 }
 
 /// What the file already says of a session.
@@ -192,7 +256,7 @@ fn one_row(rows: usize) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::change::Address;
+    use crate::change::{Address, Dispute, FraudWarning, Refund, Review};
     use serde_json::json;
 
     fn file() -> Connection {
@@ -256,6 +320,74 @@ mod tests {
         }))
     }
 
+    fn about(second: i64, id: &str) -> About {
+        let at = clock::from_unix(1_795_489_500 + second).unwrap();
+        About { as_of: at, id: id.into(), payment_intent_id: "pi_1".into(), charge_id: None, created_at: at }
+    }
+
+    fn refund(second: i64, id: &str, status: &'static str, amount: i64) -> Refund {
+        let currency = "eur".into();
+        Refund { about: about(second, id), amount, currency, status, reason: None, failure_reason: None }
+    }
+
+    fn dispute(second: i64, status: &str) -> Change {
+        Change::Dispute(Dispute {
+            about: about(second, "du_1"),
+            amount: 400,
+            currency: "eur".into(),
+            status: status.into(),
+            reason: Some("fraudulent".into()),
+            evidence_due_by: clock::from_unix(1_795_489_500),
+        })
+    }
+
+    #[test]
+    fn an_older_refund_dispute_review_or_warning_never_overwrites_a_newer_one() {
+        let review = |second: i64, open: bool| {
+            let closed_reason = (!open).then(|| "approved".into());
+            Change::Review(Review { about: about(second, "prv_1"), open, reason: None, closed_reason })
+        };
+        let warning = |second: i64, actionable: bool| {
+            Change::FraudWarning(FraudWarning { about: about(second, "issfr_1"), actionable, fraud_type: None })
+        };
+        let refunds = |second: i64, status: &'static str| Change::Refunds(vec![refund(second, "re_1", status, 400)]);
+        for (older, newer, sql, left) in [
+            (refunds(1, "pending"), refunds(2, "failed"), "SELECT status FROM refunds", "failed"),
+            (
+                dispute(1, "needs_response"),
+                dispute(2, "won"),
+                "SELECT status || evidence_due_by FROM disputes",
+                "won2026-11-24T03:05:00Z",
+            ),
+            (review(1, true), review(2, false), "SELECT open || closed_reason FROM reviews", "0approved"),
+            (warning(1, true), warning(2, false), "SELECT actionable || '' FROM fraud_warnings", "0"),
+        ] {
+            for answers in [[&older, &newer], [&newer, &older]] {
+                let c = file();
+                for answer in answers.into_iter().chain(answers) {
+                    apply(&c, answer).unwrap();
+                }
+                assert_eq!(one(&c, sql), left);
+            }
+        }
+    }
+
+    #[test]
+    fn what_comes_before_its_order_finds_it_and_holds_it() {
+        let order = answer(3, PaymentStatus::Paid, 400);
+        let back = Change::Refunds(vec![refund(1, "re_1", "succeeded", 100), refund(1, "re_2", "pending", 50)]);
+        let left = "SELECT financial_status || amount_refunded || refund_pending || fulfillment_status || blocked_by FROM order_overview";
+        for changes in [[&order, &back, &dispute(2, "needs_response")], [&dispute(2, "needs_response"), &back, &order]]
+        {
+            let c = file();
+            for change in changes {
+                apply(&c, change).unwrap();
+            }
+            assert_eq!(one(&c, left), "partially_refunded10050on_holddisputed");
+            assert_eq!(one(&c, "SELECT count(*) || '' FROM outbox WHERE topic = 'order.disputed'"), "1");
+        }
+    }
+
     fn one(c: &Connection, sql: &str) -> String {
         c.query_row(sql, [], |row| row.get(0)).unwrap()
     }
@@ -311,7 +443,7 @@ mod tests {
             let (currency, decimals) =
                 [("eur", 2), ("jpy", 0), ("krw", 0), ("kwd", 3), ("bhd", 3), ("isk", 2), ("ugx", 2), ("huf", 2)][which];
             let c = file();
-            let Change::Order(mut order) = answer(1, PaymentStatus::Paid, amount);
+            let Change::Order(mut order) = answer(1, PaymentStatus::Paid, amount) else { panic!("an order") };
             order.currency = currency.into();
             for line in &mut order.lines {
                 (line.amount_total, line.unit_amount, line.currency) = (amount, Some(amount), currency.into());

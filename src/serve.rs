@@ -91,7 +91,9 @@ impl Serving {
         if interrupted > 0 {
             log::info!("{interrupted} events were under way when fulfilld last ended; they go on");
         }
-        inbox::clear_alarm(&connection, "key_refused")?;
+        for alarm in ["key_refused", "key_lacks_permission"] {
+            inbox::clear_alarm(&connection, alarm)?;
+        }
         let (writer, writing) = Writer::start(connection, identity);
 
         let metrics = Arc::new(Metrics::default());

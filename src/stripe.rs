@@ -1,6 +1,6 @@
 //! Asking Stripe: an HTTPS client that reads, paces itself, and turns every answer into a value or one of our errors.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use ureq::http::{HeaderMap, StatusCode};
 use crate::clock::{self, Timestamp};
 use crate::config::StripeAccess;
 use crate::error::{Error, Result};
+use crate::event::is_object_id;
 use crate::locks::lock;
 use crate::metrics::Metrics;
 use crate::text;
@@ -20,11 +21,18 @@ pub const API_VERSION: &str = "2026-10-28.endive";
 /// The largest answer that is read: a page of a hundred line items with their products is below 1 MiB.
 const ANSWER_MAX: u64 = 8 << 20;
 
-/// Lines on one page, Stripe's maximum.
+/// Rows on one page, Stripe's maximum.
 const PAGE: usize = 100;
 
 /// Pages of one list, at most; Stripe permits a hundred lines in a session, this a hundred times as many.
 const PAGES_MAX: usize = 100;
+
+/// Without these there are no orders: a 403 from one of them is the key's failure as a whole. From any other it is a
+/// missing permission, which holds up what needs it and nothing else.
+const VITAL: [&str; 3] = ["checkout_session", "checkout_sessions", "checkout_session_line_items"];
+
+/// An endpoint that was answered 403 is not asked again for this long, however many events would like to.
+pub const FORBIDDEN_FOR: Duration = Duration::from_secs(30);
 
 /// Tries of one question before the event waits and is tried again as a whole.
 const TRIES: u32 = 3;
@@ -44,7 +52,20 @@ pub struct Stripe {
     agent: ureq::Agent,
     access: Arc<StripeAccess>,
     paces: Arc<Mutex<HashMap<&'static str, Pace>>>,
+    forbidden: Arc<Mutex<BTreeMap<&'static str, Forbidden>>>,
     metrics: Arc<Metrics>,
+}
+
+/// What Stripe said when the key lacked a permission, and when.
+struct Forbidden {
+    why: String,
+    at: Instant,
+}
+
+impl Forbidden {
+    fn now(why: String) -> Forbidden {
+        Forbidden { why, at: Instant::now() }
+    }
 }
 
 impl Stripe {
@@ -62,7 +83,26 @@ impl Stripe {
             .max_idle_connections_per_host(32)
             .user_agent(concat!("fulfilld/", env!("CARGO_PKG_VERSION")))
             .build();
-        Stripe { agent: config.into(), access: Arc::new(access), paces: Arc::default(), metrics }
+        Stripe {
+            agent: config.into(),
+            access: Arc::new(access),
+            paces: Arc::default(),
+            forbidden: Arc::default(),
+            metrics,
+        }
+    }
+
+    /// The permissions that the key turned out to lack and has not shown since, one sentence an endpoint.
+    pub fn forbidden(&self) -> Vec<String> {
+        lock(&self.forbidden).values().map(|forbidden| forbidden.why.clone()).collect()
+    }
+
+    /// Why a session is not the shop's by `FULFILLD_ONLY`; `None` when it is.
+    pub fn not_the_shops(&self, session: &Value) -> Option<String> {
+        let only = self.access.only.as_ref()?;
+        let said = session.pointer(&only.pointer).and_then(Value::as_str);
+        let ours = said.is_some_and(|said| only.values.iter().any(|value| value == said));
+        (!ours).then(|| format!("the session is not of FULFILLD_ONLY={}", only.setting))
     }
 
     /// A Checkout Session as it is now, with its payment intent and all its line items with their products, whatever their
@@ -79,41 +119,128 @@ impl Stripe {
         ];
         let mut value = self.with_fewer_wishes("checkout_session", &path, &[], &wishes)?;
         let lines = value.get_mut("line_items").map(Value::take).unwrap_or_default();
-        value["line_items"] = Value::Array(self.rest_of_lines(id, lines)?);
+        let wishes: [&[&str]; 2] = [&["data.price.product"], &[]];
+        let lines = self.rest_of("checkout_session_line_items", &format!("{path}/line_items"), &[], &wishes, lines)?;
+        value["line_items"] = Value::Array(lines);
         Ok(Asked { at, value })
     }
 
-    /// The ids of the Checkout Sessions of a payment intent: one, or none when it was not made by Checkout.
-    pub fn session_of_payment_intent(&self, payment_intent: &str) -> Result<Option<String>> {
+    /// The Checkout Session of a payment intent; `None` when it was not made by Checkout, or for a subscription, whose
+    /// session names its invoice instead.
+    pub fn session_of_payment_intent(&self, payment_intent: &str) -> Result<Option<Value>> {
         let query = [("payment_intent", payment_intent.to_string()), ("limit", "1".to_string())];
         let list = self.get("checkout_sessions", "/v1/checkout/sessions", &query).map_err(|f| f.error)?;
-        let first = list.pointer("/data/0/id").and_then(Value::as_str);
-        Ok(first.map(String::from))
+        Ok(page_of(list)?.0.into_iter().next())
     }
 
-    /// Follows the list that came with the session to its end.
-    fn rest_of_lines(&self, session: &str, first: Value) -> Result<Vec<Value>> {
-        let path = format!("/v1/checkout/sessions/{session}/line_items");
-        let (mut lines, mut more) = page_of(first)?;
+    /// The payment intent that pays, or paid, an invoice; `None` where there is none or the key may not see it.
+    pub fn payment_intent_of_invoice(&self, invoice: &str) -> Result<Option<String>> {
+        let payments = self.invoice_payments(&[("invoice", invoice.to_string())])?;
+        let paid_by = payments.as_ref().and_then(|p| p.first()).and_then(|p| p.pointer("/payment/payment_intent"));
+        Ok(paid_by.and_then(|p| p.as_str().or_else(|| p.get("id")?.as_str())).map(String::from))
+    }
+
+    /// True when a payment intent pays an invoice, or when the key may not see whether it does.
+    pub fn pays_an_invoice(&self, payment_intent: &str) -> Result<bool> {
+        let query =
+            [("payment[type]", "payment_intent".to_string()), ("payment[payment_intent]", payment_intent.to_string())];
+        Ok(self.invoice_payments(&query)?.is_none_or(|payments| !payments.is_empty()))
+    }
+
+    /// The first of them; `None` when the key may not see any.
+    fn invoice_payments(&self, query: &[(&'static str, String)]) -> Result<Option<Vec<Value>>> {
+        let query: Vec<_> = query.iter().cloned().chain([("limit", "1".to_string())]).collect();
+        match self.get("invoice_payments", "/v1/invoice_payments", &query) {
+            Ok(list) => Ok(Some(page_of(list)?.0)),
+            Err(failure) if failure.forbidden || matches!(failure.error, Error::Permanent(_)) => {
+                log::warn!("whether an invoice was paid by it cannot be seen: {}", failure.error);
+                Ok(None)
+            }
+            Err(failure) => Err(failure.error),
+        }
+    }
+
+    /// A charge as it is now.
+    pub fn charge(&self, id: &str) -> Result<Asked> {
+        self.object("charge", "/v1/charges", id)
+    }
+
+    /// A refund as it is now.
+    pub fn refund(&self, id: &str) -> Result<Asked> {
+        self.object("refund", "/v1/refunds", id)
+    }
+
+    /// All the refunds of a payment, as an array.
+    pub fn refunds_of(&self, payment_intent: &str) -> Result<Asked> {
+        let at = clock::now();
+        let query = [("payment_intent", payment_intent.to_string())];
+        let first = self.page("refunds", "/v1/refunds", &query, &[&[]])?;
+        let value = Value::Array(self.rest_of("refunds", "/v1/refunds", &query, &[&[]], first)?);
+        Ok(Asked { at, value })
+    }
+
+    /// A dispute as it is now.
+    pub fn dispute(&self, id: &str) -> Result<Asked> {
+        self.object("dispute", "/v1/disputes", id)
+    }
+
+    /// A review as it is now.
+    pub fn review(&self, id: &str) -> Result<Asked> {
+        self.object("review", "/v1/reviews", id)
+    }
+
+    /// An early fraud warning as it is now.
+    pub fn fraud_warning(&self, id: &str) -> Result<Asked> {
+        self.object("early_fraud_warning", "/v1/radar/early_fraud_warnings", id)
+    }
+
+    fn object(&self, endpoint: &'static str, path: &str, id: &str) -> Result<Asked> {
+        if !is_object_id(id) {
+            return Err(Error::Permanent(format!("{} is no id that Stripe could be asked for", text::clean(id))));
+        }
+        let at = clock::now();
+        let value = self.get(endpoint, &format!("{path}/{id}"), &[]).map_err(|f| f.error)?;
+        Ok(Asked { at, value })
+    }
+
+    /// Follows a list from its first page to its end.
+    fn rest_of(
+        &self,
+        endpoint: &'static str,
+        path: &str,
+        query: &[(&'static str, String)],
+        wishes: &[&[&str]],
+        first: Value,
+    ) -> Result<Vec<Value>> {
+        let (mut rows, mut more) = page_of(first)?;
         for _ in 0..PAGES_MAX {
             if !more {
-                return Ok(lines);
+                return Ok(rows);
             }
-            let mut query = vec![("limit", PAGE.to_string())];
-            if let Some(last) = lines.last().and_then(|l| l.get("id")).and_then(Value::as_str) {
+            let mut query = query.to_vec();
+            if let Some(last) = rows.last().and_then(|l| l.get("id")).and_then(Value::as_str) {
                 query.push(("starting_after", last.to_string()));
             }
-            let wishes: [&[&str]; 2] = [&["data.price.product"], &[]];
-            let page = self.with_fewer_wishes("checkout_session_line_items", &path, &query, &wishes)?;
-            let (next, has_more) = page_of(page)?;
+            let (next, has_more) = page_of(self.page(endpoint, path, &query, wishes)?)?;
             // A page that brings nothing new would be asked for for ever.
             if has_more && next.is_empty() {
-                return Err(Error::Temporary("Stripe's list of line items says there are more and sends none".into()));
+                return Err(Error::Temporary(format!("Stripe's list {path} says there is more and sends none")));
             }
-            lines.extend(next);
+            rows.extend(next);
             more = has_more;
         }
-        Err(Error::Permanent(format!("the session has more than {} line items", PAGE * PAGES_MAX)))
+        Err(Error::Permanent(format!("Stripe's list {path} has more than {} rows", PAGE * PAGES_MAX)))
+    }
+
+    fn page(
+        &self,
+        endpoint: &'static str,
+        path: &str,
+        query: &[(&'static str, String)],
+        wishes: &[&[&str]],
+    ) -> Result<Value> {
+        let query: Vec<_> = query.iter().cloned().chain([("limit", PAGE.to_string())]).collect();
+        self.with_fewer_wishes(endpoint, path, &query, wishes)
     }
 
     /// Asks for everything wished; where the key may not see it, for less and less.
@@ -139,18 +266,34 @@ impl Stripe {
     }
 
     /// One question, tried again while that may help. `Temporary`: later. `Permanent`: never (404). `Config`: the key.
+    /// `Forbidden`: the key lacks a permission that orders do not need; then it is not asked again for a while.
     fn get(
         &self,
         endpoint: &'static str,
         path: &str,
         query: &[(&'static str, String)],
     ) -> std::result::Result<Value, Failure> {
+        let said =
+            lock(&self.forbidden).get(endpoint).filter(|f| f.at.elapsed() < FORBIDDEN_FOR).map(|f| f.why.clone());
+        if let Some(why) = said {
+            return Err(Failure::forbidden(why));
+        }
         let mut tries = 0;
         loop {
             self.wait_for_turn(endpoint);
             tries += 1;
             let failure = match self.ask(endpoint, path, query) {
-                Ok(value) => return Ok(value),
+                Ok(value) => {
+                    lock(&self.forbidden).remove(endpoint);
+                    return Ok(value);
+                }
+                Err(failure) if failure.forbidden && !VITAL.contains(&endpoint) => {
+                    let mut forbidden = lock(&self.forbidden);
+                    // The first sentence stays: the later ones differ in the request's id alone.
+                    let since = forbidden.entry(endpoint).or_insert_with(|| Forbidden::now(failure.error.to_string()));
+                    since.at = Instant::now();
+                    return Err(Failure::forbidden(since.why.clone()));
+                }
                 Err(failure) => failure,
             };
             let busy = failure.busy;
@@ -268,6 +411,10 @@ impl Failure {
     fn of(what: &str, error: ureq::Error) -> Failure {
         let again = !matches!(error, ureq::Error::Timeout(_));
         Failure { again, ..Failure::retry(format!("{what}: {error}")) }
+    }
+
+    fn forbidden(why: String) -> Failure {
+        Failure { error: Error::Forbidden(why), again: false, busy: false, forbidden: true }
     }
 
     fn retry(why: String) -> Failure {

@@ -33,6 +33,9 @@ const OUTAGE_AFTER: u32 = 5;
 /// Between two probes during an outage, at most; and always while the key is refused.
 const PROBE_EVERY_MAX: Duration = Duration::from_secs(30);
 
+/// Until an event that the key may not ask about is tried again.
+const FORBIDDEN_PAUSE: Duration = Duration::from_secs(60);
+
 /// Tries to write what was found, while somebody else holds the lock, before the event is left to be taken again.
 const WRITE_TRIES: u32 = 30;
 
@@ -56,6 +59,8 @@ struct State {
     busy: usize,
     busy_again: usize,
     outage: Outage,
+    /// The permissions that the key lacks, as `attention` shows them.
+    forbidden: Vec<String>,
 }
 
 /// What is known of Stripe's health.
@@ -212,6 +217,7 @@ impl Desk {
             Ok(Ok(Outcome::Ignore(why))) => (None, Conclusion::Ignored(why)),
             Ok(Ok(Outcome::NotYet(why)) | Err(Error::Temporary(why))) => (None, Conclusion::Again { why, pause: None }),
             Ok(Err(Error::Config(why))) => (None, Conclusion::Again { why, pause: Some(PROBE_EVERY_MAX) }),
+            Ok(Err(Error::Forbidden(why))) => (None, Conclusion::Again { why, pause: Some(FORBIDDEN_PAUSE) }),
             Ok(Err(error)) => (None, Conclusion::Failed(error.to_string())),
             Err(_) => (None, Conclusion::Crashed("a bug in fulfilld: the handler panicked; please report it".into())),
         };
@@ -238,6 +244,7 @@ impl Desk {
         }
         let answer = handlers::handle(&event, &self.stripe);
         self.note_stripe(&answer);
+        self.note_forbidden();
         answer
     }
 
@@ -308,10 +315,12 @@ impl Desk {
                         "Stripe answers again after {} s; everything that waited goes on",
                         since.elapsed().as_secs()
                     );
-                    self.note_recovery();
+                    self.note_recovery("key_refused");
                 }
                 return;
             }
+            // Neither a failure nor a sign that it is over: this one question is not permitted, and may not even have been asked.
+            Err(Error::Forbidden(_)) => return,
             Err(Error::Config(why)) => {
                 outage.failures = OUTAGE_AFTER;
                 outage.key_refused = true;
@@ -331,22 +340,41 @@ impl Desk {
             drop(state);
             log::error!("asking Stripe is paused, events are kept and will go on: {why}");
             if key_refused {
-                self.raise_alarm(why);
+                self.raise_alarm("key_refused", why);
             }
         }
     }
 
-    fn raise_alarm(&self, message: String) {
+    /// Shows the permissions that the key lacks in `attention`, and lets what waited go on once one is granted.
+    fn note_forbidden(&self) {
+        let now = self.stripe.forbidden();
+        let mut state = lock(&self.state);
+        if state.stopping || state.forbidden == now {
+            return;
+        }
+        let granted = state.forbidden.iter().any(|why| !now.contains(why));
+        state.forbidden = now.clone();
+        drop(state);
+        if granted {
+            self.note_recovery("key_lacks_permission");
+        }
+        if !now.is_empty() {
+            log::error!("what needs a permission waits, orders go on: {}", now.join("; "));
+            self.raise_alarm("key_lacks_permission", now.join("; "));
+        }
+    }
+
+    fn raise_alarm(&self, name: &'static str, message: String) {
         let since = clock::text(clock::now());
-        let raised = self.writer.write(move |c| inbox::raise_alarm(c, "key_refused", &message, &since));
+        let raised = self.writer.write(move |c| inbox::raise_alarm(c, name, &message, &since));
         if let Err(error) = raised {
             log::warn!("could not write the alarm into the file: {error}");
         }
     }
 
-    fn note_recovery(&self) {
-        let woken = self.writer.write(|c| {
-            inbox::clear_alarm(c, "key_refused")?;
+    fn note_recovery(&self, alarm: &'static str) {
+        let woken = self.writer.write(move |c| {
+            inbox::clear_alarm(c, alarm)?;
             inbox::wake_all(c, clock::now())
         });
         match woken {

@@ -23,7 +23,19 @@ pub fn expired(_: &Event, _: &Stripe) -> Result<Outcome> {
 /// Asks for the session as it is now. `payment_failed`: the bell itself says so, which Stripe's answer shows only to a key
 /// that may read payment intents.
 pub fn ask(session: &str, stripe: &Stripe, payment_failed: bool) -> Result<Outcome> {
-    read(&stripe.checkout_session(session)?, payment_failed)
+    let asked = stripe.checkout_session(session)?;
+    if let Some(why) = stripe.not_the_shops(&asked.value) {
+        return Ok(Outcome::Ignore(why));
+    }
+    let mut outcome = read(&asked, payment_failed)?;
+    // A subscription's session names its invoice, not its payment; refunds and disputes know only the payment.
+    if let Outcome::Change(Change::Order(order)) = &mut outcome
+        && order.payment_intent_id.is_none()
+        && let Some(invoice) = &order.invoice_id
+    {
+        order.payment_intent_id = stripe.payment_intent_of_invoice(invoice)?;
+    }
+    Ok(outcome)
 }
 
 fn read(asked: &Asked, payment_failed: bool) -> Result<Outcome> {

@@ -4,8 +4,13 @@
 //! as it is now, and returns what it found. It holds no database connection.
 
 mod checkout_session;
+mod dispute;
 mod fields;
+mod fraud_warning;
+mod payment;
 mod payment_intent;
+mod refund;
+mod review;
 
 use crate::change::Change;
 use crate::error::{Error, Result};
@@ -23,7 +28,8 @@ pub enum Outcome {
     NotYet(String),
 }
 
-/// Asks Stripe about an event's object. `Temporary` is tried again, `Permanent` parks the event, `Config` means the key.
+/// Asks Stripe about an event's object. `Temporary` is tried again, `Permanent` parks the event, `Config` means the key,
+/// `Forbidden` means that the key lacks a permission which orders can do without.
 pub type Handler = fn(&Event, &Stripe) -> Result<Outcome>;
 
 /// Every event type that is acted on, by its snapshot name; its thin twin has `v1.` in front. Any other is kept as `ignored`.
@@ -35,6 +41,20 @@ pub const TABLE: &[(&str, Handler)] = &[
     ("payment_intent.succeeded", payment_intent::changed),
     ("payment_intent.payment_failed", payment_intent::changed),
     ("payment_intent.canceled", payment_intent::changed),
+    ("refund.created", refund::changed),
+    ("refund.updated", refund::changed),
+    ("refund.failed", refund::changed),
+    ("charge.refund.updated", refund::changed),
+    ("charge.refunded", refund::changed),
+    ("charge.dispute.created", dispute::changed),
+    ("charge.dispute.updated", dispute::changed),
+    ("charge.dispute.closed", dispute::changed),
+    ("charge.dispute.funds_withdrawn", dispute::changed),
+    ("charge.dispute.funds_reinstated", dispute::changed),
+    ("review.opened", review::changed),
+    ("review.closed", review::changed),
+    ("radar.early_fraud_warning.created", fraud_warning::changed),
+    ("radar.early_fraud_warning.updated", fraud_warning::changed),
 ];
 
 /// Finds the handler and runs it.

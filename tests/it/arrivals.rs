@@ -28,26 +28,42 @@ pub const SCENARIOS: &[&str] = &[
     "old-api",
 ];
 
-/// The tables that come from Stripe, without the moments at which we asked.
-fn facts(shop: &Shop) -> Vec<String> {
+/// What the file says of every session, without the moments at which we asked and the numbers that it gave out itself.
+pub fn facts(shop: &Shop) -> Vec<String> {
     let columns = |table: &str, but: &[&str]| {
         let names = shop.rows(&format!("SELECT name FROM pragma_table_info('{table}')"));
-        names.into_iter().filter(|n| !but.contains(&n.as_str())).collect::<Vec<_>>().join(", ")
+        let names = names.into_iter().filter(|n| !but.contains(&n.as_str()));
+        names.map(|name| format!("t.{name}")).collect::<Vec<_>>().join(", ")
     };
+    let of = "FROM orders o JOIN";
     let mut rows = Vec::new();
-    for (table, but) in [
-        ("orders", ["as_of", "line_items_at"].as_slice()),
-        ("line_items", &[]),
-        ("fulfillments", &["created_at"]),
-        ("fulfillment_line_items", &[]),
+    for (table, but, from) in [
+        ("orders", ["id", "as_of", "line_items_at"].as_slice(), "FROM orders t"),
+        ("line_items", &["order_id"], &format!("{of} line_items t ON t.order_id = o.id")),
+        ("fulfillments", &["id", "order_id", "created_at"], &format!("{of} fulfillments t ON t.order_id = o.id")),
+        (
+            "fulfillment_line_items",
+            &["fulfillment_id"],
+            "FROM fulfillment_line_items t JOIN fulfillments f ON f.id = t.fulfillment_id JOIN orders o ON o.id = f.order_id",
+        ),
+        ("refunds", &["as_of"], "FROM refunds t"),
+        ("disputes", &["as_of"], "FROM disputes t"),
+        ("reviews", &["as_of"], "FROM reviews t"),
+        ("fraud_warnings", &["as_of"], "FROM fraud_warnings t"),
+        ("order_overview", &["id"], &format!("{of} order_overview t ON t.id = o.id")),
     ] {
-        let sql = format!("SELECT '{table}', {} FROM {table} ORDER BY 2, 3", columns(table, but));
-        rows.extend(shop.rows(&sql));
+        let session = if from.contains("orders o") { "o.checkout_session_id" } else { "NULL" };
+        rows.extend(shop.rows(&format!("SELECT '{table}', {session}, {} {from}", columns(table, but))));
     }
+    // News for hooks: each once.
+    rows.extend(shop.rows(
+        "SELECT 'outbox', o.checkout_session_id, x.topic, count(*) FROM outbox x JOIN orders o ON o.id = x.order_id GROUP BY 2, 3",
+    ));
+    rows.sort();
     rows
 }
 
-fn permutations(n: usize) -> Vec<Vec<usize>> {
+pub fn permutations(n: usize) -> Vec<Vec<usize>> {
     if n == 0 {
         return vec![Vec::new()];
     }
@@ -63,7 +79,7 @@ fn permutations(n: usize) -> Vec<Vec<usize>> {
 }
 
 /// A new file, the events posted one after the other, and what the file says in the end.
-fn told(shop: &mut Shop, bodies: &[&[u8]]) -> Vec<String> {
+pub fn told(shop: &mut Shop, bodies: &[&[u8]]) -> Vec<String> {
     afresh(shop);
     for body in bodies {
         assert_eq!(shop.post(body).expect("the desk answers").0, 200);
@@ -73,7 +89,7 @@ fn told(shop: &mut Shop, bodies: &[&[u8]]) -> Vec<String> {
     facts(shop)
 }
 
-fn afresh(shop: &mut Shop) {
+pub fn afresh(shop: &mut Shop) {
     shop.kill();
     for entry in std::fs::read_dir(shop.dir.path()).expect("the directory is there") {
         std::fs::remove_file(entry.expect("it can be listed").path()).expect("it can be emptied");

@@ -1,0 +1,64 @@
+//! Which payment a refund, a dispute or a review is about, and whether it is one of the shop's.
+
+use super::Outcome;
+use super::fields::Fields;
+use crate::change::{About, Change};
+use crate::clock;
+use crate::error::{Error, Result};
+use crate::stripe::{Asked, Stripe};
+
+/// Why a payment is left alone.
+pub const NO_SESSION: &str = "no Checkout Session belongs to this payment";
+
+/// What was found out about a payment.
+pub enum Payment {
+    /// It may be an order's, by now or later: its payment intent.
+    Ours(String),
+    /// It is none of the shop's, and why.
+    Foreign(String),
+}
+
+/// The change that an object leads to when its payment may be an order's; else why it leads to none.
+pub fn told_by(asked: &Asked, stripe: &Stripe, read: fn(Fields, About) -> Result<Change>) -> Result<Outcome> {
+    let object = Fields(&asked.value);
+    match of(object, stripe)? {
+        Payment::Ours(payment_intent) => Ok(Outcome::Change(read(object, about(object, asked, &payment_intent)?)?)),
+        Payment::Foreign(why) => Ok(Outcome::Ignore(why)),
+    }
+}
+
+/// The payment that an object names, by its payment intent or else by its charge.
+pub fn of(object: Fields, stripe: &Stripe) -> Result<Payment> {
+    let by_charge = || match object.id("/charge") {
+        Some(charge) => Ok(Fields(&stripe.charge(&charge)?.value).id("/payment_intent")),
+        None => Ok(None),
+    };
+    let Some(payment_intent) = object.id("/payment_intent").map_or_else(by_charge, |id| Ok(Some(id)))? else {
+        // Checkout pays by payment intent and by nothing else.
+        return Ok(Payment::Foreign(NO_SESSION.into()));
+    };
+    let foreign = match stripe.session_of_payment_intent(&payment_intent)? {
+        Some(session) => stripe.not_the_shops(&session),
+        // A subscription's session is found by its invoice alone; so whatever pays one may be an order's.
+        None if stripe.pays_an_invoice(&payment_intent)? => None,
+        None => Some(NO_SESSION.into()),
+    };
+    Ok(foreign.map_or(Payment::Ours(payment_intent), Payment::Foreign))
+}
+
+/// What every such object says of itself.
+pub fn about(object: Fields, asked: &Asked, payment_intent_id: &str) -> Result<About> {
+    Ok(About {
+        as_of: asked.at,
+        id: object.id("/id").ok_or_else(|| Error::Permanent("Stripe's answer has no id".into()))?,
+        payment_intent_id: payment_intent_id.into(),
+        charge_id: object.id("/charge"),
+        created_at: object.amount("/created")?.and_then(clock::from_unix).unwrap_or(asked.at),
+    })
+}
+
+/// A field without which the object cannot be kept.
+pub fn needed<T>(object: Fields, name: &str, value: Option<T>) -> Result<T> {
+    let id = || object.id("/id").unwrap_or_else(|| "the object".into());
+    value.ok_or_else(|| Error::Permanent(format!("{} has no {name}", id())))
+}
