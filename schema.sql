@@ -989,7 +989,11 @@ CREATE TRIGGER settle_insert INSTEAD OF INSERT ON settle
 BEGIN
   DELETE FROM fulfillment_line_items
   WHERE fulfillment_id IN(SELECT id FROM fulfillments WHERE order_id = NEW.order_id AND status = 'pending')
-    AND quantity <= (SELECT pending - left_to_send FROM line_item_balance b WHERE b.line_item_id = fulfillment_line_items.line_item_id);
+    -- From the newest parcel first: what those newer than this one hold goes before.
+    AND quantity <= (SELECT pending - left_to_send FROM line_item_balance b WHERE b.line_item_id = fulfillment_line_items.line_item_id)
+      - (SELECT coalesce(sum(n.quantity), 0) FROM fulfillment_line_items n JOIN fulfillments f ON f.id = n.fulfillment_id
+         WHERE n.line_item_id = fulfillment_line_items.line_item_id AND n.fulfillment_id > fulfillment_line_items.fulfillment_id
+           AND f.status = 'pending');
   UPDATE fulfillment_line_items
   SET quantity = quantity - (SELECT pending - left_to_send FROM line_item_balance b WHERE b.line_item_id = fulfillment_line_items.line_item_id)
   WHERE fulfillment_id IN(SELECT id FROM fulfillments WHERE order_id = NEW.order_id AND status = 'pending')

@@ -362,6 +362,7 @@ fn undo_takes_back_every_kind_of_change_and_leaves_the_rows_as_they_were() {
         books.there_and_back(line);
     }
     // The same from where half of an order is sent already, and one parcel is split twice.
+    assert!(books.act("UPDATE fulfillment_line_items SET quantity = 1 WHERE line_item_id = 'li_1'"));
     assert!(books.act(&split) && books.act("ship 2003 --company UPS --number 1Z2003"));
     assert!(books.act(
         "UPDATE fulfillment_line_items SET quantity = 1 WHERE quantity > 1 AND fulfillment_id IN
@@ -373,6 +374,8 @@ fn undo_takes_back_every_kind_of_change_and_leaves_the_rows_as_they_were() {
     ));
     for line in [
         "deliver 2003",
+        "UPDATE line_items SET canceled_quantity = 1 WHERE order_id = 2006 AND position = 2",
+        "UPDATE line_items SET canceled_quantity = quantity WHERE id = 'li_1'",
         "UPDATE fulfillments SET tracking_number = '1Z2003-b' WHERE order_id = 2003 AND tracking_number = '1Z2003'",
         "UPDATE fulfillments SET shipped_at = '2026-01-01T00:00:00Z' WHERE order_id = 2003 AND status = 'shipped'",
         "UPDATE fulfillments SET status = 'canceled' WHERE order_id = 2003 AND status = 'shipped'",
@@ -384,6 +387,96 @@ fn undo_takes_back_every_kind_of_change_and_leaves_the_rows_as_they_were() {
     }
     let check = books.run("check");
     assert!(check.status.success(), "{}", text(&check.stdout));
+}
+
+#[test]
+fn a_line_that_is_split_over_two_parcels_can_be_canceled_in_part() {
+    let books = Books::open();
+    books.sql(
+        "UPDATE fulfillment_line_items SET quantity = 1 WHERE line_item_id = 'li_1';
+         UPDATE line_items SET canceled_quantity = 1 WHERE id = 'li_1';",
+    );
+    assert_eq!(books.one("SELECT sum(quantity) FROM to_fulfill WHERE line_item_id = 'li_1'"), 1);
+    assert!(books.run("check").status.success());
+}
+
+#[test]
+fn undo_refuses_what_it_cannot_put_back_and_changes_nothing() {
+    let refused = |books: &Books, line: &str, why: &str| {
+        let made = books.one("SELECT max(id) FROM fulfillments");
+        let (rows, history) = (books.rows(made), books.one("SELECT count(*) FROM order_history"));
+        let undo = books.run(line);
+        assert_eq!(undo.status.code(), Some(1), "{why}");
+        assert!(text(&undo.stderr).contains(why), "{why}: {}", text(&undo.stderr));
+        assert_eq!((books.rows(made), books.one("SELECT count(*) FROM order_history")), (rows, history), "{why}");
+    };
+    // What Stripe wrote is not the operator's, and does not stand in the way of it.
+    let books = Books::open();
+    assert!(books.act("UPDATE orders SET note = 'gift wrap' WHERE id = 1041"));
+    books.grow();
+    assert!(books.run("undo").status.success());
+    assert_eq!(books.one("SELECT count(*) FROM orders WHERE note IS NULL"), 45);
+    refused(&books, "undo", "taken back already");
+
+    assert!(books.act("ship 1041 1042 --company DHL"));
+    let dry = books.run("undo --dry-run");
+    assert!(dry.status.success() && text(&dry.stderr).contains("nothing was changed"));
+    let lines = text(&dry.stdout);
+    assert!(lines.contains("1041\tfulfillment 1 status\tshipped\tpending"), "{lines}");
+    // Somebody else went on from there.
+    books.sql(
+        "BEGIN; UPDATE actor SET name = 'fulfilld:carrier'; UPDATE fulfillments SET status = 'delivered' WHERE id = 1;
+         UPDATE actor SET name = 'operator'; COMMIT;",
+    );
+    refused(&books, "undo", "order 1041 has moved on since: fulfillment 1 status is 'delivered' and your last change");
+
+    // A hook was told: only when told to, and it is said.
+    assert!(books.act("ship 2001 2002"));
+    books.sql("UPDATE outbox SET state = 'done', attempts = 1 WHERE topic = 'fulfillment.shipped' AND order_id = 2001");
+    refused(&books, "undo", "a hook was told of it already (fulfillment.shipped of order 2001)");
+    refused(&books, "undo --dry-run", "a hook was told of it already");
+    let forced = books.run("undo --force");
+    assert!(forced.status.success() && text(&forced.stderr).contains("fulfillment.shipped of order 2001; put right"));
+    assert!(books.run("check").status.success());
+
+    // Done again, it is news again, and the news that was undone stays silent.
+    assert!(books.act("ship 2001 2002"));
+    let news = "SELECT count(*) FROM outbox WHERE topic = 'fulfillment.shipped' AND order_id IN(2001, 2002)";
+    assert_eq!(books.one(&format!("{news} AND state = 'pending'")), 2);
+    assert_eq!(books.one(&format!("{news} AND state = 'done' AND last_error = 'undone'")), 1);
+
+    let empty = Books::open();
+    let c = Connection::open(empty.db()).unwrap();
+    c.execute_batch("DROP TRIGGER order_history_delete; DELETE FROM order_history WHERE actor GLOB 'operator*'")
+        .unwrap();
+    refused(&empty, "undo", "there is nothing to take back");
+}
+
+#[test]
+fn attention_fails_only_when_asked_to() {
+    let books = Books::open();
+    assert_eq!(books.run("attention").status.code(), Some(0));
+    let failed = books.run("attention --fail");
+    assert_eq!(failed.status.code(), Some(1));
+    assert!(!failed.stdout.is_empty() && text(&failed.stderr).contains("rows of attention need you"));
+    books.sql("UPDATE actor SET name = 'fulfilld:test'");
+    books.sql("UPDATE events SET state = 'ignored'");
+    for order in [1041, 1042, 1044, 1045] {
+        books.sql(&format!(
+            "INSERT INTO refunds SELECT 're_' || id, payment_intent_id, NULL, amount_total, currency, 'succeeded', NULL,
+             NULL, '2025-03-08T00:00:00Z', '1' FROM orders WHERE id = {order}"
+        ));
+    }
+    books.sql("UPDATE actor SET name = 'operator'");
+    for line in ["release 1044", "cancel 1041 1042 1044 --reason customer"] {
+        assert!(books.run(line).status.success(), "{line}");
+    }
+    books.sql(
+        "UPDATE actor SET name = 'stripe:evt_9'; UPDATE orders SET amount_subtotal = 4200 WHERE id = 1041;
+        UPDATE orders SET amount_subtotal = 12345 WHERE id = 1044; UPDATE actor SET name = 'operator'",
+    );
+    let clean = books.run("attention --fail");
+    assert_eq!((clean.status.code(), text(&clean.stdout).as_str()), (Some(0), ""));
 }
 
 #[test]
