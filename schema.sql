@@ -227,7 +227,8 @@ CREATE TABLE order_history(
   what     TEXT NOT NULL,                                 -- a column of orders, or e.g. fulfillment 7 status
   old      TEXT,
   new      TEXT,
-  at       TEXT NOT NULL DEFAULT(strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))
+  at       TEXT NOT NULL DEFAULT(strftime('%Y-%m-%dT%H:%M:%SZ', 'now')),
+  moment   TEXT NOT NULL DEFAULT(strftime('%f', 'now'))   -- its seconds to a thousandth: all that one statement did has the same
 ) STRICT;
 CREATE INDEX order_history_order ON order_history(order_id);
 
@@ -658,6 +659,7 @@ BEGIN
   UPDATE fulfillments SET status = 'canceled'
   WHERE order_id = NEW.id AND status = 'pending' AND NEW.canceled_at IS NOT NULL AND OLD.canceled_at IS NULL;
   INSERT INTO outbox(topic, order_id, key) SELECT 'order.canceled', NEW.id, 'order:' || NEW.id || ':canceled'
+    || CASE WHEN EXISTS(SELECT 1 FROM outbox WHERE key = 'order:' || NEW.id || ':canceled') THEN ':' || (SELECT max(id) FROM outbox) ELSE '' END
   WHERE NEW.canceled_at IS NOT NULL AND OLD.canceled_at IS NULL;
 END;
 
@@ -687,7 +689,7 @@ CREATE TRIGGER line_items_changed AFTER UPDATE OF canceled_quantity ON line_item
 BEGIN
   INSERT INTO order_history(order_id, actor, what, old, new)
   SELECT NEW.order_id, name, 'line ' || NEW.position || ' canceled_quantity', OLD.canceled_quantity, NEW.canceled_quantity FROM actor;
-  INSERT INTO settle(order_id) VALUES(NEW.order_id);
+  INSERT INTO settle(order_id) SELECT NEW.order_id FROM actor WHERE name <> 'fulfilld:undo';
 END;
 
 -- Refunds, disputes, reviews, warnings: facts from Stripe, told in the history of the order they belong to.
@@ -863,6 +865,9 @@ BEGIN
   WHERE id = NEW.id;
   INSERT INTO outbox(topic, order_id, fulfillment_id, key)
   SELECT 'fulfillment.' || NEW.status, NEW.order_id, NEW.id, 'fulfillment:' || NEW.id || ':' || NEW.status
+    -- Done again after an undo it is news again.
+    || CASE WHEN EXISTS(SELECT 1 FROM outbox WHERE key = 'fulfillment:' || NEW.id || ':' || NEW.status)
+         THEN ':' || (SELECT max(id) FROM outbox) ELSE '' END
   WHERE EXISTS(SELECT 1 FROM fulfillment_line_items WHERE fulfillment_id = NEW.id);
   -- What was in a canceled one is to be sent again, unless the order is canceled too.
   INSERT INTO settle(order_id) SELECT NEW.order_id
@@ -871,7 +876,7 @@ END;
 
 -- Where the parcel is followed, for a carrier that is known.
 CREATE TRIGGER fulfillments_url AFTER UPDATE OF tracking_company, tracking_number ON fulfillments
-  WHEN NEW.tracking_number IS NOT NULL AND NEW.tracking_url IS OLD.tracking_url
+  WHEN NEW.tracking_number IS NOT NULL AND NEW.tracking_url IS OLD.tracking_url AND (SELECT name FROM actor) <> 'fulfilld:undo'
     AND (NEW.tracking_number IS NOT OLD.tracking_number OR NEW.tracking_company IS NOT OLD.tracking_company)
 BEGIN
   UPDATE fulfillments SET tracking_url = (SELECT replace(url, '{}', trim(NEW.tracking_number)) FROM carriers
@@ -904,7 +909,8 @@ BEGIN
     WHERE NOT EXISTS(SELECT 1 FROM fulfillments f JOIN line_items li ON li.order_id = f.order_id AND li.requires_shipping = f.requires_shipping
       WHERE f.id = NEW.fulfillment_id AND f.status = 'pending' AND li.id = NEW.line_item_id);
   SELECT RAISE(ABORT, 'fulfillment_line_items: more than is left (see order_lines)')
-    WHERE NEW.quantity > (SELECT left_to_send - pending FROM line_item_balance WHERE line_item_id = NEW.line_item_id);
+    WHERE NEW.quantity > (SELECT left_to_send - pending FROM line_item_balance WHERE line_item_id = NEW.line_item_id)
+      AND (SELECT name FROM actor) <> 'fulfilld:undo';
 END;
 
 CREATE TRIGGER fulfillment_line_items_update BEFORE UPDATE ON fulfillment_line_items
@@ -913,13 +919,14 @@ BEGIN
     WHERE NEW.fulfillment_id <> OLD.fulfillment_id OR NEW.line_item_id <> OLD.line_item_id
       OR (SELECT status FROM fulfillments WHERE id = OLD.fulfillment_id) <> 'pending';
   SELECT RAISE(ABORT, 'fulfillment_line_items: more than is left (see order_lines)')
-    WHERE NEW.quantity > OLD.quantity
+    WHERE NEW.quantity > OLD.quantity AND (SELECT name FROM actor) <> 'fulfilld:undo'
       AND NEW.quantity - OLD.quantity > (SELECT left_to_send - pending FROM line_item_balance WHERE line_item_id = NEW.line_item_id);
 END;
 
 CREATE TRIGGER fulfillment_line_items_delete BEFORE DELETE ON fulfillment_line_items
   WHEN (SELECT status FROM fulfillments WHERE id = OLD.fulfillment_id) <> 'pending'
-    OR (SELECT left_to_send >= pending FROM line_item_balance WHERE line_item_id = OLD.line_item_id)
+    OR ((SELECT name FROM actor) <> 'fulfilld:undo'
+      AND (SELECT left_to_send >= pending FROM line_item_balance WHERE line_item_id = OLD.line_item_id))
 BEGIN SELECT RAISE(ABORT, 'fulfillment_line_items: never deleted; lower its quantity and the rest goes into another parcel, or cancel it with line_items.canceled_quantity'); END;
 
 -- A quantity lowered by hand: the rest goes into another pending fulfillment.
@@ -928,7 +935,28 @@ BEGIN
   INSERT INTO order_history(order_id, actor, what, old, new)
   SELECT f.order_id, actor.name, 'fulfillment ' || f.id || ' quantity of ' || NEW.line_item_id, OLD.quantity, NEW.quantity
   FROM actor, fulfillments f WHERE f.id = NEW.fulfillment_id;
-  INSERT INTO settle(order_id, not_into) SELECT order_id, id FROM fulfillments WHERE id = NEW.fulfillment_id;
+  INSERT INTO settle(order_id, not_into) SELECT order_id, id FROM fulfillments
+  WHERE id = NEW.fulfillment_id AND (SELECT name FROM actor) <> 'fulfilld:undo';
+END;
+
+-- What else goes in and out is told too, so that undo can put it back; what a new order begins with is what was bought.
+CREATE TRIGGER fulfillment_line_items_raised AFTER UPDATE OF quantity ON fulfillment_line_items WHEN NEW.quantity > OLD.quantity
+BEGIN
+  INSERT INTO order_history(order_id, actor, what, old, new)
+  SELECT f.order_id, actor.name, 'fulfillment ' || f.id || ' quantity of ' || NEW.line_item_id, OLD.quantity, NEW.quantity
+  FROM actor, fulfillments f WHERE f.id = NEW.fulfillment_id;
+END;
+CREATE TRIGGER fulfillment_line_items_put AFTER INSERT ON fulfillment_line_items WHEN (SELECT name FROM actor) NOT GLOB 'stripe:*'
+BEGIN
+  INSERT INTO order_history(order_id, actor, what, new)
+  SELECT f.order_id, actor.name, 'fulfillment ' || f.id || ' quantity of ' || NEW.line_item_id, NEW.quantity
+  FROM actor, fulfillments f WHERE f.id = NEW.fulfillment_id;
+END;
+CREATE TRIGGER fulfillment_line_items_taken AFTER DELETE ON fulfillment_line_items
+BEGIN
+  INSERT INTO order_history(order_id, actor, what, old)
+  SELECT f.order_id, actor.name, 'fulfillment ' || f.id || ' quantity of ' || OLD.line_item_id, OLD.quantity
+  FROM actor, fulfillments f WHERE f.id = OLD.fulfillment_id;
 END;
 
 -- Append-only, and one row each.
@@ -963,7 +991,11 @@ CREATE TRIGGER settle_insert INSTEAD OF INSERT ON settle
 BEGIN
   DELETE FROM fulfillment_line_items
   WHERE fulfillment_id IN(SELECT id FROM fulfillments WHERE order_id = NEW.order_id AND status = 'pending')
-    AND quantity <= (SELECT pending - left_to_send FROM line_item_balance b WHERE b.line_item_id = fulfillment_line_items.line_item_id);
+    -- From the newest parcel first: what those newer than this one hold goes before.
+    AND quantity <= (SELECT pending - left_to_send FROM line_item_balance b WHERE b.line_item_id = fulfillment_line_items.line_item_id)
+      - (SELECT coalesce(sum(n.quantity), 0) FROM fulfillment_line_items n JOIN fulfillments f ON f.id = n.fulfillment_id
+         WHERE n.line_item_id = fulfillment_line_items.line_item_id AND n.fulfillment_id > fulfillment_line_items.fulfillment_id
+           AND f.status = 'pending');
   UPDATE fulfillment_line_items
   SET quantity = quantity - (SELECT pending - left_to_send FROM line_item_balance b WHERE b.line_item_id = fulfillment_line_items.line_item_id)
   WHERE fulfillment_id IN(SELECT id FROM fulfillments WHERE order_id = NEW.order_id AND status = 'pending')

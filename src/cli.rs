@@ -30,9 +30,15 @@ enum Verb {
     Demo(commands::demo::Args),
     Orders(commands::orders::Args),
     Ship(commands::ship::Args),
+    Deliver(commands::deliver::Args),
+    Cancel(commands::cancel::Args),
+    Hold(commands::hold::Args),
+    Release(commands::release::Args),
+    Undo(commands::undo::Args),
     Attention(commands::attention::Args),
     Events(commands::events::Args),
     Replay(commands::replay::Args),
+    Export(commands::export::Args),
     Check(commands::check::Args),
     Sql(commands::sql::Args),
     Sandbox(commands::sandbox::Args),
@@ -49,6 +55,7 @@ fulfilld: the order desk for a shop on Stripe Checkout. One daemon, one SQLite f
   fulfilld serve                    take Stripe's webhooks (settings: fulfilld serve --help)
   fulfilld orders --to-ship         what is to be packed
   fulfilld ship 1042 --company DHL --number JD0146000034
+  fulfilld undo                     take back what you typed last
 
 All verbs: fulfilld --help. One verb: fulfilld ship --help. As a manual: fulfilld man | man -l -
 ";
@@ -56,7 +63,7 @@ All verbs: fulfilld --help. One verb: fulfilld ship --help. As a manual: fulfill
 /// What a script learns from the process, after BSD's sysexits(3); `error.rs` says which error is which.
 pub const EXIT_CODES: &[(u8, &str)] = &[
     (0, "done"),
-    (1, "refused by the file's rules, not there, or check found something"),
+    (1, "refused by the file's rules, not there, or check or attention --fail found something"),
     (64, "the command line was not understood"),
     (74, "the disk failed or the file is damaged"),
     (75, "try again later: the file is locked, the disk is full, Stripe does not answer"),
@@ -95,9 +102,15 @@ fn dispatch(verb: Option<Verb>) -> Result<()> {
         Verb::Demo(args) => commands::demo::run(args),
         Verb::Orders(args) => commands::orders::run(args),
         Verb::Ship(args) => commands::ship::run(args),
+        Verb::Deliver(args) => commands::deliver::run(args),
+        Verb::Cancel(args) => commands::cancel::run(args),
+        Verb::Hold(args) => commands::hold::run(args),
+        Verb::Release(args) => commands::release::run(args),
+        Verb::Undo(args) => commands::undo::run(args),
         Verb::Attention(args) => commands::attention::run(args),
         Verb::Events(args) => commands::events::run(args),
         Verb::Replay(args) => commands::replay::run(args),
+        Verb::Export(args) => commands::export::run(args),
         Verb::Check(args) => commands::check::run(args),
         Verb::Sql(args) => commands::sql::run(args),
         Verb::Sandbox(args) => commands::sandbox::run(args),

@@ -57,7 +57,7 @@ impl Table {
 
     /// The same as values.
     pub fn objects(&self) -> impl Iterator<Item = Map<String, Value>> {
-        self.rows.iter().map(|row| self.columns.iter().zip(row).map(|(column, cell)| member(column, cell)).collect())
+        self.rows.iter().map(|row| object(&self.columns, row))
     }
 
     /// The columns' names, then a row a line; what stood on several lines stands on one.
@@ -119,21 +119,35 @@ impl Table {
 
 /// Runs a query and prints it as [`Table::print`] does; JSON row by row, so that a hundred thousand need no memory.
 pub fn print_query(c: &Connection, sql: &str, params: impl Params, json: bool, nothing: &str) -> Result<()> {
-    if !json {
-        return Table::query(c, sql, params)?.print(false, nothing);
+    match json {
+        true => stream(c, sql, params, |_| String::new(), |columns, cells| json_line(object(columns, &cells))),
+        false => Table::query(c, sql, params)?.print(false, nothing),
     }
+}
+
+/// Prints what `head` makes of the columns' names, then what `line` makes of each row, while they are read.
+pub fn stream(
+    c: &Connection,
+    sql: &str,
+    params: impl Params,
+    head: impl Fn(&[String]) -> String,
+    line: impl Fn(&[String], Vec<Cell>) -> String,
+) -> Result<()> {
     let mut out = io::BufWriter::new(io::stdout().lock());
     let mut statement = c.prepare(sql).map_err(db::translate)?;
     let columns: Vec<String> = statement.column_names().map(String::from).collect();
     let mut rows = statement.query(params).map_err(db::translate)?;
-    while let Some(row) = rows.next().map_err(db::translate)? {
-        let cell = |(i, column): (usize, &String)| row.get(i).map(|cell| member(column, &cell));
-        let object = columns.iter().enumerate().map(cell).collect::<rusqlite::Result<_>>().map_err(db::translate)?;
-        if let Err(error) = out.write_all(json_line(object).as_bytes()) {
-            return written(Err(error));
-        }
+    let mut outcome = out.write_all(head(&columns).as_bytes());
+    while let (Ok(()), Some(row)) = (&outcome, rows.next().map_err(db::translate)?) {
+        let cells = (0..columns.len()).map(|i| row.get(i)).collect::<rusqlite::Result<_>>().map_err(db::translate)?;
+        outcome = out.write_all(line(&columns, cells).as_bytes());
     }
-    written(out.flush())
+    written(outcome.and_then(|()| out.flush()))
+}
+
+/// A row as one object; columns beyond the cells are left out.
+pub fn object(columns: &[String], cells: &[Cell]) -> Map<String, Value> {
+    columns.iter().zip(cells).map(|(column, cell)| member(column, cell)).collect()
 }
 
 /// An object in one line that drives no terminal.

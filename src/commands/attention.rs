@@ -1,24 +1,32 @@
 //! `fulfilld attention`: everything that needs a person.
 
 use super::{File, Output};
-use crate::error::Result;
-use crate::table;
+use crate::error::{Error, Result};
+use crate::table::Table;
 
 /// List what needs you, each with the line to type next
 ///
 /// Empty in a clean shop, and piped it then prints nothing, so that cron mails only when there is something. The same
-/// is SELECT * FROM attention in sqlite3.
+/// is SELECT * FROM attention in sqlite3. Looking is no failure: the exit code is 0 unless --fail asks for another.
 #[derive(clap::Args)]
 #[command(before_help = "Example: fulfilld attention")]
 pub struct Args {
+    /// Exit code 1 when there is anything, for a monitor
+    #[arg(long)]
+    fail: bool,
     #[command(flatten)]
     file: File,
     #[command(flatten)]
     output: Output,
 }
 
-/// Prints the rows of the view, those that have waited longest first.
+/// Prints the rows of the view, those that have waited longest first. `Permanent` with --fail when there are any.
 pub fn run(args: &Args) -> Result<()> {
     let sql = "SELECT * FROM attention ORDER BY since, order_id, event_id";
-    table::print_query(&args.file.read()?, sql, [], args.output.json, "nothing needs you")
+    let needed = Table::query(&args.file.read()?, sql, [])?;
+    needed.print(args.output.json, "nothing needs you")?;
+    match needed.rows.len() {
+        n if n > 0 && args.fail => Err(Error::Permanent(format!("{n} rows of attention need you"))),
+        _ => Ok(()),
+    }
 }

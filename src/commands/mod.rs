@@ -12,7 +12,14 @@ pub mod serve; // the daemon
 pub mod demo; // the daemon, a simulated Stripe and a few purchases
 pub mod orders; // the orders, the packing queue, one order
 pub mod ship; // everything of an order goes out
+pub mod deliver; // it has arrived
+pub mod cancel; // what is left of an order will not be sent
+pub mod hold; // nothing of an order is sent for now
+pub mod release; // it may go on
+mod act; // what these five share
+pub mod undo; // the last change is taken back
 pub mod attention; // what needs a person
+pub mod export; // the books, for a spreadsheet
 pub mod events; // what Stripe sent, and what became of it
 pub mod replay; // stored events are processed again
 pub mod check; // is the file whole and true?
@@ -43,13 +50,31 @@ impl File {
     /// Does `work` in one transaction, as the operator whom the history will name: all of it, or on an error nothing.
     /// `Temporary` when somebody else has been writing for 5 s.
     pub fn write<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        self.write_as(OPERATOR, work)
+    }
+
+    /// The same as another author, which is named inside the transaction alone.
+    pub fn write_as<T>(&self, author: &str, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         let mut connection = db::open_for_writing(&self.path())?;
         let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(db::translate)?;
+        let name = |author: &str| tx.execute("UPDATE actor SET name = ?1", [author]).map_err(db::translate);
+        if author != OPERATOR {
+            name(author)?;
+        }
         let value = work(&tx)?;
+        if author != OPERATOR {
+            name(OPERATOR)?;
+        }
         tx.commit().map_err(db::translate)?;
         Ok(value)
     }
 }
+
+/// Whoever comes through a shell, or through these verbs.
+const OPERATOR: &str = "operator";
+
+/// The operator who sends an order in spite of what holds it.
+const OVERRIDE: &str = "operator-override";
 
 /// For whom it is printed.
 #[derive(clap::Args)]

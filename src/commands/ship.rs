@@ -1,10 +1,7 @@
 //! `fulfilld ship`: everything of an order that needs a parcel goes out. It types `INSERT INTO ship` for you.
 
-use super::orders::overview;
-use super::{File, Output};
-use crate::db;
-use crate::error::{Error, Result};
-use crate::table::Table;
+use super::act::{self, Act, Orders, Override};
+use crate::error::Result;
 
 /// Mark orders as shipped
 ///
@@ -13,9 +10,6 @@ use crate::table::Table;
 #[derive(clap::Args)]
 #[command(before_help = "Example: fulfilld ship 1042 --company DHL --number JD0146000034")]
 pub struct Args {
-    /// The orders' numbers
-    #[arg(required = true, value_name = "N")]
-    orders: Vec<i64>,
     /// Who carries it
     #[arg(long)]
     company: Option<String>,
@@ -26,32 +20,14 @@ pub struct Args {
     #[arg(long)]
     url: Option<String>,
     #[command(flatten)]
-    file: File,
+    lift: Override,
     #[command(flatten)]
-    output: Output,
+    orders: Orders,
 }
 
 /// Ships all of them and prints them as they are now. `Permanent` with the file's own sentence when it refuses one;
 /// then nothing has changed.
 pub fn run(args: &Args) -> Result<()> {
-    let shipped = args.file.write(|c| {
-        for order in &args.orders {
-            c.execute("INSERT INTO ship VALUES (?1, ?2, ?3, ?4)", (order, &args.company, &args.number, &args.url))
-                .map_err(|error| refused(*order, db::translate(error)))?;
-        }
-        let numbers: Vec<String> = args.orders.iter().map(i64::to_string).collect();
-        let sql = format!("{} WHERE v.id IN ({}) ORDER BY v.id", overview(&args.output), numbers.join(", "));
-        Table::query(c, &sql, [])
-    })?;
-    shipped.print(args.output.json, "")
-}
-
-/// The file's sentence without the name of the table or verb it begins with, which the person did not type.
-fn refused(order: i64, error: Error) -> Error {
-    let Error::Permanent(why) = error else { return error };
-    let why = match why.split_once(": ") {
-        Some((name, rest)) if name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') => rest,
-        _ => &why,
-    };
-    Error::Permanent(format!("order {order} is not shipped: {why}"))
+    let with = vec![args.company.as_deref(), args.number.as_deref(), args.url.as_deref()];
+    act::run(&args.orders, &Act { verb: "ship", done: "shipped", author: args.lift.author(), with })
 }

@@ -208,6 +208,324 @@ fn shipping_is_all_or_nothing_and_a_refusal_says_why() {
 }
 
 #[test]
+fn delivering_holding_releasing_and_canceling_are_all_or_nothing_and_a_refusal_says_why() {
+    let books = Books::open();
+    let seen = books.transcript(&[
+        "deliver 1042 1041",
+        "deliver 1042",
+        "hold 1041 1042 --reason \"stock is counted\"",
+        "hold 1041 --reason \" \"",
+        "release 1041 1043",
+        "release 1041 1042",
+        "cancel 1041 1045 --reason inventory",
+        "cancel 1041 --reason inventory",
+        "cancel 1041 --reason inventory",
+        "cancel 1042 --reason customer --json",
+        "orders",
+    ]);
+    assert_golden("acting.txt", &seen);
+}
+
+#[test]
+fn an_override_sends_what_is_held_and_the_history_names_it() {
+    let books = Books::open();
+    let seen = books.transcript(&[
+        "ship 1044",
+        "ship 1044 --company DHL --override",
+        "ship 1043 --override",
+        "ship 1045 --override",
+        "orders show 1044",
+        "undo",
+        "check",
+    ]);
+    assert_golden("override.txt", &seen);
+}
+
+/// What undo must leave as it was.
+const KEPT: &[&str] = &[
+    "SELECT * FROM orders ORDER BY id",
+    "SELECT * FROM line_items ORDER BY id",
+    "SELECT * FROM fulfillments WHERE id <= {made} ORDER BY id",
+    "SELECT * FROM fulfillment_line_items ORDER BY 1, 2",
+    "SELECT * FROM fulfillments WHERE id > {made} AND status <> 'canceled'",
+    "SELECT id, state, last_error FROM outbox WHERE state <> 'done' ORDER BY id",
+];
+
+impl Books {
+    /// Every row of the order desk, as text, with the fulfillments up to that id.
+    fn rows(&self, made: i64) -> Vec<String> {
+        let c = Connection::open(self.db()).unwrap();
+        let mut rows = Vec::new();
+        for sql in KEPT {
+            let mut query = c.prepare(&sql.replace("{made}", &made.to_string())).unwrap();
+            let n = query.column_count();
+            let row = |row: &rusqlite::Row| {
+                (0..n).map(|i| row.get::<_, rusqlite::types::Value>(i)).collect::<rusqlite::Result<Vec<_>>>()
+            };
+            rows.extend(query.query_map([], row).unwrap().map(|row| format!("{:?}", row.unwrap())));
+            rows.push(String::new());
+        }
+        rows
+    }
+
+    fn one(&self, sql: &str) -> i64 {
+        Connection::open(self.db()).unwrap().query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+
+    /// Forty more orders of one to four lines, physical and digital, as Stripe's events bring them.
+    fn grow(&self) {
+        self.sql(
+            "BEGIN; UPDATE actor SET name = 'stripe:evt_9';
+             WITH RECURSIVE n(i) AS (SELECT 2001 UNION ALL SELECT i + 1 FROM n WHERE i < 2040)
+             INSERT INTO orders(id, checkout_session_id, payment_intent_id, livemode, mode, payment_status, currency,
+               amount_subtotal, amount_total, name, shipping_name, shipping_line1, created_at, as_of)
+             SELECT i, 'cs_' || i, 'pi_' || i, 0, 'payment', 'unpaid', 'eur', 1000, 1000, 'Ada ' || i, 'Ada', 'Street ' || i,
+               '2025-04-01T00:00:00Z', '1' FROM n;
+             WITH RECURSIVE p(k) AS (SELECT 1 UNION ALL SELECT k + 1 FROM p WHERE k < 4)
+             INSERT INTO line_items(id, order_id, position, name, quantity, currency, amount_total, requires_shipping)
+             SELECT 'li_' || o.id || '_' || k, o.id, k, 'Thing ' || k, 1 + (o.id + k) % 3, 'eur', 250, k <> 3
+             FROM orders o, p WHERE o.id > 2000 AND k <= 1 + o.id % 4;
+             UPDATE orders SET payment_status = 'paid', paid_at = '2025-04-01T00:00:00Z' WHERE id > 2000;
+             UPDATE actor SET name = 'operator'; COMMIT;",
+        );
+    }
+
+    /// Waits for the next thousandth of a second: two statements in the same one are one change.
+    fn tick(&self) {
+        let c = Connection::open_in_memory().unwrap();
+        let moment = || c.query_row("SELECT strftime('%f', 'now')", [], |row| row.get::<_, String>(0)).unwrap();
+        let last = moment();
+        shop::wait_for("the clock goes on", || (moment() != last).then_some(()));
+    }
+
+    /// Does it through a verb or, what begins with a capital, as the stock shell does. False when it was refused.
+    fn act(&self, line: &str) -> bool {
+        self.tick();
+        let done = match line.starts_with(|c: char| c.is_ascii_uppercase()) {
+            true => Connection::open(self.db()).unwrap().execute_batch(line).is_ok(),
+            false => self.run(line).status.success(),
+        };
+        self.tick();
+        done
+    }
+
+    /// Does it and takes it back; the rows are the same as before and the file is true.
+    fn there_and_back(&self, line: &str) {
+        let made = self.one("SELECT max(id) FROM fulfillments");
+        let before = self.rows(made);
+        assert!(self.act(line), "{line} was refused");
+        assert_ne!(self.rows(made), before, "{line} changes something");
+        let undo = self.run("undo");
+        assert!(undo.status.success(), "{line}: {}", text(&undo.stderr));
+        assert_eq!(self.rows(made), before, "{line}");
+        assert_eq!(self.one("SELECT count(*) FROM actor WHERE name = 'operator'"), 1);
+    }
+}
+
+const PENDING: &str =
+    "(SELECT max(id) FROM fulfillments WHERE order_id = 2003 AND status = 'pending' AND requires_shipping = 1)";
+
+#[test]
+fn undo_takes_back_every_kind_of_change_and_leaves_the_rows_as_they_were() {
+    let books = Books::open();
+    books.grow();
+    let split = format!(
+        "UPDATE fulfillment_line_items SET quantity = quantity - 1 WHERE quantity > 1 AND fulfillment_id = {PENDING}"
+    );
+    let cancel_one = format!("UPDATE fulfillments SET status = 'canceled' WHERE id = {PENDING}");
+    for line in [
+        "ship 1041 --company DHL --number JD0146000034 --url https://track.example/1",
+        "ship 1041 --company DHL --number JD0146000034",
+        "ship 2001 2002 2003 2004 --company UPS",
+        "ship 1044 --override",
+        "deliver 1042",
+        "hold 1041 1042 --reason \"stock is counted\"",
+        "release 1044",
+        "cancel 1041 --reason fraud",
+        "cancel 2001 2002 2003 --reason customer",
+        "UPDATE orders SET note = 'gift wrap' WHERE id = 1041",
+        "UPDATE orders SET shipping_line1 = '14 Rue Exemple', shipping_line2 = NULL, email = 'ada@example.org' WHERE id = 1041",
+        "UPDATE fulfillments SET note = 'fragile' WHERE order_id = 2003",
+        "UPDATE fulfillments SET tracking_number = 'early' WHERE order_id = 1041",
+        &split,
+        &cancel_one,
+        "UPDATE line_items SET canceled_quantity = 1 WHERE id = 'li_1'",
+        "UPDATE line_items SET canceled_quantity = quantity WHERE order_id = 1041",
+        "UPDATE line_items SET canceled_quantity = quantity WHERE order_id BETWEEN 2001 AND 2020",
+        "UPDATE orders SET note = 'all of them'",
+        "UPDATE orders SET hold_reason = 'forgot the WHERE'",
+        "UPDATE fulfillments SET status = 'shipped' WHERE status = 'pending' AND order_id > 2000",
+        "UPDATE fulfillments SET status = 'delivered' WHERE status = 'pending' AND order_id > 2000",
+        "UPDATE fulfillments SET status = 'canceled' WHERE status = 'pending' AND order_id > 2000",
+        "UPDATE orders SET canceled_at = '2026-01-01T00:00:00Z', cancel_reason = 'staff' WHERE id BETWEEN 2010 AND 2030",
+    ] {
+        books.there_and_back(line);
+    }
+    // The same from where half of an order is sent already, and one parcel is split twice.
+    assert!(books.act("UPDATE fulfillment_line_items SET quantity = 1 WHERE line_item_id = 'li_1'"));
+    assert!(books.act(&split) && books.act("ship 2003 --company UPS --number 1Z2003"));
+    assert!(books.act(
+        "UPDATE fulfillment_line_items SET quantity = 1 WHERE quantity > 1 AND fulfillment_id IN
+        (SELECT id FROM fulfillments WHERE order_id = 2006 AND status = 'pending')"
+    ));
+    assert!(books.act(
+        "UPDATE fulfillments SET status = 'shipped' WHERE id =
+        (SELECT min(id) FROM fulfillments WHERE order_id = 2006 AND status = 'pending' AND requires_shipping = 1)"
+    ));
+    for line in [
+        "deliver 2003",
+        "UPDATE line_items SET canceled_quantity = 1 WHERE order_id = 2006 AND position = 2",
+        "UPDATE line_items SET canceled_quantity = quantity WHERE id = 'li_1'",
+        "UPDATE fulfillments SET tracking_number = '1Z2003-b' WHERE order_id = 2003 AND tracking_number = '1Z2003'",
+        "UPDATE fulfillments SET shipped_at = '2026-01-01T00:00:00Z' WHERE order_id = 2003 AND status = 'shipped'",
+        "UPDATE fulfillments SET status = 'canceled' WHERE order_id = 2003 AND status = 'shipped'",
+        "cancel 2006 --reason inventory",
+        "ship 2006",
+        "UPDATE fulfillments SET status = 'canceled' WHERE order_id = 2006",
+    ] {
+        books.there_and_back(line);
+    }
+    let check = books.run("check");
+    assert!(check.status.success(), "{}", text(&check.stdout));
+}
+
+#[test]
+fn a_line_that_is_split_over_two_parcels_can_be_canceled_in_part() {
+    let books = Books::open();
+    books.sql(
+        "UPDATE fulfillment_line_items SET quantity = 1 WHERE line_item_id = 'li_1';
+         UPDATE line_items SET canceled_quantity = 1 WHERE id = 'li_1';",
+    );
+    assert_eq!(books.one("SELECT sum(quantity) FROM to_fulfill WHERE line_item_id = 'li_1'"), 1);
+    assert!(books.run("check").status.success());
+}
+
+#[test]
+fn undo_refuses_what_it_cannot_put_back_and_changes_nothing() {
+    let refused = |books: &Books, line: &str, why: &str| {
+        let made = books.one("SELECT max(id) FROM fulfillments");
+        let (rows, history) = (books.rows(made), books.one("SELECT count(*) FROM order_history"));
+        let undo = books.run(line);
+        assert_eq!(undo.status.code(), Some(1), "{why}");
+        assert!(text(&undo.stderr).contains(why), "{why}: {}", text(&undo.stderr));
+        assert_eq!((books.rows(made), books.one("SELECT count(*) FROM order_history")), (rows, history), "{why}");
+    };
+    // What Stripe wrote is not the operator's, and does not stand in the way of it.
+    let books = Books::open();
+    assert!(books.act("UPDATE orders SET note = 'gift wrap' WHERE id = 1041"));
+    books.grow();
+    assert!(books.run("undo").status.success());
+    assert_eq!(books.one("SELECT count(*) FROM orders WHERE note IS NULL"), 45);
+    refused(&books, "undo", "taken back already");
+
+    assert!(books.act("ship 1041 1042 --company DHL"));
+    let dry = books.run("undo --dry-run");
+    assert!(dry.status.success() && text(&dry.stderr).contains("nothing was changed"));
+    let lines = text(&dry.stdout);
+    assert!(lines.contains("1041\tfulfillment 1 status\tshipped\tpending"), "{lines}");
+    // Somebody else went on from there.
+    books.sql(
+        "BEGIN; UPDATE actor SET name = 'fulfilld:carrier'; UPDATE fulfillments SET status = 'delivered' WHERE id = 1;
+         UPDATE actor SET name = 'operator'; COMMIT;",
+    );
+    refused(&books, "undo", "order 1041 has moved on since: fulfillment 1 status is 'delivered' and your last change");
+
+    // A hook was told: only when told to, and it is said.
+    assert!(books.act("ship 2001 2002"));
+    books.sql("UPDATE outbox SET state = 'done', attempts = 1 WHERE topic = 'fulfillment.shipped' AND order_id = 2001");
+    refused(&books, "undo", "a hook was told of it already (fulfillment.shipped of order 2001)");
+    refused(&books, "undo --dry-run", "a hook was told of it already");
+    let forced = books.run("undo --force");
+    assert!(forced.status.success() && text(&forced.stderr).contains("fulfillment.shipped of order 2001; put right"));
+    assert!(books.run("check").status.success());
+
+    // Done again, it is news again, and the news that was undone stays silent.
+    assert!(books.act("ship 2001 2002"));
+    let news = "SELECT count(*) FROM outbox WHERE topic = 'fulfillment.shipped' AND order_id IN(2001, 2002)";
+    assert_eq!(books.one(&format!("{news} AND state = 'pending'")), 2);
+    assert_eq!(books.one(&format!("{news} AND state = 'done' AND last_error = 'undone'")), 1);
+
+    let empty = Books::open();
+    let c = Connection::open(empty.db()).unwrap();
+    c.execute_batch("DROP TRIGGER order_history_delete; DELETE FROM order_history WHERE actor GLOB 'operator*'")
+        .unwrap();
+    refused(&empty, "undo", "there is nothing to take back");
+}
+
+#[test]
+fn attention_fails_only_when_asked_to() {
+    let books = Books::open();
+    assert_eq!(books.run("attention").status.code(), Some(0));
+    let failed = books.run("attention --fail");
+    assert_eq!(failed.status.code(), Some(1));
+    assert!(!failed.stdout.is_empty() && text(&failed.stderr).contains("rows of attention need you"));
+    books.sql("UPDATE actor SET name = 'fulfilld:test'");
+    books.sql("UPDATE events SET state = 'ignored'");
+    for order in [1041, 1042, 1044, 1045] {
+        books.sql(&format!(
+            "INSERT INTO refunds SELECT 're_' || id, payment_intent_id, NULL, amount_total, currency, 'succeeded', NULL,
+             NULL, '2025-03-08T00:00:00Z', '1' FROM orders WHERE id = {order}"
+        ));
+    }
+    books.sql("UPDATE actor SET name = 'operator'");
+    for line in ["release 1044", "cancel 1041 1042 1044 --reason customer"] {
+        assert!(books.run(line).status.success(), "{line}");
+    }
+    books.sql(
+        "UPDATE actor SET name = 'stripe:evt_9'; UPDATE orders SET amount_subtotal = 4200 WHERE id = 1041;
+        UPDATE orders SET amount_subtotal = 12345 WHERE id = 1044; UPDATE actor SET name = 'operator'",
+    );
+    let clean = books.run("attention --fail");
+    assert_eq!((clean.status.code(), text(&clean.stdout).as_str()), (Some(0), ""));
+}
+
+#[test]
+fn undo_after_any_history_of_a_shop_leaves_the_rows_as_they_were() {
+    let books = Books::open();
+    books.grow();
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut undone = 0;
+    for step in 0..150 {
+        let order = random.i64(2001..2012);
+        let other = random.i64(2001..2012);
+        let parcel = format!(
+            "(SELECT id FROM fulfillments WHERE order_id = {order} ORDER BY abs(id * {} % 7) LIMIT 1)",
+            random.i64(1..7)
+        );
+        let line = match random.u8(0..14) {
+            0 => format!("ship {order} --company DHL --number JD{step}"),
+            1 => format!("ship {order} {other}"),
+            2 => format!("deliver {order}"),
+            3 => format!("cancel {order} --reason customer"),
+            4 => format!("hold {order} {other} --reason because"),
+            5 => format!("release {order}"),
+            6 | 7 => format!(
+                "UPDATE fulfillment_line_items SET quantity = quantity - 1 WHERE fulfillment_id = {parcel} AND quantity > 1"
+            ),
+            8 | 9 => format!(
+                "UPDATE fulfillments SET status = 'canceled' WHERE id = {parcel} AND status IN('pending', 'shipped')"
+            ),
+            10 => format!("UPDATE fulfillments SET status = 'shipped' WHERE id = {parcel} AND status = 'pending'"),
+            11 => format!("UPDATE line_items SET canceled_quantity = {} WHERE order_id = {order}", random.u8(0..3)),
+            12 => format!("UPDATE line_items SET canceled_quantity = 0 WHERE order_id IN({order}, {other})"),
+            _ => format!("UPDATE orders SET note = 'step {step}' WHERE id IN({order}, {other})"),
+        };
+        let made = books.one("SELECT max(id) FROM fulfillments");
+        let before = books.rows(made);
+        let history = books.one("SELECT max(id) FROM order_history");
+        if books.act(&line) && books.one("SELECT max(id) FROM order_history") > history && random.bool() {
+            let undo = books.run("undo");
+            assert!(undo.status.success(), "step {step}: {line}: {}", text(&undo.stderr));
+            assert_eq!(books.rows(made), before, "step {step}: {line}");
+            undone += 1;
+        }
+    }
+    let check = books.run("check");
+    assert!(check.status.success(), "{}", text(&check.stdout));
+    assert!(undone > 30, "{undone} of the steps were taken back");
+}
+
+#[test]
 fn events_become_due_again_by_id_by_state_and_by_type() {
     let books = Books::open();
     let seen = books.transcript(&[

@@ -1,0 +1,89 @@
+//! What the verbs that change orders share: they type `INSERT INTO verb` for you, for several orders at once or none.
+
+use rusqlite::types::Value as Cell;
+use rusqlite::{Connection, params_from_iter};
+
+use super::orders::overview;
+use super::{File, OPERATOR, OVERRIDE, Output};
+use crate::db;
+use crate::error::{Error, Result};
+use crate::table::Table;
+
+/// Which orders, and where they are.
+#[derive(clap::Args)]
+pub struct Orders {
+    /// The orders' numbers
+    #[arg(required = true, value_name = "N")]
+    orders: Vec<i64>,
+    #[command(flatten)]
+    file: File,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// Sending in spite of what holds an order.
+#[derive(clap::Args)]
+pub struct Override {
+    /// Send it although it is refunded, disputed, in review or on hold: a loss if Stripe is right. History names it
+    ///
+    /// WARNING: this lifts every rule that keeps goods here: a hold, an open or lost dispute, a review, money that was
+    /// refunded. It does not make an unpaid or canceled order one that has something to send. The history names the
+    /// author operator-override.
+    #[arg(long = "override")]
+    lifted: bool,
+}
+
+impl Override {
+    pub fn author(&self) -> &'static str {
+        if self.lifted { OVERRIDE } else { OPERATOR }
+    }
+}
+
+/// A verb of the file, as schema.sql has it.
+pub struct Act<'a> {
+    /// The name after INSERT INTO; the order's number is the first of its columns.
+    pub verb: &'static str,
+    /// What an order is not when the file refuses: "is not shipped".
+    pub done: &'static str,
+    pub author: &'static str,
+    /// The other columns.
+    pub with: Vec<Option<&'a str>>,
+}
+
+/// Does it to all the orders in one statement, which is what `fulfilld undo` takes back as one, and prints them as they
+/// are now. `Permanent` with the file's own sentence and the order's number when it refuses one; then nothing changed.
+pub fn run(orders: &Orders, act: &Act) -> Result<()> {
+    let now = orders.file.write_as(act.author, |c| {
+        insert(c, act, &orders.orders).map_err(|why| refusal(c, act, &orders.orders).unwrap_or(why))?;
+        let numbers: Vec<String> = orders.orders.iter().map(i64::to_string).collect();
+        let sql = format!("{} WHERE v.id IN ({}) ORDER BY v.id", overview(&orders.output), numbers.join(", "));
+        Table::query(c, &sql, [])
+    })?;
+    now.print(orders.output.json, "")
+}
+
+fn insert(c: &Connection, act: &Act, orders: &[i64]) -> Result<()> {
+    let columns: String = (2..act.with.len() + 2).map(|n| format!(", ?{n}")).collect();
+    let sql = format!("INSERT INTO {} SELECT value{columns} FROM json_each(?1)", act.verb);
+    let with = act.with.iter().map(|value| value.map_or(Cell::Null, |text| Cell::Text(text.into())));
+    let values = [Cell::Text(serde_json::json!(orders).to_string())].into_iter().chain(with);
+    c.execute(&sql, params_from_iter(values)).map(drop).map_err(db::translate)
+}
+
+/// Which of the orders it was: the first that is refused when they go one by one. The transaction ends with it.
+fn refusal(c: &Connection, act: &Act, orders: &[i64]) -> Option<Error> {
+    orders.iter().find_map(|order| match insert(c, act, &[*order]) {
+        Err(Error::Permanent(why)) => {
+            Some(Error::Permanent(format!("order {order} is not {}: {}", act.done, sentence(&why))))
+        }
+        _ => None,
+    })
+}
+
+/// The file's sentence without the name of the table or verb it begins with, which the person did not type.
+pub fn sentence(why: &str) -> &str {
+    match why.split_once(": ") {
+        Some((name, rest)) if name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') => rest,
+        _ => why,
+    }
+}

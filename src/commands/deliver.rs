@@ -1,0 +1,22 @@
+//! `fulfilld deliver`: parcels have arrived, digital goods are sent. It types `INSERT INTO deliver` for you.
+
+use super::act::{self, Act, Orders, Override};
+use crate::error::Result;
+
+/// Mark orders as delivered: their parcels have arrived, their digital goods are sent
+///
+/// Everything of them that is on its way, and what needs no parcel: several orders at once, or on any refusal none.
+#[derive(clap::Args)]
+#[command(before_help = "Example: fulfilld deliver 1042")]
+pub struct Args {
+    #[command(flatten)]
+    lift: Override,
+    #[command(flatten)]
+    orders: Orders,
+}
+
+/// Delivers all of them and prints them as they are now. `Permanent` with the file's own sentence when it refuses one;
+/// then nothing has changed.
+pub fn run(args: &Args) -> Result<()> {
+    act::run(&args.orders, &Act { verb: "deliver", done: "delivered", author: args.lift.author(), with: vec![] })
+}

@@ -1,0 +1,343 @@
+//! `fulfilld undo`: the operator's last change is taken back, by what order_history says of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+
+use rusqlite::types::Value as Cell;
+use rusqlite::{Connection, OptionalExtension, params_from_iter};
+
+use super::act::sentence;
+use super::{File, OPERATOR, Output};
+use crate::db;
+use crate::error::{Error, Result};
+use crate::table::Table;
+
+/// Take back what you typed last
+///
+/// The last statement that changed orders, line items or fulfillments, through a verb or in sqlite3, also one that
+/// changed a hundred orders; what Stripe has reported since stays. All of it or nothing, as the author fulfilld:undo in
+/// the history. News of it that no hook was told yet is dropped. Once: an undo is not undone. Of several statements
+/// between BEGIN and COMMIT it is the last one (those within the same thousandth of a second count as one).
+#[derive(clap::Args)]
+#[command(before_help = "Example: fulfilld undo --dry-run")]
+pub struct Args {
+    /// Say what would be taken back, or why it cannot be, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Also when a hook was told already: the file is put back, and a mail that was sent stays sent
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    file: File,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// The author of what undo changes. The triggers let it go back where nobody else may.
+const UNDO: &str = "fulfilld:undo";
+
+/// Takes it back and prints what was put back. `Permanent` when there is nothing of the operator's to take back, when
+/// something of it has moved since, or without --force when a hook was told of it; then nothing has changed.
+pub fn run(args: &Args) -> Result<()> {
+    let (table, told) = args.file.write_as(UNDO, |c| {
+        let change = last_change(c)?;
+        change.iter().try_for_each(|step| unmoved(c, step))?;
+        let told = told(c, &change)?;
+        if let (Some(news), false) = (told.first(), args.force) {
+            return Err(Error::Permanent(format!(
+                "a hook was told of it already ({news}), and what it sent cannot be unsent; to put the file back all \
+                 the same: fulfilld undo --force"
+            )));
+        }
+        c.execute_batch("SAVEPOINT as_it_was").map_err(db::translate)?;
+        put_back(c, &change).map_err(|error| match error {
+            Error::Permanent(why) => {
+                Error::Permanent(format!("it cannot be taken back, and nothing was changed: {}", sentence(&why)))
+            }
+            other => other,
+        })?;
+        if args.dry_run {
+            c.execute_batch("ROLLBACK TO as_it_was").map_err(db::translate)?;
+        }
+        Ok((shown(&change), told))
+    })?;
+    table.print(args.output.json, "")?;
+    let mut notes = std::io::stderr().lock();
+    for news in told {
+        let _ = writeln!(notes, "a hook was told already: {news}; put right what it did");
+    }
+    if args.dry_run {
+        let _ = writeln!(notes, "nothing was changed; without --dry-run this is taken back");
+    }
+    Ok(())
+}
+
+/// One value that the change set, from what it was before the change to what it was after it.
+struct Step {
+    order: i64,
+    what: String,
+    place: Place,
+    before: Option<String>,
+    after: Option<String>,
+}
+
+/// Where a value stands.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    /// A column of the order's row.
+    Order(String),
+    /// A column of a fulfillment's row.
+    Fulfillment(i64, String),
+    /// How much of a line item is in a fulfillment.
+    Quantity(i64, String),
+    /// `canceled_quantity` of the order's line at this position.
+    Canceled(i64),
+}
+
+/// The columns that order_history speaks of by their own name, and that are the operator's.
+const ORDER_COLUMNS: &[&str] = &[
+    "note",
+    "hold_reason",
+    "canceled_at",
+    "cancel_reason",
+    "email",
+    "name",
+    "phone",
+    "shipping_name",
+    "shipping_line1",
+    "shipping_line2",
+    "shipping_city",
+    "shipping_state",
+    "shipping_postal_code",
+    "shipping_country",
+];
+
+/// The same of a fulfillment.
+const FULFILLMENT_COLUMNS: &[&str] = &[
+    "status",
+    "tracking_company",
+    "tracking_number",
+    "tracking_url",
+    "note",
+    "shipped_at",
+    "delivered_at",
+    "canceled_at",
+];
+
+impl Place {
+    /// Reads `order_history.what`. None when it is nothing that an operator changes.
+    fn named(what: &str) -> Option<Place> {
+        let words: Vec<&str> = what.splitn(5, ' ').collect();
+        match words[..] {
+            [column] if ORDER_COLUMNS.contains(&column) => Some(Place::Order(column.into())),
+            ["line", position, "canceled_quantity"] => Some(Place::Canceled(position.parse().ok()?)),
+            ["fulfillment", id, "quantity", "of", item] => Some(Place::Quantity(id.parse().ok()?, item.into())),
+            ["fulfillment", id, column] if FULFILLMENT_COLUMNS.contains(&column) => {
+                Some(Place::Fulfillment(id.parse().ok()?, column.into()))
+            }
+            _ => None,
+        }
+    }
+
+    /// What stands there now, as the history writes it.
+    fn now(&self, c: &Connection, order: i64) -> Result<Option<String>> {
+        let text = |sql: &str, params: &[&dyn rusqlite::ToSql]| {
+            let value =
+                c.prepare_cached(sql).and_then(|mut query| query.query_row(params, |row| row.get(0)).optional());
+            value.map(Option::flatten).map_err(db::translate)
+        };
+        match self {
+            Place::Order(column) => text(&format!("SELECT {column} FROM orders WHERE id = ?1"), &[&order]),
+            Place::Fulfillment(id, column) => {
+                text(&format!("SELECT {column} FROM fulfillments WHERE id = ?1 AND order_id = ?2"), &[id, &order])
+            }
+            Place::Quantity(id, item) => text(
+                "SELECT CAST(quantity AS TEXT) FROM fulfillment_line_items WHERE fulfillment_id = ?1 AND line_item_id = ?2",
+                &[id, item],
+            ),
+            Place::Canceled(position) => text(
+                "SELECT CAST(canceled_quantity AS TEXT) FROM line_items WHERE order_id = ?1 AND position = ?2",
+                &[&order, position],
+            ),
+        }
+    }
+}
+
+/// The operator's last statement, newest first, each place once. A statement's rows follow each other without a gap and
+/// have one author and one moment, because SQLite's clock stands still while a statement runs.
+fn last_change(c: &Connection) -> Result<Vec<Step>> {
+    let last =
+        "SELECT id, actor FROM order_history WHERE actor GLOB 'operator*' OR actor = ?1 ORDER BY id DESC LIMIT 1";
+    let last: Option<(i64, String)> =
+        c.query_row(last, [UNDO], |row| Ok((row.get(0)?, row.get(1)?))).optional().map_err(db::translate)?;
+    let Some((id, actor)) = last else {
+        return Err(Error::Permanent(format!(
+            "there is nothing to take back: nobody has changed an order as {OPERATOR} yet"
+        )));
+    };
+    if actor == UNDO {
+        return Err(Error::Permanent(
+            "the last change is taken back already, and an undo is not undone; what it put back: SELECT * FROM \
+             order_history WHERE actor = 'fulfilld:undo'"
+                .into(),
+        ));
+    }
+    let rows = "SELECT order_id, what, old, new FROM order_history h
+        WHERE id <= ?1 AND id > coalesce((SELECT max(g.id) FROM order_history g JOIN order_history l ON l.id = ?1
+          WHERE g.id < ?1 AND (g.actor, g.at, g.moment) <> (l.actor, l.at, l.moment)), 0) ORDER BY id DESC";
+    let rows: Vec<(i64, String, Option<String>, Option<String>)> = c
+        .prepare(rows)
+        .and_then(|mut query| {
+            let row = |row: &rusqlite::Row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+            query.query_map([id], row)?.collect()
+        })
+        .map_err(db::translate)?;
+    let mut change: Vec<Step> = Vec::new();
+    let mut known: BTreeMap<(i64, Place), usize> = BTreeMap::new();
+    for (order, what, before, after) in rows {
+        let place = Place::named(&what)
+            .ok_or_else(|| Error::Permanent(format!("order {order}: {what} cannot be taken back by undo")))?;
+        match known.get(&(order, place.clone())) {
+            Some(n) => change[*n].before = before,
+            None => {
+                known.insert((order, place.clone()), change.len());
+                change.push(Step { order, what, place, before, after });
+            }
+        }
+    }
+    Ok(change)
+}
+
+/// `Permanent` when what stands there is no longer what the change made of it.
+fn unmoved(c: &Connection, step: &Step) -> Result<()> {
+    let now = step.place.now(c, step.order)?;
+    if now == step.after {
+        return Ok(());
+    }
+    let word = |value: &Option<String>| value.as_ref().map_or("empty".into(), |text| format!("'{text}'"));
+    Err(Error::Permanent(format!(
+        "order {} has moved on since: {} is {} and your last change made it {}; nothing was changed",
+        step.order,
+        step.what,
+        word(&now),
+        word(&step.after)
+    )))
+}
+
+/// News of the change, by the beginning of its key in the outbox.
+fn news(change: &[Step]) -> impl Iterator<Item = String> {
+    change.iter().filter_map(|step| match (&step.place, &step.before, &step.after) {
+        (Place::Fulfillment(id, column), Some(_), Some(status)) if column == "status" => {
+            Some(format!("fulfillment:{id}:{status}"))
+        }
+        (Place::Order(column), None, Some(_)) if column == "canceled_at" => {
+            Some(format!("order:{}:canceled", step.order))
+        }
+        _ => None,
+    })
+}
+
+/// The latest news with such a key; the same act after an undo has a longer one.
+const LATEST_NEWS: &str = "SELECT id FROM outbox WHERE key >= ?1 AND key < ?1 || ';' ORDER BY id DESC LIMIT 1";
+
+/// What a hook was told of the change, or is being told.
+fn told(c: &Connection, change: &[Step]) -> Result<Vec<String>> {
+    let sql = format!(
+        "SELECT topic || ' of order ' || order_id FROM outbox
+         WHERE id = ({LATEST_NEWS}) AND (state = 'done' OR attempts > 0) AND last_error IS NOT 'undone'"
+    );
+    let mut query = c.prepare(&sql).map_err(db::translate)?;
+    let mut told = Vec::new();
+    for key in news(change) {
+        told.extend(query.query_row([key], |row| row.get(0)).optional().map_err(db::translate)?);
+    }
+    Ok(told)
+}
+
+/// Puts every value back, in the order that the triggers ask for: the parcels are what they were, then what is in them,
+/// then the order; last of all, what is left to send is in a pending parcel again.
+fn put_back(c: &Connection, change: &[Step]) -> Result<()> {
+    let mut fulfillments: BTreeMap<i64, Vec<(&str, Option<String>)>> = BTreeMap::new();
+    let mut orders: BTreeMap<i64, Vec<(&str, Option<String>)>> = BTreeMap::new();
+    let mut made = BTreeSet::new();
+    for step in change {
+        match &step.place {
+            // A parcel that the change made is emptied while it is pending.
+            Place::Fulfillment(id, column) if column == "status" && step.before.is_none() => {
+                made.insert(*id);
+                fulfillments.entry(*id).or_default().push((column, Some("pending".into())));
+            }
+            Place::Fulfillment(id, column) => {
+                fulfillments.entry(*id).or_default().push((column, step.before.clone()));
+            }
+            Place::Order(column) => orders.entry(step.order).or_default().push((column, step.before.clone())),
+            _ => {}
+        }
+    }
+    fulfillments.iter().try_for_each(|(id, columns)| set(c, "fulfillments", *id, columns))?;
+    let run = |sql: &str, params: &[&dyn rusqlite::ToSql]| {
+        c.prepare_cached(sql).and_then(|mut statement| statement.execute(params)).map_err(db::translate)
+    };
+    for step in change {
+        let before = step.before.as_ref().and_then(|n| n.parse::<i64>().ok());
+        match (&step.place, before) {
+            (Place::Quantity(id, item), None) => {
+                run("DELETE FROM fulfillment_line_items WHERE fulfillment_id = ?1 AND line_item_id = ?2", &[id, item])?
+            }
+            (Place::Quantity(id, item), Some(n)) if step.after.is_none() => {
+                run("INSERT INTO fulfillment_line_items VALUES (?1, ?2, ?3)", &[id, item, &n])?
+            }
+            (Place::Quantity(id, item), Some(n)) => run(
+                "UPDATE fulfillment_line_items SET quantity = ?3 WHERE fulfillment_id = ?1 AND line_item_id = ?2",
+                &[id, item, &n],
+            )?,
+            (Place::Canceled(position), n) => run(
+                "UPDATE line_items SET canceled_quantity = ?3 WHERE order_id = ?1 AND position = ?2",
+                &[&step.order, position, &n],
+            )?,
+            _ => 0,
+        };
+    }
+    for id in made {
+        run(
+            "UPDATE fulfillments SET status = 'canceled', canceled_at = strftime('%Y-%m-%dT%H:%M:%SZ', 'now') WHERE id = ?1",
+            &[&id],
+        )?;
+    }
+    orders.iter().try_for_each(|(id, columns)| set(c, "orders", *id, columns))?;
+    let touched: BTreeSet<i64> = change.iter().map(|step| step.order).collect();
+    for order in touched {
+        run("INSERT INTO settle(order_id) VALUES (?1)", &[&order])?;
+    }
+    let drop_news = format!(
+        "UPDATE outbox SET state = 'done', last_error = 'undone', next_attempt_at = NULL
+         WHERE id = ({LATEST_NEWS}) AND state <> 'done'"
+    );
+    for key in news(change) {
+        run(&drop_news, &[&key])?;
+    }
+    Ok(())
+}
+
+/// Several columns of a row in one statement, because some may only change together.
+fn set(c: &Connection, table: &str, id: i64, columns: &[(&str, Option<String>)]) -> Result<()> {
+    let list: Vec<String> = columns.iter().enumerate().map(|(n, (name, _))| format!("{name} = ?{}", n + 2)).collect();
+    let sql = format!("UPDATE {table} SET {} WHERE id = ?1", list.join(", "));
+    let values = columns.iter().map(|(_, value)| value.clone().map_or(Cell::Null, Cell::Text));
+    c.prepare_cached(&sql)
+        .and_then(|mut statement| statement.execute(params_from_iter([Cell::Integer(id)].into_iter().chain(values))))
+        .map(drop)
+        .map_err(db::translate)
+}
+
+/// The values as they were found and as they are again.
+fn shown(change: &[Step]) -> Table {
+    let text = |value: &Option<String>| value.clone().map_or(Cell::Null, Cell::Text);
+    let row = |step: &Step| {
+        vec![Cell::Integer(step.order), Cell::Text(step.what.clone()), text(&step.after), text(&step.before)]
+    };
+    Table {
+        columns: ["order_id", "what", "was", "is_again"].map(String::from).into(),
+        rows: change.iter().map(row).collect(),
+    }
+}
