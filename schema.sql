@@ -932,7 +932,14 @@ END;
 
 -- Append-only, and one row each.
 
-CREATE TRIGGER order_history_insert BEFORE INSERT ON order_history WHEN EXISTS(SELECT 1 FROM order_history WHERE id = NEW.id)
+CREATE TRIGGER order_history_insert BEFORE INSERT ON order_history
+  WHEN EXISTS(SELECT 1 FROM order_history WHERE id = NEW.id) OR NEW.actor IS NOT (SELECT name FROM actor)
+BEGIN SELECT RAISE(ABORT, 'order_history: written by the database and never changed'); END;
+-- A line that is typed stands at the end and at its time, under its author's name.
+CREATE TRIGGER order_history_grows AFTER INSERT ON order_history
+  WHEN NEW.id <> 1 + (SELECT coalesce(max(id), 0) FROM order_history WHERE id < NEW.id) OR EXISTS(SELECT 1 FROM order_history WHERE id > NEW.id)
+    OR NOT EXISTS(SELECT 1 FROM orders WHERE id = NEW.order_id)
+    OR ((SELECT name FROM actor) GLOB 'operator*' AND NEW.at <> strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))
 BEGIN SELECT RAISE(ABORT, 'order_history: written by the database and never changed'); END;
 CREATE TRIGGER order_history_update BEFORE UPDATE ON order_history
 BEGIN SELECT RAISE(ABORT, 'order_history: written by the database and never changed'); END;
