@@ -921,12 +921,16 @@ CREATE TRIGGER fulfillment_line_items_delete BEFORE DELETE ON fulfillment_line_i
     OR (SELECT left_to_send >= pending FROM line_item_balance WHERE line_item_id = OLD.line_item_id)
 BEGIN SELECT RAISE(ABORT, 'fulfillment_line_items: never deleted; lower its quantity and the rest goes into another parcel, or cancel it with line_items.canceled_quantity'); END;
 
--- A quantity lowered by hand: the rest goes into another pending fulfillment.
-CREATE TRIGGER fulfillment_line_items_split AFTER UPDATE OF quantity ON fulfillment_line_items WHEN NEW.quantity < OLD.quantity
+CREATE TRIGGER fulfillment_line_items_changed AFTER UPDATE OF quantity ON fulfillment_line_items WHEN NEW.quantity <> OLD.quantity
 BEGIN
   INSERT INTO order_history(order_id, actor, what, old, new)
   SELECT f.order_id, actor.name, 'fulfillment ' || f.id || ' quantity of ' || NEW.line_item_id, OLD.quantity, NEW.quantity
   FROM actor, fulfillments f WHERE f.id = NEW.fulfillment_id;
+END;
+
+-- A quantity lowered by hand: the rest goes into another pending fulfillment.
+CREATE TRIGGER fulfillment_line_items_split AFTER UPDATE OF quantity ON fulfillment_line_items WHEN NEW.quantity < OLD.quantity
+BEGIN
   INSERT INTO settle(order_id, not_into) SELECT order_id, id FROM fulfillments WHERE id = NEW.fulfillment_id;
 END;
 
