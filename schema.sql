@@ -830,20 +830,14 @@ END;
 CREATE TRIGGER fulfillments_blocked BEFORE UPDATE OF status ON fulfillments
   WHEN OLD.status = 'pending' AND NEW.status IN('shipped', 'delivered') AND (SELECT name FROM actor) NOT IN('operator-override', 'fulfilld:undo')
 BEGIN
-  SELECT RAISE(ABORT, 'fulfillments: the order is not paid; it can be sent once Stripe says that it is')
-    WHERE (SELECT blocked_by FROM order_blocks WHERE order_id = OLD.order_id) = 'unpaid';
-  SELECT RAISE(ABORT, 'fulfillments: the order is canceled; nothing of it can be sent')
-    WHERE (SELECT blocked_by FROM order_blocks WHERE order_id = OLD.order_id) = 'canceled';
-  SELECT RAISE(ABORT, 'fulfillments: the order is on hold; first: INSERT INTO release VALUES(…)')
-    WHERE (SELECT blocked_by FROM order_blocks WHERE order_id = OLD.order_id) = 'on hold';
-  SELECT RAISE(ABORT, 'fulfillments: the buyer disputes the payment; answer in Stripe''s Dashboard, and send it once it is won')
-    WHERE (SELECT blocked_by FROM order_blocks WHERE order_id = OLD.order_id) = 'disputed';
-  SELECT RAISE(ABORT, 'fulfillments: the money went back to the buyer in a dispute; cancel it: INSERT INTO cancel VALUES(…, ''fraud'')')
-    WHERE (SELECT blocked_by FROM order_blocks WHERE order_id = OLD.order_id) = 'dispute lost';
-  SELECT RAISE(ABORT, 'fulfillments: Stripe holds the payment for review; approve it in the Dashboard first')
-    WHERE (SELECT blocked_by FROM order_blocks WHERE order_id = OLD.order_id) = 'in review';
-  SELECT RAISE(ABORT, 'fulfillments: all of the money is refunded; cancel it: INSERT INTO cancel VALUES(…, ''customer'')')
-    WHERE (SELECT blocked_by FROM order_blocks WHERE order_id = OLD.order_id) = 'refunded';
+  SELECT CASE (SELECT blocked_by FROM order_blocks WHERE order_id = OLD.order_id)
+    WHEN 'unpaid' THEN RAISE(ABORT, 'fulfillments: the order is not paid; it can be sent once Stripe says that it is')
+    WHEN 'canceled' THEN RAISE(ABORT, 'fulfillments: the order is canceled; nothing of it can be sent')
+    WHEN 'on hold' THEN RAISE(ABORT, 'fulfillments: the order is on hold; first: INSERT INTO release VALUES(…)')
+    WHEN 'disputed' THEN RAISE(ABORT, 'fulfillments: the buyer disputes the payment; answer in Stripe''s Dashboard, and send it once it is won')
+    WHEN 'dispute lost' THEN RAISE(ABORT, 'fulfillments: the money went back to the buyer in a dispute; cancel it: INSERT INTO cancel VALUES(…, ''fraud'')')
+    WHEN 'in review' THEN RAISE(ABORT, 'fulfillments: Stripe holds the payment for review; approve it in the Dashboard first')
+    WHEN 'refunded' THEN RAISE(ABORT, 'fulfillments: all of the money is refunded; cancel it: INSERT INTO cancel VALUES(…, ''customer'')') END;
 END;
 
 CREATE TRIGGER fulfillments_created AFTER INSERT ON fulfillments
@@ -1032,10 +1026,9 @@ CREATE VIEW ship AS SELECT order_id, tracking_company, tracking_number, tracking
 CREATE TRIGGER ship_insert INSTEAD OF INSERT ON ship
 BEGIN
   SELECT RAISE(ABORT, 'ship: there is no such order (see order_overview)') WHERE NOT EXISTS(SELECT 1 FROM orders WHERE id = NEW.order_id);
-  SELECT RAISE(ABORT, 'ship: the order is not paid; it can be shipped once Stripe says that it is')
-    WHERE (SELECT blocked_by FROM order_blocks WHERE order_id = NEW.order_id) = 'unpaid';
-  SELECT RAISE(ABORT, 'ship: the order is canceled; nothing of it can be shipped')
-    WHERE (SELECT blocked_by FROM order_blocks WHERE order_id = NEW.order_id) = 'canceled';
+  SELECT CASE (SELECT blocked_by FROM order_blocks WHERE order_id = NEW.order_id)
+    WHEN 'unpaid' THEN RAISE(ABORT, 'ship: the order is not paid; it can be shipped once Stripe says that it is')
+    WHEN 'canceled' THEN RAISE(ABORT, 'ship: the order is canceled; nothing of it can be shipped') END;
   SELECT RAISE(ABORT, 'ship: everything of it that needs a parcel has been shipped already (see order_lines)')
     WHERE NOT EXISTS(SELECT 1 FROM fulfillments WHERE order_id = NEW.order_id AND status = 'pending' AND requires_shipping = 1)
       AND EXISTS(SELECT 1 FROM line_items WHERE order_id = NEW.order_id AND requires_shipping = 1);
