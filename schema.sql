@@ -785,8 +785,8 @@ BEGIN
 END;
 
 CREATE TRIGGER fulfillments_identity BEFORE UPDATE OF id, order_id, requires_shipping, created_at ON fulfillments
-  WHEN NEW.id <> OLD.id OR NEW.order_id <> OLD.order_id OR NEW.requires_shipping <> OLD.requires_shipping
-    OR NEW.created_at <> OLD.created_at
+  WHEN NEW.id IS NOT OLD.id OR NEW.order_id IS NOT OLD.order_id OR NEW.requires_shipping IS NOT OLD.requires_shipping
+    OR NEW.created_at IS NOT OLD.created_at
 BEGIN SELECT RAISE(ABORT, 'fulfillments: it stays with its order; yours are status, tracking_…, note and the dates'); END;
 
 CREATE TRIGGER fulfillments_dates BEFORE UPDATE OF shipped_at, delivered_at, canceled_at ON fulfillments
@@ -819,10 +819,10 @@ BEGIN
 END;
 
 CREATE TRIGGER fulfillments_status BEFORE UPDATE OF status ON fulfillments
-  WHEN NEW.status <> OLD.status AND (SELECT name FROM actor) <> 'fulfilld:undo'
+  WHEN NEW.status IS NOT OLD.status AND (SELECT name FROM actor) <> 'fulfilld:undo'
 BEGIN
   SELECT RAISE(ABORT, 'fulfillments: pending may become shipped, delivered or canceled; shipped may become delivered or canceled; nothing else')
-    WHERE NOT((OLD.status = 'pending' AND NEW.status IN('shipped', 'delivered', 'canceled'))
+    WHERE NEW.status IS NULL OR NOT((OLD.status = 'pending' AND NEW.status IN('shipped', 'delivered', 'canceled'))
       OR (OLD.status = 'shipped' AND NEW.status IN('delivered', 'canceled')));
 END;
 
