@@ -611,7 +611,7 @@ BEGIN
   SELECT RAISE(ABORT, 'orders: a canceled order stays canceled (fulfilld undo takes back what you typed last)')
     WHERE OLD.canceled_at IS NOT NULL AND NEW.canceled_at IS NULL AND (SELECT name FROM actor) <> 'fulfilld:undo';
   SELECT RAISE(ABORT, 'orders: canceled_at is a time in UTC, e.g. strftime(''%Y-%m-%dT%H:%M:%SZ'', ''now'')')
-    WHERE NEW.canceled_at IS NOT NULL AND strftime('%Y-%m-%dT%H:%M:%SZ', NEW.canceled_at) IS NOT NEW.canceled_at;
+    WHERE strftime('%Y-%m-%dT%H:%M:%SZ', NEW.canceled_at) IS NOT NEW.canceled_at OR NEW.canceled_at < '0000';
   SELECT RAISE(ABORT, 'orders: something has shipped already; what is left is canceled with line_items.canceled_quantity')
     WHERE OLD.canceled_at IS NULL
       AND EXISTS(SELECT 1 FROM fulfillments WHERE order_id = OLD.id AND status IN('shipped', 'delivered'));
@@ -789,8 +789,8 @@ BEGIN
 END;
 
 CREATE TRIGGER fulfillments_identity BEFORE UPDATE OF id, order_id, requires_shipping, created_at ON fulfillments
-  WHEN NEW.id <> OLD.id OR NEW.order_id <> OLD.order_id OR NEW.requires_shipping <> OLD.requires_shipping
-    OR NEW.created_at <> OLD.created_at
+  WHEN NEW.id IS NOT OLD.id OR NEW.order_id IS NOT OLD.order_id OR NEW.requires_shipping IS NOT OLD.requires_shipping
+    OR NEW.created_at IS NOT OLD.created_at
 BEGIN SELECT RAISE(ABORT, 'fulfillments: it stays with its order; yours are status, tracking_…, note and the dates'); END;
 
 CREATE TRIGGER fulfillments_dates BEFORE UPDATE OF shipped_at, delivered_at, canceled_at ON fulfillments
@@ -804,7 +804,8 @@ BEGIN
   SELECT RAISE(ABORT, 'fulfillments: a date is a time in UTC, e.g. strftime(''%Y-%m-%dT%H:%M:%SZ'', ''now'')')
     WHERE strftime('%Y-%m-%dT%H:%M:%SZ', NEW.shipped_at) IS NOT NEW.shipped_at
       OR strftime('%Y-%m-%dT%H:%M:%SZ', NEW.delivered_at) IS NOT NEW.delivered_at
-      OR strftime('%Y-%m-%dT%H:%M:%SZ', NEW.canceled_at) IS NOT NEW.canceled_at;
+      OR strftime('%Y-%m-%dT%H:%M:%SZ', NEW.canceled_at) IS NOT NEW.canceled_at
+      OR min(coalesce(NEW.shipped_at, '0000'), coalesce(NEW.delivered_at, '0000'), coalesce(NEW.canceled_at, '0000')) < '0000';
 END;
 
 CREATE TRIGGER fulfillments_delete BEFORE DELETE ON fulfillments
@@ -822,10 +823,10 @@ BEGIN
 END;
 
 CREATE TRIGGER fulfillments_status BEFORE UPDATE OF status ON fulfillments
-  WHEN NEW.status <> OLD.status AND (SELECT name FROM actor) <> 'fulfilld:undo'
+  WHEN NEW.status IS NOT OLD.status AND (SELECT name FROM actor) <> 'fulfilld:undo'
 BEGIN
   SELECT RAISE(ABORT, 'fulfillments: pending may become shipped, delivered or canceled; shipped may become delivered or canceled; nothing else')
-    WHERE NOT((OLD.status = 'pending' AND NEW.status IN('shipped', 'delivered', 'canceled'))
+    WHERE NEW.status IS NULL OR NOT((OLD.status = 'pending' AND NEW.status IN('shipped', 'delivered', 'canceled'))
       OR (OLD.status = 'shipped' AND NEW.status IN('delivered', 'canceled')));
 END;
 
@@ -833,20 +834,14 @@ END;
 CREATE TRIGGER fulfillments_blocked BEFORE UPDATE OF status ON fulfillments
   WHEN OLD.status = 'pending' AND NEW.status IN('shipped', 'delivered') AND (SELECT name FROM actor) NOT IN('operator-override', 'fulfilld:undo')
 BEGIN
-  SELECT RAISE(ABORT, 'fulfillments: the order is not paid; it can be sent once Stripe says that it is')
-    WHERE (SELECT blocked_by FROM order_blocks WHERE order_id = OLD.order_id) = 'unpaid';
-  SELECT RAISE(ABORT, 'fulfillments: the order is canceled; nothing of it can be sent')
-    WHERE (SELECT blocked_by FROM order_blocks WHERE order_id = OLD.order_id) = 'canceled';
-  SELECT RAISE(ABORT, 'fulfillments: the order is on hold; first: INSERT INTO release VALUES(…)')
-    WHERE (SELECT blocked_by FROM order_blocks WHERE order_id = OLD.order_id) = 'on hold';
-  SELECT RAISE(ABORT, 'fulfillments: the buyer disputes the payment; answer in Stripe''s Dashboard, and send it once it is won')
-    WHERE (SELECT blocked_by FROM order_blocks WHERE order_id = OLD.order_id) = 'disputed';
-  SELECT RAISE(ABORT, 'fulfillments: the money went back to the buyer in a dispute; cancel it: INSERT INTO cancel VALUES(…, ''fraud'')')
-    WHERE (SELECT blocked_by FROM order_blocks WHERE order_id = OLD.order_id) = 'dispute lost';
-  SELECT RAISE(ABORT, 'fulfillments: Stripe holds the payment for review; approve it in the Dashboard first')
-    WHERE (SELECT blocked_by FROM order_blocks WHERE order_id = OLD.order_id) = 'in review';
-  SELECT RAISE(ABORT, 'fulfillments: all of the money is refunded; cancel it: INSERT INTO cancel VALUES(…, ''customer'')')
-    WHERE (SELECT blocked_by FROM order_blocks WHERE order_id = OLD.order_id) = 'refunded';
+  SELECT CASE (SELECT blocked_by FROM order_blocks WHERE order_id = OLD.order_id)
+    WHEN 'unpaid' THEN RAISE(ABORT, 'fulfillments: the order is not paid; it can be sent once Stripe says that it is')
+    WHEN 'canceled' THEN RAISE(ABORT, 'fulfillments: the order is canceled; nothing of it can be sent')
+    WHEN 'on hold' THEN RAISE(ABORT, 'fulfillments: the order is on hold; first: INSERT INTO release VALUES(…)')
+    WHEN 'disputed' THEN RAISE(ABORT, 'fulfillments: the buyer disputes the payment; answer in Stripe''s Dashboard, and send it once it is won')
+    WHEN 'dispute lost' THEN RAISE(ABORT, 'fulfillments: the money went back to the buyer in a dispute; cancel it: INSERT INTO cancel VALUES(…, ''fraud'')')
+    WHEN 'in review' THEN RAISE(ABORT, 'fulfillments: Stripe holds the payment for review; approve it in the Dashboard first')
+    WHEN 'refunded' THEN RAISE(ABORT, 'fulfillments: all of the money is refunded; cancel it: INSERT INTO cancel VALUES(…, ''customer'')') END;
 END;
 
 CREATE TRIGGER fulfillments_created AFTER INSERT ON fulfillments
@@ -929,23 +924,14 @@ CREATE TRIGGER fulfillment_line_items_delete BEFORE DELETE ON fulfillment_line_i
       AND (SELECT left_to_send >= pending FROM line_item_balance WHERE line_item_id = OLD.line_item_id))
 BEGIN SELECT RAISE(ABORT, 'fulfillment_line_items: never deleted; lower its quantity and the rest goes into another parcel, or cancel it with line_items.canceled_quantity'); END;
 
--- A quantity lowered by hand: the rest goes into another pending fulfillment.
-CREATE TRIGGER fulfillment_line_items_split AFTER UPDATE OF quantity ON fulfillment_line_items WHEN NEW.quantity < OLD.quantity
+CREATE TRIGGER fulfillment_line_items_changed AFTER UPDATE OF quantity ON fulfillment_line_items WHEN NEW.quantity <> OLD.quantity
 BEGIN
   INSERT INTO order_history(order_id, actor, what, old, new)
   SELECT f.order_id, actor.name, 'fulfillment ' || f.id || ' quantity of ' || NEW.line_item_id, OLD.quantity, NEW.quantity
   FROM actor, fulfillments f WHERE f.id = NEW.fulfillment_id;
-  INSERT INTO settle(order_id, not_into) SELECT order_id, id FROM fulfillments
-  WHERE id = NEW.fulfillment_id AND (SELECT name FROM actor) <> 'fulfilld:undo';
 END;
 
--- What else goes in and out is told too, so that undo can put it back; what a new order begins with is what was bought.
-CREATE TRIGGER fulfillment_line_items_raised AFTER UPDATE OF quantity ON fulfillment_line_items WHEN NEW.quantity > OLD.quantity
-BEGIN
-  INSERT INTO order_history(order_id, actor, what, old, new)
-  SELECT f.order_id, actor.name, 'fulfillment ' || f.id || ' quantity of ' || NEW.line_item_id, OLD.quantity, NEW.quantity
-  FROM actor, fulfillments f WHERE f.id = NEW.fulfillment_id;
-END;
+-- What goes in and out is told too, so that undo can put it back; what a new order begins with is what was bought.
 CREATE TRIGGER fulfillment_line_items_put AFTER INSERT ON fulfillment_line_items WHEN (SELECT name FROM actor) NOT GLOB 'stripe:*'
 BEGIN
   INSERT INTO order_history(order_id, actor, what, new)
@@ -959,15 +945,37 @@ BEGIN
   FROM actor, fulfillments f WHERE f.id = OLD.fulfillment_id;
 END;
 
+-- A quantity lowered by hand: the rest goes into another pending fulfillment.
+CREATE TRIGGER fulfillment_line_items_split AFTER UPDATE OF quantity ON fulfillment_line_items
+  WHEN NEW.quantity < OLD.quantity AND (SELECT name FROM actor) <> 'fulfilld:undo'
+BEGIN
+  INSERT INTO settle(order_id, not_into) SELECT order_id, id FROM fulfillments WHERE id = NEW.fulfillment_id;
+END;
+
 -- Append-only, and one row each.
 
-CREATE TRIGGER order_history_insert BEFORE INSERT ON order_history WHEN EXISTS(SELECT 1 FROM order_history WHERE id = NEW.id)
+CREATE TRIGGER order_history_insert BEFORE INSERT ON order_history
+  WHEN EXISTS(SELECT 1 FROM order_history WHERE id = NEW.id) OR NEW.actor IS NOT (SELECT name FROM actor)
+BEGIN SELECT RAISE(ABORT, 'order_history: written by the database and never changed'); END;
+-- A line that is typed stands at the end and at its time, under its author's name.
+CREATE TRIGGER order_history_grows AFTER INSERT ON order_history
+  WHEN NEW.id <> 1 + (SELECT coalesce(max(id), 0) FROM order_history WHERE id < NEW.id) OR EXISTS(SELECT 1 FROM order_history WHERE id > NEW.id)
+    OR NOT EXISTS(SELECT 1 FROM orders WHERE id = NEW.order_id)
+    OR ((SELECT name FROM actor) GLOB 'operator*' AND NEW.at <> strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))
 BEGIN SELECT RAISE(ABORT, 'order_history: written by the database and never changed'); END;
 CREATE TRIGGER order_history_update BEFORE UPDATE ON order_history
 BEGIN SELECT RAISE(ABORT, 'order_history: written by the database and never changed'); END;
 CREATE TRIGGER order_history_delete BEFORE DELETE ON order_history
 BEGIN SELECT RAISE(ABORT, 'order_history: written by the database and never changed'); END;
-CREATE TRIGGER outbox_insert BEFORE INSERT ON outbox WHEN EXISTS(SELECT 1 FROM outbox WHERE id = NEW.id OR key = NEW.key)
+-- What an operator does leads to two kinds of news; no other, and none that is not true.
+CREATE TRIGGER outbox_insert BEFORE INSERT ON outbox
+  WHEN EXISTS(SELECT 1 FROM outbox WHERE id = NEW.id OR key = NEW.key)
+    OR ((SELECT name FROM actor) GLOB 'operator*'
+      AND NOT EXISTS(SELECT 1 FROM fulfillments f WHERE f.id = NEW.fulfillment_id AND f.order_id = NEW.order_id AND NEW.topic = 'fulfillment.' || f.status
+        AND NEW.key = 'fulfillment:' || f.id || ':' || f.status AND f.status <> 'pending'
+        AND EXISTS(SELECT 1 FROM fulfillment_line_items WHERE fulfillment_id = f.id))
+      AND NOT EXISTS(SELECT 1 FROM orders WHERE id = NEW.order_id AND canceled_at IS NOT NULL AND NEW.topic = 'order.canceled'
+        AND NEW.key = 'order:' || id || ':canceled'))
 BEGIN SELECT RAISE(ABORT, 'outbox: written by the database; to run a hook again: UPDATE outbox SET state = ''pending'' WHERE id = …'); END;
 CREATE TRIGGER outbox_identity BEFORE UPDATE OF id, topic, order_id, fulfillment_id, event_id, key, created_at ON outbox
 BEGIN SELECT RAISE(ABORT, 'outbox: written by the database; to run a hook again: UPDATE outbox SET state = ''pending'' WHERE id = …'); END;
@@ -1025,7 +1033,7 @@ END;
 
 -- The triggers' own: refunds and disputes that were here before their order get into its history, and become news.
 CREATE VIEW early AS SELECT id AS order_id, payment_intent_id FROM orders WHERE 0;
-CREATE TRIGGER early_insert INSTEAD OF INSERT ON early
+CREATE TRIGGER early_insert INSTEAD OF INSERT ON early WHEN (SELECT name FROM actor) NOT GLOB 'operator*'
 BEGIN
   INSERT INTO order_history(order_id, actor, what, new) SELECT NEW.order_id, actor.name, e.what, e.new FROM actor, (
     SELECT 'refund ' || id AS what, status || ' ' || amount AS new FROM refunds WHERE payment_intent_id = NEW.payment_intent_id
@@ -1046,10 +1054,9 @@ CREATE VIEW ship AS SELECT order_id, tracking_company, tracking_number, tracking
 CREATE TRIGGER ship_insert INSTEAD OF INSERT ON ship
 BEGIN
   SELECT RAISE(ABORT, 'ship: there is no such order (see order_overview)') WHERE NOT EXISTS(SELECT 1 FROM orders WHERE id = NEW.order_id);
-  SELECT RAISE(ABORT, 'ship: the order is not paid; it can be shipped once Stripe says that it is')
-    WHERE (SELECT blocked_by FROM order_blocks WHERE order_id = NEW.order_id) = 'unpaid';
-  SELECT RAISE(ABORT, 'ship: the order is canceled; nothing of it can be shipped')
-    WHERE (SELECT blocked_by FROM order_blocks WHERE order_id = NEW.order_id) = 'canceled';
+  SELECT CASE (SELECT blocked_by FROM order_blocks WHERE order_id = NEW.order_id)
+    WHEN 'unpaid' THEN RAISE(ABORT, 'ship: the order is not paid; it can be shipped once Stripe says that it is')
+    WHEN 'canceled' THEN RAISE(ABORT, 'ship: the order is canceled; nothing of it can be shipped') END;
   SELECT RAISE(ABORT, 'ship: everything of it that needs a parcel has been shipped already (see order_lines)')
     WHERE NOT EXISTS(SELECT 1 FROM fulfillments WHERE order_id = NEW.order_id AND status = 'pending' AND requires_shipping = 1)
       AND EXISTS(SELECT 1 FROM line_items WHERE order_id = NEW.order_id AND requires_shipping = 1);

@@ -12,6 +12,7 @@ mod stripe_fails; // every way in which Stripe can fail
 mod settings; // wrong ones
 mod shell; // the operator's edits
 mod verbs; // the command line
+mod operator; // whatever an operator types
 mod docs; // the documents tell the truth
 
 mod outside; // other people's programs
