@@ -72,8 +72,7 @@ fn live(shop: &Shop, scenario: &str) -> Vec<Bodies> {
 #[test]
 fn every_life_of_an_order_ends_in_the_same_rows_in_any_order_of_arrival() {
     let long = std::env::var("FULFILLD_TEST_LIVES").is_ok_and(|word| word == "long");
-    let (rounds, every_up_to) =
-        if long { (ROUNDS_LONG, EVERY_ORDER_UP_TO_LONG) } else { (ROUNDS, EVERY_ORDER_UP_TO) };
+    let (rounds, every_up_to) = if long { (ROUNDS_LONG, EVERY_ORDER_UP_TO_LONG) } else { (ROUNDS, EVERY_ORDER_UP_TO) };
     let seed = fastrand::u64(..);
     println!("seed {seed}");
     let mut random = fastrand::Rng::with_seed(seed);

@@ -113,7 +113,9 @@ fn masked(text: &str) -> String {
     while let Some(at) = rest.find("20") {
         out += &rest[..at];
         let time = rest.get(at..at + 20).is_some_and(|t| {
-            t.bytes().zip("0000-00-00T00:00:00Z".bytes()).all(|(b, m)| if m == b'0' { b.is_ascii_digit() } else { b == m })
+            t.bytes()
+                .zip("0000-00-00T00:00:00Z".bytes())
+                .all(|(b, m)| if m == b'0' { b.is_ascii_digit() } else { b == m })
         });
         let taken = if time { 20 } else { 2 };
         out += if time { "TIME" } else { "20" };
@@ -203,7 +205,9 @@ fn watch(c: &Connection, script: &[String]) -> Result<usize, (usize, String)> {
             (true, None) if !was_open => savepoints.push((String::new(), state.clone())),
             (true, _) => {
                 let to = line.strip_prefix("ROLLBACK TO ").or(line.strip_prefix("RELEASE "));
-                if let Some(at) = to.and_then(|name| savepoints.iter().rposition(|(known, _)| said.is_ok() && known == name)) {
+                if let Some(at) =
+                    to.and_then(|name| savepoints.iter().rposition(|(known, _)| said.is_ok() && known == name))
+                {
                     savepoints.truncate(at + usize::from(word == "ROLLBACK"));
                 }
             }
@@ -251,12 +255,32 @@ fn shrink(script: &[String], why: String) -> (Vec<String>, String) {
 
 /// Cells that an operator or a payment may change, in the words of the history, joined by a character that no text has.
 const ORDER_CELLS: [&str; 16] = [
-    "payment_status", "amount_total", "note", "hold_reason", "canceled_at", "cancel_reason", "email", "name", "phone",
-    "shipping_name", "shipping_line1", "shipping_line2", "shipping_city", "shipping_state", "shipping_postal_code",
+    "payment_status",
+    "amount_total",
+    "note",
+    "hold_reason",
+    "canceled_at",
+    "cancel_reason",
+    "email",
+    "name",
+    "phone",
+    "shipping_name",
+    "shipping_line1",
+    "shipping_line2",
+    "shipping_city",
+    "shipping_state",
+    "shipping_postal_code",
     "shipping_country",
 ];
 const FULFILLMENT_CELLS: [&str; 8] = [
-    "status", "tracking_company", "tracking_number", "tracking_url", "note", "shipped_at", "delivered_at", "canceled_at",
+    "status",
+    "tracking_company",
+    "tracking_number",
+    "tracking_url",
+    "note",
+    "shipped_at",
+    "delivered_at",
+    "canceled_at",
 ];
 const SEPARATOR: char = '\u{1f}';
 const NOTHING: &str = "\u{1e}";
@@ -286,7 +310,8 @@ const FULFILLMENTS_SQL: &str = "SELECT id, order_id || ' ' || requires_shipping 
 const PACKED_SQL: &str = "SELECT fulfillment_id, line_item_id, quantity FROM fulfillment_line_items ORDER BY 1, 2";
 const LINES_SQL: &str = "SELECT id, order_id, position, canceled_quantity FROM line_items ORDER BY 1";
 const HISTORY_SQL: &str = "SELECT id, order_id, actor, what, old, new FROM order_history ORDER BY id";
-const OUTBOX_SQL: &str = "SELECT id, topic, order_id, fulfillment_id, event_id, key, created_at FROM outbox ORDER BY id";
+const OUTBOX_SQL: &str =
+    "SELECT id, topic, order_id, fulfillment_id, event_id, key, created_at FROM outbox ORDER BY id";
 /// What Stripe said, and what else nobody changes.
 const FACTS_SQL: &str = "
   SELECT quote(id) || quote(checkout_session_id) || quote(payment_intent_id) || quote(livemode) || quote(mode)
@@ -436,7 +461,11 @@ impl State {
         if let Some(gone) = [
             before.orders.keys().find(|id| !self.orders.contains_key(id)).map(|id| format!("order {id}")),
             before.lines.keys().find(|id| !self.lines.contains_key(*id)).map(|id| format!("line {id}")),
-            before.fulfillments.keys().find(|id| !self.fulfillments.contains_key(id)).map(|id| format!("fulfillment {id}")),
+            before
+                .fulfillments
+                .keys()
+                .find(|id| !self.fulfillments.contains_key(id))
+                .map(|id| format!("fulfillment {id}")),
             before.events.keys().find(|id| !self.events.contains_key(*id)).map(|id| format!("event {id}")),
             before.money.keys().find(|id| !self.money.contains_key(id)).map(|(_, id)| id.clone()),
         ]
@@ -480,7 +509,11 @@ impl State {
                 return Some(format!("fulfillment {id} went from {was} to {is}"));
             }
             let blocked = before.orders.get(order).is_some_and(|(_, blocked)| *blocked);
-            if was == "pending" && (is == "shipped" || is == "delivered") && blocked && before.actor != "operator-override" {
+            if was == "pending"
+                && (is == "shipped" || is == "delivered")
+                && blocked
+                && before.actor != "operator-override"
+            {
                 return Some(format!("fulfillment {id} was sent, and its order was blocked"));
             }
             for (n, date) in ["shipped_at", "delivered_at", "canceled_at"].into_iter().enumerate() {
@@ -489,7 +522,12 @@ impl State {
                     return Some(format!("fulfillment {id} lost its {date}"));
                 }
             }
-            let of = |s: &State| s.packed.range((*id, String::new())..(*id + 1, String::new())).map(|(k, q)| (k.clone(), *q)).collect::<Vec<_>>();
+            let of = |s: &State| {
+                s.packed
+                    .range((*id, String::new())..(*id + 1, String::new()))
+                    .map(|(k, q)| (k.clone(), *q))
+                    .collect::<Vec<_>>()
+            };
             if was != "pending" && of(before) != of(self) {
                 return Some(format!("what was in fulfillment {id} is changed"));
             }
@@ -504,7 +542,10 @@ impl State {
                 Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?, r.get(5)?))
             });
         if self.history.0 != before.history.0 + told.len() as i64 || self.history.1 != self.history.0 {
-            return Some(format!("the history did not grow at its end, by ones: {:?} {:?}", before.history, self.history));
+            return Some(format!(
+                "the history did not grow at its end, by ones: {:?} {:?}",
+                before.history, self.history
+            ));
         }
         let cells_were = before.cells(self);
         let cells_are = self.cells(before);
@@ -523,7 +564,10 @@ impl State {
                 continue;
             }
             if old != now.get(&key).unwrap_or(&None) || old == new {
-                return Some(format!("the history says {what} went from {old:?} to {new:?}, and it was {:?}", now.get(&key)));
+                return Some(format!(
+                    "the history says {what} went from {old:?} to {new:?}, and it was {:?}",
+                    now.get(&key)
+                ));
             }
             match (&what.split(' ').collect::<Vec<_>>()[..], new.as_deref()) {
                 (["fulfillment", id, "status"], Some(status)) if old.is_some() && self.has_lines(id) => {
@@ -565,7 +609,9 @@ impl State {
     }
 
     fn has_lines(&self, fulfillment: &str) -> bool {
-        fulfillment.parse().is_ok_and(|id| self.packed.range((id, String::new())..(id + 1, String::new())).next().is_some())
+        fulfillment
+            .parse()
+            .is_ok_and(|id| self.packed.range((id, String::new())..(id + 1, String::new())).next().is_some())
     }
 
     /// The cells of orders and fulfillments that are not the same in the other state.
@@ -574,7 +620,12 @@ impl State {
         let text = |cell: &str| (cell != NOTHING).then(|| cell.to_string());
         for (id, (mine, _)) in &self.orders {
             if other.orders.get(id).is_some_and(|(theirs, _)| theirs != mine) {
-                cells.extend(ORDER_CELLS.iter().zip(mine.split(SEPARATOR)).map(|(name, cell)| ((*id, name.to_string()), text(cell))));
+                cells.extend(
+                    ORDER_CELLS
+                        .iter()
+                        .zip(mine.split(SEPARATOR))
+                        .map(|(name, cell)| ((*id, name.to_string()), text(cell))),
+                );
             }
         }
         for (id, (_, mine, order)) in &self.fulfillments {
@@ -657,25 +708,87 @@ struct Operator<'a> {
 }
 
 const TABLES: [&str; 20] = [
-    "fulfillments", "fulfillments", "fulfillments", "fulfillments", "fulfillments", "fulfillment_line_items",
-    "fulfillment_line_items", "fulfillment_line_items", "line_items", "line_items", "orders", "orders", "orders", "events",
-    "refunds", "disputes", "reviews", "outbox", "order_history", "fraud_warnings",
+    "fulfillments",
+    "fulfillments",
+    "fulfillments",
+    "fulfillments",
+    "fulfillments",
+    "fulfillment_line_items",
+    "fulfillment_line_items",
+    "fulfillment_line_items",
+    "line_items",
+    "line_items",
+    "orders",
+    "orders",
+    "orders",
+    "events",
+    "refunds",
+    "disputes",
+    "reviews",
+    "outbox",
+    "order_history",
+    "fraud_warnings",
 ];
 const YOURS: [(&str, &[&str]); 5] = [
     ("orders", &["note", "hold_reason", "canceled_at", "cancel_reason", "email", "shipping_line1", "name"]),
     ("line_items", &["canceled_quantity"]),
-    ("fulfillments", &["status", "status", "status", "tracking_company", "tracking_number", "tracking_url", "note", "shipped_at", "delivered_at", "canceled_at"]),
+    (
+        "fulfillments",
+        &[
+            "status",
+            "status",
+            "status",
+            "tracking_company",
+            "tracking_number",
+            "tracking_url",
+            "note",
+            "shipped_at",
+            "delivered_at",
+            "canceled_at",
+        ],
+    ),
     ("fulfillment_line_items", &["quantity"]),
     ("events", &["state"]),
 ];
 const ODD: [&str; 22] = [
-    "NULL", "''", "' '", "0", "-1", "1", "2", "1.5", "'1'", "'x'", "x'00ff'", "9223372036854775807", "-9223372036854775808",
-    "9e999", "9223372036854775808", "'ﬁ€\u{202e}'", "'it''s'", "char(0)", "zeroblob(3)", "random()", "TRUE", "'pending'",
+    "NULL",
+    "''",
+    "' '",
+    "0",
+    "-1",
+    "1",
+    "2",
+    "1.5",
+    "'1'",
+    "'x'",
+    "x'00ff'",
+    "9223372036854775807",
+    "-9223372036854775808",
+    "9e999",
+    "9223372036854775808",
+    "'ﬁ€\u{202e}'",
+    "'it''s'",
+    "char(0)",
+    "zeroblob(3)",
+    "random()",
+    "TRUE",
+    "'pending'",
 ];
 const TIMES: [&str; 14] = [
-    "strftime('%Y-%m-%dT%H:%M:%SZ', 'now')", "'2026-11-24T03:05:00Z'", "'2026-11-24T03:05:00Z'", "'2026-11-24'",
-    "'2026-11-24T03:05:00+01:00'", "'2026-11-24 03:05:00'", "'now'", "'2026-02-30T00:00:00Z'", "'0000-01-01T00:00:00Z'",
-    "'2461000.5'", "1795489500", "datetime('now')", "'9999-12-31T23:59:59Z'", "'-4713-11-24T12:00:00Z'",
+    "strftime('%Y-%m-%dT%H:%M:%SZ', 'now')",
+    "'2026-11-24T03:05:00Z'",
+    "'2026-11-24T03:05:00Z'",
+    "'2026-11-24'",
+    "'2026-11-24T03:05:00+01:00'",
+    "'2026-11-24 03:05:00'",
+    "'now'",
+    "'2026-02-30T00:00:00Z'",
+    "'0000-01-01T00:00:00Z'",
+    "'2461000.5'",
+    "1795489500",
+    "datetime('now')",
+    "'9999-12-31T23:59:59Z'",
+    "'-4713-11-24T12:00:00Z'",
 ];
 
 impl Operator<'_> {
@@ -712,7 +825,11 @@ impl Operator<'_> {
         let sets = self.sets(table);
         let from = if self.one_in(12) { " FROM orders AS o" } else { "" };
         let condition = self.condition(table);
-        let condition = if from.is_empty() || condition.is_empty() { condition } else { condition.replace(" id ", &format!(" {table}.id ")) };
+        let condition = if from.is_empty() || condition.is_empty() {
+            condition
+        } else {
+            condition.replace(" id ", &format!(" {table}.id "))
+        };
         format!("UPDATE {or}{table} SET {sets}{from}{condition}")
     }
 
@@ -778,7 +895,12 @@ impl Operator<'_> {
             .map(|_| {
                 let order = self.order();
                 let values = match verb {
-                    "ship" => format!("{}, {}, {}", self.value("fulfillments", "tracking_company"), self.value("fulfillments", "tracking_number"), self.value("fulfillments", "tracking_url")),
+                    "ship" => format!(
+                        "{}, {}, {}",
+                        self.value("fulfillments", "tracking_company"),
+                        self.value("fulfillments", "tracking_number"),
+                        self.value("fulfillments", "tracking_url")
+                    ),
                     "cancel" => self.value("orders", "cancel_reason"),
                     "hold" => self.value("orders", "hold_reason"),
                     "settle" => self.value("fulfillment_line_items", "fulfillment_id"),
@@ -800,15 +922,29 @@ impl Operator<'_> {
         let closed = self.pick(&["'approved'", "'refunded'", "NULL"]);
         let row = "'eur', '2026-11-21T09:00:00Z', '2026-11-21T09:00:00Z'";
         let fact = match self.rng.u32(0..9) {
-            0 => format!("INSERT INTO refunds(id, payment_intent_id, status, amount, currency, created_at, as_of) VALUES('re_n{key}', 'pi_{order}', '{refund}', 300, {row})"),
+            0 => format!(
+                "INSERT INTO refunds(id, payment_intent_id, status, amount, currency, created_at, as_of) VALUES('re_n{key}', 'pi_{order}', '{refund}', 300, {row})"
+            ),
             1 => format!("UPDATE refunds SET status = '{refund}' WHERE payment_intent_id = 'pi_{order}'"),
-            2 => format!("INSERT INTO disputes(id, payment_intent_id, status, amount, currency, created_at, as_of) VALUES('dp_n{key}', 'pi_{order}', '{dispute}', 300, {row})"),
+            2 => format!(
+                "INSERT INTO disputes(id, payment_intent_id, status, amount, currency, created_at, as_of) VALUES('dp_n{key}', 'pi_{order}', '{dispute}', 300, {row})"
+            ),
             3 => format!("UPDATE disputes SET status = '{dispute}' WHERE payment_intent_id = 'pi_{order}'"),
-            4 => format!("UPDATE reviews SET open = 0, closed_reason = {closed} WHERE payment_intent_id = 'pi_{order}'"),
-            5 => "UPDATE orders SET payment_status = 'paid', paid_at = '2026-11-22T09:00:00Z' WHERE id IN(5, 24)".into(),
+            4 => {
+                format!("UPDATE reviews SET open = 0, closed_reason = {closed} WHERE payment_intent_id = 'pi_{order}'")
+            }
+            5 => {
+                "UPDATE orders SET payment_status = 'paid', paid_at = '2026-11-22T09:00:00Z' WHERE id IN(5, 24)".into()
+            }
             6 => "UPDATE orders SET payment_intent_id = 'pi_99' WHERE id = 24 AND payment_intent_id IS NULL".into(),
-            7 => format!("UPDATE events SET state = 'done', processed_at = '2026-11-22T09:00:00Z' WHERE id = 'evt_{}'", self.rng.u32(1..5)),
-            _ => format!("UPDATE fraud_warnings SET actionable = {} WHERE payment_intent_id = 'pi_{order}'", self.rng.u32(0..2)),
+            7 => format!(
+                "UPDATE events SET state = 'done', processed_at = '2026-11-22T09:00:00Z' WHERE id = 'evt_{}'",
+                self.rng.u32(1..5)
+            ),
+            _ => format!(
+                "UPDATE fraud_warnings SET actionable = {} WHERE payment_intent_id = 'pi_{order}'",
+                self.rng.u32(0..2)
+            ),
         };
         stripe(&fact)
     }
@@ -830,8 +966,12 @@ impl Operator<'_> {
         match self.rng.u32(0..10) {
             0 => String::new(),
             1 => " WHERE 1".into(),
-            2 if self.columns[table].iter().any(|(name, _)| name == "status") => format!(" WHERE status = {}", self.value(table, "status")),
-            3..6 if self.columns[table].iter().any(|(name, _)| name == "order_id") => format!(" WHERE order_id = {}", self.order()),
+            2 if self.columns[table].iter().any(|(name, _)| name == "status") => {
+                format!(" WHERE status = {}", self.value(table, "status"))
+            }
+            3..6 if self.columns[table].iter().any(|(name, _)| name == "order_id") => {
+                format!(" WHERE order_id = {}", self.order())
+            }
             6 => format!(" WHERE {id} IN({value}, {})", self.value(table, id)),
             7 => format!(" WHERE {id} = (SELECT max({id}) FROM {table})"),
             _ => format!(" WHERE {id} = {value}"),
@@ -849,10 +989,15 @@ impl Operator<'_> {
         }
         let order = self.rng.u32(1..25);
         match (table, column) {
-            (_, "status") => format!("'{}'", self.pick(&["pending", "shipped", "delivered", "canceled", "succeeded", "won", "Shipped"])),
+            (_, "status") => format!(
+                "'{}'",
+                self.pick(&["pending", "shipped", "delivered", "canceled", "succeeded", "won", "Shipped"])
+            ),
             (_, "payment_status") => format!("'{}'", self.pick(&["paid", "unpaid", "failed", "no_payment_required"])),
             (_, "state") => format!("'{}'", self.pick(&["pending", "done", "ignored", "failed", "dead"])),
-            (_, "cancel_reason") if !self.one_in(4) => format!("'{}'", self.pick(&["customer", "fraud", "inventory", "other"])),
+            (_, "cancel_reason") if !self.one_in(4) => {
+                format!("'{}'", self.pick(&["customer", "fraud", "inventory", "other"]))
+            }
             (_, "cancel_reason" | "hold_reason" | "note" | "tracking_url") if self.one_in(3) => "NULL".into(),
             (_, "tracking_number") => format!("'JD{}'", self.rng.u32(0..12)),
             (_, "tracking_company") => self.pick(&["'DHL'", "' ups '", "'Bike'", "NULL"]).into(),
@@ -872,7 +1017,9 @@ impl Operator<'_> {
             (_, "what") => self.pick(&["'note'", "'fulfillment 1 status'", "'order'"]).into(),
             (_, "actor") => self.pick(&["'operator'", "'stripe:evt_1'", "'fulfilld:undo'"]).into(),
             (_, "topic") => self.pick(&["'fulfillment.shipped'", "'order.paid'", "'order.canceled'"]).into(),
-            (_, "key") => format!("'{}'", self.pick(&["order:1:canceled", "fulfillment:1:shipped", "refund:re_9", "x"])),
+            (_, "key") => {
+                format!("'{}'", self.pick(&["order:1:canceled", "fulfillment:1:shipped", "refund:re_9", "x"]))
+            }
             (_, name) if name.ends_with("_at") || name == "as_of" || name == "at" => self.pick(&TIMES).into(),
             (_, name) if self.columns[table].iter().any(|(known, text)| known == name && *text) => {
                 self.pick(&["''", "'DHL'", "'blue'", "'https://example.org/'", "NULL"]).into()
@@ -905,7 +1052,9 @@ const STRIPE: &str = "stripe:evt_9";
 
 /// A fact as the daemon writes it: one transaction, or a part of the one that is open.
 fn stripe(fact: &str) -> String {
-    format!("{BY_STRIPE} UPDATE actor SET name = '{STRIPE}'; {fact}; UPDATE actor SET name = 'operator'; RELEASE daemon")
+    format!(
+        "{BY_STRIPE} UPDATE actor SET name = '{STRIPE}'; {fact}; UPDATE actor SET name = 'operator'; RELEASE daemon"
+    )
 }
 
 const PROBES: [(&str, &str); 0] = [];
