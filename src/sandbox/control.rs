@@ -52,9 +52,9 @@ fn obey(simulation: &Simulation, request: &Request) -> Result<Answer> {
         }
         (method, _) => {
             return Err(Error::Permanent(format!(
-                "the sandbox has no {method} {}; it has POST trigger, settle, refund, refunds/ID, dispute, disputes/ID, \
-                 review, reviews/ID, fraud_warning, webhook and faults, GET stats, events and events/ID/body, DELETE \
-                 faults and stats, under {ROOT}",
+                "the sandbox has no {method} {}; it has POST trigger, settle, refund, refunds/ID, dispute, \
+                 disputes/ID, review, reviews/ID, fraud_warning, webhook and faults, GET stats, events and \
+                 events/ID/body, DELETE faults and stats, under {ROOT}",
                 request.path
             )));
         }

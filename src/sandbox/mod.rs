@@ -138,7 +138,8 @@ impl Sandbox {
         self.simulation.trigger(order)
     }
 
-    /// Delivers an event once, now, and says which status was answered, 0 for none. `Usage` when there is no such event.
+    /// Delivers an event once, now, and says which status was answered, 0 for none. `Usage` when there is no such
+    /// event.
     pub fn deliver(&self, id: &str) -> Result<u16> {
         let event = lock(&self.simulation.account).place_of_event(id);
         let event = event.ok_or_else(|| Error::Usage(format!("there is no event {}", text::clean(id))))?;

@@ -85,8 +85,8 @@ impl<'a> Query<'a> {
         })
     }
 
-    /// Stripe's paging by cursor over rows in the list's order: the places of the rows on this page, and whether there are
-    /// more in its direction. `place` finds a cursor's row.
+    /// Stripe's paging by cursor over rows in the list's order: the places of the rows on this page, and whether there
+    /// are more in its direction. `place` finds a cursor's row.
     pub fn page(
         &self,
         total: usize,
