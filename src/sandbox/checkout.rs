@@ -175,6 +175,11 @@ impl Checkout {
         self.good(&DOWNLOADS[n % DOWNLOADS.len()], 1)
     }
 
+    /// Something to ship and something to download.
+    pub fn mixed(self, n: usize) -> Checkout {
+        self.parcel(n, 1).download(n).ship(490)
+    }
+
     pub fn prints(self, n: usize, count: usize) -> Checkout {
         (1..=count).fold(self, |c, k| {
             let quantity = 1 + ((n + k) % 3) as i64;

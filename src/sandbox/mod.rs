@@ -10,7 +10,10 @@ mod errors; // Stripe's refusals
 mod faults; // what is to go wrong
 mod http; // the server below
 mod json; // as Stripe writes it
-mod objects; // Stripe's objects
+mod objects; // Stripe's objects of a checkout
+mod oddities; // sessions as no shop would like them
+mod payments; // Stripe's objects of a payment
+mod query; // parameters, as Stripe takes them
 mod scenarios; // what can happen
 mod sequel; // refunds, disputes, reviews, warnings
 mod simulation; // what its threads share: it sells, settles and tells

@@ -1,4 +1,4 @@
-//! Stripe's objects, rendered as its API of 2026-10-28.endive has them, unexpanded.
+//! Stripe's objects of a checkout, rendered as its API of 2026-10-28.endive has them, unexpanded.
 
 use std::sync::Arc;
 
@@ -64,7 +64,7 @@ impl Sale {
                 "business_name": null, "individual_name": null, "shipping_details": self.shipping()},
             "shipping_cost": c.shipping.map(|amount| json!({"amount_subtotal": amount, "amount_tax": 0,
                 "amount_total": amount, "shipping_rate": SHIPPING_RATE})),
-            "presentment_details": self.presentment(),
+            "presentment_details": self.presentment(c.total()),
             "custom_fields": self.custom_fields(), "metadata": {"shop": "sandbox", "scenario": c.scenario.name},
         });
         let usual = json!({
@@ -145,67 +145,6 @@ impl Sale {
         })
     }
 
-    /// `Null` where there is none.
-    pub fn payment_intent(&self) -> Value {
-        let c = &*self.checkout;
-        let Some(id) = c.payment_intent() else {
-            return Value::Null;
-        };
-        let received = if self.stage == Stage::Paid { c.total() } else { 0 };
-        let error = json!({"code": "payment_intent_payment_attempt_failed", "type": "card_error",
-            "message": "The customer's bank has refused the debit."});
-        json!({
-            "id": id, "object": "payment_intent", "amount": c.total(), "amount_capturable": 0,
-            "amount_received": received,
-            "status": match self.stage {
-                Stage::Paid | Stage::Free => "succeeded",
-                Stage::Unpaid => "processing",
-                Stage::Failed | Stage::Expired => "requires_payment_method",
-                Stage::Canceled => "canceled",
-            },
-            "canceled_at": (self.stage == Stage::Canceled).then_some(c.ended),
-            "cancellation_reason": (self.stage == Stage::Canceled).then_some("requested_by_customer"),
-            "last_payment_error": if self.stage == Stage::Failed { error } else { Value::Null },
-            "capture_method": "automatic_async", "client_secret": null, "confirmation_method": "automatic",
-            "created": c.ended, "currency": c.currency, "customer": self.customer(), "description": null,
-            "latest_charge": c.charge(), "livemode": false, "metadata": {}, "next_action": null,
-            "payment_method": c.own("pm"), "payment_method_types": [c.method],
-            "presentment_details": self.presentment(), "processing": null, "receipt_email": null,
-            "review": self.review_id(), "shipping": self.shipping(), "statement_descriptor": null,
-            "transfer_group": null,
-        })
-    }
-
-    /// `Null` where no money has moved.
-    pub fn charge(&self) -> Value {
-        let c = &*self.checkout;
-        let Some(id) = c.charge() else {
-            return Value::Null;
-        };
-        let paid = self.stage == Stage::Paid;
-        let status = match self.stage {
-            Stage::Paid => "succeeded",
-            Stage::Unpaid => "pending",
-            _ => "failed",
-        };
-        let details = match c.method {
-            "card" => json!({"type": "card", "card": {"brand": "visa", "last4": "4242"}}),
-            other => json!({"type": other, other: {"country": c.buyer.address[4], "last4": "3000"}}),
-        };
-        json!({
-            "id": id, "object": "charge", "amount": c.total(), "amount_captured": if paid { c.total() } else { 0 },
-            "amount_refunded": self.refunded(), "balance_transaction": paid.then(|| c.own("txn")), "billing_details": {
-                "address": self.address(), "email": c.buyer.email, "name": c.buyer.name, "phone": c.buyer.phone},
-            "captured": paid, "created": c.ended, "currency": c.currency, "customer": self.customer(),
-            "disputed": self.is_disputed(),
-            "failure_code": (status == "failed").then_some("insufficient_funds"), "livemode": false, "metadata": {},
-            "paid": paid, "payment_intent": c.payment_intent(), "payment_method": c.own("pm"),
-            "payment_method_details": details, "presentment_details": self.presentment(), "receipt_url": null,
-            "refunded": paid && self.refunded() == c.total(), "review": self.review_id(), "shipping": self.shipping(),
-            "status": status,
-        })
-    }
-
     /// Kept for later, where there is a later.
     pub fn customer(&self) -> Option<String> {
         (self.checkout.mode != "payment").then(|| self.checkout.own("cus"))
@@ -216,10 +155,10 @@ impl Sale {
         json!({"amount_discount": c.discounted(), "amount_shipping": c.shipping.unwrap_or(0), "amount_tax": c.taxed()})
     }
 
-    fn presentment(&self) -> Value {
-        let c = &*self.checkout;
-        let details = |currency| json!({"presentment_amount": c.total() * 109 / 100, "presentment_currency": currency});
-        c.presented_in.map_or(Value::Null, details)
+    /// This much, as the buyer saw it; `Null` where that was the same.
+    pub fn presentment(&self, amount: i64) -> Value {
+        let details = |currency| json!({"presentment_amount": amount * 109 / 100, "presentment_currency": currency});
+        self.checkout.presented_in.map_or(Value::Null, details)
     }
 
     fn customer_details(&self) -> Value {
@@ -232,12 +171,12 @@ impl Sale {
         })
     }
 
-    fn shipping(&self) -> Value {
+    pub fn shipping(&self) -> Value {
         let asked = self.checkout.shipping.is_some() && self.stage != Stage::Expired;
         if asked { json!({"address": self.address(), "name": self.checkout.buyer.name}) } else { Value::Null }
     }
 
-    fn address(&self) -> Value {
+    pub fn address(&self) -> Value {
         let [line1, city, state, postal_code, country] = self.checkout.buyer.address;
         let state = (!state.is_empty()).then_some(state);
         json!({"city": city, "country": country, "line1": line1, "line2": null, "postal_code": postal_code,

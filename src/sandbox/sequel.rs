@@ -1,27 +1,11 @@
 //! What can follow a payment: refunds, disputes, reviews and early fraud warnings, and what Stripe tells of each.
 
-use serde_json::{Value, json};
-
 use super::account::About;
 use super::checkout::random_id;
 use super::objects::Sale;
 use super::scenarios::Stage;
 use crate::error::{Error, Result};
 use crate::text;
-
-/// From a dispute to the last moment for evidence; the card networks permit seven to twenty-one days.
-const EVIDENCE_WITHIN_S: i64 = 9 * 24 * 3600;
-
-/// What a bank charges for a dispute, in minor units.
-const DISPUTE_FEE: i64 = 2000;
-
-/// What can be said against a dispute, and this shop has not.
-const EVIDENCE: &str = "access_activity_log billing_address cancellation_policy cancellation_policy_disclosure \
-    cancellation_rebuttal customer_communication customer_email_address customer_name customer_purchase_ip \
-    customer_signature duplicate_charge_documentation duplicate_charge_explanation duplicate_charge_id \
-    product_description receipt refund_policy refund_policy_disclosure refund_refusal_explanation service_date \
-    service_documentation shipping_address shipping_carrier shipping_date shipping_documentation \
-    shipping_tracking_number uncategorized_file uncategorized_text";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -118,7 +102,7 @@ impl Kind {
 
 impl Sequel {
     /// It takes money from the shop, or will: what is under way is taken already, and comes back when it fails.
-    fn takes(&self) -> bool {
+    pub fn takes(&self) -> bool {
         match self.kind {
             Kind::Refund => !matches!(self.status, "failed" | "canceled"),
             Kind::Dispute => is_withdrawn(self.status) && self.status != "won",
@@ -128,7 +112,7 @@ impl Sequel {
 }
 
 /// A dispute's money has been with the bank; not so for an inquiry.
-fn is_withdrawn(status: &str) -> bool {
+pub fn is_withdrawn(status: &str) -> bool {
     !status.starts_with("warning_") && status != "prevented"
 }
 
@@ -137,18 +121,17 @@ impl Sale {
     /// Lets it follow, and says what is told of it. `Usage` when there is no money to take, or less.
     pub fn follow(&mut self, kind: Kind, draft: &Draft, now: i64) -> Result<Vec<Told>> {
         let status = kind.status(draft.status.unwrap_or(kind.statuses()[0]))?;
-        let id = text::clean(&self.checkout.id).to_string();
+        let id = &self.checkout.id;
         if self.stage != Stage::Paid || self.checkout.charge().is_none() {
             return Err(Error::Usage(format!("{id} has no payment that a {} could follow", kind.words().0)));
         }
-        let moves = matches!(kind, Kind::Refund | Kind::Dispute);
-        let amount = if moves { draft.amount.unwrap_or(self.left()) } else { 0 };
-        if moves && !(1..=self.left()).contains(&amount) {
-            let left = self.left();
-            return Err(Error::Usage(format!(
-                "of {id} there is {left} left, so a {} cannot be of {amount}",
-                kind.words().0
-            )));
+        let (left, name) = (self.left(), kind.words().0);
+        let amount = match kind {
+            Kind::Refund | Kind::Dispute => draft.amount.unwrap_or(left),
+            Kind::Review | Kind::FraudWarning => 0,
+        };
+        if matches!(kind, Kind::Refund | Kind::Dispute) && !(1..=left).contains(&amount) {
+            return Err(Error::Usage(format!("of {id} there is {left} left, so a {name} cannot be of {amount}")));
         }
         let was_actionable = self.is_actionable();
         let reason = draft.reason.unwrap_or(self.usual_reason(kind)).into();
@@ -237,110 +220,7 @@ impl Sale {
     }
 
     /// Of a warning: neither has the payment been disputed, nor is all of it refunded.
-    fn is_actionable(&self) -> bool {
+    pub fn is_actionable(&self) -> bool {
         !self.is_disputed() && self.refunded() < self.checkout.total()
     }
-}
-
-/// How they look.
-impl Sale {
-    /// The Refund, Dispute, Review or Early Fraud Warning at this place.
-    pub fn sequel(&self, at: usize) -> Value {
-        let (sequel, c) = (&self.sequels[at], &*self.checkout);
-        let mut object = match sequel.kind {
-            Kind::Refund => self.refund(sequel),
-            Kind::Dispute => self.dispute(sequel),
-            Kind::Review => review(sequel),
-            Kind::FraudWarning => {
-                json!({"actionable": self.is_actionable(), "fraud_type": sequel.reason, "livemode": false})
-            }
-        };
-        object["id"] = json!(sequel.id);
-        object["object"] = json!(sequel.kind.words().0);
-        object["created"] = json!(sequel.created);
-        object["charge"] = json!(c.charge());
-        object["payment_intent"] = json!(c.payment_intent());
-        object
-    }
-
-    fn refund(&self, refund: &Sequel) -> Value {
-        let c = &*self.checkout;
-        let (txn, email) = (format!("txn_{}", &refund.id[3..]), c.buyer.email);
-        let mut object = json!({
-            "amount": refund.amount, "currency": c.currency, "status": refund.status, "reason": refund.reason,
-            "balance_transaction": refund.takes().then_some(&txn), "customer": self.customer(), "metadata": {},
-            "payment_method": c.own("pm"), "receipt_number": null, "source_transfer_reversal": null,
-            "transfer_reversal": null, "destination_details": {"type": c.method, c.method: {}},
-        });
-        match refund.status {
-            "failed" => object["failure_reason"] = json!("expired_or_canceled_card"),
-            "canceled" => object["failure_reason"] = json!("merchant_request"),
-            "pending" => object["pending_reason"] = json!("processing"),
-            "requires_action" => {
-                object["instructions_email"] = json!(email);
-                object["next_action"] = json!({"type": "display_details", "display_details": {
-                    "email_sent": {"email_sent_at": refund.created, "email_sent_to": email},
-                    "expires_at": refund.created + EVIDENCE_WITHIN_S}});
-            }
-            _ => {}
-        }
-        object
-    }
-
-    fn dispute(&self, dispute: &Sequel) -> Value {
-        let (c, status) = (&*self.checkout, dispute.status);
-        let inquiry = status.starts_with("warning_");
-        let moved = |amount: i64, fee: i64, n: usize| {
-            json!({"id": format!("txn_{}{n}", &dispute.id[3..]), "object": "balance_transaction", "amount": amount,
-                "currency": c.currency, "fee": fee, "net": amount - fee, "source": dispute.id, "type": "adjustment"})
-        };
-        let mut moves = Vec::new();
-        moves.extend(is_withdrawn(status).then(|| moved(-dispute.amount, DISPUTE_FEE, 1)));
-        moves.extend((status == "won").then(|| moved(dispute.amount, 0, 2)));
-        let case = if inquiry { "inquiry" } else { "chargeback" };
-        let card = json!({"type": "card", "card": {"brand": "visa", "case_type": case, "network_reason_code": "13.1"}});
-        let mut evidence: Value = EVIDENCE.split_whitespace().map(|name| (name.to_string(), Value::Null)).collect();
-        evidence["enhanced_evidence"] = json!({});
-        let answered = !matches!(status, "needs_response" | "warning_needs_response" | "prevented");
-        json!({
-            "amount": dispute.amount, "currency": c.currency, "status": status, "reason": dispute.reason,
-            "balance_transactions": moves, "enhanced_eligibility_types": [], "evidence": evidence,
-            "evidence_details": {"due_by": (status != "prevented").then_some(dispute.created + EVIDENCE_WITHIN_S),
-                "enhanced_eligibility": {}, "has_evidence": answered, "past_due": false,
-                "submission_count": i64::from(answered)},
-            "is_charge_refundable": inquiry && status != "warning_closed", "livemode": false, "metadata": {},
-            "payment_method_details": if c.method == "card" { card } else { Value::Null },
-        })
-    }
-
-    /// The Invoice Payment of a subscription's first invoice; `Null` where there is no invoice.
-    pub fn invoice_payment(&self) -> Value {
-        let c = &*self.checkout;
-        let Some(invoice) = c.invoice() else {
-            return Value::Null;
-        };
-        let paid = self.stage == Stage::Paid;
-        json!({
-            "id": c.own("inpay"), "object": "invoice_payment", "amount_requested": c.total(),
-            "amount_paid": if paid { json!(c.total()) } else { Value::Null }, "created": c.ended,
-            "currency": c.currency, "invoice": invoice, "is_default": true, "livemode": false,
-            "payment": {"type": "payment_intent", "payment_intent": c.payment_intent()},
-            "status": if paid { "paid" } else { "open" },
-            "status_transitions": {"canceled_at": null, "paid_at": paid.then_some(c.ended)},
-        })
-    }
-
-    /// The last review, open or closed.
-    pub fn review_id(&self) -> Option<&str> {
-        self.sequels.iter().rev().find(|s| s.kind == Kind::Review).map(|s| s.id.as_str())
-    }
-}
-
-fn review(review: &Sequel) -> Value {
-    let open = review.status == "open";
-    json!({
-        "billing_zip": null, "closed_reason": (!open).then_some(review.status), "ip_address": "192.0.2.7",
-        "ip_address_location": null, "livemode": false, "open": open, "opened_reason": review.reason,
-        "reason": if open { &review.reason } else { review.status }, "session": null,
-    })
 }

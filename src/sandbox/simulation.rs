@@ -63,7 +63,7 @@ pub struct Settle {
     pub deliver: bool,
 }
 
-/// Something is to follow a session's payment. What is not said is as usual: all that is left, and a status to begin with.
+/// Something is to follow a session's payment. What is not said is as usual: all that is left, a first status.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Follow {

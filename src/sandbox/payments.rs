@@ -1,0 +1,192 @@
+//! Stripe's objects of a payment and of what followed it, as the same API has them.
+
+use serde_json::{Value, json};
+
+use super::objects::Sale;
+use super::scenarios::Stage;
+use super::sequel::{Kind, Sequel, is_withdrawn};
+
+/// From a dispute to the last moment for evidence; the card networks permit seven to twenty-one days.
+const EVIDENCE_WITHIN_S: i64 = 9 * 24 * 3600;
+
+/// What a bank charges for a dispute, in minor units.
+const DISPUTE_FEE: i64 = 2000;
+
+/// What can be said against a dispute, and this shop has not.
+const EVIDENCE: &str = "access_activity_log billing_address cancellation_policy cancellation_policy_disclosure \
+    cancellation_rebuttal customer_communication customer_email_address customer_name customer_purchase_ip \
+    customer_signature duplicate_charge_documentation duplicate_charge_explanation duplicate_charge_id \
+    product_description receipt refund_policy refund_policy_disclosure refund_refusal_explanation service_date \
+    service_documentation shipping_address shipping_carrier shipping_date shipping_documentation \
+    shipping_tracking_number uncategorized_file uncategorized_text";
+
+impl Sale {
+    /// `Null` where there is none.
+    pub fn payment_intent(&self) -> Value {
+        let c = &*self.checkout;
+        let Some(id) = c.payment_intent() else {
+            return Value::Null;
+        };
+        let received = if self.stage == Stage::Paid { c.total() } else { 0 };
+        let error = json!({"code": "payment_intent_payment_attempt_failed", "type": "card_error",
+            "message": "The customer's bank has refused the debit."});
+        json!({
+            "id": id, "object": "payment_intent", "amount": c.total(), "amount_capturable": 0,
+            "amount_received": received,
+            "status": match self.stage {
+                Stage::Paid | Stage::Free => "succeeded",
+                Stage::Unpaid => "processing",
+                Stage::Failed | Stage::Expired => "requires_payment_method",
+                Stage::Canceled => "canceled",
+            },
+            "canceled_at": (self.stage == Stage::Canceled).then_some(c.ended),
+            "cancellation_reason": (self.stage == Stage::Canceled).then_some("requested_by_customer"),
+            "last_payment_error": if self.stage == Stage::Failed { error } else { Value::Null },
+            "capture_method": "automatic_async", "client_secret": null, "confirmation_method": "automatic",
+            "created": c.ended, "currency": c.currency, "customer": self.customer(), "description": null,
+            "latest_charge": c.charge(), "livemode": false, "metadata": {}, "next_action": null,
+            "payment_method": c.own("pm"), "payment_method_types": [c.method],
+            "presentment_details": self.presentment(c.total()), "processing": null, "receipt_email": null,
+            "review": self.review_id(), "shipping": self.shipping(), "statement_descriptor": null,
+            "transfer_group": null,
+        })
+    }
+
+    /// `Null` where no money has moved.
+    pub fn charge(&self) -> Value {
+        let c = &*self.checkout;
+        let Some(id) = c.charge() else {
+            return Value::Null;
+        };
+        let paid = self.stage == Stage::Paid;
+        let status = match self.stage {
+            Stage::Paid => "succeeded",
+            Stage::Unpaid => "pending",
+            _ => "failed",
+        };
+        let details = match c.method {
+            "card" => json!({"type": "card", "card": {"brand": "visa", "last4": "4242"}}),
+            other => json!({"type": other, other: {"country": c.buyer.address[4], "last4": "3000"}}),
+        };
+        json!({
+            "id": id, "object": "charge", "amount": c.total(), "amount_captured": if paid { c.total() } else { 0 },
+            "amount_refunded": self.refunded(), "balance_transaction": paid.then(|| c.own("txn")), "billing_details": {
+                "address": self.address(), "email": c.buyer.email, "name": c.buyer.name, "phone": c.buyer.phone},
+            "captured": paid, "created": c.ended, "currency": c.currency, "customer": self.customer(),
+            "disputed": self.is_disputed(),
+            "failure_code": (status == "failed").then_some("insufficient_funds"), "livemode": false, "metadata": {},
+            "paid": paid, "payment_intent": c.payment_intent(), "payment_method": c.own("pm"),
+            "payment_method_details": details, "presentment_details": self.presentment(c.total()), "receipt_url": null,
+            "refunded": paid && self.refunded() == c.total(), "review": self.review_id(), "shipping": self.shipping(),
+            "status": status,
+        })
+    }
+
+    /// The Refund, Dispute, Review or Early Fraud Warning at this place.
+    pub fn sequel(&self, at: usize) -> Value {
+        let (sequel, c) = (&self.sequels[at], &*self.checkout);
+        let mut object = match sequel.kind {
+            Kind::Refund => self.refund(sequel),
+            Kind::Dispute => self.dispute(sequel),
+            Kind::Review => review(sequel),
+            Kind::FraudWarning => {
+                json!({"actionable": self.is_actionable(), "fraud_type": sequel.reason, "livemode": false})
+            }
+        };
+        object["id"] = json!(sequel.id);
+        object["object"] = json!(sequel.kind.words().0);
+        object["created"] = json!(sequel.created);
+        object["charge"] = json!(c.charge());
+        object["payment_intent"] = json!(c.payment_intent());
+        object
+    }
+
+    fn refund(&self, refund: &Sequel) -> Value {
+        let c = &*self.checkout;
+        let (txn, email) = (format!("txn_{}", &refund.id[3..]), c.buyer.email);
+        let mut object = json!({
+            "amount": refund.amount, "currency": c.currency, "status": refund.status, "reason": refund.reason,
+            "balance_transaction": refund.takes().then_some(&txn), "customer": self.customer(), "metadata": {},
+            "payment_method": c.own("pm"), "receipt_number": null, "source_transfer_reversal": null,
+            "transfer_reversal": null, "destination_details": {"type": c.method, c.method: {}},
+        });
+        if c.presented_in.is_some() {
+            object["presentment_details"] = self.presentment(refund.amount);
+        }
+        match refund.status {
+            "failed" => object["failure_reason"] = json!("expired_or_canceled_card"),
+            "canceled" => object["failure_reason"] = json!("merchant_request"),
+            "pending" => object["pending_reason"] = json!("processing"),
+            "requires_action" => {
+                object["instructions_email"] = json!(email);
+                object["next_action"] = json!({"type": "display_details", "display_details": {
+                    "email_sent": {"email_sent_at": refund.created, "email_sent_to": email},
+                    "expires_at": refund.created + EVIDENCE_WITHIN_S}});
+            }
+            _ => {}
+        }
+        object
+    }
+
+    fn dispute(&self, dispute: &Sequel) -> Value {
+        let (c, status) = (&*self.checkout, dispute.status);
+        let inquiry = status.starts_with("warning_");
+        let moved = |amount: i64, fee: i64, n: usize| {
+            json!({"id": format!("txn_{}{n}", &dispute.id[3..]), "object": "balance_transaction", "amount": amount,
+                "currency": c.currency, "fee": fee, "net": amount - fee, "source": dispute.id, "type": "adjustment"})
+        };
+        let mut moves = Vec::new();
+        moves.extend(is_withdrawn(status).then(|| moved(-dispute.amount, DISPUTE_FEE, 1)));
+        moves.extend((status == "won").then(|| moved(dispute.amount, 0, 2)));
+        let case = match status {
+            "prevented" => "resolution",
+            _ if inquiry => "inquiry",
+            _ => "chargeback",
+        };
+        let code = if dispute.reason == "fraudulent" { "10.4" } else { "13.1" };
+        let card = json!({"type": "card", "card": {"brand": "visa", "case_type": case, "network_reason_code": code}});
+        let mut evidence: Value = EVIDENCE.split_whitespace().map(|name| (name.to_string(), Value::Null)).collect();
+        evidence["enhanced_evidence"] = json!({});
+        let answered = !matches!(status, "needs_response" | "warning_needs_response" | "prevented");
+        json!({
+            "amount": dispute.amount, "currency": c.currency, "status": status, "reason": dispute.reason,
+            "balance_transactions": moves, "enhanced_eligibility_types": [], "evidence": evidence,
+            "evidence_details": {"due_by": (status != "prevented").then_some(dispute.created + EVIDENCE_WITHIN_S),
+                "enhanced_eligibility": {}, "has_evidence": answered, "past_due": false,
+                "submission_count": i64::from(answered)},
+            "is_charge_refundable": inquiry && status != "warning_closed", "livemode": false, "metadata": {},
+            "payment_method_details": if c.method == "card" { card } else { Value::Null },
+        })
+    }
+
+    /// The Invoice Payment of a subscription's first invoice; `Null` where there is no invoice.
+    pub fn invoice_payment(&self) -> Value {
+        let c = &*self.checkout;
+        let Some(invoice) = c.invoice() else {
+            return Value::Null;
+        };
+        let paid = self.stage == Stage::Paid;
+        json!({
+            "id": c.own("inpay"), "object": "invoice_payment", "amount_requested": c.total(),
+            "amount_paid": if paid { json!(c.total()) } else { Value::Null }, "created": c.ended,
+            "currency": c.currency, "invoice": invoice, "is_default": true, "livemode": false,
+            "payment": {"type": "payment_intent", "payment_intent": c.payment_intent()},
+            "status": if paid { "paid" } else { "open" },
+            "status_transitions": {"canceled_at": null, "paid_at": paid.then_some(c.ended)},
+        })
+    }
+
+    /// The last review, open or closed.
+    pub fn review_id(&self) -> Option<&str> {
+        self.sequels.iter().rev().find(|s| s.kind == Kind::Review).map(|s| s.id.as_str())
+    }
+}
+
+fn review(review: &Sequel) -> Value {
+    let open = review.status == "open";
+    json!({
+        "billing_zip": null, "closed_reason": (!open).then_some(review.status), "ip_address": "192.0.2.7",
+        "ip_address_location": null, "livemode": false, "open": open, "opened_reason": review.reason,
+        "reason": if open { &review.reason } else { review.status }, "session": null,
+    })
+}
