@@ -526,6 +526,158 @@ fn undo_after_any_history_of_a_shop_leaves_the_rows_as_they_were() {
 }
 
 #[test]
+fn the_books_are_exported_by_order_and_by_line() {
+    let books = Books::open();
+    books.sql(
+        "UPDATE actor SET name = 'stripe:evt_9';
+         UPDATE orders SET name = '=HYPERLINK(\"http://evil\")', tax_ids = '[{\"type\":\"eu_vat\",\"value\":\"DE1\"}]' WHERE id = 1042;
+         INSERT INTO refunds VALUES('re_1', 'pi_1', NULL, 1200, 'eur', 'succeeded', NULL, NULL, '2025-03-08T00:00:00Z', '1'),
+           ('re_2', 'pi_1', NULL, 100, 'eur', 'pending', NULL, NULL, '2025-03-08T00:00:00Z', '1');
+         UPDATE actor SET name = 'operator';",
+    );
+    let seen = books.transcript(&[
+        "export",
+        "export --lines",
+        "export --format jsonl",
+        "export --lines --format jsonl",
+        "export --since 2025-03-07",
+        "export --since 2025-03-03 --until 2025-03-03",
+        "export --since 2025-03-03 --until 2025-03-02",
+        "export --since tomorrow",
+    ]);
+    assert_golden("export.txt", &seen.replace("\r\n", "␍␊\n"));
+}
+
+/// A CSV text as RFC 4180 has it, read by the letter.
+fn records(csv: &str) -> Vec<Vec<String>> {
+    let (mut records, mut record, mut cell, mut quoted) = (Vec::new(), Vec::new(), String::new(), false);
+    let mut chars = csv.chars().peekable();
+    while let Some(c) = chars.next() {
+        match (c, quoted) {
+            ('"', true) if chars.peek() == Some(&'"') => cell.extend(chars.next()),
+            ('"', _) => quoted = !quoted,
+            (',', false) => record.push(std::mem::take(&mut cell)),
+            ('\r', false) => {
+                assert_eq!(chars.next(), Some('\n'), "a record ends with CRLF");
+                record.push(std::mem::take(&mut cell));
+                records.push(std::mem::take(&mut record));
+            }
+            _ => cell.push(c),
+        }
+    }
+    assert!(record.is_empty() && cell.is_empty() && !quoted, "the last record is whole");
+    records
+}
+
+/// `12.345` of a currency with three decimals is 12345.
+fn minor(amount: &str, decimals: usize) -> i64 {
+    assert_eq!(amount.split_once('.').map_or(0, |(_, below)| below.len()), decimals, "{amount}");
+    amount.replace('.', "").parse().unwrap()
+}
+
+#[test]
+fn exported_amounts_of_every_currency_add_up_to_what_stripe_says() {
+    let books = Books::open();
+    let mut random = fastrand::Rng::with_seed(11);
+    let c = Connection::open(books.db()).unwrap();
+    let mut currencies: Vec<(String, usize)> = c
+        .prepare("SELECT currency, decimals FROM currency_decimals")
+        .unwrap()
+        .query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)? as usize)))
+        .unwrap()
+        .map(|row| row.unwrap())
+        .collect();
+    currencies.extend(["eur", "usd", "gbp", "isk", "ugx", "huf"].map(|currency| (currency.to_string(), 2)));
+    let names =
+        ["=1+1", "+49 30", "-2+3", "@SUM(A1)", "\tx", "\r=x", "a,b", "say \"hi\"", "two\r\nlines", "; =1", "Ada", ""];
+    c.execute_batch("BEGIN; UPDATE actor SET name = 'stripe:evt_9'").unwrap();
+    for id in 3000..3400 {
+        let (currency, _) = random.choice(&currencies).unwrap();
+        let below = 10_i64.pow(random.u32(1..12));
+        let (subtotal, shipping, tax) = (random.i64(0..below), random.i64(0..below), random.i64(0..below));
+        let discount = random.i64(0..=subtotal);
+        let total = subtotal - discount + shipping + tax;
+        let name = random.choice(names).unwrap();
+        c.execute(
+            "INSERT INTO orders(id, checkout_session_id, payment_intent_id, livemode, mode, payment_status, currency,
+               amount_subtotal, amount_discount, amount_shipping, amount_tax, amount_total, name, created_at, as_of)
+             VALUES(?1, 'cs_' || ?1, 'pi_' || ?1, 0, 'payment', 'paid', ?2, ?3, ?4, ?5, ?6, ?7, ?8, '2025-05-01T00:00:00Z', '1')",
+            (id, currency, subtotal, discount, shipping, tax, total, name),
+        )
+        .unwrap();
+        for position in 1..=2 {
+            let amount = if position == 1 { subtotal / 2 } else { subtotal - subtotal / 2 };
+            c.execute(
+                "INSERT INTO line_items(id, order_id, position, name, quantity, currency, unit_amount, unit_amount_decimal,
+                   amount_subtotal, amount_total, requires_shipping)
+                 VALUES('li_' || ?1 || '_' || ?2, ?1, ?2, ?3, 1, ?4, ?6, ?7, ?5, ?5, 1)",
+                (id, position, name, currency, amount, (position == 1).then_some(amount), format!("{amount}.25")),
+            )
+            .unwrap();
+        }
+        if random.bool() && total > 0 {
+            c.execute(
+                "INSERT INTO refunds(id, payment_intent_id, amount, currency, status, created_at, as_of)
+                 VALUES('re_' || ?1, 'pi_' || ?1, ?2, ?3, 'succeeded', '2025-05-02T00:00:00Z', '1')",
+                (id, random.i64(1..=total), currency),
+            )
+            .unwrap();
+        }
+    }
+    c.execute_batch("UPDATE actor SET name = 'operator'; COMMIT").unwrap();
+
+    let sums = "SELECT sum(o.amount_subtotal), sum(o.amount_discount), sum(o.amount_shipping), sum(o.amount_tax),
+          sum(o.amount_total), (SELECT coalesce(sum(r.amount), 0) FROM refunds r WHERE r.currency = ?1),
+          (SELECT sum(li.amount_total) FROM line_items li WHERE li.currency = ?1)
+        FROM orders o WHERE o.currency = ?1";
+    let orders = records(&String::from_utf8(books.run("export").stdout).unwrap());
+    let lines = records(&String::from_utf8(books.run("export --lines").stdout).unwrap());
+    assert_eq!((orders.len(), lines.len()), (1 + 405, 1 + 807));
+    for (currency, decimals) in &currencies {
+        let stripe = c
+            .query_row(sums, [currency], |row| {
+                (0..7).map(|i| row.get::<_, Option<i64>>(i)).collect::<Result<Vec<_>, _>>()
+            })
+            .unwrap();
+        let sum = |table: &[Vec<String>], column: &str| -> i64 {
+            let place = |name: &str| table[0].iter().position(|c| c == name).unwrap();
+            let rows = table[1..].iter().filter(|row| row[place("currency")] == *currency);
+            rows.map(|row| minor(&row[place(column)], *decimals)).sum()
+        };
+        for (n, column) in ["subtotal", "discount", "shipping", "tax", "total", "refunded"].iter().enumerate() {
+            assert_eq!(Some(sum(&orders, column)), stripe[n].or(Some(0)), "{currency} {column}");
+        }
+        assert_eq!(Some(sum(&lines, "total")), stripe[6].or(Some(0)), "{currency}, by line");
+        let unpaid = if currency == "eur" { 900 } else { 0 };
+        assert_eq!(sum(&orders, "net"), sum(&orders, "total") - sum(&orders, "refunded") - unpaid, "{currency}");
+    }
+    for row in orders[1..].iter().chain(&lines[1..]) {
+        for cell in row.iter().filter(|cell| cell.starts_with(['=', '+', '-', '@', '\t', '\r'])) {
+            assert!(cell.parse::<f64>().is_ok(), "a spreadsheet would run {cell:?}");
+        }
+    }
+    let unit_price = lines[0].iter().position(|c| c == "unit_price").unwrap();
+    let total = lines[0].iter().position(|c| c == "total").unwrap();
+    for row in lines[1..].iter().filter(|row| row.last().is_some_and(|id| id.starts_with("li_3") && id.ends_with("_2")))
+    {
+        let dot = if row[total].contains('.') { "" } else { "." };
+        assert_eq!(
+            row[unit_price],
+            format!("{}{dot}25", row[total]),
+            "what Stripe writes as a decimal keeps its digits"
+        );
+    }
+
+    let json = String::from_utf8(books.run("export --format jsonl").stdout).unwrap();
+    let json: Vec<Value> = json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for (object, row) in json.iter().zip(&orders[1..]) {
+        let digits: String = row[orders[0].iter().position(|c| c == "total").unwrap()].replace('.', "");
+        assert_eq!(object["amount_total"].as_i64(), digits.parse().ok());
+        assert!(object.get("decimals").is_none());
+    }
+}
+
+#[test]
 fn events_become_due_again_by_id_by_state_and_by_type() {
     let books = Books::open();
     let seen = books.transcript(&[
@@ -593,6 +745,14 @@ fn every_failure_has_its_exit_code_and_one_sentence() {
         ("events --state lost", 64, "invalid value 'lost'"),
         ("orders show 9", 1, "there is no order 9"),
         ("ship 1043", 1, "order 1043 is not shipped: the order is not paid"),
+        ("cancel 1041", 64, "required arguments were not provided"),
+        ("cancel 1041 --reason bored", 64, "invalid value 'bored'"),
+        ("export --since 2025-02-30", 64, "invalid value '2025-02-30'"),
+        ("export --since 2025-03-03 --until 2025-03-02", 64, "is later than --until"),
+        ("deliver 9", 1, "order 9 is not delivered: there is no such order"),
+        ("hold 9 --reason x", 1, "order 9 is not held: there is no such order"),
+        ("release 1041", 1, "order 1041 is not released: it is not on hold"),
+        ("undo --db none.db", 78, "there is no file none.db"),
         ("orders --db none.db", 78, "there is no file none.db"),
         ("ship 1041 --db none.db", 78, "there is no file none.db"),
         ("sql --db none.db", 78, "there is no file none.db"),
@@ -663,7 +823,7 @@ fn a_locked_file_is_waited_for_and_then_named() {
 #[test]
 fn a_reader_that_has_had_enough_is_no_failure() {
     let books = Books::open();
-    for line in ["", "--help", "man", "orders", "orders --json", "orders show 1041", "events show evt_1"] {
+    for line in ["", "--help", "man", "orders", "orders --json", "orders show 1041", "events show evt_1", "export"] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let mut command = fulfilld(books.dir.path(), line);
