@@ -972,10 +972,13 @@ CREATE TRIGGER outbox_insert BEFORE INSERT ON outbox
   WHEN EXISTS(SELECT 1 FROM outbox WHERE id = NEW.id OR key = NEW.key)
     OR ((SELECT name FROM actor) GLOB 'operator*'
       AND NOT EXISTS(SELECT 1 FROM fulfillments f WHERE f.id = NEW.fulfillment_id AND f.order_id = NEW.order_id AND NEW.topic = 'fulfillment.' || f.status
-        AND NEW.key = 'fulfillment:' || f.id || ':' || f.status AND f.status <> 'pending'
+        AND (NEW.key = 'fulfillment:' || f.id || ':' || f.status OR EXISTS(SELECT 1 FROM outbox u WHERE u.last_error = 'undone'
+          AND NEW.key = 'fulfillment:' || f.id || ':' || f.status || ':' || (SELECT max(id) FROM outbox)))
+        AND f.status <> 'pending'
         AND EXISTS(SELECT 1 FROM fulfillment_line_items WHERE fulfillment_id = f.id))
       AND NOT EXISTS(SELECT 1 FROM orders WHERE id = NEW.order_id AND canceled_at IS NOT NULL AND NEW.topic = 'order.canceled'
-        AND NEW.key = 'order:' || id || ':canceled'))
+        AND (NEW.key = 'order:' || id || ':canceled' OR EXISTS(SELECT 1 FROM outbox u WHERE u.last_error = 'undone'
+          AND NEW.key = 'order:' || NEW.order_id || ':canceled:' || (SELECT max(id) FROM outbox)))))
 BEGIN SELECT RAISE(ABORT, 'outbox: written by the database; to run a hook again: UPDATE outbox SET state = ''pending'' WHERE id = …'); END;
 CREATE TRIGGER outbox_identity BEFORE UPDATE OF id, topic, order_id, fulfillment_id, event_id, key, created_at ON outbox
 BEGIN SELECT RAISE(ABORT, 'outbox: written by the database; to run a hook again: UPDATE outbox SET state = ''pending'' WHERE id = …'); END;
