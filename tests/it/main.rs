@@ -10,6 +10,7 @@ mod crashes; // kill -9
 mod stops; // SIGTERM
 mod stripe_fails; // every way in which Stripe can fail
 mod settings; // wrong ones
+mod attention; // what needs a person
 mod shell; // the operator's edits
 mod verbs; // the command line
 mod operator; // whatever an operator types

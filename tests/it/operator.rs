@@ -223,7 +223,7 @@ fn watch(c: &Connection, script: &[String]) -> Watched {
             }
         }
     }
-    if rows(c, "PRAGMA integrity_check") != "ok\n" || rows(c, "PRAGMA foreign_key_check") != "" {
+    if rows(c, "PRAGMA integrity_check") != "ok\n" || !rows(c, "PRAGMA foreign_key_check").is_empty() {
         return Err((script.len() - 1, "the file is damaged, or a row refers to none".into()));
     }
     Ok(lines)
@@ -398,6 +398,9 @@ const NEVER: [(&str, &str); 9] = [
     ("two rows have one payment", "SELECT payment_intent_id FROM orders WHERE payment_intent_id IS NOT NULL GROUP BY 1 HAVING count(*) > 1"),
 ];
 
+/// A line of the history: id, order, actor, what, old, new.
+type Told = (i64, i64, String, String, Option<String>, Option<String>);
+
 #[derive(Clone, PartialEq, Default)]
 struct State {
     facts: BTreeSet<String>,
@@ -551,10 +554,9 @@ impl State {
 
     /// The history and the outbox say exactly what happened.
     fn wrong_history(&self, before: &State, c: &Connection, author: &str, line: &str) -> Option<String> {
-        let told: Vec<(i64, i64, String, String, Option<String>, Option<String>)> =
-            all(c, &format!("{HISTORY_SQL_SINCE} {} ORDER BY id", before.history.1), |r| {
-                Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?, r.get(5)?))
-            });
+        let told: Vec<Told> = all(c, &format!("{HISTORY_SQL_SINCE} {} ORDER BY id", before.history.1), |r| {
+            Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?, r.get(5)?))
+        });
         if self.history.0 != before.history.0 + told.len() as i64 || self.history.1 != self.history.0 {
             return Some(format!(
                 "the history did not grow at its end, by ones: {:?} {:?}",

@@ -1,0 +1,226 @@
+//! Everything that needs a person is one row with one reason in `attention`, and the line to type next runs.
+
+use std::collections::BTreeSet;
+
+use rusqlite::Connection;
+
+const SCHEMA: &str = include_str!("../../schema.sql");
+
+/// A file with one paid order of two mugs, all well.
+fn shop() -> Connection {
+    let c = Connection::open_in_memory().expect("memory");
+    c.execute_batch(SCHEMA).expect("the schema is sound");
+    by_stripe(
+        &c,
+        "INSERT INTO shop VALUES(1, 0, '2026-11-24T00:00:00Z');
+         INSERT INTO orders(checkout_session_id, payment_intent_id, livemode, mode, payment_status, currency,
+           amount_subtotal, amount_total, email, shipping_line1, created_at, as_of)
+         VALUES('cs_1', 'pi_1', 0, 'payment', 'unpaid', 'eur', 3000, 3000, 'ada@example.com', '12 Rue Exemple',
+           strftime('%Y-%m-%dT%H:%M:%SZ', 'now'), '1');
+         INSERT INTO line_items(id, order_id, position, name, quantity, currency, amount_subtotal, amount_total, requires_shipping)
+         VALUES('li_1', 1, 1, 'Mug', 2, 'eur', 3000, 3000, 1);
+         UPDATE orders SET payment_status = 'paid', paid_at = created_at WHERE id = 1;",
+    );
+    c
+}
+
+/// Writes as the daemon does when Stripe has told something.
+fn by_stripe(c: &Connection, sql: &str) {
+    let all = format!("UPDATE actor SET name = 'stripe:evt_1';\n{sql}\nUPDATE actor SET name = 'operator';");
+    c.execute_batch(&all).unwrap_or_else(|e| panic!("{sql}: {e}"));
+}
+
+fn rows(c: &Connection, sql: &str) -> Vec<(String, String)> {
+    let mut query = c.prepare(sql).expect("the query is sound");
+    let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).and_then(|rows| rows.collect());
+    rows.expect("the query runs")
+}
+
+const SHIPPED: &str = "INSERT INTO ship VALUES(1, 'DHL', 'JD01', NULL);";
+
+/// The reason, what Stripe tells, and what the operator does before that.
+const CASES: &[(&str, &str, &str)] = &[
+    ("unsent", "UPDATE orders SET paid_at = '2026-01-01T00:00:00Z';", ""),
+    ("no_address", "", "UPDATE orders SET shipping_line1 = NULL;"),
+    (
+        "no_lines",
+        "INSERT INTO orders(checkout_session_id, livemode, mode, payment_status, currency, amount_total, created_at, paid_at, as_of)
+         VALUES('cs_2', 0, 'payment', 'no_payment_required', 'eur', 0, NOW, NOW, '1');",
+        "",
+    ),
+    ("sums_differ", "UPDATE orders SET amount_total = 3001;", ""),
+    (
+        "held",
+        "",
+        "INSERT INTO hold VALUES(1, 'asks for blue');
+         DROP TRIGGER order_history_update; UPDATE order_history SET at = '2026-01-01T00:00:00Z';",
+    ),
+    ("canceled_not_refunded", "", "INSERT INTO cancel VALUES(1, 'customer');"),
+    ("refunded_not_canceled", "INSERT INTO refunds VALUES('re_1', 'pi_1', 'ch_1', 3000, 'eur', 'succeeded', NULL, NULL, NOW, '1');", ""),
+    ("refunded_after_shipping", "INSERT INTO refunds VALUES('re_1', 'pi_1', 'ch_1', 100, 'eur', 'succeeded', NULL, NULL, LATER, '1');", SHIPPED),
+    ("refund_failed", "INSERT INTO refunds VALUES('re_1', 'pi_1', 'ch_1', 100, 'eur', 'failed', NULL, 'lost_or_stolen_card', NOW, '1');", ""),
+    (
+        "dispute_due",
+        "INSERT INTO disputes VALUES('dp_1', 'pi_1', 'ch_1', 3000, 'eur', 'needs_response', 'fraudulent', '2026-12-24T00:00:00Z', NOW, '1');",
+        "",
+    ),
+    ("dispute_lost", "INSERT INTO disputes VALUES('dp_1', 'pi_1', 'ch_1', 3000, 'eur', 'lost', 'fraudulent', NULL, NOW, '1');", ""),
+    ("in_review", "INSERT INTO reviews VALUES('prv_1', 'pi_1', 'ch_1', 1, 'rule', NULL, NOW, '1');", ""),
+    ("in_review", "INSERT INTO reviews VALUES('prv_1', 'pi_1', 'ch_1', 0, 'rule', 'refunded_as_fraud', NOW, '1');", ""),
+    ("fraud_warning", "INSERT INTO fraud_warnings VALUES('issfr_1', 'pi_1', 'ch_1', 1, 'made_with_stolen_card', NOW, '1');", ""),
+    (
+        "event_failed",
+        "INSERT INTO events(id, type, shape, source, received_at, state, state_reason)
+         VALUES('evt_1', 'refund.created', 'snapshot', 'webhook', NOW, 'failed', 'why');",
+        "",
+    ),
+    (
+        "event_stuck",
+        "INSERT INTO events(id, type, shape, source, received_at, next_attempt_at)
+         VALUES('evt_1', 'refund.created', 'snapshot', 'webhook', '2026-01-01T00:00:00Z', '2026-01-01T00:00:00Z');",
+        "",
+    ),
+    ("key_refused", "INSERT INTO alarms VALUES('key_refused', 'the key is refused', NOW);", ""),
+    ("hook_dead", "UPDATE outbox SET state = 'dead', last_error = 'exit 1';", ""),
+];
+
+#[test]
+fn each_reason_is_one_row_and_its_next_line_runs() {
+    for (reason, told, done) in CASES {
+        let c = shop();
+        c.execute_batch(done).unwrap_or_else(|e| panic!("{done}: {e}"));
+        let told = told
+            .replace("NOW", "strftime('%Y-%m-%dT%H:%M:%SZ', 'now')")
+            .replace("LATER", "strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '+1 minutes')");
+        by_stripe(&c, &told);
+        let found = rows(&c, "SELECT reason, next FROM attention");
+        assert_eq!(found.iter().map(|(reason, _)| reason.as_str()).collect::<Vec<_>>(), [*reason], "{told}{done}");
+        let what: String =
+            c.query_row("SELECT what || since FROM attention", [], |row| row.get(0)).expect("a sentence");
+        assert!(what.len() > 20, "{reason}: {what}");
+        let next = &found[0].1;
+        let sql = next.split("hold it: ").last().filter(|line| line.ends_with(';'));
+        match sql {
+            Some(sql) => c.execute_batch(sql).unwrap_or_else(|e| panic!("{reason}: {sql}: {e}")),
+            None => assert!(next.len() > 10, "{reason}: {next}"),
+        }
+    }
+}
+
+#[test]
+fn a_clean_shop_has_none_and_every_reason_is_tried() {
+    let c = shop();
+    assert_eq!(rows(&c, "SELECT reason, what FROM attention"), []);
+    let (from, to) = (SCHEMA.find("CREATE VIEW attention"), SCHEMA.find("CREATE VIEW readme"));
+    let view = &SCHEMA[from.expect("the view is there")..to.expect("and the next")];
+    let is_name = |word: &&str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    let named: BTreeSet<&str> = view
+        .split("SELECT '")
+        .skip(1)
+        .filter_map(|rest| rest.split('\'').next())
+        .filter(is_name)
+        // What the daemon itself raises stands in `alarms`.
+        .chain(["key_refused"])
+        .collect();
+    assert_eq!(named, CASES.iter().map(|(reason, ..)| *reason).collect());
+}
+
+#[test]
+fn what_blocks_an_order_is_one_word_and_each_refusal_a_sentence() {
+    for (told, done, blocked, sentence) in [
+        ("", "INSERT INTO hold VALUES(1, 'why');", "on hold", "INSERT INTO release"),
+        ("", "INSERT INTO cancel VALUES(1, 'customer');", "canceled", "is canceled"),
+        (
+            "INSERT INTO disputes VALUES('dp_1', 'pi_1', 'ch_1', 1, 'eur', 'under_review', NULL, NULL, 'x', '1');",
+            "",
+            "disputed",
+            "disputes the payment",
+        ),
+        (
+            "INSERT INTO disputes VALUES('dp_1', 'pi_1', 'ch_1', 1, 'eur', 'some_new_word', NULL, NULL, 'x', '1');",
+            "",
+            "disputed",
+            "disputes the payment",
+        ),
+        (
+            "INSERT INTO disputes VALUES('dp_1', 'pi_1', 'ch_1', 1, 'eur', 'lost', NULL, NULL, 'x', '1');",
+            "",
+            "dispute lost",
+            "went back to the buyer",
+        ),
+        (
+            "INSERT INTO reviews VALUES('prv_1', 'pi_1', 'ch_1', 1, NULL, NULL, 'x', '1');",
+            "",
+            "in review",
+            "holds the payment for review",
+        ),
+        (
+            "INSERT INTO refunds VALUES('re_1', 'pi_1', 'ch_1', 3000, 'eur', 'pending', NULL, NULL, 'x', '1');",
+            "",
+            "refunded",
+            "is refunded",
+        ),
+    ] {
+        let c = shop();
+        by_stripe(&c, told);
+        c.execute_batch(done).expect("it may be done");
+        let by: String = c.query_row("SELECT blocked_by FROM order_overview", [], |row| row.get(0)).expect("a word");
+        assert_eq!(by, blocked);
+        assert_eq!(rows(&c, "SELECT order_id || '', items FROM to_ship"), []);
+        for line in [
+            SHIPPED,
+            "UPDATE fulfillments SET status = 'shipped' WHERE status = 'pending' OR (SELECT canceled_at FROM orders) IS NOT NULL",
+        ] {
+            let said = c.execute_batch(line).expect_err("it is refused").to_string();
+            assert!(said.contains(sentence) || blocked == "canceled", "{blocked}: {said}");
+        }
+        // The crowbar is explicit, and the history names it.
+        if blocked != "canceled" {
+            c.execute_batch(&format!(
+                "UPDATE actor SET name = 'operator-override'; {SHIPPED} UPDATE actor SET name = 'operator';"
+            ))
+            .expect("it is lifted");
+            let by: String = c
+                .query_row("SELECT actor FROM order_history WHERE new = 'shipped'", [], |row| row.get(0))
+                .expect("the history tells");
+            assert_eq!(by, "operator-override");
+        }
+    }
+    for won in ["won", "warning_closed", "prevented"] {
+        let c = shop();
+        by_stripe(
+            &c,
+            &format!("INSERT INTO disputes VALUES('dp_1', 'pi_1', 'ch_1', 1, 'eur', '{won}', NULL, NULL, 'x', '1');"),
+        );
+        c.execute_batch(SHIPPED).expect("it may go out");
+    }
+}
+
+#[test]
+fn the_three_axes_move_apart_from_each_other_and_the_days_add_up() {
+    let c = shop();
+    let axes = || {
+        let sql = "SELECT financial_status || ' ' || fulfillment_status || ' ' || canceled FROM order_overview";
+        c.query_row(sql, [], |row| row.get::<_, String>(0)).expect("one order")
+    };
+    assert_eq!(axes(), "paid unfulfilled 0");
+    c.execute_batch(
+        "UPDATE fulfillment_line_items SET quantity = 1; UPDATE fulfillments SET status = 'shipped' WHERE id = 1;",
+    )
+    .unwrap();
+    assert_eq!(axes(), "paid partially_fulfilled 0");
+    by_stripe(
+        &c,
+        "INSERT INTO refunds VALUES('re_1', 'pi_1', 'ch_1', 1000, 'eur', 'succeeded', NULL, NULL, 'x', '1');",
+    );
+    assert_eq!(axes(), "partially_refunded partially_fulfilled 0");
+    by_stripe(&c, "UPDATE refunds SET status = 'failed';");
+    assert_eq!(axes(), "paid partially_fulfilled 0");
+    by_stripe(&c, "UPDATE refunds SET status = 'succeeded', amount = 3000;");
+    assert_eq!(axes(), "refunded partially_fulfilled 0");
+    c.execute_batch("INSERT INTO cancel VALUES(1, 'customer');").unwrap();
+    assert_eq!(axes(), "refunded fulfilled 0", "what was sent is all that is due");
+    let day =
+        "SELECT orders || ' ' || amount_total || ' ' || amount_refunded || ' ' || amount_net, net FROM sales_by_day";
+    assert_eq!(rows(&c, day), [("1 3000 3000 0".to_string(), "0.00 EUR".to_string())]);
+}
