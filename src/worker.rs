@@ -34,7 +34,7 @@ const OUTAGE_AFTER: u32 = 5;
 const PROBE_EVERY_MAX: Duration = Duration::from_secs(30);
 
 /// Until an event that the key may not ask about is tried again.
-const FORBIDDEN_PAUSE: Duration = Duration::from_secs(60);
+const FORBIDDEN_PAUSE: Duration = Duration::from_secs(40);
 
 /// Tries to write what was found, while somebody else holds the lock, before the event is left to be taken again.
 const WRITE_TRIES: u32 = 30;
