@@ -50,6 +50,8 @@ pub struct Desk {
     pub account: Option<String>,
     pub bell: Bell,
     state: Mutex<State>,
+    /// The permissions that the key lacks, as `attention` shows them; locked until it shows them.
+    forbidden: Mutex<Vec<String>>,
 }
 
 #[derive(Default)]
@@ -59,8 +61,6 @@ struct State {
     busy: usize,
     busy_again: usize,
     outage: Outage,
-    /// The permissions that the key lacks, as `attention` shows them.
-    forbidden: Vec<String>,
 }
 
 /// What is known of Stripe's health.
@@ -110,7 +110,16 @@ impl Desk {
         livemode: bool,
         account: Option<String>,
     ) -> Arc<Desk> {
-        Arc::new(Desk { writer, stripe, metrics, livemode, account, bell: Bell::default(), state: Mutex::default() })
+        Arc::new(Desk {
+            writer,
+            stripe,
+            metrics,
+            livemode,
+            account,
+            bell: Bell::default(),
+            state: Mutex::default(),
+            forbidden: Mutex::default(),
+        })
     }
 
     /// Why asking Stripe does not go on just now, for `/readyz`: the sentence, and since when.
@@ -347,14 +356,13 @@ impl Desk {
 
     /// Shows the permissions that the key lacks in `attention`, and lets what waited go on once one is granted.
     fn note_forbidden(&self) {
+        let mut shown = lock(&self.forbidden);
         let now = self.stripe.forbidden();
-        let mut state = lock(&self.state);
-        if state.stopping || state.forbidden == now {
+        if *shown == now {
             return;
         }
-        let granted = state.forbidden.iter().any(|why| !now.contains(why));
-        state.forbidden = now.clone();
-        drop(state);
+        let granted = shown.iter().any(|why| !now.contains(why));
+        shown.clone_from(&now);
         if granted {
             self.note_recovery("key_lacks_permission");
         }

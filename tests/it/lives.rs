@@ -1,12 +1,14 @@
 //! Whole lives of orders, paid, refunded, disputed, reviewed, in any order of arrival: the same rows, and nothing sent that
 //! must not be.
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::time::Instant;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::arrivals::{afresh, facts, permutations};
-use crate::shop::Shop;
+use crate::shop::{Purchase, Shop};
 
 /// The lives; `tests/it/arrivals.rs` has those that end with the purchase.
 const LIVES: &[&str] = &[
@@ -143,4 +145,195 @@ fn told(shop: &mut Shop, bodies: &[&[u8]]) -> Vec<String> {
     assert_eq!(shop.rows("SELECT type, state_reason FROM events WHERE state = 'failed'"), [""; 0]);
     shop.check();
     facts(shop)
+}
+
+#[test]
+fn every_life_leaves_the_order_as_a_shopkeeper_expects() {
+    let shop = Shop::open();
+    for (scenario, money, goods, blocked_by) in [
+        ("refunded", "refunded", "unfulfilled", "refunded"),
+        ("refunded-in-part", "partially_refunded", "unfulfilled", ""),
+        ("refunded-twice", "refunded", "unfulfilled", "refunded"),
+        ("refund-pending", "paid", "unfulfilled", "refunded"),
+        ("refund-pending-then-succeeds", "refunded", "unfulfilled", "refunded"),
+        ("refund-fails", "paid", "unfulfilled", ""),
+        ("refund-canceled", "paid", "unfulfilled", ""),
+        ("refund-first", "refunded", "unfulfilled", "refunded"),
+        ("disputed", "paid", "on_hold", "disputed"),
+        ("dispute-won", "paid", "unfulfilled", ""),
+        ("dispute-lost", "paid", "on_hold", "dispute lost"),
+        ("dispute-warning", "paid", "on_hold", "disputed"),
+        ("dispute-warning-closed", "paid", "unfulfilled", ""),
+        ("dispute-prevented", "paid", "unfulfilled", ""),
+        ("dispute-appeal", "paid", "on_hold", "disputed"),
+        ("disputed-twice", "paid", "on_hold", "disputed"),
+        ("in-review", "paid", "on_hold", "in review"),
+        ("review-approved", "paid", "unfulfilled", ""),
+        ("fraud-warning", "paid", "unfulfilled", ""),
+        ("subscription-refunded", "refunded", "unfulfilled", "refunded"),
+        ("subscription-disputed", "paid", "on_hold", "disputed"),
+        ("many-refunds", "partially_refunded", "unfulfilled", ""),
+    ] {
+        let purchase = shop.buy(scenario, 1, "snapshot").remove(0);
+        // The last bell alone tells of everything that is like it.
+        let last = purchase.events.len() - 1;
+        for (i, (id, _)) in purchase.events.iter().enumerate() {
+            if scenario != "many-refunds" || i < 2 || i == last {
+                assert_eq!(shop.deliver(id), 200);
+            }
+        }
+        shop.settle();
+        let order = order_of(&shop, &purchase.session);
+        let found =
+            format!("SELECT financial_status, fulfillment_status, blocked_by FROM order_overview WHERE id = {order}");
+        assert_eq!(shop.one(&found), format!("{money}|{goods}|{blocked_by}"), "{scenario}");
+    }
+    assert_eq!(shop.one("SELECT max(n) FROM (SELECT count(*) AS n FROM refunds GROUP BY payment_intent_id)"), "120");
+    shop.check();
+}
+
+#[test]
+fn what_moves_at_stripe_while_the_desk_listens_moves_in_the_file() {
+    let shop = Shop::open();
+    let purchase = shop.buy("card", 1, "snapshot").remove(0);
+    let session = purchase.session.clone();
+    let mut heard = purchase.events;
+    let mut hear = |made: Value| {
+        // Everything of before rings again, and after it the new bell.
+        heard.extend(Purchase::of(&made).events);
+        for (id, _) in &heard {
+            assert_eq!(shop.deliver(id), 200);
+            shop.shell(&format!("UPDATE events SET state = 'pending' WHERE id = '{id}' AND state <> 'pending'"))
+                .unwrap();
+        }
+        shop.settle();
+        let order = order_of(&shop, &session);
+        shop.one(&format!("SELECT financial_status, amount_refunded, refund_pending, blocked_by FROM order_overview WHERE id = {order}"))
+    };
+    let act = |what: &str, order: Value| shop.control("POST", &format!("/_sandbox/{what}"), order);
+    let on = |more: Value| {
+        let mut order = json!({"session": session, "deliver": false, "shape": "thin"});
+        order.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        order
+    };
+    let becomes = |status: &str| json!({"status": status, "deliver": false});
+    assert_eq!(hear(act("dispute", on(json!({"amount": 500})))), "paid|0|0|disputed");
+    let refused = shop.shell("INSERT INTO ship VALUES(1, 'DHL', 'JD1', NULL)").unwrap_err();
+    assert!(refused.contains("the buyer disputes the payment"), "{refused}");
+    let dispute = shop.one("SELECT id FROM disputes");
+    assert_eq!(hear(act(&format!("disputes/{dispute}"), becomes("under_review"))), "paid|0|0|disputed");
+    assert_eq!(hear(act(&format!("disputes/{dispute}"), becomes("won"))), "paid|0|0|");
+    assert_eq!(hear(act("refund", on(json!({"amount": 300, "status": "pending"})))), "paid|0|300|");
+    let refund = shop.one("SELECT id FROM refunds");
+    assert_eq!(hear(act(&format!("refunds/{refund}"), becomes("succeeded"))), "partially_refunded|300|0|");
+    assert_eq!(hear(act(&format!("refunds/{refund}"), becomes("failed"))), "paid|0|0|");
+    assert_eq!(hear(act("review", on(json!({})))), "paid|0|0|in review");
+    let review = shop.one("SELECT id FROM reviews");
+    assert_eq!(hear(act(&format!("reviews/{review}"), becomes("approved"))), "paid|0|0|");
+    assert_eq!(hear(act("fraud_warning", on(json!({})))), "paid|0|0|");
+    // It was disputed before, so nothing can be done about the warning.
+    assert_eq!(shop.one("SELECT count(*) FROM attention WHERE reason = 'fraud_warning'"), "0");
+    assert_eq!(hear(act("refund", on(json!({})))).split('|').next(), Some("refunded"));
+    assert_eq!(shop.one("SELECT count(*) FROM fraud_warnings WHERE actionable = 0"), "1");
+    assert_eq!(
+        shop.one("SELECT count(*) FROM order_history WHERE what = 'dispute ' || (SELECT id FROM disputes)"),
+        "3"
+    );
+    shop.check();
+}
+
+#[test]
+fn what_is_not_the_shop_s_by_fulfilld_only_is_ignored_with_that_reason() {
+    let only = "metadata.scenario=refunded,disputed";
+    let shop = Shop::open_with(&[("FULFILLD_ONLY", only)], &["--webhook", "none", "--rate", "0"]);
+    for scenario in ["refunded", "card", "refund-fails", "disputed", "dispute-won", "in-review", "fraud-warning"] {
+        for (id, _) in &shop.buy(scenario, 1, "snapshot").remove(0).events {
+            assert_eq!(shop.deliver(id), 200);
+        }
+    }
+    shop.settle();
+    let counts =
+        "SELECT (SELECT count(*) FROM orders), (SELECT count(*) FROM refunds), (SELECT count(*) FROM disputes),
+        (SELECT count(*) FROM reviews), (SELECT count(*) FROM fraud_warnings)";
+    assert_eq!(shop.one(counts), "2|1|1|0|0");
+    let why = shop.rows("SELECT DISTINCT state_reason FROM events WHERE state <> 'done'");
+    assert_eq!(why, [format!("the session is not of FULFILLD_ONLY={only}")]);
+}
+
+/// A Stripe that answers these paths with these objects, anything else with 404.
+fn answering(objects: Value) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut line = String::new();
+            let mut head = BufReader::new(stream.try_clone().expect("a second handle"));
+            let _ = head.read_line(&mut line);
+            let mut rest = String::from("…");
+            while !rest.trim().is_empty() {
+                rest.clear();
+                let _ = head.read_line(&mut rest);
+            }
+            let path = line.split(' ').nth(1).unwrap_or_default();
+            let (status, body) = match objects.get(path.split('?').next().unwrap_or_default()) {
+                Some(object) => (200, object.to_string()),
+                None => (404, r#"{"error":{"message":"none"}}"#.into()),
+            };
+            let _ = write!(
+                stream,
+                "HTTP/1.1 {status} .\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+                body.len()
+            );
+        }
+    });
+    url
+}
+
+#[test]
+fn a_refund_that_is_foreign_odd_or_known_by_its_charge_alone_is_treated_as_what_it_is() {
+    let none = json!({"data": [], "has_more": false});
+    let list = |row: Value| json!({"data": [row], "has_more": false});
+    let refund = |more: Value| {
+        let mut refund = json!({"id": "re_1", "amount": 5, "currency": "eur", "status": "succeeded", "charge": "py_1", "payment_intent": null});
+        refund.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        refund
+    };
+    let session = list(json!({"id": "cs_test_1"}));
+    let paid = list(json!({"payment": {"payment_intent": "pi_1"}}));
+    for (object, refund, sessions, invoices, state, said) in [
+        ("re_1", refund(json!({})), &session, &none, "done", "refund pi_1 5"),
+        ("py_1", refund(json!({})), &session, &none, "done", "refund pi_1 5"),
+        ("re_1", refund(json!({})), &none, &paid, "done", "refund pi_1 5"),
+        ("re_1", refund(json!({})), &none, &none, "ignored", "no Checkout Session belongs to this payment"),
+        (
+            "re_1",
+            refund(json!({"charge": null})),
+            &session,
+            &none,
+            "ignored",
+            "no Checkout Session belongs to this payment",
+        ),
+        ("re_1", refund(json!({"status": "lost_at_sea"})), &session, &none, "failed", "lost_at_sea"),
+        ("re_1", refund(json!({"amount": 0})), &session, &none, "failed", "is of 0"),
+        ("re_2", refund(json!({})), &session, &none, "failed", "no such object"),
+    ] {
+        let stripe = answering(json!({
+            "/v1/refunds/re_1": refund, "/v1/refunds": list(refund.clone()), "/v1/charges/py_1": {"id": "py_1", "payment_intent": "pi_1"},
+            "/v1/checkout/sessions": sessions, "/v1/invoice_payments": invoices
+        }));
+        let shop = Shop::open_with(&[("FULFILLD_STRIPE_API", &stripe)], &["--webhook", "none"]);
+        let event = json!({"id": "evt_1", "object": "event", "type": "charge.refunded", "livemode": false,
+            "data": {"object": {"id": object, "amount_refunded": 999_999}}});
+        assert_eq!(shop.post(event.to_string().as_bytes()).unwrap().0, 200);
+        shop.settle();
+        let found = shop.rows(
+            "SELECT state || ' ' || coalesce(state_reason, (SELECT 'refund ' || payment_intent_id || ' ' || amount FROM refunds)) FROM events",
+        );
+        assert!(found[0].starts_with(state) && found[0].contains(said), "{object} {refund}: {found:?}");
+    }
+}
+
+/// The number of the order that a session became.
+fn order_of(shop: &Shop, session: &str) -> String {
+    shop.one(&format!("SELECT id FROM orders WHERE checkout_session_id = '{session}'"))
 }

@@ -133,6 +133,41 @@ fn a_refused_key_stops_the_asking_not_the_receiving_and_is_shouted_until_it_is_m
 }
 
 #[test]
+fn a_missing_permission_holds_up_only_what_needs_it_and_is_named_until_it_is_granted() {
+    let shop = Shop::open();
+    for endpoint in ["refund", "refunds", "dispute"] {
+        let fault = json!({"endpoint": endpoint, "kind": "status", "status": 403, "times": Value::Null});
+        shop.control("POST", "/_sandbox/faults", fault);
+    }
+    for scenario in ["refund-pending-then-succeeds", "disputed", "in-review"] {
+        for (event, _) in &shop.buy(scenario, 1, "snapshot").remove(0).events {
+            post_quickly(&shop, event, scenario);
+        }
+    }
+    wait_for("the orders and the review are there", || {
+        (shop.one("SELECT (SELECT count(*) FROM orders WHERE payment_status = 'paid'), (SELECT count(*) FROM reviews)")
+            == "3|1")
+            .then_some(())
+    });
+    let named = "SELECT what FROM attention WHERE reason = 'key_lacks_permission'";
+    let waiting = "SELECT count(*) FROM events WHERE state = 'pending' AND taken_at IS NULL AND state_reason LIKE '%lacks a permission%'";
+    wait_for("the refund's and the dispute's events wait", || (shop.one(waiting) == "6").then_some(()));
+    let row = wait_for("attention names it", || shop.rows(named).pop());
+    assert!(row.contains("STRIPE_SECRET_KEY lacks a permission"), "{row}");
+    assert_eq!(shop.rows("SELECT reason FROM attention WHERE reason = 'key_refused'"), [""; 0]);
+    assert_eq!(shop.get("/readyz"), (200, "ready".into()));
+    // However many events wait, the question is asked once.
+    let asked = shop.control("GET", "/_sandbox/stats", json!({}));
+    assert!(asked["requests"]["refund"]["403"].as_u64().is_some_and(|n| n <= 4), "{asked}");
+    assert_eq!(asked["requests"]["dispute"]["200"], Value::Null, "{asked}");
+    shop.control("DELETE", "/_sandbox/faults", json!({}));
+    shop.settle();
+    assert_eq!(shop.one("SELECT (SELECT count(*) FROM refunds), (SELECT count(*) FROM disputes)"), "1|1");
+    assert_eq!(shop.rows(named), [""; 0]);
+    shop.check();
+}
+
+#[test]
 fn a_key_without_the_permission_to_expand_still_gets_the_order() {
     let shop = Shop::open();
     let (session, event) = completed(&shop);
