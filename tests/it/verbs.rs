@@ -572,6 +572,7 @@ fn records(csv: &str) -> Vec<Vec<String>> {
 /// `12.345` of a currency with three decimals is 12345.
 fn minor(amount: &str, decimals: usize) -> i64 {
     assert_eq!(amount.split_once('.').map_or(0, |(_, below)| below.len()), decimals, "{amount}");
+    assert!(amount.trim_start_matches('-').starts_with(|c: char| c.is_ascii_digit()), "{amount}");
     amount.replace('.', "").parse().unwrap()
 }
 
