@@ -46,7 +46,7 @@ pub struct Limits {
     pub waiting_max: Duration,
     /// A connection's whole life, the queue, the body and the commit included; the proxy waits no longer ...
     pub connection_within: Duration,
-    /// ... and while more than `connections_max` are open or more than `memory_max` bytes are in use.
+    /// ... and while more than `connections_max` are open. Above `memory_max` bytes it is one round of the keeper.
     pub connection_within_when_crowded: Duration,
     /// Each takes a thread and two descriptors; the proxy is told to open half as many.
     pub connections_max: usize,

@@ -99,8 +99,12 @@ impl Keeper {
             return forget_the_refused(inside);
         };
         let complete = street.look();
-        let crowded = street.ours().count() > limits.connections_max || seen.memory > limits.memory_max;
-        street.cut_older_than(if crowded { limits.connection_within_when_crowded } else { limits.connection_within });
+        // Heads alone can fill the memory, and faster than any clock of theirs runs out.
+        street.cut_older_than(match street.ours().count() > limits.connections_max {
+            _ if seen.memory > limits.memory_max => limits.round,
+            true => limits.connection_within_when_crowded,
+            false => limits.connection_within,
+        });
         let patience = inside.patience();
         let mut finished = Vec::new();
         let mut hall = lock(&inside.hall);

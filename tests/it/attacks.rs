@@ -128,7 +128,7 @@ impl Post {
 
     /// What the desk had to say.
     fn log(&self) -> String {
-        std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+        std::fs::read_to_string(self.dir.path().join("log")).expect("it writes one")
     }
 
     /// The most memory that the present process has used.
@@ -157,9 +157,15 @@ impl Post {
     fn end(&mut self) -> Vec<String> {
         self.over.store(true, SeqCst);
         let Some(supervisor) = self.supervisor.take() else { return vec![] };
+        let mut told = None;
         while !supervisor.is_finished() {
-            self.signal("TERM");
-            std::thread::sleep(Duration::from_millis(200));
+            // Each process once: a second signal would end it at once.
+            let pid = *self.desk.lock().expect("no holder panics");
+            if pid.is_some() && pid != told {
+                told = pid;
+                self.signal("TERM");
+            }
+            std::thread::sleep(Duration::from_millis(20));
         }
         supervisor.join().unwrap_or_default()
     }
@@ -313,14 +319,15 @@ fn requests_of_http_2_leak_threads_until_the_process_is_replaced() {
 fn where_nobody_can_be_cut_the_process_is_replaced_the_sooner() {
     many_descriptors();
     let mut post = Post::open_with(Socket::Held, "", &[("FULFILLD_SABOTAGE", "no_pidfd_getfd")]);
-    assert!(post.log().contains("allow pidfd_getfd"), "{}", post.log());
+    wait_for("the log says so", || post.log().contains("allow pidfd_getfd").then_some(()));
     let head = "POST /webhook HTTP/1.1\r\nContent-Length:";
     for n in 0..20 {
         post.say(format!("{head} 100000000000000\r\n\r\n"));
         post.say(format!("{head} 5000\r\nContent-Length: {n}\r\n\r\n"));
         post.say(format!("{head} 5000\r\n\r\n{{"));
     }
-    assert_eq!((post.stands(), post.starts()), (1, 1));
+    post.stands();
+    assert_eq!(post.starts(), 1);
     let leaks: Vec<_> = (0..1600).map(|_| post.say("GET / HTTP/2.0\r\n\r\n")).collect();
     wait_for("the process was replaced", || (post.starts() > 1).then_some(()));
     post.stands();

@@ -47,7 +47,7 @@ const LIVES: &[&str] = &[
 ];
 
 /// In each round the lives are told into a new file, each in another order, all of them mixed with one another.
-const ROUNDS: usize = 200;
+const ROUNDS: usize = 120;
 
 /// A life of at most so many events is told in each of its orders (5! is below [`ROUNDS`]), a longer one in random ones.
 const EVERY_ORDER_UP_TO: usize = 5;

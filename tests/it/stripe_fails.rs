@@ -212,36 +212,3 @@ fn a_backlog_of_two_thousand_drains_at_the_permitted_rate_with_next_to_no_429() 
     assert!(asked("429") * 100 <= asked("200") + asked("429"), "{stats}");
     shop.check();
 }
-
-#[test]
-fn a_missing_permission_holds_up_only_what_needs_it() {
-    let shop = Shop::open();
-    let fault = json!({"endpoint": "refunds", "kind": "status", "status": 403, "times": Value::Null});
-    shop.control("POST", "/_sandbox/faults", fault);
-    let purchase = shop.buy("refunded", 1, "snapshot").remove(0);
-    for (event, _) in &purchase.events {
-        post_quickly(&shop, event, "no permission for refunds");
-    }
-    wait_for("the order is there", || order_of(&shop, &purchase.session));
-    let row = wait_for("attention names the permission", || {
-        shop.rows("SELECT reason, what FROM attention WHERE what LIKE '%permission%'").pop()
-    });
-    assert!(row.contains("STRIPE_SECRET_KEY"), "{row}");
-    // Other orders come and go meanwhile.
-    let (other, event) = completed(&shop);
-    post_quickly(&shop, &event, "no permission for refunds");
-    wait_for("the other order is there", || order_of(&shop, &other));
-    let waiting = "SELECT count(*) FROM events WHERE state = 'pending' AND type LIKE '%refund%'";
-    assert_ne!(shop.one(waiting), "0");
-    shop.control("DELETE", "/_sandbox/faults", json!({}));
-    let refunded = "SELECT financial_status FROM order_overview WHERE financial_status = 'refunded'";
-    let deadline = Instant::now() + Duration::from_secs(120);
-    while shop.rows(refunded).is_empty() {
-        assert!(Instant::now() < deadline, "the refund is not there once the permission is granted");
-        std::thread::sleep(Duration::from_millis(200));
-    }
-    wait_for("attention is clean", || {
-        (shop.one("SELECT count(*) FROM attention WHERE what LIKE '%permission%'") == "0").then_some(())
-    });
-    shop.check();
-}
