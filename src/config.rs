@@ -25,7 +25,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "STRIPE_SECRET_KEY",
         default: "",
-        about: "restricted key (rk_live_… or rk_test_…) that may read Checkout Sessions, PaymentIntents, Products and Prices",
+        about: "restricted key (rk_live_… or rk_test_…) that may read Checkout Sessions, PaymentIntents, Charges, Products, Prices and Shipping Rates",
     },
     Setting {
         name: "WEBHOOK_SECRET",

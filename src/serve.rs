@@ -54,8 +54,7 @@ pub fn serve() -> Result<()> {
     let settings = Settings::from_env()?;
     let secrets = config::signing_secrets()?;
     let wake = signals()?;
-    let listener = listener(&settings)?;
-    let serving = Serving::start(&settings, secrets, listener)?;
+    let serving = Serving::start(&settings, secrets)?;
     println!(
         "fulfilld {} listens on http://{}/webhook, {} orders in {}",
         env!("CARGO_PKG_VERSION"),
@@ -78,7 +77,7 @@ pub fn serve() -> Result<()> {
 
 impl Serving {
     /// Opens the file and the door and starts every thread.
-    pub fn start(settings: &Settings, secrets: Vec<SigningSecret>, listener: TcpListener) -> Result<Serving> {
+    pub fn start(settings: &Settings, secrets: Vec<SigningSecret>) -> Result<Serving> {
         // Neither a core file nor another process of this user gets to see the secrets.
         let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
         door::raise_descriptor_limit();
@@ -103,6 +102,7 @@ impl Serving {
             metrics.clone(),
         ));
         let webhook = Arc::new(Webhook::new(secrets, desk.clone(), metrics.clone()));
+        let listener = listener(settings)?;
         let itself: Arc<OnceLock<Arc<Door>>> = Arc::default();
         let answer = {
             let (webhook, health, itself) = (webhook.clone(), health.clone(), itself.clone());
@@ -206,7 +206,7 @@ fn route(request: &Request, webhook: &Webhook, health: &Health, door: Option<&Do
 
 fn not_allowed(allow: &'static str) -> Answer {
     let mut answer = Answer::text(405, format!("Use {allow}"));
-    answer.headers.push(("Allow", allow.into()));
+    answer.headers.push(("Allow", allow));
     answer
 }
 

@@ -70,8 +70,9 @@ impl Stripe {
     pub fn checkout_session(&self, id: &str) -> Result<Asked> {
         let at = clock::now();
         let path = format!("/v1/checkout/sessions/{id}");
-        // A key that may not read products or payment intents still gets the order, with less in it.
-        let wishes: [&[&str]; 3] = [
+        // A key that may not read all of it still gets the order, with less in it.
+        let wishes: [&[&str]; 4] = [
+            &["line_items.data.price.product", "payment_intent.latest_charge", "shipping_cost.shipping_rate"],
             &["line_items.data.price.product", "payment_intent.latest_charge"],
             &["line_items.data.price.product"],
             &["line_items"],

@@ -57,7 +57,7 @@ impl Table {
 
     /// The same as values.
     pub fn objects(&self) -> impl Iterator<Item = Map<String, Value>> {
-        self.rows.iter().map(|row| self.columns.iter().cloned().zip(row.iter().map(json_of)).collect())
+        self.rows.iter().map(|row| self.columns.iter().zip(row).map(|(column, cell)| member(column, cell)).collect())
     }
 
     /// The columns' names, then a row a line; what stood on several lines stands on one.
@@ -127,7 +127,7 @@ pub fn print_query(c: &Connection, sql: &str, params: impl Params, json: bool, n
     let columns: Vec<String> = statement.column_names().map(String::from).collect();
     let mut rows = statement.query(params).map_err(db::translate)?;
     while let Some(row) = rows.next().map_err(db::translate)? {
-        let cell = |(i, column): (usize, &String)| row.get(i).map(|cell| (column.clone(), json_of(&cell)));
+        let cell = |(i, column): (usize, &String)| row.get(i).map(|cell| member(column, &cell));
         let object = columns.iter().enumerate().map(cell).collect::<rusqlite::Result<_>>().map_err(db::translate)?;
         if let Err(error) = out.write_all(json_line(object).as_bytes()) {
             return written(Err(error));
@@ -182,6 +182,17 @@ fn shown(cell: &Cell) -> String {
         Cell::Text(text) => text.clone(),
         Cell::Blob(bytes) => format!("({} bytes)", bytes.len()),
     }
+}
+
+/// Columns that hold JSON are handed on as what they hold.
+const NESTED: &[&str] = &["custom_fields", "metadata", "tax_ids"];
+
+fn member(column: &str, cell: &Cell) -> (String, Value) {
+    let nested = match cell {
+        Cell::Text(text) if NESTED.contains(&column) => serde_json::from_str(text).ok(),
+        _ => None,
+    };
+    (column.to_string(), nested.unwrap_or_else(|| json_of(cell)))
 }
 
 fn json_of(cell: &Cell) -> Value {

@@ -93,6 +93,6 @@ fn received() -> Answer {
 
 fn not_stored(error: &Error) -> Answer {
     let mut answer = Answer::text(503, format!("The event could not be stored: {error}"));
-    answer.headers.push(("Retry-After", "10".into()));
+    answer.headers.push(("Retry-After", "10"));
     answer
 }

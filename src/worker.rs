@@ -294,6 +294,10 @@ impl Desk {
     /// Keeps count of Stripe's failures, and of when it is itself again.
     fn note_stripe(&self, answer: &Result<Outcome>) {
         let mut state = lock(&self.state);
+        // A question broken off by stopping is no outage.
+        if state.stopping {
+            return;
+        }
         let outage = &mut state.outage;
         match answer {
             Ok(_) | Err(Error::Permanent(_)) => {

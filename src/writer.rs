@@ -64,10 +64,12 @@ pub struct State {
     pub busy_since: Option<Instant>,
 }
 
+type Work = dyn FnMut(&Connection) -> Result<()> + Send;
+
 /// A caller's piece of work. `run` is called once, inside a savepoint; `answer` after the transaction has ended.
 struct Job {
     given_up_at: Instant,
-    run: Box<dyn FnMut(&Connection) -> Result<()> + Send>,
+    run: Box<Work>,
     answer: Box<dyn FnOnce(Result<()>) + Send>,
 }
 

@@ -8,7 +8,6 @@ use rusqlite::Connection;
 
 use crate::config::{Settings, StripeAccess, parse_signing_secrets};
 use crate::db;
-use crate::door;
 use crate::error::{Error, Result};
 use crate::sandbox::{KEY, Options, Purchase, Sandbox, Trigger};
 use crate::serve::{self, Serving};
@@ -19,15 +18,15 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 const SECRET: &str = "whsec_demo";
 
-/// What the demo's buyers do, and in which order Stripe's events come: `0 0 0` is the first event three times.
-const PURCHASES: &[(&str, &[usize])] = &[
-    ("card", &[0, 1]),
-    ("mixed", &[1, 1, 1, 0]), // delivered three times
-    ("delayed", &[2, 0, 1]),  // the payment settles before the checkout completes
-    ("digital", &[0, 1]),
-    ("discount", &[1, 0]),
-    ("yen", &[0, 1]),
-    ("unpaid", &[0]), // the money is still under way
+/// What the demo's buyers do, in which order Stripe's events come, and what is worth noticing.
+const PURCHASES: &[(&str, &[usize], &str)] = &[
+    ("card", &[0, 1], ""),
+    ("mixed", &[1, 1, 1, 0], "the same event three times"),
+    ("delayed", &[2, 0, 1], "the payment settles before the checkout completes"),
+    ("digital", &[0, 1], ""),
+    ("discount", &[1, 0], ""),
+    ("yen", &[0, 1], ""),
+    ("unpaid", &[0], "the money is still under way"),
 ];
 
 /// See it work: the order desk, a simulated Stripe and a few purchases, in one command
@@ -52,20 +51,18 @@ pub fn run(args: &Args) -> Result<()> {
     let file = home.dir.join("fulfilld.db");
     let began = Instant::now();
 
-    let listener = door::bind(SocketAddr::from(([127, 0, 0, 1], 0)), false)?;
-    let address = listener.local_addr().map_err(|e| Error::Temporary(format!("the socket has no address: {e}")))?;
-    let webhook = format!("http://{address}/webhook");
-    let stripe =
-        Sandbox::start(Options { webhook: Some(webhook.clone()), secret: SECRET.into(), ..Options::default() })?;
+    let stripe = Sandbox::start(Options { secret: SECRET.into(), ..Options::default() })?;
     let settings = Settings {
         db: file.clone(),
-        listen: address,
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         allow_public_listen: false,
         stripe: StripeAccess::new(KEY, &stripe.base_url(), 20.0)?,
         account: None,
         workers: 4,
     };
-    let desk = Serving::start(&settings, parse_signing_secrets(SECRET)?, listener)?;
+    let desk = Serving::start(&settings, parse_signing_secrets(SECRET)?)?;
+    let webhook = format!("http://{}/webhook", desk.address());
+    stripe.deliver_to(&webhook)?;
     table::print(&format!(
         "fulfilld demo: everything on 127.0.0.1, nothing leaves this machine\n\n\
          \x20 a simulated Stripe   {}\n  the order desk       {webhook}\n  the file             {}\n\n",
@@ -75,9 +72,11 @@ pub fn run(args: &Args) -> Result<()> {
 
     let looking = db::open_for_reading(&file)?;
     let mut sessions = Vec::new();
-    for (scenario, order_of_arrival) in PURCHASES {
+    for (scenario, order_of_arrival, remark) in PURCHASES {
         let purchase = stripe.trigger(&Trigger { deliver: false, ..Trigger::of(scenario) })?.remove(0);
-        table::print(&delivered(&stripe, scenario, &purchase, order_of_arrival)?)?;
+        let answers = delivered(&stripe, &purchase, order_of_arrival)?;
+        let line = format!("  {scenario:9} {answers:<18} {remark}");
+        table::print(&format!("{}\n", line.trim_end()))?;
         sessions.push(purchase.session);
     }
     wait_for_orders(&looking, &sessions)?;
@@ -102,16 +101,11 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Delivers a purchase's events as they are to come; a line for the reader.
-fn delivered(stripe: &Sandbox, scenario: &str, purchase: &Purchase, order_of_arrival: &[usize]) -> Result<String> {
-    let mut line = format!("  {scenario:9}");
-    for n in order_of_arrival {
-        let event = &purchase.events[*n];
-        let status = stripe.deliver(&event.id)?;
-        let short = event.kind.rsplit_once("session.").map_or(event.kind.as_str(), |(_, end)| end);
-        line += &format!(" {short} {status} ");
-    }
-    Ok(line + "\n")
+/// Delivers a purchase's events as they are to come; what each was answered.
+fn delivered(stripe: &Sandbox, purchase: &Purchase, order_of_arrival: &[usize]) -> Result<String> {
+    let answers: Result<Vec<String>> =
+        order_of_arrival.iter().map(|n| Ok(stripe.deliver(&purchase.events[*n].id)?.to_string())).collect();
+    Ok(answers?.join(" "))
 }
 
 /// Waits until each session has its order and no event is pending. `Permanent` when that does not come about.

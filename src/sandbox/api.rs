@@ -36,11 +36,13 @@ const ENDPOINTS: &[(&str, &str, Endpoint)] = &[
     ("event", "/v1/events/{id}", event),
 ];
 
-/// What can be expanded in what, and what it is then. A price comes whole: it is a way through.
+/// What can be expanded in what, and what it is then. A price and a shipping cost come whole: they are a way through.
 const EXPANDABLE: &[(&str, &str, &str)] = &[
     ("list of checkout.session", "data", "checkout.session"),
     ("checkout.session", "line_items", "list of item"),
     ("checkout.session", "payment_intent", "payment_intent"),
+    ("checkout.session", "shipping_cost", "shipping_cost"),
+    ("shipping_cost", "shipping_rate", "shipping_rate"),
     ("list of item", "data", "item"),
     ("item", "price", "price"),
     ("price", "product", "product"),
@@ -105,12 +107,13 @@ fn route(request: &Request) -> Option<(&'static str, Endpoint, &str)> {
 fn sessions(account: &Mutex<Account>, query: &Query, _: &str) -> Reply {
     query.knows(&["payment_intent", "status", "created", "limit", "starting_after", "ending_before"])?;
     let paths = query.expansions("list of checkout.session")?;
-    let (created, status, intent) = (query.created()?, query.one("status"), query.one("payment_intent"));
+    let (created, status) = (query.created()?, query.one("status"));
     if let Some(odd) = status.filter(|s| !matches!(*s, "open" | "complete" | "expired")) {
         let message = format!("Invalid status: must be one of open, complete, or expired; was {odd}");
         return Err(errors::invalid("parameter_invalid", &message, "status"));
     }
     let account = lock(account);
+    let intent = query.one("payment_intent").map(|id| account.find(id));
     let newest = |at: usize| account.sales.len() - 1 - at;
     let place = |id: &str| match account.find(id) {
         Some(Found::Session(at)) => Some(newest(at)),
@@ -120,7 +123,7 @@ fn sessions(account: &Mutex<Account>, query: &Query, _: &str) -> Reply {
         let sale = &account.sales[newest(at)];
         created(sale.checkout.created)
             && status.is_none_or(|status| status == sale.status())
-            && intent.is_none_or(|intent| sale.checkout.payment_intent().is_some_and(|id| id == intent))
+            && intent.is_none_or(|found| matches!(found, Some(Found::PaymentIntent(of)) if of == newest(at)))
     };
     let (rows, has_more) = page(query, account.sales.len(), place, wanted)?;
     let sales: Vec<Sale> = rows.into_iter().map(|at| account.sales[newest(at)].clone()).collect();
@@ -279,6 +282,7 @@ fn expand(value: &mut Value, path: &[&str], sale: &Sale) {
         "line_items" if slot.is_null() => sale.first_lines(),
         "payment_intent" if slot.is_string() => sale.payment_intent(),
         "latest_charge" if slot.is_string() => sale.charge(),
+        "shipping_rate" if slot.is_string() => sale.shipping_rate(),
         "product" => {
             let line = sale.checkout.lines.iter().find(|line| *slot == line.product_id());
             line.map_or_else(|| slot.take(), |line| sale.product(line))

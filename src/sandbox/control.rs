@@ -1,11 +1,13 @@
 //! The sandbox's own controls under /_sandbox: purchases, settlements, faults and counts, in JSON.
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::api;
 use super::faults::Fault;
 use super::http::{Answer, Request};
-use super::{Settle, Simulation, Trigger, api};
+use super::simulation::{Settle, Simulation, Trigger};
 use crate::error::{Error, Result};
 use crate::locks::lock;
 
@@ -14,37 +16,48 @@ pub const ROOT: &str = "/_sandbox/";
 
 /// Does what is asked. Every refusal is JSON with a sentence.
 pub fn answer(simulation: &Simulation, request: &Request) -> Answer {
+    obey(simulation, request).unwrap_or_else(|error| {
+        let status = if matches!(error, Error::Permanent(_)) { 404 } else { 400 };
+        Answer::json(status, &json!({"error": {"message": error.to_string(), "type": "invalid_request_error"}}))
+    })
+}
+
+fn obey(simulation: &Simulation, request: &Request) -> Result<Answer> {
     let path: Vec<&str> = request.path.strip_prefix(ROOT).unwrap_or_default().split('/').collect();
+    let order = &request.body;
     let done = match (request.method.as_str(), path.as_slice()) {
-        ("POST", ["trigger"]) => parse::<Trigger>(&request.body)
-            .and_then(|order| simulation.trigger(&order))
-            .map(|purchases| json!({"purchases": purchases})),
-        ("POST", ["settle"]) => {
-            parse::<Settle>(&request.body).and_then(|order| simulation.settle(&order)).map(|purchase| json!(purchase))
+        ("POST", ["trigger"]) => json!({"purchases": simulation.trigger(&parse::<Trigger>(order)?)?}),
+        ("POST", ["settle"]) => json!(simulation.settle(&parse::<Settle>(order)?)?),
+        ("POST", ["webhook"]) => {
+            let webhook = parse::<Webhook>(order)?.url;
+            simulation.deliver_to(webhook.as_deref())?;
+            json!({"url": webhook})
         }
-        ("GET", ["events"]) => Ok(events(simulation)),
-        ("GET", ["events", id, "body"]) => match simulation.event_body(id) {
-            Some(body) => return Answer::raw(200, "application/json; charset=utf-8", body),
-            None => Err(Error::Permanent(format!("there is no event {id}"))),
-        },
-        ("POST", ["faults"]) => parse(&request.body).and_then(check).map(|fault| simulation.faults.add(fault).into()),
-        ("DELETE", ["faults"]) => Ok(simulation.faults.end_all().into()),
-        ("GET", ["stats"]) => Ok(simulation.stats.json()),
-        ("DELETE", ["stats"]) => Ok(simulation.stats.zero().into()),
-        _ => Err(Error::Permanent(format!(
-            "the sandbox has no {} {}; it has POST trigger, settle and faults, GET events, events/ID/body and stats, \
-             DELETE faults and stats, under {ROOT}",
-            request.method, request.path
-        ))),
+        ("POST", ["faults"]) => json!({"faults": simulation.faults.add(check(parse(order)?)?)}),
+        ("DELETE", ["faults"]) => json!({"ended": simulation.faults.end_all()}),
+        ("GET", ["stats"]) => simulation.stats.json(),
+        ("DELETE", ["stats"]) => simulation.stats.zero(),
+        ("GET", ["events"]) => events(simulation),
+        ("GET", ["events", id, "body"]) => {
+            let body = simulation.event_body(id).ok_or_else(|| Error::Permanent(format!("there is no event {id}")))?;
+            return Ok(Answer::raw(200, "application/json; charset=utf-8", body));
+        }
+        (method, _) => {
+            return Err(Error::Permanent(format!(
+                "the sandbox has no {method} {}; it has POST trigger, settle, webhook and faults, GET stats, events \
+                 and events/ID/body, DELETE faults and stats, under {ROOT}",
+                request.path
+            )));
+        }
     };
-    match done {
-        Ok(Value::Null) => Answer::json(200, &json!({"done": true})),
-        Ok(value) => Answer::json(200, &value),
-        Err(error) => {
-            let status = if matches!(error, Error::Permanent(_)) { 404 } else { 400 };
-            Answer::json(status, &json!({"error": {"message": error.to_string(), "type": "invalid_request_error"}}))
-        }
-    }
+    Ok(Answer::json(200, &done))
+}
+
+/// The endpoint has moved; `null` is none.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Webhook {
+    url: Option<String>,
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
@@ -73,5 +86,5 @@ fn events(simulation: &Simulation) -> Value {
         json!({"id": event.id, "type": event.kind(), "session": event.sale.checkout.id, "delivered": event.delivered,
             "answers": event.answers})
     });
-    json!({"data": rows.collect::<Vec<_>>()})
+    json!({"data": Vec::from_iter(rows)})
 }

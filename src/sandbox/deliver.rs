@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use super::Simulation;
+use super::simulation::Simulation;
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::locks::lock;
@@ -77,19 +77,12 @@ impl Queue {
 pub struct Deliverers {
     simulation: Arc<Simulation>,
     agent: ureq::Agent,
-    url: String,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Deliverers {
-    /// Delivers what is queued to this URL from now on. `Usage` when it is none.
-    pub fn start(simulation: &Arc<Simulation>, url: &str) -> Result<Deliverers> {
-        let uri: Option<ureq::http::Uri> = url.parse().ok();
-        if !uri.is_some_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some()) {
-            return Err(Error::Usage(format!(
-                "{url} is no URL to deliver events to; it looks like http://127.0.0.1:4242/webhook, or is none"
-            )));
-        }
+    /// Delivers what is queued from now on.
+    pub fn start(simulation: &Arc<Simulation>) -> Result<Deliverers> {
         let agent: ureq::Agent = ureq::Agent::config_builder()
             .timeout_global(Some(ANSWER_WITHIN))
             .http_status_as_error(false)
@@ -102,13 +95,12 @@ impl Deliverers {
             .accept("*/*; q=0.5, application/xml")
             .build()
             .into();
-        let mut deliverers =
-            Deliverers { simulation: simulation.clone(), agent, url: url.to_string(), threads: Vec::new() };
+        let mut deliverers = Deliverers { simulation: simulation.clone(), agent, threads: Vec::new() };
         for _ in 0..DELIVERERS {
-            let (simulation, agent, url) = (simulation.clone(), deliverers.agent.clone(), url.to_string());
+            let (simulation, agent) = (simulation.clone(), deliverers.agent.clone());
             let deliver = move || {
                 while let Some(due) = simulation.queue.next() {
-                    deliver(&simulation, &agent, &url, due);
+                    deliver(&simulation, &agent, due);
                 }
             };
             let thread = std::thread::Builder::new().name("sandbox-deliver".into()).stack_size(STACK).spawn(deliver);
@@ -116,12 +108,11 @@ impl Deliverers {
         }
         Ok(deliverers)
     }
-}
 
-impl Deliverers {
     /// Delivers the event at a place in the account once, now; the status that was answered, 0 for none.
     pub fn deliver_now(&self, event: usize) -> u16 {
-        attempt(&self.simulation, &self.agent, &self.url, event)
+        let url = lock(&self.simulation.webhook).clone();
+        url.map_or(0, |url| attempt(&self.simulation, &self.agent, &url, event))
     }
 }
 
@@ -137,8 +128,12 @@ impl Drop for Deliverers {
 }
 
 /// One attempt, and when it failed, the next one's time.
-fn deliver(simulation: &Simulation, agent: &ureq::Agent, url: &str, due: Due) {
-    let status = attempt(simulation, agent, url, due.event);
+fn deliver(simulation: &Simulation, agent: &ureq::Agent, due: Due) {
+    // An endpoint that is gone ends the attempts, as at Stripe.
+    let Some(url) = lock(&simulation.webhook).clone() else {
+        return;
+    };
+    let status = attempt(simulation, agent, &url, due.event);
     let tries = due.tries + 1;
     if !(200..300).contains(&status) && tries < TRIES_MAX {
         let pause = PAUSE_FIRST.saturating_mul(1 << due.tries.min(16)).min(PAUSE_MAX);
@@ -146,8 +141,7 @@ fn deliver(simulation: &Simulation, agent: &ureq::Agent, url: &str, due: Due) {
     }
 }
 
-/// Posts the event at a place in the account and notes what was answered. Another delivery of the same event may be under
-/// way: each has its own attempts, as Stripe's duplicates have.
+/// Posts the event at a place in the account, and notes what was answered.
 fn attempt(simulation: &Simulation, agent: &ureq::Agent, url: &str, event: usize) -> u16 {
     let body = lock(&simulation.account).events[event].body();
     let status = post(agent, url, &simulation.secret, &body);

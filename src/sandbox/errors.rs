@@ -50,8 +50,7 @@ pub fn with_status(status: u16) -> Answer {
         403 => (
             "more_permissions_required",
             "invalid_request_error",
-            "The provided key does not have the required permissions for this endpoint. Having the 'rak_read' \
-             permission would allow this request to continue.",
+            "The provided key does not have the required permissions for this: the sandbox was told to say so.",
         ),
         404 => ("resource_missing", "invalid_request_error", "No such object: the sandbox was told to say so"),
         409 => (

@@ -68,12 +68,16 @@ pub enum Fate {
 pub struct Faults(Mutex<Vec<Fault>>);
 
 impl Faults {
-    pub fn add(&self, fault: Fault) {
-        lock(&self.0).push(fault);
+    /// Says how many are in force now.
+    pub fn add(&self, fault: Fault) -> usize {
+        let mut faults = lock(&self.0);
+        faults.push(fault);
+        faults.len()
     }
 
-    pub fn end_all(&self) {
-        lock(&self.0).clear();
+    /// Says how many there were.
+    pub fn end_all(&self) -> usize {
+        lock(&self.0).drain(..).count()
     }
 
     /// The answer to a request: the right one, or what the first fault that means this request makes of it. `asked` is

@@ -11,6 +11,8 @@ use super::scenarios::Stage;
 pub const VERSION: &str = "2026-10-28.endive";
 pub const OLD_VERSION: &str = "2019-12-03";
 
+const SHIPPING_RATE: &str = "shr_1StandardOfTheSandbox";
+
 /// Lines that come with an expanded session: "the first handful".
 const HANDFUL: usize = 10;
 
@@ -60,7 +62,7 @@ impl Sale {
             "collected_information": {
                 "business_name": null, "individual_name": null, "shipping_details": self.shipping()},
             "shipping_cost": c.shipping.map(|amount| json!({"amount_subtotal": amount, "amount_tax": 0,
-                "amount_total": amount, "shipping_rate": "shr_1StandardOfTheSandbox"})),
+                "amount_total": amount, "shipping_rate": SHIPPING_RATE})),
             "presentment_details": self.presentment(),
             "custom_fields": self.custom_fields(), "metadata": {"shop": "sandbox", "scenario": c.scenario.name},
         });
@@ -128,6 +130,17 @@ impl Sale {
             "marketing_features": [], "metadata": {}, "name": line.name, "package_dimensions": null,
             "shippable": line.shippable, "statement_descriptor": null, "tax_code": null, "type": "good",
             "unit_label": null, "updated": SHOP_OPENED, "url": null,
+        })
+    }
+
+    /// The one way in which the shop sends.
+    pub fn shipping_rate(&self) -> Value {
+        let amount = self.checkout.shipping.unwrap_or(0);
+        json!({
+            "id": SHIPPING_RATE, "object": "shipping_rate", "active": true, "created": SHOP_OPENED,
+            "delivery_estimate": null, "display_name": "Standard",
+            "fixed_amount": {"amount": amount, "currency": self.checkout.currency}, "livemode": false, "metadata": {},
+            "tax_behavior": "unspecified", "tax_code": null, "type": "fixed_amount",
         })
     }
 

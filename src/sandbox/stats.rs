@@ -28,11 +28,17 @@ impl Stats {
     }
 
     pub fn json(&self) -> Value {
-        let counts = lock(&self.0);
-        json!({"requests": counts.requests, "deliveries": counts.deliveries})
+        lock(&self.0).json()
     }
 
-    pub fn zero(&self) {
-        *lock(&self.0) = Counts::default();
+    /// Begins anew, and says what it was until now.
+    pub fn zero(&self) -> Value {
+        std::mem::take(&mut *lock(&self.0)).json()
+    }
+}
+
+impl Counts {
+    fn json(&self) -> Value {
+        json!({"requests": self.requests, "deliveries": self.deliveries})
     }
 }

@@ -1,11 +1,13 @@
-//! `kill -9` at any instant: every 2xx is on disk, every paid session has exactly one order.
+//! `kill -9` at any instant, and a disk that fails: every 2xx is on disk, every paid session has exactly one order.
 
 use std::collections::HashSet;
+use std::path::Path;
+use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::shop::{Purchase, Shop};
+use crate::shop::{Purchase, Running, SECRET, Shop, post_signed, wait_for};
 
 /// What a run of rounds came to.
 struct Tally {
@@ -91,4 +93,50 @@ fn the_same_rounds_catch_a_desk_that_answers_before_commit() {
         }
     }
     panic!("two hundred kills did not show that events are acknowledged before they are on disk");
+}
+
+/// After a failed fsync(2) nobody knows what is on the disk, so the process must not go on (PostgreSQL's fsyncgate, 2018).
+#[test]
+fn a_disk_that_fails_is_never_acknowledged_into() {
+    for (call, error, from) in [("fsync", "EIO", 40), ("pwrite64", "EIO", 200), ("fsync", "ENOSPC", 40)] {
+        let mut shop = Shop::open();
+        shop.stop();
+        let mut serve = Command::new("strace");
+        serve.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}")]);
+        serve
+            .args(["-e", &format!("inject={call}:error={error}:when={from}+")])
+            .arg(env!("CARGO_BIN_EXE_fulfilld"))
+            .arg("serve");
+        serve.envs(shop.serve().get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let mut desk = Running::start(&mut serve);
+        let mut acknowledged = Vec::new();
+        let refused = (0..200).find_map(|n| {
+            let id = format!("evt_{n}");
+            match post_signed(&desk.url, format!("{{\"id\":\"{id}\",\"type\":\"x\"}}").as_bytes(), SECRET) {
+                Ok((200, _)) => acknowledged.push(id),
+                answer => return Some(answer),
+            }
+            None
+        });
+        let refused = refused.expect("a disk that fails stores no 200 events");
+        assert!(matches!(refused, Ok((503, _))), "{call} {error}: {refused:?}");
+        if error == "EIO" {
+            let status =
+                wait_for("the process makes room for a new one", || desk.child.try_wait().expect("it is ours"));
+            assert_eq!(status.code(), Some(75), "{call} {error}");
+        }
+        // strace passes the signal on, and does not wait for what it traces.
+        let traced = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", desk.pid())).unwrap_or_default();
+        if desk.child.try_wait().expect("it is ours").is_none() {
+            desk.stop();
+        }
+        for pid in traced.split_whitespace() {
+            wait_for("the desk ends", || (!Path::new(&format!("/proc/{pid}")).exists()).then_some(()));
+        }
+        shop.start();
+        let kept: HashSet<String> = shop.rows("SELECT id FROM events").into_iter().collect();
+        assert!(acknowledged.len() > 3 && acknowledged.iter().all(|id| kept.contains(id)), "{call} {error}");
+        shop.settle();
+        shop.check();
+    }
 }

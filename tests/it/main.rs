@@ -5,6 +5,7 @@ mod shop; // a shop for one test, and what tests say it with
 mod webhook; // what the webhook answers
 mod arrivals; // every order of arrival
 mod crashes; // kill -9
+mod stops; // SIGTERM
 mod stripe_fails; // every way in which Stripe can fail
 mod settings; // wrong ones
 mod shell; // the operator's edits

@@ -19,13 +19,7 @@ fn refused(dir: &std::path::Path, settings: &[(&str, &str)]) -> (Option<i32>, St
         .stderr(std::process::Stdio::piped())
         .spawn()
         .expect("the program starts");
-    let status = crate::shop::wait_for("it ends by itself", || {
-        let status = child.try_wait().expect("it is ours");
-        if status.is_none() {
-            return None;
-        }
-        status
-    });
+    let status = crate::shop::wait_for("it ends by itself", || child.try_wait().expect("it is ours"));
     let mut said = String::new();
     std::io::Read::read_to_string(&mut child.stderr.take().expect("piped"), &mut said).expect("text");
     (status.code(), said)

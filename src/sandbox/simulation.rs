@@ -1,0 +1,224 @@
+//! What all threads of a sandbox share: it sells, settles and tells, and answers whatever is asked.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::account::Account;
+use super::api::Rates;
+use super::deliver::Queue;
+use super::faults::{Fate, Faults};
+use super::http::{Answer, Manner, Request};
+use super::scenarios::{FAILS, News, SUCCEEDS};
+use super::stats::Stats;
+use super::{Options, Shape, api, control, scenarios};
+use crate::clock;
+use crate::error::{Error, Result};
+use crate::locks::lock;
+use crate::text;
+
+/// Purchases of one trigger; ten times as many fit into memory.
+const COUNT_MAX: usize = 10_000;
+
+/// Deliveries of one event at once.
+const TIMES_MAX: usize = 1000;
+
+/// Purchases to be made.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trigger {
+    /// A scenario's name, or an event type that one of them sends.
+    pub scenario: String,
+    #[serde(default = "one")]
+    pub count: usize,
+    /// `None` is the sandbox's own.
+    pub shape: Option<Shape>,
+    /// Deliveries of each event, at once.
+    #[serde(default = "one")]
+    pub times: usize,
+    /// False keeps the events for the caller to post.
+    #[serde(default = "yes")]
+    pub deliver: bool,
+}
+
+impl Trigger {
+    /// One purchase, delivered once in the sandbox's own shape.
+    pub fn of(scenario: &str) -> Trigger {
+        Trigger { scenario: scenario.into(), count: 1, shape: None, times: 1, deliver: true }
+    }
+}
+
+/// A delayed payment is to end.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settle {
+    pub session: String,
+    pub outcome: Outcome,
+    pub shape: Option<Shape>,
+    #[serde(default = "one")]
+    pub times: usize,
+    #[serde(default = "yes")]
+    pub deliver: bool,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    Succeeded,
+    Failed,
+}
+
+/// What a trigger made.
+#[derive(Debug, Clone, Serialize)]
+pub struct Purchase {
+    pub session: String,
+    pub payment_intent: Option<String>,
+    /// Those for the endpoint, in the order in which Stripe makes them.
+    pub events: Vec<Made>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct Made {
+    pub id: String,
+    #[serde(rename = "type")]
+    pub kind: String,
+}
+
+/// What all its threads share.
+pub struct Simulation {
+    pub account: Mutex<Account>,
+    pub faults: Faults,
+    pub stats: Stats,
+    pub queue: Queue,
+    /// Where events go; `None` keeps them.
+    pub webhook: Mutex<Option<String>>,
+    pub secret: String,
+    rates: Rates,
+    latency: Duration,
+    shape: Shape,
+}
+
+impl Simulation {
+    /// `Usage` when the webhook is no URL.
+    pub fn new(options: Options) -> Result<Simulation> {
+        let simulation = Simulation {
+            account: Mutex::default(),
+            faults: Faults::default(),
+            stats: Stats::default(),
+            queue: Queue::default(),
+            webhook: Mutex::default(),
+            secret: options.secret,
+            rates: Rates::new(options.rate_per_s),
+            latency: options.latency,
+            shape: options.shape,
+        };
+        simulation.deliver_to(options.webhook.as_deref())?;
+        Ok(simulation)
+    }
+
+    /// Answers whatever is asked: a control, the API, or a fault.
+    pub fn answer(&self, request: &Request) -> Answer {
+        if request.path.starts_with(control::ROOT) {
+            return control::answer(self, request);
+        }
+        std::thread::sleep(self.latency);
+        let endpoint = api::name_of(request);
+        let asked = api::asked(request);
+        let answer = self.faults.answer(endpoint, &asked, || api::answer(&self.account, request, &self.rates));
+        let silent = matches!(answer.manner, Manner::Hang | Manner::Reset | Manner::Close);
+        self.stats.answered(endpoint, if silent { 0 } else { answer.status });
+        api::stamped(answer, request)
+    }
+
+    pub fn trigger(&self, order: &Trigger) -> Result<Vec<Purchase>> {
+        let scenario = scenarios::find(&order.scenario)?;
+        if order.count > COUNT_MAX {
+            return Err(Error::Usage(format!("{} purchases at once are too many; {COUNT_MAX} are not", order.count)));
+        }
+        let telling = self.telling(order.shape, order.times, order.deliver)?;
+        let sell = |_| {
+            let mut account = lock(&self.account);
+            let sale = account.sell(scenario, clock::now());
+            self.tell(&mut account, sale, scenario.news, &telling)
+        };
+        Ok((0..order.count).map(sell).collect())
+    }
+
+    pub fn settle(&self, order: &Settle) -> Result<Purchase> {
+        let telling = self.telling(order.shape, order.times, order.deliver)?;
+        let mut account = lock(&self.account);
+        let sale = account.unpaid(&order.session).ok_or_else(|| {
+            Error::Usage(format!(
+                "{} is no session with a payment under way; the scenario unpaid makes one",
+                text::clean(&order.session)
+            ))
+        })?;
+        let news = match order.outcome {
+            Outcome::Succeeded => SUCCEEDS,
+            Outcome::Failed => FAILS,
+        };
+        Ok(self.tell(&mut account, sale, news, &telling))
+    }
+
+    /// `Usage` when it is no URL; `None` delivers nothing any more.
+    pub fn deliver_to(&self, webhook: Option<&str>) -> Result<()> {
+        let is_url = |url: &str| {
+            let url: Option<ureq::http::Uri> = url.parse().ok();
+            url.is_some_and(|url| matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some())
+        };
+        if let Some(odd) = webhook.filter(|url| !is_url(url)) {
+            let odd = text::clean(odd);
+            return Err(Error::Usage(format!("{odd} is no URL to deliver to; one is http://127.0.0.1:4242/webhook")));
+        }
+        *lock(&self.webhook) = webhook.map(String::from);
+        Ok(())
+    }
+
+    fn telling(&self, shape: Option<Shape>, times: usize, deliver: bool) -> Result<Telling> {
+        if times > TIMES_MAX {
+            return Err(Error::Usage(format!("{times} deliveries of one event are too many; {TIMES_MAX} are not")));
+        }
+        let times = if deliver && lock(&self.webhook).is_some() { times } else { 0 };
+        Ok(Telling { shape: shape.unwrap_or(self.shape), times })
+    }
+
+    /// Lets it happen to a sale, one piece of news after the other, and has it delivered.
+    fn tell(&self, account: &mut Account, sale: usize, news: &[News], telling: &Telling) -> Purchase {
+        let checkout = account.sales[sale].checkout.clone();
+        let mut events = Vec::new();
+        for (kind, stage) in news {
+            account.sales[sale].stage = *stage;
+            let fate = self.faults.fate(kind, &checkout.id);
+            if fate == Fate::Lost {
+                continue;
+            }
+            for at in account.tell(sale, kind, telling.shape, clock::now()) {
+                let event = &account.events[at];
+                events.push(Made { id: event.id.clone(), kind: event.kind() });
+                let times = if fate == Fate::Undelivered { 0 } else { telling.times };
+                (0..times).for_each(|_| self.queue.push(at));
+            }
+        }
+        Purchase { session: checkout.id.clone(), payment_intent: checkout.payment_intent(), events }
+    }
+
+    pub fn event_body(&self, id: &str) -> Option<Vec<u8>> {
+        let event = lock(&self.account).event(id).cloned();
+        event.map(|event| event.body())
+    }
+}
+
+/// How news travels.
+struct Telling {
+    shape: Shape,
+    times: usize,
+}
+
+fn one() -> usize {
+    1
+}
+
+fn yes() -> bool {
+    true
+}
