@@ -57,7 +57,7 @@ impl Webhook {
         match self.desk.writer.write(move |c| inbox::keep(c, &event, &payload, Source::Webhook, clock::now())) {
             Ok(new) => {
                 if new {
-                    self.desk.bell.ring();
+                    self.desk.event_came();
                 }
                 self.metrics.event_received(new, began.elapsed());
                 received()
