@@ -44,7 +44,7 @@ impl Webhook {
             Ok(event) => event,
             Err(answer) => return answer,
         };
-        let payload = String::from_utf8_lossy(&request.body).into_owned();
+        let payload = String::from_utf8(request.body.clone()).expect("what was parsed is UTF-8");
         #[cfg(debug_assertions)]
         // The tests' control: a desk that answers before COMMIT must be caught by them.
         if std::env::var_os("FULFILLD_SABOTAGE").is_some_and(|how| how == "answer_before_commit") {
