@@ -50,7 +50,7 @@ pub struct Limits {
     pub connection_within_when_crowded: Duration,
     /// Each takes a thread and two descriptors; the proxy is told to open half as many.
     pub connections_max: usize,
-    /// tiny_http keeps a head of any size; this leaves room on a server of 512 MB.
+    /// tiny_http keeps a head of any size; this is below the unit's MemoryHigh.
     pub memory_max: u64,
     /// A request that has waited so long is answered 503: whoever sent it has given up, and sends it again.
     pub shed_after: Duration,
@@ -74,7 +74,7 @@ impl Default for Limits {
             connection_within: Duration::from_secs(15),
             connection_within_when_crowded: Duration::from_secs(2),
             connections_max: 512,
-            memory_max: 192 << 20,
+            memory_max: 128 << 20,
             shed_after: Duration::from_secs(10),
             leaks_max: 100,
             threads_max: 1500,
@@ -121,6 +121,9 @@ pub fn bind(address: SocketAddr, allow_public: bool) -> Result<TcpListener> {
 /// Lets the process have as many descriptors as it may: tiny_http ends for good when there are none left.
 pub fn raise_descriptor_limit() {
     let mut limit = getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return;
+    }
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         log::warn!("the limit of open files stays as it is: {error}");
@@ -583,7 +586,8 @@ mod tests {
         assert!(few[0].read(&mut [0]).is_err(), "it is still open");
         few.extend((0..20).map(|_| TcpStream::connect(door.address()).unwrap()));
         few[0].set_read_timeout(Some(PATIENCE)).unwrap();
-        assert_eq!(few[0].read(&mut [0]).unwrap(), 0, "it was ended");
+        let ended = few[0].read(&mut [0]);
+        assert!(matches!(ended, Ok(0)) || ended.is_err_and(|e| e.kind() == ErrorKind::ConnectionReset), "it was ended");
         assert_eq!(status(&ask(&door, "GET / HTTP/1.1\r\n\r\n")), "200");
         door.close(Instant::now());
     }

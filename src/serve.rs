@@ -22,9 +22,11 @@ use crate::webhook::Webhook;
 use crate::worker::Desk;
 use crate::writer::Writer;
 
-/// How often the daemon tries its own front door and its own writer. Less than half of the unit's WatchdogSec, and less than
-/// the silence after which a socket times out, which would end an idle tiny_http.
+/// How often the daemon tries its own front door and its own writer; less than half of the unit's WatchdogSec.
 const PROBE_EVERY: Duration = Duration::from_secs(3);
+
+/// How often it looks whether either says of itself that it is broken, which costs nothing to know.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// Failed probes in a row after which the process makes room for a new one.
 const PROBES_FAILED_MAX: u32 = 3;
@@ -124,8 +126,9 @@ impl Serving {
     fn watch(&self, wake: &Receiver<Wake>) -> Option<String> {
         let mut failed = 0;
         let mut locked = false;
+        let mut probed = Instant::now();
         loop {
-            match wake.recv_timeout(PROBE_EVERY) {
+            match wake.recv_timeout(LOOK_EVERY) {
                 Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return None,
                 Ok(Wake::Reload) => match self.webhook.reload_secrets() {
                     Ok(n) => log::info!("the signing secrets were read again: {n} in force"),
@@ -136,6 +139,10 @@ impl Serving {
             if let Some(why) = self.desk.writer.state().failed.or_else(|| self.door.broken()) {
                 return Some(why);
             }
+            if probed.elapsed() < PROBE_EVERY {
+                continue;
+            }
+            probed = Instant::now();
             locked = self.note_lock(locked);
             match self
                 .door

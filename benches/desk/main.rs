@@ -43,7 +43,7 @@ const LIMIT_BATCH: usize = 64;
 struct Arguments {
     /// What to measure; everything when not said
     parts: Vec<Part>,
-    /// One short round of everything, in about 20 seconds
+    /// One short round of everything, in about half a minute
     #[arg(long)]
     quick: bool,
     /// One JSON object on standard output
@@ -105,7 +105,7 @@ impl Arguments {
     }
 
     fn rounds(&self) -> usize {
-        self.rounds.unwrap_or(if self.quick { 1 } else { 5 }).max(1)
+        self.rounds.unwrap_or(if self.quick { 1 } else { 3 }).max(1)
     }
 }
 
@@ -186,7 +186,12 @@ fn servers(arguments: &Arguments, room: &Path, report: &mut Report) -> Result<()
             again.push(ms(contender.restart()?));
         }
         contenders.push(contender);
-        report.starts.push(Start { contender: name, first_ms, again_ms: median(again), ..Start::default() });
+        report.starts.push(Start {
+            contender: name,
+            first_ms,
+            again_ms: (!again.is_empty()).then(|| median(again)),
+            ..Start::default()
+        });
     }
     std::thread::sleep(SETTLED_AFTER);
     for (start, contender) in report.starts.iter_mut().zip(&contenders) {

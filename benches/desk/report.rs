@@ -37,7 +37,7 @@ pub struct Start {
     pub contender: String,
     /// From exec to the first 200, with a new file and, the middle of several, with a file that is there.
     pub first_ms: f64,
-    pub again_ms: f64,
+    pub again_ms: Option<f64>,
     pub idle_mb: f64,
     /// At most, in all loads of the run together.
     pub peak_mb: f64,
@@ -157,7 +157,8 @@ impl Report {
             );
         }
         for s in &self.starts {
-            println!("  {:<32}{:>9.0}{:>9.0}{:>9.1}{:>9.1}", s.contender, s.first_ms, s.again_ms, s.idle_mb, s.peak_mb);
+            let again = s.again_ms.map_or("-".into(), |ms| format!("{ms:.0}"));
+            println!("  {:<32}{:>9.0}{again:>9}{:>9.1}{:>9.1}", s.contender, s.first_ms, s.idle_mb, s.peak_mb);
         }
         if !self.orders.is_empty() {
             println!(

@@ -247,7 +247,10 @@ impl Street {
             return true;
         }
         let Some(borrowed) = self.borrow(socket.number, inode) else { return false };
-        let _ = SockRef::from(&borrowed).shutdown(Shutdown::Both);
+        let borrowed = SockRef::from(&borrowed);
+        // The kernel is to forget it as well, with all that it has not handed over.
+        let _ = borrowed.set_linger(Some(Duration::ZERO));
+        let _ = borrowed.shutdown(Shutdown::Both);
         self.cut += 1;
         self.sockets.entry(inode).and_modify(|s| s.cut = Some(Instant::now()));
         true

@@ -3,6 +3,7 @@
 mod shop; // a shop for one test, and what tests say it with
 
 mod webhook; // what the webhook answers
+mod attacks; // what strangers can do to the port
 mod arrivals; // every order of arrival
 mod crashes; // kill -9
 mod stops; // SIGTERM

@@ -80,8 +80,8 @@ impl Reply {
     }
 }
 
-/// Opens a connection, sends these bytes and reads the answer. `None` when the other side closes without one. A side that
-/// stops reading, because it has answered already, is no error.
+/// Opens a connection, sends these bytes and reads the answer. `None` when the other side closes without one. A side
+/// that stops reading, because it has answered already, is no error.
 pub fn exchange(address: SocketAddr, request: &[u8]) -> Option<Reply> {
     let mut stream = connect(address);
     if let Err(e) = stream.write_all(request) {
@@ -103,8 +103,9 @@ pub fn connect(address: SocketAddr) -> TcpStream {
 pub fn webhook(signature: Option<&str>, body: &[u8]) -> Vec<u8> {
     let signature = signature.map(|header| format!("Stripe-Signature: {header}\r\n")).unwrap_or_default();
     let head = format!(
-        "POST /webhook HTTP/1.1\r\nHost: shop.example.org\r\nUser-Agent: Stripe/1.0 (+https://stripe.com/docs/webhooks)\r\n\
-         Accept: */*; q=0.5, application/xml\r\nContent-Type: application/json; charset=utf-8\r\n{signature}\
+        "POST /webhook HTTP/1.1\r\nHost: shop.example.org\r\n\
+         User-Agent: Stripe/1.0 (+https://stripe.com/docs/webhooks)\r\nAccept: */*; q=0.5, application/xml\r\n\
+         Content-Type: application/json; charset=utf-8\r\n{signature}\
          Content-Length: {}\r\n\r\n",
         body.len()
     );

@@ -1,4 +1,4 @@
-//! Stripe's official libraries for Node.js and Python sign, verify and read; the daemon and the sandbox must agree with them.
+//! Stripe's official libraries sign, verify and read; the daemon and the sandbox must agree with them.
 
 use std::cell::RefCell;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -41,8 +41,8 @@ fn what_stripe_s_libraries_sign_is_acknowledged() {
     assert_eq!(shop.one("SELECT count(*) FROM events"), "8");
 }
 
-/// Every situation is put to both libraries and to the running daemon. Where the libraries agree, the daemon must decide
-/// as they do, unless the situation stands in `apart` with its reason.
+/// Every situation is put to both libraries and to the running daemon. Where the libraries agree, the daemon must
+/// decide as they do, unless the situation stands in `apart` with its reason.
 #[test]
 fn the_daemon_believes_what_stripe_s_libraries_believe() {
     let shop = shop_with_two_secrets();
@@ -236,8 +236,8 @@ fn unanimous() -> Vec<(Situation, bool)> {
     ]
 }
 
-/// Situations in which the libraries disagree, or in which the daemon differs from them on purpose; with the reason. Stripe
-/// sends none of these.
+/// Situations in which the libraries disagree, or in which the daemon differs from them on purpose; with the reason.
+/// Stripe sends none of these.
 fn apart() -> Vec<(Situation, Verdicts, &'static str)> {
     let body = event("evt_apart");
     let body = body.as_bytes();

@@ -1,5 +1,6 @@
-//! The stock `sqlite3` shell, as Debian has it and on SQLite 3.37, opens the file of a running desk: every table, every view,
-//! and every line of SQL that the README or the file itself tells a person to type.
+//! The stock `sqlite3` shell of today and that of SQLite 3.37 open the file of a running desk.
+//!
+//! They read every table and view, and run every line of SQL that the README or the file itself tells a person to type.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
