@@ -545,6 +545,21 @@ mod tests {
     }
 
     #[test]
+    fn a_burst_is_answered_though_nobody_hangs_up() {
+        for _ in 0..5 {
+            let door = open(Limits { silence: Duration::from_secs(60), ..limits() });
+            let asked: Vec<_> = (0..60).map(|_| send(&door, b"GET / HTTP/1.1\r\n\r\n")).collect();
+            for mut stream in asked.iter() {
+                stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+                let mut status = [0; 12];
+                stream.read_exact(&mut status).unwrap();
+                assert_eq!(&status, b"HTTP/1.1 200");
+            }
+            door.close(Instant::now());
+        }
+    }
+
+    #[test]
     fn what_waited_too_long_is_answered_503() {
         let door = open(Limits { handlers: 1, shed_after: Duration::from_millis(1200), ..limits() });
         let codes: Vec<String> = std::thread::scope(|scope| {
@@ -559,7 +574,8 @@ mod tests {
 
     #[test]
     fn silence_ends_a_connection_and_not_the_door() {
-        let door = open(Limits { silence: Duration::from_millis(200), ..limits() });
+        let minute = Duration::from_secs(60);
+        let door = open(Limits { silence: Duration::from_millis(200), connection_within: minute, ..limits() });
         let mut silent = TcpStream::connect(door.address()).unwrap();
         silent.set_read_timeout(Some(PATIENCE)).unwrap();
         assert_eq!(silent.read(&mut [0]).unwrap(), 0, "it was ended");

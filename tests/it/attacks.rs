@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -114,7 +114,7 @@ impl Post {
                 Err(why) => assert!(
                     !left.is_zero(),
                     "no webhook was acknowledged within {BUYER_WAITS:?}: {why}; the desk said: {}",
-                    std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+                    self.log()
                 ),
             }
             std::thread::sleep(Duration::from_millis(50));
@@ -124,6 +124,11 @@ impl Post {
             assert!(kept.contains(id), "{id} was acknowledged and is not in the file");
         }
         tries
+    }
+
+    /// What the desk had to say.
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 
     /// The most memory that the present process has used.
@@ -178,7 +183,7 @@ fn serve(dir: &Path, address: SocketAddr, limits: &str, held: Option<&TcpListene
         Some(listener) => {
             let socket = listener.as_fd().try_clone_to_owned().expect("a descriptor is free");
             let exec = "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" serve";
-            command.arg("-c").arg(format!("{limits}\n{exec}")).arg(program).stdin(Stdio::from(OwnedFd::from(socket)))
+            command.arg("-c").arg(format!("{limits}\n{exec}")).arg(program).stdin(Stdio::from(socket))
         }
         None => command.arg("-c").arg(format!("{limits}\nexec \"$0\" serve")).arg(program).stdin(Stdio::null()),
     };
@@ -189,7 +194,7 @@ fn serve(dir: &Path, address: SocketAddr, limits: &str, held: Option<&TcpListene
         .env("FULFILLD_LISTEN", address.to_string())
         // Nobody answers there, and no event in these tests asks.
         .env("FULFILLD_STRIPE_API", "http://127.0.0.1:9")
-        .env("FULFILLD_LOG", "warn")
+        .env("FULFILLD_LOG", "info")
         .env("STRIPE_SECRET_KEY", "rk_test_of_the_shop")
         .env("WEBHOOK_SECRET", SECRET)
         .stdout(Stdio::null())
@@ -302,6 +307,24 @@ fn requests_of_http_2_leak_threads_until_the_process_is_replaced() {
     post.stands();
     let ends = post.close();
     assert_eq!(ends[0], "exit status: 75", "{ends:?}");
+}
+
+#[test]
+fn where_nobody_can_be_cut_the_process_is_replaced_the_sooner() {
+    many_descriptors();
+    let mut post = Post::open_with(Socket::Held, "", &[("FULFILLD_SABOTAGE", "no_pidfd_getfd")]);
+    assert!(post.log().contains("allow pidfd_getfd"), "{}", post.log());
+    let head = "POST /webhook HTTP/1.1\r\nContent-Length:";
+    for n in 0..20 {
+        post.say(format!("{head} 100000000000000\r\n\r\n"));
+        post.say(format!("{head} 5000\r\nContent-Length: {n}\r\n\r\n"));
+        post.say(format!("{head} 5000\r\n\r\n{{"));
+    }
+    assert_eq!((post.stands(), post.starts()), (1, 1));
+    let leaks: Vec<_> = (0..1600).map(|_| post.say("GET / HTTP/2.0\r\n\r\n")).collect();
+    wait_for("the process was replaced", || (post.starts() > 1).then_some(()));
+    post.stands();
+    drop(leaks);
 }
 
 #[test]
@@ -423,8 +446,9 @@ fn what_does_not_say_where_it_ends_smuggles_nothing_in() {
         "X: y\rContent-Length: 30",
         "X: y\0",
     ] {
-        for hidden in [hidden, &hidden_webhook] {
-            let heard = post.refused(format!("POST /webhook HTTP/1.1\r\n{head}\r\n\r\n0\r\n\r\n{hidden}"));
+        // Behind no body and behind an empty chunked one.
+        for hidden in [hidden, &hidden_webhook, &format!("0\r\n\r\n{hidden}"), &format!("0\r\n\r\n{hidden_webhook}")] {
+            let heard = post.refused(format!("POST /webhook HTTP/1.1\r\n{head}\r\n\r\n{hidden}"));
             assert!(heard.is_empty() || heard.starts_with("HTTP/1.1 400 "), "{head:?}: {heard}");
         }
     }
