@@ -44,7 +44,7 @@ impl Webhook {
             Ok(event) => event,
             Err(answer) => return answer,
         };
-        let payload = String::from_utf8_lossy(&request.body).into_owned();
+        let payload = String::from_utf8(request.body.clone()).expect("what was parsed is UTF-8");
         #[cfg(debug_assertions)]
         // The tests' control: a desk that answers before COMMIT must be caught by them.
         if std::env::var_os("FULFILLD_SABOTAGE").is_some_and(|how| how == "answer_before_commit") {
@@ -57,7 +57,7 @@ impl Webhook {
         match self.desk.writer.write(move |c| inbox::keep(c, &event, &payload, Source::Webhook, clock::now())) {
             Ok(new) => {
                 if new {
-                    self.desk.bell.ring();
+                    self.desk.event_came();
                 }
                 self.metrics.event_received(new, began.elapsed());
                 received()

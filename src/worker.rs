@@ -48,7 +48,7 @@ pub struct Desk {
     pub livemode: bool,
     /// The account whose events are the shop's, where that was set.
     pub account: Option<String>,
-    pub bell: Bell,
+    bell: Bell,
     state: Mutex<State>,
     /// The permissions that the key lacks, as `attention` shows them; locked until it shows them.
     forbidden: Mutex<Vec<String>>,
@@ -57,6 +57,7 @@ pub struct Desk {
 #[derive(Default)]
 struct State {
     stopping: bool,
+    workers: usize,
     /// Events in workers' hands, and how many of them had been tried before.
     busy: usize,
     busy_again: usize,
@@ -128,8 +129,19 @@ impl Desk {
         state.outage.since.map(|since| (state.outage.why.clone(), since.elapsed()))
     }
 
+    /// A new event is on disk: wakes the taking, unless nobody has a hand free; whoever has one first wakes it by itself.
+    pub fn event_came(&self) {
+        let state = lock(&self.state);
+        let free = state.outage.since.is_none() && state.busy < state.workers;
+        drop(state);
+        if free {
+            self.bell.ring();
+        }
+    }
+
     /// Starts `workers` threads and the one that feeds them. `reader` is a connection for looking.
     pub fn start(self: &Arc<Self>, reader: Connection, workers: usize) -> Workers {
+        lock(&self.state).workers = workers;
         let (give, take) = sync_channel::<Taken>(workers);
         let take = Arc::new(Mutex::new(take));
         let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {

@@ -4,9 +4,8 @@
 //! transaction, a savepoint each, commits once, and then tells every caller. It never touches a socket or Stripe.
 
 use std::collections::VecDeque;
-use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
@@ -46,6 +45,8 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<Job>,
+    /// The writer has nothing to do and is to be woken.
+    asleep: bool,
     closed: bool,
 }
 
@@ -73,6 +74,13 @@ struct Job {
     answer: Box<dyn FnOnce(Result<()>) + Send>,
 }
 
+/// Where a caller waits for what its job leaves there. It is woken once, when everything lies ready.
+struct Seat<T> {
+    value: Mutex<Option<T>>,
+    outcome: Mutex<Option<Result<()>>>,
+    caller: Thread,
+}
+
 impl Writer {
     /// Starts the thread on a connection that it owns from now on. It ends when [`Writer::close`] is called and the queue is
     /// empty, or when the disk or the file can no longer be trusted.
@@ -94,33 +102,35 @@ impl Writer {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
-        let (done, wait): (SyncSender<Result<T>>, _) = sync_channel(1);
-        let slot = Arc::new(Mutex::new(None));
-        let result = slot.clone();
+        let seat =
+            Arc::new(Seat { value: Mutex::default(), outcome: Mutex::default(), caller: std::thread::current() });
+        let (left, told) = (seat.clone(), seat.clone());
         let mut job = Some(job);
         let boxed = Job {
             given_up_at: Instant::now() + LOCK_BUDGET,
             run: Box::new(move |connection| {
                 let value = job.take().expect("a job runs once")(connection)?;
-                *lock(&slot) = Some(value);
+                *lock(&left.value) = Some(value);
                 Ok(())
             }),
+            // A caller that has stopped waiting was answered "not stored"; repeating is harmless.
             answer: Box::new(move |outcome| {
-                let value = outcome.map(|()| lock(&result).take().expect("a job that succeeded left its value"));
-                // A caller that has stopped waiting was answered "not stored"; repeating is harmless.
-                let _ = done.send(value);
+                *lock(&told.outcome) = Some(outcome);
+                told.caller.unpark();
             }),
         };
-        {
+        let asleep = {
             let mut queue = lock(&self.shared.queue);
             if queue.closed {
                 return Err(Error::Temporary("fulfilld is stopping".into()));
             }
             queue.jobs.push_back(boxed);
+            std::mem::take(&mut queue.asleep)
+        };
+        if asleep {
+            self.shared.arrived.notify_one();
         }
-        self.shared.arrived.notify_one();
-        wait.recv_timeout(PATIENCE)
-            .unwrap_or_else(|_| Err(Error::Temporary("the disk did not answer within 5 s".into())))
+        seat.wait()
     }
 
     /// How it is doing now.
@@ -132,6 +142,22 @@ impl Writer {
     pub fn close(&self) {
         lock(&self.shared.queue).closed = true;
         self.shared.arrived.notify_all();
+    }
+}
+
+impl<T> Seat<T> {
+    fn wait(&self) -> Result<T> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(outcome) = lock(&self.outcome).take() {
+                return outcome.map(|()| lock(&self.value).take().expect("a job that succeeded left its value"));
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Error::Temporary("the disk did not answer within 5 s".into()));
+            }
+            std::thread::park_timeout(left);
+        }
     }
 }
 
@@ -172,6 +198,7 @@ impl Shared {
             if queue.closed {
                 return None;
             }
+            queue.asleep = true;
             queue = self.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
         let n = queue.jobs.len().min(BATCH_MAX);
