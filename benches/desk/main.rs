@@ -6,6 +6,7 @@ mod load;
 mod machine;
 mod orders;
 mod report;
+mod views;
 mod yardstick;
 
 use std::net::SocketAddr;
@@ -87,6 +88,8 @@ enum Part {
     Sqlite,
     /// From the webhook to the order
     Orders,
+    /// The operator's shell in a shop of 100,000 orders
+    Views,
 }
 
 impl Arguments {
@@ -162,6 +165,10 @@ fn measure(arguments: &Arguments) -> Result<Report> {
     }
     if arguments.wants(Part::Orders) {
         report.orders = drains(arguments, room.path())?;
+    }
+    if arguments.wants(Part::Views) {
+        eprintln!("bench: the operator's shell");
+        report.views = views::run(room.path())?;
     }
     Ok(report)
 }
