@@ -611,7 +611,7 @@ BEGIN
   SELECT RAISE(ABORT, 'orders: a canceled order stays canceled (fulfilld undo takes back what you typed last)')
     WHERE OLD.canceled_at IS NOT NULL AND NEW.canceled_at IS NULL AND (SELECT name FROM actor) <> 'fulfilld:undo';
   SELECT RAISE(ABORT, 'orders: canceled_at is a time in UTC, e.g. strftime(''%Y-%m-%dT%H:%M:%SZ'', ''now'')')
-    WHERE strftime('%Y-%m-%dT%H:%M:%SZ', NEW.canceled_at) IS NOT NEW.canceled_at OR NEW.canceled_at < '0000';
+    WHERE strftime('%Y-%m-%dT%H:%M:%SZ', NEW.canceled_at, '+0 days') IS NOT NEW.canceled_at OR NEW.canceled_at < '0000';
   SELECT RAISE(ABORT, 'orders: something has shipped already; what is left is canceled with line_items.canceled_quantity')
     WHERE OLD.canceled_at IS NULL
       AND EXISTS(SELECT 1 FROM fulfillments WHERE order_id = OLD.id AND status IN('shipped', 'delivered'));
@@ -802,9 +802,9 @@ BEGIN
       OR (NEW.shipped_at IS NOT NULL AND NEW.status NOT IN('shipped', 'delivered', 'canceled'))
       OR (NEW.delivered_at IS NOT NULL AND NEW.status <> 'delivered') OR (NEW.canceled_at IS NOT NULL AND NEW.status <> 'canceled');
   SELECT RAISE(ABORT, 'fulfillments: a date is a time in UTC, e.g. strftime(''%Y-%m-%dT%H:%M:%SZ'', ''now'')')
-    WHERE strftime('%Y-%m-%dT%H:%M:%SZ', NEW.shipped_at) IS NOT NEW.shipped_at
-      OR strftime('%Y-%m-%dT%H:%M:%SZ', NEW.delivered_at) IS NOT NEW.delivered_at
-      OR strftime('%Y-%m-%dT%H:%M:%SZ', NEW.canceled_at) IS NOT NEW.canceled_at
+    WHERE strftime('%Y-%m-%dT%H:%M:%SZ', NEW.shipped_at, '+0 days') IS NOT NEW.shipped_at
+      OR strftime('%Y-%m-%dT%H:%M:%SZ', NEW.delivered_at, '+0 days') IS NOT NEW.delivered_at
+      OR strftime('%Y-%m-%dT%H:%M:%SZ', NEW.canceled_at, '+0 days') IS NOT NEW.canceled_at
       OR min(coalesce(NEW.shipped_at, '0000'), coalesce(NEW.delivered_at, '0000'), coalesce(NEW.canceled_at, '0000')) < '0000';
 END;
 
