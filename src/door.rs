@@ -18,7 +18,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, Once};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -85,6 +85,9 @@ impl Default for Limits {
 
 /// Connections that the kernel completes while we are busy or being replaced.
 const BACKLOG: i32 = 4096;
+
+/// A client that is still sending would lose its answer if its connection were cut as soon as that is written.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// A queue or a keeper that stands still for so long has died.
 const STALLED_AFTER: Duration = Duration::from_secs(30);
@@ -189,7 +192,6 @@ impl Door {
         limits: Limits,
         answer: impl Fn(&Request) -> Answer + Send + Sync + 'static,
     ) -> Result<Door> {
-        hush_tiny_http();
         let address = prepare(&listener, &limits).map_err(cannot_open)?;
         let kept = listener.try_clone().map_err(cannot_open)?;
         let name = PathBuf::from(format!("/proc/self/fd/{}", listener.as_raw_fd()));
@@ -250,6 +252,9 @@ impl Door {
             seen if seen.leaked > limits.leaks_max => Some(format!("{} connections are leaked", seen.leaked)),
             seen if !seen.reach && seen.threads > limits.threads_max => {
                 Some(format!("{} threads are too many", seen.threads))
+            }
+            seen if !seen.reach && seen.memory > limits.memory_max => {
+                Some(format!("{} MiB of memory are too much", seen.memory >> 20))
             }
             seen if seen.at.elapsed().max(waiting) > STALLED_AFTER => Some("requests are no longer taken up".into()),
             _ => None,
@@ -370,18 +375,6 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-/// tiny_http panics in its own threads when clients reset their connections, which is no news.
-fn hush_tiny_http() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let others = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |panic| match panic.location() {
-            Some(place) if place.file().contains("tiny_http") => log::debug!("in tiny_http: {panic}"),
-            _ => others(panic),
-        }));
-    });
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -494,7 +487,7 @@ mod tests {
             assert_eq!(status(&alone), expected, "{head}: {alone}");
             let said = hear(send(&door, format!("POST / HTTP/1.1\r\n{head}\r\n\r\n{smuggled}").as_bytes()));
             assert!([expected, "none"].contains(&status(&said)), "{head}: {said}");
-            assert!(said.matches("HTTP/1.1").count() < 2 && !said.contains("smuggled"), "{head}: {said}");
+            assert!(!said.contains("HTTP/1.1 2") && !said.contains("smuggled"), "{head}: {said}");
         }
         for (chunks, expected) in [
             ("5\r\nabc\r\n0\r\n\r\n", "400"),
@@ -546,17 +539,31 @@ mod tests {
 
     #[test]
     fn a_burst_is_answered_though_nobody_hangs_up() {
-        for _ in 0..5 {
-            let door = open(Limits { silence: Duration::from_secs(60), ..limits() });
-            let asked: Vec<_> = (0..60).map(|_| send(&door, b"GET / HTTP/1.1\r\n\r\n")).collect();
-            for mut stream in asked.iter() {
-                stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-                let mut status = [0; 12];
-                stream.read_exact(&mut status).unwrap();
-                assert_eq!(&status, b"HTTP/1.1 200");
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            // On a busy server tiny_http's threads wake late, and it gives them more to do than they are.
+            (0..4).for_each(|_| {
+                drop(scope.spawn(|| {
+                    while !over.load(Relaxed) {
+                        std::hint::spin_loop()
+                    }
+                }))
+            });
+            for _ in 0..8 {
+                let door = open(Limits { silence: Duration::from_secs(60), ..limits() });
+                assert_eq!(status(&ask(&door, "GET / HTTP/1.1\r\n\r\n")), "200");
+                let mut callers: Vec<_> = (0..60).map(|_| send(&door, b"GET / HTTP/1.1\r\n\r\n")).collect();
+                let unanswered = callers.iter_mut().filter(|caller| {
+                    caller.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+                    caller.peek(&mut [0]).is_err()
+                });
+                let unanswered = unanswered.count();
+                over.store(unanswered > 0, Relaxed);
+                assert_eq!(unanswered, 0);
+                door.close(Instant::now());
             }
-            door.close(Instant::now());
-        }
+            over.store(true, Relaxed);
+        });
     }
 
     #[test]

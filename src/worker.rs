@@ -36,8 +36,10 @@ const PROBE_EVERY_MAX: Duration = Duration::from_secs(30);
 /// Until an event that the key may not ask about is tried again.
 const FORBIDDEN_PAUSE: Duration = Duration::from_secs(40);
 
-/// Tries to write what was found, while somebody else holds the lock, before the event is left to be taken again.
-const WRITE_TRIES: u32 = 30;
+/// Tries to write what was found, while somebody else holds the lock, before the event is left to be taken again; and the
+/// pause between two, because the writer does not keep a caller long once the file has been locked for a while.
+const WRITE_TRIES: u32 = 60;
+const WRITE_PAUSE: Duration = Duration::from_secs(1);
 
 /// What the workers share.
 pub struct Desk {
@@ -307,7 +309,8 @@ impl Desk {
                     (change, conclusion) = (None, Conclusion::Failed(why))
                 }
                 Err(Error::Temporary(why)) if !lock(&self.state).stopping => {
-                    log::debug!("writing again: {why}")
+                    log::debug!("writing again: {why}");
+                    std::thread::sleep(WRITE_PAUSE);
                 }
                 Err(error) => {
                     conclusion = Conclusion::Again { why: error.to_string(), pause: None };

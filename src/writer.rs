@@ -27,6 +27,9 @@ const LOCK_POLL: Duration = Duration::from_millis(5);
 /// How long a caller waits for somebody else's write before it is told that the file is locked.
 pub const LOCK_BUDGET: Duration = Duration::from_secs(2);
 
+/// The same once the file has been locked for that long: callers who would wait in vain are not to use up the front door.
+const LOCK_BUDGET_WHEN_LOCKED: Duration = Duration::from_millis(100);
+
 /// How long a caller waits for everything: the queue, the lock, the disk.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -69,7 +72,7 @@ type Work = dyn FnMut(&Connection) -> Result<()> + Send;
 
 /// A caller's piece of work. `run` is called once, inside a savepoint; `answer` after the transaction has ended.
 struct Job {
-    given_up_at: Instant,
+    asked_at: Instant,
     run: Box<Work>,
     answer: Box<dyn FnOnce(Result<()>) + Send>,
 }
@@ -107,7 +110,7 @@ impl Writer {
         let (left, told) = (seat.clone(), seat.clone());
         let mut job = Some(job);
         let boxed = Job {
-            given_up_at: Instant::now() + LOCK_BUDGET,
+            asked_at: Instant::now(),
             run: Box::new(move |connection| {
                 let value = job.take().expect("a job runs once")(connection)?;
                 *lock(&left.value) = Some(value);
@@ -220,8 +223,8 @@ impl Shared {
                 return Err(error);
             }
             let first = lock(&self.state).locked_since.get_or_insert_with(Instant::now).elapsed();
-            let now = Instant::now();
-            let (late, still): (Vec<Job>, Vec<Job>) = batch.drain(..).partition(|job| job.given_up_at <= now);
+            let budget = if first > LOCK_BUDGET { LOCK_BUDGET_WHEN_LOCKED } else { LOCK_BUDGET };
+            let (late, still): (Vec<Job>, Vec<Job>) = batch.drain(..).partition(|job| job.asked_at.elapsed() >= budget);
             if !late.is_empty() && first >= LOCK_BUDGET {
                 log::debug!("the file has been locked by somebody else for {} s", first.as_secs());
             }

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use super::{Doing, Inside, Visit};
+use super::{Doing, Inside, LINGER, Visit};
 use crate::locks::lock;
 
 /// A request, read to its end.
@@ -111,12 +111,9 @@ impl Inside {
             true => overloaded(),
             false => catch_unwind(AssertUnwindSafe(|| (self.answer)(&request))).unwrap_or_else(|_| broken_off()),
         };
-        let wire = answer.wire(request.method != "HEAD");
-        let mut writer = request.raw.into_writer();
-        // tiny_http makes us wait here for an earlier request of this connection; the keeper cuts it first. A client that
-        // has gone is told nothing.
+        // tiny_http makes us wait here for an earlier request of this connection; the keeper cuts it first.
         if self.turn(peer, Doing::Answering) {
-            let _ = writer.write_all(&wire).and_then(|()| writer.flush());
+            tell(request.raw, &answer.wire(request.method != "HEAD"));
         }
     }
 
@@ -150,11 +147,17 @@ impl Inside {
         }
     }
 
-    /// Leaves a request to the keeper, unread: to drain it would pin a handler, and drown us if its Content-Length lies.
+    /// Answers a request that is not read. One that has more to come is left to the keeper: to drain it would pin a handler,
+    /// and drown us if its Content-Length lies.
     fn refuse(&self, peer: SocketAddr, raw: tiny_http::Request, (status, why): Refusal) {
         log::debug!("a request was refused with {status}: {why}");
         self.refused.fetch_add(1, Relaxed);
-        self.turn(peer, Doing::Refused(Answer::text(status, why.into()).wire(true)));
+        let text = Answer::text(status, why.into()).wire(true);
+        // Whatever follows it is nobody's request, so the visit goes on until the connection has ended.
+        if nothing_to_drain(&raw) && self.turn(peer, Doing::Ending(Instant::now() + LINGER)) {
+            return tell(raw, &text);
+        }
+        self.turn(peer, Doing::Refused(text));
         if let Some(visit) = lock(&self.hall).visits.get_mut(&peer) {
             visit.held.push(raw);
         }
@@ -210,19 +213,26 @@ fn framing(raw: &tiny_http::Request, body_max: usize) -> Result<Option<usize>, R
     }
 }
 
+/// True when tiny_http has read all of it already, which it does up to 1,024 bytes.
+fn nothing_to_drain(raw: &tiny_http::Request) -> bool {
+    let has = |name| headers(raw, name).next().is_some();
+    !has("Connection") && !has("Transfer-Encoding") && !has("Expect") && raw.body_length().is_none_or(|n| n <= 1024)
+}
+
 fn headers<'a>(raw: &'a tiny_http::Request, name: &str) -> impl Iterator<Item = &'a str> {
     let named = move |h: &&tiny_http::Header| h.field.as_str().as_str().eq_ignore_ascii_case(name);
     raw.headers().iter().filter(named).map(|h| h.value.as_str())
 }
 
-/// Drops a request whose connection is cut, so that there is nothing to drain. tiny_http makes room for what is missing all
-/// the same; when there is less memory than that it would end the process, and the request is leaked instead.
-pub fn dispose(raw: tiny_http::Request) {
-    let room = raw.body_length().unwrap_or(0).saturating_mul(2);
-    match Vec::<u8>::new().try_reserve_exact(room) {
-        Ok(()) => drop(catch_unwind(AssertUnwindSafe(|| drop(raw.into_writer())))),
-        Err(_) => std::mem::forget(raw),
-    }
+/// Drains a request, which tiny_http does by itself, and answers it. A client that has gone is told nothing.
+pub fn tell(raw: tiny_http::Request, text: &[u8]) {
+    let mut writer = raw.into_writer();
+    let _ = writer.write_all(text).and_then(|()| writer.flush());
+}
+
+/// False when to drain it would end the process: tiny_http makes as much room as its Content-Length claims.
+pub fn can_be_drained(raw: &tiny_http::Request) -> bool {
+    Vec::<u8>::new().try_reserve_exact(raw.body_length().unwrap_or(0).saturating_mul(2)).is_ok()
 }
 
 fn overloaded() -> Answer {

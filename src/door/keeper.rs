@@ -15,12 +15,9 @@ use rustix::net::SendFlags;
 use rustix::process::{self, PidfdFlags, PidfdGetfdFlags};
 use socket2::SockRef;
 
-use super::handler::dispose;
-use super::{Doing, Hall, Inside, knock};
+use super::handler::{can_be_drained, tell};
+use super::{Doing, Hall, Inside, LINGER, knock, spawn};
 use crate::locks::lock;
-
-/// A refusal is written at once, but a client that is still sending would lose it if its connection were cut as soon.
-const LINGER: Duration = Duration::from_secs(1);
 
 /// A connection that still exists so long after being cut is leaked; longer than any handler waits for a commit.
 const LEAKED_AFTER: Duration = Duration::from_secs(6);
@@ -96,7 +93,7 @@ impl Keeper {
         (seen.threads, seen.memory) = itself();
         let Some(street) = &mut self.street else {
             *lock(&inside.seen) = seen;
-            return forget_the_refused(inside);
+            return see_off_the_refused(inside);
         };
         let complete = street.look();
         // Heads alone can fill the memory, and faster than any clock of theirs runs out.
@@ -134,9 +131,26 @@ impl Keeper {
     }
 }
 
-/// Where nobody can be cut, the refused learn nothing, and each takes a thread and two descriptors with it.
-fn forget_the_refused(inside: &Inside) {
+/// Drops what a connection held that is cut, so that there is nothing to drain; or leaks it.
+fn dispose(raw: tiny_http::Request) {
+    if can_be_drained(&raw) {
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(raw.into_writer())));
+    } else {
+        std::mem::forget(raw);
+    }
+}
+
+/// Where nobody can be cut, a refused request is drained on a thread of its own, for as long as its client likes, and the
+/// rest is leaked.
+fn see_off_the_refused(inside: &Inside) {
     lock(&inside.hall).visits.retain(|_, visit| {
+        if let Doing::Refused(text) = &mut visit.doing {
+            let text = std::mem::take(text);
+            visit.doing = Doing::Ending(Instant::now());
+            if let Some(raw) = visit.held.pop_if(|raw| can_be_drained(raw)) {
+                let _ = spawn("farewell".into(), move || drop(catch_unwind(AssertUnwindSafe(|| tell(raw, &text)))));
+            }
+        }
         if !visit.in_hand() {
             visit.held.drain(..).for_each(std::mem::forget);
         }

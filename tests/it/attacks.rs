@@ -260,6 +260,15 @@ fn hear(mut stream: TcpStream) -> String {
     String::from_utf8_lossy(&heard).into_owned()
 }
 
+/// Tells the threads of a test that it is over, also when it fails.
+struct Ending<'a>(&'a AtomicBool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, SeqCst);
+    }
+}
+
 /// For the tests that open thousands of connections.
 fn many_descriptors() {
     let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
@@ -319,13 +328,17 @@ fn requests_of_http_2_leak_threads_until_the_process_is_replaced() {
 fn where_nobody_can_be_cut_the_process_is_replaced_the_sooner() {
     many_descriptors();
     let mut post = Post::open_with(Socket::Held, "", &[("FULFILLD_SABOTAGE", "no_pidfd_getfd")]);
-    wait_for("the log says so", || post.log().contains("allow pidfd_getfd").then_some(()));
+    wait_for("the log says so", || post.log().contains("pidfd_getfd").then_some(()));
     let head = "POST /webhook HTTP/1.1\r\nContent-Length:";
+    assert!(post.refused(format!("{head} 2000000\r\n\r\n{}", "x".repeat(2_000_000))).starts_with("HTTP/1.1 413 "));
+    let mut saying = Vec::new();
     for n in 0..20 {
-        post.say(format!("{head} 100000000000000\r\n\r\n"));
-        post.say(format!("{head} 5000\r\nContent-Length: {n}\r\n\r\n"));
-        post.say(format!("{head} 5000\r\n\r\n{{"));
+        saying.push(post.say(format!("{head} 100000000000000\r\n\r\n")));
+        saying.push(post.say(format!("{head} {n}\r\nContent-Length: 5\r\n\r\n")));
+        saying.push(post.say(format!("{head} 5000\r\n\r\n{{")));
     }
+    post.stands();
+    drop(saying);
     post.stands();
     assert_eq!(post.starts(), 1);
     let leaks: Vec<_> = (0..1600).map(|_| post.say("GET / HTTP/2.0\r\n\r\n")).collect();
@@ -372,6 +385,7 @@ fn slow_heads_and_slow_bodies_keep_nobody_out() {
     all.extend(slow("POST /webhook HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n{"));
     all.extend(slow("POST /webhook HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3"));
     std::thread::scope(|scope| {
+        let ending = Ending(&over);
         scope.spawn(|| {
             while !over.load(SeqCst) {
                 all.iter_mut().for_each(|stream| drop(stream.write_all(b"0")));
@@ -382,7 +396,7 @@ fn slow_heads_and_slow_bodies_keep_nobody_out() {
         for _ in 0..10 {
             tries.push(post.stands());
         }
-        over.store(true, SeqCst);
+        drop(ending);
         assert_eq!(tries, [1; 10]);
     });
     assert_eq!(post.starts(), 1);
@@ -535,6 +549,7 @@ fn a_restart_on_a_held_socket_turns_nobody_away() {
     let over = AtomicBool::new(false);
     let (over, address) = (&over, post.address);
     let kept = std::thread::scope(|scope| {
+        let ending = Ending(over);
         let callers: Vec<_> = (0..8)
             .map(|_| {
                 scope.spawn(move || {
@@ -555,11 +570,42 @@ fn a_restart_on_a_held_socket_turns_nobody_away() {
             let served = Instant::now();
             wait_for("it has served for a while", || (served.elapsed() > Duration::from_millis(700)).then_some(()));
         }
-        over.store(true, SeqCst);
+        drop(ending);
         callers.into_iter().flat_map(|c| c.join().expect("every caller was acknowledged")).collect::<Vec<_>>()
     });
     post.acknowledged.extend(kept);
     post.stands();
     let ends = post.close();
     assert!(ends.iter().all(|end| end == "exit status: 0"), "{ends:?}");
+}
+
+#[test]
+fn a_file_that_somebody_locks_leaves_health_answering_however_many_webhooks_come() {
+    let mut post = Post::open();
+    let over = AtomicBool::new(false);
+    let (over, address) = (&over, post.address);
+    let shell = rusqlite::Connection::open(post.dir.path().join("shop.db")).expect("the file opens");
+    shell.execute_batch("BEGIN IMMEDIATE").expect("nobody else writes");
+    std::thread::scope(|scope| {
+        let _ending = Ending(over);
+        for _ in 0..200 {
+            scope.spawn(move || {
+                while !over.load(SeqCst) {
+                    let answer = self::post(address, &new_id(), BUYER_WAITS * 2);
+                    assert!(!answer.as_ref().is_ok_and(|a| a.0 != 503), "the file is locked: {answer:?}");
+                }
+            });
+        }
+        let began = Instant::now();
+        // Longer than the daemon would bear with probes that fail.
+        while began.elapsed() < Duration::from_secs(12) {
+            let asked = Instant::now();
+            let mut stream = post.say("GET /healthz HTTP/1.1\r\n\r\n").expect("the port is open");
+            assert_eq!(answer(&mut stream).map(|a| a.0).ok(), Some(200));
+            assert!(asked.elapsed() < Duration::from_secs(4), "health took {:?}", asked.elapsed());
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    });
+    shell.execute_batch("COMMIT").expect("it was begun");
+    assert_eq!((post.stands(), post.starts()), (1, 1));
 }
