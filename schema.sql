@@ -40,6 +40,7 @@ CREATE TABLE events(
   payload         TEXT,                                   -- the exact body; NULL once retention has cleared it
   source          TEXT NOT NULL CHECK(source IN('webhook', 'backfill')),
   received_at     TEXT NOT NULL,
+  moment          TEXT NOT NULL DEFAULT(strftime('%f', 'now')),  -- its seconds to a thousandth
   state           TEXT NOT NULL DEFAULT 'pending'
                   CONSTRAINT "an event's state is pending, done, ignored or failed"
                   CHECK(state IN('pending', 'done', 'ignored', 'failed')),
@@ -50,7 +51,10 @@ CREATE TABLE events(
   next_attempt_at TEXT,                                   -- due when pending
   processed_at    TEXT
 ) STRICT;
-CREATE INDEX events_due ON events(next_attempt_at) WHERE state = 'pending';
+-- What waits, the fresh before what is tried again or was fetched later: so neither keeps a buyer waiting.
+CREATE INDEX events_due ON events(attempts > 0 OR source = 'backfill', next_attempt_at) WHERE state = 'pending';
+CREATE INDEX events_object ON events(object_id);
+CREATE INDEX events_twin ON events(snapshot_event) WHERE snapshot_event IS NOT NULL;
 CREATE INDEX events_pending ON events(received_at) WHERE state = 'pending';
 CREATE INDEX events_failed ON events(received_at) WHERE state = 'failed';
 
@@ -178,6 +182,7 @@ CREATE TABLE refunds(
   as_of             TEXT NOT NULL                         -- when Stripe was asked
 ) STRICT;
 CREATE INDEX refunds_payment_intent ON refunds(payment_intent_id);
+CREATE INDEX refunds_charge ON refunds(charge_id);
 
 -- A buyer's bank takes the money back: one row per dispute. While one is open, or lost, nothing can be sent.
 CREATE TABLE disputes(
@@ -247,6 +252,12 @@ CREATE TABLE outbox(
   created_at      TEXT NOT NULL DEFAULT(strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))
 ) STRICT;
 CREATE INDEX outbox_pending ON outbox(next_attempt_at) WHERE state = 'pending';
+
+-- How far Stripe's lists have been looked through for what never arrived. Set `until` back to have it looked through again.
+CREATE TABLE sweeps(
+  name  TEXT PRIMARY KEY CHECK(name IN('events', 'sessions', 'refunds', 'disputes')),
+  until TEXT NOT NULL                                     -- everything that Stripe made before is here
+) STRICT, WITHOUT ROWID;
 
 -- What the daemon itself wants a person to know; a row goes when the matter is mended.
 CREATE TABLE alarms(
@@ -510,6 +521,8 @@ UNION ALL
 SELECT a.name, NULL, NULL, a.since, a.message,
   CASE a.name WHEN 'key_refused' THEN 'mend the key or its permissions, then: systemctl restart fulfilld'
     WHEN 'key_lacks_permission' THEN 'give the key that permission in Stripe''s Dashboard, or ask Stripe for those events no more'
+    WHEN 'silence' THEN 'fulfilld doctor'
+    WHEN 'file_went_back' THEN 'type again what is lost, then: DELETE FROM alarms WHERE name = ''file_went_back'';'
     ELSE 'fulfilld check' END
 FROM alarms a
 UNION ALL
@@ -552,7 +565,7 @@ CREATE TRIGGER events_insert BEFORE INSERT ON events WHEN EXISTS(SELECT 1 FROM e
 BEGIN SELECT RAISE(IGNORE); END;
 
 CREATE TRIGGER events_facts BEFORE UPDATE OF id, type, object_id, created, livemode, api_version, account, shape,
-  snapshot_event, payload, source, received_at ON events WHEN (SELECT name FROM actor) GLOB 'operator*'
+  snapshot_event, payload, source, received_at, moment ON events WHEN (SELECT name FROM actor) GLOB 'operator*'
 BEGIN SELECT RAISE(ABORT, 'events: what Stripe sent is not changed; to process it again: UPDATE events SET state = ''pending'' WHERE id = …'); END;
 
 CREATE TRIGGER events_state BEFORE UPDATE OF state ON events
@@ -566,7 +579,7 @@ BEGIN SELECT RAISE(ABORT, 'events: never deleted; to put one aside: UPDATE event
 CREATE TRIGGER events_replay AFTER UPDATE OF state ON events
   WHEN NEW.state = 'pending' AND (OLD.state <> 'pending' OR OLD.taken_at IS NULL)
 BEGIN
-  UPDATE events SET attempts = 0, crashes = 0, taken_at = NULL, state_reason = NULL, processed_at = NULL,
+  UPDATE events SET attempts = 0, crashes = 0, taken_at = NULL, state_reason = 'to be processed again', processed_at = NULL,
     next_attempt_at = strftime('%Y-%m-%dT%H:%M:%SZ', 'now') WHERE id = NEW.id;
 END;
 
@@ -653,7 +666,7 @@ BEGIN
   -- It became a sale: what was bought is now to be sent.
   INSERT INTO settle(order_id) SELECT NEW.id
   WHERE NEW.payment_status IN('paid', 'no_payment_required') AND NEW.payment_status <> OLD.payment_status;
-  INSERT INTO outbox(topic, order_id, key) SELECT 'order.paid', NEW.id, 'order:' || NEW.id || ':paid'
+  INSERT INTO news SELECT 'order.paid', NEW.id, 'order:' || NEW.id || ':paid', coalesce(NEW.paid_at, NEW.created_at)
   WHERE NEW.payment_status IN('paid', 'no_payment_required') AND NEW.payment_status <> OLD.payment_status;
   -- It was canceled: nothing is to be sent any more.
   UPDATE fulfillments SET status = 'canceled'
@@ -705,7 +718,7 @@ CREATE TRIGGER refunds_came AFTER INSERT ON refunds
 BEGIN
   INSERT INTO order_history(order_id, actor, what, new)
   SELECT o.id, actor.name, 'refund ' || NEW.id, NEW.status || ' ' || NEW.amount FROM actor, orders o WHERE o.payment_intent_id = NEW.payment_intent_id;
-  INSERT INTO outbox(topic, order_id, key) SELECT 'order.refunded', o.id, 'refund:' || NEW.id
+  INSERT INTO news SELECT 'order.refunded', o.id, 'refund:' || NEW.id, NEW.created_at
   FROM orders o WHERE o.payment_intent_id = NEW.payment_intent_id AND NEW.status = 'succeeded';
 END;
 CREATE TRIGGER refunds_changed AFTER UPDATE ON refunds WHEN OLD.status || ' ' || OLD.amount <> NEW.status || ' ' || NEW.amount
@@ -713,7 +726,7 @@ BEGIN
   INSERT INTO order_history(order_id, actor, what, old, new)
   SELECT o.id, actor.name, 'refund ' || NEW.id, OLD.status || ' ' || OLD.amount, NEW.status || ' ' || NEW.amount
   FROM actor, orders o WHERE o.payment_intent_id = NEW.payment_intent_id;
-  INSERT INTO outbox(topic, order_id, key) SELECT 'order.refunded', o.id, 'refund:' || NEW.id
+  INSERT INTO news SELECT 'order.refunded', o.id, 'refund:' || NEW.id, NEW.created_at
   FROM orders o WHERE o.payment_intent_id = NEW.payment_intent_id AND NEW.status = 'succeeded'
     AND NOT EXISTS(SELECT 1 FROM outbox WHERE key = 'refund:' || NEW.id);
 END;
@@ -729,7 +742,7 @@ CREATE TRIGGER disputes_came AFTER INSERT ON disputes
 BEGIN
   INSERT INTO order_history(order_id, actor, what, new)
   SELECT o.id, actor.name, 'dispute ' || NEW.id, NEW.status FROM actor, orders o WHERE o.payment_intent_id = NEW.payment_intent_id;
-  INSERT INTO outbox(topic, order_id, key) SELECT 'order.disputed', o.id, 'dispute:' || NEW.id
+  INSERT INTO news SELECT 'order.disputed', o.id, 'dispute:' || NEW.id, NEW.created_at
   FROM orders o WHERE o.payment_intent_id = NEW.payment_intent_id;
 END;
 CREATE TRIGGER disputes_changed AFTER UPDATE ON disputes WHEN OLD.status <> NEW.status
@@ -1034,6 +1047,16 @@ BEGIN
   FROM line_item_balance b WHERE b.order_id = NEW.order_id AND b.left_to_send > b.pending;
 END;
 
+-- The triggers' own: what Stripe reported goes into the outbox. What happened before this file was made is history, and no hook
+-- runs for it: so a shop's past orders can be taken in.
+CREATE VIEW news AS SELECT topic, order_id, key, created_at AS happened_at FROM outbox WHERE 0;
+CREATE TRIGGER news_insert INSTEAD OF INSERT ON news WHEN (SELECT name FROM actor) NOT GLOB 'operator*'
+BEGIN
+  INSERT INTO outbox(topic, order_id, key, state, last_error)
+  SELECT NEW.topic, NEW.order_id, NEW.key, CASE WHEN past THEN 'done' ELSE 'pending' END, CASE WHEN past THEN 'before this file' END
+  FROM (SELECT NEW.happened_at < (SELECT created_at FROM shop) AS past);
+END;
+
 -- The triggers' own: refunds and disputes that were here before their order get into its history, and become news.
 CREATE VIEW early AS SELECT id AS order_id, payment_intent_id FROM orders WHERE 0;
 CREATE TRIGGER early_insert INSTEAD OF INSERT ON early WHEN (SELECT name FROM actor) NOT GLOB 'operator*'
@@ -1045,11 +1068,9 @@ BEGIN
       FROM reviews WHERE payment_intent_id = NEW.payment_intent_id
     UNION ALL SELECT 'fraud warning ' || id, CASE actionable WHEN 1 THEN 'actionable' ELSE 'settled' END
       FROM fraud_warnings WHERE payment_intent_id = NEW.payment_intent_id) e;
-  INSERT INTO outbox(topic, order_id, key)
-  SELECT 'order.refunded', NEW.order_id, 'refund:' || id FROM refunds
+  INSERT INTO news SELECT 'order.refunded', NEW.order_id, 'refund:' || id, created_at FROM refunds
   WHERE payment_intent_id = NEW.payment_intent_id AND status = 'succeeded';
-  INSERT INTO outbox(topic, order_id, key)
-  SELECT 'order.disputed', NEW.order_id, 'dispute:' || id FROM disputes WHERE payment_intent_id = NEW.payment_intent_id;
+  INSERT INTO news SELECT 'order.disputed', NEW.order_id, 'dispute:' || id, created_at FROM disputes WHERE payment_intent_id = NEW.payment_intent_id;
 END;
 
 -- INSERT INTO ship VALUES(1042, 'DHL', 'JD0123456789', NULL): everything of the order that is to be shipped goes out.

@@ -17,6 +17,11 @@ pub fn text_micros(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
 }
 
+/// The seconds of a minute to a thousandth, `05.123`: what [`text`] leaves out.
+pub fn moment(at: Timestamp) -> String {
+    at.strftime("%S.%3f").to_string()
+}
+
 /// Stripe's whole unix seconds; `None` when out of any calendar's range.
 pub fn from_unix(seconds: i64) -> Option<Timestamp> {
     Timestamp::from_second(seconds).ok()

@@ -25,7 +25,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "STRIPE_SECRET_KEY",
         default: "",
-        about: "restricted key (rk_live_… or rk_test_…) that may read Checkout Sessions, PaymentIntents, Charges and Refunds, Disputes, Radar, Invoices, Products, Prices and Shipping Rates",
+        about: "restricted key (rk_live_… or rk_test_…) that may read Checkout Sessions, Events, PaymentIntents, Charges and Refunds, Disputes, Radar, Invoices, Products, Prices and Shipping Rates",
     },
     Setting {
         name: "WEBHOOK_SECRET",
@@ -63,6 +63,21 @@ pub const SETTINGS: &[Setting] = &[
         default: "",
         about: "which sessions are the shop's, where the account sells other things too: payment_link=plink_1,plink_2 or metadata.KEY=VALUE",
     },
+    Setting {
+        name: "FULFILLD_BACKFILL_EVERY",
+        default: "600",
+        about: "seconds between two looks at Stripe's events for what did not arrive; 0 never looks",
+    },
+    Setting {
+        name: "FULFILLD_SWEEP_EVERY",
+        default: "21600",
+        about: "seconds between two looks at Stripe's sessions, refunds and disputes themselves",
+    },
+    Setting {
+        name: "FULFILLD_ECHO_AFTER",
+        default: "2",
+        about: "seconds that an event which only echoes another waits, so that both cost one question (payment_intent.succeeded after checkout.session.completed)",
+    },
     Setting { name: "FULFILLD_WORKERS", default: "16", about: "events worked on at once, 1 to 64" },
     Setting { name: "FULFILLD_LOG", default: "info", about: "error, warn, info, debug or trace" },
 ];
@@ -96,6 +111,18 @@ pub struct Settings {
     pub stripe: StripeAccess,
     pub account: Option<String>,
     pub workers: usize,
+    /// How long an event that only echoes another is left to wait.
+    pub echo_after: Duration,
+    pub backfill: Backfill,
+}
+
+/// How often is looked for what never arrived.
+#[derive(Debug, Clone, Copy)]
+pub struct Backfill {
+    /// At Stripe's events; zero is never, and then the others are not looked at either.
+    pub every: Duration,
+    /// At the sessions, refunds and disputes themselves.
+    pub sweep_every: Duration,
 }
 
 /// How to reach Stripe, and as whom.
@@ -162,6 +189,11 @@ impl Settings {
             stripe: StripeAccess::from_env()?,
             account: Some(value("FULFILLD_ACCOUNT")).filter(|a| !a.is_empty()),
             workers: workers as usize,
+            echo_after: Duration::from_secs(number("FULFILLD_ECHO_AFTER", 0..=3600)?.into()),
+            backfill: Backfill {
+                every: Duration::from_secs(number("FULFILLD_BACKFILL_EVERY", 0..=86_400)?.into()),
+                sweep_every: Duration::from_secs(number("FULFILLD_SWEEP_EVERY", 1..=604_800)?.into()),
+            },
         })
     }
 }

@@ -1,7 +1,7 @@
 //! The file: opening it, what every connection is set to, and the one door where SQLite's errors become ours.
 
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -85,7 +85,22 @@ fn open(path: &Path, flags: OpenFlags) -> Result<Connection> {
 }
 
 /// The daemon's hold on the file: while it lives, a second daemon is refused.
-pub struct Lock(#[allow(dead_code)] File); // held, not read: closing it releases the lock
+pub struct Lock(File); // closing it releases the lock
+
+impl Lock {
+    /// Writes a note into the lock's file, in place of the one before.
+    pub fn note(&self, text: &[u8]) -> std::io::Result<()> {
+        self.0.write_all_at(text, 0)?;
+        self.0.set_len(text.len() as u64)
+    }
+
+    /// The last note; empty when there is none.
+    pub fn noted(&self) -> Vec<u8> {
+        let mut text = vec![0; self.0.metadata().map_or(0, |m| m.len().min(1 << 20)) as usize];
+        let read = self.0.read_exact_at(&mut text, 0);
+        if read.is_ok() { text } else { Vec::new() }
+    }
+}
 
 /// Takes `<file>.lock`. A second daemon gets `Error::Config` with one sentence.
 pub fn lock(path: &Path) -> Result<Lock> {
@@ -93,6 +108,7 @@ pub fn lock(path: &Path) -> Result<Lock> {
     let file = OpenOptions::new()
         .create(true)
         .truncate(false)
+        .read(true)
         .write(true)
         .mode(0o660)
         .open(&name)
@@ -192,7 +208,8 @@ fn check_version(connection: &Connection, path: &Path) -> Result<()> {
     Ok(())
 }
 
-fn check_mode(connection: &Connection, path: &Path, livemode: bool) -> Result<()> {
+/// Refuses a key of the other mode than the file's.
+pub fn check_mode(connection: &Connection, path: &Path, livemode: bool) -> Result<()> {
     let word = |live: bool| if live { "live" } else { "test" };
     let born: bool = connection.query_row("SELECT livemode FROM shop", [], |row| row.get(0)).map_err(translate)?;
     if born == livemode {

@@ -83,6 +83,9 @@ impl Health {
         if let Some((why, since)) = self.desk.trouble_with_stripe() {
             causes.push(format!("asking Stripe is paused for {} s: {why}", since.as_secs()));
         }
+        if let Ok(Some(silence)) = inbox::alarm(&lock(&self.reader), "silence") {
+            causes.push(silence);
+        }
         if let Ok((waiting, age)) = inbox::backlog(&lock(&self.reader), clock::now())
             && age > BACKLOG_MAX.as_secs() as i64
         {
@@ -112,6 +115,16 @@ impl Health {
                 "fulfilld_stripe_paused",
                 "1 while asking Stripe is paused.",
                 f64::from(u8::from(self.desk.trouble_with_stripe().is_some())),
+            ),
+            (
+                "fulfilld_backfill_success_timestamp_seconds",
+                "When Stripe's events were last looked through to the end; 0 for not yet.",
+                self.metrics.backfilled_at() as f64,
+            ),
+            (
+                "fulfilld_silence",
+                "1 while Stripe makes events that do not come by webhook.",
+                f64::from(u8::from(matches!(inbox::alarm(&lock(&self.reader), "silence"), Ok(Some(_))))),
             ),
             ("fulfilld_db_bytes", "Size of the file.", bytes("")),
             ("fulfilld_db_wal_bytes", "Size of its write-ahead log.", bytes("-wal")),

@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, OptionalExtension, Row};
 
 use crate::clock::{self, Timestamp};
 use crate::db;
@@ -32,13 +32,17 @@ const CRASHES_MAX: i64 = 12;
 /// How an event came here: `events.source`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
+    /// Stripe posted it.
     Webhook,
+    /// It never arrived, and was found by looking for it.
+    Backfill,
 }
 
 impl Source {
     fn as_str(self) -> &'static str {
         match self {
             Source::Webhook => "webhook",
+            Source::Backfill => "backfill",
         }
     }
 }
@@ -47,11 +51,18 @@ impl Source {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Taken {
     pub id: String,
+    /// The type as received, and what it is about.
+    pub kind: String,
+    pub object_id: Option<String>,
     /// The exact body; `None` once retention has cleared it.
     pub payload: Option<String>,
     pub attempts: i64,
     pub crashes: i64,
     pub received_at: Timestamp,
+    /// It was tried before, or fetched later: one that a fresh event does not wait for.
+    pub late: bool,
+    /// Nobody asked for it to be processed once more: what was learned since it came need not be asked for again.
+    pub first: bool,
 }
 
 /// What a try came to.
@@ -69,13 +80,20 @@ pub enum Conclusion {
     Crashed(String),
 }
 
-/// Keeps an event. True when it is new; the same id again is a success that changes nothing (the schema sees to it).
-pub fn keep(c: &Connection, event: &Event, payload: &str, source: Source, now: Timestamp) -> Result<bool> {
-    let now = clock::text(now);
+/// Keeps an event that is due at `due`. True when it is new; the same id again is a success that changes nothing (the schema
+/// sees to it).
+pub fn keep(
+    c: &Connection,
+    event: &Event,
+    payload: &str,
+    source: Source,
+    now: Timestamp,
+    due: Timestamp,
+) -> Result<bool> {
     c.prepare_cached(
         "INSERT INTO events(id, type, object_id, created, livemode, api_version, account, shape, snapshot_event,
-           payload, source, received_at, next_attempt_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?12)",
+           payload, source, received_at, moment, next_attempt_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
     )
     .and_then(|mut insert| {
         insert.execute((
@@ -90,35 +108,67 @@ pub fn keep(c: &Connection, event: &Event, payload: &str, source: Source, now: T
             &event.snapshot_event,
             payload,
             source.as_str(),
-            now,
+            clock::text(now),
+            clock::moment(now),
+            clock::text(due),
         ))
     })
     .map(|rows| rows == 1)
     .map_err(db::translate)
 }
 
-/// True when an event is due, without taking it; for a connection that only reads.
-pub fn is_any_due(c: &Connection, now: Timestamp) -> Result<bool> {
-    c.prepare_cached("SELECT EXISTS(SELECT 1 FROM events WHERE state = 'pending' AND next_attempt_at <= ?1)")
-        .and_then(|mut q| q.query_row([clock::text(now)], |row| row.get(0)))
+/// True when Stripe's event is here, in either of its two shapes: by its id, as the twin of a thin one, or, where the thin one
+/// names no twin, by what it is about and when.
+pub fn is_here(c: &Connection, event: &Event) -> Result<bool> {
+    let created = |away_s: i64| event.created.and_then(|at| clock::from_unix(at.as_second() + away_s)).map(clock::text);
+    c.prepare_cached(
+        "SELECT EXISTS(SELECT 1 FROM events WHERE id = ?1) OR EXISTS(SELECT 1 FROM events WHERE snapshot_event = ?1)
+           OR EXISTS(SELECT 1 FROM events WHERE object_id = ?2 AND shape = 'thin' AND snapshot_event IS NULL
+             AND type = 'v1.' || ?3 AND created BETWEEN ?4 AND ?5)",
+    )
+    .and_then(|mut q| {
+        q.query_row((&event.id, &event.object_id, event.name(), created(-2), created(2)), |row| row.get(0))
+    })
+    .map_err(db::translate)
+}
+
+/// True when an event about this object has not been concluded yet.
+pub fn is_awaited(c: &Connection, object: &str) -> Result<bool> {
+    c.prepare_cached("SELECT EXISTS(SELECT 1 FROM events WHERE object_id = ?1 AND state = 'pending')")
+        .and_then(|mut q| q.query_row([object], |row| row.get(0)))
         .map_err(db::translate)
 }
 
-/// Takes due events, those that have waited longest first: up to `fresh` that were never tried, and up to `tried` that
-/// were, so that events which hang or fail do not keep new ones waiting. Counting the attempt and moving it into the future
-/// before anything is tried is lease, backoff and crash guard in one.
-pub fn take(c: &Connection, fresh: usize, tried: usize, now: Timestamp) -> Result<Vec<Taken>> {
+/// True when an event is due, without taking it; for a connection that only reads.
+pub fn is_any_due(c: &Connection, now: Timestamp) -> Result<bool> {
+    c.prepare_cached(
+        "SELECT EXISTS(SELECT 1 FROM events WHERE state = 'pending' AND (attempts > 0 OR source = 'backfill') = 0 AND next_attempt_at <= ?1)
+           OR EXISTS(SELECT 1 FROM events WHERE state = 'pending' AND (attempts > 0 OR source = 'backfill') = 1 AND next_attempt_at <= ?1)",
+    )
+    .and_then(|mut q| q.query_row([clock::text(now)], |row| row.get(0)))
+    .map_err(db::translate)
+}
+
+/// Takes due events, those that have waited longest first: up to `fresh` that were never tried, and up to `late` that were,
+/// or that were fetched because they never arrived, so that events which hang or fail or come by the hundred do not keep
+/// new ones waiting. Counting the attempt and moving it into the future before anything is tried is lease, backoff and
+/// crash guard in one.
+pub fn take(c: &Connection, fresh: usize, late: usize, now: Timestamp) -> Result<Vec<Taken>> {
     let mut all = Vec::new();
-    for (again, n) in [(false, fresh), (true, tried)] {
+    for (is_late, n) in [(false, fresh), (true, late)] {
         let taken = c
             .prepare_cached(
                 "UPDATE events SET attempts = attempts + 1, taken_at = ?1, next_attempt_at = ?2
-                 WHERE id IN (SELECT id FROM events WHERE state = 'pending' AND (attempts > 0) = ?4 AND next_attempt_at <= ?1
+                 WHERE id IN (SELECT id FROM events WHERE state = 'pending'
+                                AND (attempts > 0 OR source = 'backfill') = ?4 AND next_attempt_at <= ?1
                               ORDER BY next_attempt_at LIMIT ?3)
-                 RETURNING id, payload, attempts, crashes, received_at",
+                 RETURNING id, payload, attempts, crashes, substr(received_at, 1, 17) || moment || 'Z', type, object_id,
+                   attempts = 1 AND state_reason IS NULL",
             )
             .and_then(|mut q| {
-                q.query_map((clock::text(now), clock::text(now + LEASE), n as i64, again), taken)?.collect::<rusqlite::Result<Vec<_>>>()
+                let row = |row: &Row| Ok(Taken { late: is_late, first: row.get(7)?, ..taken(row)? });
+                q.query_map((clock::text(now), clock::text(now + LEASE), n as i64, is_late), row)?
+                    .collect::<rusqlite::Result<Vec<_>>>()
             })
             .map_err(db::translate)?;
         all.extend(taken);
@@ -134,6 +184,10 @@ fn taken(row: &Row) -> rusqlite::Result<Taken> {
         attempts: row.get(2)?,
         crashes: row.get(3)?,
         received_at: received_at.parse().unwrap_or(Timestamp::UNIX_EPOCH),
+        kind: row.get(5)?,
+        object_id: row.get(6)?,
+        late: true,
+        first: false,
     })
 }
 
@@ -174,7 +228,7 @@ pub fn conclude(c: &Connection, event: &Taken, conclusion: &Conclusion, now: Tim
 pub fn release_interrupted(c: &Connection, now: Timestamp) -> Result<usize> {
     let interrupted: Vec<Taken> = c
         .prepare(
-            "SELECT id, NULL, attempts, crashes, received_at FROM events WHERE state = 'pending' AND taken_at IS NOT NULL",
+            "SELECT id, NULL, attempts, crashes, received_at, type, object_id FROM events WHERE state = 'pending' AND taken_at IS NOT NULL",
         )
         .and_then(|mut q| q.query_map([], taken)?.collect())
         .map_err(db::translate)?;
@@ -223,6 +277,13 @@ pub fn raise_alarm(c: &Connection, name: &str, message: &str, since: &str) -> Re
     changed.map(drop).map_err(db::translate)
 }
 
+/// What a condition says; `None` when all is well.
+pub fn alarm(c: &Connection, name: &str) -> Result<Option<String>> {
+    c.prepare_cached("SELECT message FROM alarms WHERE name = ?1")
+        .and_then(|mut q| q.query_row([name], |row| row.get(0)).optional())
+        .map_err(db::translate)
+}
+
 /// The condition is over.
 pub fn clear_alarm(c: &Connection, name: &str) -> Result<()> {
     c.execute("DELETE FROM alarms WHERE name = ?1", [name]).map(drop).map_err(db::translate)
@@ -269,10 +330,14 @@ mod tests {
     fn event(attempts: i64, crashes: i64, age_days: i64) -> Taken {
         Taken {
             id: "evt_1".into(),
+            kind: "checkout.session.completed".into(),
+            object_id: None,
             payload: None,
             attempts,
             crashes,
             received_at: clock::now() - Duration::from_secs(age_days as u64 * 86_400),
+            late: true,
+            first: false,
         }
     }
 

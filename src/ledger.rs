@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, ToSql, params};
 
 use crate::change::{About, Change, LineItem, Order, PaymentStatus};
-use crate::clock;
+use crate::clock::{self, Timestamp};
 use crate::db;
 use crate::error::{Error, Result};
 
@@ -46,6 +46,23 @@ pub fn apply(c: &Connection, change: &Change) -> Result<()> {
             keep(c, "fraud_warnings", &warning.about, &facts)
         }
     }
+}
+
+/// True when Stripe was asked for this object after `since`: a session or the payment of an order, a refund, all refunds of a
+/// charge, a dispute, a review, a warning.
+pub fn has_since(c: &Connection, object: &str, since: Timestamp) -> Result<bool> {
+    let since = clock::text_micros(since);
+    c.prepare_cached(
+        "SELECT EXISTS(SELECT 1 FROM orders WHERE checkout_session_id = ?1 AND as_of > ?2)
+           OR EXISTS(SELECT 1 FROM orders WHERE payment_intent_id = ?1 AND as_of > ?2)
+           OR EXISTS(SELECT 1 FROM refunds WHERE id = ?1 AND as_of > ?2)
+           OR EXISTS(SELECT 1 FROM refunds WHERE charge_id = ?1 AND as_of > ?2)
+           OR EXISTS(SELECT 1 FROM disputes WHERE id = ?1 AND as_of > ?2)
+           OR EXISTS(SELECT 1 FROM reviews WHERE id = ?1 AND as_of > ?2)
+           OR EXISTS(SELECT 1 FROM fraud_warnings WHERE id = ?1 AND as_of > ?2)",
+    )
+    .and_then(|mut q| q.query_row((object, since), |row| row.get(0)))
+    .map_err(db::translate)
 }
 
 /// A row of what comes beside an order, whether or not the order is there yet: made, or brought up to date by a newer answer.

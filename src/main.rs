@@ -11,6 +11,7 @@ mod webhook; // verify, store, answer
 mod health; // what the daemon says of itself
 mod door; // everything we do about tiny_http
 
+mod reconcile; // finds what never arrived
 mod worker; // takes due events, asks the handler, applies the Change
 mod handlers; // what Stripe can tell us: one file a subject
 mod ledger; // SQL that applies a Change
@@ -23,6 +24,7 @@ mod sandbox; // a simulated Stripe, for first runs, development and tests
 
 mod table; // rows as people and machines read them
 mod writer; // the single writer: group commit
+mod mark; // how far the file had got
 mod db; // the file, and SQLite's errors
 mod journal; // the log on standard error
 mod config; // settings and secrets

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use crate::clock::Timestamp;
 use crate::locks::lock;
 
 /// A family of counters, as the README lists it.
@@ -33,6 +35,11 @@ pub const COUNTERS: &[Family] = &[
         help: "Tries of events, by what they came to.",
     },
     Family {
+        name: "fulfilld_backfill_found_total",
+        labels: &["what"],
+        help: "What Stripe had and the file had not: events that never arrived, and objects without an event.",
+    },
+    Family {
         name: "fulfilld_stripe_requests_total",
         labels: &["endpoint", "code"],
         help: "Questions to Stripe; code 0 is no answer.",
@@ -47,6 +54,7 @@ type Key = (&'static str, &'static str, u16);
 /// The counts of one process, from its start.
 #[derive(Default)]
 pub struct Metrics {
+    backfilled_at: AtomicI64,
     counts: Mutex<BTreeMap<Key, u64>>,
     webhook: Mutex<Histogram>,
 }
@@ -79,6 +87,36 @@ impl Metrics {
         }
         histogram.count += 1;
         histogram.sum += took;
+    }
+
+    /// So many of these had never arrived.
+    pub fn backfill_found(&self, what: &'static str, n: usize) {
+        *lock(&self.counts).entry(("fulfilld_backfill_found_total", what, 0)).or_default() += n as u64;
+    }
+
+    /// All of Stripe's events were looked through.
+    pub fn backfilled(&self, at: Timestamp) {
+        self.backfilled_at.store(at.as_second(), Ordering::Relaxed);
+    }
+
+    /// When that was, in unix seconds; 0 for never.
+    pub fn backfilled_at(&self) -> i64 {
+        self.backfilled_at.load(Ordering::Relaxed)
+    }
+
+    /// Webhooks answered 200 so far, duplicates too.
+    pub fn webhooks_acknowledged(&self) -> u64 {
+        lock(&self.webhook).count
+    }
+
+    /// Webhooks that were not believed, and webhooks that could not be stored, so far.
+    pub fn webhooks_turned_away(&self) -> (u64, u64) {
+        let counts = lock(&self.counts);
+        let sum = |wanted: &dyn Fn(&Key) -> bool| counts.iter().filter(|(key, _)| wanted(key)).map(|(_, n)| n).sum();
+        (
+            sum(&|key| key.0 == "fulfilld_webhook_refused_total"),
+            sum(&|key| *key == ("fulfilld_http_requests_total", "/webhook", 503)),
+        )
     }
 
     /// A try of an event ended so.

@@ -15,7 +15,9 @@ use crate::door::{self, Answer, Door, Limits, Request};
 use crate::error::{Error, Result};
 use crate::health::Health;
 use crate::inbox;
+use crate::mark::Mark;
 use crate::metrics::Metrics;
+use crate::reconcile::Looking;
 use crate::signature::SigningSecret;
 use crate::stripe::Stripe;
 use crate::webhook::Webhook;
@@ -41,8 +43,10 @@ pub struct Serving {
     health: Arc<Health>,
     webhook: Arc<Webhook>,
     workers: crate::worker::Workers,
+    looking: Option<Looking>,
     writing: std::thread::JoinHandle<()>,
-    _lock: db::Lock,
+    mark: Mark,
+    held: db::Lock,
 }
 
 /// What the main thread is woken for.
@@ -56,7 +60,7 @@ pub fn serve() -> Result<()> {
     let settings = Settings::from_env()?;
     let secrets = config::signing_secrets()?;
     let wake = signals()?;
-    let serving = Serving::start(&settings, secrets)?;
+    let mut serving = Serving::start(&settings, secrets)?;
     println!(
         "fulfilld {} listens on http://{}/webhook, {} orders in {}",
         env!("CARGO_PKG_VERSION"),
@@ -91,6 +95,11 @@ impl Serving {
         if interrupted > 0 {
             log::info!("{interrupted} events were under way when fulfilld last ended; they go on");
         }
+        let (mark, lost) = Mark::read(&held, db::open_for_reading(&settings.db)?)?;
+        if let Some(lost) = lost {
+            log::error!("{lost}");
+            inbox::raise_alarm(&connection, "file_went_back", &lost, &clock::text(clock::now()))?;
+        }
         for alarm in ["key_refused", "key_lacks_permission"] {
             inbox::clear_alarm(&connection, alarm)?;
         }
@@ -105,7 +114,7 @@ impl Serving {
             desk.clone(),
             metrics.clone(),
         ));
-        let webhook = Arc::new(Webhook::new(secrets, desk.clone(), metrics.clone()));
+        let webhook = Arc::new(Webhook::new(secrets, desk.clone(), metrics.clone(), settings.echo_after));
         let listener = listener(settings)?;
         let itself: Arc<OnceLock<Arc<Door>>> = Arc::default();
         let answer = {
@@ -115,7 +124,11 @@ impl Serving {
         let door = Arc::new(Door::open(listener, Limits::default(), answer)?);
         let _ = itself.set(door.clone());
         let workers = desk.start(db::open_for_reading(&settings.db)?, settings.workers);
-        Ok(Serving { door, desk, health, webhook, workers, writing, _lock: held })
+        let looking = match settings.backfill.every.is_zero() {
+            true => None,
+            false => Some(Looking::start(desk.clone(), db::open_for_reading(&settings.db)?, settings.backfill)),
+        };
+        Ok(Serving { door, desk, health, webhook, workers, looking, writing, mark, held })
     }
 
     /// Where it listens.
@@ -125,7 +138,7 @@ impl Serving {
 
     /// Probes the door and the writer, feeds the watchdog after both have answered, and reloads secrets when told to.
     /// Returns when it is time to end: `None` for a signal, or why a new process would do better.
-    fn watch(&self, wake: &Receiver<Wake>) -> Option<String> {
+    fn watch(&mut self, wake: &Receiver<Wake>) -> Option<String> {
         let mut failed = 0;
         let mut locked = false;
         let mut probed = Instant::now();
@@ -146,6 +159,7 @@ impl Serving {
             }
             probed = Instant::now();
             locked = self.note_lock(locked);
+            self.mark.note(&self.held);
             match self
                 .door
                 .probe("/healthz")
@@ -183,14 +197,15 @@ impl Serving {
 
     /// Stops in the order of the road: no new requests, those in hand answered; no new events, those in hand written; then
     /// the writer. False when something was not done in time.
-    pub fn stop(self) -> bool {
+    pub fn stop(mut self) -> bool {
         let deadline = Instant::now() + STOP_WITHIN;
         let answered = self.door.close(deadline - STOP_WITHIN / 2);
-        let worked = self.workers.stop(deadline);
+        let worked = self.workers.stop(deadline) & self.looking.is_none_or(|looking| looking.stop(deadline));
         self.desk.writer.close();
         while !self.writing.is_finished() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(5));
         }
+        self.mark.note(&self.held);
         answered && worked && self.writing.is_finished()
     }
 }

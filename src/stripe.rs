@@ -1,6 +1,6 @@
 //! Asking Stripe: an HTTPS client that reads, paces itself, and turns every answer into a value or one of our errors.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -54,6 +54,33 @@ pub struct Stripe {
     paces: Arc<Mutex<HashMap<&'static str, Pace>>>,
     forbidden: Arc<Mutex<BTreeMap<&'static str, Forbidden>>>,
     metrics: Arc<Metrics>,
+}
+
+/// What Stripe lists, newest first, and by when it was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listed {
+    /// Events of these types, at most 20; Stripe keeps them for 30 days.
+    Events(&'static [&'static str]),
+    /// Completed Checkout Sessions.
+    Sessions,
+    Refunds,
+    Disputes,
+}
+
+impl Listed {
+    /// The endpoint's name, its path, and what is asked beside the time.
+    fn question(self) -> (&'static str, &'static str, Vec<(&'static str, String)>) {
+        match self {
+            Listed::Events(types) => {
+                ("events", "/v1/events", types.iter().map(|name| ("types[]", name.to_string())).collect())
+            }
+            Listed::Sessions => {
+                ("checkout_sessions", "/v1/checkout/sessions", vec![("status", "complete".to_string())])
+            }
+            Listed::Refunds => ("refunds", "/v1/refunds", Vec::new()),
+            Listed::Disputes => ("disputes", "/v1/disputes", Vec::new()),
+        }
+    }
 }
 
 /// What Stripe said when the key lacked a permission, and when.
@@ -192,6 +219,29 @@ impl Stripe {
     /// An early fraud warning as it is now.
     pub fn fraud_warning(&self, id: &str) -> Result<Asked> {
         self.object("early_fraud_warning", "/v1/radar/early_fraud_warnings", id)
+    }
+
+    /// Goes through a list from the newest to the oldest that was made at `since` or later, page by page; `look` takes each
+    /// page. Only when this returns well was all of it seen: a list that breaks off, or leads back to where it was, is
+    /// `Temporary`.
+    pub fn list(&self, listed: Listed, since: Timestamp, mut look: impl FnMut(Vec<Value>) -> Result<()>) -> Result<()> {
+        let (endpoint, path, mut query) = listed.question();
+        query.push(("created[gte]", since.as_second().to_string()));
+        let mut ends = HashSet::new();
+        let mut next = query.clone();
+        loop {
+            let (rows, more) = page_of(self.page(endpoint, path, &next, &[&[]])?)?;
+            let last = rows.last().and_then(|row| row.get("id")).and_then(Value::as_str).map(String::from);
+            let goes_on = last.filter(|last| ends.insert(last.clone()));
+            look(rows)?;
+            match (more, goes_on) {
+                (false, _) => return Ok(()),
+                (true, Some(last)) => next = query.iter().cloned().chain([("starting_after", last)]).collect(),
+                (true, None) => {
+                    return Err(Error::Temporary(format!("Stripe's list {path} leads back to where it was")));
+                }
+            }
+        }
     }
 
     fn object(&self, endpoint: &'static str, path: &str, id: &str) -> Result<Asked> {

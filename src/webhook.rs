@@ -1,13 +1,16 @@
 //! The webhook: verify, store, answer. 200 means that the event is on disk.
 
 use std::sync::{Arc, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
 
 use crate::clock;
 use crate::config;
 use crate::door::{Answer, Request};
 use crate::error::{Error, Result};
 use crate::event::Event;
+use crate::handlers;
 use crate::inbox::{self, Source};
 use crate::metrics::Metrics;
 use crate::signature::{self, SigningSecret};
@@ -21,11 +24,13 @@ pub struct Webhook {
     secrets: RwLock<Arc<[SigningSecret]>>,
     desk: Arc<Desk>,
     metrics: Arc<Metrics>,
+    /// How long an event that only echoes another is left to wait.
+    echo_after: Duration,
 }
 
 impl Webhook {
-    pub fn new(secrets: Vec<SigningSecret>, desk: Arc<Desk>, metrics: Arc<Metrics>) -> Webhook {
-        Webhook { secrets: RwLock::new(secrets.into()), desk, metrics }
+    pub fn new(secrets: Vec<SigningSecret>, desk: Arc<Desk>, metrics: Arc<Metrics>, echo_after: Duration) -> Webhook {
+        Webhook { secrets: RwLock::new(secrets.into()), desk, metrics, echo_after }
     }
 
     /// Reads the secrets again, so that rolling one loses nothing. A mistake in the new ones leaves the old ones in force.
@@ -44,17 +49,16 @@ impl Webhook {
             Ok(event) => event,
             Err(answer) => return answer,
         };
+        let echo_after = self.echo_after;
         let payload = String::from_utf8(request.body.clone()).expect("what was parsed is UTF-8");
         #[cfg(debug_assertions)]
         // The tests' control: a desk that answers before COMMIT must be caught by them.
         if std::env::var_os("FULFILLD_SABOTAGE").is_some_and(|how| how == "answer_before_commit") {
             let writer = self.desk.writer.clone();
-            std::thread::spawn(move || {
-                writer.write(move |c| inbox::keep(c, &event, &payload, Source::Webhook, clock::now()))
-            });
+            std::thread::spawn(move || writer.write(move |c| keep(c, &event, &payload, echo_after)));
             return received();
         }
-        match self.desk.writer.write(move |c| inbox::keep(c, &event, &payload, Source::Webhook, clock::now())) {
+        match self.desk.writer.write(move |c| keep(c, &event, &payload, echo_after)) {
             Ok(new) => {
                 if new {
                     self.desk.event_came();
@@ -85,6 +89,12 @@ impl Webhook {
         }
         Event::parse(&request.body).map_err(|why| refuse("not_an_event", &why))
     }
+}
+
+fn keep(c: &Connection, event: &Event, payload: &str, echo_after: Duration) -> Result<bool> {
+    let now = clock::now();
+    let due = if handlers::is_an_echo(event) { now + echo_after } else { now };
+    inbox::keep(c, event, payload, Source::Webhook, now, due)
 }
 
 fn received() -> Answer {

@@ -60,9 +60,9 @@ pub struct Desk {
 struct State {
     stopping: bool,
     workers: usize,
-    /// Events in workers' hands, and how many of them had been tried before.
+    /// Events in workers' hands, and how many of them are late: tried before, or fetched because they never arrived.
     busy: usize,
-    busy_again: usize,
+    busy_late: usize,
     outage: Outage,
 }
 
@@ -163,15 +163,15 @@ impl Desk {
     /// Looks for due events and hands them out, until stopped.
     fn take_until_stopped(&self, reader: &Connection, give: SyncSender<Taken>, workers: usize) {
         loop {
-            let Some((fresh, tried)) = self.room(workers) else {
+            let Some((fresh, late)) = self.room(workers) else {
                 return;
             };
-            let taken = if fresh == 0 { Ok(Vec::new()) } else { self.take(reader, fresh, tried) };
+            let taken = if fresh == 0 { Ok(Vec::new()) } else { self.take(reader, fresh, late) };
             match taken {
                 Ok(taken) if !taken.is_empty() => {
                     let mut state = lock(&self.state);
                     state.busy += taken.len();
-                    state.busy_again += taken.iter().filter(|t| t.attempts > 1).count();
+                    state.busy_late += taken.iter().filter(|t| t.late).count();
                     drop(state);
                     for event in taken {
                         give.send(event).expect("the workers live as long as the taker");
@@ -179,13 +179,14 @@ impl Desk {
                     continue;
                 }
                 Ok(_) => {}
-                Err(error) => log::debug!("could not take events: {error}"),
+                Err(error) if error.is_temporary() => log::debug!("could not take events: {error}"),
+                Err(error) => log::error!("no event is worked on: {error}"),
             }
             self.bell.wait(SCAN_EVERY);
         }
     }
 
-    /// How many events may be taken now, fresh and tried before; `None` when stopping.
+    /// How many events may be taken now, fresh and late; `None` when stopping.
     fn room(&self, workers: usize) -> Option<(usize, usize)> {
         let mut state = lock(&self.state);
         if state.stopping {
@@ -202,21 +203,39 @@ impl Desk {
             return Some((1, 0));
         }
         let fresh = workers.saturating_sub(state.busy);
-        Some((fresh, fresh.min((workers / 2).max(1).saturating_sub(state.busy_again))))
+        Some((fresh, fresh.min((workers / 2).max(1).saturating_sub(state.busy_late))))
     }
 
-    fn take(&self, reader: &Connection, fresh: usize, tried: usize) -> Result<Vec<Taken>> {
+    /// Takes what is due. A bell that rings for what was asked for after it came is answered here, without a question.
+    fn take(&self, reader: &Connection, fresh: usize, late: usize) -> Result<Vec<Taken>> {
         if !inbox::is_any_due(reader, clock::now())? {
             return Ok(Vec::new());
         }
-        let probing = tried == 0 && fresh == 1;
-        self.writer.write(move |c| {
+        let probing = late == 0 && fresh == 1;
+        let (known, unknown) = self.writer.write(move |c| {
             let mut taken = inbox::take(c, fresh, 0, clock::now())?;
             let left = fresh - taken.len();
-            let tried = if probing { left } else { tried.min(left) };
-            taken.extend(inbox::take(c, 0, tried, clock::now())?);
-            Ok(taken)
-        })
+            taken.extend(inbox::take(c, 0, if probing { left } else { late.min(left) }, clock::now())?);
+            let (mut known, mut unknown) = (Vec::new(), Vec::new());
+            for event in taken {
+                if is_known(c, &event)? {
+                    inbox::as_author(c, &format!("stripe:{}", event.id), |c| {
+                        inbox::conclude(c, &event, &Conclusion::Done, clock::now())
+                    })?;
+                    known.push(event.id);
+                } else {
+                    unknown.push(event);
+                }
+            }
+            Ok((known, unknown))
+        })?;
+        for event in &known {
+            self.metrics.event_tried("known");
+            log::info!("event {} done, Stripe was asked since it came", text::clean(event));
+            // There may be more behind it, and every hand is still free.
+            self.bell.ring();
+        }
+        Ok(unknown)
     }
 
     fn work_until_closed(&self, take: &Mutex<Receiver<Taken>>) {
@@ -226,7 +245,7 @@ impl Desk {
             self.work_on(&event);
             let mut state = lock(&self.state);
             state.busy -= 1;
-            state.busy_again -= usize::from(event.attempts > 1);
+            state.busy_late -= usize::from(event.late);
             drop(state);
             self.bell.ring();
         }
@@ -266,9 +285,17 @@ impl Desk {
             return Ok(Outcome::Ignore(why));
         }
         let answer = handlers::handle(&event, &self.stripe);
-        self.note_stripe(&answer);
+        self.note_stripe(answer.as_ref().map(drop));
         self.note_forbidden();
         answer
+    }
+
+    /// Takes note of how Stripe answered somebody else's questions. What may as well be the file's failure does not count.
+    pub fn note_asked(&self, answer: &Result<()>) {
+        if !matches!(answer, Err(Error::Temporary(_) | Error::Permanent(_) | Error::Corrupt(_))) {
+            self.note_stripe(answer.as_ref().map(drop));
+        }
+        self.note_forbidden();
     }
 
     /// Why an event is none of this shop's.
@@ -323,7 +350,7 @@ impl Desk {
     }
 
     /// Keeps count of Stripe's failures, and of when it is itself again.
-    fn note_stripe(&self, answer: &Result<Outcome>) {
+    fn note_stripe(&self, answer: std::result::Result<(), &Error>) {
         let mut state = lock(&self.state);
         // A question broken off by stopping is no outage.
         if state.stopping {
@@ -407,6 +434,16 @@ impl Desk {
             }
         }
         self.bell.ring();
+    }
+}
+
+/// True when what the event is about was asked for after the event came, so that Stripe has nothing newer to say of it.
+fn is_known(c: &Connection, event: &Taken) -> Result<bool> {
+    match &event.object_id {
+        Some(object) if event.first && handlers::is_a_doorbell(&event.kind) => {
+            ledger::has_since(c, object, event.received_at)
+        }
+        _ => Ok(false),
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use crate::config::{Settings, StripeAccess, parse_signing_secrets};
+use crate::config::{Backfill, Settings, StripeAccess, parse_signing_secrets};
 use crate::db;
 use crate::error::{Error, Result};
 use crate::sandbox::{KEY, Options, Purchase, Sandbox, Trigger};
@@ -59,6 +59,8 @@ pub fn run(args: &Args) -> Result<()> {
         stripe: StripeAccess::new(KEY, &stripe.base_url(), 20.0)?,
         account: None,
         workers: 4,
+        echo_after: Duration::ZERO,
+        backfill: Backfill { every: Duration::from_secs(600), sweep_every: Duration::from_secs(21_600) },
     };
     let desk = Serving::start(&settings, parse_signing_secrets(SECRET)?)?;
     let webhook = format!("http://{}/webhook", desk.address());

@@ -22,6 +22,7 @@ pub mod attention; // what needs a person
 pub mod export; // the books, for a spreadsheet
 pub mod events; // what Stripe sent, and what became of it
 pub mod replay; // stored events are processed again
+pub mod reconcile; // the file is compared with Stripe, and repaired
 pub mod check; // is the file whole and true?
 pub mod sql; // the stock shell, set up for the file
 pub mod sandbox; // a simulated Stripe

@@ -12,6 +12,8 @@ mod payment_intent;
 mod refund;
 mod review;
 
+use std::sync::LazyLock;
+
 use crate::change::Change;
 use crate::error::{Error, Result};
 use crate::event::Event;
@@ -56,6 +58,39 @@ pub const TABLE: &[(&str, Handler)] = &[
     ("radar.early_fraud_warning.created", fraud_warning::changed),
     ("radar.early_fraud_warning.updated", fraud_warning::changed),
 ];
+
+/// Types that say nothing which another of them does not say of the same payment: they are listened to a little later
+/// (`FULFILLD_ECHO_AFTER`), when there is usually nothing left to ask. An endpoint without them loses nothing.
+const ECHOES: &[&str] = &[
+    "payment_intent.succeeded",
+    "payment_intent.payment_failed",
+    "payment_intent.canceled",
+    "charge.refunded",
+    "charge.refund.updated",
+    "charge.dispute.funds_withdrawn",
+    "charge.dispute.funds_reinstated",
+];
+
+/// Types that say more than which object to look at, or lead to no question.
+const MORE_THAN_A_BELL: &[&str] = &["checkout.session.expired", "checkout.session.async_payment_failed"];
+
+/// True for an event that only echoes another.
+pub fn is_an_echo(event: &Event) -> bool {
+    ECHOES.contains(&event.name())
+}
+
+/// The types without which something could stay unknown: what an endpoint in Stripe should send, and what is fetched when it
+/// did not arrive.
+pub static NEEDED: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+    let spare = |name: &&str| ECHOES.contains(name) || *name == "checkout.session.expired";
+    TABLE.iter().map(|(name, _)| *name).filter(|name| !spare(name)).collect()
+});
+
+/// True for a type, as received, that only says which object to ask for.
+pub fn is_a_doorbell(kind: &str) -> bool {
+    let name = kind.strip_prefix("v1.").unwrap_or(kind);
+    TABLE.iter().any(|(known, _)| *known == name) && !MORE_THAN_A_BELL.contains(&name)
+}
 
 /// Finds the handler and runs it.
 pub fn handle(event: &Event, stripe: &Stripe) -> Result<Outcome> {

@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::errors;
 use super::http::{Answer, Manner};
@@ -49,6 +50,16 @@ enum Kind {
     Close,
     /// `{}`: an answer that says nothing.
     Shrug,
+    /// A list with every row twice.
+    Repeat,
+    /// A list without every other row, as if those were not made yet.
+    Skip,
+    /// A list that says there is more, for ever.
+    Loop,
+    /// A list that ends after a few rows and says there is no more.
+    Cut,
+    /// A list with fewer rows on a page than there could be.
+    Short,
     /// An event that is never made.
     Lost,
     /// An event that is listed and never delivered.
@@ -136,6 +147,9 @@ impl Fault {
             Kind::Redirect => Answer::raw(302, "text/html", Vec::new()).with("Location", "/elsewhere"),
             Kind::Empty => raw("application/json", b""),
             Kind::Shrug => raw("application/json", b"{}"),
+            Kind::Repeat | Kind::Skip | Kind::Loop | Kind::Cut | Kind::Short => {
+                listed(right_but(Manner::Whole), self.kind)
+            }
             Kind::Drip => right_but(Manner::Drip),
             Kind::Half => right_but(Manner::Half),
             Kind::Huge => right_but(Manner::Huge),
@@ -144,6 +158,26 @@ impl Fault {
             Kind::Close | Kind::Lost | Kind::Undelivered => right_but(Manner::Close),
         }
     }
+}
+
+/// The same list with other rows, or another word on whether there are more; what is no list stays as it is.
+fn listed(right: Answer, how: Kind) -> Answer {
+    let mut list: Value = serde_json::from_slice(&right.body).unwrap_or_default();
+    let Some(rows) = list.get_mut("data").and_then(Value::as_array_mut).map(std::mem::take) else {
+        return right;
+    };
+    let (all, more) = (rows.len(), list["has_more"] == true);
+    let few = |rows: Vec<Value>| rows.into_iter().take(3).collect();
+    let (rows, more): (Vec<Value>, bool) = match how {
+        Kind::Repeat => (rows.iter().chain(&rows).cloned().collect(), more),
+        Kind::Skip => (rows.into_iter().step_by(2).collect(), more),
+        Kind::Cut => (few(rows), false),
+        Kind::Short => (few(rows), more || all > 3),
+        _ => (rows, true),
+    };
+    list["data"] = rows.into();
+    list["has_more"] = more.into();
+    Answer::json(right.status, &list)
 }
 
 fn everywhere() -> String {

@@ -1093,7 +1093,7 @@ fn stripe(fact: &str) -> String {
 }
 
 /// Lines that do harm where one trigger is missing; after `stripe:` the daemon's.
-const PROBES: [(&str, &[&str]); 79] = [
+const PROBES: [(&str, &[&str]); 80] = [
     ("actor_delete", &["DELETE FROM actor"]),
     ("actor_insert", &["REPLACE INTO actor VALUES(1, 'fulfilld:me')"]),
     ("cancel_insert", &["INSERT INTO cancel VALUES(1, 'customer')"]),
@@ -1184,6 +1184,7 @@ const PROBES: [(&str, &[&str]); 79] = [
             "INSERT INTO line_items(id, order_id, position, name, quantity, currency, amount_total, requires_shipping) VALUES('x', 5, 9, 'Cup', 1, 'eur', 1, 1)",
         ],
     ),
+    ("news_insert", &["stripe: UPDATE orders SET payment_status = 'paid' WHERE payment_status = 'unpaid'"]),
     ("order_history_delete", &["DELETE FROM order_history"]),
     (
         "order_history_grows",

@@ -54,7 +54,7 @@ fn the_sql_of_the_readme_runs_in_both_shells_and_the_desk_goes_on_from_there() {
         buy(&shop, "card");
         let sent =
             "SELECT group_concat(fulfillment_status) FROM (SELECT fulfillment_status FROM order_overview ORDER BY id)";
-        let statuses = "fulfilled,fulfilled,unfulfilled,fulfilled,unfulfilled,unfulfilled";
+        let statuses = "fulfilled,fulfilled,unfulfilled,fulfilled,fulfilled,unfulfilled";
         assert_eq!(shop.one(sent), statuses, "{}", shell.name);
     }
 }

@@ -132,6 +132,10 @@ impl Shop {
             .env("FULFILLD_LISTEN", "127.0.0.1:0")
             .env("FULFILLD_STRIPE_API", &self.stripe.url)
             .env("FULFILLD_STRIPE_RATE", "2000")
+            // What a test does not post is not to come by itself.
+            .env("FULFILLD_BACKFILL_EVERY", "0")
+            // And what it posts is to be taken in that order.
+            .env("FULFILLD_ECHO_AFTER", "0")
             .env("FULFILLD_LOG", "error")
             .env("STRIPE_SECRET_KEY", "rk_test_of_the_shop")
             .env("WEBHOOK_SECRET", SECRET)

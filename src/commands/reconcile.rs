@@ -1,0 +1,244 @@
+//! `fulfilld reconcile`: the file is compared with Stripe, and repaired.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rusqlite::types::Value as Cell;
+use rusqlite::{Connection, OptionalExtension};
+use serde_json::json;
+
+use super::{File, Output};
+use crate::clock::{self, Timestamp};
+use crate::config::{self, StripeAccess};
+use crate::db::{self, Identity};
+use crate::error::{Error, Result};
+use crate::inbox;
+use crate::metrics::Metrics;
+use crate::reconcile::{self, Finding, Subject};
+use crate::stripe::Stripe;
+use crate::table::{self, Table};
+use crate::worker::Desk;
+use crate::writer::Writer;
+
+/// Compare the file with Stripe, and repair it
+///
+/// Goes through Stripe's completed sessions, refunds and disputes since then, and takes in what is missing or differs:
+/// one line of counts, then a row for each. Also how a shop's past orders get into a new file; no hook runs for what
+/// happened before the file was made. Beside a running fulfilld the repair is its work, otherwise it is done here. Exit
+/// code 1 when something could not be repaired, or with --dry-run when something differs.
+#[derive(clap::Args)]
+#[command(before_help = "Example: fulfilld reconcile --since 30d --dry-run")]
+pub struct Args {
+    /// How far back: 30d, 12h, or a day such as 2026-01-31. A session counts from its start
+    #[arg(long, value_name = "WHEN", default_value = "30d")]
+    since: String,
+    /// Say what differs and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    file: File,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// When nothing moves for this long, what is left is said to wait.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Events worked on at once where no fulfilld is running.
+const WORKERS: usize = 8;
+
+/// Compares, repairs and prints. `Permanent` when something is left to do, `Temporary` when Stripe does not answer.
+pub fn run(args: &Args) -> Result<()> {
+    let since = moment(&args.since, clock::now())?;
+    let access = StripeAccess::from_env()?;
+    let livemode = access.livemode;
+    let path = args.file.path();
+    let c = args.file.read()?;
+    db::check_mode(&c, &path, livemode)?;
+    let stripe = Stripe::new(access, Arc::default());
+
+    let (mut has, mut here) = (0, 0);
+    let mut rows: Vec<Row> = Vec::new();
+    let mut payments = HashSet::new();
+    for subject in Subject::ALL {
+        let mut found = Vec::new();
+        let tally = reconcile::compare(&stripe, &c, subject, since, &mut payments, |page| {
+            found.extend(page);
+            Ok(())
+        })?;
+        has += tally.stripe;
+        here += tally.here;
+        if !args.dry_run && !found.is_empty() {
+            ring(args, &found)?;
+            work_off(&path, livemode, &c, &found)?;
+        }
+        for finding in found {
+            rows.push(Row { outcome: outcome(args, &c, &finding)?, finding });
+        }
+    }
+    print(args, has, here, &rows)?;
+    match rows.iter().filter(|row| row.outcome.is_left()).count() {
+        0 => Ok(()),
+        n if args.dry_run => Err(Error::Permanent(format!("{n} differ; to repair them: fulfilld reconcile"))),
+        n => Err(Error::Permanent(format!("{n} could not be repaired; each row says why"))),
+    }
+}
+
+struct Row {
+    finding: Finding,
+    outcome: Outcome,
+}
+
+/// What became of a difference.
+enum Outcome {
+    Differs,
+    Repaired,
+    Cannot(String),
+}
+
+impl Outcome {
+    fn is_left(&self) -> bool {
+        !matches!(self, Outcome::Repaired)
+    }
+}
+
+/// Keeps an event for each; one that was kept before is made due again.
+fn ring(args: &Args, found: &[Finding]) -> Result<()> {
+    found.chunks(500).try_for_each(|some| {
+        args.file.write_as("fulfilld:reconcile", |c| {
+            some.iter().try_for_each(|finding| {
+                if reconcile::keep_in(c, std::slice::from_ref(&finding.bell))? == 0 {
+                    inbox::replay(c, &finding.bell.0.id)?;
+                }
+                Ok(())
+            })
+        })
+    })
+}
+
+/// Waits until the events are concluded, by a running fulfilld or, where there is none, by workers of our own.
+fn work_off(path: &Path, livemode: bool, c: &Connection, found: &[Finding]) -> Result<()> {
+    let Ok(_held) = db::lock(path) else {
+        return wait(c, found);
+    };
+    let (writer, writing) = Writer::start(db::open_for_serving(path, livemode)?, Identity::of(path)?);
+    let metrics = Arc::<Metrics>::default();
+    let stripe = Stripe::new(StripeAccess::from_env()?, metrics.clone());
+    let account = Some(config::value("FULFILLD_ACCOUNT")).filter(|account| !account.is_empty());
+    let desk = Desk::new(writer, stripe, metrics, livemode, account);
+    let workers = desk.start(db::open_for_reading(path)?, WORKERS);
+    let waited = wait(c, found);
+    workers.stop(Instant::now() + PATIENCE);
+    desk.writer.close();
+    let _ = writing.join();
+    waited
+}
+
+/// Until none of them is pending, or nothing has moved for [`PATIENCE`].
+fn wait(c: &Connection, found: &[Finding]) -> Result<()> {
+    let mut left = usize::MAX;
+    let mut moved = Instant::now();
+    while moved.elapsed() < PATIENCE {
+        let mut pending = 0;
+        for finding in found {
+            pending += usize::from(bell(c, finding)?.is_some_and(|(state, _)| state == "pending"));
+        }
+        if pending == 0 {
+            break;
+        }
+        if pending < left {
+            (left, moved) = (pending, Instant::now());
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Ok(())
+}
+
+/// What became of a difference's event, and why.
+fn bell(c: &Connection, finding: &Finding) -> Result<Option<(String, Option<String>)>> {
+    c.prepare_cached("SELECT state, state_reason FROM events WHERE id = ?1")
+        .and_then(|mut q| q.query_row([&finding.bell.0.id], |row| Ok((row.get(0)?, row.get(1)?))).optional())
+        .map_err(db::translate)
+}
+
+fn outcome(args: &Args, c: &Connection, finding: &Finding) -> Result<Outcome> {
+    if args.dry_run {
+        return Ok(Outcome::Differs);
+    }
+    if finding.is_mended(c)? {
+        return Ok(Outcome::Repaired);
+    }
+    let why = match bell(c, finding)? {
+        Some((state, Some(why))) => format!("{state}: {why}"),
+        Some((state, None)) if state == "done" => "the file keeps what it says: a fact that never moves back".into(),
+        _ => "it waits; is fulfilld running? look with: fulfilld events".into(),
+    };
+    Ok(Outcome::Cannot(why))
+}
+
+fn print(args: &Args, has: usize, here: usize, rows: &[Row]) -> Result<()> {
+    let count = |wanted: &dyn Fn(&Row) -> bool| rows.iter().filter(|row| wanted(row)).count();
+    let cannot = count(&|row| matches!(row.outcome, Outcome::Cannot(_)));
+    let missing = count(&|row| row.finding.here.is_none() && !matches!(row.outcome, Outcome::Cannot(_)));
+    let differing = rows.len() - cannot - missing;
+    let added = if args.dry_run { "missing" } else { "added" };
+    table::print(&match args.output.json {
+        true => format!(
+            "{}\n",
+            json!({"stripe": has, "here": here, added: missing, "differing": differing, "cannot": cannot})
+        ),
+        false => {
+            format!("Stripe has {has}, here {here}, {added} {missing}, differing {differing}, cannot {cannot}\n")
+        }
+    })?;
+    let text = |text: &str| Cell::Text(text.into());
+    let row = |row: &Row| {
+        let outcome = match &row.outcome {
+            Outcome::Differs => "differs".to_string(),
+            Outcome::Repaired => "repaired".into(),
+            Outcome::Cannot(why) => format!("cannot: {why}"),
+        };
+        let here = row.finding.here.as_deref().map_or(Cell::Null, text);
+        vec![text(row.finding.subject.name()), text(&row.finding.id), here, text(&row.finding.stripe), text(&outcome)]
+    };
+    let columns = ["of", "id", "here", "stripe", "outcome"].map(String::from).into();
+    Table { columns, rows: rows.iter().map(row).collect() }.print(args.output.json, "nothing differs")
+}
+
+/// A moment in the past from `30d`, `12h`, a day or a time in UTC. `Usage` for anything else.
+fn moment(text: &str, now: Timestamp) -> Result<Timestamp> {
+    let ago = |unit: char, seconds: u64| {
+        let n: u64 = text.strip_suffix(unit)?.parse().ok().filter(|n| *n <= 36_500)?;
+        Some(now - Duration::from_secs(n * seconds))
+    };
+    ago('d', 86_400)
+        .or_else(|| ago('h', 3600))
+        .or_else(|| format!("{text}T00:00:00Z").parse().ok())
+        .or_else(|| text.parse().ok())
+        .ok_or_else(|| {
+            Error::Usage(format!(
+                "--since {}: that is no time; write 30d, 12h or a day such as 2026-01-31",
+                crate::text::clean(text)
+            ))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn since_is_an_age_or_a_day() {
+        let now: Timestamp = "2026-11-24T03:05:00Z".parse().unwrap();
+        let at = |text: &str| moment(text, now).map(clock::text);
+        assert_eq!(at("2d").unwrap(), "2026-11-22T03:05:00Z");
+        assert_eq!(at("12h").unwrap(), "2026-11-23T15:05:00Z");
+        assert_eq!(at("2026-01-31").unwrap(), "2026-01-31T00:00:00Z");
+        assert_eq!(at("2026-01-31T10:00:00Z").unwrap(), "2026-01-31T10:00:00Z");
+        for odd in ["", "d", "-1d", "yesterday", "99999999999d", "2026-02-30"] {
+            assert!(matches!(at(odd), Err(Error::Usage(_))), "{odd}");
+        }
+    }
+}

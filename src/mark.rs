@@ -1,0 +1,137 @@
+//! How far the file had got, noted beside it: an older copy put in its place is noticed, and what it lacks is named.
+//!
+//! What Stripe knows comes back by itself. What the operator typed does not, so the last lines of it are noted in
+//! `<file>.lock`: which order and which column, never what was written there.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, OptionalExtension, Row};
+use serde::{Deserialize, Serialize};
+
+use crate::clock;
+use crate::db::{self, Lock};
+use crate::error::Result;
+
+/// So many of the operator's lines are remembered.
+const TYPED_MAX: usize = 200;
+
+/// So many orders are named.
+const NAMED_MAX: usize = 20;
+
+/// The note beside the file.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Noted {
+    at: String,
+    last: Option<Line>,
+    /// The operator's, oldest first.
+    typed: Vec<Line>,
+}
+
+/// One line of `order_history`, without its values.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Line {
+    id: i64,
+    at: String,
+    order_id: i64,
+    what: String,
+}
+
+/// Keeps the note up to date.
+pub struct Mark {
+    reader: Connection,
+    noted: Noted,
+}
+
+impl Mark {
+    /// Reads what was noted and compares it with the file that is open now. The sentence, where there is one, names what
+    /// was typed and is no longer there.
+    pub fn read(held: &Lock, reader: Connection) -> Result<(Mark, Option<String>)> {
+        // A note that cannot be read is one that was never made.
+        let noted: Noted = serde_json::from_slice(&held.noted()).unwrap_or_default();
+        let mut lost: BTreeMap<i64, Vec<&str>> = BTreeMap::new();
+        for line in &noted.typed {
+            if !stands(&reader, line)? {
+                lost.entry(line.order_id).or_default().push(&line.what);
+            }
+        }
+        let sentence = (!lost.is_empty()).then(|| {
+            let mut orders: Vec<String> = lost
+                .iter()
+                .map(|(order, what)| {
+                    let mut what = what.clone();
+                    what.dedup();
+                    format!("order {order}: {}", what.join(", "))
+                })
+                .collect();
+            let more = orders.len().saturating_sub(NAMED_MAX);
+            orders.truncate(NAMED_MAX);
+            let more = if more > 0 { format!("; and {more} more orders") } else { String::new() };
+            format!(
+                "this file is older than the one served until {}; what Stripe knows comes back by itself, what was typed \
+                 since is lost: {}{more}",
+                noted.at,
+                orders.join("; ")
+            )
+        });
+        let mut mark = Mark { reader, noted: Noted::default() };
+        // The file as it is now is where the next note begins.
+        mark.noted.typed = noted.typed.into_iter().filter(|line| stands(&mark.reader, line).unwrap_or(false)).collect();
+        mark.noted.last = mark.last()?;
+        Ok((mark, sentence))
+    }
+
+    /// Notes how far the file has got, where that has changed. A note that cannot be written costs nothing but itself.
+    pub fn note(&mut self, held: &Lock) {
+        match self.look() {
+            Ok(true) => {
+                self.noted.at = clock::text(clock::now());
+                let text = serde_json::to_vec(&self.noted).expect("a note is JSON");
+                if let Err(error) = held.note(&text) {
+                    log::debug!("how far the file has got could not be noted: {error}");
+                }
+            }
+            Ok(false) => {}
+            Err(error) => log::debug!("how far the file has got cannot be seen: {error}"),
+        }
+    }
+
+    fn look(&mut self) -> Result<bool> {
+        let last = self.last()?;
+        if last == self.noted.last {
+            return Ok(false);
+        }
+        let before = self.noted.last.as_ref().map_or(0, |line| line.id);
+        let new: Vec<Line> = self
+            .reader
+            .prepare_cached(
+                "SELECT id, at, order_id, what FROM order_history WHERE id > ?1 AND actor GLOB 'operator*' ORDER BY id DESC LIMIT ?2",
+            )
+            .and_then(|mut q| q.query_map((before, TYPED_MAX as i64), line)?.collect())
+            .map_err(db::translate)?;
+        self.noted.typed.extend(new.into_iter().rev());
+        let over = self.noted.typed.len().saturating_sub(TYPED_MAX);
+        self.noted.typed.drain(..over);
+        self.noted.last = last;
+        Ok(true)
+    }
+
+    fn last(&self) -> Result<Option<Line>> {
+        self.reader
+            .prepare_cached("SELECT id, at, order_id, what FROM order_history ORDER BY id DESC LIMIT 1")
+            .and_then(|mut q| q.query_row([], line).optional())
+            .map_err(db::translate)
+    }
+}
+
+fn line(row: &Row) -> rusqlite::Result<Line> {
+    Ok(Line { id: row.get(0)?, at: row.get(1)?, order_id: row.get(2)?, what: row.get(3)? })
+}
+
+/// True when exactly this line is in the file.
+fn stands(c: &Connection, wanted: &Line) -> Result<bool> {
+    let found = c
+        .prepare_cached("SELECT id, at, order_id, what FROM order_history WHERE id = ?1")
+        .and_then(|mut q| q.query_row([wanted.id], line).optional())
+        .map_err(db::translate)?;
+    Ok(found.as_ref() == Some(wanted))
+}

@@ -1,0 +1,420 @@
+//! What never arrived: found by looking for it, once, within a bounded number of questions; and compared by `reconcile`.
+
+use std::process::Output;
+
+use serde_json::{Value, json};
+
+use crate::arrivals::facts;
+use crate::shop::{Purchase, Shop, fulfilld, wait_for};
+
+/// A shop that looks once a second, whose Stripe delivers nothing by itself.
+fn looking() -> Shop {
+    looking_with(&["--webhook", "none", "--rate", "0"])
+}
+
+fn looking_with(sandbox: &[&str]) -> Shop {
+    Shop::open_with(&[("FULFILLD_BACKFILL_EVERY", "1"), ("FULFILLD_SWEEP_EVERY", "1")], sandbox)
+}
+
+/// So many purchases, every tenth refunded, every twentieth disputed; none of them is told to anybody.
+fn trade(shop: &Shop, count: usize) -> Vec<Purchase> {
+    let purchases = shop.buy("card", count, "snapshot");
+    for (i, purchase) in purchases.iter().enumerate() {
+        let order = json!({"session": purchase.session, "amount": 100, "deliver": false});
+        if i % 10 == 0 {
+            shop.control("POST", "/_sandbox/refund", order.clone());
+        }
+        if i % 20 == 1 {
+            shop.control("POST", "/_sandbox/dispute", order);
+        }
+    }
+    purchases
+}
+
+fn count(shop: &Shop, sql: &str) -> usize {
+    shop.one(sql).parse().expect("a count")
+}
+
+fn wait_for_count(shop: &Shop, sql: &str, n: usize) {
+    wait_for(&format!("{n} from {sql}"), || (count(shop, sql) == n).then_some(()));
+}
+
+/// What the simulated Stripe was asked since the last time, by endpoint.
+fn asked(shop: &Shop) -> Value {
+    shop.control("DELETE", "/_sandbox/stats", Value::Null)["requests"].clone()
+}
+
+fn questions(asked: &Value, endpoint: &str) -> u64 {
+    asked[endpoint].as_object().map_or(0, |by_status| by_status.values().filter_map(Value::as_u64).sum())
+}
+
+fn reconcile(shop: &Shop, arguments: &[&str]) -> Output {
+    fulfilld()
+        .arg("reconcile")
+        .args(arguments)
+        .env("FULFILLD_DB", shop.file())
+        .env("FULFILLD_STRIPE_API", &shop.stripe.url)
+        .env("FULFILLD_STRIPE_RATE", "2000")
+        .env("STRIPE_SECRET_KEY", "rk_test_of_the_shop")
+        .output()
+        .expect("the program runs")
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn whatever_happened_while_nobody_listened_is_there_once_within_the_budget() {
+    let mut shop = looking();
+    let before = trade(&shop, 1);
+    wait_for_count(&shop, "SELECT count(*) FROM orders", 1);
+    shop.settle();
+    shop.stop();
+    // Of the next ones Stripe makes no event at all; of the others it makes some that nobody takes.
+    shop.control("POST", "/_sandbox/faults", json!({"kind": "lost", "times": 40}));
+    let unheard = trade(&shop, 20);
+    shop.control("DELETE", "/_sandbox/faults", Value::Null);
+    let heard = trade(&shop, 480);
+    asked(&shop);
+    let all = before.len() + unheard.len() + heard.len();
+    shop.start();
+    wait_for_count(&shop, "SELECT count(*) FROM orders", all);
+    wait_for_count(&shop, "SELECT count(*) FROM refunds", 1 + 2 + 48);
+    wait_for_count(&shop, "SELECT count(*) FROM disputes", 1 + 24);
+    shop.settle();
+    shop.stop();
+    let asked = asked(&shop);
+    // One question an order; three a refund and two a dispute (its payment, its session); the lists by the hundred.
+    assert!(questions(&asked, "checkout_session") <= 510, "{asked}");
+    assert!(questions(&asked, "refund") <= 60 && questions(&asked, "dispute") <= 30, "{asked}");
+    let looks = questions(&asked, "events");
+    assert!(looks >= 6, "all pages were asked for: {asked}");
+    assert_eq!(
+        shop.rows("SELECT source, count(*) > 500 FROM events GROUP BY 1"),
+        ["backfill|1"],
+        "nothing of it came by webhook"
+    );
+    assert_eq!(shop.rows("SELECT id, state, state_reason FROM events WHERE state NOT IN('done')"), [""; 0]);
+    shop.check();
+    // From now on a look finds nothing, and asks for next to nothing.
+    shop.start();
+    wait_for("two more looks", || {
+        (questions(&shop.control("GET", "/_sandbox/stats", Value::Null)["requests"], "events") >= looks / 3)
+            .then_some(())
+    });
+    shop.stop();
+    assert_eq!(questions(&self::asked(&shop), "checkout_session"), 0);
+}
+
+#[test]
+fn killed_again_and_again_while_it_catches_up_it_ends_in_the_same_rows() {
+    let mut shop = looking();
+    shop.stop();
+    let purchases = trade(&shop, 230);
+    for _ in 0..6 {
+        shop.start();
+        let orders = "SELECT count(*) FROM orders";
+        let had = count(&shop, orders);
+        wait_for("it is in the middle of it", || (count(&shop, orders) > had || had == 230).then_some(()));
+        shop.kill();
+    }
+    shop.start();
+    wait_for_count(&shop, "SELECT count(*) FROM orders", purchases.len());
+    wait_for_count(&shop, "SELECT count(*) FROM refunds", 23);
+    wait_for_count(&shop, "SELECT count(*) FROM disputes", 12);
+    // What a worker had in hand when it was killed is due again at the next start.
+    shop.settle();
+    shop.check();
+    assert_eq!(shop.one("SELECT count(*) FROM outbox WHERE topic = 'order.paid'"), "230");
+}
+
+#[test]
+fn a_list_that_misbehaves_costs_a_second_look_and_no_order() {
+    for kind in ["repeat", "skip", "loop", "cut", "short", "half", "garbage", "shrug", "close"] {
+        let shop = looking();
+        for endpoint in ["events", "checkout_sessions", "refunds"] {
+            shop.control("POST", "/_sandbox/faults", json!({"endpoint": endpoint, "kind": kind, "times": 2}));
+        }
+        trade(&shop, 12);
+        wait_for_count(&shop, "SELECT count(*) FROM orders", 12);
+        wait_for_count(&shop, "SELECT count(*) FROM refunds", 2);
+        wait_for_count(&shop, "SELECT count(*) FROM disputes", 1);
+        shop.settle();
+        shop.check();
+        let until = shop.one("SELECT max(until) FROM sweeps WHERE name = 'events'");
+        let newest = shop.one("SELECT max(created) FROM events WHERE id GLOB 'evt_*'");
+        assert!(until <= newest, "{kind}: looked through until {until}, and the newest is of {newest}");
+    }
+}
+
+#[test]
+fn a_refused_key_stops_the_asking_and_everything_is_taken_up_when_it_is_mended() {
+    let shop = looking();
+    shop.control("POST", "/_sandbox/faults", json!({"kind": "status", "status": 401}));
+    trade(&shop, 3);
+    let heard = shop.buy("card", 1, "snapshot").remove(0);
+    for (event, _) in &heard.events {
+        assert_eq!(shop.deliver(event), 200, "receiving goes on");
+    }
+    wait_for("it is said", || (shop.get("/readyz").1.contains("STRIPE_SECRET_KEY")).then_some(()));
+    shop.control("DELETE", "/_sandbox/faults", Value::Null);
+    wait_for_count(&shop, "SELECT count(*) FROM orders", 4);
+    wait_for("it is well", || (shop.get("/readyz").0 == 200).then_some(()));
+    shop.check();
+}
+
+#[test]
+fn a_key_that_may_not_list_events_says_so_and_the_sessions_are_found_all_the_same() {
+    let shop = looking();
+    shop.control("POST", "/_sandbox/faults", json!({"endpoint": "events", "kind": "status", "status": 403}));
+    trade(&shop, 2);
+    wait_for_count(&shop, "SELECT count(*) FROM orders", 2);
+    wait_for_count(&shop, "SELECT count(*) FROM alarms WHERE name = 'key_lacks_permission'", 1);
+}
+
+#[test]
+fn webhooks_that_do_not_come_are_noticed_and_the_orders_are_there() {
+    let shop = looking();
+    let webhook = format!("{}/webhook", shop.desk().url);
+    let trigger = json!({"scenario": "card", "count": 1});
+    shop.control("POST", "/_sandbox/webhook", json!({"url": webhook}));
+    shop.control("POST", "/_sandbox/trigger", trigger.clone());
+    wait_for_count(&shop, "SELECT count(*) FROM orders", 1);
+    wait_for("a look or two", || {
+        (questions(&shop.control("GET", "/_sandbox/stats", Value::Null)["requests"], "events") >= 3).then_some(())
+    });
+    assert_eq!(shop.rows("SELECT name, message FROM alarms"), [""; 0]);
+    assert_eq!(shop.get("/readyz"), (200, "ready".into()));
+
+    shop.control("POST", "/_sandbox/webhook", json!({"url": null}));
+    shop.control("POST", "/_sandbox/trigger", trigger.clone());
+    wait_for_count(&shop, "SELECT count(*) FROM attention WHERE reason = 'silence'", 1);
+    wait_for_count(&shop, "SELECT count(*) FROM orders", 2);
+    let (status, causes) = shop.get("/readyz");
+    assert!(
+        status == 503 && causes.contains("webhooks do not come: Stripe made 1 checkout.session.completed"),
+        "{causes}"
+    );
+    assert!(shop.get("/metrics").1.lines().any(|line| line == "fulfilld_silence 1"));
+
+    shop.control("POST", "/_sandbox/webhook", json!({"url": webhook}));
+    shop.control("POST", "/_sandbox/trigger", trigger);
+    wait_for_count(&shop, "SELECT count(*) FROM alarms", 0);
+    wait_for("it is well", || (shop.get("/readyz").0 == 200).then_some(()));
+    assert_eq!(shop.one("SELECT count(*) FROM orders"), "3");
+}
+
+#[test]
+fn a_thin_event_and_its_twin_are_one_piece_of_news() {
+    let shop = looking();
+    for purchase in shop.buy("card", 3, "both") {
+        for (event, _) in &purchase.events {
+            let body: Value = serde_json::from_slice(&shop.body(event)).expect("JSON");
+            if body["object"] == "v2.core.event" {
+                assert_eq!(shop.deliver(event), 200);
+            }
+        }
+    }
+    wait_for_count(&shop, "SELECT count(*) FROM orders", 3);
+    asked(&shop);
+    wait_for("a look or two", || {
+        (questions(&shop.control("GET", "/_sandbox/stats", Value::Null)["requests"], "events") >= 3).then_some(())
+    });
+    // A look may have been under way before the thin one came.
+    assert!(count(&shop, "SELECT count(*) FROM events WHERE source = 'backfill'") <= 3);
+    assert_eq!(shop.rows("SELECT name FROM alarms"), [""; 0]);
+}
+
+#[test]
+fn a_fresh_purchase_does_not_wait_behind_what_is_fetched() {
+    let mut shop = looking_with(&["--webhook", "none", "--rate", "0", "--latency", "100"]);
+    shop.settings.push(("FULFILLD_STRIPE_RATE".into(), "20".into()));
+    shop.stop();
+    trade(&shop, 300);
+    shop.start();
+    wait_for("it catches up", || (count(&shop, "SELECT count(*) FROM orders") > 5).then_some(()));
+    let fresh = shop.buy("card", 1, "snapshot").remove(0);
+    let completed = fresh.events.iter().find(|(_, kind)| kind == "checkout.session.completed").expect("it is told");
+    assert_eq!(shop.deliver(&completed.0), 200);
+    let order = format!("SELECT count(*) FROM orders WHERE checkout_session_id = '{}'", fresh.session);
+    wait_for_count(&shop, &order, 1);
+    assert!(count(&shop, "SELECT count(*) FROM orders") < 200, "the others are still on their way");
+}
+
+#[test]
+fn yesterdays_copy_becomes_todays_file_and_what_was_typed_since_is_named() {
+    let mut shop = looking();
+    let first = trade(&shop, 4);
+    wait_for_count(&shop, "SELECT count(*) FROM orders", first.len());
+    shop.settle();
+    shop.stop();
+    let copy = shop.dir.path().join("yesterday.db");
+    shop.shell(&format!("VACUUM INTO '{}'", copy.display())).expect("a copy");
+    shop.start();
+    trade(&shop, 25);
+    wait_for_count(&shop, "SELECT count(*) FROM orders", 29);
+    wait_for_count(&shop, "SELECT count(*) FROM refunds", 4);
+    wait_for_count(&shop, "SELECT count(*) FROM disputes", 3);
+    shop.settle();
+    let today = facts(&shop);
+    shop.shell(
+        "INSERT INTO ship VALUES(3, 'DHL', 'JD0146000034', NULL); UPDATE orders SET note = 'for Ada' WHERE id = 9",
+    )
+    .expect("typed");
+    shop.stop();
+    for suffix in ["-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{suffix}", shop.file().display()));
+    }
+    std::fs::rename(&copy, shop.file()).expect("restored");
+    shop.start();
+    wait_for_count(&shop, "SELECT count(*) FROM orders", 29);
+    wait_for_count(&shop, "SELECT count(*) FROM refunds", 4);
+    wait_for_count(&shop, "SELECT count(*) FROM disputes", 3);
+    shop.settle();
+    assert_eq!(facts(&shop), today);
+    let lost = shop.one("SELECT what FROM attention WHERE reason = 'file_went_back'");
+    assert!(lost.contains("order 3: fulfillment") && lost.contains("order 9: note"), "{lost}");
+    assert!(!lost.contains("Ada") && !lost.contains("JD0146"), "what was typed is nobody's business: {lost}");
+    shop.check();
+    shop.shell("DELETE FROM alarms WHERE name = 'file_went_back'").expect("it is dealt with");
+    shop.stop();
+    shop.start();
+    assert_eq!(shop.rows("SELECT name FROM alarms"), [""; 0], "it is said once");
+}
+
+#[test]
+fn an_empty_file_is_filled_by_reconcile_alone_and_no_hook_runs_for_the_past() {
+    let mut shop = Shop::open();
+    trade(&shop, 21);
+    for scenario in ["unpaid", "free", "subscription", "refunded", "disputed", "mixed"] {
+        shop.buy(scenario, 1, "snapshot");
+    }
+    // The file is older than the sales, so that they are told to hooks; the other is younger.
+    shop.stop();
+    shop.settings.push(("FULFILLD_BACKFILL_EVERY".into(), "1".into()));
+    shop.settings.push(("FULFILLD_SWEEP_EVERY".into(), "1".into()));
+    shop.start();
+    wait_for_count(&shop, "SELECT count(*) FROM orders", 27);
+    wait_for_count(&shop, "SELECT count(*) FROM refunds", 4);
+    shop.settle();
+    let expected = facts(&shop);
+    shop.stop();
+    let pending = count(&shop, "SELECT count(*) FROM outbox WHERE state = 'pending' AND topic GLOB 'order.*'");
+    assert!(pending >= 26, "{pending}");
+    for suffix in ["", "-wal", "-shm", ".lock"] {
+        let _ = std::fs::remove_file(format!("{}{suffix}", shop.file().display()));
+    }
+    wait_for("another second", || (crate::shop::unix_now() > newest_sale(&shop) + 1).then_some(()));
+    shop.settings.push(("FULFILLD_BACKFILL_EVERY".into(), "0".into()));
+    shop.start();
+    shop.stop();
+    assert_eq!(shop.one("SELECT count(*) FROM events"), "0");
+
+    let dry = reconcile(&shop, &["--dry-run"]);
+    assert_eq!(dry.status.code(), Some(1), "{}", said(&dry));
+    assert!(said(&dry).starts_with("Stripe has 33, here 0, missing 33, differing 0, cannot 0\n"), "{}", said(&dry));
+    assert_eq!(shop.one("SELECT count(*) FROM events"), "0", "a dry run writes nothing");
+
+    let done = reconcile(&shop, &[]);
+    assert!(done.status.success(), "{}{}", said(&done), String::from_utf8_lossy(&done.stderr));
+    assert!(said(&done).starts_with("Stripe has 33, here 0, added 33, differing 0, cannot 0\n"), "{}", said(&done));
+    assert_eq!(facts(&shop), expected);
+    assert_eq!(
+        shop.rows("SELECT topic, state, last_error FROM outbox WHERE last_error IS NOT 'before this file'"),
+        [""; 0]
+    );
+    shop.check();
+
+    let again = reconcile(&shop, &["--json"]);
+    assert!(again.status.success());
+    assert_eq!(said(&again), "{\"added\":0,\"cannot\":0,\"differing\":0,\"here\":33,\"stripe\":33}\n");
+}
+
+fn newest_sale(shop: &Shop) -> u64 {
+    let (_, events) = crate::shop::request(
+        &shop.stripe.url,
+        "GET",
+        "/v1/events?limit=1",
+        &[("Authorization", "Bearer rk_test_1")],
+        b"",
+    )
+    .expect("Stripe answers");
+    serde_json::from_str::<Value>(&events).expect("JSON")["data"][0]["created"].as_u64().expect("a time")
+}
+
+#[test]
+fn what_differs_is_repaired_and_what_cannot_be_is_said() {
+    let mut shop = looking();
+    trade(&shop, 3);
+    wait_for_count(&shop, "SELECT count(*) FROM orders", 3);
+    wait_for_count(&shop, "SELECT count(*) FROM refunds", 1);
+    wait_for_count(&shop, "SELECT count(*) FROM disputes", 1);
+    shop.settle();
+    shop.stop();
+    let expected = facts(&shop);
+    // As only somebody can who knows how to get past the file's own guard.
+    shop.shell(
+        "UPDATE actor SET name = 'fulfilld:test';
+         UPDATE orders SET amount_total = amount_total + 1, as_of = '2026-01-01' WHERE id = 2;
+         UPDATE refunds SET status = 'pending', as_of = '2026-01-01';
+         UPDATE actor SET name = 'operator';",
+    )
+    .expect("damage");
+    let dry = reconcile(&shop, &["--dry-run", "--json"]);
+    assert_eq!(dry.status.code(), Some(1));
+    let rows: Vec<Value> = said(&dry).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(rows[0], json!({"stripe": 5, "here": 3, "missing": 0, "differing": 2, "cannot": 0}));
+    assert!(rows[1]["of"] == "sessions" && rows[1]["outcome"] == "differs" && rows[2]["of"] == "refunds", "{rows:?}");
+
+    // Beside a running desk the repair is its work.
+    shop.settings.push(("FULFILLD_BACKFILL_EVERY".into(), "0".into()));
+    shop.start();
+    let done = reconcile(&shop, &["--since", "1d"]);
+    assert!(done.status.success(), "{}", said(&done));
+    assert!(said(&done).starts_with("Stripe has 5, here 3, added 0, differing 2, cannot 0\n"), "{}", said(&done));
+    assert_eq!(facts(&shop), expected);
+
+    shop.stop();
+    shop.control("POST", "/_sandbox/faults", json!({"endpoint": "checkout_session", "kind": "status", "status": 404}));
+    let purchase = shop.buy("card", 1, "snapshot").remove(0);
+    let cannot = reconcile(&shop, &[]);
+    assert_eq!(cannot.status.code(), Some(1));
+    assert!(said(&cannot).starts_with("Stripe has 6, here 5, added 0, differing 0, cannot 1\n"), "{}", said(&cannot));
+    assert!(said(&cannot).contains("cannot: failed: Stripe has no such object"), "{}", said(&cannot));
+    shop.control("DELETE", "/_sandbox/faults", Value::Null);
+    assert!(reconcile(&shop, &[]).status.success());
+    assert_eq!(
+        shop.one(&format!("SELECT count(*) FROM orders WHERE checkout_session_id = '{}'", purchase.session)),
+        "1"
+    );
+
+    shop.control("POST", "/_sandbox/faults", json!({"kind": "status", "status": 500}));
+    let down = reconcile(&shop, &[]);
+    assert_eq!((down.status.code(), said(&down)), (Some(75), String::new()), "nothing is claimed");
+    assert_eq!(reconcile(&shop, &["--since", "yesterday"]).status.code(), Some(64));
+}
+
+#[test]
+fn an_order_costs_one_question_and_a_replay_another() {
+    let shop = Shop::open_with(&[("FULFILLD_ECHO_AFTER", "2")], &["--webhook", "none", "--rate", "0"]);
+    for purchase in shop.buy("card", 20, "snapshot") {
+        // The echo first, as it may come.
+        for (event, _) in purchase.events.iter().rev() {
+            assert_eq!(shop.deliver(event), 200);
+        }
+    }
+    shop.settle();
+    assert_eq!(shop.rows("SELECT state, count(*) FROM events GROUP BY 1"), ["done|40"]);
+    let before = asked(&shop);
+    // On a machine that is busy with other work, one or another is asked for twice.
+    assert!((20..30).contains(&questions(&before, "checkout_session")), "{before}");
+    assert!(questions(&before, "checkout_sessions") < 10, "{before}");
+    let event = shop.one("SELECT id FROM events WHERE type = 'payment_intent.succeeded' LIMIT 1");
+    shop.shell(&format!("UPDATE events SET state = 'pending' WHERE id = '{event}'")).expect("it is due again");
+    wait_for("it was asked for", || {
+        (questions(&shop.control("GET", "/_sandbox/stats", Value::Null)["requests"], "checkout_session") == 1)
+            .then_some(())
+    });
+    shop.settle();
+}
