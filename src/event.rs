@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::clock::{self, Timestamp};
+use crate::text;
 
 /// The two shapes in which Stripe delivers the same news (docs.stripe.com/event-destinations).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,7 +104,7 @@ impl Event {
         };
         Ok(Event {
             id,
-            kind: crate::text::clean(&envelope.kind.unwrap_or_default()),
+            kind: text::clean(&envelope.kind.unwrap_or_default()),
             object_id,
             created: envelope.created.and_then(|c| match c {
                 Created::Unix(seconds) => clock::from_unix(seconds),
@@ -123,6 +124,24 @@ impl Event {
         match self.shape {
             Shape::Thin => self.kind.strip_prefix("v1.").unwrap_or(&self.kind),
             Shape::Snapshot => &self.kind,
+        }
+    }
+
+    /// Why the event is none of the shop's, by the file's mode and the account that was set; `None` when it is.
+    pub fn foreign_to(&self, livemode: bool, account: Option<&str>) -> Option<String> {
+        let word = |live: bool| if live { "live" } else { "test" };
+        if let Some(live) = self.livemode.filter(|live| *live != livemode) {
+            return Some(format!("a {} event in a {} file", word(live), word(livemode)));
+        }
+        match (account, &self.account, &self.context) {
+            (Some(ours), Some(other), _) | (Some(ours), None, Some(other)) if ours != other => {
+                Some(format!("of account {}, not {ours}", text::clean(other)))
+            }
+            (None, Some(other), _) => Some(format!(
+                "of the connected account {}; set FULFILLD_ACCOUNT if that is the shop",
+                text::clean(other)
+            )),
+            _ => None,
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::arrivals::{afresh, facts, permutations};
 use crate::shop::{Purchase, Shop};
 
 /// The lives; `tests/it/arrivals.rs` has those that end with the purchase.
-const LIVES: &[&str] = &[
+pub const LIVES: &[&str] = &[
     "refunded",
     "refunded-in-part",
     "refunded-twice",
