@@ -261,7 +261,7 @@ fn what_is_not_the_shop_s_by_fulfilld_only_is_ignored_with_that_reason() {
 }
 
 /// A Stripe that answers these paths with these objects, anything else with 404.
-fn answering(objects: Value) -> String {
+pub fn answering(objects: Value) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let url = format!("http://{}", listener.local_addr().expect("it is bound"));
     std::thread::spawn(move || {

@@ -6,6 +6,7 @@ mod webhook; // what the webhook answers
 mod attacks; // what strangers can do to the port
 mod arrivals; // every order of arrival
 mod lives; // and of everything that can happen to an order later
+mod versions; // whatever the year of Stripe's API
 mod rebuild; // what comes from Stripe, once more
 mod crashes; // kill -9
 mod stops; // SIGTERM
