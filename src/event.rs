@@ -206,6 +206,26 @@ mod tests {
     }
 
     #[test]
+    fn an_event_of_another_mode_or_account_is_not_the_shop_s() {
+        let event = |more: &str| Event::parse(format!(r#"{{"id":"evt_1"{more}}}"#).as_bytes()).unwrap();
+        for (more, account, why) in [
+            ("", None, None),
+            (r#","livemode":false"#, None, None),
+            (r#","livemode":true"#, None, Some("a live event in a test file")),
+            (r#","account":"acct_2""#, None, Some("of the connected account acct_2; set FULFILLD_ACCOUNT")),
+            (r#","account":"acct_2""#, Some("acct_1"), Some("of account acct_2, not acct_1")),
+            (r#","account":"acct_1""#, Some("acct_1"), None),
+            (r#","context":"acct_1""#, None, None),
+            (r#","context":"acct_2""#, Some("acct_1"), Some("of account acct_2, not acct_1")),
+            ("", Some("acct_1"), None),
+        ] {
+            let said = event(more).foreign_to(false, account);
+            assert_eq!(said.is_some(), why.is_some(), "{more} {account:?}: {said:?}");
+            assert!(said.unwrap_or_default().starts_with(why.unwrap_or_default()), "{more} {account:?}");
+        }
+    }
+
+    #[test]
     fn strange_envelopes_are_kept_as_long_as_they_have_an_id() {
         for body in [
             r#"{"id":"evt_1"}"#,

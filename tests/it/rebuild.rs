@@ -287,14 +287,22 @@ fn what_stripe_no_longer_has_is_named_and_the_others_keep_their_numbers() {
 
 #[test]
 fn events_without_their_payload_are_enough_and_those_that_wait_are_left_out() {
-    let shop = Shop::open();
+    let shop = Shop::open_with(&[("FULFILLD_ACCOUNT", "acct_1")], &["--webhook", "none", "--rate", "0"]);
     sell(&shop, &["card", "delayed-fails", "refunded", "subscription-refunded", "expired"]);
+    for account in ["acct_1", "acct_2"] {
+        for (id, _) in &shop.buy("card", 1, "snapshot").remove(0).events {
+            let mut event: Value = serde_json::from_slice(&shop.body(id)).expect("JSON");
+            event["account"] = json!(account);
+            assert_eq!(shop.post(event.to_string().as_bytes()).expect("the desk answers").0, 200);
+        }
+    }
+    shop.settle();
     let clear = "UPDATE actor SET name = 'fulfilld:retention'; UPDATE events SET payload = NULL; UPDATE actor SET name = 'operator'";
     shop.shell(clear).unwrap();
     assert_eq!(shop.one("SELECT count(*) FROM events WHERE payload IS NOT NULL"), "0");
     let into = shop.dir.path().join("second.db");
     assert_eq!(found(&shop, &["--into", into.to_str().unwrap()]), (0, vec![]));
-    assert_eq!(rows(&into, "SELECT count(*) FROM orders"), ["4"]);
+    assert_eq!(rows(&into, "SELECT count(*) FROM orders"), ["5"]);
     // One waits at a Stripe that has no answer for the daemon, and so is no order yet; the money of another moves.
     let waiting = shop.buy("refunded", 1, "snapshot").remove(0);
     let fault = json!({"kind": "status", "status": 500, "endpoint": "checkout_session", "only": waiting.session});
