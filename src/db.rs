@@ -5,6 +5,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::clock;
@@ -42,6 +43,26 @@ pub fn open_for_serving(path: &Path, livemode: bool) -> Result<Connection> {
     Ok(connection)
 }
 
+/// Makes a file that was not there, as [`open_for_serving`] does. `Usage` when there is one: it is never overwritten.
+pub fn create(path: &Path, livemode: bool) -> Result<Connection> {
+    match create_if_missing(path)? {
+        true => open_for_serving(path, livemode),
+        false => Err(Error::Usage(format!(
+            "{} is there already and is not overwritten; move it away, or name another file",
+            path.display()
+        ))),
+    }
+}
+
+/// Removes a file that [`create`] made, and what SQLite keeps beside it.
+pub fn remove(path: &Path) {
+    for beside in ["", "-wal", "-shm"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(beside);
+        let _ = std::fs::remove_file(PathBuf::from(name));
+    }
+}
+
 /// Opens an existing file for a verb that writes; a missing file is never created by surprise.
 pub fn open_for_writing(path: &Path) -> Result<Connection> {
     existing(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
@@ -52,6 +73,17 @@ pub fn open_for_reading(path: &Path) -> Result<Connection> {
     let connection = existing(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
         .or_else(|_| existing(path, OpenFlags::SQLITE_OPEN_READ_ONLY))?;
     connection.pragma_update(None, "query_only", true).map_err(translate)?;
+    Ok(connection)
+}
+
+/// The same, and the file's bytes stay as they are even when its write-ahead log has not been moved into it yet.
+pub fn open_untouched(path: &Path) -> Result<Connection> {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    let waits = std::fs::metadata(PathBuf::from(log)).is_ok_and(|log| log.len() > 0);
+    let connection = open_for_reading(path)?;
+    // Whoever closes a file last moves the log into it.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, waits).map_err(translate)?;
     Ok(connection)
 }
 
@@ -156,13 +188,15 @@ impl Identity {
     }
 }
 
-fn create_if_missing(path: &Path) -> Result<()> {
+/// True when it was missing.
+fn create_if_missing(path: &Path) -> Result<bool> {
     match OpenOptions::new().write(true).create_new(true).mode(0o660).open(path) {
         // The umask may have taken the group's bits; SQLite gives -wal and -shm the mode of this file.
         Ok(file) => file
             .set_permissions(std::fs::Permissions::from_mode(0o660))
+            .map(|()| true)
             .map_err(|e| Error::Config(format!("cannot set the mode of {}: {e}", path.display()))),
-        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
         Err(e) => Err(Error::Config(format!("cannot create {}: {e}; {}", path.display(), hint(path)))),
     }
 }
@@ -208,7 +242,7 @@ fn check_version(connection: &Connection, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a key of the other mode than the file's.
+/// `Config` when the key is not of the mode that the file was born with.
 pub fn check_mode(connection: &Connection, path: &Path, livemode: bool) -> Result<()> {
     let word = |live: bool| if live { "live" } else { "test" };
     let born: bool = connection.query_row("SELECT livemode FROM shop", [], |row| row.get(0)).map_err(translate)?;

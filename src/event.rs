@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::clock::{self, Timestamp};
+use crate::text;
 
 /// The two shapes in which Stripe delivers the same news (docs.stripe.com/event-destinations).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,7 +104,7 @@ impl Event {
         };
         Ok(Event {
             id,
-            kind: crate::text::clean(&envelope.kind.unwrap_or_default()),
+            kind: text::clean(&envelope.kind.unwrap_or_default()),
             object_id,
             created: envelope.created.and_then(|c| match c {
                 Created::Unix(seconds) => clock::from_unix(seconds),
@@ -123,6 +124,24 @@ impl Event {
         match self.shape {
             Shape::Thin => self.kind.strip_prefix("v1.").unwrap_or(&self.kind),
             Shape::Snapshot => &self.kind,
+        }
+    }
+
+    /// Why the event is none of the shop's, by the file's mode and the account that was set; `None` when it is.
+    pub fn foreign_to(&self, livemode: bool, account: Option<&str>) -> Option<String> {
+        let word = |live: bool| if live { "live" } else { "test" };
+        if let Some(live) = self.livemode.filter(|live| *live != livemode) {
+            return Some(format!("a {} event in a {} file", word(live), word(livemode)));
+        }
+        match (account, &self.account, &self.context) {
+            (Some(ours), Some(other), _) | (Some(ours), None, Some(other)) if ours != other => {
+                Some(format!("of account {}, not {ours}", text::clean(other)))
+            }
+            (None, Some(other), _) => Some(format!(
+                "of the connected account {}; set FULFILLD_ACCOUNT if that is the shop",
+                text::clean(other)
+            )),
+            _ => None,
         }
     }
 }
@@ -184,6 +203,26 @@ mod tests {
         assert_eq!((a.name(), a.object_id.as_deref(), a.created), (b.name(), b.object_id.as_deref(), b.created));
         assert_eq!((a.shape, b.shape), (Shape::Snapshot, Shape::Thin));
         assert_eq!(b.snapshot_event.as_deref(), Some("evt_1"));
+    }
+
+    #[test]
+    fn an_event_of_another_mode_or_account_is_not_the_shop_s() {
+        let event = |more: &str| Event::parse(format!(r#"{{"id":"evt_1"{more}}}"#).as_bytes()).unwrap();
+        for (more, account, why) in [
+            ("", None, None),
+            (r#","livemode":false"#, None, None),
+            (r#","livemode":true"#, None, Some("a live event in a test file")),
+            (r#","account":"acct_2""#, None, Some("of the connected account acct_2; set FULFILLD_ACCOUNT")),
+            (r#","account":"acct_2""#, Some("acct_1"), Some("of account acct_2, not acct_1")),
+            (r#","account":"acct_1""#, Some("acct_1"), None),
+            (r#","context":"acct_1""#, None, None),
+            (r#","context":"acct_2""#, Some("acct_1"), Some("of account acct_2, not acct_1")),
+            ("", Some("acct_1"), None),
+        ] {
+            let said = event(more).foreign_to(false, account);
+            assert_eq!(said.is_some(), why.is_some(), "{more} {account:?}: {said:?}");
+            assert!(said.unwrap_or_default().starts_with(why.unwrap_or_default()), "{more} {account:?}");
+        }
     }
 
     #[test]

@@ -10,9 +10,14 @@ use crate::error::{Error, Result};
 /// Applies a fact. The caller is inside its transaction and has named itself in `actor`. Applying it again, or an older
 /// answer after a newer one, changes nothing; triggers write the history, the fulfillments and the outbox.
 pub fn apply(c: &Connection, change: &Change) -> Result<()> {
+    apply_numbered(c, change, None)
+}
+
+/// The same, with the number that an order has when it is a new one; `None` is the next.
+pub fn apply_numbered(c: &Connection, change: &Change, number: Option<i64>) -> Result<()> {
     match change {
         Change::Order(order) => match find(c, &order.checkout_session_id)? {
-            None => take_in(c, order),
+            None => take_in(c, order, number),
             Some(known) => bring_up_to_date(c, &known, order),
         },
         Change::Refunds(refunds) => refunds.iter().try_for_each(|refund| {
@@ -124,8 +129,8 @@ fn find(c: &Connection, session: &str) -> Result<Option<Known>> {
 
 /// A new order: the row, its lines, and only then whether it is paid, because that is what makes the database write what is
 /// to be sent.
-fn take_in(c: &Connection, order: &Order) -> Result<()> {
-    let id = insert_order(c, order)?;
+fn take_in(c: &Connection, order: &Order, number: Option<i64>) -> Result<()> {
+    let id = insert_order(c, order, number)?;
     for (position, line) in (1..).zip(&order.lines) {
         insert_line(c, id, position, line)?;
     }
@@ -180,7 +185,7 @@ fn bring_up_to_date(c: &Connection, known: &Known, order: &Order) -> Result<()> 
     .and_then(one_row)
 }
 
-fn insert_order(c: &Connection, order: &Order) -> Result<i64> {
+fn insert_order(c: &Connection, order: &Order, number: Option<i64>) -> Result<i64> {
     let (presented, presentment_currency) = order.presentment.clone().unzip();
     let to = &order.shipping;
     c.prepare_cached(
@@ -189,9 +194,9 @@ fn insert_order(c: &Connection, order: &Order) -> Result<i64> {
            presentment_amount, presentment_currency, customer_id, subscription_id, invoice_id, payment_link_id,
            client_reference_id, email, name, phone, shipping_name, shipping_line1, shipping_line2, shipping_city,
            shipping_state, shipping_postal_code, shipping_country, shipping_option, custom_fields, tax_ids, metadata,
-           created_at, as_of)
+           created_at, as_of, id)
          VALUES (?1, ?2, ?3, ?4, 'unpaid', ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20,
-           ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33)",
+           ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34)",
     )
     .and_then(|mut insert| {
         insert.insert(params![
@@ -228,6 +233,7 @@ fn insert_order(c: &Connection, order: &Order) -> Result<i64> {
             order.metadata.to_string(),
             clock::text(order.created_at),
             clock::text_micros(order.as_of),
+            number,
         ])
     })
     .map_err(db::translate)

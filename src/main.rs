@@ -13,6 +13,7 @@ mod door; // everything we do about tiny_http
 
 mod reconcile; // finds what never arrived
 mod worker; // takes due events, asks the handler, applies the Change
+mod rebuild; // derives what comes from Stripe once more, and compares
 mod handlers; // what Stripe can tell us: one file a subject
 mod ledger; // SQL that applies a Change
 mod change; // what a handler found out

@@ -281,7 +281,7 @@ impl Desk {
             return Err(Error::Permanent("its payload is no longer kept, so it cannot be replayed".into()));
         };
         let event = Event::parse(payload.as_bytes()).map_err(Error::Permanent)?;
-        if let Some(why) = self.not_ours(&event) {
+        if let Some(why) = event.foreign_to(self.livemode, self.account.as_deref()) {
             return Ok(Outcome::Ignore(why));
         }
         let answer = handlers::handle(&event, &self.stripe);
@@ -296,24 +296,6 @@ impl Desk {
             self.note_stripe(answer.as_ref().map(drop));
         }
         self.note_forbidden();
-    }
-
-    /// Why an event is none of this shop's.
-    fn not_ours(&self, event: &Event) -> Option<String> {
-        let word = |live: bool| if live { "live" } else { "test" };
-        if let Some(live) = event.livemode.filter(|live| *live != self.livemode) {
-            return Some(format!("a {} event in a {} file", word(live), word(self.livemode)));
-        }
-        match (&self.account, &event.account, &event.context) {
-            (Some(ours), Some(other), _) | (Some(ours), None, Some(other)) if ours != other => {
-                Some(format!("of account {}, not {ours}", text::clean(other)))
-            }
-            (None, Some(other), _) => Some(format!(
-                "of the connected account {}; set FULFILLD_ACCOUNT if that is the shop",
-                text::clean(other)
-            )),
-            _ => None,
-        }
     }
 
     /// Writes the change and the conclusion in one transaction; returns what was concluded in the end.

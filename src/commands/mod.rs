@@ -24,6 +24,7 @@ pub mod events; // what Stripe sent, and what became of it
 pub mod replay; // stored events are processed again
 pub mod reconcile; // the file is compared with Stripe, and repaired
 pub mod check; // is the file whole and true?
+pub mod rebuild; // what comes from Stripe, derived once more and compared
 pub mod sql; // the stock shell, set up for the file
 pub mod sandbox; // a simulated Stripe
 pub mod trigger; // purchases in it

@@ -56,8 +56,14 @@ fn read(asked: &Asked, payment_failed: bool) -> Result<Outcome> {
     }
     let payment_status = payment_status(session, payment_failed)?;
     let needed = |name: &str| Error::Permanent(format!("the session has no {name}"));
-    let currency = session.text("/currency").ok_or_else(|| needed("currency"))?.to_lowercase();
-    let amount_total = session.amount("/amount_total")?.ok_or_else(|| needed("amount_total"))?;
+    // A session of 2019 leaves the money to its payment.
+    let currency = session.text("/currency").or_else(|| session.text("/payment_intent/currency"));
+    let currency = currency.ok_or_else(|| needed("currency"))?.to_lowercase();
+    let amount_total = match session.amount("/amount_total")? {
+        None => session.amount("/payment_intent/amount")?,
+        amount => amount,
+    };
+    let amount_total = amount_total.ok_or_else(|| needed("amount_total"))?;
     let created_at = session.amount("/created")?.and_then(clock::from_unix).unwrap_or(asked.at);
     let shipping = shipping(session);
     let collected = shipping.is_some();
@@ -97,7 +103,8 @@ fn read(asked: &Asked, payment_failed: bool) -> Result<Outcome> {
         metadata: session.json("/metadata", json!({})),
         created_at,
         paid_at: payment_status.is_sale().then(|| {
-            let charged = session.amount("/payment_intent/latest_charge/created").ok().flatten();
+            let places = ["/payment_intent/latest_charge/created", "/payment_intent/charges/data/0/created"];
+            let charged = places.into_iter().find_map(|place| session.amount(place).ok().flatten());
             charged.and_then(clock::from_unix).unwrap_or(created_at)
         }),
         lines: lines.iter().map(|line| line_item(Fields(line), &currency, collected)).collect::<Result<_>>()?,
@@ -107,8 +114,10 @@ fn read(asked: &Asked, payment_failed: bool) -> Result<Outcome> {
 
 fn payment_status(session: Fields, payment_failed: bool) -> Result<PaymentStatus> {
     // A confirmed payment that is back at wanting a method, or canceled, has failed.
-    let intent_failed = matches!(session.word("/payment_intent/status"), Some("requires_payment_method" | "canceled"));
-    match session.word("/payment_status") {
+    let intent = session.word("/payment_intent/status");
+    let intent_failed = matches!(intent, Some("requires_payment_method" | "canceled"));
+    match session.word("/payment_status").or(intent.map(|status| if status == "succeeded" { "paid" } else { "unpaid" }))
+    {
         Some("paid") => Ok(PaymentStatus::Paid),
         Some("no_payment_required") => Ok(PaymentStatus::NoPaymentRequired),
         Some("unpaid") if payment_failed || intent_failed => Ok(PaymentStatus::Failed),

@@ -7,6 +7,8 @@ mod attacks; // what strangers can do to the port
 mod arrivals; // every order of arrival
 mod lives; // and of everything that can happen to an order later
 mod backfill; // what never arrived
+mod versions; // whatever the year of Stripe's API
+mod rebuild; // what comes from Stripe, once more
 mod crashes; // kill -9
 mod stops; // SIGTERM
 mod stripe_fails; // every way in which Stripe can fail

@@ -757,6 +757,8 @@ fn every_failure_has_its_exit_code_and_one_sentence() {
         ("orders --db none.db", 78, "there is no file none.db"),
         ("ship 1041 --db none.db", 78, "there is no file none.db"),
         ("sql --db none.db", 78, "there is no file none.db"),
+        ("rebuild --db none.db", 78, "there is no file none.db"),
+        ("rebuild", 78, "STRIPE_SECRET_KEY is not set"),
         ("serve", 78, "STRIPE_SECRET_KEY is not set"),
     ] {
         let output = books.run(line);

@@ -1,0 +1,101 @@
+//! `fulfilld rebuild`: does the file say what Stripe says? Everything that comes from Stripe, derived once more and compared.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rusqlite::types::Value as Cell;
+
+use super::{File, Output};
+use crate::config::{self, StripeAccess};
+use crate::db;
+use crate::error::{Error, Result};
+use crate::metrics::Metrics;
+use crate::rebuild;
+use crate::stripe::Stripe;
+use crate::table::Table;
+
+/// Derive what comes from Stripe once more, into a second file, and show the difference
+///
+/// Asks Stripe again about every object that a stored event names, and builds orders, line items, what is to be sent,
+/// refunds, disputes, reviews and fraud warnings from the answers. The file itself is only looked at, beside a running
+/// fulfilld too. Exit code 1 with a row for each difference: a value, a row that is missing here or there, or an event
+/// that cannot be rebuilt because Stripe no longer has its object; then the second file is kept. A product that was
+/// edited at Stripe since it was sold is a difference of its line items.
+///
+/// What you did is not compared and not in the second file: parcels, notes, holds, cancellations, corrected addresses.
+/// The settings are those of serve: STRIPE_SECRET_KEY or STRIPE_SECRET_KEY_FILE, and FULFILLD_ONLY and FULFILLD_ACCOUNT
+/// where they are set there. It asks at half of FULFILLD_STRIPE_RATE, so that a running fulfilld has the other half.
+#[derive(clap::Args)]
+#[command(before_help = "Example: fulfilld rebuild --into rebuilt.db")]
+pub struct Args {
+    /// Keep the second file here, also without a difference; without it, FILE.rebuilt
+    #[arg(long, value_name = "NEW")]
+    into: Option<PathBuf>,
+    #[command(flatten)]
+    file: File,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// Prints the differences. `Permanent` when there are any, `Usage` when the second file is there already; any other error
+/// leaves no second file and nothing on standard output.
+pub fn run(args: &Args) -> Result<()> {
+    let path = args.file.path();
+    let here = db::open_untouched(&path)?;
+    let access = StripeAccess::from_env()?;
+    db::check_mode(&here, &path, access.livemode)?;
+    let into = args.into.clone().unwrap_or_else(|| {
+        let mut name = path.clone().into_os_string();
+        name.push(".rebuilt");
+        name.into()
+    });
+    let new = db::create(&into, access.livemode)?;
+    let stripe = Stripe::new(StripeAccess { rate: access.rate / 2.0, ..access }, Arc::new(Metrics::default()));
+    let account = Some(config::value("FULFILLD_ACCOUNT")).filter(|account| !account.is_empty());
+    let found = rebuild::derive(&here, &new, &stripe, account.as_deref(), &tell)
+        .and_then(|derived| Ok((rebuild::compare(&here, &new, &derived)?, derived)));
+    drop(new);
+    let (compared, derived) = found.inspect_err(|_| db::remove(&into))?;
+    let text = |text: String| Cell::Text(text);
+    let lost = derived.lost.into_iter().map(|(event, why)| {
+        ["events".into(), event, "cannot be rebuilt".into(), "done".into(), why].map(Cell::Text).to_vec()
+    });
+    let differ = compared.differences.into_iter();
+    let rows: Vec<Vec<Cell>> = differ
+        .map(|d| vec![text(d.table.into()), text(d.key), text(d.column), d.here, d.rebuilt])
+        .chain(lost)
+        .collect();
+    let found = rows.len();
+    let columns = ["table", "key", "column", "here", "rebuilt"].map(String::from).to_vec();
+    tell(&format!("asked Stripe {} questions", derived.asked));
+    if compared.moved > 0 {
+        tell(&format!(
+            "{} rows are left out: an event about them waits or has just come; run it again to compare them",
+            compared.moved
+        ));
+    }
+    let keep = found > 0 || args.into.is_some();
+    if keep {
+        tell(&format!(
+            "{} holds what was derived; your parcels, notes and holds are in {} alone",
+            into.display(),
+            path.display()
+        ));
+    } else {
+        db::remove(&into);
+    }
+    Table { columns, rows }.print(args.output.json, "no difference: the file says what Stripe says")?;
+    match found {
+        0 => Ok(()),
+        n => Err(Error::Permanent(format!(
+            "{} differs from what Stripe says in {n} places; `fulfilld replay` asks about an event again",
+            path.display()
+        ))),
+    }
+}
+
+/// Progress, for whoever waits.
+fn tell(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}

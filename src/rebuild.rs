@@ -1,0 +1,542 @@
+//! Derives the tables that come from Stripe once more, from the stored events and from Stripe, into a second file; compares.
+//!
+//! What is asked and how an answer becomes rows is the worker's: `handlers` and `ledger`. Here is only which questions the
+//! stored events lead to, each once, and where the two files then differ.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+use rusqlite::types::Value as Cell;
+use rusqlite::{Connection, Row, Rows, params_from_iter};
+
+use crate::change::Change;
+use crate::db;
+use crate::error::{Error, Result};
+use crate::event::{Event, Shape};
+use crate::handlers::{self, Outcome};
+use crate::inbox;
+use crate::ledger;
+use crate::locks::lock;
+use crate::stripe::Stripe;
+
+/// Questions at once; the pace is the client's.
+const ASKERS: usize = 16;
+
+/// Pauses before a question that failed for now is asked again, once Stripe has answered another one.
+const PAUSES_S: [u64; 5] = [1, 2, 4, 8, 16];
+
+/// Between two lines of progress.
+const TELL_EVERY: Duration = Duration::from_secs(5);
+
+/// What was derived.
+pub struct Derived {
+    /// Questions that were asked.
+    pub asked: usize,
+    /// Events that the file was made from and that Stripe knows no more: the event, and why.
+    pub lost: Vec<(String, String)>,
+    /// What the questions were about that `lost` names.
+    lost_objects: HashSet<String>,
+    /// Of the last event that was there when it began.
+    last_event: i64,
+}
+
+/// Where the files differ.
+pub struct Compared {
+    /// In the order of the tables and their keys.
+    pub differences: Vec<Difference>,
+    /// Rows that differ and were left out, because an event about them waits, or came while Stripe was asked.
+    pub moved: usize,
+}
+
+/// One value that is another one here than Stripe would have it, or a row that only one of the files has.
+#[derive(Debug, PartialEq)]
+pub struct Difference {
+    pub table: &'static str,
+    pub key: String,
+    /// `row` when only one of the files has it.
+    pub column: String,
+    pub here: Cell,
+    pub rebuilt: Cell,
+}
+
+/// What the stored events ask about one object.
+struct Question {
+    /// One of them, which is as good as any other of its kind.
+    event: Event,
+    /// Those that the file was made from.
+    done: Vec<String>,
+    /// Among the questions, by the event that came first.
+    place: usize,
+}
+
+/// Copies the events of `here` into `new`, which is empty, and derives from them and from Stripe what comes from Stripe.
+/// The orders get the numbers that they have in `here`. An error leaves `new` empty; `Temporary` when Stripe fails.
+pub fn derive(
+    here: &Connection,
+    new: &Connection,
+    stripe: &Stripe,
+    account: Option<&str>,
+    tell: &dyn Fn(&str),
+) -> Result<Derived> {
+    let moment = here.unchecked_transaction().map_err(db::translate)?;
+    let tx = new.unchecked_transaction().map_err(db::translate)?;
+    let numbers = numbers(here)?;
+    let mut sessions = questions(here, account)?;
+    let mut deriving = Deriving {
+        new,
+        numbers,
+        unnumbered: Vec::new(),
+        payments: HashSet::new(),
+        derived: Derived {
+            asked: 0,
+            lost: Vec::new(),
+            lost_objects: HashSet::new(),
+            last_event: copy_events(here, new)?,
+        },
+    };
+    // Asking may take hours, and a reader that stays keeps the log of a running daemon growing.
+    drop(moment);
+
+    let mut rest = sessions.split_off(sessions.partition_point(|q| q.is_of_session()));
+    let total = sessions.len() + rest.len();
+    ask_all(sessions, stripe, total, tell, &mut deriving)?;
+    // A payment whose session has been read leads to that session again.
+    rest.retain(|q| !(q.event.name().starts_with("payment_intent.") && deriving.payments.contains(q.object())));
+    let total = deriving.derived.asked + rest.len();
+    ask_all(rest, stripe, total, tell, &mut deriving)?;
+    deriving.unnumbered.sort_by_key(|(question, _)| question.place);
+    for (question, change) in std::mem::take(&mut deriving.unnumbered) {
+        deriving.write(&question, &change, None)?;
+    }
+    // What is known long since is no news.
+    let quiet = "UPDATE outbox SET state = 'done', last_error = 'before this file' WHERE state = 'pending'";
+    inbox::as_author(new, "fulfilld:rebuild", |c| c.execute(quiet, []).map_err(db::translate))?;
+    tx.commit().map_err(db::translate)?;
+    Ok(deriving.derived)
+}
+
+/// The second file while it is being made.
+struct Deriving<'a> {
+    new: &'a Connection,
+    /// The orders' numbers by their sessions.
+    numbers: HashMap<String, i64>,
+    /// Orders that had none; they get the next ones when all others have theirs.
+    unnumbered: Vec<(Question, Change)>,
+    /// Payment intents of the orders.
+    payments: HashSet<String>,
+    derived: Derived,
+}
+
+impl Deriving<'_> {
+    /// Takes an answer. The error is Stripe's or the key's, and ends it all.
+    fn answered(&mut self, question: Question, answer: Result<Outcome>) -> Result<()> {
+        self.derived.asked += 1;
+        let change = match answer {
+            Ok(Outcome::Change(change)) => change,
+            Ok(Outcome::Ignore(_)) => return Ok(()),
+            Ok(Outcome::NotYet(why)) | Err(Error::Permanent(why)) => {
+                self.derived.lose(&question, &why);
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        if let Change::Order(order) = &change {
+            self.payments.extend(order.payment_intent_id.clone());
+            match self.numbers.get(&order.checkout_session_id).copied() {
+                number @ Some(_) => return self.write(&question, &change, number),
+                None => self.unnumbered.push((question, change)),
+            }
+            return Ok(());
+        }
+        self.write(&question, &change, None)
+    }
+
+    /// Applies a fact as the worker does. What the file's own rules refuse cannot be rebuilt.
+    fn write(&mut self, question: &Question, change: &Change, number: Option<i64>) -> Result<()> {
+        let batch = |sql: &str| self.new.execute_batch(sql).map_err(db::translate);
+        batch("SAVEPOINT fact")?;
+        let author = format!("stripe:{}", question.event.id);
+        match inbox::as_author(self.new, &author, |c| ledger::apply_numbered(c, change, number)) {
+            Ok(()) => batch("RELEASE fact"),
+            Err(Error::Permanent(why)) => {
+                batch("ROLLBACK TO fact; RELEASE fact")?;
+                self.derived.lose(question, &why);
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Question {
+    fn object(&self) -> &str {
+        self.event.object_id.as_deref().unwrap_or_default()
+    }
+
+    fn is_of_session(&self) -> bool {
+        self.event.name().starts_with("checkout.session.")
+    }
+}
+
+impl Derived {
+    fn lose(&mut self, question: &Question, why: &str) {
+        self.lost.extend(question.done.iter().map(|event| (event.clone(), why.to_string())));
+        self.lost_objects.insert(question.object().into());
+    }
+}
+
+/// The orders' numbers by their sessions.
+fn numbers(c: &Connection) -> Result<HashMap<String, i64>> {
+    let sql = "SELECT checkout_session_id, id FROM orders";
+    c.prepare(sql)
+        .and_then(|mut q| q.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect())
+        .map_err(db::translate)
+}
+
+/// What the stored events lead to, each object once: the sessions, then the rest, each in the order in which they came.
+/// Events that wait are left out, and so are those of another mode or account.
+fn questions(c: &Connection, account: Option<&str>) -> Result<Vec<Question>> {
+    let livemode: bool = c.query_row("SELECT livemode FROM shop", [], |row| row.get(0)).map_err(db::translate)?;
+    // The payload tells a connected account from the shop's own; without one the type and the object's id are enough.
+    let sql =
+        "SELECT id, type, object_id, livemode, shape, account, CASE WHEN account IS NOT NULL THEN payload END, state
+               FROM events WHERE state <> 'pending' AND object_id IS NOT NULL ORDER BY received_at, rowid";
+    let mut statement = c.prepare(sql).map_err(db::translate)?;
+    let mut rows = statement.query([]).map_err(db::translate)?;
+    let mut found: HashMap<String, Question> = HashMap::new();
+    while let Some(row) = rows.next().map_err(db::translate)? {
+        let (event, done) = stored(row).map_err(db::translate)?;
+        let known = handlers::TABLE.iter().any(|(name, _)| *name == event.name());
+        if !known || event.foreign_to(livemode, account).is_some() {
+            continue;
+        }
+        let (place, id) = (found.len(), event.id.clone());
+        let object = event.object_id.clone().unwrap_or_default();
+        let question = found.entry(object).or_insert(Question { event: event.clone(), done: Vec::new(), place });
+        if weight(&event) > weight(&question.event) {
+            question.event = event;
+        }
+        question.done.extend(done.then_some(id));
+    }
+    let mut questions: Vec<Question> = found.into_values().collect();
+    questions.sort_by_key(|q| (!q.is_of_session(), q.place));
+    Ok(questions)
+}
+
+/// Of several bells about one object: a failed payment is told by its own alone, and an expiry asks nothing.
+fn weight(event: &Event) -> u8 {
+    match event.name() {
+        "checkout.session.async_payment_failed" => 2,
+        "checkout.session.expired" => 0,
+        _ => 1,
+    }
+}
+
+/// An event as it is kept, and whether the file was made from it.
+fn stored(row: &Row) -> rusqlite::Result<(Event, bool)> {
+    let (account, payload): (Option<String>, Option<String>) = (row.get(5)?, row.get(6)?);
+    let done = row.get::<_, String>(7)? == "done";
+    if let Some(event) = payload.and_then(|payload| Event::parse(payload.as_bytes()).ok()) {
+        return Ok((event, done));
+    }
+    // What the file was made from was the shop's.
+    let (account, context) = if done { (None, account) } else { (account, None) };
+    let event = Event {
+        id: row.get(0)?,
+        kind: row.get(1)?,
+        object_id: row.get(2)?,
+        created: None,
+        livemode: row.get(3)?,
+        api_version: None,
+        account,
+        context,
+        shape: if row.get::<_, String>(4)? == Shape::Thin.as_str() { Shape::Thin } else { Shape::Snapshot },
+        snapshot_event: None,
+    };
+    Ok((event, done))
+}
+
+/// Copies the rows as they are, and says which was the last.
+fn copy_events(here: &Connection, new: &Connection) -> Result<i64> {
+    let columns = columns(new, "events", &[])?;
+    let places: Vec<String> = (1..=columns.len()).map(|n| format!("?{n}")).collect();
+    let names = columns.join(", ");
+    let copy = || -> rusqlite::Result<i64> {
+        let mut from = here.prepare(&format!("SELECT {names} FROM events ORDER BY rowid"))?;
+        let mut into = new.prepare(&format!("INSERT INTO events({names}) VALUES({})", places.join(", ")))?;
+        let mut rows = from.query([])?;
+        while let Some(row) = rows.next()? {
+            into.execute(params_from_iter(cells(row, columns.len())?))?;
+        }
+        here.query_row("SELECT coalesce(max(rowid), 0) FROM events", [], |row| row.get(0))
+    };
+    copy().map_err(db::translate)
+}
+
+/// Asks, many at once, and hands on each answer as it comes. The first failure that is Stripe's or the key's ends it.
+fn ask_all(
+    questions: Vec<Question>,
+    stripe: &Stripe,
+    total: usize,
+    tell: &dyn Fn(&str),
+    deriving: &mut Deriving,
+) -> Result<()> {
+    let (stop, any) = (AtomicBool::new(false), AtomicBool::new(deriving.derived.asked > 0));
+    let next = Mutex::new(questions.into_iter());
+    let (give, take) = channel();
+    let ask = |question: &Question| {
+        for pause in PAUSES_S {
+            match handlers::handle(&question.event, stripe) {
+                // Stripe that has not answered at all is down; else this is a hiccup among hours of answers.
+                Err(Error::Temporary(_)) if any.load(Ordering::Relaxed) && !stop.load(Ordering::Relaxed) => {
+                    std::thread::sleep(Duration::from_secs(pause));
+                }
+                answer => return answer,
+            }
+        }
+        handlers::handle(&question.event, stripe)
+    };
+    std::thread::scope(|threads| {
+        for _ in 0..ASKERS {
+            let (give, next, ask, stop) = (give.clone(), &next, &ask, &stop);
+            threads.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let Some(question) = lock(next).next() else { return };
+                    let answer = ask(&question);
+                    // Nobody takes it any more when another question has ended it all.
+                    let _ = give.send((question, answer));
+                }
+            });
+        }
+        drop(give);
+        let mut told = Instant::now();
+        for (question, answer) in take {
+            any.fetch_or(!matches!(answer, Err(Error::Temporary(_))), Ordering::Relaxed);
+            if let Err(error) = deriving.answered(question, answer) {
+                stop.store(true, Ordering::Relaxed);
+                return Err(error);
+            }
+            if told.elapsed() >= TELL_EVERY {
+                told = Instant::now();
+                tell(&format!("asked Stripe {} of {total} questions", deriving.derived.asked));
+            }
+        }
+        Ok(())
+    })
+}
+
+/// How the rows of a table are compared: which of its columns are not Stripe's facts, or are given out by the file itself.
+struct Rule {
+    table: &'static str,
+    but: &'static [&'static str],
+    /// Where the rows are, as `t`, with their order as `o`.
+    from: &'static str,
+    /// A row's name in both files; then when Stripe was asked about it, and which objects it is about.
+    about: [&'static str; 4],
+    /// More values to compare.
+    more: &'static [&'static str],
+}
+
+const OF_PAYMENT: [&str; 4] = ["t.id", "t.as_of", "t.charge_id", "t.payment_intent_id"];
+
+const RULES: &[Rule] = &[
+    Rule {
+        table: "orders",
+        but: &["id", "as_of", "line_items_at", "note", "hold_reason", "canceled_at", "cancel_reason"],
+        from: "orders t",
+        about: ["t.checkout_session_id", "t.as_of", "t.checkout_session_id", "t.payment_intent_id"],
+        more: &[],
+    },
+    Rule {
+        table: "line_items",
+        but: &["id", "order_id", "canceled_quantity"],
+        from: "line_items t LEFT JOIN orders o ON o.id = t.order_id",
+        about: ["t.id", "o.as_of", "o.checkout_session_id", "o.payment_intent_id"],
+        more: &["o.checkout_session_id"],
+    },
+    // How much of a line is to be sent, was sent or will not be: that is what a sale begins with, however it was packed.
+    Rule {
+        table: "fulfillment_line_items",
+        but: &["fulfillment_id", "line_item_id", "quantity"],
+        from: "(SELECT line_item_id, order_id, sum(quantity) AS quantity, group_concat(DISTINCT requires_shipping) AS requires_shipping
+                FROM (SELECT l.line_item_id, f.order_id, l.quantity, f.requires_shipping
+                      FROM fulfillment_line_items l JOIN fulfillments f ON f.id = l.fulfillment_id WHERE f.status <> 'canceled'
+                      UNION ALL SELECT id, order_id, canceled_quantity, requires_shipping FROM line_items WHERE canceled_quantity > 0)
+                GROUP BY line_item_id) t LEFT JOIN orders o ON o.id = t.order_id",
+        about: ["t.line_item_id", "o.as_of", "o.checkout_session_id", "o.payment_intent_id"],
+        more: &["t.quantity", "t.requires_shipping"],
+    },
+    Rule { table: "refunds", but: &["id", "as_of"], from: "refunds t", about: OF_PAYMENT, more: &[] },
+    Rule { table: "disputes", but: &["id", "as_of"], from: "disputes t", about: OF_PAYMENT, more: &[] },
+    Rule { table: "reviews", but: &["id", "as_of"], from: "reviews t", about: OF_PAYMENT, more: &[] },
+    Rule { table: "fraud_warnings", but: &["id", "as_of"], from: "fraud_warnings t", about: OF_PAYMENT, more: &[] },
+];
+
+/// Compares what comes from Stripe. What the operator has done is not compared: notes, holds, cancellations, parcels, and the
+/// columns of contact and shipping that the history says were corrected.
+pub fn compare(here: &Connection, new: &Connection, derived: &Derived) -> Result<Compared> {
+    // One moment for all of it, whatever the daemon writes meanwhile.
+    let moment = here.unchecked_transaction().map_err(db::translate)?;
+    let apart = Apart {
+        moving: moving(here, new, derived.last_event)?,
+        canceled: texts(here, "SELECT checkout_session_id FROM orders WHERE canceled_at IS NOT NULL", &[])?,
+        corrected: texts(
+            here,
+            "SELECT o.checkout_session_id || ' ' || h.what FROM order_history h JOIN orders o ON o.id = h.order_id
+             WHERE h.actor NOT GLOB 'stripe:*'",
+            &[],
+        )?,
+        lost: &derived.lost_objects,
+    };
+    let mut compared = Compared { differences: Vec::new(), moved: 0 };
+    for rule in RULES {
+        compared.table(here, new, rule, &apart)?;
+    }
+    drop(moment);
+    Ok(compared)
+}
+
+/// The objects about which an event waits, waited when the events were copied, or has come since; and their payments,
+/// because an event about one refund tells of all.
+fn moving(here: &Connection, new: &Connection, last_event: i64) -> Result<HashSet<String>> {
+    let waits = "SELECT object_id FROM events WHERE object_id IS NOT NULL AND (state = 'pending' OR rowid > ?1)";
+    let mut moving = texts(here, waits, &[&last_event])?;
+    moving.extend(texts(new, waits, &[&i64::MAX])?);
+    let payments = "SELECT checkout_session_id, NULL, payment_intent_id FROM orders
+                    UNION ALL SELECT id, charge_id, payment_intent_id FROM refunds
+                    UNION ALL SELECT id, charge_id, payment_intent_id FROM disputes
+                    UNION ALL SELECT id, charge_id, payment_intent_id FROM reviews
+                    UNION ALL SELECT id, charge_id, payment_intent_id FROM fraud_warnings";
+    let mut statement = here.prepare(payments).map_err(db::translate)?;
+    let mut rows = statement.query([]).map_err(db::translate)?;
+    let mut paid = Vec::new();
+    while let Some(row) = rows.next().map_err(db::translate)? {
+        let [id, charge, payment] = [0, 1, 2].map(|i| row.get::<_, Option<String>>(i).unwrap_or_default());
+        let moves = |id: &Option<String>| id.as_ref().is_some_and(|id| moving.contains(id));
+        paid.extend(payment.filter(|_| moves(&id) || moves(&charge)));
+    }
+    moving.extend(paid);
+    Ok(moving)
+}
+
+fn texts(c: &Connection, sql: &str, params: &[&dyn rusqlite::ToSql]) -> Result<HashSet<String>> {
+    c.prepare(sql).and_then(|mut q| q.query_map(params, |row| row.get(0))?.collect()).map_err(db::translate)
+}
+
+/// What is not compared.
+struct Apart<'a> {
+    /// Objects that move.
+    moving: HashSet<String>,
+    /// Sessions whose order the operator has canceled.
+    canceled: HashSet<String>,
+    /// A session and a column, with a blank between them.
+    corrected: HashSet<String>,
+    /// Objects that Stripe knows no more.
+    lost: &'a HashSet<String>,
+}
+
+/// One row of a table: its `about`, and the values to compare.
+struct Fact {
+    about: Vec<Cell>,
+    values: Vec<Cell>,
+}
+
+impl Fact {
+    fn next(rows: &mut Rows, about: usize, all: usize) -> Result<Option<Fact>> {
+        let row = rows.next().and_then(|row| row.map(|row| cells(row, all)).transpose()).map_err(db::translate)?;
+        Ok(row.map(|mut about_and_values| Fact { values: about_and_values.split_off(about), about: about_and_values }))
+    }
+
+    fn text(&self, at: usize) -> &str {
+        match &self.about[at] {
+            Cell::Text(text) => text,
+            _ => "",
+        }
+    }
+
+    fn is_about(&self, objects: &HashSet<String>) -> bool {
+        [0, 2, 3].into_iter().any(|at| objects.contains(self.text(at)))
+    }
+}
+
+impl Compared {
+    /// Walks both tables by their keys.
+    fn table(&mut self, here: &Connection, new: &Connection, rule: &'static Rule, apart: &Apart) -> Result<()> {
+        let names = columns(new, rule.table, rule.but)?;
+        let compared = names.iter().map(|name| format!("t.{name}")).chain(rule.more.iter().map(|c| c.to_string()));
+        let all: Vec<String> = rule.about.iter().map(|c| c.to_string()).chain(compared).collect();
+        let sql = format!("SELECT {} FROM {} ORDER BY 1", all.join(", "), rule.from);
+        let names: Vec<&str> = all[rule.about.len()..].iter().map(|c| &c[2..]).collect();
+        let (mut a, mut b) = (here.prepare(&sql).map_err(db::translate)?, new.prepare(&sql).map_err(db::translate)?);
+        let (mut a, mut b) = (a.query([]).map_err(db::translate)?, b.query([]).map_err(db::translate)?);
+        let about = rule.about.len();
+        let (mut left, mut right) = (Fact::next(&mut a, about, all.len())?, Fact::next(&mut b, about, all.len())?);
+        loop {
+            let order = match (&left, &right) {
+                (None, None) => return Ok(()),
+                (Some(_), None) => std::cmp::Ordering::Less,
+                (None, Some(_)) => std::cmp::Ordering::Greater,
+                (Some(left), Some(right)) => left.text(0).cmp(right.text(0)),
+            };
+            let ours = left.take_if(|_| order.is_le());
+            let theirs = right.take_if(|_| order.is_ge());
+            self.fact(rule, &names, ours.as_ref(), theirs.as_ref(), apart);
+            if order.is_le() {
+                left = Fact::next(&mut a, about, all.len())?;
+            }
+            if order.is_ge() {
+                right = Fact::next(&mut b, about, all.len())?;
+            }
+        }
+    }
+
+    fn fact(&mut self, rule: &'static Rule, names: &[&str], ours: Option<&Fact>, theirs: Option<&Fact>, apart: &Apart) {
+        let Some(one) = ours.or(theirs) else { return };
+        let key = one.text(0);
+        let difference = |column: &str, here: Cell, rebuilt: Cell| Difference {
+            table: rule.table,
+            key: key.into(),
+            column: column.into(),
+            here,
+            rebuilt,
+        };
+        let is = |fact: Option<&Fact>| Cell::Text(if fact.is_some() { "there" } else { "missing" }.into());
+        let found: Vec<Difference> = match (ours, theirs) {
+            (Some(ours), Some(theirs)) => (names.iter().zip(&ours.values).zip(&theirs.values))
+                .filter(|((name, here), rebuilt)| {
+                    here != rebuilt && !apart.corrected.contains(&format!("{key} {name}"))
+                })
+                .map(|((name, here), rebuilt)| difference(name, here.clone(), rebuilt.clone()))
+                .collect(),
+            _ => vec![difference("row", is(ours), is(theirs))],
+        };
+        let newer = ours.zip(theirs).is_some_and(|(ours, theirs)| ours.text(1) > theirs.text(1));
+        if found.is_empty()
+            || rule.table == "fulfillment_line_items" && apart.canceled.contains(one.text(2))
+            || theirs.is_none() && one.is_about(apart.lost)
+        {
+            return;
+        }
+        match newer || one.is_about(&apart.moving) {
+            true => self.moved += 1,
+            false => self.differences.extend(found),
+        }
+    }
+}
+
+/// The names of a table's columns.
+fn columns(c: &Connection, table: &str, but: &[&str]) -> Result<Vec<String>> {
+    let mut names: Vec<String> = c
+        .prepare("SELECT name FROM pragma_table_info(?1)")
+        .and_then(|mut q| q.query_map([table], |row| row.get(0))?.collect())
+        .map_err(db::translate)?;
+    names.retain(|name| !but.contains(&name.as_str()));
+    Ok(names)
+}
+
+fn cells(row: &Row, n: usize) -> rusqlite::Result<Vec<Cell>> {
+    (0..n).map(|i| row.get(i)).collect()
+}
