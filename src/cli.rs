@@ -40,6 +40,7 @@ enum Verb {
     Replay(commands::replay::Args),
     Export(commands::export::Args),
     Check(commands::check::Args),
+    Doctor(commands::doctor::Args),
     Sql(commands::sql::Args),
     Sandbox(commands::sandbox::Args),
     Trigger(commands::trigger::Args),
@@ -63,7 +64,7 @@ All verbs: fulfilld --help. One verb: fulfilld ship --help. As a manual: fulfill
 /// What a script learns from the process, after BSD's sysexits(3); `error.rs` says which error is which.
 pub const EXIT_CODES: &[(u8, &str)] = &[
     (0, "done"),
-    (1, "refused by the file's rules, not there, or check or attention --fail found something"),
+    (1, "refused by the file's rules, not there, or check, doctor or attention --fail found something"),
     (64, "the command line was not understood"),
     (74, "the disk failed or the file is damaged"),
     (75, "try again later: the file is locked, the disk is full, Stripe does not answer"),
@@ -93,10 +94,14 @@ pub fn run() -> ExitCode {
 
 fn dispatch(verb: Option<Verb>) -> Result<()> {
     let Some(verb) = verb else { return table::print(WELCOME) };
-    journal::start(match verb {
+    let log = journal::start(match verb {
         Verb::Serve(_) => LevelFilter::Info,
         _ => LevelFilter::Warn,
-    })?;
+    });
+    // Doctor tells of a wrong FULFILLD_LOG beside whatever else is wrong.
+    if !matches!(verb, Verb::Doctor(_)) {
+        log?;
+    }
     match &verb {
         Verb::Serve(args) => commands::serve::run(args),
         Verb::Demo(args) => commands::demo::run(args),
@@ -112,6 +117,7 @@ fn dispatch(verb: Option<Verb>) -> Result<()> {
         Verb::Replay(args) => commands::replay::run(args),
         Verb::Export(args) => commands::export::run(args),
         Verb::Check(args) => commands::check::run(args),
+        Verb::Doctor(args) => commands::doctor::run(args),
         Verb::Sql(args) => commands::sql::run(args),
         Verb::Sandbox(args) => commands::sandbox::run(args),
         Verb::Trigger(args) => commands::trigger::run(args),

@@ -23,6 +23,7 @@ pub mod export; // the books, for a spreadsheet
 pub mod events; // what Stripe sent, and what became of it
 pub mod replay; // stored events are processed again
 pub mod check; // is the file whole and true?
+pub mod doctor; // can orders arrive?
 pub mod sql; // the stock shell, set up for the file
 pub mod sandbox; // a simulated Stripe
 pub mod trigger; // purchases in it
