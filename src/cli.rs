@@ -42,6 +42,7 @@ enum Verb {
     Reconcile(commands::reconcile::Args),
     Check(commands::check::Args),
     Rebuild(commands::rebuild::Args),
+    Doctor(commands::doctor::Args),
     Sql(commands::sql::Args),
     Sandbox(commands::sandbox::Args),
     Trigger(commands::trigger::Args),
@@ -95,10 +96,14 @@ pub fn run() -> ExitCode {
 
 fn dispatch(verb: Option<Verb>) -> Result<()> {
     let Some(verb) = verb else { return table::print(WELCOME) };
-    journal::start(match verb {
+    let log = journal::start(match verb {
         Verb::Serve(_) => LevelFilter::Info,
         _ => LevelFilter::Warn,
-    })?;
+    });
+    // Doctor tells of a wrong FULFILLD_LOG beside whatever else is wrong.
+    if !matches!(verb, Verb::Doctor(_)) {
+        log?;
+    }
     match &verb {
         Verb::Serve(args) => commands::serve::run(args),
         Verb::Demo(args) => commands::demo::run(args),
@@ -116,6 +121,7 @@ fn dispatch(verb: Option<Verb>) -> Result<()> {
         Verb::Reconcile(args) => commands::reconcile::run(args),
         Verb::Check(args) => commands::check::run(args),
         Verb::Rebuild(args) => commands::rebuild::run(args),
+        Verb::Doctor(args) => commands::doctor::run(args),
         Verb::Sql(args) => commands::sql::run(args),
         Verb::Sandbox(args) => commands::sandbox::run(args),
         Verb::Trigger(args) => commands::trigger::run(args),

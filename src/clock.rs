@@ -27,6 +27,11 @@ pub fn from_unix(seconds: i64) -> Option<Timestamp> {
     Timestamp::from_second(seconds).ok()
 }
 
+/// The `Date` of an HTTP answer (RFC 9110, in the one form that is still sent); `None` when it is none.
+pub fn from_http(date: &str) -> Option<Timestamp> {
+    jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(date).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -38,5 +43,7 @@ mod tests {
         assert_eq!(text_micros(t), "2026-11-24T03:05:00.000000Z");
         assert!(text(from_unix(0).unwrap()) < text(t));
         assert_eq!(from_unix(i64::MAX), None);
+        assert_eq!(from_http("Tue, 24 Nov 2026 03:05:00 GMT"), Some(t));
+        assert_eq!(from_http("yesterday"), None);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,6 +12,12 @@ use crate::signature::SigningSecret;
 
 /// What Stripe permits to one of its endpoints, in requests a second (docs.stripe.com/rate-limits).
 const STRIPE_RATE_MAX: f64 = 25.0;
+
+/// What `FULFILLD_STRIPE_RATE` may be; beyond Stripe's own limit only a sandbox goes along.
+pub const STRIPE_RATES: RangeInclusive<u32> = 1..=10_000;
+
+/// What `FULFILLD_WORKERS` may be.
+pub const WORKERS: RangeInclusive<u32> = 1..=64;
 
 /// One setting as the README and the man page list it.
 pub struct Setting {
@@ -77,6 +84,11 @@ pub const SETTINGS: &[Setting] = &[
         name: "FULFILLD_ECHO_AFTER",
         default: "2",
         about: "seconds that an event which only echoes another waits, so that both cost one question (payment_intent.succeeded after checkout.session.completed)",
+    },
+    Setting {
+        name: "FULFILLD_PUBLIC_URL",
+        default: "",
+        about: "where Stripe posts to, e.g. https://shop.example.org/webhook; fulfilld doctor tries it and finds the endpoint in Stripe by it",
     },
     Setting { name: "FULFILLD_WORKERS", default: "16", about: "events worked on at once, 1 to 64" },
     Setting { name: "FULFILLD_LOG", default: "info", about: "error, warn, info, debug or trace" },
@@ -179,7 +191,7 @@ impl Settings {
     /// Reads and checks the environment. Every error names the setting and its remedy, and never its secret value.
     pub fn from_env() -> Result<Settings> {
         let listen = value("FULFILLD_LISTEN");
-        let workers = number("FULFILLD_WORKERS", 1..=64)?;
+        let workers = number("FULFILLD_WORKERS", WORKERS)?;
         Ok(Settings {
             db: db_path(None),
             listen: listen.parse().map_err(|_| {
@@ -204,7 +216,7 @@ impl StripeAccess {
         let access = StripeAccess::new(
             &secret("STRIPE_SECRET_KEY")?,
             &value("FULFILLD_STRIPE_API"),
-            number("FULFILLD_STRIPE_RATE", 1..=10_000)? as f64,
+            number("FULFILLD_STRIPE_RATE", STRIPE_RATES)? as f64,
         )?;
         Ok(StripeAccess { only: Only::parse(&value("FULFILLD_ONLY"))?, ..access })
     }
@@ -238,7 +250,7 @@ impl StripeAccess {
 }
 
 /// Live or test, from the key's own prefix.
-fn key_mode(key: &str) -> Result<bool> {
+pub fn key_mode(key: &str) -> Result<bool> {
     let form = |p: &str| ["sk_", "rk_"].iter().any(|kind| key.starts_with(&format!("{kind}{p}_")));
     let usable = key.bytes().all(|b| b.is_ascii_graphic());
     match key {
@@ -319,8 +331,12 @@ pub fn value(name: &'static str) -> String {
     }
 }
 
-fn number(name: &'static str, range: std::ops::RangeInclusive<u32>) -> Result<u32> {
-    let text = value(name);
+fn number(name: &'static str, range: RangeInclusive<u32>) -> Result<u32> {
+    parse_number(name, &value(name), range)
+}
+
+/// A number from its text; `Config` names the setting and what it may be.
+pub fn parse_number(name: &str, text: &str, range: RangeInclusive<u32>) -> Result<u32> {
     text.parse().ok().filter(|n| range.contains(n)).ok_or_else(|| {
         Error::Config(format!("{name}={text} is not a number from {} to {}", range.start(), range.end()))
     })
@@ -329,14 +345,17 @@ fn number(name: &'static str, range: std::ops::RangeInclusive<u32>) -> Result<u3
 /// A secret's text: the systemd credential of its lower-case name, else the file that `NAME_FILE` names, else the
 /// variable. Empty when there is none. A file that others can read is refused.
 fn secret(name: &'static str) -> Result<String> {
-    let credential = std::env::var_os("CREDENTIALS_DIRECTORY")
-        .map(|dir| Path::new(&dir).join(name.to_lowercase()))
-        .filter(|path| path.exists());
-    let file = std::env::var_os(format!("{name}_FILE")).filter(|p| !p.is_empty()).map(PathBuf::from);
-    match credential.or(file) {
+    match secret_file(name, |variable| std::env::var(variable).ok()) {
         Some(path) => read_private(name, &path),
         None => Ok(std::env::var(name).unwrap_or_default()),
     }
+}
+
+/// The file that a secret is in, by the variables that `get` knows; `None` when it is a variable itself, or nowhere.
+pub fn secret_file(name: &str, get: impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    let credential =
+        get("CREDENTIALS_DIRECTORY").map(|dir| Path::new(&dir).join(name.to_lowercase())).filter(|path| path.exists());
+    credential.or_else(|| get(&format!("{name}_FILE")).filter(|path| !path.is_empty()).map(PathBuf::from))
 }
 
 fn read_private(name: &str, path: &Path) -> Result<String> {

@@ -155,6 +155,12 @@ impl Metrics {
         }
         let _ = writeln!(page, "{name}_bucket{{le=\"+Inf\"}} {}", histogram.count);
         let _ = writeln!(page, "{name}_sum {}\n{name}_count {}", histogram.sum.as_secs_f64(), histogram.count);
+        let name = "fulfilld_build_info";
+        let version = env!("CARGO_PKG_VERSION");
+        let _ = writeln!(
+            page,
+            "# HELP {name} The version, always 1.\n# TYPE {name} gauge\n{name}{{version=\"{version}\"}} 1"
+        );
         for (name, help, value) in gauges {
             let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
         }

@@ -46,6 +46,60 @@ pub struct Asked {
     pub value: Value,
 }
 
+/// How Stripe answers one question, for whoever wants to know that and not the object.
+pub struct Looked {
+    pub status: u16,
+    /// Stripe's clock, by the answer's `Date`.
+    pub date: Option<Timestamp>,
+    /// The error's code and Stripe's own sentence, both empty where there is none. No key in it.
+    pub code: String,
+    pub said: String,
+    /// `Null` where the answer is not JSON.
+    pub value: Value,
+}
+
+/// Why nobody answered, with a sentence each.
+#[derive(Debug)]
+pub enum Unreached {
+    NoSuchHost(String),
+    Tls(String),
+    Refused(String),
+    TimedOut(String),
+    /// Something was sent, and it is no HTTP.
+    Garbage(String),
+}
+
+impl Unreached {
+    /// `error` as what it means for whoever has to mend it.
+    pub fn of(error: &ureq::Error) -> Unreached {
+        let why = text::clean(&error.to_string());
+        match error {
+            ureq::Error::HostNotFound => Unreached::NoSuchHost(why),
+            ureq::Error::Tls(_) | ureq::Error::Rustls(_) => Unreached::Tls(why),
+            ureq::Error::Timeout(ureq::Timeout::Resolve) => Unreached::NoSuchHost(why),
+            ureq::Error::Timeout(_) => Unreached::TimedOut(why),
+            ureq::Error::Io(e) if e.kind() == std::io::ErrorKind::ConnectionRefused => Unreached::Refused(why),
+            // rustls tells of bad certificates, and of a partner that speaks no TLS, through these.
+            ureq::Error::Io(e) if e.kind() == std::io::ErrorKind::InvalidData => Unreached::Tls(why),
+            // The C library's resolver has no kind of its own for it.
+            ureq::Error::Io(_) if why.contains("lookup address") => Unreached::NoSuchHost(why),
+            ureq::Error::Io(_) | ureq::Error::ConnectionFailed => Unreached::Refused(why),
+            _ => Unreached::Garbage(why),
+        }
+    }
+
+    /// The sentence.
+    pub fn why(&self) -> &str {
+        match self {
+            Unreached::NoSuchHost(why)
+            | Unreached::Tls(why)
+            | Unreached::Refused(why)
+            | Unreached::TimedOut(why)
+            | Unreached::Garbage(why) => why,
+        }
+    }
+}
+
 /// The client. Clones share connections and pace.
 #[derive(Clone)]
 pub struct Stripe {
@@ -393,6 +447,22 @@ impl Stripe {
         Ok(value)
     }
 
+    /// Asks once and looks at how Stripe answers: no pace, no second try, and a status is no error.
+    pub fn look(&self, path: &str) -> std::result::Result<Looked, Unreached> {
+        let answer = self
+            .agent
+            .get(format!("{}{path}", self.access.base_url))
+            .header("Authorization", format!("Bearer {}", self.access.key.reveal()))
+            .header("Stripe-Version", API_VERSION)
+            .call();
+        let mut answer = answer.map_err(|e| Unreached::of(&e))?;
+        let body = answer.body_mut().with_config().limit(ANSWER_MAX).read_to_vec().map_err(|e| Unreached::of(&e))?;
+        let value: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let date = answer.headers().get("Date").and_then(|date| date.to_str().ok()).and_then(clock::from_http);
+        let code = value.pointer("/error/code").and_then(Value::as_str).map(text::clean).unwrap_or_default();
+        Ok(Looked { status: answer.status().as_u16(), date, code, said: said(&value), value })
+    }
+
     /// Makes every question under way return at once, with an error, and every later one too; for stopping.
     pub fn shut_down(&self) {
         self.agent.clone().shutdown();
@@ -503,15 +573,7 @@ impl Head {
 
     /// Stripe's status as one of our errors (docs.stripe.com/api/errors); `Stripe-Should-Retry` wins.
     fn failure(&self, body: &[u8]) -> Failure {
-        let said = serde_json::from_slice::<Value>(body).ok();
-        let said = said.as_ref().and_then(|v| v.pointer("/error/message")).and_then(Value::as_str).unwrap_or_default();
-        // Stripe's sentences name keys only shortened; still nothing that looks like one is passed on.
-        let said: String = text::clean(said)
-            .split(' ')
-            .filter(|w| !w.contains("_live_") && !w.contains("_test_"))
-            .take(40)
-            .collect::<Vec<_>>()
-            .join(" ");
+        let said = said(&serde_json::from_slice(body).unwrap_or_default());
         let (error, again) = match self.status.as_u16() {
             401 => (Error::Config(format!("Stripe refuses the key in STRIPE_SECRET_KEY: {said} ({self})")), false),
             403 => (Error::Config(format!("the key in STRIPE_SECRET_KEY lacks a permission: {said} ({self})")), false),
@@ -545,6 +607,13 @@ impl std::fmt::Display for Head {
         }
         Ok(())
     }
+}
+
+/// The sentence of Stripe's error. Stripe names keys only shortened; still nothing that looks like one is passed on.
+fn said(answer: &Value) -> String {
+    let said = answer.pointer("/error/message").and_then(Value::as_str).unwrap_or_default();
+    let said = text::clean(said);
+    said.split(' ').filter(|w| !w.contains("_live_") && !w.contains("_test_")).take(40).collect::<Vec<_>>().join(" ")
 }
 
 /// A list's rows and whether there are more; a list that is not one is tried again later, never taken for an empty one.

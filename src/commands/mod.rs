@@ -25,6 +25,7 @@ pub mod replay; // stored events are processed again
 pub mod reconcile; // the file is compared with Stripe, and repaired
 pub mod check; // is the file whole and true?
 pub mod rebuild; // what comes from Stripe, derived once more and compared
+pub mod doctor; // can orders arrive?
 pub mod sql; // the stock shell, set up for the file
 pub mod sandbox; // a simulated Stripe
 pub mod trigger; // purchases in it

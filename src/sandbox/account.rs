@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::Shape;
 use super::checkout::{Checkout, random_id};
+use super::endpoints::Endpoints;
 use super::json;
 use super::objects::{OLD_VERSION, Sale, VERSION};
 use super::scenarios::{Act, Part, Scenario, Stage};
@@ -20,6 +21,7 @@ pub struct Account {
     /// All that followed: the sale, and the place among what followed it.
     pub sequels: Vec<(usize, usize)>,
     pub events: Vec<Event>,
+    pub endpoints: Endpoints,
     index: HashMap<String, Found>,
 }
 

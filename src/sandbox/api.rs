@@ -1,4 +1,4 @@
-//! Stripe's API: the paths under /v1 that fulfilld asks, with Stripe's keys and rate limit.
+//! Stripe's API: the paths that fulfilld asks, with Stripe's keys and rate limit.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -6,11 +6,13 @@ use std::time::Instant;
 
 use super::account::{Account, Event, Found};
 use super::checkout::random_id;
+use super::endpoints;
 use super::errors;
 use super::http::{Answer, Request};
 use super::objects::{self, Sale, VERSION};
 use super::query::{self, Query, Reply};
 use super::sequel::Kind;
+use crate::clock::Timestamp;
 use crate::locks::lock;
 
 const TYPES_MAX: usize = 20;
@@ -38,6 +40,30 @@ const ENDPOINTS: &[(&str, &str, Endpoint)] = &[
         sequel(account, query, Kind::FraudWarning, id)
     }),
     ("invoice_payments", "/v1/invoice_payments", invoice_payments),
+    ("payment_intents", "/v1/payment_intents", |account, query, _| {
+        endpoints::of_sales("/v1/payment_intents", account, query, |sale| {
+            sale.checkout.payment_intent().map(|_| sale.payment_intent())
+        })
+    }),
+    ("charges", "/v1/charges", |account, query, _| {
+        endpoints::of_sales("/v1/charges", account, query, |sale| sale.checkout.charge().map(|_| sale.charge()))
+    }),
+    ("products", "/v1/products", |account, query, _| {
+        endpoints::of_sales("/v1/products", account, query, |sale| sale.checkout.lines.first().map(|l| sale.product(l)))
+    }),
+    ("prices", "/v1/prices", |account, query, _| {
+        endpoints::of_sales("/v1/prices", account, query, |sale| sale.checkout.lines.first().map(|l| sale.price(l)))
+    }),
+    ("shipping_rates", "/v1/shipping_rates", |account, query, _| {
+        endpoints::of_sales("/v1/shipping_rates", account, query, |sale| {
+            sale.checkout.shipping.map(|_| sale.shipping_rate())
+        })
+    }),
+    ("webhook_endpoints", "/v1/webhook_endpoints", endpoints::webhook_endpoints),
+    ("event_destinations", "/v2/core/event_destinations", endpoints::event_destinations),
+    ("balance", "/v1/balance", endpoints::balance),
+    ("customers", "/v1/customers", |_, query, _| endpoints::nothing("/v1/customers", query)),
+    ("payouts", "/v1/payouts", |_, query, _| endpoints::nothing("/v1/payouts", query)),
     ("product", "/v1/products/{id}", product),
     ("price", "/v1/prices/{id}", price),
     ("events", "/v1/events", events),
@@ -65,16 +91,20 @@ pub fn answer(account: &Mutex<Account>, request: &Request, rates: &Rates) -> Ans
     let answered = match route(request) {
         _ if !accepted(key(request)) => Err(errors::unauthorized(key(request))),
         Some((name, ..)) if !rates.admit(name, Instant::now()) => Err(errors::rate_limited()),
-        Some((_, endpoint, id)) => endpoint(account, &Query::of(request), id),
+        Some((name, endpoint, id)) => match endpoints::lacks(key(request), name) {
+            Some(permission) => Err(errors::not_permitted(key(request), permission)),
+            None => endpoint(account, &Query::of(request), id),
+        },
         None => Err(errors::unknown_path(&request.method, &request.path)),
     };
     answered.map_or_else(|refusal| refusal, |value| Answer::json(200, &value))
 }
 
 /// The headers on everything that the API answers.
-pub fn stamped(answer: Answer, request: &Request) -> Answer {
+pub fn stamped(answer: Answer, request: &Request, at: Timestamp) -> Answer {
     let version = request.header("Stripe-Version").unwrap_or(VERSION);
-    answer.with("Request-Id", random_id("req_", 14)).with("Stripe-Version", version)
+    let date = at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    answer.with("Date", date).with("Request-Id", random_id("req_", 14)).with("Stripe-Version", version)
 }
 
 /// What stands behind `Bearer`.
@@ -83,7 +113,8 @@ pub fn key(request: &Request) -> Option<&str> {
 }
 
 fn accepted(key: Option<&str>) -> bool {
-    key.is_some_and(|key| key.starts_with("sk_test_") || key.starts_with("rk_test_"))
+    let lives = |key: &&str| !key.contains("expired");
+    key.filter(lives).is_some_and(|key| key.starts_with("sk_test_") || key.starts_with("rk_test_"))
 }
 
 fn route(request: &Request) -> Option<(&'static str, Endpoint, &str)> {

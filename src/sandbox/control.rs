@@ -1,10 +1,13 @@
 //! The sandbox's own controls under /_sandbox: purchases and what follows them, faults and counts, in JSON.
 
+use std::sync::atomic::Ordering;
+
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::api;
+use super::endpoints::Order;
 use super::faults::Fault;
 use super::http::{Answer, Request};
 use super::sequel::Kind;
@@ -41,6 +44,15 @@ fn obey(simulation: &Simulation, request: &Request) -> Result<Answer> {
             simulation.deliver_to(webhook.as_deref())?;
             json!({"url": webhook})
         }
+        ("POST", ["endpoint"]) => {
+            lock(&simulation.account).endpoints.replace(parse::<Order>(order)?)?;
+            json!({})
+        }
+        ("POST", ["clock"]) => {
+            let skew_s = parse::<Clock>(order)?.skew_s;
+            simulation.skew_s.store(skew_s, Ordering::Relaxed);
+            json!({"skew_s": skew_s})
+        }
         ("POST", ["faults"]) => json!({"faults": simulation.faults.add(check(parse(order)?)?)}),
         ("DELETE", ["faults"]) => json!({"ended": simulation.faults.end_all()}),
         ("GET", ["stats"]) => simulation.stats.json(),
@@ -53,7 +65,7 @@ fn obey(simulation: &Simulation, request: &Request) -> Result<Answer> {
         (method, _) => {
             return Err(Error::Permanent(format!(
                 "the sandbox has no {method} {}; it has POST trigger, settle, refund, refunds/ID, dispute, \
-                 disputes/ID, review, reviews/ID, fraud_warning, webhook and faults, GET stats, events and \
+                 disputes/ID, review, reviews/ID, fraud_warning, webhook, endpoint, clock and faults, GET stats, events and \
                  events/ID/body, DELETE faults and stats, under {ROOT}",
                 request.path
             )));
@@ -67,6 +79,13 @@ fn obey(simulation: &Simulation, request: &Request) -> Result<Answer> {
 #[serde(deny_unknown_fields)]
 struct Webhook {
     url: Option<String>,
+}
+
+/// Stripe's clock, as its answers have it, is this far ahead of ours.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Clock {
+    skew_s: i64,
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T> {

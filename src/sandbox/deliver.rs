@@ -49,6 +49,12 @@ impl Queue {
         self.put(Due { at: Instant::now(), event, tries: 0 });
     }
 
+    /// True when nothing waits for an attempt.
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        lock(&self.waiting).due.is_empty()
+    }
+
     fn put(&self, due: Due) {
         lock(&self.waiting).due.push(Reverse(due));
         self.changed.notify_one();
@@ -111,7 +117,7 @@ impl Deliverers {
 
     /// Delivers the event at a place in the account once, now; the status that was answered, 0 for none.
     pub fn deliver_now(&self, event: usize) -> u16 {
-        let url = lock(&self.simulation.webhook).clone();
+        let url = self.simulation.url_for(event);
         url.map_or(0, |url| attempt(&self.simulation, &self.agent, &url, event))
     }
 }
@@ -129,8 +135,8 @@ impl Drop for Deliverers {
 
 /// One attempt, and when it failed, the next one's time.
 fn deliver(simulation: &Simulation, agent: &ureq::Agent, due: Due) {
-    // An endpoint that is gone ends the attempts, as at Stripe.
-    let Some(url) = lock(&simulation.webhook).clone() else {
+    // An endpoint that is gone, disabled, or does not want it ends the attempts, as at Stripe.
+    let Some(url) = simulation.url_for(due.event) else {
         return;
     };
     let status = attempt(simulation, agent, &url, due.event);

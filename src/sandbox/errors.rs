@@ -21,18 +21,35 @@ pub fn unknown_path(method: &str, path: &str) -> Answer {
     error(404, json!({"message": message, "type": "invalid_request_error"}))
 }
 
-/// 401 without a test key.
+/// 401 without a test key, or with one that has `expired` in it.
 pub fn unauthorized(key: Option<&str>) -> Answer {
     let message = match key {
         None => "You did not provide an API key. You need to provide your API key in the Authorization header, using \
                  Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY')."
             .into(),
-        Some(key) => {
-            let shown: String = key.chars().take(8).collect();
-            format!("Invalid API Key provided: {shown}****")
+        Some(key) if key.contains("expired") => {
+            let message = format!("Expired API Key provided: {}", hidden(key));
+            return error(401, json!({"code": "api_key_expired", "message": message, "type": "invalid_request_error"}));
         }
+        Some(key) => format!("Invalid API Key provided: {}", hidden(key)),
     };
     error(401, json!({"message": message, "type": "invalid_request_error"}))
+}
+
+/// 403 for what a restricted key may not read.
+pub fn not_permitted(key: Option<&str>, permission: &str) -> Answer {
+    let message = format!(
+        "The provided key '{}' does not have the required permissions for this endpoint on account \
+         'acct_1TheShopOfTheSandbox'. Enabling {permission} permissions on this key would allow this request to continue.",
+        hidden(key.unwrap_or_default())
+    );
+    error(403, json!({"code": "more_permissions_required", "message": message, "type": "invalid_request_error"}))
+}
+
+/// A key as Stripe repeats it.
+fn hidden(key: &str) -> String {
+    let shown: String = key.chars().take(8).collect();
+    format!("{shown}****")
 }
 
 /// 429 of the rate limiter.

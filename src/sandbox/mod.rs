@@ -6,6 +6,7 @@ mod cast; // who buys, and what
 mod checkout; // the facts of one checkout
 mod control; // /_sandbox, for triggers and faults
 mod deliver; // signed events to the shop
+mod endpoints; // where they go
 mod errors; // Stripe's refusals
 mod faults; // what is to go wrong
 mod http; // the server below

@@ -1,6 +1,7 @@
 //! What all threads of a sandbox share: it sells, settles and tells, and answers whatever is asked.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -124,12 +125,12 @@ pub struct Simulation {
     pub faults: Faults,
     pub stats: Stats,
     pub queue: Queue,
-    /// Where events go; `None` keeps them.
-    pub webhook: Mutex<Option<String>>,
     pub secret: String,
     rates: Rates,
     latency: Duration,
     shape: Shape,
+    /// How far its clock is ahead of this machine's, in seconds.
+    pub skew_s: AtomicI64,
 }
 
 impl Simulation {
@@ -140,11 +141,11 @@ impl Simulation {
             faults: Faults::default(),
             stats: Stats::default(),
             queue: Queue::default(),
-            webhook: Mutex::default(),
             secret: options.secret,
             rates: Rates::new(options.rate_per_s),
             latency: options.latency,
             shape: options.shape,
+            skew_s: AtomicI64::new(0),
         };
         simulation.deliver_to(options.webhook.as_deref())?;
         Ok(simulation)
@@ -161,7 +162,8 @@ impl Simulation {
         let answer = self.faults.answer(endpoint, &asked, || api::answer(&self.account, request, &self.rates));
         let silent = matches!(answer.manner, Manner::Hang | Manner::Reset | Manner::Close);
         self.stats.answered(endpoint, if silent { 0 } else { answer.status });
-        api::stamped(answer, request)
+        let now = clock::now().as_second().saturating_add(self.skew_s.load(Ordering::Relaxed));
+        api::stamped(answer, request, clock::from_unix(now).unwrap_or_else(clock::now))
     }
 
     pub fn trigger(&self, order: &Trigger) -> Result<Vec<Purchase>> {
@@ -225,24 +227,22 @@ impl Simulation {
 
     /// `Usage` when it is no URL; `None` delivers nothing any more.
     pub fn deliver_to(&self, webhook: Option<&str>) -> Result<()> {
-        let is_url = |url: &str| {
-            let url: Option<ureq::http::Uri> = url.parse().ok();
-            url.is_some_and(|url| matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some())
-        };
-        if let Some(odd) = webhook.filter(|url| !is_url(url)) {
-            let odd = text::clean(odd);
-            return Err(Error::Usage(format!("{odd} is no URL to deliver to; one is http://127.0.0.1:4242/webhook")));
-        }
-        *lock(&self.webhook) = webhook.map(String::from);
-        Ok(())
+        lock(&self.account).endpoints.deliver_to(webhook, self.shape)
+    }
+
+    /// Where the event at a place in the account goes; `None` when no endpoint is there for it now.
+    pub fn url_for(&self, event: usize) -> Option<String> {
+        let account = lock(&self.account);
+        account.endpoints.url_for(&account.events[event])
     }
 
     fn telling(&self, shape: Option<Shape>, times: usize, deliver: bool) -> Result<Telling> {
         if times > TIMES_MAX {
             return Err(Error::Usage(format!("{times} deliveries of one event are too many; {TIMES_MAX} are not")));
         }
-        let times = if deliver && lock(&self.webhook).is_some() { times } else { 0 };
-        Ok(Telling { shape: shape.unwrap_or(self.shape), times })
+        let account = lock(&self.account);
+        let times = if deliver && account.endpoints.any_enabled() { times } else { 0 };
+        Ok(Telling { shape: shape.or(account.endpoints.shape()).unwrap_or(self.shape), times })
     }
 
     /// Lets it happen to a sale, one act after the other, and has each told.

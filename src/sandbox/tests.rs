@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::simulation::Made;
 use super::*;
 use crate::clock;
 use crate::signature::{SigningSecret, verify};
@@ -381,6 +382,9 @@ fn bad_orders_and_keys_get_a_sentence() {
         ("faults", r#"{"kind":"melt"}"#, "melt"),
         ("faults", r#"{"kind":"status","status":99}"#, "200 to 599"),
         ("webhook", r#"{"url":"ftp://shop"}"#, "no URL"),
+        ("endpoint", r#"{"url":"/webhook"}"#, "no URL"),
+        ("endpoint", r#"{"uri":"http://shop/webhook"}"#, "does not understand"),
+        ("clock", r#"{"skew":1}"#, "skew"),
         ("dance", "", "it has POST trigger"),
     ] {
         let (status, said) = sandbox.call("POST", &format!("/_sandbox/{path}"), body);
@@ -398,6 +402,82 @@ fn an_endpoint_asked_too_fast_answers_429() {
     let statuses: Vec<u16> = (0..8).map(|_| sandbox.refusal("/v1/events").0).collect();
     assert!(statuses.starts_with(&[200, 200, 200]) && statuses.contains(&429), "{statuses:?}");
     assert_eq!(sandbox.refusal("/v1/checkout/sessions").0, 200);
+}
+
+#[test]
+fn an_endpoint_is_listed_as_its_payload_has_it_and_hears_what_it_wants_while_it_is_enabled() {
+    let sandbox = sandbox();
+    let url = "http://127.0.0.1:9/webhook";
+    sandbox.deliver_to(url).unwrap();
+    let order = |order: Value| assert_eq!(sandbox.call("POST", "/_sandbox/endpoint", &order.to_string()).0, 200);
+    let with_url = "/v2/core/event_destinations?include[0]=webhook_endpoint.url";
+    let listed = || (sandbox.get("/v1/webhook_endpoints"), sandbox.get(with_url));
+    let counted = || (ids(&listed().0).len(), ids(&listed().1).len());
+    assert_eq!(counted(), (1, 0));
+    let keep =
+        |scenario: &str| sandbox.trigger(&Trigger { deliver: false, ..Trigger::of(scenario) }).unwrap().remove(0);
+    let told: Vec<Made> = scenarios().flat_map(|(name, _)| keep(name).events).collect();
+    let enabled = listed().0["data"][0]["enabled_events"].clone();
+    let enabled = enabled.as_array().unwrap();
+    assert!(told.iter().all(|event| enabled.contains(&json!(event.kind))), "the usual endpoint hears all of it");
+
+    order(json!({"url": url, "payload": "thin", "enabled_events": ["v1.refund.created"], "status": "disabled"}));
+    let destination = listed().1["data"][0].clone();
+    assert_eq!(counted(), (0, 1));
+    assert_eq!((&destination["webhook_endpoint"]["url"], &destination["status"]), (&json!(url), &json!("disabled")));
+    assert_eq!(sandbox.get("/v2/core/event_destinations")["data"][0]["webhook_endpoint"], Value::Null);
+    order(json!([{"url": url}, {"url": url, "payload": "both"}]));
+    assert_eq!(counted(), (2, 1));
+
+    // Which of a purchase's events would go out now, at the first attempt and at each later one.
+    let goes = || {
+        let account = lock(&sandbox.simulation.account);
+        let all: Vec<usize> = told.iter().map(|event| account.place_of_event(&event.id).unwrap()).collect();
+        drop(account);
+        all.into_iter().filter(|event| sandbox.simulation.url_for(*event).is_some()).count()
+    };
+    let of = |kind: &str| told.iter().filter(|event| event.kind == kind).count();
+    assert_eq!(goes(), told.len());
+    order(json!({"url": url, "enabled_events": ["refund.created"]}));
+    assert_eq!(goes(), of("refund.created"));
+    order(json!({"url": url, "status": "disabled"}));
+    assert_eq!(goes(), 0);
+    sandbox.buy("card", 1);
+    assert!(sandbox.simulation.queue.is_empty(), "what happens meanwhile is not even tried");
+    order(json!({"url": url, "enabled_events": ["*"]}));
+    assert_eq!(goes(), told.len());
+    order(Value::Null);
+    assert_eq!((goes(), counted()), (0, (0, 0)));
+}
+
+#[test]
+fn a_restricted_key_reads_what_fulfilld_reads_and_the_clock_can_be_wrong() {
+    let sandbox = sandbox();
+    sandbox.buy("mixed", 2);
+    let ask = |key: &str, path: &str| {
+        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).proxy(None).build().into();
+        let url = format!("{}{path}", sandbox.base_url());
+        let mut answer = agent.get(url).header("Authorization", format!("Bearer {key}")).call().unwrap();
+        let date = answer.headers()["Date"].to_str().unwrap().to_string();
+        let body: Value = serde_json::from_slice(&answer.body_mut().read_to_vec().unwrap()).unwrap();
+        (answer.status().as_u16(), date, body)
+    };
+    for path in ["/v1/payment_intents", "/v1/charges", "/v1/products", "/v1/prices", "/v1/shipping_rates"] {
+        let (status, _, list) = ask("rk_test_1", &format!("{path}?limit=1"));
+        assert_eq!((status, list["data"].as_array().unwrap().len()), (200, 1), "{path}");
+        let all = ids(&ask("rk_test_1", path).2);
+        assert_eq!(all.len(), all.iter().collect::<std::collections::HashSet<_>>().len(), "{path}");
+    }
+    for path in ["/v1/balance", "/v1/customers?limit=1", "/v1/payouts?limit=1"] {
+        let (status, _, refusal) = ask("rk_test_1", path);
+        assert!(status == 403 && refusal["error"]["message"].as_str().unwrap().contains("Read ('"), "{refusal}");
+        assert_eq!(ask("sk_test_1", path).0, 200);
+    }
+    let (status, _, refusal) = ask("rk_test_expired", "/v1/events");
+    assert_eq!((status, &refusal["error"]["code"]), (401, &json!("api_key_expired")));
+    assert_eq!(sandbox.call("POST", "/_sandbox/clock", r#"{"skew_s":-3600}"#).0, 200);
+    let date = clock::from_http(&ask("rk_test_1", "/v1/events").1).unwrap();
+    assert!((3590..3610).contains(&(clock::now().as_second() - date.as_second())), "{date}");
 }
 
 /// A shop's endpoint that fails three times under two deliveries of one event, so that one of them is tried thrice.

@@ -16,6 +16,7 @@ mod settings; // wrong ones
 mod attention; // what needs a person
 mod shell; // the operator's edits
 mod verbs; // the command line
+mod doctor; // what keeps orders from arriving
 mod operator; // whatever an operator types
 mod docs; // the documents tell the truth
 

@@ -1,0 +1,260 @@
+//! The running fulfilld, by its lock on the file and by what it says at its own address.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::{Report, Shop, file};
+
+/// It answers about itself in a moment, or it hangs.
+const WITHIN: Duration = Duration::from_secs(5);
+
+/// So much of what it says is read.
+const ANSWER_MAX: u64 = 1 << 20;
+
+/// What it says of itself, as far as somebody answers.
+pub struct Daemon {
+    /// Whether some fulfilld serves the file; `None` when that cannot be seen.
+    holds: Option<bool>,
+    /// The lines of `/metrics` by name and labels; `None` when nobody answers.
+    metrics: Option<BTreeMap<String, f64>>,
+    /// The causes of `/readyz`.
+    causes: Vec<String>,
+}
+
+impl Daemon {
+    /// Looks at the lock of the file and asks at the address.
+    pub fn ask(listen: &str, file: &Path) -> Daemon {
+        let config = ureq::Agent::config_builder().timeout_global(Some(WITHIN)).http_status_as_error(false);
+        let agent: ureq::Agent = config.max_redirects(0).max_redirects_will_error(false).proxy(None).build().into();
+        let get = |path: &str| -> Option<(u16, String)> {
+            let mut answer = agent.get(format!("http://{listen}{path}")).call().ok()?;
+            let body = answer.body_mut().with_config().limit(ANSWER_MAX).read_to_vec().ok()?;
+            Some((answer.status().as_u16(), String::from_utf8_lossy(&body).into_owned()))
+        };
+        let metrics = get("/metrics").map(|(_, page)| page.lines().filter_map(measured).collect());
+        let causes = match get("/readyz") {
+            Some((503, causes)) => causes.lines().map(String::from).collect(),
+            _ => Vec::new(),
+        };
+        Daemon { holds: held(file), metrics, causes }
+    }
+
+    fn value(&self, name: &str) -> Option<f64> {
+        self.metrics.as_ref()?.get(name).copied()
+    }
+
+    fn refused(&self, cause: &str) -> f64 {
+        self.value(&format!("fulfilld_webhook_refused_total{{cause=\"{cause}\"}}")).unwrap_or(0.0)
+    }
+
+    /// How many posts without a signature it has refused; `None` when it does not say.
+    pub fn unsigned(&self) -> Option<u64> {
+        self.is_fulfilld().then(|| self.refused("no_header") as u64)
+    }
+
+    fn is_fulfilld(&self) -> bool {
+        self.value("fulfilld_uptime_seconds").is_some()
+    }
+
+    /// Its version; blank where it is too old to say.
+    fn version(&self) -> String {
+        let names = self.metrics.iter().flat_map(|metrics| metrics.keys());
+        let said = names.filter_map(|name| name.strip_prefix("fulfilld_build_info{version=\"")?.strip_suffix("\"}"));
+        said.map(crate::text::clean).next().unwrap_or_default()
+    }
+}
+
+/// Name and labels, and the value.
+fn measured(line: &str) -> Option<(String, f64)> {
+    let (name, value) = line.rsplit_once(' ').filter(|_| !line.starts_with('#'))?;
+    Some((name.into(), value.parse().ok()?))
+}
+
+/// Whether somebody has the daemon's lock. Ours is shared and lasts for an instant, so two doctors do not see each other.
+fn held(file: &Path) -> Option<bool> {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".lock");
+    match File::open(name) {
+        Ok(lock) => Some(flock(&lock, FlockOperation::NonBlockingLockShared).is_err()),
+        Err(e) => (e.kind() == std::io::ErrorKind::NotFound).then_some(false),
+    }
+}
+
+pub fn check(shop: &Shop, report: &mut Report) {
+    let before = report.lines.len();
+    let listen = shop.settings.get("FULFILLD_LISTEN");
+    alarms(shop, report);
+    match (shop.daemon.holds, &shop.daemon.metrics) {
+        (Some(false), None) | (None, None) => {
+            return report.problem(
+                "daemon_not_running",
+                "fulfilld does not run",
+                "Stripe's posts are not taken; it sends them again for three days.",
+                "sudo systemctl enable --now fulfilld.socket fulfilld; journalctl -u fulfilld -e says why it ends",
+            );
+        }
+        (Some(true), None) => {
+            return report.problem(
+                "daemon_silent",
+                format!("fulfilld has the file, and nobody answers at {listen}"),
+                "Either it hangs, or it listens elsewhere, and then the proxy perhaps forwards to nobody.",
+                "systemctl status fulfilld.socket fulfilld says where it listens; put that into FULFILLD_LISTEN",
+            );
+        }
+        _ if !shop.daemon.is_fulfilld() => {
+            return report.problem(
+                "listen_taken",
+                format!("at {listen} something answers that is not fulfilld"),
+                "fulfilld cannot listen there, and the proxy forwards Stripe's posts to that program.",
+                format!("ss -ltnp 'sport = :{}' shows which it is", listen.rsplit(':').next().unwrap_or_default()),
+            );
+        }
+        // Which file it is was said already.
+        (Some(false), Some(_)) if ["file_missing", "file_not_a_database"].iter().any(|id| report.has(id)) => {}
+        (Some(false), Some(_)) => {
+            report.problem(
+                "daemon_other_file",
+                format!("the fulfilld at {listen} serves another file than {}", shop.file.display()),
+                "What you read and edit here is not what it writes.",
+                "systemctl show fulfilld -p Environment -p EnvironmentFiles; set FULFILLD_DB here as there",
+            );
+        }
+        _ => {}
+    }
+    version(&shop.daemon, report);
+    ready(&shop.daemon, report);
+    signatures(&shop.daemon, report);
+    let found = report.lines.len() > before;
+    rolled_secrets(&shop.daemon, report);
+    if !found {
+        report.good(format!("fulfilld {} listens at {listen}, and is ready", shop.daemon.version()));
+    }
+}
+
+fn version(daemon: &Daemon, report: &mut Report) {
+    let (runs, here) = (daemon.version(), env!("CARGO_PKG_VERSION"));
+    if runs != here {
+        let runs = if runs.is_empty() { "an older version".into() } else { format!("version {runs}") };
+        report.problem(
+            "daemon_version",
+            format!("{runs} is running, and this is fulfilld {here}"),
+            "What was installed is not yet what serves.",
+            "sudo systemctl restart fulfilld",
+        );
+    }
+}
+
+/// What it says that keeps it from being ready, unless that was found here.
+fn ready(daemon: &Daemon, report: &mut Report) {
+    let stripe = ["key_", "permission_", "stripe_", "alarm_key"].iter().any(|id| report.has(id));
+    let known = |cause: &&String| {
+        stripe && cause.starts_with("asking Stripe")
+            || report.has("file_locked") && cause.starts_with("file locked")
+            || report.has("disk_") && cause.starts_with("disk full")
+            || (report.has("events_waiting") || stripe) && cause.contains("events waiting")
+    };
+    let news: Vec<&str> = daemon.causes.iter().filter(|cause| !known(cause)).map(String::as_str).collect();
+    if !news.is_empty() {
+        report.problem(
+            "daemon_not_ready",
+            format!("fulfilld is not ready: {}", news.join("; ")),
+            "Orders do not go through meanwhile.",
+            "journalctl -u fulfilld -e; fulfilld attention",
+        );
+    }
+}
+
+/// What the daemon wants a person to know, unless it was found here and now.
+fn alarms(shop: &Shop, report: &mut Report) {
+    let read = |c: rusqlite::Connection| {
+        let mut query = c.prepare("SELECT name, message, since FROM alarms ORDER BY since, name")?;
+        let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        rows.collect::<rusqlite::Result<Vec<(String, String, String)>>>()
+    };
+    for (name, message, since) in file::open(&shop.file).and_then(read).unwrap_or_default() {
+        let (known, remedy) = match name.as_str() {
+            "key_refused" => (
+                ["key_refused", "key_expired", "permission_checkout_sessions"].iter().any(|id| report.has(id)),
+                "sudo systemctl restart fulfilld, when the key here is another than the one it was started with",
+            ),
+            "key_lacks_permission" => {
+                (report.has("permission_"), "sudo systemctl restart fulfilld, when it was granted just now")
+            }
+            "silence" => (
+                report.has("endpoint_"),
+                "Stripe's Dashboard, Workbench, Webhooks, the endpoint: its deliveries and what was answered",
+            ),
+            _ => (false, "fulfilld attention; fulfilld check"),
+        };
+        if !known {
+            let what = format!("fulfilld says since {since}: {message}");
+            report.problem(format!("alarm_{name}"), what, "It goes on as well as it can, and needs you.", remedy);
+        }
+    }
+}
+
+/// Posts that nobody's secret matches: another secret, or a body that was changed on the way.
+fn signatures(daemon: &Daemon, report: &mut Report) {
+    let received = ["new", "duplicate"]
+        .map(|kind| daemon.value(&format!("fulfilld_events_received_total{{kind=\"{kind}\"}}")).unwrap_or(0.0))
+        .iter()
+        .sum::<f64>();
+    let (no_match, too_old) = (daemon.refused("no_match"), daemon.refused("too_old"));
+    let other = "the endpoint's own whsec_… goes into WEBHOOK_SECRET (Workbench, Webhooks, Signing secret); the proxy must hand on \
+                 the body as it came (no rewriting, no decompressing)";
+    if no_match > 0.0 && received == 0.0 {
+        report.problem(
+            "signatures_do_not_match",
+            format!("{no_match} posts with a signature were refused since fulfilld was started, and not one was right"),
+            "Either WEBHOOK_SECRET is not this endpoint's, or a proxy changes the bodies.",
+            other,
+        );
+    } else if no_match > 0.0 {
+        report.advice(
+            "signatures_sometimes_wrong",
+            format!("{no_match} posts with a signature were refused since fulfilld was started, {received} were right"),
+            "A second endpoint with a secret of its own does that, and so does a stranger who tries.",
+            other,
+        );
+    }
+    if too_old > 0.0 && received == 0.0 && !report.has("clock_off") {
+        report.problem(
+            "signatures_too_old",
+            format!("{too_old} posts were refused because their signature was too old, and none was taken"),
+            "Either this server's clock is fast, or something holds the posts back for minutes.",
+            "timedatectl; look at the proxy's log",
+        );
+    }
+}
+
+/// While a secret is being rolled: which line of WEBHOOK_SECRET is no longer needed. The new one stands in line 1.
+fn rolled_secrets(daemon: &Daemon, report: &mut Report) {
+    let lines = daemon.value("fulfilld_webhook_secrets").unwrap_or(0.0) as usize;
+    let of = |what: &str, line: usize| {
+        daemon.value(&format!("fulfilld_webhook_secret_{what}_total{{secret=\"{line}\"}}")).unwrap_or(0.0)
+    };
+    let hours = daemon.value("fulfilld_uptime_seconds").unwrap_or(0.0) / 3600.0;
+    for line in (1..=lines).filter(|_| lines > 1) {
+        let others = || (1..=lines).filter(|other| *other != line);
+        let first_does = line > 1 && of("verified", 1) >= 1.0;
+        let can_go = of("needed", line) == 0.0 && (first_does || others().any(|other| of("needed", other) >= 1.0));
+        if can_go {
+            report.advice(
+                "secret_can_go",
+                format!(
+                    "line {line} of WEBHOOK_SECRET has not been needed since fulfilld was started {hours:.1} h ago"
+                ),
+                "Another line verifies every event; a secret that nobody needs can only be stolen.",
+                format!("once Stripe's roll has ended, remove line {line}, then: systemctl restart fulfilld"),
+            );
+        } else if of("needed", line) >= 1.0 {
+            report.good(format!("line {line} of WEBHOOK_SECRET is needed: some events are signed with it alone"));
+        } else {
+            report.skip(format!("line {line} of WEBHOOK_SECRET has verified nothing alone since fulfilld was started"));
+        }
+    }
+}

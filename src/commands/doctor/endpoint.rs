@@ -1,0 +1,258 @@
+//! The webhook endpoint as Stripe has it: there, enabled, once, and sending what the shop lives on.
+
+use serde_json::Value;
+use ureq::http::Uri;
+
+use super::settings::is_loopback;
+use super::{Report, Shop, key};
+use crate::handlers::NEEDED;
+use crate::stripe::{Looked, Stripe};
+
+/// Where endpoints are made and mended.
+const WEBHOOKS: &str = "Stripe's Dashboard, Workbench, Webhooks";
+
+/// The oldest version whose events are tried in the tests.
+const OLDEST_VERSION: &str = "2019";
+
+/// One endpoint of either of Stripe's two lists.
+struct Endpoint {
+    id: String,
+    url: String,
+    enabled: bool,
+    /// Without the thin shape's `v1.`.
+    events: Vec<String>,
+    thin: bool,
+    version: Option<String>,
+    livemode: Option<bool>,
+}
+
+impl Endpoint {
+    /// Of `/v1/webhook_endpoints`.
+    fn snapshot(row: &Value) -> Endpoint {
+        Endpoint {
+            id: text(row, "/id"),
+            url: text(row, "/url"),
+            enabled: text(row, "/status") != "disabled",
+            events: events(row),
+            thin: false,
+            version: row["api_version"].as_str().map(String::from),
+            livemode: row["livemode"].as_bool(),
+        }
+    }
+
+    /// Of `/v2/core/event_destinations`.
+    fn destination(row: &Value) -> Endpoint {
+        Endpoint {
+            url: text(row, "/webhook_endpoint/url"),
+            thin: text(row, "/event_payload") == "thin",
+            version: row["snapshot_api_version"].as_str().map(String::from),
+            ..Endpoint::snapshot(row)
+        }
+    }
+}
+
+fn text(row: &Value, field: &str) -> String {
+    row.pointer(field).and_then(Value::as_str).unwrap_or_default().into()
+}
+
+fn events(row: &Value) -> Vec<String> {
+    let names = row["enabled_events"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    names.map(|name| name.trim_start_matches("v1.").to_string()).collect()
+}
+
+pub fn check(shop: &Shop, stripe: &Stripe, livemode: bool, report: &mut Report) {
+    if ["key_refused", "key_expired", "stripe_"].iter().any(|id| report.has(id)) {
+        return;
+    }
+    let Some((all, hidden)) = listed(stripe, report) else { return };
+    let wanted = shop.settings.set("FULFILLD_PUBLIC_URL").filter(|_| !report.has("public_url_odd"));
+    let named = wanted.clone().unwrap_or_else(|| "…/webhook".into());
+    let (ours, others): (Vec<Endpoint>, Vec<Endpoint>) = all
+        .into_iter()
+        .partition(|e| wanted.as_deref().map_or(place(&e.url).1 == "/webhook", |url| place(url) == place(&e.url)));
+    if let Some(answer) = hidden.filter(|_| ours.is_empty()) {
+        return not_listed(&answer, report);
+    }
+    if ours.is_empty() {
+        let instead: Vec<&str> = others.iter().map(|e| e.url.as_str()).filter(|url| !url.is_empty()).collect();
+        let instead = if instead.is_empty() { String::new() } else { format!("; it has {}", instead.join(", ")) };
+        return report.problem(
+            "endpoint_missing",
+            format!("Stripe has no webhook endpoint for {named}{instead}"),
+            "It posts nothing to this server, and orders come late or not at all.",
+            format!("{WEBHOOKS}, Add destination: {named}, with the events of the README (In production)"),
+        );
+    }
+    let enabled: Vec<&Endpoint> = ours.iter().filter(|e| e.enabled).collect();
+    let Some(first) = enabled.first() else {
+        return report.problem(
+            "endpoint_disabled",
+            format!("Stripe's endpoint {} for {} is disabled", ours[0].id, ours[0].url),
+            "Nothing is posted; Stripe disables an endpoint that fails for days. What it would have sent is not sent later.",
+            format!("{WEBHOOKS}, the endpoint, Enable; then mend what made it fail"),
+        );
+    };
+    let before = report.lines.len();
+    repeated(&enabled, report);
+    missing_events(&enabled, report);
+    at_large(&enabled, report);
+    old_version(&enabled, report);
+    other_mode(&enabled, livemode, report);
+    if enabled.iter().any(|e| !e.url.starts_with("https://") && !is_loopback(&e.url)) {
+        report.problem(
+            "endpoint_not_https",
+            format!("Stripe's endpoint is {}, which is not https", first.url),
+            "Names and addresses travel in the clear, and live events are not sent there at all.",
+            format!("{WEBHOOKS}, the endpoint, Edit: https://…"),
+        );
+    }
+    if report.lines.len() == before {
+        let shape = if first.thin { "thin" } else { "snapshot" };
+        report.good(format!("the endpoint {} is enabled and sends what fulfilld needs ({shape})", first.url));
+    }
+}
+
+/// Reads a row of a list.
+type Read = fn(&Value) -> Endpoint;
+
+/// Stripe's two lists; the second shows a URL only when asked to.
+const LISTS: &[(&str, Read)] = &[
+    ("/v1/webhook_endpoints?limit=100", Endpoint::snapshot),
+    ("/v2/core/event_destinations?limit=100&include[0]=webhook_endpoint.url", Endpoint::destination),
+];
+
+/// Both of Stripe's lists, an endpoint that stands in both once, and what Stripe said where it did not show one of them.
+/// `None` when nothing more can be asked.
+fn listed(stripe: &Stripe, report: &mut Report) -> Option<(Vec<Endpoint>, Option<Looked>)> {
+    let mut all: Vec<Endpoint> = Vec::new();
+    let mut hidden = None;
+    for (path, read) in LISTS {
+        let answer = key::ask(stripe, path, report)?;
+        if answer.status != 200 {
+            hidden = Some(answer);
+            continue;
+        }
+        let rows = answer.value["data"].as_array().into_iter().flatten().map(read);
+        let news = rows.filter(|new| !all.iter().any(|old| same(old, new))).collect::<Vec<_>>();
+        all.extend(news);
+    }
+    Some((all, hidden))
+}
+
+fn not_listed(answer: &Looked, report: &mut Report) {
+    report.advice(
+        "endpoints_not_listed",
+        format!("Stripe does not show this key its webhook endpoints ({}): {}", answer.status, answer.said),
+        "Whether the endpoint is there, enabled and sends every event that is needed cannot be looked at.",
+        "Stripe's Dashboard, Developers, API keys, the key, Edit key: Webhook Endpoints, Event Destinations, Read",
+    );
+}
+
+/// One endpoint in both lists: by its id, or the same snapshots to the same URL under an id of each list's own.
+fn same(old: &Endpoint, new: &Endpoint) -> bool {
+    let other_list = old.id.starts_with("we_") != new.id.starts_with("we_");
+    old.id == new.id || other_list && old.url == new.url && old.thin == new.thin
+}
+
+/// Host and path of a URL as they are compared: the path with or without a slash at its end is one.
+fn place(url: &str) -> (String, String) {
+    let uri: Option<Uri> = url.parse().ok();
+    let uri = uri.unwrap_or_default();
+    let port = match uri.port_u16() {
+        None | Some(443 | 80) => String::new(),
+        Some(port) => format!(":{port}"),
+    };
+    let host = uri.host().unwrap_or_default().to_ascii_lowercase();
+    (host + &port, uri.path().trim_end_matches('/').into())
+}
+
+fn repeated(enabled: &[&Endpoint], report: &mut Report) {
+    let of = |thin: bool| enabled.iter().filter(|e| e.thin == thin).map(|e| e.id.as_str()).collect::<Vec<_>>();
+    let (snapshots, thin) = (of(false), of(true));
+    if snapshots.len() > 1 || thin.len() > 1 {
+        let ids = if snapshots.len() > 1 { &snapshots } else { &thin };
+        report.problem(
+            "endpoint_twice",
+            format!("Stripe has {} endpoints for {}: {}", ids.len(), enabled[0].url, ids.join(", ")),
+            "Everything is posted twice, and what is signed with the secret that WEBHOOK_SECRET has not is refused, until \
+             Stripe disables one of them.",
+            format!("{WEBHOOKS}: delete all but the one whose signing secret is in WEBHOOK_SECRET"),
+        );
+    } else if !snapshots.is_empty() && !thin.is_empty() {
+        report.advice(
+            "endpoint_both_shapes",
+            format!("Stripe sends snapshots and thin events to {}: {}, {}", enabled[0].url, snapshots[0], thin[0]),
+            "That is right while you go from one to the other, with both signing secrets in WEBHOOK_SECRET.",
+            format!("{WEBHOOKS}: delete the older one once the other has been seen to work"),
+        );
+    }
+}
+
+fn missing_events(enabled: &[&Endpoint], report: &mut Report) {
+    let sent = |kind: &str| enabled.iter().any(|e| e.events.iter().any(|name| name == "*" || name == kind));
+    let missing: Vec<&str> = NEEDED.iter().copied().filter(|kind| !sent(kind)).collect();
+    if !missing.is_empty() {
+        report.problem(
+            "endpoint_events_missing",
+            format!("the endpoint does not send {}", missing.join(", ")),
+            "Delayed payments, refunds, disputes or fraud go unseen, and such an order is sent or never sent.",
+            format!("{WEBHOOKS}, the endpoint, Edit destination, Select events: {}", missing.join(", ")),
+        );
+    }
+}
+
+fn at_large(enabled: &[&Endpoint], report: &mut Report) {
+    if enabled.iter().any(|e| e.events.iter().any(|name| name == "*")) {
+        report.advice(
+            "endpoint_all_events",
+            "the endpoint sends every type of event (*)",
+            "What fulfilld has no use for is kept as ignored, and makes the file larger than it need be.",
+            format!("{WEBHOOKS}, the endpoint, Edit destination: the events of the README (In production)"),
+        );
+    }
+}
+
+fn old_version(enabled: &[&Endpoint], report: &mut Report) {
+    let versions = enabled.iter().filter_map(|e| e.version.as_deref());
+    if let Some(old) = versions.into_iter().find(|version| *version < OLDEST_VERSION) {
+        report.advice(
+            "endpoint_version_old",
+            format!("the endpoint's events have the API version {old}"),
+            "fulfilld is tried with versions from 2019 on; what an event is about is asked for in today's in any case.",
+            format!("{WEBHOOKS}: make a new endpoint for the same URL, put its secret beside the old one, then delete the old one"),
+        );
+    }
+}
+
+fn other_mode(enabled: &[&Endpoint], livemode: bool, report: &mut Report) {
+    let word = |live: bool| if live { "live" } else { "test" };
+    if let Some(other) = enabled.iter().find(|e| e.livemode.is_some_and(|live| live != livemode)) {
+        report.problem(
+            "endpoint_mode_differs",
+            format!("the endpoint {} is a {} one, and the key is a {} key", other.id, word(!livemode), word(livemode)),
+            "Its events are kept as ignored: a file holds orders of one mode.",
+            format!("{WEBHOOKS}, in {} mode: Add destination", word(livemode)),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_found_however_its_url_is_spelt() {
+        let one = place("https://Shop.example.org/webhook");
+        for same in ["https://shop.example.org:443/webhook/", "http://shop.example.org/webhook"] {
+            assert_eq!(place(same), one, "{same}");
+        }
+        for other in [
+            "https://shop.example.org/stripe",
+            "https://example.org/webhook",
+            "https://shop.example.org:8443/webhook",
+            "",
+        ] {
+            assert_ne!(place(other), one, "{other}");
+        }
+    }
+}

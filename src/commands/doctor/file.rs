@@ -1,0 +1,397 @@
+//! The file: ours, whole, shared as it has to be, not locked, with room to grow, worked off and kept twice.
+
+use std::fs::Metadata;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+
+use super::{Report, Shop};
+use crate::clock::{self, Timestamp};
+use crate::db::{APPLICATION_ID, SCHEMA_VERSION};
+
+/// As long as a webhook waits for somebody else's lock.
+const LOCK_WITHIN: Duration = Duration::from_secs(2);
+
+/// The log is cut back to 16 MiB after a checkpoint; what is larger has a reader that stays open.
+const WAL_MAX: u64 = 64 << 20;
+
+/// Less room than this is next to none.
+const FREE_MIN: u64 = 200 << 20;
+
+/// At the pace so far, fewer days than this are worth a word.
+const DAYS_MIN: u64 = 30;
+
+/// Events that wait longer are behind, as for `/readyz`.
+const WAITING_MAX: &str = "-10 minutes";
+
+/// A backup that is older is no backup of today's orders.
+const BACKUP_AGE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// The shell has to know STRICT tables.
+const SHELL_MIN: (u32, u32) = (3, 37);
+
+/// Whether a file holds live orders; `None` when it cannot be read.
+pub fn livemode(path: &Path) -> Option<bool> {
+    open(path).ok()?.query_row("SELECT livemode FROM shop", [], |row| row.get(0)).ok()
+}
+
+pub fn check(shop: &Shop, report: &mut Report) {
+    let path = &shop.file;
+    shell(report);
+    let Ok(meta) = std::fs::metadata(path) else {
+        return report.problem(
+            "file_missing",
+            format!("there is no file {}", path.display()),
+            "fulfilld makes it at its first start; where it ran before, it kept its orders elsewhere.",
+            "systemctl start fulfilld; or name the file with FULFILLD_DB or --db",
+        );
+    };
+    let before = report.lines.len();
+    shared(path, &meta, report);
+    companions(shop, &meta, report);
+    links(path, &meta, report);
+    log_size(path, report);
+    let c = match open(path).and_then(|c| is_ours(&c).map(|ours| (c, ours))) {
+        Ok((c, Ours::Yes)) => c,
+        Ok((_, ours)) => return not_ours(path, &ours, report),
+        Err(e) if e.sqlite_error_code() == Some(ErrorCode::NotADatabase) => return not_ours(path, &Ours::No, report),
+        Err(e) => {
+            return report.problem(
+                "file_cannot_be_opened",
+                format!("{} cannot be opened: {e}", path.display()),
+                "Neither can whoever is to read and edit it as this user.",
+                "sudo adduser \"$USER\" fulfilld, and log in again; or run this with sudo",
+            );
+        }
+    };
+    whole(&c, path, report);
+    locked(path, report);
+    room(&c, path, meta.len(), report);
+    backlog(&c, report);
+    backup(path, report);
+    if report.lines.len() == before {
+        report.good(format!("{} is whole, shared with its group alone, and free", path.display()));
+    }
+}
+
+/// For looking only: what is open for reading writes nothing back when it is closed.
+pub fn open(path: &Path) -> rusqlite::Result<Connection> {
+    let c = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    c.busy_timeout(LOCK_WITHIN)?;
+    Ok(c)
+}
+
+enum Ours {
+    Yes,
+    No,
+    /// Of a version to come.
+    Newer(i64),
+}
+
+fn is_ours(c: &Connection) -> rusqlite::Result<Ours> {
+    let pragma = |name: &str| c.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    if pragma("application_id")? != i64::from(APPLICATION_ID) {
+        return Ok(Ours::No);
+    }
+    let version = pragma("user_version")?;
+    Ok(if version > SCHEMA_VERSION { Ours::Newer(version) } else { Ours::Yes })
+}
+
+fn not_ours(path: &Path, ours: &Ours, report: &mut Report) {
+    let shown = path.display();
+    let why = "fulfilld does not start with it.";
+    match ours {
+        Ours::Newer(version) => report.problem(
+            "file_newer",
+            format!("{shown} was written by a newer fulfilld (schema {version}, this one knows {SCHEMA_VERSION})"),
+            why,
+            "install that version again, or restore the backup it made",
+        ),
+        _ => report.problem(
+            "file_not_a_database",
+            format!("{shown} is not a fulfilld database"),
+            why,
+            "name the right file with FULFILLD_DB, or restore a backup",
+        ),
+    }
+}
+
+/// The owner's and the group's, nobody else's; and where a group shares the directory, new files are the group's as well.
+fn shared(path: &Path, meta: &Metadata, report: &mut Report) {
+    let (shown, mode) = (path.display(), meta.permissions().mode() & 0o7777);
+    if mode & 0o006 != 0 {
+        report.problem(
+            "file_readable",
+            format!("{shown} can be read by every user of this server (mode {mode:04o})"),
+            "It holds your customers' names and addresses.",
+            format!("chmod 660 {shown}"),
+        );
+    }
+    let folder = folder(path);
+    let Ok(around) = std::fs::metadata(&folder) else { return };
+    let (folder, around_mode) = (folder.display(), around.permissions().mode() & 0o7777);
+    if around_mode & 0o1002 == 0o002 {
+        return report.problem(
+            "directory_open",
+            format!("every user of this server can replace files in {folder} (mode {around_mode:04o})"),
+            "Whoever does gets your orders, or loses them.",
+            format!("chmod 2770 {folder}"),
+        );
+    }
+    // A directory like /tmp, where everybody keeps their own, is nobody's to share.
+    let group_shares = around_mode & 0o1020 == 0o020;
+    if group_shares && around_mode & 0o2000 == 0 {
+        report.problem(
+            "directory_not_setgid",
+            format!("{folder} is its group's, and new files in it are not (mode {around_mode:04o})"),
+            "SQLite's -wal and -shm belong to whoever opens the file first, and shut the others out.",
+            format!("chmod 2770 {folder}"),
+        );
+    }
+    if group_shares && around.gid() != meta.gid() {
+        report.problem(
+            "file_group",
+            format!("{shown} is of group {}, its directory of group {}", meta.gid(), around.gid()),
+            "Who is in the one group cannot edit, or fulfilld cannot write.",
+            format!("chgrp {} {shown}*", around.gid()),
+        );
+    }
+    let needed = if group_shares { 0o660 } else { 0o600 };
+    if mode & needed != needed {
+        report.problem(
+            "file_mode",
+            format!("{shown} cannot be written by everybody who has to (mode {mode:04o})"),
+            "fulfilld answers 503, or the shell refuses the operator's edit.",
+            format!("chmod 660 {shown}"),
+        );
+    }
+}
+
+/// What SQLite and the daemon keep beside a file, as far as it is there.
+pub fn companions_of(path: &Path) -> Vec<(PathBuf, Metadata)> {
+    let beside = ["-wal", "-shm", ".lock"].map(|suffix| beside(path, suffix));
+    beside.into_iter().filter_map(|path| std::fs::metadata(&path).ok().map(|meta| (path, meta))).collect()
+}
+
+/// They must be as open to those who write as the file is.
+fn companions(shop: &Shop, meta: &Metadata, report: &mut Report) {
+    for (beside, other) in &shop.companions {
+        let group_may = other.gid() == meta.gid() && other.permissions().mode() & 0o060 == 0o060;
+        if other.uid() != meta.uid() && !group_may {
+            let beside = beside.display();
+            report.problem(
+                "file_companion_owner",
+                format!("{beside} belongs to user {}, {} to user {}", other.uid(), shop.file.display(), meta.uid()),
+                "fulfilld cannot write it, and answers 503 or does not start.",
+                format!("sudo chown {}:{} {beside} && sudo chmod 660 {beside}", meta.uid(), meta.gid()),
+            );
+        }
+    }
+}
+
+fn links(path: &Path, meta: &Metadata, report: &mut Report) {
+    if meta.nlink() > 1 {
+        let shown = path.display();
+        report.problem(
+            "file_hard_links",
+            format!("{shown} has {} names (hard links)", meta.nlink()),
+            "Opened by another name it gets a log of its own, and the two destroy each other.",
+            format!("find {} -xdev -samefile {shown}; remove the other names", folder(path).display()),
+        );
+    }
+}
+
+fn log_size(path: &Path, report: &mut Report) {
+    let log = std::fs::metadata(beside(path, "-wal")).map_or(0, |meta| meta.len());
+    if log > WAL_MAX {
+        report.problem(
+            "wal_large",
+            format!("the write-ahead log {}-wal has grown to {} MiB", path.display(), log >> 20),
+            "Somebody keeps reading and never ends; until then the log grows, and every look at the file is slower.",
+            format!("end {}: leave the shell, or type COMMIT there", holders(path)),
+        );
+    }
+}
+
+fn whole(c: &Connection, path: &Path, report: &mut Report) {
+    let said = c.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
+    let damage = match said {
+        Ok(said) if said == "ok" => return,
+        Ok(said) => said,
+        Err(e) => e.to_string(),
+    };
+    report.problem(
+        "file_damaged",
+        format!("{} is damaged: {}", path.display(), damage.lines().last().unwrap_or_default()),
+        "What stands on the damaged pages is lost, and fulfilld stops when it meets them.",
+        "systemctl stop fulfilld.socket fulfilld; keep a copy of the file, -wal and -shm; then restore a backup",
+    );
+}
+
+/// Asks for the write lock and gives it back.
+fn locked(path: &Path, report: &mut Report) {
+    let ask = || {
+        let mut c =
+            Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        c.busy_timeout(LOCK_WITHIN)?;
+        // Closing it must not write the log into the file.
+        c.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        c.transaction_with_behavior(TransactionBehavior::Immediate)?.rollback()
+    };
+    match ask() {
+        Ok(()) => {}
+        Err(e) if matches!(e.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)) => report
+            .problem(
+                "file_locked",
+                format!("somebody has kept the file locked for {} s and more", LOCK_WITHIN.as_secs()),
+                "Webhooks are answered 503 until the lock is given back.",
+                format!("type COMMIT or ROLLBACK where a BEGIN was left open: {}", holders(path)),
+            ),
+        Err(e) => report.problem(
+            "file_not_writable",
+            format!("{} cannot be written by this user: {e}", path.display()),
+            "Neither can whoever is to edit it as this user.",
+            "sudo adduser \"$USER\" fulfilld, and log in again; or run this with sudo",
+        ),
+    }
+}
+
+/// Who has the file open besides fulfilld, as far as this user can see.
+fn holders(path: &Path) -> String {
+    let Ok(file) = path.canonicalize() else { return "nobody in sight".into() };
+    let own = std::process::id().to_string();
+    let mut found = Vec::new();
+    for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let pid = process.file_name().to_string_lossy().into_owned();
+        let Ok(name) = std::fs::read_to_string(process.path().join("comm")) else { continue };
+        let open = std::fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten();
+        let has_it = open.filter_map(|fd| std::fs::read_link(fd.path()).ok()).any(|link| link == file);
+        if has_it && pid != own && name.trim() != "fulfilld" {
+            found.push(format!("{} (process {pid})", name.trim()));
+        }
+    }
+    if found.is_empty() { "a sqlite3 shell or another program (sudo shows which)".into() } else { found.join(", ") }
+}
+
+fn room(c: &Connection, path: &Path, size: u64, report: &mut Report) {
+    let Ok(disk) = rustix::fs::statvfs(folder(path)) else { return };
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    let why = "When the disk is full, events are answered 503 and orders stop.";
+    let remedy =
+        format!("df -h {}; du -xh / | sort -h | tail; free some space, or a larger disk", folder(path).display());
+    if free < FREE_MIN {
+        let what = format!("{} MiB are left on the disk of {}", free >> 20, path.display());
+        return report.problem("disk_nearly_full", what, why, remedy);
+    }
+    let born = c.query_row("SELECT created_at FROM shop", [], |row| row.get::<_, String>(0)).ok();
+    let born = born.and_then(|at| at.parse::<Timestamp>().ok());
+    let days = born.map_or(0, |at| (clock::now().as_second() - at.as_second()).max(0) as u64 / 86_400);
+    // A week says something about the next month.
+    if days >= 7 && free / (size / days).max(1) < DAYS_MIN {
+        let left = free / (size / days).max(1);
+        report.advice("disk_days", format!("at the file's pace so far the disk is full in {left} days"), why, remedy);
+    }
+}
+
+fn backlog(c: &Connection, report: &mut Report) {
+    let count = |sql: &str| c.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap_or(0);
+    let waiting = count(&format!(
+        "SELECT count(*) FROM events WHERE state = 'pending'
+         AND received_at < strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '{WAITING_MAX}')"
+    ));
+    // With a cause that was found, they go on once it is mended.
+    let explained = ["key_", "permission_", "stripe_"].iter().any(|id| report.has(id));
+    if waiting > 0 && !explained {
+        report.problem(
+            "events_waiting",
+            format!("{waiting} events have waited for more than ten minutes"),
+            "Their orders are not there yet.",
+            "fulfilld events --state pending says what each waits for",
+        );
+    }
+    let failed = count("SELECT count(*) FROM events WHERE state = 'failed'");
+    if failed > 0 {
+        report.problem(
+            "events_failed",
+            format!("{failed} events could not be worked on, and were parked"),
+            "What they tell is not in the orders.",
+            "fulfilld events --state failed; once mended: fulfilld replay ID",
+        );
+    }
+}
+
+fn backup(path: &Path, report: &mut Report) {
+    let begins = format!("{}.backup", path.file_name().unwrap_or_default().to_string_lossy());
+    let beside = std::fs::read_dir(folder(path)).into_iter().flatten().flatten();
+    let backups = beside.filter(|entry| entry.file_name().to_string_lossy().starts_with(&begins));
+    let backups: Vec<(PathBuf, Metadata)> =
+        backups.filter_map(|entry| entry.metadata().ok().map(|meta| (entry.path(), meta))).collect();
+    if let Some((open, _)) = backups.iter().find(|(_, meta)| meta.permissions().mode() & 0o006 != 0) {
+        report.problem(
+            "backup_readable",
+            format!("the backup {} can be read by every user of this server", open.display()),
+            "It holds your customers' names and addresses, as the file does.",
+            format!("chmod 600 {}; and umask 077 where it is made", open.display()),
+        );
+    }
+    let newest = backups.iter().filter_map(|(_, meta)| meta.modified().ok()).max();
+    let age = newest.map(|at| SystemTime::now().duration_since(at).unwrap_or_default());
+    if age.is_none_or(|age| age > BACKUP_AGE_MAX) {
+        let shown = path.display();
+        report.advice(
+            "backup_missing",
+            format!("no backup of the last seven days lies beside the file ({shown}.backup…)"),
+            "Tracking numbers and notes are nowhere else. Where a backup is kept elsewhere, this is nothing.",
+            format!(
+                "(umask 077; sqlite3 {shown} \"VACUUM INTO '{shown}.backup-$(date +%F)'\"), daily, and a copy on another machine"
+            ),
+        );
+    }
+}
+
+/// The operator's tool.
+fn shell(report: &mut Report) {
+    let Ok(output) = Command::new("sqlite3").arg("--version").output() else {
+        return report.advice(
+            "shell_missing",
+            "sqlite3 is not installed",
+            "The file is read and edited with it; fulfilld's own verbs do without.",
+            "sudo apt install sqlite3",
+        );
+    };
+    let said = String::from_utf8_lossy(&output.stdout);
+    let version = said.split(' ').next().unwrap_or_default();
+    let mut numbers = version.split('.').map(|n| n.parse::<u32>().unwrap_or(0));
+    let parsed = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if parsed < SHELL_MIN {
+        report.problem(
+            "shell_old",
+            format!(
+                "sqlite3 is of version {}, older than {}.{}",
+                crate::text::clean(version),
+                SHELL_MIN.0,
+                SHELL_MIN.1
+            ),
+            "It does not know the file's tables (STRICT), and calls them malformed.",
+            "install a newer sqlite3 (sqlite.org/download.html); until then fulfilld's verbs",
+        );
+    }
+}
+
+/// The directory that a file is in.
+fn folder(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(folder) if folder != Path::new("") => folder.to_path_buf(),
+        _ => PathBuf::from("."),
+    }
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
