@@ -38,6 +38,7 @@ enum Verb {
     Attention(commands::attention::Args),
     Events(commands::events::Args),
     Replay(commands::replay::Args),
+    Hooks(commands::hooks::Args),
     Export(commands::export::Args),
     Check(commands::check::Args),
     Sql(commands::sql::Args),
@@ -63,7 +64,7 @@ All verbs: fulfilld --help. One verb: fulfilld ship --help. As a manual: fulfill
 /// What a script learns from the process, after BSD's sysexits(3); `error.rs` says which error is which.
 pub const EXIT_CODES: &[(u8, &str)] = &[
     (0, "done"),
-    (1, "refused by the file's rules, not there, or check or attention --fail found something"),
+    (1, "refused by the file's rules, not there, or check, attention --fail or hooks test found something"),
     (64, "the command line was not understood"),
     (74, "the disk failed or the file is damaged"),
     (75, "try again later: the file is locked, the disk is full, Stripe does not answer"),
@@ -110,6 +111,7 @@ fn dispatch(verb: Option<Verb>) -> Result<()> {
         Verb::Attention(args) => commands::attention::run(args),
         Verb::Events(args) => commands::events::run(args),
         Verb::Replay(args) => commands::replay::run(args),
+        Verb::Hooks(args) => commands::hooks::run(args),
         Verb::Export(args) => commands::export::run(args),
         Verb::Check(args) => commands::check::run(args),
         Verb::Sql(args) => commands::sql::run(args),

@@ -20,7 +20,8 @@ pub struct Setting {
     pub about: &'static str,
 }
 
-/// Every setting there is. `NAME_FILE` works for the two secrets; under systemd a credential of the lower-case name wins.
+/// Every setting there is. `NAME_FILE` works for the secrets; under systemd a credential of the lower-case name, without
+/// `fulfilld_`, wins.
 pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "STRIPE_SECRET_KEY",
@@ -63,6 +64,26 @@ pub const SETTINGS: &[Setting] = &[
         default: "",
         about: "which sessions are the shop's, where the account sells other things too: payment_link=plink_1,plink_2 or metadata.KEY=VALUE",
     },
+    Setting {
+        name: "FULFILLD_HOOK_COMMAND",
+        default: "",
+        about: "programs that are told what happens: /PATH [TOPIC…]; /PATH [TOPIC…] (no topic: all; order.* is permitted)",
+    },
+    Setting {
+        name: "FULFILLD_HOOK_URL",
+        default: "",
+        about: "URLs that are posted the same: https://HOST/PATH [TOPIC…]; … (http on this machine only)",
+    },
+    Setting {
+        name: "FULFILLD_HOOK_SECRET",
+        default: "",
+        about: "what the posts are signed with by Standard Webhooks (whsec_ and base64); several, one a line, while one is being rolled",
+    },
+    Setting {
+        name: "FULFILLD_HOOK_DELAY",
+        default: "",
+        about: "how long news waits for an undo before its hooks run: fulfillment.shipped=10m; TOPIC=DURATION",
+    },
     Setting { name: "FULFILLD_WORKERS", default: "16", about: "events worked on at once, 1 to 64" },
     Setting { name: "FULFILLD_LOG", default: "info", about: "error, warn, info, debug or trace" },
 ];
@@ -96,6 +117,33 @@ pub struct Settings {
     pub stripe: StripeAccess,
     pub account: Option<String>,
     pub workers: usize,
+    pub hooks: HookSettings,
+}
+
+/// The settings of the hooks, as they stand; `hooks/target.rs` reads them.
+#[derive(Debug, Clone)]
+pub struct HookSettings {
+    pub command: String,
+    pub url: String,
+    pub secret: Secret,
+    pub delay: String,
+}
+
+impl HookSettings {
+    /// `Config` when the secret's file cannot be read, or can be by everybody.
+    pub fn from_env() -> Result<HookSettings> {
+        Ok(HookSettings {
+            command: value("FULFILLD_HOOK_COMMAND"),
+            url: value("FULFILLD_HOOK_URL"),
+            secret: Secret::new(secret("FULFILLD_HOOK_SECRET")?),
+            delay: value("FULFILLD_HOOK_DELAY"),
+        })
+    }
+
+    /// Nobody is told.
+    pub fn none() -> HookSettings {
+        HookSettings { command: String::new(), url: String::new(), secret: Secret::new(""), delay: String::new() }
+    }
 }
 
 /// How to reach Stripe, and as whom.
@@ -162,6 +210,7 @@ impl Settings {
             stripe: StripeAccess::from_env()?,
             account: Some(value("FULFILLD_ACCOUNT")).filter(|a| !a.is_empty()),
             workers: workers as usize,
+            hooks: HookSettings::from_env()?,
         })
     }
 }
@@ -294,11 +343,11 @@ fn number(name: &'static str, range: std::ops::RangeInclusive<u32>) -> Result<u3
     })
 }
 
-/// A secret's text: the systemd credential of its lower-case name, else the file that `NAME_FILE` names, else the
+/// A secret's text: the systemd credential of its lower-case name without `fulfilld_`, else the file that `NAME_FILE` names, else the
 /// variable. Empty when there is none. A file that others can read is refused.
 fn secret(name: &'static str) -> Result<String> {
     let credential = std::env::var_os("CREDENTIALS_DIRECTORY")
-        .map(|dir| Path::new(&dir).join(name.to_lowercase()))
+        .map(|dir| Path::new(&dir).join(name.trim_start_matches("FULFILLD_").to_lowercase()))
         .filter(|path| path.exists());
     let file = std::env::var_os(format!("{name}_FILE")).filter(|p| !p.is_empty()).map(PathBuf::from);
     match credential.or(file) {

@@ -14,6 +14,8 @@ use crate::db::{self, Identity};
 use crate::door::{self, Answer, Door, Limits, Request};
 use crate::error::{Error, Result};
 use crate::health::Health;
+use crate::hooks::Hooks;
+use crate::hooks::target::Plan;
 use crate::inbox;
 use crate::metrics::Metrics;
 use crate::signature::SigningSecret;
@@ -41,6 +43,7 @@ pub struct Serving {
     health: Arc<Health>,
     webhook: Arc<Webhook>,
     workers: crate::worker::Workers,
+    hooks: Hooks,
     writing: std::thread::JoinHandle<()>,
     _lock: db::Lock,
 }
@@ -83,6 +86,7 @@ impl Serving {
         // Neither a core file nor another process of this user gets to see the secrets.
         let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
         door::raise_descriptor_limit();
+        let plan = Plan::read(&settings.hooks)?;
         let held = db::lock(&settings.db)?;
         let connection = db::open_for_serving(&settings.db, settings.stripe.livemode)?;
         let identity = Identity::of(&settings.db)?;
@@ -106,6 +110,8 @@ impl Serving {
             metrics.clone(),
         ));
         let webhook = Arc::new(Webhook::new(secrets, desk.clone(), metrics.clone()));
+        let (looking, reader) = (db::open_for_reading(&settings.db)?, db::open_for_reading(&settings.db)?);
+        let counts = metrics.clone();
         let listener = listener(settings)?;
         let itself: Arc<OnceLock<Arc<Door>>> = Arc::default();
         let answer = {
@@ -115,7 +121,8 @@ impl Serving {
         let door = Arc::new(Door::open(listener, Limits::default(), answer)?);
         let _ = itself.set(door.clone());
         let workers = desk.start(db::open_for_reading(&settings.db)?, settings.workers);
-        Ok(Serving { door, desk, health, webhook, workers, writing, _lock: held })
+        let hooks = Hooks::start(plan, desk.writer.clone(), looking, reader, &settings.db, counts);
+        Ok(Serving { door, desk, health, webhook, workers, hooks, writing, _lock: held })
     }
 
     /// Where it listens.
@@ -185,13 +192,15 @@ impl Serving {
     /// the writer. False when something was not done in time.
     pub fn stop(self) -> bool {
         let deadline = Instant::now() + STOP_WITHIN;
+        self.hooks.tell_to_stop();
         let answered = self.door.close(deadline - STOP_WITHIN / 2);
         let worked = self.workers.stop(deadline);
+        let told = self.hooks.stop(deadline);
         self.desk.writer.close();
         while !self.writing.is_finished() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(5));
         }
-        answered && worked && self.writing.is_finished()
+        answered && worked && told && self.writing.is_finished()
     }
 }
 

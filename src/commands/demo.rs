@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use crate::config::{Settings, StripeAccess, parse_signing_secrets};
+use crate::config::{HookSettings, Settings, StripeAccess, parse_signing_secrets};
 use crate::db;
 use crate::error::{Error, Result};
 use crate::sandbox::{KEY, Options, Purchase, Sandbox, Trigger};
@@ -59,6 +59,7 @@ pub fn run(args: &Args) -> Result<()> {
         stripe: StripeAccess::new(KEY, &stripe.base_url(), 20.0)?,
         account: None,
         workers: 4,
+        hooks: HookSettings::none(),
     };
     let desk = Serving::start(&settings, parse_signing_secrets(SECRET)?)?;
     let webhook = format!("http://{}/webhook", desk.address());
