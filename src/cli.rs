@@ -64,7 +64,7 @@ All verbs: fulfilld --help. One verb: fulfilld ship --help. As a manual: fulfill
 /// What a script learns from the process, after BSD's sysexits(3); `error.rs` says which error is which.
 pub const EXIT_CODES: &[(u8, &str)] = &[
     (0, "done"),
-    (1, "refused by the file's rules, not there, or check, attention --fail or hooks test found something"),
+    (1, "refused by the file's rules, not there, or a check, test or attention --fail found something"),
     (64, "the command line was not understood"),
     (74, "the disk failed or the file is damaged"),
     (75, "try again later: the file is locked, the disk is full, Stripe does not answer"),

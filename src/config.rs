@@ -67,22 +67,22 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "FULFILLD_HOOK_COMMAND",
         default: "",
-        about: "programs that are told what happens: /PATH [TOPIC…]; /PATH [TOPIC…] (no topic: all; order.* is permitted)",
+        about: "programs that are told what happens, /PATH and the topics it wants (none: all; order.* is permitted); several with a ; between",
     },
     Setting {
         name: "FULFILLD_HOOK_URL",
         default: "",
-        about: "URLs that are posted the same: https://HOST/PATH [TOPIC…]; … (http on this machine only)",
+        about: "URLs that are posted the same, https://HOST/PATH and the topics (http on this machine only); several with a ; between",
     },
     Setting {
         name: "FULFILLD_HOOK_SECRET",
         default: "",
-        about: "what the posts are signed with by Standard Webhooks (whsec_ and base64); several, one a line, while one is being rolled",
+        about: "what those posts are signed with, by Standard Webhooks (whsec_ and base64); several, one a line, while one is being rolled",
     },
     Setting {
         name: "FULFILLD_HOOK_DELAY",
         default: "",
-        about: "how long news waits for an undo before its hooks run: fulfillment.shipped=10m; TOPIC=DURATION",
+        about: "how long news waits for an undo before its hooks run, e.g. fulfillment.shipped=10m; several with a ; between",
     },
     Setting { name: "FULFILLD_WORKERS", default: "16", about: "events worked on at once, 1 to 64" },
     Setting { name: "FULFILLD_LOG", default: "info", about: "error, warn, info, debug or trace" },

@@ -361,7 +361,10 @@ impl Desk {
     }
 
     /// Writes under our own name.
-    fn write<T: Send + 'static>(&self, job: impl FnOnce(&Connection, &Plan) -> Result<T> + Send + 'static) -> Result<T> {
+    fn write<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Connection, &Plan) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let plan = self.plan.clone();
         self.writer.write(move |c| inbox::as_author(c, AUTHOR, |c| job(c, &plan)))
     }

@@ -19,7 +19,7 @@ use crate::hooks::{news, sample};
 use crate::table::{self, Table};
 use crate::text;
 
-/// List the news that waits for a hook or that one gave up, show one, run it again, or try the hooks
+/// List the news that waits for a hook, run it again, or try the hooks
 ///
 /// Without more it lists what waits and what is dead, as `hooks list` does. Hooks are set with FULFILLD_HOOK_COMMAND and
 /// FULFILLD_HOOK_URL (fulfilld serve --help); fulfilld serve runs them. The same is SELECT * FROM outbox, a row a piece of
@@ -118,7 +118,8 @@ pub fn run(args: &Args) -> Result<()> {
     }
 }
 
-const COLUMNS: &str = "id, topic, order_id, fulfillment_id, event_id, key, state, attempts, next_attempt_at, last_error, created_at";
+const COLUMNS: &str =
+    "id, topic, order_id, fulfillment_id, event_id, key, state, attempts, next_attempt_at, last_error, created_at";
 
 fn list(args: &List) -> Result<()> {
     let columns = match args.output.json {

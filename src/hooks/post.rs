@@ -76,7 +76,9 @@ fn judged(status: StatusCode, headers: &HeaderMap, now: Timestamp) -> Outcome {
     match status.as_u16() {
         200..=299 => Outcome::Done,
         410 => Outcome::Dead("answered 410, it wants to hear no more".into()),
-        code @ 300..=399 => again(format!("answered {code}, a redirect, which is not followed; set the URL it leads to"), None),
+        code @ 300..=399 => {
+            again(format!("answered {code}, a redirect, which is not followed; set the URL it leads to"), None)
+        }
         code @ (429 | 503) => again(format!("answered {code}"), retry_after(headers, now)),
         code => again(format!("answered {code}"), None),
     }

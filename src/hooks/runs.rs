@@ -50,7 +50,10 @@ pub struct Run {
 pub enum Outcome {
     Done,
     /// It failed for now; after how long it is tried again, where the other side said so.
-    Again { why: String, pause: Option<Duration> },
+    Again {
+        why: String,
+        pause: Option<Duration>,
+    },
     /// A command said that it failed.
     Failed(String),
     /// The other side wants to hear no more of it.

@@ -65,7 +65,11 @@ const THEN: [(&str, &str); 7] = [
 /// The sample's news of that topic: the JSON with `"test": true` in it, under that key. `Usage` when there is no such topic.
 pub fn of(topic: &str, key: &str) -> Result<String> {
     if !TOPICS.contains(&topic) {
-        return Err(Error::Usage(format!("there is no topic {}; there are {}", crate::text::clean(topic), TOPICS.join(", "))));
+        return Err(Error::Usage(format!(
+            "there is no topic {}; there are {}",
+            crate::text::clean(topic),
+            TOPICS.join(", ")
+        )));
     }
     let c = Connection::open_in_memory().map_err(db::translate)?;
     let shipped = if topic.starts_with("fulfillment.") { SHIPPED } else { "" };
@@ -73,9 +77,8 @@ pub fn of(topic: &str, key: &str) -> Result<String> {
     for sql in [db::SCHEMA, PAID, shipped, then] {
         c.execute_batch(sql).map_err(db::translate)?;
     }
-    let id: i64 = c
-        .query_row("SELECT max(id) FROM outbox WHERE topic = ?1", [topic], |row| row.get(0))
-        .map_err(db::translate)?;
+    let id: i64 =
+        c.query_row("SELECT max(id) FROM outbox WHERE topic = ?1", [topic], |row| row.get(0)).map_err(db::translate)?;
     news::json(&c, id, key, 1, true)
 }
 

@@ -14,6 +14,8 @@ mod attention; // what needs a person
 mod shell; // the operator's edits
 mod verbs; // the command line
 mod operator; // whatever an operator types
+mod hooks; // the shop's own programs are told
+mod hook_examples; // those that are shipped
 mod docs; // the documents tell the truth
 
 mod outside; // other people's programs
