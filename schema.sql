@@ -542,7 +542,7 @@ SELECT 'hook_dead', x.order_id, x.event_id, x.created_at, 'a hook for ' || x.top
 FROM outbox x WHERE x.state = 'dead'
 UNION ALL
 SELECT 'hook_fails', NULL, NULL, min(r.first_try_at),
-  'a hook has failed for more than an hour, ' || count(*) || ' news wait: ' || max(r.last_error), 'fulfilld hooks list; once it is mended they go on by themselves'
+  'the hook ' || r.target || ' has failed for more than an hour, its news waits (' || count(*) || '): ' || max(r.last_error), 'fulfilld hooks list; once it is mended they go on by themselves'
 FROM hook_runs r JOIN outbox x ON x.id = r.outbox_id AND x.state = 'pending'
 WHERE r.state = 'pending' AND r.last_error IS NOT NULL AND r.first_try_at < strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-1 hours')
 GROUP BY r.target;

@@ -319,3 +319,24 @@ fn run(c: &Connection, sql: &str, params: impl rusqlite::Params) -> Result<()> {
 fn all<T>(c: &Connection, sql: &str, row: fn(&rusqlite::Row) -> rusqlite::Result<T>) -> Result<Vec<T>> {
     c.prepare_cached(sql).and_then(|mut q| q.query_map([], row)?.collect()).map_err(db::translate)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_with_jitter_and_last_three_days() {
+        for tries in 1..40 {
+            let full = PAUSES_S[(tries - 1).min(8)] as f64;
+            let pause = backoff(tries as i64).as_secs_f64();
+            assert!(pause >= full && pause <= full * 1.25, "{tries}: {pause}");
+        }
+        let now = clock::now();
+        let days = |n: u64| now - Duration::from_secs(n * 86_400);
+        assert!(!spent(TRIES_MIN - 1, days(10), now) && !spent(100, days(2), now) && spent(TRIES_MIN, days(3), now));
+        // The tries alone take as long, so that the last one is not far behind the third day.
+        let least: Duration =
+            (1..TRIES_MIN).map(|tries| Duration::from_secs(PAUSES_S[(tries - 1).min(8) as usize])).sum();
+        assert!(least >= GIVE_UP_AFTER && least < GIVE_UP_AFTER * 4 / 3, "{least:?}");
+    }
+}

@@ -272,6 +272,25 @@ mod tests {
     }
 
     #[test]
+    fn every_topic_that_the_schema_tells_of_can_be_asked_for() {
+        let schema = crate::db::SCHEMA;
+        let is_topic = |word: &&str| {
+            let kinds = ["order.", "fulfillment.", "event."];
+            kinds
+                .iter()
+                .any(|kind| word.strip_prefix(kind).is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_lowercase())))
+        };
+        // The statuses of a fulfillment are put behind `fulfillment.`.
+        let mut told: Vec<&str> = schema.split('\'').filter(is_topic).filter(|word| *word != "fulfillment.").collect();
+        told.extend(["fulfillment.shipped", "fulfillment.delivered", "fulfillment.canceled"]);
+        assert!(schema.contains("'fulfillment.' || NEW.status"));
+        for topic in &told {
+            assert!(TOPICS.contains(topic), "{topic}");
+        }
+        assert!(TOPICS.iter().all(|topic| told.contains(topic)), "{told:?}");
+    }
+
+    #[test]
     fn what_cannot_be_meant_is_said() {
         for (command, url, secret, delay, why) in [
             ("mail order.paid", "", "", "", "mail is no absolute path"),

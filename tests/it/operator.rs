@@ -741,7 +741,7 @@ struct Operator<'a> {
     keys: u32,
 }
 
-const TABLES: [&str; 20] = [
+const TABLES: [&str; 21] = [
     "fulfillments",
     "fulfillments",
     "fulfillments",
@@ -760,6 +760,7 @@ const TABLES: [&str; 20] = [
     "disputes",
     "reviews",
     "outbox",
+    "hook_runs",
     "order_history",
     "fraud_warnings",
 ];
