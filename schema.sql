@@ -558,6 +558,7 @@ SELECT 'look' AS kind, 'what is to be packed' AS what, 'SELECT * FROM to_ship;' 
   ('look', 'money that went back', 'SELECT * FROM refunds;'),
   ('look', 'who changed what', 'SELECT * FROM order_history WHERE order_id = 1;'),
   ('look', 'what is left, by line', 'SELECT * FROM to_fulfill;'),
+  ('look', 'what your hooks were told', 'SELECT * FROM hook_runs;'),
   ('do', 'one of two goes first, the rest into a parcel of its own', 'UPDATE fulfillment_line_items SET quantity = 1 WHERE fulfillment_id = 1 AND line_item_id = ''li_1'';'),
   ('do', 'ship an order', 'INSERT INTO ship VALUES(1, ''DHL'', ''JD0123456789'', NULL);'),
   ('do', 'ship it, the long way', 'UPDATE fulfillments SET status = ''shipped'', tracking_company = ''DHL'', tracking_number = ''JD0123456789'' WHERE order_id = 1 AND status = ''pending'';'),

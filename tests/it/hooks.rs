@@ -422,6 +422,30 @@ fn a_hook_that_hangs_floods_forks_dies_or_does_not_listen_delays_only_itself() {
 }
 
 #[test]
+fn orders_on_which_a_hook_hangs_again_and_again_leave_it_hands_for_others() {
+    let hooks = Hooks::new();
+    let text =
+        format!("{TELLER}\n[ ! -e \"$HOOK_DIR/fail\" ] || exit 75\n[ \"$FULFILLD_ATTEMPT\" = 1 ] || exec sleep 25");
+    let moody = hooks.script("moody", &text);
+    let mut shop = hooks.shop(&format!("{moody} order.paid"), &[]);
+    hooks.touch("fail");
+    sell(&shop, 6);
+    let waiting = "SELECT count(*) FROM hook_runs WHERE state = 'pending' AND tries > 0 AND taken_at IS NULL";
+    wait_for("each failed once", || (shop.one(waiting) == "6").then_some(()));
+    fs::remove_file(hooks.path("fail")).unwrap();
+    as_daemon(&shop, "UPDATE hook_runs SET next_attempt_at = '2026-01-01T00:00:00Z'");
+    let running = "SELECT count(*) FROM hook_runs WHERE taken_at IS NOT NULL";
+    wait_for("two of them hang", || (shop.one(running) == "2").then_some(()));
+    sell(&shop, 4);
+    wait_for("the new ones are told", || {
+        (shop.one("SELECT count(*) FROM hook_runs WHERE state = 'done'") == "4").then_some(())
+    });
+    assert_eq!(shop.one("SELECT max(attempts) || ' ' || count(*) FROM hook_runs WHERE taken_at IS NOT NULL"), "2 2");
+    shop.stop();
+    shop.check();
+}
+
+#[test]
 fn an_exit_code_says_whether_to_try_again_and_how_often() {
     let hooks = Hooks::new();
     let coded = hooks.script(
