@@ -237,7 +237,7 @@ CREATE TABLE order_history(
 ) STRICT;
 CREATE INDEX order_history_order ON order_history(order_id);
 
--- Hooks to run, written by triggers, so an edit in the shell is news too.
+-- News for the shop's hooks, written by triggers, so an edit in the shell is news too.
 CREATE TABLE outbox(
   id              INTEGER PRIMARY KEY,
   topic           TEXT NOT NULL,                          -- e.g. fulfillment.shipped
@@ -245,13 +245,36 @@ CREATE TABLE outbox(
   fulfillment_id  INTEGER,
   event_id        TEXT,
   key             TEXT NOT NULL UNIQUE,                   -- the same news has the same key
-  state           TEXT NOT NULL DEFAULT 'pending' CHECK(state IN('pending', 'done', 'dead')),
-  attempts        INTEGER NOT NULL DEFAULT 0 CHECK(attempts >= 0),
-  next_attempt_at TEXT,
-  last_error      TEXT,
+  state           TEXT NOT NULL DEFAULT 'pending'         -- done: every hook was told; dead: one gave up
+                  CONSTRAINT "a piece of news is pending, done or dead"
+                  CHECK(state IN('pending', 'done', 'dead')),
+  attempts        INTEGER NOT NULL DEFAULT 0 CHECK(attempts >= 0),  -- runs of all its hooks
+  next_attempt_at TEXT,                                   -- when the first of them is due; NULL before it was handed to them
+  last_error      TEXT,                                   -- or why no hook was told: no hook, undone, before this file
   created_at      TEXT NOT NULL DEFAULT(strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))
 ) STRICT;
 CREATE INDEX outbox_pending ON outbox(next_attempt_at) WHERE state = 'pending';
+CREATE INDEX outbox_dead ON outbox(id) WHERE state = 'dead';
+
+-- What became of a piece of news at each hook, written by the daemon: one row a hook.
+CREATE TABLE hook_runs(
+  outbox_id       INTEGER NOT NULL REFERENCES outbox(id),
+  target          TEXT NOT NULL,                          -- the command's path or the URL, as it is set
+  order_id        INTEGER,                                -- the news of one order go to one hook one after the other
+  state           TEXT NOT NULL DEFAULT 'pending'         -- gone: the hook is no longer set, or there is nothing to tell any more
+                  CHECK(state IN('pending', 'done', 'dead', 'gone')),
+  attempts        INTEGER NOT NULL DEFAULT 0 CHECK(attempts >= 0),  -- counted before each run
+  tries           INTEGER NOT NULL DEFAULT 0 CHECK(tries >= 0),     -- of them, those since it was last told to run again
+  failures        INTEGER NOT NULL DEFAULT 0 CHECK(failures >= 0),  -- of them, those that ended in any code but 0 and 75
+  first_try_at    TEXT,
+  taken_at        TEXT,                                   -- it is running since
+  next_attempt_at TEXT NOT NULL,
+  ended_at        TEXT,                                   -- its last run
+  last_error      TEXT,
+  PRIMARY KEY(outbox_id, target)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX hook_runs_due ON hook_runs(target, tries > 0, next_attempt_at) WHERE state = 'pending';
+CREATE INDEX hook_runs_order ON hook_runs(order_id, target, outbox_id) WHERE state = 'pending';
 
 -- How far Stripe's lists have been looked through for what never arrived. Set `until` back to have it looked through again.
 CREATE TABLE sweeps(
@@ -523,12 +546,19 @@ SELECT a.name, NULL, NULL, a.since, a.message,
     WHEN 'key_lacks_permission' THEN 'give the key that permission in Stripe''s Dashboard, or ask Stripe for those events no more'
     WHEN 'silence' THEN 'fulfilld doctor'
     WHEN 'file_went_back' THEN 'type again what is lost, then: DELETE FROM alarms WHERE name = ''file_went_back'';'
+    WHEN 'hook_missing' THEN 'put the program there and make it executable; it is looked for every few seconds'
     ELSE 'fulfilld check' END
 FROM alarms a
 UNION ALL
 SELECT 'hook_dead', x.order_id, x.event_id, x.created_at, 'a hook for ' || x.topic || ' gave up: ' || coalesce(x.last_error, 'no reason'),
-  'UPDATE outbox SET state = ''pending'' WHERE id = ' || x.id || ';'
-FROM outbox x WHERE x.state = 'dead';
+  'fulfilld hooks retry ' || x.id
+FROM outbox x WHERE x.state = 'dead'
+UNION ALL
+SELECT 'hook_fails', NULL, NULL, min(r.first_try_at),
+  'the hook ' || r.target || ' has failed for more than an hour, its news waits (' || count(*) || '): ' || max(r.last_error), 'fulfilld hooks list; once it is mended they go on by themselves'
+FROM hook_runs r JOIN outbox x ON x.id = r.outbox_id AND x.state = 'pending'
+WHERE r.state = 'pending' AND r.last_error IS NOT NULL AND r.first_try_at < strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-1 hours')
+GROUP BY r.target;
 
 -- For whoever opens the file first.
 CREATE VIEW readme AS
@@ -541,6 +571,7 @@ SELECT 'look' AS kind, 'what is to be packed' AS what, 'SELECT * FROM to_ship;' 
   ('look', 'money that went back', 'SELECT * FROM refunds;'),
   ('look', 'who changed what', 'SELECT * FROM order_history WHERE order_id = 1;'),
   ('look', 'what is left, by line', 'SELECT * FROM to_fulfill;'),
+  ('look', 'what your hooks were told', 'SELECT * FROM hook_runs;'),
   ('do', 'one of two goes first, the rest into a parcel of its own', 'UPDATE fulfillment_line_items SET quantity = 1 WHERE fulfillment_id = 1 AND line_item_id = ''li_1'';'),
   ('do', 'ship an order', 'INSERT INTO ship VALUES(1, ''DHL'', ''JD0123456789'', NULL);'),
   ('do', 'ship it, the long way', 'UPDATE fulfillments SET status = ''shipped'', tracking_company = ''DHL'', tracking_number = ''JD0123456789'' WHERE order_id = 1 AND status = ''pending'';'),
@@ -985,18 +1016,31 @@ CREATE TRIGGER outbox_insert BEFORE INSERT ON outbox
   WHEN EXISTS(SELECT 1 FROM outbox WHERE id = NEW.id OR key = NEW.key)
     OR ((SELECT name FROM actor) GLOB 'operator*'
       AND NOT EXISTS(SELECT 1 FROM fulfillments f WHERE f.id = NEW.fulfillment_id AND f.order_id = NEW.order_id AND NEW.topic = 'fulfillment.' || f.status
-        AND (NEW.key = 'fulfillment:' || f.id || ':' || f.status OR EXISTS(SELECT 1 FROM outbox u WHERE u.last_error = 'undone'
+        AND (NEW.key = 'fulfillment:' || f.id || ':' || f.status OR EXISTS(SELECT 1 FROM outbox u WHERE u.last_error GLOB '*undone'
           AND NEW.key = 'fulfillment:' || f.id || ':' || f.status || ':' || (SELECT max(id) FROM outbox)))
         AND f.status <> 'pending'
         AND EXISTS(SELECT 1 FROM fulfillment_line_items WHERE fulfillment_id = f.id))
       AND NOT EXISTS(SELECT 1 FROM orders WHERE id = NEW.order_id AND canceled_at IS NOT NULL AND NEW.topic = 'order.canceled'
-        AND (NEW.key = 'order:' || id || ':canceled' OR EXISTS(SELECT 1 FROM outbox u WHERE u.last_error = 'undone'
+        AND (NEW.key = 'order:' || id || ':canceled' OR EXISTS(SELECT 1 FROM outbox u WHERE u.last_error GLOB '*undone'
           AND NEW.key = 'order:' || NEW.order_id || ':canceled:' || (SELECT max(id) FROM outbox)))))
-BEGIN SELECT RAISE(ABORT, 'outbox: written by the database; to run a hook again: UPDATE outbox SET state = ''pending'' WHERE id = …'); END;
+BEGIN SELECT RAISE(ABORT, 'outbox: written by the database; to run its hooks again: fulfilld hooks retry ID'); END;
 CREATE TRIGGER outbox_identity BEFORE UPDATE OF id, topic, order_id, fulfillment_id, event_id, key, created_at ON outbox
-BEGIN SELECT RAISE(ABORT, 'outbox: written by the database; to run a hook again: UPDATE outbox SET state = ''pending'' WHERE id = …'); END;
+BEGIN SELECT RAISE(ABORT, 'outbox: written by the database; to run its hooks again: fulfilld hooks retry ID'); END;
 CREATE TRIGGER outbox_delete BEFORE DELETE ON outbox
 BEGIN SELECT RAISE(ABORT, 'outbox: never deleted'); END;
+CREATE TRIGGER outbox_undone BEFORE UPDATE OF state ON outbox WHEN NEW.state = 'pending' AND OLD.last_error GLOB '*undone'
+BEGIN SELECT RAISE(ABORT, 'outbox: it was undone, so there is nothing to tell'); END;
+-- Made pending by hand: the hooks that gave up start anew, or all of them when each was told.
+CREATE TRIGGER outbox_again AFTER UPDATE OF state ON outbox WHEN NEW.state = 'pending' AND OLD.state <> 'pending'
+BEGIN UPDATE outbox SET next_attempt_at = NULL, last_error = 'again' WHERE id = NEW.id; END;
+CREATE TRIGGER hook_runs_insert BEFORE INSERT ON hook_runs
+  WHEN (SELECT name FROM actor) GLOB 'operator*' OR EXISTS(SELECT 1 FROM hook_runs WHERE outbox_id = NEW.outbox_id AND target = NEW.target)
+BEGIN SELECT RAISE(ABORT, 'hook_runs: written by fulfilld; to run its hooks again: fulfilld hooks retry ID'); END;
+CREATE TRIGGER hook_runs_update BEFORE UPDATE ON hook_runs
+  WHEN (SELECT name FROM actor) GLOB 'operator*' OR NEW.outbox_id <> OLD.outbox_id OR NEW.target <> OLD.target
+BEGIN SELECT RAISE(ABORT, 'hook_runs: written by fulfilld; to run its hooks again: fulfilld hooks retry ID'); END;
+CREATE TRIGGER hook_runs_delete BEFORE DELETE ON hook_runs
+BEGIN SELECT RAISE(ABORT, 'hook_runs: never deleted'); END;
 CREATE TRIGGER actor_insert BEFORE INSERT ON actor BEGIN SELECT RAISE(ABORT, 'actor: it has one row'); END;
 CREATE TRIGGER actor_delete BEFORE DELETE ON actor BEGIN SELECT RAISE(ABORT, 'actor: it has one row'); END;
 CREATE TRIGGER shop_insert BEFORE INSERT ON shop WHEN EXISTS(SELECT 1 FROM shop) BEGIN SELECT RAISE(ABORT, 'shop: written when the file was made'); END;

@@ -27,7 +27,8 @@ pub struct Setting {
     pub about: &'static str,
 }
 
-/// Every setting there is. `NAME_FILE` works for the two secrets; under systemd a credential of the lower-case name wins.
+/// Every setting there is. `NAME_FILE` works for the secrets; under systemd a credential of the lower-case name, without
+/// `fulfilld_`, wins.
 pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "STRIPE_SECRET_KEY",
@@ -90,6 +91,26 @@ pub const SETTINGS: &[Setting] = &[
         default: "",
         about: "where Stripe posts to, e.g. https://shop.example.org/webhook; fulfilld doctor tries it and finds the endpoint in Stripe by it",
     },
+    Setting {
+        name: "FULFILLD_HOOK_COMMAND",
+        default: "",
+        about: "programs that are told what happens, /PATH and the topics it wants (none: all; order.* is permitted); several with a ; between",
+    },
+    Setting {
+        name: "FULFILLD_HOOK_URL",
+        default: "",
+        about: "URLs that are posted the same, https://HOST/PATH and the topics (http on this machine only); several with a ; between",
+    },
+    Setting {
+        name: "FULFILLD_HOOK_SECRET",
+        default: "",
+        about: "what those posts are signed with, by Standard Webhooks (whsec_ and base64); several, one a line, while one is being rolled",
+    },
+    Setting {
+        name: "FULFILLD_HOOK_DELAY",
+        default: "",
+        about: "how long news waits for an undo before its hooks run, e.g. fulfillment.shipped=10m; several with a ; between",
+    },
     Setting { name: "FULFILLD_WORKERS", default: "16", about: "events worked on at once, 1 to 64" },
     Setting { name: "FULFILLD_LOG", default: "info", about: "error, warn, info, debug or trace" },
 ];
@@ -126,6 +147,7 @@ pub struct Settings {
     /// How long an event that only echoes another is left to wait.
     pub echo_after: Duration,
     pub backfill: Backfill,
+    pub hooks: HookSettings,
 }
 
 /// How often is looked for what never arrived.
@@ -135,6 +157,32 @@ pub struct Backfill {
     pub every: Duration,
     /// At the sessions, refunds and disputes themselves.
     pub sweep_every: Duration,
+}
+
+/// The settings of the hooks, as they stand; `hooks/target.rs` reads them.
+#[derive(Debug, Clone)]
+pub struct HookSettings {
+    pub command: String,
+    pub url: String,
+    pub secret: Secret,
+    pub delay: String,
+}
+
+impl HookSettings {
+    /// `Config` when the secret's file cannot be read, or can be by everybody.
+    pub fn from_env() -> Result<HookSettings> {
+        Ok(HookSettings {
+            command: value("FULFILLD_HOOK_COMMAND"),
+            url: value("FULFILLD_HOOK_URL"),
+            secret: Secret::new(secret("FULFILLD_HOOK_SECRET")?),
+            delay: value("FULFILLD_HOOK_DELAY"),
+        })
+    }
+
+    /// Nobody is told.
+    pub fn none() -> HookSettings {
+        HookSettings { command: String::new(), url: String::new(), secret: Secret::new(""), delay: String::new() }
+    }
 }
 
 /// How to reach Stripe, and as whom.
@@ -206,6 +254,7 @@ impl Settings {
                 every: Duration::from_secs(number("FULFILLD_BACKFILL_EVERY", 0..=86_400)?.into()),
                 sweep_every: Duration::from_secs(number("FULFILLD_SWEEP_EVERY", 1..=604_800)?.into()),
             },
+            hooks: HookSettings::from_env()?,
         })
     }
 }
@@ -342,7 +391,7 @@ pub fn parse_number(name: &str, text: &str, range: RangeInclusive<u32>) -> Resul
     })
 }
 
-/// A secret's text: the systemd credential of its lower-case name, else the file that `NAME_FILE` names, else the
+/// A secret's text: the systemd credential of its lower-case name without `fulfilld_`, else the file that `NAME_FILE` names, else the
 /// variable. Empty when there is none. A file that others can read is refused.
 fn secret(name: &'static str) -> Result<String> {
     match secret_file(name, |variable| std::env::var(variable).ok()) {
@@ -354,7 +403,7 @@ fn secret(name: &'static str) -> Result<String> {
 /// The file that a secret is in, by the variables that `get` knows; `None` when it is a variable itself, or nowhere.
 pub fn secret_file(name: &str, get: impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
     let credential =
-        get("CREDENTIALS_DIRECTORY").map(|dir| Path::new(&dir).join(name.to_lowercase())).filter(|path| path.exists());
+        get("CREDENTIALS_DIRECTORY").map(|dir| Path::new(&dir).join(name.trim_start_matches("FULFILLD_").to_lowercase())).filter(|path| path.exists());
     credential.or_else(|| get(&format!("{name}_FILE")).filter(|path| !path.is_empty()).map(PathBuf::from))
 }
 

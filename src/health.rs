@@ -8,6 +8,7 @@ use rusqlite::Connection;
 
 use crate::clock;
 use crate::door::{Answer, Door};
+use crate::hooks;
 use crate::inbox;
 use crate::locks::lock;
 use crate::metrics::Metrics;
@@ -100,6 +101,7 @@ impl Health {
     /// `GET /metrics`: the counters, and what is measured now.
     pub fn metrics(&self, door: Option<&Door>) -> Answer {
         let (pending, oldest) = inbox::backlog(&lock(&self.reader), clock::now()).unwrap_or_default();
+        let (news, dead) = hooks::runs::counts(&lock(&self.reader)).unwrap_or_default();
         let writer = self.desk.writer.state();
         let bytes = |suffix: &str| {
             let mut name = self.file.clone().into_os_string();
@@ -126,6 +128,8 @@ impl Health {
                 "1 while Stripe makes events that do not come by webhook.",
                 f64::from(u8::from(matches!(inbox::alarm(&lock(&self.reader), "silence"), Ok(Some(_))))),
             ),
+            ("fulfilld_hooks_pending", "News that a hook is still to be told.", news as f64),
+            ("fulfilld_hooks_dead", "News that a hook gave up.", dead as f64),
             ("fulfilld_db_bytes", "Size of the file.", bytes("")),
             ("fulfilld_db_wal_bytes", "Size of its write-ahead log.", bytes("-wal")),
             ("fulfilld_db_locked_seconds", "How long somebody else has held the write lock.", locked),

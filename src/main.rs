@@ -17,6 +17,7 @@ mod rebuild; // derives what comes from Stripe once more, and compares
 mod handlers; // what Stripe can tell us: one file a subject
 mod ledger; // SQL that applies a Change
 mod change; // what a handler found out
+mod hooks; // runs the outbox
 mod inbox; // SQL of events
 mod stripe; // asks Stripe
 mod event; // an event's envelope

@@ -44,12 +44,18 @@ pub const COUNTERS: &[Family] = &[
         labels: &["endpoint", "code"],
         help: "Questions to Stripe; code 0 is no answer.",
     },
+    Family {
+        name: "fulfilld_hooks_run_total",
+        labels: &["kind", "outcome"],
+        help: "Runs of hooks, by what they came to.",
+    },
 ];
 
 /// The histogram's upper bounds, in milliseconds.
 const BOUNDS_MS: [u64; 12] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000];
 
-type Key = (&'static str, &'static str, u16);
+/// The family, the first label, and the second: a word, or a number.
+type Key = (&'static str, &'static str, &'static str, u16);
 
 /// The counts of one process, from its start.
 #[derive(Default)]
@@ -91,7 +97,7 @@ impl Metrics {
 
     /// So many of these had never arrived.
     pub fn backfill_found(&self, what: &'static str, n: usize) {
-        *lock(&self.counts).entry(("fulfilld_backfill_found_total", what, 0)).or_default() += n as u64;
+        *lock(&self.counts).entry(("fulfilld_backfill_found_total", what, "", 0)).or_default() += n as u64;
     }
 
     /// All of Stripe's events were looked through.
@@ -115,7 +121,7 @@ impl Metrics {
         let sum = |wanted: &dyn Fn(&Key) -> bool| counts.iter().filter(|(key, _)| wanted(key)).map(|(_, n)| n).sum();
         (
             sum(&|key| key.0 == "fulfilld_webhook_refused_total"),
-            sum(&|key| *key == ("fulfilld_http_requests_total", "/webhook", 503)),
+            sum(&|key| *key == ("fulfilld_http_requests_total", "/webhook", "", 503)),
         )
     }
 
@@ -129,8 +135,13 @@ impl Metrics {
         self.count("fulfilld_stripe_requests_total", endpoint, code);
     }
 
+    /// A hook was run, and came to this.
+    pub fn hook_ran(&self, kind: &'static str, outcome: &'static str) {
+        *lock(&self.counts).entry(("fulfilld_hooks_run_total", kind, outcome, 0)).or_default() += 1;
+    }
+
     fn count(&self, family: &'static str, first: &'static str, code: u16) {
-        *lock(&self.counts).entry((family, first, code)).or_default() += 1;
+        *lock(&self.counts).entry((family, first, "", code)).or_default() += 1;
     }
 
     /// The whole page; `gauges` are name, help and value of what is measured at this moment.
@@ -139,8 +150,9 @@ impl Metrics {
         let counts = lock(&self.counts);
         for family in COUNTERS {
             let _ = writeln!(page, "# HELP {0} {1}\n# TYPE {0} counter", family.name, family.help);
-            for ((_, first, code), value) in counts.iter().filter(|((name, ..), _)| *name == family.name) {
-                let second = family.labels.get(1).map(|label| format!(",{label}=\"{code}\"")).unwrap_or_default();
+            for ((_, first, word, code), value) in counts.iter().filter(|((name, ..), _)| *name == family.name) {
+                let second = if word.is_empty() { code.to_string() } else { word.to_string() };
+                let second = family.labels.get(1).map(|label| format!(",{label}=\"{second}\"")).unwrap_or_default();
                 let _ = writeln!(page, "{}{{{}=\"{first}\"{second}}} {value}", family.name, family.labels[0]);
             }
         }

@@ -14,6 +14,8 @@ use crate::db::{self, Identity};
 use crate::door::{self, Answer, Door, Limits, Request};
 use crate::error::{Error, Result};
 use crate::health::Health;
+use crate::hooks::Hooks;
+use crate::hooks::target::Plan;
 use crate::inbox;
 use crate::mark::Mark;
 use crate::metrics::Metrics;
@@ -44,6 +46,7 @@ pub struct Serving {
     webhook: Arc<Webhook>,
     workers: crate::worker::Workers,
     looking: Option<Looking>,
+    hooks: Hooks,
     writing: std::thread::JoinHandle<()>,
     mark: Mark,
     held: db::Lock,
@@ -87,6 +90,7 @@ impl Serving {
         // Neither a core file nor another process of this user gets to see the secrets.
         let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
         door::raise_descriptor_limit();
+        let plan = Plan::read(&settings.hooks)?;
         let held = db::lock(&settings.db)?;
         let connection = db::open_for_serving(&settings.db, settings.stripe.livemode)?;
         let identity = Identity::of(&settings.db)?;
@@ -115,6 +119,8 @@ impl Serving {
             metrics.clone(),
         ));
         let webhook = Arc::new(Webhook::new(secrets, desk.clone(), metrics.clone(), settings.echo_after));
+        let (news, reader) = (db::open_for_reading(&settings.db)?, db::open_for_reading(&settings.db)?);
+        let counts = metrics.clone();
         let listener = listener(settings)?;
         let itself: Arc<OnceLock<Arc<Door>>> = Arc::default();
         let answer = {
@@ -128,7 +134,8 @@ impl Serving {
             true => None,
             false => Some(Looking::start(desk.clone(), db::open_for_reading(&settings.db)?, settings.backfill)),
         };
-        Ok(Serving { door, desk, health, webhook, workers, looking, writing, mark, held })
+        let hooks = Hooks::start(plan, desk.writer.clone(), news, reader, &settings.db, counts);
+        Ok(Serving { door, desk, health, webhook, workers, looking, hooks, writing, mark, held })
     }
 
     /// Where it listens.
@@ -199,14 +206,16 @@ impl Serving {
     /// the writer. False when something was not done in time.
     pub fn stop(mut self) -> bool {
         let deadline = Instant::now() + STOP_WITHIN;
+        self.hooks.tell_to_stop();
         let answered = self.door.close(deadline - STOP_WITHIN / 2);
         let worked = self.workers.stop(deadline) & self.looking.is_none_or(|looking| looking.stop(deadline));
+        let told = self.hooks.stop(deadline);
         self.desk.writer.close();
         while !self.writing.is_finished() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(5));
         }
         self.mark.note(&self.held);
-        answered && worked && self.writing.is_finished()
+        answered && worked && told && self.writing.is_finished()
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use crate::config::{Backfill, Settings, StripeAccess, parse_signing_secrets};
+use crate::config::{Backfill, HookSettings, Settings, StripeAccess, parse_signing_secrets};
 use crate::db;
 use crate::error::{Error, Result};
 use crate::sandbox::{KEY, Options, Purchase, Sandbox, Trigger};
@@ -61,6 +61,7 @@ pub fn run(args: &Args) -> Result<()> {
         workers: 4,
         echo_after: Duration::ZERO,
         backfill: Backfill { every: Duration::from_secs(600), sweep_every: Duration::from_secs(21_600) },
+        hooks: HookSettings::none(),
     };
     let desk = Serving::start(&settings, parse_signing_secrets(SECRET)?)?;
     let webhook = format!("http://{}/webhook", desk.address());

@@ -20,6 +20,7 @@ mod act; // what these five share
 pub mod undo; // the last change is taken back
 pub mod attention; // what needs a person
 pub mod export; // the books, for a spreadsheet
+pub mod hooks; // what the shop's own programs were told, and what waits
 pub mod events; // what Stripe sent, and what became of it
 pub mod replay; // stored events are processed again
 pub mod reconcile; // the file is compared with Stripe, and repaired

@@ -9,8 +9,9 @@ use crate::error::Result;
 /// sent into the file, which it creates when it is not there. SIGTERM and SIGINT stop it after what is in hand is done;
 /// SIGHUP reads the signing secrets again.
 ///
-/// Settings are environment variables. Each of the two secrets can be a file instead, named by STRIPE_SECRET_KEY_FILE
-/// and WEBHOOK_SECRET_FILE, or a systemd credential called stripe_secret_key or webhook_secret.
+/// Settings are environment variables. Each of the secrets can be a file instead, named by STRIPE_SECRET_KEY_FILE,
+/// WEBHOOK_SECRET_FILE and FULFILLD_HOOK_SECRET_FILE, or a systemd credential called stripe_secret_key, webhook_secret or
+/// hook_secret.
 #[derive(clap::Args)]
 #[command(before_help = "Example: STRIPE_SECRET_KEY=rk_test_… WEBHOOK_SECRET=whsec_… fulfilld serve")]
 #[command(after_long_help = settings())]

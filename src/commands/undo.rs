@@ -240,11 +240,15 @@ fn news(change: &[Step]) -> impl Iterator<Item = String> {
 /// The latest news with such a key; the same act after an undo has a longer one.
 const LATEST_NEWS: &str = "SELECT id FROM outbox WHERE key >= ?1 AND key < ?1 || ';' ORDER BY id DESC LIMIT 1";
 
+/// Nobody was told of it, although it is done.
+const NOBODY_TOLD: &str = "coalesce(last_error IN ('no hook', 'before this file') AND attempts = 0, 0)";
+
 /// What a hook was told of the change, or is being told.
 fn told(c: &Connection, change: &[Step]) -> Result<Vec<String>> {
     let sql = format!(
         "SELECT topic || ' of order ' || order_id FROM outbox
-         WHERE id = ({LATEST_NEWS}) AND (state = 'done' OR attempts > 0) AND last_error IS NOT 'undone'"
+         WHERE id = ({LATEST_NEWS}) AND ((state = 'done' AND NOT {NOBODY_TOLD}) OR attempts > 0)
+           AND coalesce(last_error, '') NOT GLOB '*undone'"
     );
     let mut query = c.prepare(&sql).map_err(db::translate)?;
     let mut told = Vec::new();
@@ -310,8 +314,9 @@ fn put_back(c: &Connection, change: &[Step]) -> Result<()> {
         run("INSERT INTO settle(order_id) VALUES (?1)", &[&order])?;
     }
     let drop_news = format!(
-        "UPDATE outbox SET state = 'done', last_error = 'undone', next_attempt_at = NULL
-         WHERE id = ({LATEST_NEWS}) AND state <> 'done'"
+        "UPDATE outbox SET state = 'done', next_attempt_at = NULL,
+           last_error = CASE WHEN attempts > 0 OR (state = 'done' AND NOT {NOBODY_TOLD}) THEN 'told, then undone' ELSE 'undone' END
+         WHERE id = ({LATEST_NEWS})"
     );
     for key in news(change) {
         run(&drop_news, &[&key])?;

@@ -81,7 +81,14 @@ const CASES: &[(&str, &str, &str)] = &[
         "",
     ),
     ("key_refused", "INSERT INTO alarms VALUES('key_refused', 'the key is refused', NOW);", ""),
+    ("hook_missing", "INSERT INTO alarms VALUES('hook_missing', 'a hook cannot be run', NOW);", ""),
     ("hook_dead", "UPDATE outbox SET state = 'dead', last_error = 'exit 1';", ""),
+    (
+        "hook_fails",
+        "INSERT INTO hook_runs(outbox_id, target, order_id, tries, first_try_at, next_attempt_at, last_error)
+         SELECT id, '/opt/hook', 1, 5, '2026-01-01T00:00:00Z', NOW, 'exit code 75' FROM outbox;",
+        "",
+    ),
 ];
 
 #[test]
@@ -120,7 +127,7 @@ fn a_clean_shop_has_none_and_every_reason_is_tried() {
         .filter_map(|rest| rest.split('\'').next())
         .filter(is_name)
         // What the daemon itself raises stands in `alarms`.
-        .chain(["key_refused"])
+        .chain(["key_refused", "hook_missing"])
         .collect();
     assert_eq!(named, CASES.iter().map(|(reason, ..)| *reason).collect());
 }

@@ -18,6 +18,8 @@ mod shell; // the operator's edits
 mod verbs; // the command line
 mod doctor; // what keeps orders from arriving
 mod operator; // whatever an operator types
+mod hooks; // the shop's own programs are told
+mod hook_examples; // those that are shipped
 mod docs; // the documents tell the truth
 
 mod outside; // other people's programs

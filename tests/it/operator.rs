@@ -741,7 +741,7 @@ struct Operator<'a> {
     keys: u32,
 }
 
-const TABLES: [&str; 20] = [
+const TABLES: [&str; 21] = [
     "fulfillments",
     "fulfillments",
     "fulfillments",
@@ -760,6 +760,7 @@ const TABLES: [&str; 20] = [
     "disputes",
     "reviews",
     "outbox",
+    "hook_runs",
     "order_history",
     "fraud_warnings",
 ];
@@ -1093,7 +1094,7 @@ fn stripe(fact: &str) -> String {
 }
 
 /// Lines that do harm where one trigger is missing; after `stripe:` the daemon's.
-const PROBES: [(&str, &[&str]); 80] = [
+const PROBES: [(&str, &[&str]); 85] = [
     ("actor_delete", &["DELETE FROM actor"]),
     ("actor_insert", &["REPLACE INTO actor VALUES(1, 'fulfilld:me')"]),
     ("cancel_insert", &["INSERT INTO cancel VALUES(1, 'customer')"]),
@@ -1174,6 +1175,21 @@ const PROBES: [(&str, &[&str]); 80] = [
         ],
     ),
     ("hold_insert", &["INSERT INTO hold VALUES(1, 'asks for blue')"]),
+    (
+        "hook_runs_delete",
+        &[
+            "stripe: INSERT INTO hook_runs(outbox_id, target, next_attempt_at) VALUES(1, '/opt/hook', '1')",
+            "DELETE FROM hook_runs",
+        ],
+    ),
+    ("hook_runs_insert", &["INSERT INTO hook_runs(outbox_id, target, next_attempt_at) VALUES(1, '/opt/hook', '1')"]),
+    (
+        "hook_runs_update",
+        &[
+            "stripe: INSERT INTO hook_runs(outbox_id, target, next_attempt_at) VALUES(1, '/opt/hook', '1')",
+            "UPDATE hook_runs SET state = 'done'",
+        ],
+    ),
     ("line_items_canceled", &["UPDATE line_items SET canceled_quantity = 1 WHERE id = 'li_18_1'"]),
     ("line_items_changed", &["UPDATE line_items SET canceled_quantity = 1 WHERE id = 'li_2_1'"]),
     ("line_items_delete", &["DELETE FROM line_items WHERE order_id = 5"]),
@@ -1218,11 +1234,26 @@ const PROBES: [(&str, &[&str]); 80] = [
     ),
     ("orders_payment_intent", &["stripe: UPDATE OR REPLACE orders SET payment_intent_id = 'pi_1' WHERE id = 2"]),
     ("orders_sale_is_final", &["stripe: UPDATE orders SET payment_status = 'unpaid' WHERE id = 22"]),
+    (
+        "outbox_again",
+        &[
+            "UPDATE outbox SET state = 'dead', next_attempt_at = '2026-11-22T09:00:00Z' WHERE id = 1",
+            "UPDATE outbox SET state = 'pending' WHERE id = 1",
+            "UPDATE outbox SET attempts = 1 WHERE id = 1 AND next_attempt_at IS NULL AND last_error = 'again'",
+        ],
+    ),
     ("outbox_delete", &["DELETE FROM outbox"]),
     ("outbox_identity", &["UPDATE outbox SET key = 'x' WHERE id = 1"]),
     (
         "outbox_insert",
         &["INSERT INTO outbox(topic, order_id, key) VALUES('fulfillment.shipped', 1, 'fulfillment:1:shipped')"],
+    ),
+    (
+        "outbox_undone",
+        &[
+            "UPDATE outbox SET state = 'done', last_error = 'undone' WHERE id = 1",
+            "UPDATE outbox SET state = 'pending' WHERE id = 1",
+        ],
     ),
     (
         "refunds_came",

@@ -48,6 +48,12 @@ fn each_wrong_setting_is_named_with_its_remedy() {
         (vec![("FULFILLD_LISTEN", "4242")], "is not an address and port"),
         (vec![("FULFILLD_LISTEN", "0.0.0.0:0")], "FULFILLD_ALLOW_PUBLIC_LISTEN"),
         (vec![("FULFILLD_WORKERS", "0")], "FULFILLD_WORKERS=0"),
+        (vec![("FULFILLD_HOOK_COMMAND", "mail")], "mail is no absolute path"),
+        (vec![("FULFILLD_HOOK_COMMAND", "/opt/mail order.payed")], "there is no topic order.payed"),
+        (vec![("FULFILLD_HOOK_URL", "https://example.org/")], "FULFILLD_HOOK_SECRET is not"),
+        (vec![("FULFILLD_HOOK_SECRET", "whsec_hush")], "FULFILLD_HOOK_SECRET, line 1"),
+        (vec![("FULFILLD_HOOK_SECRET_FILE", open_to_all)], "chmod 600"),
+        (vec![("FULFILLD_HOOK_DELAY", "order.paid=soon")], "is not TOPIC=DURATION"),
         (vec![("FULFILLD_DB", "/nowhere/shop.db")], "cannot create /nowhere/shop.db"),
     ] {
         let (code, said) = refused(dir.path(), &settings);

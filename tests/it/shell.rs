@@ -1,6 +1,6 @@
 //! The stock sqlite3 shell beside the running desk: one line ships an order; what would make the file untrue is refused.
 
-use crate::shop::Shop;
+use crate::shop::{Shop, wait_for};
 
 /// A shop with one paid order of each kind, and the number of the first.
 fn with_orders(scenarios: &[&str]) -> Shop {
@@ -104,6 +104,9 @@ fn part_of_an_order_ships_and_the_rest_stays_in_the_queue() {
 fn what_would_make_the_file_untrue_is_refused_with_a_sentence_and_changes_nothing() {
     let shop = with_orders(&["card", "mixed", "unpaid"]);
     shop.shell("INSERT INTO ship VALUES(1, 'DHL', 'JD01', NULL)").unwrap();
+    // No hook asks for the news, which is noted within a second.
+    let news = "SELECT count(*) FROM outbox WHERE state = 'pending'";
+    wait_for("nobody is to be told", || (shop.one(news) == "0").then_some(()));
     let before = shop.shell(".dump").unwrap();
     for (line, why) in [
         ("UPDATE orders SET payment_status = 'paid' WHERE id = 3", "fact from Stripe"),

@@ -140,7 +140,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// Compares with tests/golden/NAME; with UPDATE_GOLDEN=1 in the environment writes it instead.
-fn assert_golden(name: &str, actual: &str) {
+pub fn assert_golden(name: &str, actual: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         return std::fs::write(&path, actual).unwrap();

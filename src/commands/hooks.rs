@@ -1,0 +1,242 @@
+//! `fulfilld hooks`: what the shop's own programs were told, what waits, and what gave up.
+
+use std::io::Write;
+use std::time::Instant;
+
+use clap::{ArgGroup, Subcommand};
+use rusqlite::OptionalExtension;
+use rusqlite::types::Value as Cell;
+
+use super::{File, Output, none_such};
+use crate::config::HookSettings;
+use crate::db;
+use crate::error::{Error, Result};
+use crate::hooks::command::{self, Call};
+use crate::hooks::post::Post;
+use crate::hooks::runs::Outcome;
+use crate::hooks::target::{Kind, Plan, TOPICS};
+use crate::hooks::{news, sample};
+use crate::table::{self, Table};
+use crate::text;
+
+/// List the news that waits for a hook, run it again, or try the hooks
+///
+/// Without more it lists what waits and what is dead, as `hooks list` does. Hooks are set with FULFILLD_HOOK_COMMAND and
+/// FULFILLD_HOOK_URL (fulfilld serve --help); fulfilld serve runs them. The same is SELECT * FROM outbox, a row a piece of
+/// news, and SELECT * FROM hook_runs, a row a hook it goes to.
+#[derive(clap::Args)]
+#[command(before_help = "Example: fulfilld hooks", args_conflicts_with_subcommands = true)]
+#[command(subcommand_value_name = "WHAT", subcommand_help_heading = "What", disable_help_subcommand = true)]
+pub struct Args {
+    #[command(subcommand)]
+    what: Option<What>,
+    #[command(flatten)]
+    list: List,
+}
+
+#[derive(Subcommand)]
+enum What {
+    List(List),
+    Show(Show),
+    Retry(Retry),
+    Test(Test),
+}
+
+/// List the news that waits and the news that a hook gave up, newest last
+#[derive(clap::Args)]
+#[command(before_help = "Example: fulfilld hooks list --all")]
+struct List {
+    /// Also what is done
+    #[arg(long)]
+    all: bool,
+    /// The latest so many
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    limit: u32,
+    #[command(flatten)]
+    file: File,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// Show one piece of news, what became of it at each hook, and the JSON that a hook would be given now
+#[derive(clap::Args)]
+#[command(before_help = "Example: fulfilld hooks show 17")]
+struct Show {
+    /// Its id in the list
+    #[arg(value_name = "ID")]
+    news: i64,
+    #[command(flatten)]
+    file: File,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// Have the hooks that gave up run again, and those that wait run now
+///
+/// A running fulfilld does so within a second; otherwise the next start does. Hooks that were told already are left alone.
+#[derive(clap::Args)]
+#[command(before_help = "Example: fulfilld hooks retry --dead")]
+#[command(group = ArgGroup::new("which").required(true).args(["news", "dead"]))]
+struct Retry {
+    /// The news, by their ids in the list
+    #[arg(value_name = "ID")]
+    news: Vec<i64>,
+    /// All that a hook gave up
+    #[arg(long)]
+    dead: bool,
+    #[command(flatten)]
+    file: File,
+}
+
+/// Run the hooks that are set for a topic once, now, with a sample order, and say what each did
+///
+/// The sample's JSON has "test": true in it, so that a hook can tell. Set the same variables as fulfilld serve has. Nothing
+/// is written into the file, which need not be there. Exit code 1 when a hook failed.
+#[derive(clap::Args)]
+#[command(before_help = "Example: FULFILLD_HOOK_COMMAND=/etc/fulfilld/hooks/mail fulfilld hooks test order.paid")]
+struct Test {
+    /// What is to have happened, e.g. fulfillment.shipped
+    #[arg(value_name = "TOPIC", value_parser = clap::builder::PossibleValuesParser::new(TOPICS))]
+    topic: String,
+    /// Print the sample's JSON and run nothing
+    #[arg(long)]
+    print: bool,
+    #[command(flatten)]
+    file: File,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// Does what was asked for. `Permanent` when there is no news of an id, or with `test` when a hook failed.
+pub fn run(args: &Args) -> Result<()> {
+    match &args.what {
+        None => list(&args.list),
+        Some(What::List(args)) => list(args),
+        Some(What::Show(args)) => show(args),
+        Some(What::Retry(args)) => retry(args),
+        Some(What::Test(args)) => test(args),
+    }
+}
+
+const COLUMNS: &str =
+    "id, topic, order_id, fulfillment_id, event_id, key, state, attempts, next_attempt_at, last_error, created_at";
+
+fn list(args: &List) -> Result<()> {
+    let columns = match args.output.json {
+        true => COLUMNS,
+        false => "id, topic, order_id, created_at, state, attempts, next_attempt_at, last_error",
+    };
+    // Written out, because only so do the indexes of what waits and of what is dead apply.
+    let which = match args.all {
+        true => "SELECT id FROM outbox ORDER BY id DESC LIMIT ?1",
+        false => {
+            "SELECT id FROM (SELECT id FROM outbox WHERE state = 'pending' UNION ALL SELECT id FROM outbox WHERE state = 'dead')
+             ORDER BY id DESC LIMIT ?1"
+        }
+    };
+    let sql = format!("SELECT {columns} FROM outbox WHERE id IN ({which}) ORDER BY id");
+    table::print_query(&args.file.read()?, &sql, [args.limit], args.output.json, "nothing waits, and no hook gave up")
+}
+
+fn show(args: &Show) -> Result<()> {
+    let c = args.file.read()?;
+    let row = Table::query(&c, &format!("SELECT {COLUMNS} FROM outbox WHERE id = ?1"), [args.news])?;
+    if row.is_empty() {
+        return Err(none_such(format!("news {}", args.news), "fulfilld hooks list --all"));
+    }
+    let runs = Table::query(
+        &c,
+        "SELECT target, state, attempts, next_attempt_at, ended_at, last_error FROM hook_runs WHERE outbox_id = ?1 ORDER BY target",
+        [args.news],
+    )?;
+    let next = "SELECT key, (SELECT coalesce(max(attempts), 0) + 1 FROM hook_runs WHERE outbox_id = ?1) FROM outbox WHERE id = ?1";
+    let (key, attempt): (String, i64) =
+        c.query_row(next, [args.news], |row| Ok((row.get(0)?, row.get(1)?))).map_err(db::translate)?;
+    let json = text::escape_json(&news::json(&c, args.news, &key, attempt, false)?);
+    if args.output.json {
+        row.print(true, "")?;
+        runs.print(true, "")?;
+        return table::print(&format!("{json}\n"));
+    }
+    table::print(&row.list())?;
+    table::print("\n")?;
+    if !runs.is_empty() {
+        runs.print(false, "")?;
+        table::print("\n")?;
+    }
+    table::print(&format!("{json}\n"))
+}
+
+fn retry(args: &Retry) -> Result<()> {
+    let again = "UPDATE outbox SET state = 'pending', next_attempt_at = NULL, last_error = 'again'";
+    let n = args.file.write(|c| {
+        if args.dead {
+            return c.execute(&format!("{again} WHERE state = 'dead'"), []).map_err(db::translate);
+        }
+        for id in &args.news {
+            let state: Option<String> = c
+                .query_row("SELECT state FROM outbox WHERE id = ?1", [id], |row| row.get(0))
+                .optional()
+                .map_err(db::translate)?;
+            match state.as_deref() {
+                None => return Err(none_such(format!("news {id}"), "fulfilld hooks list --all")),
+                Some("done") => {
+                    return Err(Error::Permanent(format!(
+                        "news {id} is done; to tell its hooks once more all the same: UPDATE outbox SET state = 'pending' WHERE id = {id}"
+                    )));
+                }
+                Some(_) => c.execute(&format!("{again} WHERE id = ?1"), [id]).map_err(db::translate)?,
+            };
+        }
+        Ok(args.news.len())
+    })?;
+    table::print(&match n {
+        1 => "1 piece of news goes to its hooks again\n".into(),
+        n => format!("{n} pieces of news go to their hooks again\n"),
+    })
+}
+
+fn test(args: &Test) -> Result<()> {
+    if args.print {
+        return table::print(&format!("{}\n", sample::of(&args.topic, "test")?));
+    }
+    let plan = Plan::read(&HookSettings::from_env()?)?;
+    let post = Post::new(plan.secrets.clone());
+    // A key that no other news has, and no other test.
+    let key = format!("test:{:016x}", fastrand::u64(..));
+    let json = sample::of(&args.topic, &key)?;
+    let mut rows = Vec::new();
+    let mut failed = 0;
+    for target in plan.targets.iter().filter(|target| target.wants(&args.topic)) {
+        let began = Instant::now();
+        let outcome = match &target.kind {
+            Kind::Post(url) => post.send(url, &key, json.as_bytes()),
+            Kind::Command(path) => {
+                let db = std::path::absolute(args.file.path()).unwrap_or_else(|_| args.file.path());
+                let call = Call { path, topic: &args.topic, key: &key, attempt: 1, db: &db };
+                command::run(&call, json.as_bytes(), &|| false)
+            }
+        };
+        failed += usize::from(outcome != Outcome::Done);
+        rows.push(vec![
+            Cell::Text(target.name.clone()),
+            Cell::Text(outcome.word().into()),
+            Cell::Text(outcome.why().into()),
+            Cell::Integer(began.elapsed().as_millis() as i64),
+        ]);
+    }
+    let n = rows.len();
+    let columns = ["target", "outcome", "why", "ms"].map(String::from).into();
+    Table { columns, rows }.print(args.output.json, "")?;
+    match (n, failed) {
+        (0, _) => Err(Error::Config(format!(
+            "no hook is set for {}; set FULFILLD_HOOK_COMMAND or FULFILLD_HOOK_URL as fulfilld serve has it",
+            args.topic
+        ))),
+        (_, 0) => {
+            let _ = writeln!(std::io::stderr(), "each of them was given a sample order");
+            Ok(())
+        }
+        (n, failed) => Err(Error::Permanent(format!("{failed} of {n} hooks failed; mend them and try again"))),
+    }
+}

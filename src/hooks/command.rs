@@ -1,0 +1,249 @@
+//! A hook that is a command: an executable in a process group of its own, with nothing in its environment that it need not
+//! know, bounded in time and in what is kept of its words.
+//!
+//! One thread does all of it without ever blocking: it writes to the hook's standard input and reads its standard error
+//! as far as either goes, and looks whether the process has ended. So a hook that does not read, that floods, or that leaves
+//! a child behind which holds the pipes open, takes up nobody's time but its own.
+
+use std::ffi::OsString;
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+
+use super::runs::Outcome;
+use crate::text;
+
+/// After this long the whole process group is killed.
+pub const RUN_MAX: Duration = Duration::from_secs(30);
+
+/// What a hook that runs still gets when fulfilld is told to stop.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// Between two looks at the process: short for the quick ones, then longer.
+const LOOK_FIRST: Duration = Duration::from_millis(2);
+const LOOK_LAST: Duration = Duration::from_millis(25);
+
+/// A process that was killed is gone within this, unless the kernel itself hangs; then it is not waited for.
+const GONE_WITHIN: Duration = Duration::from_secs(2);
+
+/// Read at one look, and kept of all of it: the last so many bytes, shown as so many characters.
+const READ_MAX: usize = 64 << 10;
+const TAIL_BYTES: usize = 4 << 10;
+const SAID_MAX: usize = 440;
+
+/// EX_TEMPFAIL of sysexits(3).
+const TRY_AGAIN: i32 = 75;
+
+/// What a hook is told besides the JSON.
+pub struct Call<'a> {
+    pub path: &'a Path,
+    pub topic: &'a str,
+    pub key: &'a str,
+    pub attempt: i64,
+    pub db: &'a Path,
+}
+
+/// Why a file could not be run as it stands there now; `None` when it seems it could.
+pub fn unusable(path: &Path) -> Option<String> {
+    let shown = text::clean(&path.to_string_lossy());
+    match std::fs::metadata(path) {
+        Err(error) => Some(format!("{shown}: {error}")),
+        Ok(meta) if !meta.is_file() => Some(format!("{shown} is no file")),
+        Ok(_) => rustix::fs::access(path, rustix::fs::Access::EXEC_OK)
+            .err()
+            .map(|_| format!("{shown} is not executable for the user that fulfilld runs as; chmod +x {shown}")),
+    }
+}
+
+/// Runs it to its end, or kills it. `is_stopping` is asked meanwhile.
+pub fn run(call: &Call, json: &[u8], is_stopping: &dyn Fn() -> bool) -> Outcome {
+    let mut command = Command::new(call.path);
+    command
+        .arg(call.topic)
+        .env_clear()
+        .envs(environment(call))
+        .process_group(0)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let child = match command.spawn() {
+        Ok(child) => child,
+        Err(error) => {
+            let shown = text::clean(&call.path.to_string_lossy());
+            let missing = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied);
+            // ENOEXEC: no program, and no script with a first line that names one.
+            return match missing || error.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error()) {
+                true => Outcome::NotRun(format!("{shown} cannot be run: {error}")),
+                false => Outcome::Again { why: format!("it could not be started: {error}"), pause: None },
+            };
+        }
+    };
+    Running { child, said: Vec::new(), began: Instant::now() }.watch(json, is_stopping)
+}
+
+struct Running {
+    child: Child,
+    /// The end of its standard error.
+    said: Vec<u8>,
+    began: Instant,
+}
+
+/// How it ended.
+enum End {
+    ByItself,
+    TooLong,
+    Stopped,
+}
+
+impl Running {
+    fn watch(mut self, json: &[u8], is_stopping: &dyn Fn() -> bool) -> Outcome {
+        let (mut stdin, mut stderr) = (self.child.stdin.take(), self.child.stderr.take());
+        // Our ends only: the hook's own ends block as a program expects.
+        let set = |fd: rustix::io::Result<()>| fd.is_ok();
+        if !stdin.as_ref().is_none_or(|pipe| set(never_block(pipe))) {
+            stdin = None;
+        }
+        if !stderr.as_ref().is_none_or(|pipe| set(never_block(pipe))) {
+            stderr = None;
+        }
+        let (mut left, mut look) = (json, LOOK_FIRST);
+        let mut stopping_since = None;
+        let end = loop {
+            if let Some(pipe) = &mut stdin {
+                match pipe.write(left) {
+                    Ok(n) => left = &left[n..],
+                    Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+                    // It closed its standard input, which is its own affair.
+                    Err(_) => left = &[],
+                }
+                if left.is_empty() {
+                    stdin = None;
+                }
+            }
+            self.listen(&mut stderr);
+            if self.has_ended() {
+                break End::ByItself;
+            }
+            if self.began.elapsed() >= RUN_MAX {
+                break End::TooLong;
+            }
+            if is_stopping() && stopping_since.get_or_insert_with(Instant::now).elapsed() >= STOP_GRACE {
+                break End::Stopped;
+            }
+            std::thread::sleep(look);
+            look = (look * 2).min(LOOK_LAST);
+        };
+        // The process is not reaped yet, so the number is still its own; what it left running ends with it.
+        let _ = kill_process_group(self.pid(), Signal::KILL);
+        self.listen(&mut stderr);
+        let status = self.reap();
+        let why = |what: String| match last_words(&self.said) {
+            said if said.is_empty() => what,
+            said => format!("{what}: {said}"),
+        };
+        let again = |what: String| Outcome::Again { why: why(what), pause: None };
+        match (end, status) {
+            (End::Stopped, _) => {
+                Outcome::Again { why: "fulfilld was stopped while it ran".into(), pause: Some(Duration::ZERO) }
+            }
+            (End::TooLong, _) => again(format!("killed after {} s", RUN_MAX.as_secs())),
+            (End::ByItself, None) => again("nobody knows how it ended".into()),
+            (End::ByItself, Some(status)) => match (status.code(), status.signal()) {
+                (Some(0), _) => Outcome::Done,
+                (Some(TRY_AGAIN), _) => again(format!("exit code {TRY_AGAIN}, try again")),
+                (Some(code), _) => Outcome::Failed(why(format!("exit code {code}"))),
+                (None, signal) => again(format!("ended by signal {}", signal.unwrap_or(0))),
+            },
+        }
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    /// True once it has ended; it is left to be reaped.
+    fn has_ended(&self) -> bool {
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        !matches!(waitid(WaitId::Pid(self.pid()), look), Ok(None))
+    }
+
+    /// Reads what it has said, without waiting for more.
+    fn listen(&mut self, stderr: &mut Option<impl Read>) {
+        let mut read = 0;
+        let mut buffer = [0; 8 << 10];
+        while let Some(pipe) = stderr.as_mut().filter(|_| read < READ_MAX) {
+            match pipe.read(&mut buffer) {
+                Ok(0) => *stderr = None,
+                Ok(n) => {
+                    read += n;
+                    self.said.extend_from_slice(&buffer[..n]);
+                    let surplus = self.said.len().saturating_sub(TAIL_BYTES);
+                    self.said.drain(..surplus);
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// How it ended; `None` when it cannot be reaped.
+    fn reap(&mut self) -> Option<std::process::ExitStatus> {
+        let deadline = Instant::now() + GONE_WITHIN;
+        loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) => return Some(status),
+                Ok(None) if Instant::now() < deadline => std::thread::sleep(LOOK_FIRST),
+                _ => return None,
+            }
+        }
+    }
+}
+
+fn never_block(pipe: &impl std::os::fd::AsFd) -> rustix::io::Result<()> {
+    fcntl_setfl(pipe, fcntl_getfl(pipe)? | OFlags::NONBLOCK)
+}
+
+/// What a program needs to run, what is set for the hooks, and what this call is about. Nothing else of fulfilld's.
+fn environment(call: &Call) -> Vec<(OsString, OsString)> {
+    let kept = |name: &OsString| {
+        ["PATH", "LANG", "HOME"].iter().any(|known| name == known) || name.to_string_lossy().starts_with("HOOK_")
+    };
+    let mut environment: Vec<(OsString, OsString)> = std::env::vars_os().filter(|(name, _)| kept(name)).collect();
+    if !environment.iter().any(|(name, _)| name == "PATH") {
+        environment.push(("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into()));
+    }
+    environment.extend([
+        ("FULFILLD_DB".into(), call.db.as_os_str().into()),
+        ("FULFILLD_TOPIC".into(), call.topic.into()),
+        ("FULFILLD_KEY".into(), call.key.into()),
+        ("FULFILLD_ATTEMPT".into(), call.attempt.to_string().into()),
+    ]);
+    environment
+}
+
+/// The end of what it said, on one line.
+fn last_words(said: &[u8]) -> String {
+    let said = String::from_utf8_lossy(said);
+    let lines: Vec<String> =
+        said.lines().map(|line| text::clean(line.trim())).filter(|line| !line.is_empty()).collect();
+    let joined = lines.join(" / ");
+    let surplus = joined.chars().count().saturating_sub(SAID_MAX);
+    joined.chars().skip(surplus).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_words_are_one_clean_line() {
+        assert_eq!(last_words(b"one\n\n  two \x1b[31m\r\n"), "one / two \u{FFFD}[31m");
+        assert_eq!(last_words(&"é\n".repeat(4000).into_bytes()).chars().count(), SAID_MAX);
+        assert_eq!(last_words(b"\xff\xfe"), "\u{FFFD}\u{FFFD}");
+    }
+}

@@ -1,0 +1,342 @@
+//! The SQL of `hook_runs` and of `outbox` as their sum: handing out, taking, concluding, and when to try again.
+//!
+//! ```text
+//!  outbox pending --hand out--> hook_runs pending, one a target --take (attempts + 1)--> running --conclude--> done | dead
+//!                                       ^                                                  |
+//!                                       +------------------ again, later ------------------+
+//! ```
+
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, params_from_iter};
+
+use super::target::{Plan, Target};
+use crate::clock::{self, Timestamp};
+use crate::db;
+use crate::error::Result;
+
+/// Nobody else takes a run for this long after it was taken; far longer than a run may last.
+const LEASE: Duration = Duration::from_secs(600);
+
+/// The pauses between tries, in seconds, after the first, the second …; the last one goes on.
+const PAUSES_S: [u64; 9] = [5, 30, 120, 600, 1800, 3600, 7200, 14_400, 28_800];
+
+/// What fails for now is tried for at least this long and so many times before it is dead.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(3 * 24 * 3600);
+const TRIES_MIN: i64 = 18;
+
+/// A command that says of itself that it failed (any exit code but 0 and 75) is run so many times before it is dead.
+const FAILURES_MAX: i64 = 5;
+
+/// News handed out in one transaction.
+pub const AT_ONCE: usize = 256;
+
+/// A run in somebody's hands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    pub outbox_id: i64,
+    pub target: String,
+    pub topic: String,
+    /// The same news has the same key.
+    pub key: String,
+    /// This run's number, from 1.
+    pub attempts: i64,
+    /// True when the target has been tried with this news before.
+    pub again: bool,
+}
+
+/// What a run came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    Done,
+    /// It failed for now; after how long it is tried again, where the other side said so.
+    Again {
+        why: String,
+        pause: Option<Duration>,
+    },
+    /// A command said that it failed.
+    Failed(String),
+    /// The other side wants to hear no more of it.
+    Dead(String),
+    /// It could not even be started, which is no try.
+    NotRun(String),
+}
+
+impl Outcome {
+    /// The label `outcome` of the metrics.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Outcome::Done => "done",
+            Outcome::Again { .. } => "again",
+            Outcome::Failed(_) => "failed",
+            Outcome::Dead(_) => "dead",
+            Outcome::NotRun(_) => "not_run",
+        }
+    }
+
+    /// Why it is not done.
+    pub fn why(&self) -> &str {
+        match self {
+            Outcome::Done => "",
+            Outcome::Again { why, .. } | Outcome::Failed(why) | Outcome::Dead(why) | Outcome::NotRun(why) => why,
+        }
+    }
+}
+
+/// At start: what was running when fulfilld ended runs again (at once the first times, because a restart is nobody's
+/// fault), what waits for a hook that is no longer set does not wait any more, and all that waits is handed out anew, so
+/// that a hook which is new is told too.
+pub fn begin(c: &Connection, plan: &Plan, now: Timestamp) -> Result<usize> {
+    let interrupted: Vec<(i64, String, i64)> = all(
+        c,
+        "SELECT outbox_id, target, tries FROM hook_runs WHERE state = 'pending' AND taken_at IS NOT NULL",
+        |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+    )?;
+    for (id, target, tries) in &interrupted {
+        let pause = if *tries <= 3 { Duration::ZERO } else { backoff(*tries) };
+        run(
+            c,
+            "UPDATE hook_runs SET taken_at = NULL, next_attempt_at = ?3, last_error = 'fulfilld ended while it ran'
+             WHERE outbox_id = ?1 AND target = ?2",
+            (id, target, clock::text(now + pause)),
+        )?;
+    }
+    let known = vec!["?"; plan.targets.len()].join(", ");
+    c.execute(
+        &format!("UPDATE hook_runs SET state = 'gone', last_error = 'no longer set' WHERE state = 'pending' AND target NOT IN ({known})"),
+        params_from_iter(plan.targets.iter().map(|target| &target.name)),
+    )
+    .map_err(db::translate)?;
+    run(c, "UPDATE outbox SET next_attempt_at = NULL WHERE state = 'pending'", ())?;
+    Ok(interrupted.len())
+}
+
+/// True when there is news that was not handed out yet; for a connection that only reads.
+pub fn is_news(c: &Connection) -> Result<bool> {
+    c.prepare_cached("SELECT EXISTS(SELECT 1 FROM outbox WHERE state = 'pending' AND next_attempt_at IS NULL)")
+        .and_then(|mut q| q.query_row([], |row| row.get(0)))
+        .map_err(db::translate)
+}
+
+/// Hands out news to every hook that wants it, at the earliest when its delay is over. What nobody wants is done. Returns
+/// how many there were, at most [`AT_ONCE`].
+pub fn hand_out(c: &Connection, plan: &Plan, now: Timestamp) -> Result<usize> {
+    type News = (i64, String, Option<i64>, String, bool);
+    let news: Vec<News> = all(
+        c,
+        &format!(
+            "SELECT id, topic, order_id, created_at, last_error IS 'again' FROM outbox
+             WHERE state = 'pending' AND next_attempt_at IS NULL ORDER BY id LIMIT {AT_ONCE}"
+        ),
+        |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)),
+    )?;
+    for (id, topic, order, created_at, again) in &news {
+        let told = "SELECT count(*) > 0 AND count(*) = total(state = 'done') FROM hook_runs WHERE outbox_id = ?1 AND state <> 'gone'";
+        let all_told: bool =
+            c.prepare_cached(told).and_then(|mut q| q.query_row([id], |row| row.get(0))).map_err(db::translate)?;
+        let made: Timestamp = created_at.parse().unwrap_or(now);
+        let due = clock::text(made + plan.delay(topic));
+        for target in plan.targets.iter().filter(|target| target.wants(topic)) {
+            run(
+                c,
+                "INSERT INTO hook_runs(outbox_id, target, order_id, next_attempt_at) SELECT ?1, ?2, ?3, ?4
+                 WHERE NOT EXISTS(SELECT 1 FROM hook_runs WHERE outbox_id = ?1 AND target = ?2)",
+                (id, &target.name, order, &due),
+            )?;
+            let anew = "tries = 0, failures = 0, first_try_at = NULL, state = 'pending', next_attempt_at = ?3";
+            run(
+                c,
+                &format!("UPDATE hook_runs SET {anew} WHERE outbox_id = ?1 AND target = ?2 AND state = 'gone'"),
+                (id, &target.name, &due),
+            )?;
+            if *again {
+                // By hand: those that gave up or wait start anew now; all of them where each had been told.
+                run(
+                    c,
+                    &format!(
+                        "UPDATE hook_runs SET {anew} WHERE outbox_id = ?1 AND target = ?2 AND taken_at IS NULL
+                           AND (state IN('pending', 'dead') OR ?4)"
+                    ),
+                    (id, &target.name, clock::text(now), all_told),
+                )?;
+            }
+        }
+        sum(c, *id, true)?;
+    }
+    Ok(news.len())
+}
+
+/// What may be run now at a target: due, and no earlier news of the same order is on its way there.
+/// (Parameters: the target, now, whether it was tried before.)
+const DUE: &str = "r.target = ?1 AND r.state = 'pending' AND (r.tries > 0) = ?3 AND r.next_attempt_at <= ?2
+    AND NOT EXISTS(SELECT 1 FROM hook_runs e JOIN outbox x ON x.id = e.outbox_id AND x.state = 'pending'
+      WHERE e.order_id = r.order_id AND e.target = r.target AND e.outbox_id < r.outbox_id AND e.state = 'pending')";
+
+/// True when something may be run at the target that was tried there before, or was not; for a connection that only reads.
+pub fn is_any_due(c: &Connection, target: &Target, again: bool, now: Timestamp) -> Result<bool> {
+    c.prepare_cached(&format!("SELECT EXISTS(SELECT 1 FROM hook_runs r WHERE {DUE})"))
+        .and_then(|mut q| q.query_row((&target.name, clock::text(now), again), |row| row.get(0)))
+        .map_err(db::translate)
+}
+
+/// When the target's next run is due that is not due now.
+pub fn next_due(c: &Connection, target: &Target, now: Timestamp) -> Result<Option<Timestamp>> {
+    let sql = "SELECT min(r.next_attempt_at) FROM hook_runs r
+        WHERE r.target = ?1 AND r.state = 'pending' AND (r.tries > 0) = ?3 AND r.next_attempt_at > ?2";
+    let mut next = None;
+    for again in [false, true] {
+        let at: Option<String> = c
+            .prepare_cached(sql)
+            .and_then(|mut q| q.query_row((&target.name, clock::text(now), again), |row| row.get(0)))
+            .map_err(db::translate)?;
+        next = [next, at.and_then(|at| at.parse().ok())].into_iter().flatten().min();
+    }
+    Ok(next)
+}
+
+/// Takes up to `n` due runs of a target, of news that it was tried with before or of other news: apart, so that news which
+/// hangs does not keep others waiting. The attempt is counted, and committed by the caller, before anything is run.
+pub fn take(c: &Connection, target: &Target, n: usize, again: bool, now: Timestamp) -> Result<Vec<Run>> {
+    let due: Vec<(i64, String, String, bool)> = c
+        .prepare_cached(&format!(
+            "SELECT r.outbox_id, x.topic, x.key, x.state = 'pending' FROM hook_runs r JOIN outbox x ON x.id = r.outbox_id
+             WHERE {DUE} ORDER BY r.next_attempt_at, r.outbox_id LIMIT ?4"
+        ))
+        .and_then(|mut q| {
+            let row = |row: &rusqlite::Row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+            q.query_map((&target.name, clock::text(now), again, n as i64), row)?.collect()
+        })
+        .map_err(db::translate)?;
+    let mut taken = Vec::new();
+    for (id, topic, key, is_pending) in due {
+        // It was undone or put aside meanwhile, or the hook no longer asks for the topic.
+        if !is_pending || !target.wants(&topic) {
+            run(c, "UPDATE hook_runs SET state = 'gone' WHERE outbox_id = ?1 AND target = ?2", (id, &target.name))?;
+            sum(c, id, false)?;
+            continue;
+        }
+        let attempts = c
+            .prepare_cached(
+                "UPDATE hook_runs SET attempts = attempts + 1, tries = tries + 1, taken_at = ?3, next_attempt_at = ?4,
+                   first_try_at = coalesce(first_try_at, ?3)
+                 WHERE outbox_id = ?1 AND target = ?2 RETURNING attempts",
+            )
+            .and_then(|mut q| {
+                let params = (id, &target.name, clock::text(now), clock::text(now + LEASE));
+                q.query_row(params, |row| row.get(0))
+            })
+            .map_err(db::translate)?;
+        sum(c, id, false)?;
+        taken.push(Run { outbox_id: id, target: target.name.clone(), topic, key, attempts, again });
+    }
+    Ok(taken)
+}
+
+/// Writes what a run came to; true when the news is dead by it. A run that somebody concluded meanwhile, or that was taken
+/// again, stays as it is.
+pub fn conclude(c: &Connection, ran: &Run, outcome: &Outcome, now: Timestamp) -> Result<bool> {
+    let known: Option<(i64, i64, Option<String>)> = c
+        .prepare_cached(
+            "SELECT tries, failures, first_try_at FROM hook_runs
+             WHERE outbox_id = ?1 AND target = ?2 AND attempts = ?3 AND state = 'pending' AND taken_at IS NOT NULL",
+        )
+        .and_then(|mut q| {
+            let row = |row: &rusqlite::Row| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+            q.query_row((ran.outbox_id, &ran.target, ran.attempts), row).optional()
+        })
+        .map_err(db::translate)?;
+    let Some((tries, failures, first)) = known else { return Ok(false) };
+    let first = first.and_then(|at| at.parse::<Timestamp>().ok()).unwrap_or(now);
+    let (state, pause) = match outcome {
+        Outcome::Done => ("done", Duration::ZERO),
+        Outcome::Dead(_) => ("dead", Duration::ZERO),
+        Outcome::Failed(_) if failures + 1 >= FAILURES_MAX => ("dead", Duration::ZERO),
+        Outcome::Again { .. } if spent(tries, first, now) => ("dead", Duration::ZERO),
+        Outcome::Again { pause, .. } => ("pending", pause.unwrap_or_else(|| backoff(tries))),
+        Outcome::Failed(_) => ("pending", backoff(tries)),
+        Outcome::NotRun(_) => ("pending", Duration::ZERO),
+    };
+    let (failed, not_run) = (matches!(outcome, Outcome::Failed(_)), matches!(outcome, Outcome::NotRun(_)));
+    let why = Some(outcome.why()).filter(|why| !why.is_empty());
+    run(
+        c,
+        "UPDATE hook_runs SET state = ?3, taken_at = NULL, next_attempt_at = ?4, ended_at = ?5, last_error = ?6,
+           failures = failures + ?7, attempts = attempts - ?8, tries = tries - ?8,
+           first_try_at = CASE WHEN tries - ?8 > 0 THEN first_try_at END
+         WHERE outbox_id = ?1 AND target = ?2",
+        (ran.outbox_id, &ran.target, state, clock::text(now + pause), clock::text(now), why, failed, not_run),
+    )?;
+    sum(c, ran.outbox_id, false)?;
+    Ok(state == "dead")
+}
+
+/// The outbox row says what its runs come to. A row that waits to be handed out again is left alone, but by the handing out.
+fn sum(c: &Connection, id: i64, handed_out: bool) -> Result<()> {
+    run(
+        c,
+        "UPDATE outbox SET attempts = (SELECT coalesce(sum(attempts), 0) FROM hook_runs WHERE outbox_id = ?1) WHERE id = ?1",
+        [id],
+    )?;
+    run(
+        c,
+        "UPDATE outbox SET
+           state = CASE WHEN pending > 0 THEN 'pending' WHEN dead > 0 THEN 'dead' ELSE 'done' END,
+           next_attempt_at = next,
+           last_error = CASE WHEN pending + dead > 0 THEN why WHEN done = 0 THEN 'no hook' END
+         FROM (SELECT total(state = 'pending') AS pending, total(state = 'dead') AS dead, total(state = 'done') AS done,
+                 min(CASE state WHEN 'pending' THEN next_attempt_at END) AS next,
+                 (SELECT last_error FROM hook_runs WHERE outbox_id = ?1 AND state IN('pending', 'dead') AND last_error IS NOT NULL
+                  ORDER BY ended_at DESC LIMIT 1) AS why
+               FROM hook_runs WHERE outbox_id = ?1)
+         WHERE id = ?1 AND outbox.state = 'pending' AND (?2 OR next_attempt_at IS NOT NULL)",
+        (id, handed_out),
+    )
+}
+
+/// News that waits, and news whose hook gave up, for `/metrics`.
+pub fn counts(c: &Connection) -> Result<(i64, i64)> {
+    c.prepare_cached(
+        "SELECT (SELECT count(*) FROM outbox WHERE state = 'pending'), (SELECT count(*) FROM outbox WHERE state = 'dead')",
+    )
+    .and_then(|mut q| q.query_row([], |row| Ok((row.get(0)?, row.get(1)?))))
+    .map_err(db::translate)
+}
+
+fn spent(tries: i64, first: Timestamp, now: Timestamp) -> bool {
+    tries >= TRIES_MIN && now.as_second() - first.as_second() >= GIVE_UP_AFTER.as_secs() as i64
+}
+
+/// 5 s, 30 s, 2 min … 8 h, each lengthened by up to a quarter at random so that a crowd does not come back together.
+fn backoff(tries: i64) -> Duration {
+    let n = (tries - 1).clamp(0, PAUSES_S.len() as i64 - 1) as usize;
+    Duration::from_secs_f64(PAUSES_S[n] as f64 * (1.0 + 0.25 * fastrand::f64()))
+}
+
+fn run(c: &Connection, sql: &str, params: impl rusqlite::Params) -> Result<()> {
+    c.prepare_cached(sql).and_then(|mut statement| statement.execute(params)).map(drop).map_err(db::translate)
+}
+
+fn all<T>(c: &Connection, sql: &str, row: fn(&rusqlite::Row) -> rusqlite::Result<T>) -> Result<Vec<T>> {
+    c.prepare_cached(sql).and_then(|mut q| q.query_map([], row)?.collect()).map_err(db::translate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_with_jitter_and_last_three_days() {
+        for tries in 1..40 {
+            let full = PAUSES_S[(tries - 1).min(8)] as f64;
+            let pause = backoff(tries as i64).as_secs_f64();
+            assert!(pause >= full && pause <= full * 1.25, "{tries}: {pause}");
+        }
+        let now = clock::now();
+        let days = |n: u64| now - Duration::from_secs(n * 86_400);
+        assert!(!spent(TRIES_MIN - 1, days(10), now) && !spent(100, days(2), now) && spent(TRIES_MIN, days(3), now));
+        // The tries alone take as long, so that the last one is not far behind the third day.
+        let least: Duration =
+            (1..TRIES_MIN).map(|tries| Duration::from_secs(PAUSES_S[(tries - 1).min(8) as usize])).sum();
+        assert!(least >= GIVE_UP_AFTER && least < GIVE_UP_AFTER * 4 / 3, "{least:?}");
+    }
+}

@@ -1,0 +1,15 @@
+"""The verifier of Standard Webhooks for Python, spoken to as standardwebhooks-node.mjs is."""
+
+import json
+import sys
+
+from standardwebhooks import Webhook
+
+for line in sys.stdin:
+    question = json.loads(line)
+    try:
+        Webhook(question["secret"]).verify(bytes.fromhex(question["body"]).decode(), question["headers"])
+        answer = {"believed": True}
+    except Exception as error:
+        answer = {"believed": False, "why": f"{type(error).__name__}: {error}"}
+    print(json.dumps(answer), flush=True)
