@@ -19,6 +19,11 @@ pub const STRIPE_RATES: RangeInclusive<u32> = 1..=10_000;
 /// What `FULFILLD_WORKERS` may be.
 pub const WORKERS: RangeInclusive<u32> = 1..=64;
 
+/// What `FULFILLD_BACKFILL_EVERY`, `FULFILLD_SWEEP_EVERY` and `FULFILLD_ECHO_AFTER` may be, in seconds.
+pub const BACKFILL_EVERY: RangeInclusive<u32> = 0..=86_400;
+pub const SWEEP_EVERY: RangeInclusive<u32> = 1..=604_800;
+pub const ECHO_AFTER: RangeInclusive<u32> = 0..=3600;
+
 /// One setting as the README and the man page list it.
 pub struct Setting {
     pub name: &'static str,
@@ -249,10 +254,10 @@ impl Settings {
             stripe: StripeAccess::from_env()?,
             account: Some(value("FULFILLD_ACCOUNT")).filter(|a| !a.is_empty()),
             workers: workers as usize,
-            echo_after: Duration::from_secs(number("FULFILLD_ECHO_AFTER", 0..=3600)?.into()),
+            echo_after: Duration::from_secs(number("FULFILLD_ECHO_AFTER", ECHO_AFTER)?.into()),
             backfill: Backfill {
-                every: Duration::from_secs(number("FULFILLD_BACKFILL_EVERY", 0..=86_400)?.into()),
-                sweep_every: Duration::from_secs(number("FULFILLD_SWEEP_EVERY", 1..=604_800)?.into()),
+                every: Duration::from_secs(number("FULFILLD_BACKFILL_EVERY", BACKFILL_EVERY)?.into()),
+                sweep_every: Duration::from_secs(number("FULFILLD_SWEEP_EVERY", SWEEP_EVERY)?.into()),
             },
             hooks: HookSettings::from_env()?,
         })
@@ -402,8 +407,9 @@ fn secret(name: &'static str) -> Result<String> {
 
 /// The file that a secret is in, by the variables that `get` knows; `None` when it is a variable itself, or nowhere.
 pub fn secret_file(name: &str, get: impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
-    let credential =
-        get("CREDENTIALS_DIRECTORY").map(|dir| Path::new(&dir).join(name.trim_start_matches("FULFILLD_").to_lowercase())).filter(|path| path.exists());
+    let credential = get("CREDENTIALS_DIRECTORY")
+        .map(|dir| Path::new(&dir).join(name.trim_start_matches("FULFILLD_").to_lowercase()))
+        .filter(|path| path.exists());
     credential.or_else(|| get(&format!("{name}_FILE")).filter(|path| !path.is_empty()).map(PathBuf::from))
 }
 

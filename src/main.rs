@@ -20,6 +20,7 @@ mod change; // what a handler found out
 mod hooks; // runs the outbox
 mod inbox; // SQL of events
 mod stripe; // asks Stripe
+mod endpoint; // the webhook endpoints as Stripe lists them
 mod event; // an event's envelope
 
 mod sandbox; // a simulated Stripe, for first runs, development and tests

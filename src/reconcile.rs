@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use crate::clock::{self, Timestamp};
 use crate::config;
 use crate::db;
+use crate::endpoint;
 use crate::error::{Error, Result};
 use crate::event::{Event, is_object_id};
 use crate::handlers;
@@ -213,10 +214,9 @@ impl Backfill {
         let cause = match (unstored, refused) {
             (1.., _) => format!("fulfilld could not store {unstored} webhooks meanwhile (see /readyz)"),
             (_, 1..) => format!("fulfilld refused {refused} webhooks meanwhile: is WEBHOOK_SECRET this endpoint's?"),
-            _ => {
-                "is the endpoint enabled in Stripe's Dashboard, with these types, and does the proxy pass /webhook on?"
-                    .into()
-            }
+            _ => endpoint_trouble(&self.desk.stripe, missed).unwrap_or_else(|| {
+                "the endpoint in Stripe is as it should be, or may not be looked at; does the proxy pass /webhook on?".into()
+            }),
         };
         let message = format!(
             "webhooks do not come: Stripe made {} that had to be fetched; orders are complete, only later. {cause}",
@@ -226,6 +226,35 @@ impl Backfill {
         let at = clock::text(clock::now());
         self.desk.writer.write(move |c| inbox::raise_alarm(c, "silence", &message, &at))
     }
+}
+
+/// What Stripe says of the shop's endpoint, where the key may see it: why nothing of this comes from there.
+fn endpoint_trouble(stripe: &Stripe, missed: &BTreeMap<String, usize>) -> Option<String> {
+    let (mut all, mut hidden) = (Vec::new(), false);
+    for (path, read) in endpoint::LISTS {
+        match stripe.look(path) {
+            Ok(answer) if answer.status == 200 => endpoint::add(&mut all, *read, &answer.value),
+            _ => hidden = true,
+        }
+    }
+    let url = Some(config::value("FULFILLD_PUBLIC_URL")).filter(|url| !url.is_empty());
+    all.retain(|endpoint| endpoint.is_at(url.as_deref()));
+    let Some(first) = all.first() else {
+        let url = url.unwrap_or_else(|| "…/webhook".into());
+        return (!hidden)
+            .then(|| format!("Stripe has no webhook endpoint for {url}: add it in the Dashboard, Webhooks"));
+    };
+    if all.iter().all(|endpoint| !endpoint.enabled) {
+        let url = text::clean(&first.url);
+        return Some(format!("Stripe's endpoint {url} is disabled: enable it in the Dashboard, Webhooks"));
+    }
+    let unsent: Vec<String> = missed
+        .keys()
+        .filter(|kind| !all.iter().any(|endpoint| endpoint.enabled && endpoint.sends(kind)))
+        .map(|kind| text::clean(kind))
+        .collect();
+    (!unsent.is_empty())
+        .then(|| format!("the endpoint does not send {}: add it in the Dashboard, Webhooks", unsent.join(", ")))
 }
 
 /// What is compared with Stripe, in the order in which one leads to the next: a refund is the shop's when its payment is an

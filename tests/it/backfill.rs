@@ -187,7 +187,7 @@ fn webhooks_that_do_not_come_are_noticed_and_the_orders_are_there() {
     assert_eq!(shop.rows("SELECT name, message FROM alarms"), [""; 0]);
     assert_eq!(shop.get("/readyz"), (200, "ready".into()));
 
-    shop.control("POST", "/_sandbox/webhook", json!({"url": null}));
+    shop.control("POST", "/_sandbox/endpoint", json!({"url": webhook, "status": "disabled"}));
     shop.control("POST", "/_sandbox/trigger", trigger.clone());
     wait_for_count(&shop, "SELECT count(*) FROM attention WHERE reason = 'silence'", 1);
     wait_for_count(&shop, "SELECT count(*) FROM orders", 2);
@@ -196,9 +196,10 @@ fn webhooks_that_do_not_come_are_noticed_and_the_orders_are_there() {
         status == 503 && causes.contains("webhooks do not come: Stripe made 1 checkout.session.completed"),
         "{causes}"
     );
+    assert!(causes.contains(&format!("Stripe's endpoint {webhook} is disabled")), "{causes}");
     assert!(shop.get("/metrics").1.lines().any(|line| line == "fulfilld_silence 1"));
 
-    shop.control("POST", "/_sandbox/webhook", json!({"url": webhook}));
+    shop.control("POST", "/_sandbox/endpoint", json!({"url": webhook, "status": "enabled"}));
     shop.control("POST", "/_sandbox/trigger", trigger);
     wait_for_count(&shop, "SELECT count(*) FROM alarms", 0);
     wait_for("it is well", || (shop.get("/readyz").0 == 200).then_some(()));

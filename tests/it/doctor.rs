@@ -443,12 +443,12 @@ const BROKEN: &[(&str, Break)] = &[
         let hook = c.write("hook", "#!/bin/sh\n", 0o640);
         c.set("FULFILLD_HOOK_COMMAND", hook.display());
     }),
-    ("hook_url_odd", |c| {
+    ("hook_setting_odd", |c| {
         c.set("FULFILLD_HOOK_URL", "http://erp.example.org/hook");
         c.set("FULFILLD_HOOK_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
     }),
-    ("hook_secret_missing", |c| c.set("FULFILLD_HOOK_URL", "https://erp.example.org/hook")),
-    ("hook_secret_odd", |c| {
+    ("hook_setting_odd", |c| c.set("FULFILLD_HOOK_URL", "https://erp.example.org/hook")),
+    ("hook_setting_odd", |c| {
         c.set("FULFILLD_HOOK_URL", "http://127.0.0.1:9/hook");
         c.set("FULFILLD_HOOK_SECRET", "hush");
     }),

@@ -1,10 +1,8 @@
 //! The webhook endpoint as Stripe has it: there, enabled, once, and sending what the shop lives on.
 
-use serde_json::Value;
-use ureq::http::Uri;
-
 use super::settings::is_loopback;
 use super::{Report, Shop, key};
+use crate::endpoint::{self, Endpoint, LISTS};
 use crate::handlers::NEEDED;
 use crate::stripe::{Looked, Stripe};
 
@@ -14,52 +12,6 @@ const WEBHOOKS: &str = "Stripe's Dashboard, Workbench, Webhooks";
 /// The oldest version whose events are tried in the tests.
 const OLDEST_VERSION: &str = "2019";
 
-/// One endpoint of either of Stripe's two lists.
-struct Endpoint {
-    id: String,
-    url: String,
-    enabled: bool,
-    /// Without the thin shape's `v1.`.
-    events: Vec<String>,
-    thin: bool,
-    version: Option<String>,
-    livemode: Option<bool>,
-}
-
-impl Endpoint {
-    /// Of `/v1/webhook_endpoints`.
-    fn snapshot(row: &Value) -> Endpoint {
-        Endpoint {
-            id: text(row, "/id"),
-            url: text(row, "/url"),
-            enabled: text(row, "/status") != "disabled",
-            events: events(row),
-            thin: false,
-            version: row["api_version"].as_str().map(String::from),
-            livemode: row["livemode"].as_bool(),
-        }
-    }
-
-    /// Of `/v2/core/event_destinations`.
-    fn destination(row: &Value) -> Endpoint {
-        Endpoint {
-            url: text(row, "/webhook_endpoint/url"),
-            thin: text(row, "/event_payload") == "thin",
-            version: row["snapshot_api_version"].as_str().map(String::from),
-            ..Endpoint::snapshot(row)
-        }
-    }
-}
-
-fn text(row: &Value, field: &str) -> String {
-    row.pointer(field).and_then(Value::as_str).unwrap_or_default().into()
-}
-
-fn events(row: &Value) -> Vec<String> {
-    let names = row["enabled_events"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    names.map(|name| name.trim_start_matches("v1.").to_string()).collect()
-}
-
 pub fn check(shop: &Shop, stripe: &Stripe, livemode: bool, report: &mut Report) {
     if ["key_refused", "key_expired", "stripe_"].iter().any(|id| report.has(id)) {
         return;
@@ -67,9 +19,7 @@ pub fn check(shop: &Shop, stripe: &Stripe, livemode: bool, report: &mut Report) 
     let Some((all, hidden)) = listed(stripe, report) else { return };
     let wanted = shop.settings.set("FULFILLD_PUBLIC_URL").filter(|_| !report.has("public_url_odd"));
     let named = wanted.clone().unwrap_or_else(|| "…/webhook".into());
-    let (ours, others): (Vec<Endpoint>, Vec<Endpoint>) = all
-        .into_iter()
-        .partition(|e| wanted.as_deref().map_or(place(&e.url).1 == "/webhook", |url| place(url) == place(&e.url)));
+    let (ours, others): (Vec<Endpoint>, Vec<Endpoint>) = all.into_iter().partition(|e| e.is_at(wanted.as_deref()));
     if let Some(answer) = hidden.filter(|_| ours.is_empty()) {
         return not_listed(&answer, report);
     }
@@ -112,15 +62,6 @@ pub fn check(shop: &Shop, stripe: &Stripe, livemode: bool, report: &mut Report) 
     }
 }
 
-/// Reads a row of a list.
-type Read = fn(&Value) -> Endpoint;
-
-/// Stripe's two lists; the second shows a URL only when asked to.
-const LISTS: &[(&str, Read)] = &[
-    ("/v1/webhook_endpoints?limit=100", Endpoint::snapshot),
-    ("/v2/core/event_destinations?limit=100&include[0]=webhook_endpoint.url", Endpoint::destination),
-];
-
 /// Both of Stripe's lists, an endpoint that stands in both once, and what Stripe said where it did not show one of them.
 /// `None` when nothing more can be asked.
 fn listed(stripe: &Stripe, report: &mut Report) -> Option<(Vec<Endpoint>, Option<Looked>)> {
@@ -132,9 +73,7 @@ fn listed(stripe: &Stripe, report: &mut Report) -> Option<(Vec<Endpoint>, Option
             hidden = Some(answer);
             continue;
         }
-        let rows = answer.value["data"].as_array().into_iter().flatten().map(read);
-        let news = rows.filter(|new| !all.iter().any(|old| same(old, new))).collect::<Vec<_>>();
-        all.extend(news);
+        endpoint::add(&mut all, *read, &answer.value);
     }
     Some((all, hidden))
 }
@@ -146,24 +85,6 @@ fn not_listed(answer: &Looked, report: &mut Report) {
         "Whether the endpoint is there, enabled and sends every event that is needed cannot be looked at.",
         "Stripe's Dashboard, Developers, API keys, the key, Edit key: Webhook Endpoints, Event Destinations, Read",
     );
-}
-
-/// One endpoint in both lists: by its id, or the same snapshots to the same URL under an id of each list's own.
-fn same(old: &Endpoint, new: &Endpoint) -> bool {
-    let other_list = old.id.starts_with("we_") != new.id.starts_with("we_");
-    old.id == new.id || other_list && old.url == new.url && old.thin == new.thin
-}
-
-/// Host and path of a URL as they are compared: the path with or without a slash at its end is one.
-fn place(url: &str) -> (String, String) {
-    let uri: Option<Uri> = url.parse().ok();
-    let uri = uri.unwrap_or_default();
-    let port = match uri.port_u16() {
-        None | Some(443 | 80) => String::new(),
-        Some(port) => format!(":{port}"),
-    };
-    let host = uri.host().unwrap_or_default().to_ascii_lowercase();
-    (host + &port, uri.path().trim_end_matches('/').into())
 }
 
 fn repeated(enabled: &[&Endpoint], report: &mut Report) {
@@ -189,8 +110,7 @@ fn repeated(enabled: &[&Endpoint], report: &mut Report) {
 }
 
 fn missing_events(enabled: &[&Endpoint], report: &mut Report) {
-    let sent = |kind: &str| enabled.iter().any(|e| e.events.iter().any(|name| name == "*" || name == kind));
-    let missing: Vec<&str> = NEEDED.iter().copied().filter(|kind| !sent(kind)).collect();
+    let missing: Vec<&str> = NEEDED.iter().copied().filter(|kind| !enabled.iter().any(|e| e.sends(kind))).collect();
     if !missing.is_empty() {
         report.problem(
             "endpoint_events_missing",
@@ -233,26 +153,5 @@ fn other_mode(enabled: &[&Endpoint], livemode: bool, report: &mut Report) {
             "Its events are kept as ignored: a file holds orders of one mode.",
             format!("{WEBHOOKS}, in {} mode: Add destination", word(livemode)),
         );
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_endpoint_is_found_however_its_url_is_spelt() {
-        let one = place("https://Shop.example.org/webhook");
-        for same in ["https://shop.example.org:443/webhook/", "http://shop.example.org/webhook"] {
-            assert_eq!(place(same), one, "{same}");
-        }
-        for other in [
-            "https://shop.example.org/stripe",
-            "https://example.org/webhook",
-            "https://shop.example.org:8443/webhook",
-            "",
-        ] {
-            assert_ne!(place(other), one, "{other}");
-        }
     }
 }

@@ -3,92 +3,64 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use ureq::http::Uri;
-
-use super::settings::{Settings, is_loopback};
+use super::settings::Settings;
 use super::{Report, Shop, file};
+use crate::config::{HookSettings, Secret};
+use crate::hooks::target::{Kind, Plan};
 
 pub fn check(shop: &Shop, report: &mut Report) {
     let before = report.lines.len();
-    let command = shop.settings.set("FULFILLD_HOOK_COMMAND");
-    let url = shop.settings.set("FULFILLD_HOOK_URL");
-    if let Some(command) = &command {
-        runs(command, report);
-    }
-    if let Some(url) = &url {
-        posts(&shop.settings, url, report);
+    let mut some = false;
+    match Plan::read(&as_set(&shop.settings)) {
+        Ok(plan) => {
+            some = !plan.targets.is_empty();
+            for target in &plan.targets {
+                if let Kind::Command(program) = &target.kind {
+                    runs(program, report);
+                }
+            }
+        }
+        Err(why) => report.problem(
+            "hook_setting_odd",
+            why.to_string(),
+            "fulfilld does not start with it.",
+            "correct it, or remove the line; README, Hooks, says what may stand there",
+        ),
     }
     gave_up(&shop.file, report);
     if report.lines.len() == before {
-        report.good(if command.is_some() || url.is_some() { "the hook's target is there" } else { "none are set" });
+        report.good(if some { "every program is there" } else { "none are set" });
     }
 }
 
-fn runs(command: &str, report: &mut Report) {
-    // A path, perhaps with arguments.
-    let program =
-        if Path::new(command).exists() { command } else { command.split_whitespace().next().unwrap_or(command) };
-    let why = "News of paid and sent orders reaches nobody, and is given up in the end.";
+fn as_set(settings: &Settings) -> HookSettings {
+    let secret = settings.secret("FULFILLD_HOOK_SECRET").and_then(|secret| secret.text.ok()).unwrap_or_default();
+    HookSettings {
+        command: settings.get("FULFILLD_HOOK_COMMAND"),
+        url: settings.get("FULFILLD_HOOK_URL"),
+        secret: Secret::new(secret),
+        delay: settings.get("FULFILLD_HOOK_DELAY"),
+    }
+}
+
+fn runs(program: &Path, report: &mut Report) {
+    let why = "News of paid and sent orders waits, and reaches nobody meanwhile.";
+    let shown = program.display();
     match std::fs::metadata(program) {
         Err(e) => report.problem(
             "hook_command_missing",
-            format!("FULFILLD_HOOK_COMMAND: {program} cannot be looked at: {e}"),
+            format!("FULFILLD_HOOK_COMMAND: {shown} cannot be looked at: {e}"),
             why,
-            "write its whole path, /usr/local/bin/… for one",
+            "put the program there, or write its whole path, /usr/local/bin/… for one",
         ),
         Ok(meta) if !meta.is_file() || meta.permissions().mode() & 0o111 == 0 => report.problem(
             "hook_command_not_executable",
-            format!("FULFILLD_HOOK_COMMAND: {program} cannot be run (mode {:04o})", meta.permissions().mode() & 0o7777),
+            format!("FULFILLD_HOOK_COMMAND: {shown} cannot be run (mode {:04o})", meta.permissions().mode() & 0o7777),
             why,
-            format!("chmod 755 {program}"),
+            format!("chmod 755 {shown}"),
         ),
         Ok(_) => {}
     }
-}
-
-fn posts(settings: &Settings, url: &str, report: &mut Report) {
-    let uri: Option<Uri> = url.parse().ok();
-    let usable =
-        uri.as_ref().is_some_and(|uri| uri.host().is_some() && matches!(uri.scheme_str(), Some("http" | "https")));
-    if !usable || url.starts_with("http://") && !is_loopback(url) {
-        report.problem(
-            "hook_url_odd",
-            format!("FULFILLD_HOOK_URL={url} is neither https nor on this machine"),
-            "Names and addresses would travel in the clear.",
-            "FULFILLD_HOOK_URL=https://…",
-        );
-    }
-    let form = "a Standard Webhooks secret is whsec_ and base64: echo whsec_$(openssl rand -base64 32)";
-    match secret(settings) {
-        None => report.problem(
-            "hook_secret_missing",
-            "FULFILLD_HOOK_SECRET is not set",
-            "Whoever takes the posts could not tell them from a stranger's.",
-            form,
-        ),
-        Some(text) if !text.trim().strip_prefix("whsec_").is_some_and(is_base64) => report.problem(
-            "hook_secret_odd",
-            "FULFILLD_HOOK_SECRET is not a secret of the Standard Webhooks scheme",
-            "Nothing can be signed with it that the other side could verify.",
-            form,
-        ),
-        Some(_) => {}
-    }
-}
-
-/// The credential `hook_secret`, else the file, else the variable.
-fn secret(settings: &Settings) -> Option<String> {
-    let credential = settings.set("CREDENTIALS_DIRECTORY").map(|dir| Path::new(&dir).join("hook_secret"));
-    match credential.filter(|path| path.exists()) {
-        Some(path) => std::fs::read_to_string(path).ok(),
-        None => settings.secret("FULFILLD_HOOK_SECRET")?.text.ok(),
-    }
-}
-
-fn is_base64(text: &str) -> bool {
-    let digits = text.trim_end_matches('=');
-    let padded = text.len() - digits.len() <= 2 && text.len().is_multiple_of(4);
-    !digits.is_empty() && padded && digits.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/')
 }
 
 fn gave_up(path: &Path, report: &mut Report) {
@@ -99,20 +71,7 @@ fn gave_up(path: &Path, report: &mut Report) {
             "hooks_dead",
             format!("{dead} hooks were tried for long and given up"),
             "What they were to tell was told to nobody.",
-            "fulfilld attention names each with the line to type",
+            "fulfilld hooks list; then: fulfilld hooks retry --dead",
         );
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_base64;
-
-    #[test]
-    fn a_secret_s_form_is_known() {
-        assert!(is_base64("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw") && is_base64("YWE=") && is_base64("YQ=="));
-        for odd in ["", "====", "YWE", "Y===", "YW E", "YW-_"] {
-            assert!(!is_base64(odd), "{odd}");
-        }
     }
 }

@@ -120,7 +120,13 @@ fn plain_settings(settings: &Settings, report: &mut Report) {
         report.problem("setting_odd", why, "fulfilld does not start with it.", remedy);
     };
     let remove = "correct it, or remove the line: what holds without it is in `fulfilld serve --help`";
-    for (name, range) in [("FULFILLD_STRIPE_RATE", config::STRIPE_RATES), ("FULFILLD_WORKERS", config::WORKERS)] {
+    for (name, range) in [
+        ("FULFILLD_STRIPE_RATE", config::STRIPE_RATES),
+        ("FULFILLD_BACKFILL_EVERY", config::BACKFILL_EVERY),
+        ("FULFILLD_SWEEP_EVERY", config::SWEEP_EVERY),
+        ("FULFILLD_ECHO_AFTER", config::ECHO_AFTER),
+        ("FULFILLD_WORKERS", config::WORKERS),
+    ] {
         if let Err(why) = config::parse_number(name, &settings.get(name), range) {
             odd(why.to_string(), remove);
         }
@@ -144,7 +150,7 @@ fn plain_settings(settings: &Settings, report: &mut Report) {
     stripe_api(settings, report);
     for name in settings.variables.keys().filter(|name| name.starts_with("FULFILLD_")) {
         let known = SETTINGS.iter().any(|s| s.name == name || name.strip_suffix("_FILE") == Some(s.name));
-        if !known && !name.starts_with("FULFILLD_HOOK_") && name != "FULFILLD_SABOTAGE" {
+        if !known && name != "FULFILLD_SABOTAGE" {
             report.advice(
                 "setting_unknown",
                 format!("{name} is no setting of fulfilld"),
