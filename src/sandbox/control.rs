@@ -41,6 +41,12 @@ fn obey(simulation: &Simulation, request: &Request) -> Result<Answer> {
             simulation.deliver_to(webhook.as_deref())?;
             json!({"url": webhook})
         }
+        ("POST", ["secrets"]) => {
+            let secrets = parse::<Secrets>(order)?.secrets;
+            let signing = json!({"signing_with": secrets.len()});
+            simulation.sign_with(secrets)?;
+            signing
+        }
         ("POST", ["faults"]) => json!({"faults": simulation.faults.add(check(parse(order)?)?)}),
         ("DELETE", ["faults"]) => json!({"ended": simulation.faults.end_all()}),
         ("GET", ["stats"]) => simulation.stats.json(),
@@ -53,7 +59,7 @@ fn obey(simulation: &Simulation, request: &Request) -> Result<Answer> {
         (method, _) => {
             return Err(Error::Permanent(format!(
                 "the sandbox has no {method} {}; it has POST trigger, settle, refund, refunds/ID, dispute, \
-                 disputes/ID, review, reviews/ID, fraud_warning, webhook and faults, GET stats, events and \
+                 disputes/ID, review, reviews/ID, fraud_warning, webhook, secrets and faults, GET stats, events and \
                  events/ID/body, DELETE faults and stats, under {ROOT}",
                 request.path
             )));
@@ -67,6 +73,13 @@ fn obey(simulation: &Simulation, request: &Request) -> Result<Answer> {
 #[serde(deny_unknown_fields)]
 struct Webhook {
     url: Option<String>,
+}
+
+/// The endpoint's secret is being rolled: deliveries bear a signature by each of these.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Secrets {
+    secrets: Vec<String>,
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T> {

@@ -126,7 +126,8 @@ pub struct Simulation {
     pub queue: Queue,
     /// Where events go; `None` keeps them.
     pub webhook: Mutex<Option<String>>,
-    pub secret: String,
+    /// Every one signs every delivery, as in a roll.
+    pub secrets: Mutex<Vec<String>>,
     rates: Rates,
     latency: Duration,
     shape: Shape,
@@ -141,7 +142,7 @@ impl Simulation {
             stats: Stats::default(),
             queue: Queue::default(),
             webhook: Mutex::default(),
-            secret: options.secret,
+            secrets: Mutex::new(vec![options.secret]),
             rates: Rates::new(options.rate_per_s),
             latency: options.latency,
             shape: options.shape,
@@ -234,6 +235,15 @@ impl Simulation {
             return Err(Error::Usage(format!("{odd} is no URL to deliver to; one is http://127.0.0.1:4242/webhook")));
         }
         *lock(&self.webhook) = webhook.map(String::from);
+        Ok(())
+    }
+
+    /// `Usage` when there is none, or one of them is no signing secret.
+    pub fn sign_with(&self, secrets: Vec<String>) -> Result<()> {
+        if secrets.is_empty() || !secrets.iter().all(|secret| secret.starts_with("whsec_")) {
+            return Err(Error::Usage("deliveries are signed with one secret or more, each a whsec_…".into()));
+        }
+        *lock(&self.secrets) = secrets;
         Ok(())
     }
 
