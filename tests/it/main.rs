@@ -8,6 +8,7 @@ mod arrivals; // every order of arrival
 mod lives; // and of everything that can happen to an order later
 mod crashes; // kill -9
 mod stops; // SIGTERM
+mod restarts; // while somebody holds the socket
 mod roll; // a new signing secret
 mod stripe_fails; // every way in which Stripe can fail
 mod settings; // wrong ones
