@@ -951,7 +951,7 @@ impl Operator<'_> {
     fn stripe(&mut self) -> String {
         self.keys += 1;
         let (order, key) = (self.rng.u32(1..25), self.keys);
-        let refund = self.pick(&["pending", "succeeded", "failed", "canceled", "requires_action"]);
+        let refund = self.pick(&["pending", "succeeded", "failed", "canceled", "requires_action", "some_new_word"]);
         let dispute = self.pick(&["needs_response", "under_review", "won", "lost"]);
         let closed = self.pick(&["'approved'", "'refunded'", "NULL"]);
         let row = "'eur', '2026-11-21T09:00:00Z', '2026-11-21T09:00:00Z'";
