@@ -552,8 +552,12 @@ SELECT 'look' AS kind, 'what is to be packed' AS what, 'SELECT * FROM to_ship;' 
 
 -- Events: the same id again is a success that changes nothing; what was received stays as it was.
 
-CREATE TRIGGER events_insert BEFORE INSERT ON events WHEN EXISTS(SELECT 1 FROM events WHERE id = NEW.id)
-BEGIN SELECT RAISE(IGNORE); END;
+CREATE TRIGGER events_insert BEFORE INSERT ON events
+  WHEN EXISTS(SELECT 1 FROM events WHERE id = NEW.id) OR ((SELECT name FROM actor) GLOB 'operator*' AND NEW.state IS NOT 'pending')
+BEGIN
+  SELECT RAISE(IGNORE) WHERE EXISTS(SELECT 1 FROM events WHERE id = NEW.id);
+  SELECT RAISE(ABORT, 'events: a new one is pending; fulfilld asks Stripe what it is about');
+END;
 
 CREATE TRIGGER events_facts BEFORE UPDATE OF id, type, object_id, created, livemode, api_version, account, shape,
   snapshot_event, payload, source, received_at ON events WHEN (SELECT name FROM actor) GLOB 'operator*'

@@ -1120,6 +1120,7 @@ const PROBES: [(&str, &[&str]); 79] = [
         "events_insert",
         &[
             "REPLACE INTO events(id, type, shape, source, received_at) VALUES('evt_1', 'x', 'thin', 'webhook', '2026-11-20T08:00:00Z')",
+            "INSERT INTO events(id, type, shape, source, received_at, state) VALUES('x', 'x', 'thin', 'webhook', '2026-11-20T08:00:00Z', 'failed')",
         ],
     ),
     ("events_parked", &["stripe: UPDATE events SET state = 'failed' WHERE id = 'evt_2'"]),
