@@ -17,7 +17,8 @@ use crate::table::Table;
 /// The last statement that changed orders, line items or fulfillments, through a verb or in sqlite3, also one that
 /// changed a hundred orders; what Stripe has reported since stays. All of it or nothing, as the author fulfilld:undo in
 /// the history. News of it that no hook was told yet is dropped. Once: an undo is not undone. Of several statements
-/// between BEGIN and COMMIT it is the last one (those within the same thousandth of a second count as one).
+/// between BEGIN and COMMIT it is the last one, because SQLite tells no trigger where a transaction began (those within
+/// the same thousandth of a second count as one).
 #[derive(clap::Args)]
 #[command(before_help = "Example: fulfilld undo --dry-run")]
 pub struct Args {
