@@ -626,8 +626,10 @@ impl State {
         {
             return Some(format!("the history does not tell that order {order} came"));
         }
-        let cells_were = before.cells(self);
-        let cells_are = self.cells(before);
+        // One line may change a cell there and back.
+        let named: BTreeSet<i64> = told.iter().map(|t| t.1).collect();
+        let cells_were = before.cells(self, &named);
+        let cells_are = self.cells(before, &named);
         let mut now = cells_were.clone();
         let mut expected = BTreeSet::new();
         for (_, order, actor, what, old, new) in &told {
@@ -695,12 +697,12 @@ impl State {
             .is_ok_and(|id| self.packed.range((id, String::new())..(id + 1, String::new())).next().is_some())
     }
 
-    /// The cells of orders and fulfillments that are not the same in the other state.
-    fn cells(&self, other: &State) -> BTreeMap<(i64, String), Option<String>> {
+    /// The cells of orders and fulfillments that are not the same in the other state, and of these orders all.
+    fn cells(&self, other: &State, named: &BTreeSet<i64>) -> BTreeMap<(i64, String), Option<String>> {
         let mut cells = BTreeMap::new();
         let text = |cell: &str| (cell != NOTHING).then(|| cell.to_string());
         for (id, (mine, _)) in &self.orders {
-            if other.orders.get(id).is_some_and(|(theirs, _)| theirs != mine) {
+            if other.orders.get(id).is_some_and(|(theirs, _)| theirs != mine || named.contains(id)) {
                 cells.extend(
                     ORDER_CELLS
                         .iter()
@@ -710,24 +712,24 @@ impl State {
             }
         }
         for (id, (_, mine, order)) in &self.fulfillments {
-            if other.fulfillments.get(id).is_none_or(|(_, theirs, _)| theirs != mine) {
+            if other.fulfillments.get(id).is_none_or(|(_, theirs, _)| theirs != mine || named.contains(order)) {
                 let named = FULFILLMENT_CELLS.iter().zip(mine.split(SEPARATOR));
                 cells.extend(named.map(|(name, cell)| ((*order, format!("fulfillment {id} {name}")), text(cell))));
             }
         }
         for (id, (order, position, canceled)) in &self.lines {
-            if other.lines.get(id).is_some_and(|line| line.2 != *canceled) {
+            if other.lines.get(id).is_some_and(|line| line.2 != *canceled || named.contains(order)) {
                 cells.insert((*order, format!("line {position} canceled_quantity")), Some(canceled.to_string()));
             }
         }
         for (key, value) in &self.money {
-            if other.money.get(key) != Some(value) {
+            if other.money.get(key) != Some(value) || named.contains(&key.0) {
                 cells.insert(key.clone(), Some(value.clone()));
             }
         }
         for ((id, line), quantity) in &self.packed {
-            if other.packed.get(&(*id, line.clone())) != Some(quantity) {
-                let order = self.fulfillments.get(id).map_or(0, |f| f.2);
+            let order = self.fulfillments.get(id).map_or(0, |f| f.2);
+            if other.packed.get(&(*id, line.clone())) != Some(quantity) || named.contains(&order) {
                 cells.insert((order, format!("fulfillment {id} quantity of {line}")), Some(quantity.to_string()));
             }
         }
