@@ -35,8 +35,8 @@ pub struct Refund {
     /// Minor units of `currency`, 1 or more.
     pub amount: i64,
     pub currency: String,
-    /// One of the words that the schema's CHECK permits.
-    pub status: &'static str,
+    /// Stripe's word, whatever it is; one that is not known gives no money back, and holds the goods as a pending one does.
+    pub status: String,
     pub reason: Option<String>,
     pub failure_reason: Option<String>,
 }

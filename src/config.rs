@@ -24,6 +24,9 @@ pub const BACKFILL_EVERY: RangeInclusive<u32> = 0..=86_400;
 pub const SWEEP_EVERY: RangeInclusive<u32> = 1..=604_800;
 pub const ECHO_AFTER: RangeInclusive<u32> = 0..=3600;
 
+/// Signing secrets at once. Two are there in a roll, a few more where several endpoints lead here; each costs every webhook.
+const SIGNING_SECRETS_MAX: usize = 16;
+
 /// One setting as the README and the man page list it.
 pub struct Setting {
     pub name: &'static str,
@@ -353,6 +356,13 @@ pub fn parse_signing_secrets(text: &str) -> Result<Vec<SigningSecret>> {
             _ if line.strip_prefix("whsec_").is_none_or(|rest| rest.is_empty()) => {
                 return mistaken("this is not a signing secret");
             }
+            _ if n == SIGNING_SECRETS_MAX => {
+                return Err(Error::Config(format!(
+                    "WEBHOOK_SECRET, line {}: {SIGNING_SECRETS_MAX} signing secrets are the most at once; remove those that \
+                     Stripe signs with no more",
+                    n + 1
+                )));
+            }
             _ => secrets.push(SigningSecret::new(line)),
         }
     }
@@ -433,6 +443,7 @@ mod tests {
     #[test]
     fn signing_secrets_are_one_a_line_and_mistakes_are_named() {
         assert_eq!(parse_signing_secrets("\n  whsec_a \r\n\n\twhsec_b\n").unwrap().len(), 2);
+        assert_eq!(parse_signing_secrets(&"whsec_a\n".repeat(16)).unwrap().len(), 16);
         for (text, why) in [
             ("", "not set or blank"),
             (" \n\t\n", "not set or blank"),
@@ -440,6 +451,7 @@ mod tests {
             ("whsec_a\nsk_test_1", "line 2: this is an API key"),
             ("whsec_", "not a signing secret"),
             ("secret", "not a signing secret"),
+            (&"whsec_a\n".repeat(17), "line 17: 16 signing secrets are the most"),
         ] {
             let error = parse_signing_secrets(text).unwrap_err();
             assert!(matches!(&error, Error::Config(m) if m.contains(why)), "{text:?}: {error}");

@@ -98,6 +98,9 @@ const PROBE_WITHIN: Duration = Duration::from_secs(3);
 /// On closing: nothing in hand for so long means that everybody who was let in has been answered.
 const QUIET: Duration = Duration::from_millis(100);
 
+/// On closing: whoever was let in and has not said anything yet is waited for so long.
+const SILENT_WITHIN: Duration = Duration::from_secs(1);
+
 /// Enough for JSON, HMAC and the queries of the metrics page; only what is touched costs memory.
 const STACK: usize = 512 << 10;
 
@@ -298,13 +301,19 @@ impl Door {
         }
         let shut = in_time(&mut || !self.accepts());
         lock(&self.listener).take();
-        let mut quiet_since = Instant::now();
+        let (shut_at, mut quiet_since) = (Instant::now(), Instant::now());
         let answered = in_time(&mut || {
             let hall = lock(&self.inside.hall);
             if hall.in_hand() > 0 || !hall.markers.is_empty() {
                 quiet_since = Instant::now();
             }
-            quiet_since.elapsed() > QUIET
+            drop(hall);
+            let quiet = quiet_since.elapsed() > QUIET;
+            if quiet && shut_at.elapsed() < SILENT_WITHIN && open_connections(self.address.port()) > 0 {
+                quiet_since = Instant::now();
+                return false;
+            }
+            quiet
         });
         self.inside.stopping.store(true, Relaxed);
         (0..self.inside.limits.handlers).for_each(|_| self.inside.server.unblock());
@@ -363,6 +372,20 @@ fn cannot_open(why: impl std::fmt::Display) -> Error {
 /// A client that says nothing, so that accept(2) returns. False when nobody opens.
 fn knock(address: SocketAddr) -> bool {
     TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_ok()
+}
+
+/// Connections to that port that a process has accepted and not closed, by the kernel's own list; one that waits in the
+/// queue has no inode yet, one that is closed has none any more.
+fn open_connections(port: u16) -> usize {
+    let port = format!(":{port:04X}");
+    let is_open = |line: &&str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [_, local, _, state, _, _, _, _, _, inode, ..] = fields[..] else { return false };
+        local.ends_with(&port) && state != "0A" && inode != "0"
+    };
+    let lists =
+        ["/proc/self/net/tcp", "/proc/self/net/tcp6"].map(|list| std::fs::read_to_string(list).unwrap_or_default());
+    lists.iter().map(|list| list.lines().skip(1).filter(is_open).count()).sum()
 }
 
 /// Where we reach ourselves when we listen everywhere.
@@ -648,6 +671,29 @@ mod tests {
             assert!(outside.join().unwrap().contains("GET /next"));
             assert!(new.close(Instant::now() + PATIENCE));
         });
+    }
+
+    #[test]
+    fn closing_waits_for_those_who_are_in_and_have_not_spoken_yet() {
+        let held = bind("127.0.0.1:0".parse().unwrap(), false).unwrap();
+        let door = Door::open(held.try_clone().unwrap(), limits(), echo).unwrap();
+        let mut late = TcpStream::connect(door.address()).unwrap();
+        wait_for("it is let in", || open_connections(door.address().port()) > 0);
+        std::thread::scope(|scope| {
+            let closing = scope.spawn(|| door.close(Instant::now() + PATIENCE));
+            let shut = Instant::now();
+            wait_for("the door is shut, and more than quiet", || {
+                lock(&door.listener).is_none() && shut.elapsed() > 3 * QUIET
+            });
+            late.write_all(b"GET /late HTTP/1.1\r\n\r\n").unwrap();
+            assert!(hear(late).contains("GET /late"));
+            assert!(closing.join().unwrap());
+        });
+        // Who never speaks is not waited for longer than that.
+        let door = Door::open(held.try_clone().unwrap(), limits(), echo).unwrap();
+        let _mute = TcpStream::connect(door.address()).unwrap();
+        wait_for("it is let in", || open_connections(door.address().port()) > 0);
+        assert!(door.close(Instant::now() + PATIENCE));
     }
 
     #[test]

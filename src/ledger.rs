@@ -350,7 +350,7 @@ mod tests {
 
     fn refund(second: i64, id: &str, status: &'static str, amount: i64) -> Refund {
         let currency = "eur".into();
-        Refund { about: about(second, id), amount, currency, status, reason: None, failure_reason: None }
+        Refund { about: about(second, id), amount, currency, status: status.into(), reason: None, failure_reason: None }
     }
 
     fn dispute(second: i64, status: &str) -> Change {

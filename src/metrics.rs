@@ -63,6 +63,15 @@ pub struct Metrics {
     backfilled_at: AtomicI64,
     counts: Mutex<BTreeMap<Key, u64>>,
     webhook: Mutex<Histogram>,
+    /// One for each signing secret in force, in the order of their lines.
+    secrets: Mutex<Vec<OfSecret>>,
+}
+
+/// What a signing secret was good for.
+#[derive(Default, Clone, Copy)]
+struct OfSecret {
+    verified: u64,
+    needed: u64,
 }
 
 #[derive(Default)]
@@ -125,6 +134,25 @@ impl Metrics {
         )
     }
 
+    /// These signing secrets are in force from now on: for each, where it stood among those before. Its counts go with it to
+    /// its new line.
+    pub fn secrets_are(&self, stood: &[Option<usize>]) {
+        let mut secrets = lock(&self.secrets);
+        let of = |place: &Option<usize>| place.and_then(|n| secrets.get(n).copied()).unwrap_or_default();
+        *secrets = stood.iter().map(of).collect();
+    }
+
+    /// An event's signature matched these of the secrets in force.
+    pub fn verified_by(&self, matched: &[usize]) {
+        let mut secrets = lock(&self.secrets);
+        for n in matched {
+            if let Some(secret) = secrets.get_mut(*n) {
+                secret.verified += 1;
+                secret.needed += u64::from(matched.len() == 1);
+            }
+        }
+    }
+
     /// A try of an event ended so.
     pub fn event_tried(&self, outcome: &'static str) {
         self.count("fulfilld_events_tried_total", outcome, 0);
@@ -173,7 +201,19 @@ impl Metrics {
             page,
             "# HELP {name} The version, always 1.\n# TYPE {name} gauge\n{name}{{version=\"{version}\"}} 1"
         );
-        for (name, help, value) in gauges {
+        let secrets = lock(&self.secrets);
+        let by_line = |page: &mut String, name: &str, help: &str, count: fn(&OfSecret) -> u64| {
+            let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} counter");
+            for (n, secret) in secrets.iter().enumerate() {
+                let _ = writeln!(page, "{name}{{secret=\"{}\"}} {}", n + 1, count(secret));
+            }
+        };
+        let (verified, needed) =
+            ("Events whose signature this secret matched.", "Of these, the ones that no other secret matched.");
+        by_line(&mut page, "fulfilld_webhook_secret_verified_total", verified, |secret| secret.verified);
+        by_line(&mut page, "fulfilld_webhook_secret_needed_total", needed, |secret| secret.needed);
+        let in_force = ("fulfilld_webhook_secrets", "Signing secrets in force.", secrets.len() as f64);
+        for (name, help, value) in gauges.iter().chain([&in_force]) {
             let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
         }
         page
@@ -183,6 +223,26 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_counts_of_a_secret_go_with_it_to_its_new_line() {
+        let metrics = Metrics::default();
+        let counts = || {
+            let page = metrics.page(&[]);
+            let lines = page.lines().filter(|l| l.starts_with("fulfilld_webhook_secret"));
+            lines.map(|l| l.rsplit(' ').next().unwrap_or_default().to_string()).collect::<Vec<_>>().join(" ")
+        };
+        metrics.secrets_are(&[None]);
+        metrics.verified_by(&[0]);
+        assert_eq!(counts(), "1 1 1");
+        metrics.secrets_are(&[None, Some(0)]);
+        metrics.verified_by(&[0, 1]);
+        metrics.verified_by(&[0]);
+        assert_eq!(counts(), "2 2 1 1 2");
+        metrics.secrets_are(&[Some(1)]);
+        metrics.verified_by(&[7]);
+        assert_eq!(counts(), "2 1 1");
+    }
 
     #[test]
     fn the_page_is_prometheus_text() {

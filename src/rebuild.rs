@@ -135,7 +135,8 @@ impl Deriving<'_> {
     fn answered(&mut self, question: Question, answer: Result<Outcome>) -> Result<()> {
         self.derived.asked += 1;
         let change = match answer {
-            Ok(Outcome::Change(change)) => change,
+            // What of it cannot be kept is not in the first file either.
+            Ok(Outcome::Change(change) | Outcome::InPart(change, _)) => change,
             Ok(Outcome::Ignore(_)) => return Ok(()),
             Ok(Outcome::NotYet(why)) | Err(Error::Permanent(why)) => {
                 self.derived.lose(&question, &why);
@@ -273,7 +274,7 @@ fn copy_events(here: &Connection, new: &Connection) -> Result<i64> {
         }
         here.query_row("SELECT coalesce(max(rowid), 0) FROM events", [], |row| row.get(0))
     };
-    copy().map_err(db::translate)
+    inbox::as_author(new, "fulfilld:rebuild", |_| copy().map_err(db::translate))
 }
 
 /// Asks, many at once, and hands on each answer as it comes. The first failure that is Stripe's or the key's ends it.

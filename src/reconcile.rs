@@ -428,7 +428,8 @@ fn unsettled(c: &Connection) -> Result<Vec<(Event, String)>> {
             "SELECT id, type FROM (
                SELECT checkout_session_id AS id, 'checkout.session.completed' AS type, as_of FROM orders
                WHERE payment_status = 'unpaid' AND created_at > ?2
-               UNION ALL SELECT id, 'refund.updated', as_of FROM refunds WHERE status IN('pending', 'requires_action')
+               UNION ALL SELECT id, 'refund.updated', as_of FROM refunds
+               WHERE status NOT IN('succeeded', 'failed', 'canceled')
                UNION ALL SELECT id, 'charge.dispute.updated', as_of FROM disputes
                WHERE status NOT IN('won', 'lost', 'warning_closed', 'prevented', 'charge_refunded')
                UNION ALL SELECT id, 'review.closed', as_of FROM reviews WHERE open = 1)

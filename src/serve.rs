@@ -32,6 +32,9 @@ const PROBE_EVERY: Duration = Duration::from_secs(3);
 /// How often it looks whether either says of itself that it is broken, which costs nothing to know.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
+/// How often it looks whether the signing secrets have changed.
+const SECRETS_EVERY: Duration = Duration::from_secs(1);
+
 /// Failed probes in a row after which the process makes room for a new one.
 const PROBES_FAILED_MAX: u32 = 3;
 
@@ -143,23 +146,25 @@ impl Serving {
         self.door.address()
     }
 
-    /// Probes the door and the writer, feeds the watchdog after both have answered, and reloads secrets when told to.
+    /// Probes the door and the writer, feeds the watchdog after both have answered, and follows the signing secrets.
     /// Returns when it is time to end: `None` for a signal, or why a new process would do better.
     fn watch(&mut self, wake: &Receiver<Wake>) -> Option<String> {
         let mut failed = 0;
         let mut locked = false;
         let mut probed = Instant::now();
+        let mut followed = Instant::now();
         loop {
             match wake.recv_timeout(LOOK_EVERY) {
                 Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return None,
-                Ok(Wake::Reload) => match self.webhook.reload_secrets() {
-                    Ok(n) => log::info!("the signing secrets were read again: {n} in force"),
-                    Err(error) => log::error!("the signing secrets in force stay: {error}"),
-                },
+                Ok(Wake::Reload) => self.webhook.reload_secrets(),
                 Err(RecvTimeoutError::Timeout) => {}
             }
             if let Some(why) = self.desk.writer.state().failed.or_else(|| self.door.broken()) {
                 return Some(why);
+            }
+            if followed.elapsed() >= SECRETS_EVERY {
+                followed = Instant::now();
+                self.webhook.follow_secrets();
             }
             if probed.elapsed() < PROBE_EVERY {
                 continue;

@@ -28,6 +28,13 @@ impl SigningSecret {
     }
 }
 
+/// Two are the same when they sign alike.
+impl PartialEq for SigningSecret {
+    fn eq(&self, other: &SigningSecret) -> bool {
+        self.of("", b"") == other.of("", b"")
+    }
+}
+
 impl fmt::Debug for SigningSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SigningSecret(hidden)")
@@ -39,8 +46,8 @@ impl fmt::Debug for SigningSecret {
 pub struct Verified {
     /// Seconds since it was made; negative when the sender's clock is ahead of ours.
     pub age_s: i64,
-    /// Which of the secrets matched, as an index into the list given.
-    pub secret: usize,
+    /// Every secret that matched, by its place in the list given; at least one, and in order.
+    pub secrets: Vec<usize>,
 }
 
 /// Why a request was not believed. The text is the `<why>` of `400 Webhook Error: <why>`.
@@ -94,18 +101,17 @@ pub fn verify(header: Option<&str>, body: &[u8], secrets: &[SigningSecret], now:
     candidates.peek().ok_or(Refusal::NoSignature)?;
     let candidates: Vec<_> = candidates.collect();
 
-    let mut matched = None;
-    for (i, secret) in secrets.iter().enumerate() {
+    // All are compared with all, so that the time spent says nothing of which one it was.
+    let matches = |secret: &SigningSecret| {
         let expected = secret.of(t, body);
-        for candidate in &candidates {
-            if expected == *candidate {
-                matched = matched.or(Some(i));
-            }
-        }
+        candidates.iter().filter(|candidate| expected == **candidate).count() > 0
+    };
+    let matched: Vec<usize> = (0..secrets.len()).filter(|i| matches(&secrets[*i])).collect();
+    if matched.is_empty() {
+        return Err(Refusal::NoMatch);
     }
-    let secret = matched.ok_or(Refusal::NoMatch)?;
     let age_s = now - t.parse::<i64>().expect("12 digits fit");
-    if age_s > TOLERANCE_S { Err(Refusal::TooOld) } else { Ok(Verified { age_s, secret }) }
+    if age_s > TOLERANCE_S { Err(Refusal::TooOld) } else { Ok(Verified { age_s, secrets: matched }) }
 }
 
 /// 64 lower-case hex digits as a digest that compares in constant time.
@@ -154,7 +160,7 @@ mod tests {
             let t = (NOW - age).to_string();
             format!("t={t},v1={}", sign(a, &t, BODY))
         };
-        let ok = |age_s, secret| Ok(Verified { age_s, secret });
+        let ok = |age_s, secret| Ok(Verified { age_s, secrets: vec![secret] });
         let cases: Vec<(&str, String, Result<Verified, Refusal>)> = vec![
             ("good", format!("t={t},v1={good}"), ok(0, 0)),
             ("as delivered: t, v1, v0", format!("t={t},v1={good},v0={wrong}"), ok(0, 0)),
@@ -162,6 +168,11 @@ mod tests {
             ("second secret", format!("t={t},v1={other}"), ok(0, 1)),
             ("rolling: two v1, the second ours", format!("t={t},v1={wrong},v1={good}"), ok(0, 0)),
             ("rolling: two v1, v0", format!("t={t},v1={wrong},v1={good},v0={wrong}"), ok(0, 0)),
+            (
+                "rolling: two v1, both ours",
+                format!("t={t},v1={other},v1={good}"),
+                Ok(Verified { age_s: 0, secrets: vec![0, 1] }),
+            ),
             ("good beside a bad one", format!("t={t},v1={good},v1=bad_signature"), ok(0, 0)),
             ("good beside a potato", format!("t={t},v1={good},potato"), ok(0, 0)),
             ("good beside an empty v1", format!("t={t},v1=,v1={good}"), ok(0, 0)),

@@ -1,6 +1,6 @@
 //! The webhook: verify, store, answer. 200 means that the event is on disk.
 
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::handlers;
 use crate::inbox::{self, Source};
+use crate::locks::lock;
 use crate::metrics::Metrics;
 use crate::signature::{self, SigningSecret};
 use crate::worker::Desk;
@@ -21,7 +22,10 @@ const CLOCK_BEHIND_S: i64 = 60;
 
 /// What the webhook needs to believe an event and to keep it.
 pub struct Webhook {
-    secrets: RwLock<Arc<[SigningSecret]>>,
+    /// In force.
+    secrets: RwLock<Vec<SigningSecret>>,
+    /// What their file said when it was last looked at, and whether that has been dealt with.
+    looked: Mutex<(Result<Vec<SigningSecret>>, bool)>,
     desk: Arc<Desk>,
     metrics: Arc<Metrics>,
     /// How long an event that only echoes another is left to wait.
@@ -30,15 +34,41 @@ pub struct Webhook {
 
 impl Webhook {
     pub fn new(secrets: Vec<SigningSecret>, desk: Arc<Desk>, metrics: Arc<Metrics>, echo_after: Duration) -> Webhook {
-        Webhook { secrets: RwLock::new(secrets.into()), desk, metrics, echo_after }
+        metrics.secrets_are(&vec![None; secrets.len()]);
+        let looked = Mutex::new((Ok(secrets.clone()), true));
+        Webhook { secrets: RwLock::new(secrets), looked, desk, metrics, echo_after }
     }
 
-    /// Reads the secrets again, so that rolling one loses nothing. A mistake in the new ones leaves the old ones in force.
-    pub fn reload_secrets(&self) -> Result<usize> {
-        let secrets = config::signing_secrets()?;
-        let n = secrets.len();
-        *self.secrets.write().unwrap_or_else(|e| e.into_inner()) = secrets.into();
-        Ok(n)
+    /// Reads the secrets again, now. A mistake in the new ones leaves the old ones in force.
+    pub fn reload_secrets(&self) {
+        let found = config::signing_secrets();
+        self.put_in_force(&found);
+        *lock(&self.looked) = (found, true);
+    }
+
+    /// Notices by itself that the secrets' file says something else, so that rolling one loses nothing when the reload is
+    /// forgotten; to be called every second. A file that is being written in place is half there for a moment, so what two
+    /// looks agree on is taken.
+    pub fn follow_secrets(&self) {
+        let found = config::signing_secrets();
+        let mut looked = lock(&self.looked);
+        if looked.0 != found {
+            *looked = (found, false);
+        } else if !std::mem::replace(&mut looked.1, true) {
+            self.put_in_force(&found);
+        }
+    }
+
+    fn put_in_force(&self, found: &Result<Vec<SigningSecret>>) {
+        let new = match found {
+            Ok(new) => new,
+            Err(error) => return log::error!("the signing secrets in force stay: {error}"),
+        };
+        let mut secrets = self.secrets.write().unwrap_or_else(PoisonError::into_inner);
+        let stood = |secret: &SigningSecret| secrets.iter().position(|old| old == secret);
+        self.metrics.secrets_are(&new.iter().map(stood).collect::<Vec<_>>());
+        secrets.clone_from(new);
+        log::info!("the signing secrets were read again: {} in force", new.len());
     }
 
     /// Answers `POST /webhook`. 400: not Stripe's, or not to be understood even as an envelope. 503: Stripe's, but not on
@@ -80,14 +110,17 @@ impl Webhook {
             log::debug!("a webhook was answered 400: {why}");
             Answer::text(400, format!("Webhook Error: {why}"))
         };
-        let secrets = self.secrets.read().unwrap_or_else(|e| e.into_inner()).clone();
+        // Held until they are counted, so that a count goes to the secret that matched.
+        let secrets = self.secrets.read().unwrap_or_else(PoisonError::into_inner);
         let now = clock::now().as_second();
         let verified = signature::verify(request.header("Stripe-Signature"), &request.body, &secrets, now)
             .map_err(|refusal| refuse(refusal.cause(), &refusal.to_string()))?;
         if verified.age_s < -CLOCK_BEHIND_S {
             log::warn!("Stripe signs {} s in the future: is this server's clock slow?", -verified.age_s);
         }
-        Event::parse(&request.body).map_err(|why| refuse("not_an_event", &why))
+        let event = Event::parse(&request.body).map_err(|why| refuse("not_an_event", &why))?;
+        self.metrics.verified_by(&verified.secrets);
+        Ok(event)
     }
 }
 

@@ -256,6 +256,7 @@ impl Desk {
         let found = catch_unwind(AssertUnwindSafe(|| self.ask(event)));
         let (change, conclusion) = match found {
             Ok(Ok(Outcome::Change(change))) => (Some(change), Conclusion::Done),
+            Ok(Ok(Outcome::InPart(change, why))) => (Some(change), Conclusion::Failed(why)),
             Ok(Ok(Outcome::Ignore(why))) => (None, Conclusion::Ignored(why)),
             Ok(Ok(Outcome::NotYet(why)) | Err(Error::Temporary(why))) => (None, Conclusion::Again { why, pause: None }),
             Ok(Err(Error::Config(why))) => (None, Conclusion::Again { why, pause: Some(PROBE_EVERY_MAX) }),

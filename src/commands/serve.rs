@@ -6,8 +6,8 @@ use crate::error::Result;
 /// Take Stripe's webhooks and turn them into orders, until stopped
 ///
 /// Keeps every event before it answers, asks Stripe what was bought, and writes orders, line items and what is to be
-/// sent into the file, which it creates when it is not there. SIGTERM and SIGINT stop it after what is in hand is done;
-/// SIGHUP reads the signing secrets again.
+/// sent into the file, which it creates when it is not there. SIGTERM and SIGINT stop it after what is in hand is done; the
+/// signing secrets are read again when their file has changed, or at once on SIGHUP.
 ///
 /// Settings are environment variables. Each of the secrets can be a file instead, named by STRIPE_SECRET_KEY_FILE,
 /// WEBHOOK_SECRET_FILE and FULFILLD_HOOK_SECRET_FILE, or a systemd credential called stripe_secret_key, webhook_secret or

@@ -24,6 +24,8 @@ use crate::stripe::Stripe;
 pub enum Outcome {
     /// A fact for the ledger.
     Change(Change),
+    /// As much of it as can be kept, and what a person has to see to: the event is parked with that reason.
+    InPart(Change, String),
     /// Nothing to do for the shop, and why.
     Ignore(String),
     /// Stripe is well but not that far yet, and why: to be asked again.

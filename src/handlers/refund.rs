@@ -7,12 +7,9 @@ use crate::change::{Change, Refund};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::stripe::{Asked, Stripe};
-use crate::text::clean;
 
-/// Every word that Stripe has for a refund's state.
-const STATUSES: [&str; 5] = ["pending", "requires_action", "succeeded", "failed", "canceled"];
-
-/// A refund was made, moved or failed, or a charge was refunded: all the refunds of that payment, whatever rang.
+/// A refund was made, moved or failed, or a charge was refunded: all the refunds of that payment, whatever rang. One that
+/// cannot be kept does not hold up the others.
 pub fn changed(event: &Event, stripe: &Stripe) -> Result<Outcome> {
     let id = object_id(event)?;
     let named = if is_charge(id) { stripe.charge(id)? } else { stripe.refund(id)? };
@@ -21,12 +18,15 @@ pub fn changed(event: &Event, stripe: &Stripe) -> Result<Outcome> {
         Payment::Foreign(why) => return Ok(Outcome::Ignore(why)),
     };
     let asked = stripe.refunds_of(&payment_intent)?;
-    let refunds = read(&asked, &payment_intent)?;
-    let listed = if is_charge(id) { !refunds.is_empty() } else { refunds.iter().any(|r| r.about.id == id) };
-    match listed {
-        true => Ok(Outcome::Change(Change::Refunds(refunds))),
-        false => Ok(Outcome::NotYet("Stripe does not list the refund yet".into())),
+    let listed = list(&asked).any(|refund| is_charge(id) || refund.id("/id").as_deref() == Some(id));
+    if !listed {
+        return Ok(Outcome::NotYet("Stripe does not list the refund yet".into()));
     }
+    let (refunds, unread) = read(&asked, &payment_intent);
+    Ok(match unread.is_empty() {
+        true => Outcome::Change(Change::Refunds(refunds)),
+        false => Outcome::InPart(Change::Refunds(refunds), unread.join("; ")),
+    })
 }
 
 /// Charges come from two places, refunds from more.
@@ -34,9 +34,20 @@ fn is_charge(id: &str) -> bool {
     id.starts_with("ch_") || id.starts_with("py_")
 }
 
-fn read(asked: &Asked, payment_intent: &str) -> Result<Vec<Refund>> {
-    let refunds = asked.value.as_array().map(Vec::as_slice).unwrap_or_default();
-    refunds.iter().map(|refund| one(Fields(refund), asked, payment_intent)).collect()
+fn list(asked: &Asked) -> impl Iterator<Item = Fields<'_>> {
+    asked.value.as_array().map(Vec::as_slice).unwrap_or_default().iter().map(Fields)
+}
+
+/// Those that can be kept, and why the others cannot.
+fn read(asked: &Asked, payment_intent: &str) -> (Vec<Refund>, Vec<String>) {
+    let (mut refunds, mut unread) = (Vec::new(), Vec::new());
+    for refund in list(asked) {
+        match one(refund, asked, payment_intent) {
+            Ok(refund) => refunds.push(refund),
+            Err(error) => unread.push(error.to_string()),
+        }
+    }
+    (refunds, unread)
 }
 
 fn one(refund: Fields, asked: &Asked, payment_intent: &str) -> Result<Refund> {
@@ -45,18 +56,11 @@ fn one(refund: Fields, asked: &Asked, payment_intent: &str) -> Result<Refund> {
     if amount < 1 {
         return Err(Error::Permanent(format!("the refund {} is of {amount}, which gives nothing back", about.id)));
     }
-    let status = refund.word("/status").unwrap_or("missing");
-    let known = STATUSES.into_iter().find(|known| *known == status).ok_or_else(|| {
-        Error::Permanent(format!(
-            "the refund {} has the status {}, which this version does not know; upgrade fulfilld, then: fulfilld replay",
-            about.id,
-            clean(status)
-        ))
-    })?;
     Ok(Refund {
         amount,
         currency: needed(refund, "currency", refund.text("/currency"))?.to_lowercase(),
-        status: known,
+        // New words come without a new version of Stripe's API; attention shows those that are not known.
+        status: refund.text("/status").unwrap_or_else(|| "missing".into()),
         reason: refund.text("/reason"),
         failure_reason: refund.text("/failure_reason"),
         about,
@@ -68,7 +72,7 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn refunds(list: Value) -> Result<Vec<Refund>> {
+    fn refunds(list: Value) -> (Vec<Refund>, Vec<String>) {
         read(&Asked { at: crate::clock::now(), value: list }, "pi_1")
     }
 
@@ -79,29 +83,36 @@ mod tests {
             {"id": "re_1", "amount": 700, "currency": "eur", "status": "failed", "failure_reason": "expired_or_canceled_card",
                 "charge": {"id": "ch_1"}, "payment_intent": null, "reason": null}
         ]);
-        let read = refunds(list).unwrap();
+        let (read, unread) = refunds(list);
+        assert_eq!(unread, [""; 0]);
         assert_eq!((read[0].about.id.as_str(), read[0].currency.as_str(), read[0].amount), ("re_2", "eur", 300));
-        assert_eq!((read[1].status, read[1].about.payment_intent_id.as_str()), ("failed", "pi_1"));
+        assert_eq!((read[1].status.as_str(), read[1].about.payment_intent_id.as_str()), ("failed", "pi_1"));
         assert_eq!(read[1].about.charge_id.as_deref(), Some("ch_1"));
         assert_eq!(read[1].failure_reason.as_deref(), Some("expired_or_canceled_card"));
-        assert_eq!(refunds(json!([])).unwrap(), []);
+        assert_eq!(refunds(json!([])), (vec![], vec![]));
+        let words =
+            [(json!("on_its_way\u{1b}"), "on_its_way\u{FFFD}"), (json!(" "), "missing"), (Value::Null, "missing")];
+        for (status, kept) in words {
+            let (read, unread) = refunds(json!([{"id": "re_1", "amount": 5, "currency": "eur", "status": status}]));
+            assert_eq!((read[0].status.as_str(), unread.len()), (kept, 0));
+        }
     }
 
     #[test]
-    fn a_refund_that_cannot_be_kept_is_parked_with_the_reason() {
+    fn a_refund_that_cannot_be_kept_is_told_with_the_reason_and_the_others_are_kept() {
         for (odd, why) in [
             (json!({"amount": 0}), "is of 0"),
             (json!({"amount": -5}), "is of -5"),
             (json!({"amount": 0.5}), "0.5"),
             (json!({"amount": null}), "no amount"),
-            (json!({"status": "on_its_way\u{1b}"}), "on_its_way\u{FFFD}, which this version"),
-            (json!({"status": null}), "missing"),
             (json!({"currency": null}), "re_1 has no currency"),
         ] {
             let mut refund = json!({"id": "re_1", "amount": 5, "currency": "eur", "status": "succeeded"});
             refund.as_object_mut().unwrap().extend(odd.as_object().unwrap().clone());
-            let error = refunds(json!([refund])).unwrap_err();
-            assert!(matches!(&error, Error::Permanent(m) if m.contains(why)), "{error}");
+            let other = json!({"id": "re_2", "amount": 7, "currency": "eur", "status": "succeeded"});
+            let (read, unread) = refunds(json!([refund, other]));
+            assert!(read.len() == 1 && read[0].about.id == "re_2", "{read:?}");
+            assert!(unread.len() == 1 && unread[0].contains(why), "{unread:?}");
         }
     }
 

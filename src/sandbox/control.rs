@@ -53,6 +53,12 @@ fn obey(simulation: &Simulation, request: &Request) -> Result<Answer> {
             simulation.skew_s.store(skew_s, Ordering::Relaxed);
             json!({"skew_s": skew_s})
         }
+        ("POST", ["secrets"]) => {
+            let secrets = parse::<Secrets>(order)?.secrets;
+            let signing = json!({"signing_with": secrets.len()});
+            simulation.sign_with(secrets)?;
+            signing
+        }
         ("POST", ["faults"]) => json!({"faults": simulation.faults.add(check(parse(order)?)?)}),
         ("DELETE", ["faults"]) => json!({"ended": simulation.faults.end_all()}),
         ("GET", ["stats"]) => simulation.stats.json(),
@@ -65,7 +71,7 @@ fn obey(simulation: &Simulation, request: &Request) -> Result<Answer> {
         (method, _) => {
             return Err(Error::Permanent(format!(
                 "the sandbox has no {method} {}; it has POST trigger, settle, refund, refunds/ID, dispute, \
-                 disputes/ID, review, reviews/ID, fraud_warning, webhook, endpoint, clock and faults, GET stats, events and \
+                 disputes/ID, review, reviews/ID, fraud_warning, webhook, endpoint, clock, secrets and faults, GET stats, events and \
                  events/ID/body, DELETE faults and stats, under {ROOT}",
                 request.path
             )));
@@ -86,6 +92,13 @@ struct Webhook {
 #[serde(deny_unknown_fields)]
 struct Clock {
     skew_s: i64,
+}
+
+/// The endpoint's secret is being rolled: deliveries bear a signature by each of these.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Secrets {
+    secrets: Vec<String>,
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T> {

@@ -150,7 +150,8 @@ fn deliver(simulation: &Simulation, agent: &ureq::Agent, due: Due) {
 /// Posts the event at a place in the account, and notes what was answered.
 fn attempt(simulation: &Simulation, agent: &ureq::Agent, url: &str, event: usize) -> u16 {
     let body = lock(&simulation.account).events[event].body();
-    let status = post(agent, url, &simulation.secret, &body);
+    let secrets = lock(&simulation.secrets).clone();
+    let status = post(agent, url, &secrets, &body);
     simulation.stats.delivered(status);
     let mut account = lock(&simulation.account);
     let event = &mut account.events[event];
@@ -160,13 +161,13 @@ fn attempt(simulation: &Simulation, agent: &ureq::Agent, url: &str, event: usize
 }
 
 /// The status that was answered, 0 for none within the time.
-fn post(agent: &ureq::Agent, url: &str, secret: &str, body: &[u8]) -> u16 {
+fn post(agent: &ureq::Agent, url: &str, secrets: &[String], body: &[u8]) -> u16 {
     let answer = agent
         .post(url)
         .header("Content-Type", "application/json; charset=utf-8")
         .header("Cache-Control", "no-cache")
         .header("Connection", "close")
-        .header("Stripe-Signature", signature(secret, clock::now().as_second(), body))
+        .header("Stripe-Signature", signature(secrets, clock::now().as_second(), body))
         .send(body);
     answer.map_or(0, |mut answer| {
         let _ = answer.body_mut().with_config().limit(ANSWER_MAX).read_to_vec();
@@ -174,14 +175,16 @@ fn post(agent: &ureq::Agent, url: &str, secret: &str, body: &[u8]) -> u16 {
     })
 }
 
-/// `t=…,v1=…,v0=…`, made anew for each attempt. The v0 is what Stripe sends from test mode: it matches nothing.
-pub fn signature(secret: &str, now: i64, body: &[u8]) -> String {
+/// `t=…,v1=…,v0=…`, made anew for each attempt, with a v1 for each secret. The v0 is what Stripe sends from test mode: it
+/// matches nothing.
+pub fn signature(secrets: &[String], now: i64, body: &[u8]) -> String {
     let signed = |key: &str| -> String {
         let mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).expect("HMAC takes a key of any length");
         let digest = mac.chain_update(now.to_string()).chain_update(b".").chain_update(body).finalize();
         digest.into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
     };
-    format!("t={now},v1={},v0={}", signed(secret), signed("the test scheme"))
+    let v1: String = secrets.iter().map(|secret| format!(",v1={}", signed(secret))).collect();
+    format!("t={now}{v1},v0={}", signed("the test scheme"))
 }
 
 #[cfg(test)]
@@ -191,9 +194,11 @@ mod tests {
 
     #[test]
     fn the_daemon_believes_a_signature_of_the_sandbox() {
-        let header = signature("whsec_a", 1_795_489_500, b"{}");
-        let secrets = [SigningSecret::new("whsec_a")];
-        assert!(verify(Some(&header), b"{}", &secrets, 1_795_489_500).is_ok());
-        assert!(verify(Some(&header), b"{ }", &secrets, 1_795_489_500).is_err());
+        let header = signature(&["whsec_a".into(), "whsec_b".into()], 1_795_489_500, b"{}");
+        for ours in ["whsec_a", "whsec_b"] {
+            let secrets = [SigningSecret::new(ours)];
+            assert!(verify(Some(&header), b"{}", &secrets, 1_795_489_500).is_ok(), "{ours}");
+            assert!(verify(Some(&header), b"{ }", &secrets, 1_795_489_500).is_err(), "{ours}");
+        }
     }
 }

@@ -125,7 +125,8 @@ pub struct Simulation {
     pub faults: Faults,
     pub stats: Stats,
     pub queue: Queue,
-    pub secret: String,
+    /// Every one signs every delivery, as in a roll.
+    pub secrets: Mutex<Vec<String>>,
     rates: Rates,
     latency: Duration,
     shape: Shape,
@@ -141,7 +142,7 @@ impl Simulation {
             faults: Faults::default(),
             stats: Stats::default(),
             queue: Queue::default(),
-            secret: options.secret,
+            secrets: Mutex::new(vec![options.secret]),
             rates: Rates::new(options.rate_per_s),
             latency: options.latency,
             shape: options.shape,
@@ -234,6 +235,15 @@ impl Simulation {
     pub fn url_for(&self, event: usize) -> Option<String> {
         let account = lock(&self.account);
         account.endpoints.url_for(&account.events[event])
+    }
+
+    /// `Usage` when there is none, or one of them is no signing secret.
+    pub fn sign_with(&self, secrets: Vec<String>) -> Result<()> {
+        if secrets.is_empty() || !secrets.iter().all(|secret| secret.starts_with("whsec_")) {
+            return Err(Error::Usage("deliveries are signed with one secret or more, each a whsec_…".into()));
+        }
+        *lock(&self.secrets) = secrets;
+        Ok(())
     }
 
     fn telling(&self, shape: Option<Shape>, times: usize, deliver: bool) -> Result<Telling> {

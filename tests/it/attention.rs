@@ -59,6 +59,7 @@ const CASES: &[(&str, &str, &str)] = &[
     ("refunded_not_canceled", "INSERT INTO refunds VALUES('re_1', 'pi_1', 'ch_1', 3000, 'eur', 'succeeded', NULL, NULL, NOW, '1');", ""),
     ("refunded_after_shipping", "INSERT INTO refunds VALUES('re_1', 'pi_1', 'ch_1', 100, 'eur', 'succeeded', NULL, NULL, LATER, '1');", SHIPPED),
     ("refund_failed", "INSERT INTO refunds VALUES('re_1', 'pi_1', 'ch_1', 100, 'eur', 'failed', NULL, 'lost_or_stolen_card', NOW, '1');", ""),
+    ("refund_unknown", "INSERT INTO refunds VALUES('re_1', 'pi_1', 'ch_1', 100, 'eur', 'on_its_way', NULL, NULL, NOW, '1');", ""),
     (
         "dispute_due",
         "INSERT INTO disputes VALUES('dp_1', 'pi_1', 'ch_1', 3000, 'eur', 'needs_response', 'fraudulent', '2026-12-24T00:00:00Z', NOW, '1');",
@@ -163,6 +164,12 @@ fn what_blocks_an_order_is_one_word_and_each_refusal_a_sentence() {
         ),
         (
             "INSERT INTO refunds VALUES('re_1', 'pi_1', 'ch_1', 3000, 'eur', 'pending', NULL, NULL, 'x', '1');",
+            "",
+            "refunded",
+            "is refunded",
+        ),
+        (
+            "INSERT INTO refunds VALUES('re_1', 'pi_1', 'ch_1', 3000, 'eur', 'some_new_word', NULL, NULL, 'x', '1');",
             "",
             "refunded",
             "is refunded",

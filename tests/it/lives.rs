@@ -337,7 +337,7 @@ fn a_refund_that_is_foreign_odd_or_known_by_its_charge_alone_is_treated_as_what_
             "ignored",
             "no Checkout Session belongs to this payment",
         ),
-        ("re_1", refund(json!({"status": "lost_at_sea"})), &session, &none, "failed", "lost_at_sea"),
+        ("re_1", refund(json!({"status": "lost_at_sea"})), &session, &none, "done", "refund pi_1 5"),
         ("re_1", refund(json!({"amount": 0})), &session, &none, "failed", "is of 0"),
         ("re_2", refund(json!({})), &session, &none, "failed", "no such object"),
     ] {
@@ -355,6 +355,56 @@ fn a_refund_that_is_foreign_odd_or_known_by_its_charge_alone_is_treated_as_what_
         );
         assert!(found[0].starts_with(state) && found[0].contains(said), "{object} {refund}: {found:?}");
     }
+}
+
+#[test]
+fn a_refund_that_cannot_be_read_is_shown_and_the_others_of_its_payment_are_kept() {
+    let refund = |id: &str, more: Value| {
+        let mut refund = json!({"id": id, "amount": 200, "currency": "eur", "status": "succeeded", "charge": "py_1", "payment_intent": "pi_1"});
+        refund.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        refund
+    };
+    let refunds = json!([
+        refund("re_1", json!({})),
+        refund("re_2", json!({"amount": 0})),
+        refund("re_3", json!({"status": "lost_at_sea"})),
+        refund("re_4", json!({"currency": null})),
+        refund("re_5", json!({"amount": 300, "status": "pending"})),
+    ]);
+    let list = |rows: Value| json!({"data": rows, "has_more": false});
+    let line = json!({"id": "li_1", "description": "Mug", "quantity": 1, "currency": "eur", "amount_subtotal": 900, "amount_total": 900});
+    let session = json!({"id": "cs_test_1", "livemode": false, "mode": "payment", "status": "complete", "payment_status": "paid",
+        "payment_intent": "pi_1", "currency": "eur", "amount_subtotal": 900, "amount_total": 900, "created": 1_795_489_500,
+        "line_items": list(json!([line]))});
+    let stripe = answering(json!({
+        "/v1/refunds/re_1": refunds[0], "/v1/refunds/re_3": refunds[2], "/v1/refunds": list(refunds.clone()),
+        "/v1/checkout/sessions/cs_test_1": session, "/v1/checkout/sessions": list(json!([session])),
+    }));
+    let shop = Shop::open_with(&[("FULFILLD_STRIPE_API", &stripe)], &["--webhook", "none"]);
+    for (n, kind, object) in
+        [(1, "checkout.session.completed", "cs_test_1"), (2, "refund.updated", "re_1"), (3, "refund.updated", "re_3")]
+    {
+        let event = json!({"id": format!("evt_{n}"), "object": "event", "type": kind, "livemode": false, "data": {"object": {"id": object}}});
+        assert_eq!(shop.post(event.to_string().as_bytes()).unwrap().0, 200);
+        shop.settle();
+    }
+    assert_eq!(
+        shop.rows("SELECT id, status FROM refunds ORDER BY id"),
+        ["re_1|succeeded", "re_3|lost_at_sea", "re_5|pending"]
+    );
+    // What is given back is what is known to be; what may be on its way is not sent with the goods all the same.
+    let money = "SELECT financial_status, amount_refunded, refund_pending FROM order_overview";
+    assert_eq!(shop.one(money), "partially_refunded|200|500");
+    let parked = shop.rows("SELECT id, state, state_reason FROM events WHERE state <> 'done'");
+    assert_eq!(parked.len(), 2, "{parked:?}");
+    for (row, id) in parked.iter().zip(["evt_2|failed|", "evt_3|failed|"]) {
+        assert!(row.starts_with(id) && row.contains("re_2 is of 0") && row.contains("re_4 has no currency"), "{row}");
+    }
+    let seen = shop.rows("SELECT reason, what FROM attention WHERE reason <> 'sums_differ' ORDER BY 1, 2");
+    let [first, second, unknown] = &seen[..] else { panic!("{seen:?}") };
+    assert!(first.starts_with("event_failed|") && second.starts_with("event_failed|"), "{seen:?}");
+    assert!(unknown.starts_with("refund_unknown|") && unknown.contains("lost_at_sea"), "{seen:?}");
+    shop.check();
 }
 
 /// The number of the order that a session became.

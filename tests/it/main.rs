@@ -11,6 +11,8 @@ mod versions; // whatever the year of Stripe's API
 mod rebuild; // what comes from Stripe, once more
 mod crashes; // kill -9
 mod stops; // SIGTERM
+mod restarts; // while somebody holds the socket
+mod roll; // a new signing secret
 mod stripe_fails; // every way in which Stripe can fail
 mod settings; // wrong ones
 mod attention; // what needs a person

@@ -37,7 +37,12 @@ pub struct Running {
 impl Running {
     /// Starts it and waits for its one line on standard output.
     pub fn start(command: &mut Command) -> Running {
-        let mut child = command.stdout(Stdio::piped()).stdin(Stdio::null()).spawn().expect("the program starts");
+        Running::start_with(command, Stdio::null())
+    }
+
+    /// The same with something on its standard input.
+    pub fn start_with(command: &mut Command, stdin: Stdio) -> Running {
+        let mut child = command.stdout(Stdio::piped()).stdin(stdin).spawn().expect("the program starts");
         let mut stdout = BufReader::new(child.stdout.take().expect("it was piped"));
         let mut greeting = String::new();
         stdout.read_line(&mut greeting).expect("its output can be read");

@@ -48,6 +48,7 @@ UPDATE orders SET canceled_at = '2025-03-07T00:00:00Z', cancel_reason = 'custome
 ";
 
 const EVENTS: &str = r#"
+UPDATE actor SET name = 'fulfilld:test';
 INSERT INTO events(id, type, object_id, livemode, shape, payload, source, received_at, state, state_reason, attempts,
     next_attempt_at, processed_at) VALUES
   ('evt_1', 'checkout.session.completed', 'cs_1', 0, 'snapshot', '{"id":"evt_1"}', 'webhook', '2025-03-01T09:00:01Z',
@@ -63,6 +64,7 @@ INSERT INTO events(id, type, object_id, livemode, shape, payload, source, receiv
     '2025-03-04T09:00:02Z'),
   ('evt_5', 'checkout.session.completed', 'cs_6', 0, 'snapshot', '{"id":"evt_5"}', 'webhook', '2025-03-05T09:00:01Z',
     'pending', 'Stripe does not answer', 7, '2025-03-05T10:00:01Z', NULL);
+UPDATE actor SET name = 'operator';
 "#;
 
 impl Books {

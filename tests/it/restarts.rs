@@ -1,0 +1,140 @@
+//! Restarts while somebody else holds the listening socket, as systemd does: no caller notices.
+
+use std::collections::{BTreeMap, HashSet};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+use crate::shop::{PATIENCE, Running, SECRET, Shop, parse_answer, post_signed, sign, unix_now, wait_for};
+
+const RESTARTS: usize = 50;
+
+/// Posting at the same time.
+const CALLERS: usize = 8;
+
+#[test]
+fn fifty_restarts_under_load_with_the_socket_held_refuse_nobody() {
+    let told = restarted("TERM");
+    println!("{} posts answered, {:?} at most from SIGTERM to the next answer", told.answered, told.longest);
+    assert_eq!(told.otherwise, BTreeMap::new(), "beside {} posts answered", told.answered);
+    assert_eq!(told.lost, 0);
+}
+
+/// Whom the dying process was about to answer is cut off and asks again; nobody is refused, and nothing acknowledged is lost.
+#[test]
+fn fifty_kills_with_the_socket_held_refuse_nobody_and_lose_nothing_acknowledged() {
+    let told = restarted("KILL");
+    println!("{} posts answered, {:?} not", told.answered, told.otherwise);
+    let cut = |(what, n): (&String, &usize)| if what.contains("cut off") || what.contains("reset") { 0 } else { *n };
+    assert_eq!(told.otherwise.iter().map(cut).sum::<usize>(), 0, "{:?}", told.otherwise);
+    assert_eq!(told.lost, 0);
+}
+
+struct Told {
+    /// Posts answered 200.
+    answered: usize,
+    /// What else became of posts, and how often.
+    otherwise: BTreeMap<String, usize>,
+    /// Events answered 200 that are not in the file.
+    lost: usize,
+    /// From the signal until the next process answers, at most.
+    longest: Duration,
+}
+
+/// Ends the desk again and again by this signal, and starts it on the same socket, while callers post without a pause.
+fn restarted(signal: &str) -> Told {
+    let mut shop = Shop::open();
+    shop.stop();
+    let socket = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let url = format!("http://{}", socket.local_addr().expect("it is bound"));
+    let purchases = shop.buy("card", 400, "both");
+    let bodies: Vec<(String, Vec<u8>)> =
+        purchases.iter().flat_map(|p| &p.events).map(|(id, _)| (id.clone(), shop.body(id))).collect();
+    shop.desk = Some(on(&shop, &socket));
+
+    let (next, answered, over) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
+    let (acknowledged, otherwise) = (Mutex::new(HashSet::new()), Mutex::new(BTreeMap::new()));
+    let mut longest = Duration::ZERO;
+    let happened = std::thread::scope(|threads| {
+        for caller in 0..CALLERS {
+            let (url, bodies, next, answered, over) = (&url, &bodies, &next, &answered, &over);
+            let (acknowledged, otherwise) = (&acknowledged, &otherwise);
+            threads.spawn(move || {
+                while !over.load(SeqCst) {
+                    let n = next.fetch_add(1, SeqCst);
+                    // Every purchase in its time, and in between what leads to nothing.
+                    let (id, body) = match bodies.get(n / 10).filter(|_| n % 10 == 0) {
+                        Some((id, body)) => (id.clone(), body.clone()),
+                        None => (format!("evt_{n}"), format!("{{\"id\":\"evt_{n}\",\"type\":\"x\"}}").into_bytes()),
+                    };
+                    let post = if caller % 4 == 0 { post_hesitating } else { post_signed };
+                    match post(url, &body, SECRET) {
+                        Ok((200, _)) => {
+                            answered.fetch_add(1, SeqCst);
+                            acknowledged.lock().expect("no panic").insert(id);
+                        }
+                        other => *otherwise.lock().expect("no panic").entry(format!("{other:?}")).or_insert(0) += 1,
+                    }
+                }
+            });
+        }
+        let happened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for _ in 0..RESTARTS {
+                let before = answered.load(SeqCst);
+                wait_for("the load is on", || (answered.load(SeqCst) > before + 200).then_some(()));
+                let began = Instant::now();
+                let mut desk = shop.desk.take().expect("it is running");
+                desk.signal(signal);
+                let status = wait_for("the desk ends", || desk.child.try_wait().expect("it is ours"));
+                assert!(signal == "KILL" || status.success(), "serve ended with {status}");
+                let before = answered.load(SeqCst);
+                shop.desk = Some(on(&shop, &socket));
+                wait_for("the next one answers", || (answered.load(SeqCst) > before).then_some(()));
+                longest = longest.max(began.elapsed());
+            }
+        }));
+        over.store(true, SeqCst);
+        happened
+    });
+    if let Err(panic) = happened {
+        std::panic::resume_unwind(panic);
+    }
+    let kept: HashSet<String> = shop.rows("SELECT id FROM events").into_iter().collect();
+    let lost = acknowledged.into_inner().expect("no panic").difference(&kept).count();
+    shop.settle();
+    shop.check();
+    let crashes = shop.one("SELECT count(*) FROM events WHERE crashes > 0");
+    assert!(signal == "KILL" || crashes == "0", "nothing was broken off: {crashes}");
+    let orders = shop.one("SELECT count(*) = count(DISTINCT checkout_session_id) FROM orders");
+    assert_eq!(orders, "1");
+    Told { answered: answered.into_inner(), otherwise: otherwise.into_inner().expect("no panic"), lost, longest }
+}
+
+/// Connects, and speaks a little later, so that many a restart comes in between.
+fn post_hesitating(url: &str, body: &[u8], secret: &str) -> std::io::Result<(u16, String)> {
+    let mut stream = TcpStream::connect(url.trim_start_matches("http://"))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    std::thread::sleep(Duration::from_millis(fastrand::u64(..400)));
+    let signature = sign(body, secret, unix_now());
+    let length = body.len();
+    let head = format!(
+        "POST /webhook HTTP/1.1\r\nConnection: close\r\nStripe-Signature: {signature}\r\nContent-Length: {length}\r\n\r\n"
+    );
+    stream.write_all(&[head.as_bytes(), body].concat())?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    parse_answer(&answer).ok_or_else(|| std::io::Error::other("the answer was cut off"))
+}
+
+/// Serves this shop on a socket that stays ours, handed over as systemd hands it over.
+fn on(shop: &Shop, socket: &TcpListener) -> Running {
+    let handed = "exec 3<&0 0</dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" serve";
+    let mut command = Command::new("sh");
+    command.args(["-c", handed, env!("CARGO_BIN_EXE_fulfilld")]);
+    command.envs(shop.serve().get_envs().filter_map(|(name, value)| Some((name, value?))));
+    Running::start_with(&mut command, OwnedFd::from(socket.try_clone().expect("a second handle")).into())
+}
