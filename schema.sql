@@ -549,7 +549,7 @@ SELECT a.name, NULL, NULL, a.since, a.message,
   CASE a.name WHEN 'key_refused' THEN 'mend the key or its permissions, then: systemctl restart fulfilld'
     WHEN 'key_lacks_permission' THEN 'give the key that permission in Stripe''s Dashboard, or ask Stripe for those events no more'
     WHEN 'silence' THEN 'fulfilld doctor'
-    WHEN 'file_went_back' THEN 'type again what is lost, then: DELETE FROM alarms WHERE name = ''file_went_back'';'
+    WHEN 'file_went_back' THEN 'DELETE FROM alarms WHERE name = ''file_went_back'';'
     WHEN 'hook_missing' THEN 'put the program there and make it executable; it is looked for every few seconds'
     ELSE 'fulfilld check' END
 FROM alarms a

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::signature::SigningSecret;
+use crate::variables;
 
 /// What Stripe permits to one of its endpoints, in requests a second (docs.stripe.com/rate-limits).
 const STRIPE_RATE_MAX: f64 = 25.0;
@@ -376,6 +377,14 @@ pub fn parse_signing_secrets(text: &str) -> Result<Vec<SigningSecret>> {
     Ok(secrets)
 }
 
+/// For a verb that asks Stripe, typed beside the service: where this environment has no settings of ours, the service's count.
+/// `Config` when they are there and cannot be read.
+pub fn take_the_services() -> Result<()> {
+    variables::take_the_services().map_err(|why| {
+        Error::Config(format!("the service's settings cannot be read ({why}); run it with sudo, or set your own"))
+    })
+}
+
 /// The file to work on: the argument, else `FULFILLD_DB`, else its default.
 pub fn db_path(argument: Option<&Path>) -> PathBuf {
     argument.map_or_else(|| PathBuf::from(value("FULFILLD_DB")), Path::to_path_buf)
@@ -389,8 +398,8 @@ pub fn stripe_api() -> String {
 /// The value of a plain setting, or its default.
 pub fn value(name: &'static str) -> String {
     let setting = SETTINGS.iter().find(|s| s.name == name).expect("every setting read stands in SETTINGS");
-    match std::env::var(name) {
-        Ok(text) if !text.trim().is_empty() => text.trim().to_string(),
+    match variables::get(name) {
+        Some(text) if !text.trim().is_empty() => text.trim().to_string(),
         _ => setting.default.to_string(),
     }
 }
@@ -409,9 +418,9 @@ pub fn parse_number(name: &str, text: &str, range: RangeInclusive<u32>) -> Resul
 /// A secret's text: the systemd credential of its lower-case name without `fulfilld_`, else the file that `NAME_FILE` names, else the
 /// variable. Empty when there is none. A file that others can read is refused.
 fn secret(name: &'static str) -> Result<String> {
-    match secret_file(name, |variable| std::env::var(variable).ok()) {
+    match secret_file(name, variables::get) {
         Some(path) => read_private(name, &path),
-        None => Ok(std::env::var(name).unwrap_or_default()),
+        None => Ok(variables::get(name).unwrap_or_default()),
     }
 }
 

@@ -85,7 +85,7 @@ impl Health {
             causes.push(format!("asking Stripe is paused for {} s: {why}", since.as_secs()));
         }
         if let Ok(Some(silence)) = inbox::alarm(&lock(&self.reader), "silence") {
-            causes.push(silence);
+            causes.push(format!("silence: {silence}"));
         }
         if let Ok((waiting, age)) = inbox::backlog(&lock(&self.reader), clock::now())
             && age > BACKLOG_MAX.as_secs() as i64

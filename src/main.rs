@@ -31,6 +31,7 @@ mod mark; // how far the file had got
 mod db; // the file, and SQLite's errors
 mod journal; // the log on standard error
 mod config; // settings and secrets
+mod variables; // whose settings count
 mod signature; // Stripe-Signature, pure
 mod metrics; // counts
 mod text; // text from outside, made safe

@@ -68,7 +68,7 @@ impl Mark {
             let more = if more > 0 { format!("; and {more} more orders") } else { String::new() };
             format!(
                 "this file is older than the one served until {}; what Stripe knows comes back by itself, what was typed \
-                 since is lost: {}{more}",
+                 since is lost and to be typed again: {}{more}",
                 noted.at,
                 orders.join("; ")
             )

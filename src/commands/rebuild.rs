@@ -24,10 +24,10 @@ use crate::table::Table;
 /// edited at Stripe since it was sold is a difference of its line items.
 ///
 /// What you did is not compared and not in the second file: parcels, notes, holds, cancellations, corrected addresses.
-/// The settings are those of serve: STRIPE_SECRET_KEY or STRIPE_SECRET_KEY_FILE, and FULFILLD_ONLY and FULFILLD_ACCOUNT
-/// where they are set there. It asks at half of FULFILLD_STRIPE_RATE, so that a running fulfilld has the other half.
+/// The settings are those of serve, FULFILLD_ONLY and FULFILLD_ACCOUNT too, or where none are set here the service's in
+/// /etc/fulfilld. It asks at half of FULFILLD_STRIPE_RATE, so that a running fulfilld has the other half.
 #[derive(clap::Args)]
-#[command(before_help = "Example: fulfilld rebuild --into rebuilt.db")]
+#[command(before_help = "Example: sudo fulfilld rebuild --into rebuilt.db")]
 pub struct Args {
     /// Keep the second file here, also without a difference; without it, FILE.rebuilt
     #[arg(long, value_name = "NEW")]
@@ -41,6 +41,7 @@ pub struct Args {
 /// Prints the differences. `Permanent` when there are any, `Usage` when the second file is there already; any other error
 /// leaves no second file and nothing on standard output.
 pub fn run(args: &Args) -> Result<()> {
+    config::take_the_services()?;
     let path = args.file.path();
     let here = db::open_untouched(&path)?;
     let access = StripeAccess::from_env()?;

@@ -26,10 +26,10 @@ use crate::writer::Writer;
 ///
 /// Goes through Stripe's completed sessions, refunds and disputes since then, and takes in what is missing or differs:
 /// one line of counts, then a row for each. Also how a shop's past orders get into a new file; no hook runs for what
-/// happened before the file was made. Beside a running fulfilld the repair is its work, otherwise it is done here. Exit
-/// code 1 when something could not be repaired, or with --dry-run when something differs.
+/// happened before the file was made. Beside a running fulfilld the repair is its work, otherwise it is done here. The
+/// settings are those of serve, or where none are set here the service's in /etc/fulfilld. Exit code 1 when something could not be repaired, or with --dry-run when something differs.
 #[derive(clap::Args)]
-#[command(before_help = "Example: fulfilld reconcile --since 30d --dry-run")]
+#[command(before_help = "Example: sudo fulfilld reconcile --since 30d --dry-run")]
 pub struct Args {
     /// How far back: 30d, 12h, or a day such as 2026-01-31. A session counts from its start
     #[arg(long, value_name = "WHEN", default_value = "30d")]
@@ -52,6 +52,7 @@ const WORKERS: usize = 8;
 /// Compares, repairs and prints. `Permanent` when something is left to do, `Temporary` when Stripe does not answer.
 pub fn run(args: &Args) -> Result<()> {
     let since = moment(&args.since, clock::now())?;
+    config::take_the_services()?;
     let access = StripeAccess::from_env()?;
     let livemode = access.livemode;
     let path = args.file.path();

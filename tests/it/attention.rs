@@ -82,6 +82,9 @@ const CASES: &[(&str, &str, &str)] = &[
         "",
     ),
     ("key_refused", "INSERT INTO alarms VALUES('key_refused', 'the key is refused', NOW);", ""),
+    ("key_lacks_permission", "INSERT INTO alarms VALUES('key_lacks_permission', 'the key may not read refunds', NOW);", ""),
+    ("silence", "INSERT INTO alarms VALUES('silence', 'webhooks do not come', NOW);", ""),
+    ("file_went_back", "INSERT INTO alarms VALUES('file_went_back', 'the file is older than it was', NOW);", ""),
     ("hook_missing", "INSERT INTO alarms VALUES('hook_missing', 'a hook cannot be run', NOW);", ""),
     ("hook_dead", "UPDATE outbox SET state = 'dead', last_error = 'exit 1';", ""),
     (
@@ -128,7 +131,7 @@ fn a_clean_shop_has_none_and_every_reason_is_tried() {
         .filter_map(|rest| rest.split('\'').next())
         .filter(is_name)
         // What the daemon itself raises stands in `alarms`.
-        .chain(["key_refused", "hook_missing"])
+        .chain(["key_refused", "key_lacks_permission", "silence", "file_went_back", "hook_missing"])
         .collect();
     assert_eq!(named, CASES.iter().map(|(reason, ..)| *reason).collect());
 }

@@ -1,5 +1,6 @@
 //! What never arrived: found by looking for it, once, within a bounded number of questions; and compared by `reconcile`.
 
+use std::os::unix::fs::PermissionsExt;
 use std::process::Output;
 
 use serde_json::{Value, json};
@@ -327,9 +328,27 @@ fn an_empty_file_is_filled_by_reconcile_alone_and_no_hook_runs_for_the_past() {
     );
     shop.check();
 
+    // A hook that is set from now on hears of what comes from now on.
+    let heard = shop.dir.path().join("heard");
+    let hook = shop.dir.path().join("hook");
+    std::fs::write(&hook, format!("#!/bin/sh\ncat > /dev/null\necho \"$1 $FULFILLD_KEY\" >> {}\n", heard.display()))
+        .and_then(|()| std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)))
+        .expect("a hook");
+    shop.settings.push(("FULFILLD_HOOK_COMMAND".into(), hook.display().to_string()));
+    shop.start();
+    let fresh = shop.buy("card", 1, "snapshot").remove(0);
+    fresh.events.iter().for_each(|(event, _)| assert_eq!(shop.deliver(event), 200));
+    let order = wait_for("the new order", || {
+        shop.rows(&format!("SELECT id FROM orders WHERE checkout_session_id = '{}'", fresh.session)).pop()
+    });
+    wait_for("it is heard", || std::fs::read_to_string(&heard).ok().filter(|text| text.ends_with('\n')));
+    wait_for_count(&shop, "SELECT count(*) FROM outbox WHERE state = 'pending'", 0);
+    let heard = std::fs::read_to_string(&heard).expect("it was told");
+    assert_eq!(heard, format!("order.paid order:{order}:paid\n"), "and of nothing older");
+
     let again = reconcile(&shop, &["--json"]);
     assert!(again.status.success());
-    assert_eq!(said(&again), "{\"added\":0,\"cannot\":0,\"differing\":0,\"here\":33,\"stripe\":33}\n");
+    assert_eq!(said(&again), "{\"added\":0,\"cannot\":0,\"differing\":0,\"here\":34,\"stripe\":34}\n");
 }
 
 fn newest_sale(shop: &Shop) -> u64 {

@@ -155,6 +155,8 @@ fn ready(daemon: &Daemon, report: &mut Report) {
         stripe && cause.starts_with("asking Stripe")
             || report.has("file_locked") && cause.starts_with("file locked")
             || report.has("disk_") && cause.starts_with("disk full")
+            // It is an alarm as well.
+            || cause.starts_with("silence: ")
             || (report.has("events_waiting") || stripe) && cause.contains("events waiting")
     };
     let news: Vec<&str> = daemon.causes.iter().filter(|cause| !known(cause)).map(String::as_str).collect();

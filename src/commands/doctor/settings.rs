@@ -9,6 +9,7 @@ use ureq::http::Uri;
 
 use super::{Report, Shop};
 use crate::config::{self, Only, SETTINGS, StripeAccess};
+use crate::variables::Variables;
 
 /// The base URL of the real Stripe.
 const STRIPE: &str = "https://api.stripe.com";
@@ -38,28 +39,10 @@ pub struct SecretText {
 }
 
 impl Settings {
-    /// Those of this process's environment, or where that has none, those of the service.
+    /// Those of this process's environment, or where that has none, those of the service in `etc`.
     pub fn find(etc: &Path) -> Settings {
-        let ours = |name: &str| name.starts_with("FULFILLD_") || SETTINGS.iter().any(|s| name.starts_with(s.name));
-        let variables: BTreeMap<String, String> =
-            std::env::vars().filter(|(name, _)| ours(name) || name == "CREDENTIALS_DIRECTORY").collect();
-        let set_here = variables.keys().any(|name| ours(name) && name != "FULFILLD_LOG");
-        if set_here || !etc.is_dir() {
-            return Settings { variables, origin: "settings of this environment".into(), unreadable: None };
-        }
-        let env_file = etc.join("fulfilld.env");
-        let mut service = BTreeMap::from([
-            ("FULFILLD_DB".to_string(), "/var/lib/fulfilld/fulfilld.db".to_string()),
-            // What systemd copies from there into the service's credentials.
-            ("CREDENTIALS_DIRECTORY".to_string(), etc.display().to_string()),
-        ]);
-        let read = std::fs::read_to_string(&env_file);
-        let unreadable = match &read {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Some(format!("{}: {e}", env_file.display())),
-            _ => std::fs::read_dir(etc).err().map(|e| format!("{}: {e}", etc.display())),
-        };
-        service.extend(read.unwrap_or_default().lines().filter_map(assignment));
-        Settings { variables: service, origin: format!("settings of the service in {}", etc.display()), unreadable }
+        let Variables { values, origin, unreadable } = Variables::find(etc);
+        Settings { variables: values, origin, unreadable }
     }
 
     /// A setting's value, or what holds without it.
@@ -83,15 +66,6 @@ impl Settings {
             None => self.variables.get(name).map(|text| SecretText { file: None, text: Ok(text.clone()) }),
         }
     }
-}
-
-/// `NAME=VALUE` of a systemd environment file, quotes taken off; `None` for a comment or a blank line.
-fn assignment(line: &str) -> Option<(String, String)> {
-    let line = line.trim();
-    let (name, value) = line.split_once('=').filter(|_| !line.starts_with(['#', ';']))?;
-    let value = value.trim();
-    let unquoted = ['"', '\''].iter().find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote));
-    Some((name.trim().into(), unquoted.unwrap_or(value).into()))
 }
 
 /// Everything that can be seen without asking anybody.
@@ -362,18 +336,6 @@ fn key(settings: &Settings, report: &mut Report) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_environment_file_is_read_as_systemd_reads_it() {
-        let pair = |name: &str, value: &str| Some((name.to_string(), value.to_string()));
-        assert_eq!(assignment(" A=b "), pair("A", "b"));
-        assert_eq!(assignment("A=\"b c\""), pair("A", "b c"));
-        assert_eq!(assignment("A='b=c'"), pair("A", "b=c"));
-        assert_eq!(assignment("A="), pair("A", ""));
-        for none in ["", "#A=b", "; A=b", "A"] {
-            assert_eq!(assignment(none), None, "{none}");
-        }
-    }
 
     #[test]
     fn loopback_is_this_machine_and_nothing_else() {
