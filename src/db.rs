@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
@@ -67,6 +68,9 @@ pub fn remove(path: &Path) {
 pub fn open_for_writing(path: &Path) -> Result<Connection> {
     existing(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
 }
+
+/// One connection for looking that several rooms share, a query at a time: each costs memory and the time to read the schema.
+pub type Reader = Arc<Mutex<Connection>>;
 
 /// Opens an existing file for looking only.
 pub fn open_for_reading(path: &Path) -> Result<Connection> {

@@ -1,12 +1,11 @@
 //! What the daemon says of itself: alive, ready, counted. It looks and writes nothing.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rusqlite::Connection;
-
 use crate::clock;
+use crate::db::Reader;
 use crate::door::{Answer, Door};
 use crate::hooks;
 use crate::inbox;
@@ -25,7 +24,7 @@ const BACKLOG_MAX: Duration = Duration::from_secs(600);
 
 /// Looks at everything and holds nothing but a connection for reading.
 pub struct Health {
-    reader: Mutex<Connection>,
+    reader: Reader,
     file: PathBuf,
     desk: Arc<Desk>,
     metrics: Arc<Metrics>,
@@ -33,8 +32,8 @@ pub struct Health {
 }
 
 impl Health {
-    pub fn new(reader: Connection, file: PathBuf, desk: Arc<Desk>, metrics: Arc<Metrics>) -> Health {
-        Health { reader: Mutex::new(reader), file, desk, metrics, started: Instant::now() }
+    pub fn new(reader: Reader, file: PathBuf, desk: Arc<Desk>, metrics: Arc<Metrics>) -> Health {
+        Health { reader, file, desk, metrics, started: Instant::now() }
     }
 
     /// `GET /healthz`: 200 while the process serves and the writer commits. Somebody else's lock is not our illness.

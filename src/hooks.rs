@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use crate::clock;
+use crate::db::Reader;
 use crate::error::{Error, Result};
 use crate::inbox;
 use crate::locks::lock;
@@ -68,8 +69,8 @@ struct Desk {
     plan: Arc<Plan>,
     writer: Writer,
     metrics: Arc<Metrics>,
-    /// For the JSON.
-    reader: Mutex<Connection>,
+    /// For looking, a query at a time.
+    reader: Reader,
     db: PathBuf,
     post: Post,
     stopping: AtomicBool,
@@ -98,15 +99,8 @@ struct Missing {
 }
 
 impl Hooks {
-    /// Starts the looking thread, and four for each hook. `looking` and `reader` are connections for looking.
-    pub fn start(
-        plan: Plan,
-        writer: Writer,
-        looking: Connection,
-        reader: Connection,
-        db: &Path,
-        metrics: Arc<Metrics>,
-    ) -> Hooks {
+    /// Starts the looking thread, and four for each hook.
+    pub fn start(plan: Plan, writer: Writer, reader: Reader, db: &Path, metrics: Arc<Metrics>) -> Hooks {
         let (bell, rung) = sync_channel(1);
         let desk = Arc::new(Desk {
             post: Post::new(plan.secrets.clone()),
@@ -114,7 +108,7 @@ impl Hooks {
             plan: Arc::new(plan),
             writer,
             metrics,
-            reader: Mutex::new(reader),
+            reader,
             db: std::path::absolute(db).unwrap_or_else(|_| db.to_path_buf()),
             stopping: AtomicBool::new(false),
             bell,
@@ -135,7 +129,7 @@ impl Hooks {
             }
         }
         let looker = desk.clone();
-        threads.push(spawn("hooks", Box::new(move || looker.look_until_stopped(&looking, &gives, &rung))));
+        threads.push(spawn("hooks", Box::new(move || looker.look_until_stopped(&gives, &rung))));
         Hooks { desk, threads }
     }
 
@@ -163,14 +157,15 @@ impl Desk {
         self.stopping.load(Ordering::SeqCst)
     }
 
-    fn look_until_stopped(&self, reader: &Connection, gives: &[SyncSender<Run>], rung: &Receiver<()>) {
+    fn look_until_stopped(&self, gives: &[SyncSender<Run>], rung: &Receiver<()>) {
         let (mut begun, mut woken) = (false, true);
         let (mut seen, mut look_at) = (None, Instant::now());
         while !self.is_stopping() {
             // It changes whenever another connection commits, the writer's or a shell's.
-            let version: Option<i64> = reader.pragma_query_value(None, "data_version", |row| row.get(0)).ok();
+            let version: Option<i64> =
+                lock(&self.reader).pragma_query_value(None, "data_version", |row| row.get(0)).ok();
             if woken || version != seen || Instant::now() >= look_at {
-                let looked = self.begin(&mut begun).and_then(|()| self.look(reader, gives));
+                let looked = self.begin(&mut begun).and_then(|()| self.look(gives));
                 match looked {
                     Ok(pause) => (seen, look_at) = (version, Instant::now() + pause),
                     Err(error) => {
@@ -201,16 +196,16 @@ impl Desk {
     }
 
     /// One look: news is handed out, what is due is taken by free hands. Returns when to look again even if nothing is committed.
-    fn look(&self, reader: &Connection, gives: &[SyncSender<Run>]) -> Result<Duration> {
-        while !self.is_stopping() && runs::is_news(reader)? {
+    fn look(&self, gives: &[SyncSender<Run>]) -> Result<Duration> {
+        while !self.is_stopping() && runs::is_news(&lock(&self.reader))? {
             self.write(|c, plan| runs::hand_out(c, plan, clock::now()))?;
         }
         let mut pause = SCAN_EVERY;
         for (n, target) in self.plan.targets.iter().enumerate() {
             let (fresh, again) = self.room(n);
             let now = clock::now();
-            if (fresh > 0 && runs::is_any_due(reader, target, false, now)?)
-                || (again > 0 && runs::is_any_due(reader, target, true, now)?)
+            if (fresh > 0 && runs::is_any_due(&lock(&self.reader), target, false, now)?)
+                || (again > 0 && runs::is_any_due(&lock(&self.reader), target, true, now)?)
             {
                 let taken = self.write(move |c, plan| {
                     let taken = runs::take(c, &plan.targets[n], fresh, false, clock::now())?;
@@ -228,7 +223,7 @@ impl Desk {
             if lock(&self.states)[n].missing.is_some() {
                 pause = pause.min(LOOK_FOR_MISSING);
             }
-            if let Some(at) = runs::next_due(reader, target, now)? {
+            if let Some(at) = runs::next_due(&lock(&self.reader), target, now)? {
                 let until = u64::try_from(at.as_millisecond() - now.as_millisecond()).unwrap_or(0);
                 pause = pause.min(Duration::from_millis(until));
             }

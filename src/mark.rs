@@ -38,19 +38,18 @@ struct Line {
 
 /// Keeps the note up to date.
 pub struct Mark {
-    reader: Connection,
     noted: Noted,
 }
 
 impl Mark {
     /// Reads what was noted and compares it with the file that is open now. The sentence, where there is one, names what
     /// was typed and is no longer there.
-    pub fn read(held: &Lock, reader: Connection) -> Result<(Mark, Option<String>)> {
+    pub fn read(held: &Lock, c: &Connection) -> Result<(Mark, Option<String>)> {
         // A note that cannot be read is one that was never made.
         let noted: Noted = serde_json::from_slice(&held.noted()).unwrap_or_default();
         let mut lost: BTreeMap<i64, Vec<&str>> = BTreeMap::new();
         for line in &noted.typed {
-            if !stands(&reader, line)? {
+            if !stands(c, line)? {
                 lost.entry(line.order_id).or_default().push(&line.what);
             }
         }
@@ -73,16 +72,15 @@ impl Mark {
                 orders.join("; ")
             )
         });
-        let mut mark = Mark { reader, noted: Noted::default() };
         // The file as it is now is where the next note begins.
-        mark.noted.typed = noted.typed.into_iter().filter(|line| stands(&mark.reader, line).unwrap_or(false)).collect();
-        mark.noted.last = mark.last()?;
-        Ok((mark, sentence))
+        let typed = noted.typed.into_iter().filter(|line| stands(c, line).unwrap_or(false)).collect();
+        let now = Noted { at: noted.at, last: last(c)?, typed };
+        Ok((Mark { noted: now }, sentence))
     }
 
     /// Notes how far the file has got, where that has changed. A note that cannot be written costs nothing but itself.
-    pub fn note(&mut self, held: &Lock) {
-        match self.look() {
+    pub fn note(&mut self, held: &Lock, c: &Connection) {
+        match self.look(c) {
             Ok(true) => {
                 self.noted.at = clock::text(clock::now());
                 let text = serde_json::to_vec(&self.noted).expect("a note is JSON");
@@ -95,14 +93,13 @@ impl Mark {
         }
     }
 
-    fn look(&mut self) -> Result<bool> {
-        let last = self.last()?;
+    fn look(&mut self, c: &Connection) -> Result<bool> {
+        let last = last(c)?;
         if last == self.noted.last {
             return Ok(false);
         }
         let before = self.noted.last.as_ref().map_or(0, |line| line.id);
-        let new: Vec<Line> = self
-            .reader
+        let new: Vec<Line> = c
             .prepare_cached(
                 "SELECT id, at, order_id, what FROM order_history WHERE id > ?1 AND actor GLOB 'operator*' ORDER BY id DESC LIMIT ?2",
             )
@@ -114,13 +111,12 @@ impl Mark {
         self.noted.last = last;
         Ok(true)
     }
+}
 
-    fn last(&self) -> Result<Option<Line>> {
-        self.reader
-            .prepare_cached("SELECT id, at, order_id, what FROM order_history ORDER BY id DESC LIMIT 1")
-            .and_then(|mut q| q.query_row([], line).optional())
-            .map_err(db::translate)
-    }
+fn last(c: &Connection) -> Result<Option<Line>> {
+    c.prepare_cached("SELECT id, at, order_id, what FROM order_history ORDER BY id DESC LIMIT 1")
+        .and_then(|mut q| q.query_row([], line).optional())
+        .map_err(db::translate)
 }
 
 fn line(row: &Row) -> rusqlite::Result<Line> {

@@ -9,6 +9,7 @@
 //! something out costs a second look and no order.
 
 use std::collections::{BTreeMap, HashSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
@@ -55,12 +56,12 @@ pub struct Looking {
 }
 
 impl Looking {
-    /// Looks from now on. `reader` is a connection for looking.
-    pub fn start(desk: Arc<Desk>, reader: Connection, how_often: config::Backfill) -> Looking {
+    /// Looks from now on, with a connection of its own while it does.
+    pub fn start(desk: Arc<Desk>, file: PathBuf, how_often: config::Backfill) -> Looking {
         let (stop, stopped) = channel();
         let began = clock::now();
         let mut backfill =
-            Backfill { desk, reader, how_often, began, turned_away: (0, 0), heard: 0, said: String::new() };
+            Backfill { desk, file, how_often, began, turned_away: (0, 0), heard: 0, said: String::new() };
         let body = move || {
             let mut swept: Option<Instant> = None;
             loop {
@@ -89,7 +90,7 @@ impl Looking {
 /// What the thread has.
 struct Backfill {
     desk: Arc<Desk>,
-    reader: Connection,
+    file: PathBuf,
     how_often: config::Backfill,
     /// Since when webhooks could have been heard.
     began: Timestamp,
@@ -106,11 +107,10 @@ impl Backfill {
     fn look(&mut self, swept: &mut Option<Instant>) -> bool {
         let sweeping = swept.is_none_or(|at| at.elapsed() >= self.how_often.sweep_every);
         // Where the key may not list events, the sweep alone finds what is missing.
-        let caught_up = self.catch_up();
-        let looked = match caught_up {
-            Ok(()) | Err(Error::Forbidden(_)) if sweeping => self.sweep().and(caught_up),
+        let looked = db::open_for_reading(&self.file).and_then(|c| match self.catch_up(&c) {
+            caught_up @ (Ok(()) | Err(Error::Forbidden(_))) if sweeping => self.sweep(&c).and(caught_up),
             looked => looked,
-        };
+        });
         self.desk.note_asked(&looked);
         match looked {
             Ok(()) => {
@@ -133,20 +133,20 @@ impl Backfill {
     }
 
     /// Takes in the events that never arrived.
-    fn catch_up(&mut self) -> Result<()> {
-        let since = since(&self.reader, "events", OVERLAP_EVENTS)?.max(clock::now() - EVENTS_KEPT);
+    fn catch_up(&mut self, c: &Connection) -> Result<()> {
+        let since = since(c, "events", OVERLAP_EVENTS)?.max(clock::now() - EVENTS_KEPT);
         let missed_before = clock::now() - MISSED_AFTER.min(self.how_often.every / 2);
         let mut newest = None;
         let mut missed: BTreeMap<String, usize> = BTreeMap::new();
         let mut found = 0;
-        let (desk, reader, began) = (&self.desk, &self.reader, self.began);
+        let (desk, began) = (&self.desk, self.began);
         desk.stripe.list(Listed::Events(&handlers::NEEDED), since, |page| {
             let mut new = Vec::new();
             for value in page {
                 let event = Event::from_value(&value)
                     .map_err(|why| Error::Temporary(format!("Stripe lists an event that is none: {why}")))?;
                 newest = newest.max(event.created);
-                if inbox::is_here(reader, &event)? {
+                if inbox::is_here(c, &event)? {
                     continue;
                 }
                 if event.created.is_some_and(|at| at > began && at < missed_before) {
@@ -162,21 +162,21 @@ impl Backfill {
             desk.metrics.backfill_found("event", found);
         }
         seen_until(desk, "events", newest)?;
-        self.note_silence(&missed)
+        self.note_silence(c, &missed)
     }
 
     /// Takes in what Stripe made no event of.
-    fn sweep(&mut self) -> Result<()> {
+    fn sweep(&mut self, c: &Connection) -> Result<()> {
         let mut payments = HashSet::new();
         for subject in Subject::ALL {
-            let since = since(&self.reader, subject.name(), subject.overlap())?;
-            let (desk, reader) = (&self.desk, &self.reader);
+            let since = since(c, subject.name(), subject.overlap())?;
+            let desk = &self.desk;
             let mut found = 0;
-            let tally = compare(&desk.stripe, reader, subject, since, &mut payments, |findings| {
+            let tally = compare(&desk.stripe, c, subject, since, &mut payments, |findings| {
                 let mut bells = Vec::new();
                 for finding in findings {
                     // What is to be asked for already need not be asked for twice.
-                    if !inbox::is_awaited(reader, &finding.id)? {
+                    if !inbox::is_awaited(c, &finding.id)? {
                         bells.push(finding.bell);
                     }
                 }
@@ -189,21 +189,21 @@ impl Backfill {
             }
             seen_until(desk, subject.name(), tally.newest)?;
         }
-        let unsettled = unsettled(&self.reader)?;
+        let unsettled = unsettled(c)?;
         let n = keep(&self.desk, unsettled)?;
         self.desk.metrics.backfill_found("unsettled", n);
         Ok(())
     }
 
     /// Says that webhooks do not come, as long as that is so.
-    fn note_silence(&mut self, missed: &BTreeMap<String, usize>) -> Result<()> {
+    fn note_silence(&mut self, c: &Connection, missed: &BTreeMap<String, usize>) -> Result<()> {
         let turned_away = self.desk.metrics.webhooks_turned_away();
         let (refused, unstored) = (turned_away.0 - self.turned_away.0, turned_away.1 - self.turned_away.1);
         self.turned_away = turned_away;
         if missed.is_empty() {
             // Silence ends with a webhook, not with nothing to hear.
             let heard = self.desk.metrics.webhooks_acknowledged() > self.heard;
-            if heard && inbox::alarm(&self.reader, "silence")?.is_some() {
+            if heard && inbox::alarm(c, "silence")?.is_some() {
                 log::info!("webhooks come again");
                 self.desk.writer.write(|c| inbox::clear_alarm(c, "silence"))?;
             }

@@ -3,20 +3,21 @@
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::clock;
 use crate::config::{self, Settings};
-use crate::db::{self, Identity};
+use crate::db::{self, Identity, Reader};
 use crate::door::{self, Answer, Door, Limits, Request};
 use crate::error::{Error, Result};
 use crate::health::Health;
 use crate::hooks::Hooks;
 use crate::hooks::target::Plan;
 use crate::inbox;
+use crate::locks::lock;
 use crate::mark::Mark;
 use crate::metrics::Metrics;
 use crate::reconcile::Looking;
@@ -52,6 +53,7 @@ pub struct Serving {
     hooks: Hooks,
     writing: std::thread::JoinHandle<()>,
     mark: Mark,
+    reader: Reader,
     held: db::Lock,
 }
 
@@ -102,7 +104,7 @@ impl Serving {
         if interrupted > 0 {
             log::info!("{interrupted} events were under way when fulfilld last ended; they go on");
         }
-        let (mark, lost) = Mark::read(&held, db::open_for_reading(&settings.db)?)?;
+        let (mark, lost) = Mark::read(&held, &connection)?;
         if let Some(lost) = lost {
             log::error!("{lost}");
             inbox::raise_alarm(&connection, "file_went_back", &lost, &clock::text(clock::now()))?;
@@ -115,14 +117,9 @@ impl Serving {
         let metrics = Arc::new(Metrics::default());
         let stripe = Stripe::new(settings.stripe.clone(), metrics.clone());
         let desk = Desk::new(writer, stripe, metrics.clone(), settings.stripe.livemode, settings.account.clone());
-        let health = Arc::new(Health::new(
-            db::open_for_reading(&settings.db)?,
-            settings.db.clone(),
-            desk.clone(),
-            metrics.clone(),
-        ));
+        let reader: Reader = Arc::new(Mutex::new(db::open_for_reading(&settings.db)?));
+        let health = Arc::new(Health::new(reader.clone(), settings.db.clone(), desk.clone(), metrics.clone()));
         let webhook = Arc::new(Webhook::new(secrets, desk.clone(), metrics.clone(), settings.echo_after));
-        let (news, reader) = (db::open_for_reading(&settings.db)?, db::open_for_reading(&settings.db)?);
         let counts = metrics.clone();
         let listener = listener(settings)?;
         let itself: Arc<OnceLock<Arc<Door>>> = Arc::default();
@@ -132,13 +129,13 @@ impl Serving {
         };
         let door = Arc::new(Door::open(listener, Limits::default(), answer)?);
         let _ = itself.set(door.clone());
-        let workers = desk.start(db::open_for_reading(&settings.db)?, settings.workers);
+        let workers = desk.start(reader.clone(), settings.workers);
         let looking = match settings.backfill.every.is_zero() {
             true => None,
-            false => Some(Looking::start(desk.clone(), db::open_for_reading(&settings.db)?, settings.backfill)),
+            false => Some(Looking::start(desk.clone(), settings.db.clone(), settings.backfill)),
         };
-        let hooks = Hooks::start(plan, desk.writer.clone(), news, reader, &settings.db, counts);
-        Ok(Serving { door, desk, health, webhook, workers, looking, hooks, writing, mark, held })
+        let hooks = Hooks::start(plan, desk.writer.clone(), reader.clone(), &settings.db, counts);
+        Ok(Serving { door, desk, health, webhook, workers, looking, hooks, writing, mark, reader, held })
     }
 
     /// Where it listens.
@@ -171,7 +168,7 @@ impl Serving {
             }
             probed = Instant::now();
             locked = self.note_lock(locked);
-            self.mark.note(&self.held);
+            self.mark.note(&self.held, &lock(&self.reader));
             match self
                 .door
                 .probe("/healthz")
@@ -219,7 +216,7 @@ impl Serving {
         while !self.writing.is_finished() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(5));
         }
-        self.mark.note(&self.held);
+        self.mark.note(&self.held, &lock(&self.reader));
         answered && worked && told && self.writing.is_finished()
     }
 }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use crate::clock;
+use crate::db::Reader;
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::handlers::{self, Outcome};
@@ -141,8 +142,8 @@ impl Desk {
         }
     }
 
-    /// Starts `workers` threads and the one that feeds them. `reader` is a connection for looking.
-    pub fn start(self: &Arc<Self>, reader: Connection, workers: usize) -> Workers {
+    /// Starts `workers` threads and the one that feeds them.
+    pub fn start(self: &Arc<Self>, reader: Reader, workers: usize) -> Workers {
         lock(&self.state).workers = workers;
         let (give, take) = sync_channel::<Taken>(workers);
         let take = Arc::new(Mutex::new(take));
@@ -161,7 +162,7 @@ impl Desk {
     }
 
     /// Looks for due events and hands them out, until stopped.
-    fn take_until_stopped(&self, reader: &Connection, give: SyncSender<Taken>, workers: usize) {
+    fn take_until_stopped(&self, reader: &Reader, give: SyncSender<Taken>, workers: usize) {
         loop {
             let Some((fresh, late)) = self.room(workers) else {
                 return;
@@ -207,8 +208,8 @@ impl Desk {
     }
 
     /// Takes what is due. A bell that rings for what was asked for after it came is answered here, without a question.
-    fn take(&self, reader: &Connection, fresh: usize, late: usize) -> Result<Vec<Taken>> {
-        if !inbox::is_any_due(reader, clock::now())? {
+    fn take(&self, reader: &Reader, fresh: usize, late: usize) -> Result<Vec<Taken>> {
+        if !inbox::is_any_due(&lock(reader), clock::now())? {
             return Ok(Vec::new());
         }
         let probing = late == 0 && fresh == 1;

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rusqlite::types::Value as Cell;
@@ -129,7 +129,7 @@ fn work_off(path: &Path, livemode: bool, c: &Connection, found: &[Finding]) -> R
     let stripe = Stripe::new(StripeAccess::from_env()?, metrics.clone());
     let account = Some(config::value("FULFILLD_ACCOUNT")).filter(|account| !account.is_empty());
     let desk = Desk::new(writer, stripe, metrics, livemode, account);
-    let workers = desk.start(db::open_for_reading(path)?, WORKERS);
+    let workers = desk.start(Arc::new(Mutex::new(db::open_for_reading(path)?)), WORKERS);
     let waited = wait(c, found);
     workers.stop(Instant::now() + PATIENCE);
     desk.writer.close();
