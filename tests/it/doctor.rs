@@ -739,7 +739,7 @@ fn whoever_holds_the_lock_is_named() {
     let mut shell = std::process::Command::new("sqlite3");
     shell.arg(clinic.shop.file()).stdin(std::process::Stdio::piped());
     let mut shell = shell.spawn().expect("sqlite3 is installed (tests/setup)");
-    shell.stdin.as_mut().unwrap().write_all(b"BEGIN IMMEDIATE;\n").unwrap();
+    shell.stdin.as_mut().unwrap().write_all(b".timeout 5000\nBEGIN IMMEDIATE;\n").unwrap();
     let locked = shop::wait_for("the shell holds the lock, and is named", || {
         clinic.findings().0.into_iter().find(|finding| finding["id"] == "file_locked")
     });
