@@ -13,7 +13,7 @@ use crate::db;
 use crate::error::{Error, Result};
 use crate::hooks::command::{self, Call};
 use crate::hooks::post::Post;
-use crate::hooks::runs::Outcome;
+use crate::hooks::runs::{self, Outcome};
 use crate::hooks::target::{Kind, Plan, TOPICS};
 use crate::hooks::{news, sample};
 use crate::table::{self, Table};
@@ -149,9 +149,12 @@ fn show(args: &Show) -> Result<()> {
         "SELECT target, state, attempts, next_attempt_at, ended_at, last_error FROM hook_runs WHERE outbox_id = ?1 ORDER BY target",
         [args.news],
     )?;
-    let next = "SELECT key, (SELECT coalesce(max(attempts), 0) + 1 FROM hook_runs WHERE outbox_id = ?1) FROM outbox WHERE id = ?1";
+    let next = format!(
+        "SELECT {}, (SELECT coalesce(max(attempts), 0) + 1 FROM hook_runs WHERE outbox_id = ?1) FROM outbox x WHERE id = ?1",
+        runs::KEY
+    );
     let (key, attempt): (String, i64) =
-        c.query_row(next, [args.news], |row| Ok((row.get(0)?, row.get(1)?))).map_err(db::translate)?;
+        c.query_row(&next, [args.news], |row| Ok((row.get(0)?, row.get(1)?))).map_err(db::translate)?;
     let json = text::escape_json(&news::json(&c, args.news, &key, attempt, false)?);
     if args.output.json {
         row.print(true, "")?;

@@ -166,6 +166,11 @@ pub fn hand_out(c: &Connection, plan: &Plan, now: Timestamp) -> Result<usize> {
     Ok(news.len())
 }
 
+/// The key that a receiver is told for a row `x` of the outbox. It carries the order's session, because order numbers may be
+/// given out otherwise after a backup was put back, and then a receiver must not take one order's news for another's.
+pub const KEY: &str =
+    "x.key || coalesce('@' || (SELECT o.checkout_session_id FROM orders o WHERE o.id = x.order_id), '')";
+
 /// What may be run now at a target: due, and no earlier news of the same order is on its way there.
 /// (Parameters: the target, now, whether it was tried before.)
 const DUE: &str = "r.target = ?1 AND r.state = 'pending' AND (r.tries > 0) = ?3 AND r.next_attempt_at <= ?2
@@ -199,7 +204,7 @@ pub fn next_due(c: &Connection, target: &Target, now: Timestamp) -> Result<Optio
 pub fn take(c: &Connection, target: &Target, n: usize, again: bool, now: Timestamp) -> Result<Vec<Run>> {
     let due: Vec<(i64, String, String, bool)> = c
         .prepare_cached(&format!(
-            "SELECT r.outbox_id, x.topic, x.key, x.state = 'pending' FROM hook_runs r JOIN outbox x ON x.id = r.outbox_id
+            "SELECT r.outbox_id, x.topic, {KEY}, x.state = 'pending' FROM hook_runs r JOIN outbox x ON x.id = r.outbox_id
              WHERE {DUE} ORDER BY r.next_attempt_at, r.outbox_id LIMIT ?4"
         ))
         .and_then(|mut q| {

@@ -352,7 +352,7 @@ fn an_empty_file_is_filled_by_reconcile_alone_and_no_hook_runs_for_the_past() {
     wait_for("it is heard", || std::fs::read_to_string(&heard).ok().filter(|text| text.ends_with('\n')));
     wait_for_count(&shop, "SELECT count(*) FROM outbox WHERE state = 'pending'", 0);
     let heard = std::fs::read_to_string(&heard).expect("it was told");
-    assert_eq!(heard, format!("order.paid order:{order}:paid\n"), "and of nothing older");
+    assert_eq!(heard, format!("order.paid order:{order}:paid@{}\n", fresh.session), "and of nothing older");
 
     let again = reconcile(&shop, &["--json"]);
     assert!(again.status.success());
