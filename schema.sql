@@ -1099,14 +1099,15 @@ BEGIN
   FROM line_item_balance b WHERE b.order_id = NEW.order_id AND b.left_to_send > b.pending;
 END;
 
--- The triggers' own: what Stripe reported goes into the outbox. What happened before this file was made is history, and no hook
--- runs for it: so a shop's past orders can be taken in.
+-- The triggers' own: what Stripe reported goes into the outbox. What was fetched from Stripe's lists and happened before this file
+-- was made is history, and no hook runs for it: so a shop's past orders can be taken in.
 CREATE VIEW news AS SELECT topic, order_id, key, created_at AS happened_at FROM outbox WHERE 0;
 CREATE TRIGGER news_insert INSTEAD OF INSERT ON news WHEN (SELECT name FROM actor) NOT GLOB 'operator*'
 BEGIN
   INSERT INTO outbox(topic, order_id, key, state, last_error)
   SELECT NEW.topic, NEW.order_id, NEW.key, CASE WHEN past THEN 'done' ELSE 'pending' END, CASE WHEN past THEN 'before this file' END
-  FROM (SELECT NEW.happened_at < (SELECT created_at FROM shop) AS past);
+  FROM (SELECT NEW.happened_at < (SELECT created_at FROM shop)
+    AND EXISTS(SELECT 1 FROM events WHERE id = (SELECT substr(name, 8) FROM actor) AND source = 'backfill') AS past);
 END;
 
 -- The triggers' own: refunds and disputes that were here before their order get into its history, and become news.

@@ -284,9 +284,11 @@ impl Stripe {
         let mut ends = HashSet::new();
         let mut next = query.clone();
         loop {
-            let (rows, more) = page_of(self.page(endpoint, path, &next, &[&[]])?)?;
+            let (mut rows, more) = page_of(self.page(endpoint, path, &next, &[&[]])?)?;
             let last = rows.last().and_then(|row| row.get("id")).and_then(Value::as_str).map(String::from);
             let goes_on = last.filter(|last| ends.insert(last.clone()));
+            // What was made earlier is somebody else's to take in, also when a list shows more than was asked for.
+            rows.retain(|row| row["created"].as_i64().is_none_or(|created| created >= since.as_second()));
             look(rows)?;
             match (more, goes_on) {
                 (false, _) => return Ok(()),
