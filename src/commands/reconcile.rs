@@ -82,7 +82,9 @@ pub fn run(args: &Args) -> Result<()> {
     print(args, has, here, &rows)?;
     match rows.iter().filter(|row| row.outcome.is_left()).count() {
         0 => Ok(()),
+        1 if args.dry_run => Err(Error::Permanent("one differs; to repair it: fulfilld reconcile".into())),
         n if args.dry_run => Err(Error::Permanent(format!("{n} differ; to repair them: fulfilld reconcile"))),
+        1 => Err(Error::Permanent("one could not be repaired; its row says why".into())),
         n => Err(Error::Permanent(format!("{n} could not be repaired; each row says why"))),
     }
 }
