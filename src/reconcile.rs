@@ -46,8 +46,12 @@ const UNSETTLED_MAX: usize = 500;
 /// Until a look that failed is tried again.
 const AGAIN_AFTER: Duration = Duration::from_secs(30);
 
-/// An event that has not arrived this long after Stripe made it is missed; sooner where looks are more frequent.
+/// An event that has not arrived this long after Stripe made it is missed, sooner where looks are more frequent; until then it is
+/// left to the webhook.
 const MISSED_AFTER: Duration = Duration::from_secs(60);
+
+/// Stripe says when an event was made in whole seconds.
+const ITS_SECOND: Duration = Duration::from_secs(1);
 
 /// The thread that looks.
 pub struct Looking {
@@ -135,7 +139,7 @@ impl Backfill {
     /// Takes in the events that never arrived.
     fn catch_up(&mut self, c: &Connection) -> Result<()> {
         let since = since(c, "events", OVERLAP_EVENTS)?.max(clock::now() - EVENTS_KEPT);
-        let missed_before = clock::now() - MISSED_AFTER.min(self.how_often.every / 2);
+        let missed_before = clock::now() - MISSED_AFTER.min(self.how_often.every / 2) - ITS_SECOND;
         let mut newest = None;
         let mut missed: BTreeMap<String, usize> = BTreeMap::new();
         let mut found = 0;
@@ -149,7 +153,11 @@ impl Backfill {
                 if inbox::is_here(c, &event)? {
                     continue;
                 }
-                if event.created.is_some_and(|at| at > began && at < missed_before) {
+                if let Some(made) = event.created.filter(|made| *made > began) {
+                    // It may still be on its way.
+                    if made > missed_before {
+                        continue;
+                    }
                     *missed.entry(event.name().to_string()).or_default() += 1;
                 }
                 new.push((event, value.to_string()));
