@@ -256,7 +256,7 @@ impl Settings {
             })?,
             allow_public_listen: value("FULFILLD_ALLOW_PUBLIC_LISTEN") == "1",
             stripe: StripeAccess::from_env()?,
-            account: Some(value("FULFILLD_ACCOUNT")).filter(|a| !a.is_empty()),
+            account: account(),
             workers: workers as usize,
             echo_after: Duration::from_secs(number("FULFILLD_ECHO_AFTER", ECHO_AFTER)?.into()),
             backfill: Backfill {
@@ -388,6 +388,11 @@ pub fn take_the_services() -> Result<()> {
 /// The file to work on: the argument, else `FULFILLD_DB`, else its default.
 pub fn db_path(argument: Option<&Path>) -> PathBuf {
     argument.map_or_else(|| PathBuf::from(value("FULFILLD_DB")), Path::to_path_buf)
+}
+
+/// The account whose events are the shop's, where that is set.
+pub fn account() -> Option<String> {
+    Some(value("FULFILLD_ACCOUNT")).filter(|account| !account.is_empty())
 }
 
 /// The base URL of Stripe or of a sandbox, for the verbs that talk to the latter.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::alarms;
 use crate::clock;
 use crate::db::Reader;
 use crate::door::{Answer, Door};
@@ -83,7 +84,7 @@ impl Health {
         if let Some((why, since)) = self.desk.trouble_with_stripe() {
             causes.push(format!("asking Stripe is paused for {} s: {why}", since.as_secs()));
         }
-        if let Ok(Some(silence)) = inbox::alarm(&lock(&self.reader), "silence") {
+        if let Ok(Some(silence)) = alarms::message(&lock(&self.reader), "silence") {
             causes.push(format!("silence: {silence}"));
         }
         if let Ok((waiting, age)) = inbox::backlog(&lock(&self.reader), clock::now())
@@ -125,7 +126,7 @@ impl Health {
             (
                 "fulfilld_silence",
                 "1 while Stripe makes events that do not come by webhook.",
-                f64::from(u8::from(matches!(inbox::alarm(&lock(&self.reader), "silence"), Ok(Some(_))))),
+                f64::from(u8::from(matches!(alarms::message(&lock(&self.reader), "silence"), Ok(Some(_))))),
             ),
             ("fulfilld_hooks_pending", "News that a hook is still to be told.", news as f64),
             ("fulfilld_hooks_dead", "News that a hook gave up.", dead as f64),

@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
+use crate::alarms;
 use crate::clock;
 use crate::db::Reader;
 use crate::error::{Error, Result};
@@ -185,7 +186,7 @@ impl Desk {
             return Ok(());
         }
         let interrupted = self.write(|c, plan| {
-            inbox::clear_alarm(c, "hook_missing")?;
+            alarms::clear(c, "hook_missing")?;
             runs::begin(c, plan, clock::now())
         })?;
         if interrupted > 0 {
@@ -271,10 +272,10 @@ impl Desk {
         }
         let written = message.clone();
         self.write(move |c, _| match written.is_empty() {
-            true => inbox::clear_alarm(c, "hook_missing"),
+            true => alarms::clear(c, "hook_missing"),
             false => {
                 let message = format!("a hook cannot be run, its news waits: {written}");
-                inbox::raise_alarm(c, "hook_missing", &message, &clock::text(clock::now()))
+                alarms::raise(c, "hook_missing", &message, &clock::text(clock::now()))
             }
         })?;
         *shown = message;

@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, Row};
 
 use crate::clock::{self, Timestamp};
 use crate::db;
@@ -263,30 +263,6 @@ pub fn backlog(c: &Connection, now: Timestamp) -> Result<(i64, i64)> {
     let age =
         oldest.and_then(|at| at.parse::<Timestamp>().ok()).map_or(0, |at| (now.as_second() - at.as_second()).max(0));
     Ok((count, age))
-}
-
-/// Writes or renews a condition that needs a person; `attention` shows it. Its beginning stays the first one.
-pub fn raise_alarm(c: &Connection, name: &str, message: &str, since: &str) -> Result<()> {
-    let changed = c.execute("UPDATE alarms SET message = ?2 WHERE name = ?1", (name, message)).and_then(|n| {
-        if n > 0 {
-            Ok(n)
-        } else {
-            c.execute("INSERT INTO alarms(name, message, since) VALUES (?1, ?2, ?3)", (name, message, since))
-        }
-    });
-    changed.map(drop).map_err(db::translate)
-}
-
-/// What a condition says; `None` when all is well.
-pub fn alarm(c: &Connection, name: &str) -> Result<Option<String>> {
-    c.prepare_cached("SELECT message FROM alarms WHERE name = ?1")
-        .and_then(|mut q| q.query_row([name], |row| row.get(0)).optional())
-        .map_err(db::translate)
-}
-
-/// The condition is over.
-pub fn clear_alarm(c: &Connection, name: &str) -> Result<()> {
-    c.execute("DELETE FROM alarms WHERE name = ?1", [name]).map(drop).map_err(db::translate)
 }
 
 /// In the name of `author`: sets `actor` for the work and sets it back, so that history knows who wrote. The savepoint

@@ -19,6 +19,7 @@ mod ledger; // SQL that applies a Change
 mod change; // what a handler found out
 mod hooks; // runs the outbox
 mod inbox; // SQL of events
+mod alarms; // SQL of alarms
 mod stripe; // asks Stripe
 mod endpoint; // the webhook endpoints as Stripe lists them
 mod event; // an event's envelope

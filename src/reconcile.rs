@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, OptionalExtension};
 use serde_json::{Value, json};
 
+use crate::alarms;
 use crate::clock::{self, Timestamp};
 use crate::config;
 use crate::db;
@@ -211,9 +212,9 @@ impl Backfill {
         if missed.is_empty() {
             // Silence ends with a webhook, not with nothing to hear.
             let heard = self.desk.metrics.webhooks_acknowledged() > self.heard;
-            if heard && inbox::alarm(c, "silence")?.is_some() {
+            if heard && alarms::message(c, "silence")?.is_some() {
                 log::info!("webhooks come again");
-                self.desk.writer.write(|c| inbox::clear_alarm(c, "silence"))?;
+                self.desk.writer.write(|c| alarms::clear(c, "silence"))?;
             }
             return Ok(());
         }
@@ -232,7 +233,7 @@ impl Backfill {
         );
         log::error!("{message}");
         let at = clock::text(clock::now());
-        self.desk.writer.write(move |c| inbox::raise_alarm(c, "silence", &message, &at))
+        self.desk.writer.write(move |c| alarms::raise(c, "silence", &message, &at))
     }
 }
 

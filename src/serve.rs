@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
+use crate::alarms;
 use crate::clock;
 use crate::config::{self, Settings};
 use crate::db::{self, Identity, Reader};
@@ -107,10 +108,10 @@ impl Serving {
         let (mark, lost) = Mark::read(&held, &connection)?;
         if let Some(lost) = lost {
             log::error!("{lost}");
-            inbox::raise_alarm(&connection, "file_went_back", &lost, &clock::text(clock::now()))?;
+            alarms::raise(&connection, "file_went_back", &lost, &clock::text(clock::now()))?;
         }
         for alarm in ["key_refused", "key_lacks_permission"] {
-            inbox::clear_alarm(&connection, alarm)?;
+            alarms::clear(&connection, alarm)?;
         }
         let (writer, writing) = Writer::start(connection, identity);
 

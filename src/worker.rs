@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
+use crate::alarms;
 use crate::clock;
 use crate::db::Reader;
 use crate::error::{Error, Result};
@@ -400,7 +401,7 @@ impl Desk {
 
     fn raise_alarm(&self, name: &'static str, message: String) {
         let since = clock::text(clock::now());
-        let raised = self.writer.write(move |c| inbox::raise_alarm(c, name, &message, &since));
+        let raised = self.writer.write(move |c| alarms::raise(c, name, &message, &since));
         if let Err(error) = raised {
             log::warn!("could not write the alarm into the file: {error}");
         }
@@ -408,7 +409,7 @@ impl Desk {
 
     fn note_recovery(&self, alarm: &'static str) {
         let woken = self.writer.write(move |c| {
-            inbox::clear_alarm(c, alarm)?;
+            alarms::clear(c, alarm)?;
             inbox::wake_all(c, clock::now())
         });
         match woken {

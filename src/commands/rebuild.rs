@@ -53,7 +53,7 @@ pub fn run(args: &Args) -> Result<()> {
     });
     let new = db::create(&into, access.livemode)?;
     let stripe = Stripe::new(StripeAccess { rate: access.rate / 2.0, ..access }, Arc::new(Metrics::default()));
-    let account = Some(config::value("FULFILLD_ACCOUNT")).filter(|account| !account.is_empty());
+    let account = config::account();
     let found = rebuild::derive(&here, &new, &stripe, account.as_deref(), &tell)
         .and_then(|derived| Ok((rebuild::compare(&here, &new, &derived)?, derived)));
     drop(new);

@@ -129,7 +129,7 @@ fn work_off(path: &Path, livemode: bool, c: &Connection, found: &[Finding]) -> R
     let (writer, writing) = Writer::start(db::open_for_serving(path, livemode)?, Identity::of(path)?);
     let metrics = Arc::<Metrics>::default();
     let stripe = Stripe::new(StripeAccess::from_env()?, metrics.clone());
-    let account = Some(config::value("FULFILLD_ACCOUNT")).filter(|account| !account.is_empty());
+    let account = config::account();
     let desk = Desk::new(writer, stripe, metrics, livemode, account);
     let workers = desk.start(Arc::new(Mutex::new(db::open_for_reading(path)?)), WORKERS);
     let waited = wait(c, found);
