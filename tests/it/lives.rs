@@ -372,9 +372,11 @@ fn a_refund_that_cannot_be_read_is_shown_and_the_others_of_its_payment_are_kept(
         refund("re_5", json!({"amount": 300, "status": "pending"})),
     ]);
     let list = |rows: Value| json!({"data": rows, "has_more": false});
+    // Paid just now: an order of some days ago would be one that attention shows as unsent.
+    let created = std::time::UNIX_EPOCH.elapsed().expect("the clock is past 1970").as_secs();
     let line = json!({"id": "li_1", "description": "Mug", "quantity": 1, "currency": "eur", "amount_subtotal": 900, "amount_total": 900});
     let session = json!({"id": "cs_test_1", "livemode": false, "mode": "payment", "status": "complete", "payment_status": "paid",
-        "payment_intent": "pi_1", "currency": "eur", "amount_subtotal": 900, "amount_total": 900, "created": 1_795_489_500,
+        "payment_intent": "pi_1", "currency": "eur", "amount_subtotal": 900, "amount_total": 900, "created": created,
         "line_items": list(json!([line]))});
     let stripe = answering(json!({
         "/v1/refunds/re_1": refunds[0], "/v1/refunds/re_3": refunds[2], "/v1/refunds": list(refunds.clone()),
