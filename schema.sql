@@ -285,6 +285,7 @@ CREATE TABLE sweeps(
 CREATE TABLE alarms(
   name    TEXT PRIMARY KEY,
   message TEXT NOT NULL,
+  next    TEXT NOT NULL,                                  -- what to do or to type
   since   TEXT NOT NULL
 ) STRICT;
 
@@ -545,14 +546,7 @@ SELECT 'event_stuck', NULL, e.id, e.received_at, e.type || ' waits: ' || coalesc
 FROM events e
 WHERE e.state = 'pending' AND e.received_at < strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-1 hours')
 UNION ALL
-SELECT a.name, NULL, NULL, a.since, a.message,
-  CASE a.name WHEN 'key_refused' THEN 'mend the key or its permissions, then: systemctl restart fulfilld'
-    WHEN 'key_lacks_permission' THEN 'give the key that permission in Stripe''s Dashboard, or ask Stripe for those events no more'
-    WHEN 'silence' THEN 'fulfilld doctor'
-    WHEN 'file_went_back' THEN 'DELETE FROM alarms WHERE name = ''file_went_back'';'
-    WHEN 'hook_missing' THEN 'put the program there and make it executable; it is looked for every few seconds'
-    ELSE 'fulfilld check' END
-FROM alarms a
+SELECT a.name, NULL, NULL, a.since, a.message, a.next FROM alarms a
 UNION ALL
 SELECT 'hook_dead', x.order_id, x.event_id, x.created_at, 'a hook for ' || x.topic || ' gave up: ' || coalesce(x.last_error, 'no reason'),
   'fulfilld hooks retry ' || x.id

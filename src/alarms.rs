@@ -2,18 +2,62 @@
 
 use rusqlite::{Connection, OptionalExtension};
 
+use crate::clock::{self, Timestamp};
 use crate::db;
 use crate::error::Result;
 
-/// Writes or renews a condition that needs a person; `attention` shows it. Its beginning stays the first one.
-pub fn raise(c: &Connection, name: &str, message: &str, since: &str) -> Result<()> {
-    let changed = c.execute("UPDATE alarms SET message = ?2 WHERE name = ?1", (name, message)).and_then(|n| {
-        if n > 0 {
-            Ok(n)
-        } else {
-            c.execute("INSERT INTO alarms(name, message, since) VALUES (?1, ?2, ?3)", (name, message, since))
-        }
-    });
+/// A condition that needs a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alarm {
+    /// The reason that `attention` shows: one word, a contract.
+    pub name: &'static str,
+    /// What is so, one sentence; it may be logged.
+    pub message: String,
+    /// What to do or to type.
+    pub next: &'static str,
+}
+
+impl Alarm {
+    /// Asking Stripe stops altogether: `Error::Config` from `stripe.rs`.
+    pub fn key_refused(message: String) -> Alarm {
+        let next = "fix the key or its permissions, then: sudo systemctl restart fulfilld";
+        Alarm { name: "key_refused", message, next }
+    }
+
+    /// One endpoint may not be asked: `Error::Forbidden` from `stripe.rs`.
+    pub fn key_lacks_permission(message: String) -> Alarm {
+        let next = "give the key that permission in Stripe's Dashboard, or stop Stripe from sending those events";
+        Alarm { name: "key_lacks_permission", message, next }
+    }
+
+    /// Stripe makes events that do not come by webhook.
+    pub fn silence(message: String) -> Alarm {
+        Alarm { name: "silence", message, next: "fulfilld doctor" }
+    }
+
+    /// The file is older than it was; what was lost is named once.
+    pub fn file_went_back(message: String) -> Alarm {
+        Alarm { name: "file_went_back", message, next: "DELETE FROM alarms WHERE name = 'file_went_back';" }
+    }
+
+    /// A hook's command cannot be run.
+    pub fn hook_missing(message: String) -> Alarm {
+        let next = "put the program there and make it executable; it is looked for every few seconds";
+        Alarm { name: "hook_missing", message, next }
+    }
+}
+
+/// Writes or renews a condition; `attention` shows it. Its beginning stays the first one.
+pub fn raise(c: &Connection, alarm: &Alarm, since: Timestamp) -> Result<()> {
+    let changed = c
+        .execute("UPDATE alarms SET message = ?2, next = ?3 WHERE name = ?1", (alarm.name, &alarm.message, alarm.next))
+        .and_then(|n| match n {
+            0 => c.execute(
+                "INSERT INTO alarms(name, message, next, since) VALUES (?1, ?2, ?3, ?4)",
+                (alarm.name, &alarm.message, alarm.next, clock::text(since)),
+            ),
+            n => Ok(n),
+        });
     changed.map(drop).map_err(db::translate)
 }
 

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use crate::alarms;
+use crate::alarms::{self, Alarm};
 use crate::clock;
 use crate::db::Reader;
 use crate::error::{Error, Result};
@@ -274,8 +274,8 @@ impl Desk {
         self.write(move |c, _| match written.is_empty() {
             true => alarms::clear(c, "hook_missing"),
             false => {
-                let message = format!("a hook cannot be run, its news waits: {written}");
-                alarms::raise(c, "hook_missing", &message, &clock::text(clock::now()))
+                let alarm = Alarm::hook_missing(format!("a hook cannot be run, its news waits: {written}"));
+                alarms::raise(c, &alarm, clock::now())
             }
         })?;
         *shown = message;

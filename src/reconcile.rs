@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, OptionalExtension};
 use serde_json::{Value, json};
 
-use crate::alarms;
+use crate::alarms::{self, Alarm};
 use crate::clock::{self, Timestamp};
 use crate::config;
 use crate::db;
@@ -232,8 +232,7 @@ impl Backfill {
             types.join(", ")
         );
         log::error!("{message}");
-        let at = clock::text(clock::now());
-        self.desk.writer.write(move |c| alarms::raise(c, "silence", &message, &at))
+        self.desk.writer.write(move |c| alarms::raise(c, &Alarm::silence(message), clock::now()))
     }
 }
 

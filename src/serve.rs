@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use crate::alarms;
+use crate::alarms::{self, Alarm};
 use crate::clock;
 use crate::config::{self, Settings};
 use crate::db::{self, Identity, Reader};
@@ -108,7 +108,7 @@ impl Serving {
         let (mark, lost) = Mark::read(&held, &connection)?;
         if let Some(lost) = lost {
             log::error!("{lost}");
-            alarms::raise(&connection, "file_went_back", &lost, &clock::text(clock::now()))?;
+            alarms::raise(&connection, &Alarm::file_went_back(lost), clock::now())?;
         }
         for alarm in ["key_refused", "key_lacks_permission"] {
             alarms::clear(&connection, alarm)?;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use crate::alarms;
+use crate::alarms::{self, Alarm};
 use crate::clock;
 use crate::db::Reader;
 use crate::error::{Error, Result};
@@ -376,7 +376,7 @@ impl Desk {
             drop(state);
             log::error!("asking Stripe is paused, events are kept and will go on: {why}");
             if key_refused {
-                self.raise_alarm("key_refused", why);
+                self.raise_alarm(Alarm::key_refused(why));
             }
         }
     }
@@ -395,13 +395,12 @@ impl Desk {
         }
         if !now.is_empty() {
             log::error!("what needs a permission waits, orders go on: {}", now.join("; "));
-            self.raise_alarm("key_lacks_permission", now.join("; "));
+            self.raise_alarm(Alarm::key_lacks_permission(now.join("; ")));
         }
     }
 
-    fn raise_alarm(&self, name: &'static str, message: String) {
-        let since = clock::text(clock::now());
-        let raised = self.writer.write(move |c| alarms::raise(c, name, &message, &since));
+    fn raise_alarm(&self, alarm: Alarm) {
+        let raised = self.writer.write(move |c| alarms::raise(c, &alarm, clock::now()));
         if let Err(error) = raised {
             log::warn!("could not write the alarm into the file: {error}");
         }

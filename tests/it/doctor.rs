@@ -497,7 +497,9 @@ fn elsewhere(c: &mut Clinic, status: u16, body: &'static str) {
 }
 
 fn alarm(c: &mut Clinic, name: &str) {
-    c.sql(&format!("INSERT INTO alarms VALUES ('{name}', 'something is the matter', '2026-01-01T00:00:00Z')"));
+    c.sql(&format!(
+        "INSERT INTO alarms VALUES ('{name}', 'something is the matter', 'see to it', '2026-01-01T00:00:00Z')"
+    ));
 }
 
 /// Nothing else than this, and the exit code that belongs to it.

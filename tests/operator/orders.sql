@@ -55,7 +55,7 @@ SELECT 'prv_' || column1, 'pi_' || column1, column2, column3, '2026-11-21T09:00:
 FROM (VALUES(14, 1, NULL), (15, 0, 'approved'));
 INSERT INTO fraud_warnings(id, payment_intent_id, actionable, created_at, as_of)
 VALUES('issfr_2', 'pi_2', 1, '2026-11-21T09:00:00Z', '2026-11-21T09:00:00Z');
-INSERT INTO alarms VALUES('silence', 'nothing has come for a day', '2026-11-20T08:00:00Z');
+INSERT INTO alarms VALUES('silence', 'nothing has come for a day', 'fulfilld doctor', '2026-11-20T08:00:00Z');
 
 UPDATE actor SET name = 'operator';
 INSERT INTO cancel VALUES(16, 'customer');

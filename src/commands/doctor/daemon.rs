@@ -173,11 +173,11 @@ fn ready(daemon: &Daemon, report: &mut Report) {
 /// What the daemon wants a person to know, unless it was found here and now.
 fn alarms(shop: &Shop, report: &mut Report) {
     let read = |c: rusqlite::Connection| {
-        let mut query = c.prepare("SELECT name, message, since FROM alarms ORDER BY since, name")?;
-        let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-        rows.collect::<rusqlite::Result<Vec<(String, String, String)>>>()
+        let mut query = c.prepare("SELECT name, message, next, since FROM alarms ORDER BY since, name")?;
+        let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+        rows.collect::<rusqlite::Result<Vec<(String, String, String, String)>>>()
     };
-    for (name, message, since) in file::open(&shop.file).and_then(read).unwrap_or_default() {
+    for (name, message, next, since) in file::open(&shop.file).and_then(read).unwrap_or_default() {
         let (known, remedy) = match name.as_str() {
             "key_refused" => (
                 ["key_refused", "key_expired", "permission_checkout_sessions"].iter().any(|id| report.has(id)),
@@ -190,7 +190,7 @@ fn alarms(shop: &Shop, report: &mut Report) {
                 report.has("endpoint_"),
                 "Stripe's Dashboard, Workbench, Webhooks, the endpoint: its deliveries and what was answered",
             ),
-            _ => (false, "fulfilld attention; fulfilld check"),
+            _ => (false, next.as_str()),
         };
         if !known {
             let what = format!("fulfilld says since {since}: {message}");
