@@ -1,0 +1,202 @@
+//! For every trigger, lines that do harm where it is missing.
+
+/// Lines that do harm where one trigger is missing; after `stripe:` the daemon's.
+pub(super) const PROBES: [(&str, &[&str]); 85] = [
+    ("actor_delete", &["DELETE FROM actor"]),
+    ("actor_insert", &["REPLACE INTO actor VALUES(1, 'fulfilld:me')"]),
+    ("cancel_insert", &["INSERT INTO cancel VALUES(1, 'customer')"]),
+    ("deliver_insert", &["INSERT INTO deliver VALUES(3)"]),
+    (
+        "disputes_came",
+        &[
+            "stripe: INSERT INTO disputes(id, payment_intent_id, amount, currency, status, created_at, as_of) VALUES('x', 'pi_1', 300, 'eur', 'needs_response', '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')",
+        ],
+    ),
+    ("disputes_changed", &["stripe: UPDATE disputes SET status = 'won' WHERE id = 'dp_11'"]),
+    ("disputes_delete", &["DELETE FROM disputes"]),
+    ("disputes_facts", &["UPDATE disputes SET status = 'won' WHERE id = 'dp_11'"]),
+    (
+        "disputes_insert",
+        &[
+            "INSERT INTO disputes(id, payment_intent_id, amount, currency, status, created_at, as_of) VALUES('x', 'pi_98', 300, 'eur', 'needs_response', '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')",
+        ],
+    ),
+    ("early_insert", &["stripe: UPDATE orders SET payment_intent_id = 'pi_99' WHERE id = 24"]),
+    ("events_delete", &["DELETE FROM events"]),
+    ("events_facts", &["UPDATE events SET payload = '{}' WHERE id = 'evt_4'"]),
+    (
+        "events_insert",
+        &[
+            "REPLACE INTO events(id, type, shape, source, received_at) VALUES('evt_1', 'x', 'thin', 'webhook', '2026-11-20T08:00:00Z')",
+            "INSERT INTO events(id, type, shape, source, received_at, state) VALUES('x', 'x', 'thin', 'webhook', '2026-11-20T08:00:00Z', 'failed')",
+        ],
+    ),
+    ("events_parked", &["stripe: UPDATE events SET state = 'failed' WHERE id = 'evt_2'"]),
+    (
+        "events_replay",
+        &[
+            "UPDATE events SET state = 'pending' WHERE id = 'evt_1'",
+            "UPDATE events SET state_reason = 'due' WHERE id = 'evt_1' AND attempts = 0",
+        ],
+    ),
+    ("events_state", &["UPDATE events SET state = 'done' WHERE id = 'evt_2'"]),
+    (
+        "fraud_warnings_came",
+        &[
+            "stripe: INSERT INTO fraud_warnings(id, payment_intent_id, actionable, created_at, as_of) VALUES('x', 'pi_1', 1, '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')",
+        ],
+    ),
+    ("fraud_warnings_changed", &["stripe: UPDATE fraud_warnings SET actionable = 0 WHERE id = 'issfr_2'"]),
+    ("fraud_warnings_delete", &["DELETE FROM fraud_warnings"]),
+    ("fraud_warnings_facts", &["UPDATE fraud_warnings SET actionable = 0 WHERE id = 'issfr_2'"]),
+    (
+        "fraud_warnings_insert",
+        &[
+            "INSERT INTO fraud_warnings(id, payment_intent_id, actionable, created_at, as_of) VALUES('x', 'pi_98', 1, '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')",
+        ],
+    ),
+    (
+        "fulfillment_line_items_changed",
+        &["UPDATE fulfillment_line_items SET quantity = 1 WHERE line_item_id = 'li_2_1'"],
+    ),
+    ("fulfillment_line_items_delete", &["DELETE FROM fulfillment_line_items WHERE fulfillment_id = 1"]),
+    ("fulfillment_line_items_insert", &["INSERT INTO fulfillment_line_items VALUES(1, 'li_2_1', 1)"]),
+    ("fulfillment_line_items_put", &["UPDATE fulfillment_line_items SET quantity = 1 WHERE line_item_id = 'li_2_1'"]),
+    ("fulfillment_line_items_split", &["UPDATE fulfillment_line_items SET quantity = 1 WHERE line_item_id = 'li_2_1'"]),
+    ("fulfillment_line_items_taken", &["UPDATE line_items SET canceled_quantity = quantity WHERE id = 'li_2_1'"]),
+    ("fulfillment_line_items_update", &["UPDATE fulfillment_line_items SET quantity = 99 WHERE fulfillment_id = 1"]),
+    ("fulfillments_blocked", &["UPDATE fulfillments SET status = 'shipped' WHERE order_id = 17"]),
+    ("fulfillments_changed", &["UPDATE fulfillments SET note = 'blue' WHERE id = 1"]),
+    ("fulfillments_created", &["stripe: UPDATE orders SET payment_status = 'paid' WHERE id = 5"]),
+    ("fulfillments_dates", &["UPDATE fulfillments SET shipped_at = NULL WHERE order_id = 18"]),
+    ("fulfillments_delete", &["DELETE FROM fulfillments WHERE order_id = 18"]),
+    ("fulfillments_identity", &["UPDATE fulfillments SET order_id = 2 WHERE id = 1"]),
+    ("fulfillments_insert", &["INSERT INTO fulfillments(order_id) VALUES(1)"]),
+    ("fulfillments_moved", &["UPDATE fulfillments SET status = 'shipped' WHERE id = 1"]),
+    ("fulfillments_status", &["UPDATE fulfillments SET status = 'shipped' WHERE order_id = 19"]),
+    ("fulfillments_tracking", &["UPDATE fulfillments SET tracking_number = 'JD18' WHERE order_id = 1"]),
+    (
+        "fulfillments_url",
+        &[
+            "INSERT INTO ship VALUES(1, 'DHL', 'JD1', NULL)",
+            "UPDATE fulfillments SET note = 'followed' WHERE order_id = 1 AND tracking_url LIKE '%JD1'",
+        ],
+    ),
+    ("hold_insert", &["INSERT INTO hold VALUES(1, 'asks for blue')"]),
+    (
+        "hook_runs_delete",
+        &[
+            "stripe: INSERT INTO hook_runs(outbox_id, target, next_attempt_at) VALUES(1, '/opt/hook', '1')",
+            "DELETE FROM hook_runs",
+        ],
+    ),
+    ("hook_runs_insert", &["INSERT INTO hook_runs(outbox_id, target, next_attempt_at) VALUES(1, '/opt/hook', '1')"]),
+    (
+        "hook_runs_update",
+        &[
+            "stripe: INSERT INTO hook_runs(outbox_id, target, next_attempt_at) VALUES(1, '/opt/hook', '1')",
+            "UPDATE hook_runs SET state = 'done'",
+        ],
+    ),
+    ("line_items_canceled", &["UPDATE line_items SET canceled_quantity = 1 WHERE id = 'li_18_1'"]),
+    ("line_items_changed", &["UPDATE line_items SET canceled_quantity = 1 WHERE id = 'li_2_1'"]),
+    ("line_items_delete", &["DELETE FROM line_items WHERE order_id = 5"]),
+    ("line_items_facts", &["UPDATE line_items SET name = 'Cup'"]),
+    (
+        "line_items_insert",
+        &[
+            "INSERT INTO line_items(id, order_id, position, name, quantity, currency, amount_total, requires_shipping) VALUES('x', 5, 9, 'Cup', 1, 'eur', 1, 1)",
+        ],
+    ),
+    ("news_insert", &["stripe: UPDATE orders SET payment_status = 'paid' WHERE payment_status = 'unpaid'"]),
+    ("order_history_delete", &["DELETE FROM order_history"]),
+    (
+        "order_history_grows",
+        &["INSERT INTO order_history(id, order_id, actor, what) VALUES(-5, 1, 'operator', 'note')"],
+    ),
+    ("order_history_insert", &["INSERT INTO order_history(order_id, actor, what) VALUES(1, 'stripe:evt_1', 'note')"]),
+    ("order_history_update", &["UPDATE order_history SET new = 'unpaid'"]),
+    ("orders_cancel", &["UPDATE orders SET canceled_at = NULL, cancel_reason = NULL WHERE id = 16"]),
+    ("orders_changed", &["UPDATE orders SET note = 'blue' WHERE id = 1"]),
+    (
+        "orders_created",
+        &[
+            "stripe: INSERT INTO orders(id, checkout_session_id, payment_intent_id, livemode, mode, payment_status, currency, amount_total, created_at, as_of) VALUES(25, 'cs_25', 'pi_25', 0, 'payment', 'unpaid', 'eur', 100, '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')",
+        ],
+    ),
+    ("orders_delete", &["DELETE FROM orders WHERE id = 22"]),
+    (
+        "orders_early_insert",
+        &[
+            "stripe: INSERT INTO orders(id, checkout_session_id, payment_intent_id, livemode, mode, payment_status, currency, amount_total, created_at, as_of) VALUES(25, 'cs_25', 'pi_99', 0, 'payment', 'unpaid', 'eur', 100, '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')",
+        ],
+    ),
+    ("orders_early_update", &["stripe: UPDATE orders SET payment_intent_id = 'pi_99' WHERE id = 24"]),
+    ("orders_facts", &["UPDATE orders SET metadata = '[]' WHERE id = 1"]),
+    ("orders_identity", &["stripe: UPDATE orders SET id = 99 WHERE id = 22"]),
+    (
+        "orders_insert",
+        &[
+            "INSERT INTO orders(id, checkout_session_id, payment_intent_id, livemode, mode, payment_status, currency, amount_total, created_at, as_of) VALUES(25, 'cs_25', 'pi_25', 0, 'payment', 'unpaid', 'eur', 100, '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')",
+        ],
+    ),
+    ("orders_payment_intent", &["stripe: UPDATE OR REPLACE orders SET payment_intent_id = 'pi_1' WHERE id = 2"]),
+    ("orders_sale_is_final", &["stripe: UPDATE orders SET payment_status = 'unpaid' WHERE id = 22"]),
+    (
+        "outbox_again",
+        &[
+            "UPDATE outbox SET state = 'dead', next_attempt_at = '2026-11-22T09:00:00Z' WHERE id = 1",
+            "UPDATE outbox SET state = 'pending' WHERE id = 1",
+            "UPDATE outbox SET attempts = 1 WHERE id = 1 AND next_attempt_at IS NULL AND last_error = 'again'",
+        ],
+    ),
+    ("outbox_delete", &["DELETE FROM outbox"]),
+    ("outbox_identity", &["UPDATE outbox SET key = 'x' WHERE id = 1"]),
+    (
+        "outbox_insert",
+        &["INSERT INTO outbox(topic, order_id, key) VALUES('fulfillment.shipped', 1, 'fulfillment:1:shipped')"],
+    ),
+    (
+        "outbox_undone",
+        &[
+            "UPDATE outbox SET state = 'done', last_error = 'undone' WHERE id = 1",
+            "UPDATE outbox SET state = 'pending' WHERE id = 1",
+        ],
+    ),
+    (
+        "refunds_came",
+        &[
+            "stripe: INSERT INTO refunds(id, payment_intent_id, amount, currency, status, created_at, as_of) VALUES('x', 'pi_1', 300, 'eur', 'succeeded', '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')",
+        ],
+    ),
+    ("refunds_changed", &["stripe: UPDATE refunds SET status = 'succeeded' WHERE id = 're_10'"]),
+    ("refunds_delete", &["DELETE FROM refunds"]),
+    ("refunds_facts", &["UPDATE refunds SET status = 'succeeded' WHERE id = 're_10'"]),
+    (
+        "refunds_insert",
+        &[
+            "INSERT INTO refunds(id, payment_intent_id, amount, currency, status, created_at, as_of) VALUES('x', 'pi_98', 300, 'eur', 'succeeded', '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')",
+        ],
+    ),
+    ("release_insert", &["INSERT INTO release VALUES(17)"]),
+    (
+        "reviews_came",
+        &[
+            "stripe: INSERT INTO reviews(id, payment_intent_id, open, created_at, as_of) VALUES('x', 'pi_1', 1, '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')",
+        ],
+    ),
+    ("reviews_changed", &["stripe: UPDATE reviews SET open = 0 WHERE id = 'prv_14'"]),
+    ("reviews_delete", &["DELETE FROM reviews"]),
+    ("reviews_facts", &["UPDATE reviews SET open = 0 WHERE id = 'prv_14'"]),
+    (
+        "reviews_insert",
+        &[
+            "INSERT INTO reviews(id, payment_intent_id, open, created_at, as_of) VALUES('x', 'pi_98', 1, '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')",
+        ],
+    ),
+    ("settle_insert", &["UPDATE line_items SET canceled_quantity = 1 WHERE id = 'li_2_1'"]),
+    ("ship_insert", &["INSERT INTO ship VALUES(1, 'DHL', 'JD1', NULL)"]),
+    ("shop_delete", &["DELETE FROM shop"]),
+    ("shop_insert", &["REPLACE INTO shop VALUES(1, 1, '2026-11-01T00:00:00Z')"]),
+    ("shop_update", &["UPDATE shop SET livemode = 1"]),
+];
