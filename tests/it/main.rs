@@ -10,6 +10,8 @@ mod backfill; // what never arrived
 mod versions; // whatever the year of Stripe's API
 mod rebuild; // what comes from Stripe, once more
 mod crashes; // kill -9
+mod disk; // what a power cut leaves of it
+mod powercuts; // the file after one
 mod stops; // SIGTERM
 mod restarts; // while somebody holds the socket
 mod roll; // a new signing secret

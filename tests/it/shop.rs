@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -42,20 +42,29 @@ impl Running {
 
     /// The same with something on its standard input.
     pub fn start_with(command: &mut Command, stdin: Stdio) -> Running {
-        let mut child = command.stdout(Stdio::piped()).stdin(stdin).spawn().expect("the program starts");
+        Running::try_start(command.stdin(stdin))
+            .unwrap_or_else(|(status, said)| panic!("it did not become ready ({status}): {said}"))
+    }
+
+    /// The same, or how it ended and what it said instead, where standard error is piped that too.
+    pub fn try_start(command: &mut Command) -> Result<Running, (ExitStatus, String)> {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the program starts");
         let mut stdout = BufReader::new(child.stdout.take().expect("it was piped"));
-        let mut greeting = String::new();
-        stdout.read_line(&mut greeting).expect("its output can be read");
-        let port: Option<String> = greeting
+        let mut said = String::new();
+        stdout.read_line(&mut said).expect("its output can be read");
+        let port: Option<String> = said
             .split_once("http://127.0.0.1:")
             .map(|(_, rest)| rest.chars().take_while(char::is_ascii_digit).collect());
+        let stderr = child.stderr.take();
         let Some(port) = port else {
-            panic!("it did not become ready ({:?}): {greeting:?}", child.wait());
+            stderr.map(|mut stderr| stderr.read_to_string(&mut said));
+            return Err((child.wait().expect("it is ours"), said));
         };
         let url = format!("http://127.0.0.1:{port}");
         // Whatever it says later must not block it.
         std::thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
-        Running { child, url }
+        stderr.map(|mut stderr| std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink())));
+        Ok(Running { child, url })
     }
 
     pub fn port(&self) -> u16 {
@@ -73,7 +82,7 @@ impl Running {
     }
 
     /// SIGTERM, and how it ended.
-    pub fn stop(mut self) -> std::process::ExitStatus {
+    pub fn stop(mut self) -> ExitStatus {
         self.signal("TERM");
         wait_for("the process ends", || self.child.try_wait().expect("it is ours"))
     }
@@ -284,6 +293,19 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         assert!(Instant::now() < deadline, "not within {} s: {what}", PATIENCE.as_secs());
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// The seeds of a random test: `count` of them, or as many as the variable says; `FULFILLD_SEED` is the only one of a run
+/// that is repeated. Each is printed as it is taken.
+pub fn seeds(variable: &str, count: u64) -> impl Iterator<Item = u64> {
+    let number = |name: &str| {
+        let text = std::env::var(name).ok()?;
+        Some(text.parse::<u64>().unwrap_or_else(|_| panic!("{name} is a number")))
+    };
+    let again = number("FULFILLD_SEED");
+    let count = if again.is_some() { 1 } else { number(variable).unwrap_or(count) };
+    let first = again.unwrap_or_else(|| fastrand::u64(..1 << 40));
+    (0..count).map(move |n| first + n).inspect(|seed| println!("FULFILLD_SEED={seed}"))
 }
 
 /// `Stripe-Signature` for a body, made at the unix second `t`.
