@@ -26,6 +26,14 @@ CREATE TABLE actor(
 ) STRICT;
 INSERT INTO actor VALUES(1, 'operator');
 
+-- The order of things. Each stored event and each question to Stripe takes the next number, so what is newer never depends on
+-- a clock: an answer covers the events with a lower number, and never overwrites the answer to a later question.
+CREATE TABLE sequence(
+  one INTEGER PRIMARY KEY CHECK(one = 1),
+  n   INTEGER NOT NULL                                    -- the last number that was given out
+) STRICT;
+INSERT INTO sequence VALUES(1, 0);
+
 -- The inbox: one row per Stripe event, kept before Stripe is told so. The id is the idempotency.
 CREATE TABLE events(
   id              TEXT PRIMARY KEY CHECK(length(id) BETWEEN 1 AND 255),  -- evt_…
@@ -34,17 +42,19 @@ CREATE TABLE events(
   created         TEXT,                                   -- when Stripe made it
   livemode        INTEGER CHECK(livemode IN(0, 1)),
   api_version     TEXT,                                   -- of a snapshot
-  account         TEXT,                                   -- acct_…, where it names one
+  account         TEXT,                                   -- acct_…, the connected account it happened in
+  context         TEXT,                                   -- acct_…, the account to name when asking
   shape           TEXT NOT NULL CHECK(shape IN('snapshot', 'thin')),
   snapshot_event  TEXT,                                   -- a thin event's twin
   payload         TEXT,                                   -- the exact body; NULL once retention has cleared it
   source          TEXT NOT NULL CHECK(source IN('webhook', 'backfill')),
   received_at     TEXT NOT NULL,
-  moment          TEXT NOT NULL DEFAULT(strftime('%f', 'now')),  -- its seconds to a thousandth
+  seq             INTEGER NOT NULL DEFAULT 0,             -- its place in the sequence; a trigger fills it in
   state           TEXT NOT NULL DEFAULT 'pending'
                   CONSTRAINT "an event's state is pending, done, ignored or failed"
                   CHECK(state IN('pending', 'done', 'ignored', 'failed')),
   state_reason    TEXT,                                   -- why ignored, why failed, why not yet
+  awaits          TEXT,                                   -- the payment, invoice or subscription without an order yet
   attempts        INTEGER NOT NULL DEFAULT 0 CHECK(attempts >= 0),
   crashes         INTEGER NOT NULL DEFAULT 0 CHECK(crashes >= 0),  -- how often the daemon ended in the middle of it
   taken_at        TEXT,                                   -- a worker has it since
@@ -52,10 +62,11 @@ CREATE TABLE events(
   processed_at    TEXT
 ) STRICT;
 -- What waits, the fresh before what is tried again or was fetched later: so neither keeps a buyer waiting.
-CREATE INDEX events_due ON events(attempts > 0 OR source = 'backfill', next_attempt_at) WHERE state = 'pending';
-CREATE INDEX events_object ON events(object_id);
+CREATE INDEX events_due ON events(attempts > 0 OR source = 'backfill', next_attempt_at, received_at) WHERE state = 'pending';
+CREATE INDEX events_object ON events(object_id) WHERE state = 'pending';
 CREATE INDEX events_twin ON events(snapshot_event) WHERE snapshot_event IS NOT NULL;
-CREATE INDEX events_pending ON events(received_at) WHERE state = 'pending';
+CREATE INDEX events_thin ON events(object_id) WHERE shape = 'thin' AND snapshot_event IS NULL;
+CREATE INDEX events_awaits ON events(awaits) WHERE awaits IS NOT NULL;
 CREATE INDEX events_failed ON events(received_at) WHERE state = 'failed';
 
 -- One row per completed Checkout Session. Facts come from Stripe; the operator's columns are note, hold_reason, canceled_at
@@ -100,7 +111,8 @@ CREATE TABLE orders(
   created_at           TEXT NOT NULL,                     -- when the checkout began
   paid_at              TEXT,                              -- by Stripe's record
   line_items_at        TEXT,                              -- when its lines were read
-  as_of                TEXT NOT NULL,                     -- when Stripe was asked; an older answer changes nothing
+  as_of                TEXT NOT NULL,                     -- when Stripe was asked, for people
+  asked                INTEGER NOT NULL DEFAULT 0,        -- that question's place in the sequence; an older answer changes nothing
   note                 TEXT,                              -- yours
   hold_reason          TEXT,                              -- yours: while set, nothing can be sent
   canceled_at          TEXT,                              -- yours, together with
@@ -178,7 +190,8 @@ CREATE TABLE refunds(
   reason            TEXT,
   failure_reason    TEXT,
   created_at        TEXT NOT NULL,
-  as_of             TEXT NOT NULL                         -- when Stripe was asked
+  as_of             TEXT NOT NULL,                        -- when Stripe was asked, for people
+  asked             INTEGER NOT NULL DEFAULT 0            -- that question's place in the sequence
 ) STRICT;
 CREATE INDEX refunds_payment_intent ON refunds(payment_intent_id);
 CREATE INDEX refunds_charge ON refunds(charge_id);
@@ -194,7 +207,8 @@ CREATE TABLE disputes(
   reason            TEXT,                                 -- e.g. fraudulent, product_not_received
   evidence_due_by   TEXT,                                 -- answer in Stripe's Dashboard until then
   created_at        TEXT NOT NULL,
-  as_of             TEXT NOT NULL
+  as_of             TEXT NOT NULL,
+  asked             INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX disputes_payment_intent ON disputes(payment_intent_id);
 
@@ -207,7 +221,8 @@ CREATE TABLE reviews(
   reason            TEXT,                                 -- why it was opened
   closed_reason     TEXT,                                 -- approved and acknowledged let the order go on
   created_at        TEXT NOT NULL,
-  as_of             TEXT NOT NULL
+  as_of             TEXT NOT NULL,
+  asked             INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX reviews_payment_intent ON reviews(payment_intent_id);
 
@@ -219,7 +234,8 @@ CREATE TABLE fraud_warnings(
   actionable        INTEGER NOT NULL CHECK(actionable IN(0, 1)),  -- 0 once refunded or disputed
   fraud_type        TEXT,
   created_at        TEXT NOT NULL,
-  as_of             TEXT NOT NULL
+  as_of             TEXT NOT NULL,
+  asked             INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX fraud_warnings_payment_intent ON fraud_warnings(payment_intent_id);
 
@@ -591,14 +607,31 @@ SELECT 'look' AS kind, 'what is to be packed' AS what, 'SELECT * FROM to_ship;' 
 -- Events: the same id again is a success that changes nothing; what was received stays as it was.
 
 CREATE TRIGGER events_insert BEFORE INSERT ON events
-  WHEN EXISTS(SELECT 1 FROM events WHERE id = NEW.id) OR ((SELECT name FROM actor) GLOB 'operator*' AND NEW.state IS NOT 'pending')
+  WHEN EXISTS(SELECT 1 FROM events WHERE id = NEW.id)
+    OR ((SELECT name FROM actor) GLOB 'operator*' AND (NEW.state IS NOT 'pending' OR NEW.seq NOT IN(0, (SELECT n FROM sequence))))
 BEGIN
   SELECT RAISE(IGNORE) WHERE EXISTS(SELECT 1 FROM events WHERE id = NEW.id);
-  SELECT RAISE(ABORT, 'events: a new one is pending; fulfilld asks Stripe what it is about');
+  SELECT RAISE(ABORT, 'events: a new one is pending and gets its seq by itself; fulfilld asks Stripe what it is about');
 END;
 
+-- A row that came without its number gets the next one.
+CREATE TRIGGER events_numbered AFTER INSERT ON events WHEN NEW.seq = 0
+BEGIN
+  UPDATE sequence SET n = n + 1;
+  UPDATE events SET seq = (SELECT n FROM sequence) WHERE id = NEW.id;
+END;
+
+CREATE TRIGGER events_seq BEFORE UPDATE OF seq ON events WHEN OLD.seq <> 0 AND NEW.seq <> OLD.seq
+BEGIN SELECT RAISE(ABORT, 'events: an event keeps its place in the sequence'); END;
+
+CREATE TRIGGER sequence_insert BEFORE INSERT ON sequence BEGIN SELECT RAISE(ABORT, 'sequence: it has one row'); END;
+CREATE TRIGGER sequence_delete BEFORE DELETE ON sequence BEGIN SELECT RAISE(ABORT, 'sequence: it has one row'); END;
+CREATE TRIGGER sequence_forward BEFORE UPDATE ON sequence
+  WHEN NEW.one <> OLD.one OR NEW.n <= OLD.n OR ((SELECT name FROM actor) GLOB 'operator*' AND NEW.n <> OLD.n + 1)
+BEGIN SELECT RAISE(ABORT, 'sequence: it goes forward by one; nothing here is for people to change'); END;
+
 CREATE TRIGGER events_facts BEFORE UPDATE OF id, type, object_id, created, livemode, api_version, account, shape,
-  snapshot_event, payload, source, received_at, moment ON events WHEN (SELECT name FROM actor) GLOB 'operator*'
+  context, snapshot_event, payload, source, received_at, awaits ON events WHEN (SELECT name FROM actor) GLOB 'operator*'
 BEGIN SELECT RAISE(ABORT, 'events: what Stripe sent is not changed; to process it again: UPDATE events SET state = ''pending'' WHERE id = …'); END;
 
 CREATE TRIGGER events_state BEFORE UPDATE OF state ON events
@@ -632,7 +665,7 @@ BEGIN SELECT RAISE(ABORT, 'orders: rows come from Stripe and are never replaced;
 CREATE TRIGGER orders_facts BEFORE UPDATE OF checkout_session_id, payment_intent_id, livemode, mode, payment_status,
   currency, amount_subtotal, amount_discount, amount_shipping, amount_tax, amount_total, presentment_amount,
   presentment_currency, customer_id, subscription_id, invoice_id, payment_link_id, client_reference_id, shipping_option,
-  custom_fields, tax_ids, metadata, created_at, paid_at, line_items_at, as_of ON orders
+  custom_fields, tax_ids, metadata, created_at, paid_at, line_items_at, as_of, asked ON orders
   WHEN (SELECT name FROM actor) GLOB 'operator*'
 BEGIN SELECT RAISE(ABORT, 'orders: that column is a fact from Stripe; yours are note, hold_reason, canceled_at with cancel_reason, email, name, phone and shipping_…'); END;
 

@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use crate::clock::Timestamp;
 
-/// One answer of Stripe's, ready to be written. Applying the same Change again, or an older one after a newer one, changes
-/// nothing.
+/// One answer of Stripe's, ready to be written. Applying the same Change again, or the answer to an older question after that
+/// to a newer one, changes nothing; which question is older says its place in the file's sequence, never a clock.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
     /// A completed Checkout Session: an order, its line items, and once it is a sale, something to send.
@@ -20,7 +20,7 @@ pub enum Change {
 /// What an object of Stripe's says of itself whatever it is, and which payment it is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct About {
-    /// The moment Stripe was asked: an older answer never overwrites a newer one.
+    /// When Stripe was asked, for people.
     pub as_of: Timestamp,
     pub id: String,
     pub payment_intent_id: String,
@@ -76,7 +76,7 @@ pub struct FraudWarning {
 /// A completed session that is the shop's. Texts are cleaned for display; amounts are minor units of `currency`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Order {
-    /// The moment Stripe was asked: an older answer never overwrites a newer one.
+    /// When Stripe was asked, for people.
     pub as_of: Timestamp,
     pub checkout_session_id: String,
     pub payment_intent_id: Option<String>,

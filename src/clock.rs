@@ -12,16 +12,6 @@ pub fn text(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// Microseconds, for the one comparison that needs them: which of two answers from Stripe is the newer (`as_of`).
-pub fn text_micros(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
-}
-
-/// The seconds of a minute to a thousandth, `05.123`: what [`text`] leaves out.
-pub fn moment(at: Timestamp) -> String {
-    at.strftime("%S.%3f").to_string()
-}
-
 /// Stripe's whole unix seconds; `None` when out of any calendar's range.
 pub fn from_unix(seconds: i64) -> Option<Timestamp> {
     Timestamp::from_second(seconds).ok()
@@ -40,7 +30,6 @@ mod tests {
     fn times_are_utc_text_that_sorts() {
         let t = from_unix(1_795_489_500).unwrap();
         assert_eq!(text(t), "2026-11-24T03:05:00Z");
-        assert_eq!(text_micros(t), "2026-11-24T03:05:00.000000Z");
         assert!(text(from_unix(0).unwrap()) < text(t));
         assert_eq!(from_unix(i64::MAX), None);
         assert_eq!(from_http("Tue, 24 Nov 2026 03:05:00 GMT"), Some(t));

@@ -59,6 +59,10 @@ pub struct Taken {
     pub attempts: i64,
     pub crashes: i64,
     pub received_at: Timestamp,
+    /// Its place in the file's sequence.
+    pub seq: i64,
+    /// The place of the question that this try asks: its answer covers the events with a lower `seq`.
+    pub asked: i64,
     /// It was tried before, or fetched later: one that a fresh event does not wait for.
     pub late: bool,
     /// Nobody asked for it to be processed once more: what was learned since it came need not be asked for again.
@@ -80,6 +84,13 @@ pub enum Conclusion {
     Crashed(String),
 }
 
+/// The next number of the file's sequence, for a question that is asked after this transaction.
+pub fn next_number(c: &Connection) -> Result<i64> {
+    c.prepare_cached("UPDATE sequence SET n = n + 1 RETURNING n")
+        .and_then(|mut next| next.query_row([], |row| row.get(0)))
+        .map_err(db::translate)
+}
+
 /// Keeps an event that is due at `due`. True when it is new; the same id again is a success that changes nothing (the schema
 /// sees to it).
 pub fn keep(
@@ -90,10 +101,11 @@ pub fn keep(
     now: Timestamp,
     due: Timestamp,
 ) -> Result<bool> {
+    let seq = next_number(c)?;
     c.prepare_cached(
-        "INSERT INTO events(id, type, object_id, created, livemode, api_version, account, shape, snapshot_event,
-           payload, source, received_at, moment, next_attempt_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+        "INSERT INTO events(id, type, object_id, created, livemode, api_version, account, context, shape,
+           snapshot_event, payload, source, received_at, seq, next_attempt_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
     )
     .and_then(|mut insert| {
         insert.execute((
@@ -103,13 +115,14 @@ pub fn keep(
             event.created.map(clock::text),
             event.livemode,
             &event.api_version,
-            event.account.as_ref().or(event.context.as_ref()),
+            &event.account,
+            &event.context,
             event.shape.as_str(),
             &event.snapshot_event,
             payload,
             source.as_str(),
             clock::text(now),
-            clock::moment(now),
+            seq,
             clock::text(due),
         ))
     })
@@ -162,16 +175,19 @@ pub fn take(c: &Connection, fresh: usize, late: usize, now: Timestamp) -> Result
                  WHERE id IN (SELECT id FROM events WHERE state = 'pending'
                                 AND (attempts > 0 OR source = 'backfill') = ?4 AND next_attempt_at <= ?1
                               ORDER BY next_attempt_at LIMIT ?3)
-                 RETURNING id, payload, attempts, crashes, substr(received_at, 1, 17) || moment || 'Z', type, object_id,
+                 RETURNING id, payload, attempts, crashes, received_at, type, object_id, seq,
                    attempts = 1 AND state_reason IS NULL",
             )
             .and_then(|mut q| {
-                let row = |row: &Row| Ok(Taken { late: is_late, first: row.get(7)?, ..taken(row)? });
+                let row = |row: &Row| Ok(Taken { late: is_late, first: row.get(8)?, ..taken(row)? });
                 q.query_map((clock::text(now), clock::text(now + LEASE), n as i64, is_late), row)?
                     .collect::<rusqlite::Result<Vec<_>>>()
             })
             .map_err(db::translate)?;
         all.extend(taken);
+    }
+    for event in &mut all {
+        event.asked = next_number(c)?;
     }
     Ok(all)
 }
@@ -186,6 +202,8 @@ fn taken(row: &Row) -> rusqlite::Result<Taken> {
         received_at: received_at.parse().unwrap_or(Timestamp::UNIX_EPOCH),
         kind: row.get(5)?,
         object_id: row.get(6)?,
+        seq: row.get(7)?,
+        asked: 0,
         late: true,
         first: false,
     })
@@ -228,7 +246,7 @@ pub fn conclude(c: &Connection, event: &Taken, conclusion: &Conclusion, now: Tim
 pub fn release_interrupted(c: &Connection, now: Timestamp) -> Result<usize> {
     let interrupted: Vec<Taken> = c
         .prepare(
-            "SELECT id, NULL, attempts, crashes, received_at, type, object_id FROM events WHERE state = 'pending' AND taken_at IS NOT NULL",
+            "SELECT id, NULL, attempts, crashes, received_at, type, object_id, seq FROM events WHERE state = 'pending' AND taken_at IS NOT NULL",
         )
         .and_then(|mut q| q.query_map([], taken)?.collect())
         .map_err(db::translate)?;
@@ -312,6 +330,8 @@ mod tests {
             attempts,
             crashes,
             received_at: clock::now() - Duration::from_secs(age_days as u64 * 86_400),
+            seq: 1,
+            asked: 2,
             late: true,
             first: false,
         }

@@ -3,22 +3,23 @@
 use rusqlite::{Connection, OptionalExtension, ToSql, params};
 
 use crate::change::{About, Change, LineItem, Order, PaymentStatus};
-use crate::clock::{self, Timestamp};
+use crate::clock;
 use crate::db;
 use crate::error::{Error, Result};
 
-/// Applies a fact. The caller is inside its transaction and has named itself in `actor`. Applying it again, or an older
-/// answer after a newer one, changes nothing; triggers write the history, the fulfillments and the outbox.
-pub fn apply(c: &Connection, change: &Change) -> Result<()> {
-    apply_numbered(c, change, None)
+/// Applies a fact that answers the question with the number `asked` (`inbox::next_number`). The caller is inside its
+/// transaction and has named itself in `actor`. Applying it again, or the answer to an older question after that to a newer
+/// one, changes nothing; triggers write the history, the fulfillments and the outbox.
+pub fn apply(c: &Connection, change: &Change, asked: i64) -> Result<()> {
+    apply_numbered(c, change, asked, None)
 }
 
 /// The same, with the number that an order has when it is a new one; `None` is the next.
-pub fn apply_numbered(c: &Connection, change: &Change, number: Option<i64>) -> Result<()> {
+pub fn apply_numbered(c: &Connection, change: &Change, asked: i64, number: Option<i64>) -> Result<()> {
     match change {
         Change::Order(order) => match find(c, &order.checkout_session_id)? {
-            None => take_in(c, order, number),
-            Some(known) => bring_up_to_date(c, &known, order),
+            None => take_in(c, order, asked, number),
+            Some(known) => bring_up_to_date(c, &known, order, asked),
         },
         Change::Refunds(refunds) => refunds.iter().try_for_each(|refund| {
             let facts: [(&str, &dyn ToSql); 5] = [
@@ -28,7 +29,7 @@ pub fn apply_numbered(c: &Connection, change: &Change, number: Option<i64>) -> R
                 ("reason", &refund.reason),
                 ("failure_reason", &refund.failure_reason),
             ];
-            keep(c, "refunds", &refund.about, &facts)
+            keep(c, "refunds", &refund.about, asked, &facts)
         }),
         Change::Dispute(dispute) => {
             let facts: [(&str, &dyn ToSql); 5] = [
@@ -38,55 +39,54 @@ pub fn apply_numbered(c: &Connection, change: &Change, number: Option<i64>) -> R
                 ("reason", &dispute.reason),
                 ("evidence_due_by", &dispute.evidence_due_by.map(clock::text)),
             ];
-            keep(c, "disputes", &dispute.about, &facts)
+            keep(c, "disputes", &dispute.about, asked, &facts)
         }
         Change::Review(review) => {
             let facts: [(&str, &dyn ToSql); 3] =
                 [("open", &review.open), ("reason", &review.reason), ("closed_reason", &review.closed_reason)];
-            keep(c, "reviews", &review.about, &facts)
+            keep(c, "reviews", &review.about, asked, &facts)
         }
         Change::FraudWarning(warning) => {
             let facts: [(&str, &dyn ToSql); 2] =
                 [("actionable", &warning.actionable), ("fraud_type", &warning.fraud_type)];
-            keep(c, "fraud_warnings", &warning.about, &facts)
+            keep(c, "fraud_warnings", &warning.about, asked, &facts)
         }
     }
 }
 
-/// True when Stripe was asked for this object after `since`: a session or the payment of an order, a refund, all refunds of a
+/// True when Stripe was asked for this object after this place in the sequence: a session or the payment of an order, a refund, all refunds of a
 /// charge, a dispute, a review, a warning.
-pub fn has_since(c: &Connection, object: &str, since: Timestamp) -> Result<bool> {
-    let since = clock::text_micros(since);
+pub fn has_since(c: &Connection, object: &str, since: i64) -> Result<bool> {
     c.prepare_cached(
-        "SELECT EXISTS(SELECT 1 FROM orders WHERE checkout_session_id = ?1 AND as_of > ?2)
-           OR EXISTS(SELECT 1 FROM orders WHERE payment_intent_id = ?1 AND as_of > ?2)
-           OR EXISTS(SELECT 1 FROM refunds WHERE id = ?1 AND as_of > ?2)
-           OR EXISTS(SELECT 1 FROM refunds WHERE charge_id = ?1 AND as_of > ?2)
-           OR EXISTS(SELECT 1 FROM disputes WHERE id = ?1 AND as_of > ?2)
-           OR EXISTS(SELECT 1 FROM reviews WHERE id = ?1 AND as_of > ?2)
-           OR EXISTS(SELECT 1 FROM fraud_warnings WHERE id = ?1 AND as_of > ?2)",
+        "SELECT EXISTS(SELECT 1 FROM orders WHERE checkout_session_id = ?1 AND asked > ?2)
+           OR EXISTS(SELECT 1 FROM orders WHERE payment_intent_id = ?1 AND asked > ?2)
+           OR EXISTS(SELECT 1 FROM refunds WHERE id = ?1 AND asked > ?2)
+           OR EXISTS(SELECT 1 FROM refunds WHERE charge_id = ?1 AND asked > ?2)
+           OR EXISTS(SELECT 1 FROM disputes WHERE id = ?1 AND asked > ?2)
+           OR EXISTS(SELECT 1 FROM reviews WHERE id = ?1 AND asked > ?2)
+           OR EXISTS(SELECT 1 FROM fraud_warnings WHERE id = ?1 AND asked > ?2)",
     )
     .and_then(|mut q| q.query_row((object, since), |row| row.get(0)))
     .map_err(db::translate)
 }
 
 /// A row of what comes beside an order, whether or not the order is there yet: made, or brought up to date by a newer answer.
-fn keep(c: &Connection, table: &str, about: &About, facts: &[(&str, &dyn ToSql)]) -> Result<()> {
-    let as_of = clock::text_micros(about.as_of);
-    let known: Option<String> = c
-        .prepare_cached(&format!("SELECT as_of FROM {table} WHERE id = ?1"))
+fn keep(c: &Connection, table: &str, about: &About, asked: i64, facts: &[(&str, &dyn ToSql)]) -> Result<()> {
+    let known: Option<i64> = c
+        .prepare_cached(&format!("SELECT asked FROM {table} WHERE id = ?1"))
         .and_then(|mut q| q.query_row([&about.id], |row| row.get(0)).optional())
         .map_err(db::translate)?;
-    if known.as_ref().is_some_and(|known| *known >= as_of) {
+    if known.is_some_and(|known| known >= asked) {
         return Ok(());
     }
-    let created_at = clock::text(about.created_at);
-    let common: [(&str, &dyn ToSql); 5] = [
+    let (created_at, as_of) = (clock::text(about.created_at), clock::text(about.as_of));
+    let common: [(&str, &dyn ToSql); 6] = [
         ("id", &about.id),
         ("payment_intent_id", &about.payment_intent_id),
         ("charge_id", &about.charge_id),
         ("created_at", &created_at),
         ("as_of", &as_of),
+        ("asked", &asked),
     ];
     let (columns, values): (Vec<&str>, Vec<&dyn ToSql>) = common.iter().chain(facts).copied().unzip();
     let places: Vec<String> = (1..=columns.len()).map(|n| format!("?{n}")).collect();
@@ -108,18 +108,18 @@ fn keep(c: &Connection, table: &str, about: &About, facts: &[(&str, &dyn ToSql)]
 struct Known {
     id: i64,
     payment_status: PaymentStatus,
-    as_of: String,
+    asked: i64,
 }
 
 fn find(c: &Connection, session: &str) -> Result<Option<Known>> {
-    c.prepare_cached("SELECT id, payment_status, as_of FROM orders WHERE checkout_session_id = ?1")
+    c.prepare_cached("SELECT id, payment_status, asked FROM orders WHERE checkout_session_id = ?1")
         .and_then(|mut q| {
             q.query_row([session], |row| {
                 let word: String = row.get(1)?;
                 Ok(Known {
                     id: row.get(0)?,
                     payment_status: PaymentStatus::from_word(&word).expect("the schema's CHECK permits no other word"),
-                    as_of: row.get(2)?,
+                    asked: row.get(2)?,
                 })
             })
             .optional()
@@ -129,8 +129,8 @@ fn find(c: &Connection, session: &str) -> Result<Option<Known>> {
 
 /// A new order: the row, its lines, and only then whether it is paid, because that is what makes the database write what is
 /// to be sent.
-fn take_in(c: &Connection, order: &Order, number: Option<i64>) -> Result<()> {
-    let id = insert_order(c, order, number)?;
+fn take_in(c: &Connection, order: &Order, asked: i64, number: Option<i64>) -> Result<()> {
+    let id = insert_order(c, order, asked, number)?;
     for (position, line) in (1..).zip(&order.lines) {
         insert_line(c, id, position, line)?;
     }
@@ -145,10 +145,9 @@ fn take_in(c: &Connection, order: &Order, number: Option<i64>) -> Result<()> {
 
 /// A known order: the payment moves forward, whichever answer came last; the sums are the newest answer's. Contact and
 /// shipping are the operator's to correct, so no event touches them again.
-fn bring_up_to_date(c: &Connection, known: &Known, order: &Order) -> Result<()> {
+fn bring_up_to_date(c: &Connection, known: &Known, order: &Order, asked: i64) -> Result<()> {
     let status = known.payment_status.forward(order.payment_status);
-    let as_of = clock::text_micros(order.as_of);
-    let newer = as_of > known.as_of;
+    let newer = asked > known.asked;
     if !newer && status == known.payment_status {
         return Ok(());
     }
@@ -163,13 +162,14 @@ fn bring_up_to_date(c: &Connection, known: &Known, order: &Order) -> Result<()> 
     c.prepare_cached(
         "UPDATE orders SET as_of = ?2, payment_intent_id = coalesce(?3, payment_intent_id), amount_subtotal = ?4,
            amount_discount = ?5, amount_shipping = ?6, amount_tax = ?7, amount_total = ?8,
-           subscription_id = coalesce(?9, subscription_id), invoice_id = coalesce(?10, invoice_id), metadata = ?11
+           subscription_id = coalesce(?9, subscription_id), invoice_id = coalesce(?10, invoice_id), metadata = ?11,
+           asked = ?12
          WHERE id = ?1",
     )
     .and_then(|mut update| {
         update.execute(params![
             known.id,
-            as_of,
+            clock::text(order.as_of),
             order.payment_intent_id,
             order.amount_subtotal,
             order.amount_discount,
@@ -179,13 +179,14 @@ fn bring_up_to_date(c: &Connection, known: &Known, order: &Order) -> Result<()> 
             order.subscription_id,
             order.invoice_id,
             order.metadata.to_string(),
+            asked,
         ])
     })
     .map_err(db::translate)
     .and_then(one_row)
 }
 
-fn insert_order(c: &Connection, order: &Order, number: Option<i64>) -> Result<i64> {
+fn insert_order(c: &Connection, order: &Order, asked: i64, number: Option<i64>) -> Result<i64> {
     let (presented, presentment_currency) = order.presentment.clone().unzip();
     let to = &order.shipping;
     c.prepare_cached(
@@ -194,9 +195,9 @@ fn insert_order(c: &Connection, order: &Order, number: Option<i64>) -> Result<i6
            presentment_amount, presentment_currency, customer_id, subscription_id, invoice_id, payment_link_id,
            client_reference_id, email, name, phone, shipping_name, shipping_line1, shipping_line2, shipping_city,
            shipping_state, shipping_postal_code, shipping_country, shipping_option, custom_fields, tax_ids, metadata,
-           created_at, as_of, id)
+           created_at, as_of, asked, id)
          VALUES (?1, ?2, ?3, ?4, 'unpaid', ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20,
-           ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34)",
+           ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35)",
     )
     .and_then(|mut insert| {
         insert.insert(params![
@@ -232,7 +233,8 @@ fn insert_order(c: &Connection, order: &Order, number: Option<i64>) -> Result<i6
             order.tax_ids.to_string(),
             order.metadata.to_string(),
             clock::text(order.created_at),
-            clock::text_micros(order.as_of),
+            clock::text(order.as_of),
+            asked,
             number,
         ])
     })
@@ -289,8 +291,27 @@ mod tests {
         c
     }
 
-    /// What Stripe said at this second: a mug and an e-book.
-    fn answer(second: i64, payment_status: PaymentStatus, total: i64) -> Change {
+    const BEGAN: i64 = 1_795_489_500;
+
+    /// The clock goes backwards in these tests, because nothing depends on it: the later a question, the earlier it says.
+    fn clock_at(question: i64) -> clock::Timestamp {
+        clock::from_unix(BEGAN - question).unwrap()
+    }
+
+    /// Applies an answer as that of the question that its time was made from.
+    fn hear(c: &Connection, change: &Change) {
+        let as_of = match change {
+            Change::Order(order) => order.as_of,
+            Change::Refunds(refunds) => refunds[0].about.as_of,
+            Change::Dispute(dispute) => dispute.about.as_of,
+            Change::Review(review) => review.about.as_of,
+            Change::FraudWarning(warning) => warning.about.as_of,
+        };
+        apply(c, change, BEGAN - as_of.as_second()).unwrap();
+    }
+
+    /// What Stripe said to this question: a mug and an e-book.
+    fn answer(question: i64, payment_status: PaymentStatus, total: i64) -> Change {
         let line = |id: &str, requires_shipping: bool| LineItem {
             id: id.into(),
             price_id: None,
@@ -309,7 +330,7 @@ mod tests {
             requires_shipping,
             metadata: json!({}),
         };
-        let at = clock::from_unix(1_795_489_500 + second).unwrap();
+        let at = clock_at(question);
         Change::Order(Box::new(Order {
             as_of: at,
             checkout_session_id: "cs_1".into(),
@@ -343,37 +364,45 @@ mod tests {
         }))
     }
 
-    fn about(second: i64, id: &str) -> About {
-        let at = clock::from_unix(1_795_489_500 + second).unwrap();
+    fn about(question: i64, id: &str) -> About {
+        let at = clock_at(question);
         About { as_of: at, id: id.into(), payment_intent_id: "pi_1".into(), charge_id: None, created_at: at }
     }
 
-    fn refund(second: i64, id: &str, status: &'static str, amount: i64) -> Refund {
+    fn refund(question: i64, id: &str, status: &'static str, amount: i64) -> Refund {
         let currency = "eur".into();
-        Refund { about: about(second, id), amount, currency, status: status.into(), reason: None, failure_reason: None }
+        Refund {
+            about: about(question, id),
+            amount,
+            currency,
+            status: status.into(),
+            reason: None,
+            failure_reason: None,
+        }
     }
 
-    fn dispute(second: i64, status: &str) -> Change {
+    fn dispute(question: i64, status: &str) -> Change {
         Change::Dispute(Dispute {
-            about: about(second, "du_1"),
+            about: about(question, "du_1"),
             amount: 400,
             currency: "eur".into(),
             status: status.into(),
             reason: Some("fraudulent".into()),
-            evidence_due_by: clock::from_unix(1_795_489_500),
+            evidence_due_by: clock::from_unix(BEGAN),
         })
     }
 
     #[test]
     fn an_older_refund_dispute_review_or_warning_never_overwrites_a_newer_one() {
-        let review = |second: i64, open: bool| {
+        let review = |question: i64, open: bool| {
             let closed_reason = (!open).then(|| "approved".into());
-            Change::Review(Review { about: about(second, "prv_1"), open, reason: None, closed_reason })
+            Change::Review(Review { about: about(question, "prv_1"), open, reason: None, closed_reason })
         };
-        let warning = |second: i64, actionable: bool| {
-            Change::FraudWarning(FraudWarning { about: about(second, "issfr_1"), actionable, fraud_type: None })
+        let warning = |question: i64, actionable: bool| {
+            Change::FraudWarning(FraudWarning { about: about(question, "issfr_1"), actionable, fraud_type: None })
         };
-        let refunds = |second: i64, status: &'static str| Change::Refunds(vec![refund(second, "re_1", status, 400)]);
+        let refunds =
+            |question: i64, status: &'static str| Change::Refunds(vec![refund(question, "re_1", status, 400)]);
         for (older, newer, sql, left) in [
             (refunds(1, "pending"), refunds(2, "failed"), "SELECT status FROM refunds", "failed"),
             (
@@ -388,7 +417,7 @@ mod tests {
             for answers in [[&older, &newer], [&newer, &older]] {
                 let c = file();
                 for answer in answers.into_iter().chain(answers) {
-                    apply(&c, answer).unwrap();
+                    hear(&c, answer);
                 }
                 assert_eq!(one(&c, sql), left);
             }
@@ -404,7 +433,7 @@ mod tests {
         {
             let c = file();
             for change in changes {
-                apply(&c, change).unwrap();
+                hear(&c, change);
             }
             assert_eq!(one(&c, left), "partially_refunded10050on_holddisputed");
             assert_eq!(one(&c, "SELECT count(*) || '' FROM outbox WHERE topic = 'order.disputed'"), "1");
@@ -428,8 +457,8 @@ mod tests {
             ([(1, NoPaymentRequired, 0), (1, NoPaymentRequired, 0)], "no_payment_required 0 2"),
         ] {
             let c = file();
-            for (second, status, total) in answers.into_iter().chain(answers) {
-                apply(&c, &answer(second, status, total)).unwrap();
+            for (question, status, total) in answers.into_iter().chain(answers) {
+                hear(&c, &answer(question, status, total));
             }
             let sql = "SELECT payment_status || ' ' || amount_total || ' ' || (SELECT count(*) FROM fulfillments) FROM orders";
             assert_eq!(one(&c, sql), left, "{answers:?}");
@@ -440,7 +469,7 @@ mod tests {
     #[test]
     fn a_sale_has_its_parcels_the_moment_it_is_one() {
         let c = file();
-        apply(&c, &answer(1, PaymentStatus::Paid, 400)).unwrap();
+        hear(&c, &answer(1, PaymentStatus::Paid, 400));
         let kinds = "SELECT group_concat(requires_shipping || status || quantity)
                      FROM (SELECT * FROM fulfillments f JOIN fulfillment_line_items l ON l.fulfillment_id = f.id ORDER BY f.id)";
         assert_eq!(one(&c, kinds), "1pending2,0pending2");
@@ -450,10 +479,10 @@ mod tests {
     #[test]
     fn the_operator_s_corrections_outlive_every_later_answer() {
         let c = file();
-        apply(&c, &answer(1, PaymentStatus::Unpaid, 400)).unwrap();
+        hear(&c, &answer(1, PaymentStatus::Unpaid, 400));
         c.execute("UPDATE orders SET email = 'ada@example.org', shipping_line1 = '1 New Street', note = 'gift'", [])
             .unwrap();
-        apply(&c, &answer(2, PaymentStatus::Paid, 400)).unwrap();
+        hear(&c, &answer(2, PaymentStatus::Paid, 400));
         let kept = "SELECT email || shipping_line1 || note || payment_status FROM orders";
         assert_eq!(one(&c, kept), "ada@example.org1 New Streetgiftpaid");
     }
@@ -471,7 +500,7 @@ mod tests {
             for line in &mut order.lines {
                 (line.amount_total, line.unit_amount, line.currency) = (amount, Some(amount), currency.into());
             }
-            apply(&c, &Change::Order(order)).unwrap();
+            hear(&c, &Change::Order(order));
             let places = if decimals == 0 { String::new() } else { format!(".{}", "0".repeat(decimals)) };
             let shown = [
                 one(&c, "SELECT total FROM order_overview"),

@@ -39,8 +39,8 @@ pub struct Derived {
     pub lost: Vec<(String, String)>,
     /// What the questions were about that `lost` names.
     lost_objects: HashSet<String>,
-    /// Of the last event that was there when it began.
-    last_event: i64,
+    /// The last number of the sequence when it began: what has a higher one came meanwhile.
+    began: i64,
 }
 
 /// Where the files differ.
@@ -90,12 +90,7 @@ pub fn derive(
         numbers,
         unnumbered: Vec::new(),
         payments: HashSet::new(),
-        derived: Derived {
-            asked: 0,
-            lost: Vec::new(),
-            lost_objects: HashSet::new(),
-            last_event: copy_events(here, new)?,
-        },
+        derived: Derived { asked: 0, lost: Vec::new(), lost_objects: HashSet::new(), began: copy_events(here, new)? },
     };
     // Asking may take hours, and a reader that stays keeps the log of a running daemon growing.
     drop(moment);
@@ -160,7 +155,8 @@ impl Deriving<'_> {
         let batch = |sql: &str| self.new.execute_batch(sql).map_err(db::translate);
         batch("SAVEPOINT fact")?;
         let author = format!("stripe:{}", question.event.id);
-        match inbox::as_author(self.new, &author, |c| ledger::apply_numbered(c, change, number)) {
+        match inbox::as_author(self.new, &author, |c| ledger::apply_numbered(c, change, inbox::next_number(c)?, number))
+        {
             Ok(()) => batch("RELEASE fact"),
             Err(Error::Permanent(why)) => {
                 batch("ROLLBACK TO fact; RELEASE fact")?;
@@ -204,7 +200,7 @@ fn questions(c: &Connection, account: Option<&str>) -> Result<Vec<Question>> {
     // The payload tells a connected account from the shop's own; without one the type and the object's id are enough.
     let sql =
         "SELECT id, type, object_id, livemode, shape, account, CASE WHEN account IS NOT NULL THEN payload END, state
-               FROM events WHERE state <> 'pending' AND object_id IS NOT NULL ORDER BY received_at, rowid";
+               FROM events WHERE state <> 'pending' AND object_id IS NOT NULL ORDER BY seq";
     let mut statement = c.prepare(sql).map_err(db::translate)?;
     let mut rows = statement.query([]).map_err(db::translate)?;
     let mut found: HashMap<String, Question> = HashMap::new();
@@ -260,19 +256,21 @@ fn stored(row: &Row) -> rusqlite::Result<(Event, bool)> {
     Ok((event, done))
 }
 
-/// Copies the rows as they are, and says which was the last.
+/// Copies the rows as they are, and says which number was the last.
 fn copy_events(here: &Connection, new: &Connection) -> Result<i64> {
     let columns = columns(new, "events", &[])?;
     let places: Vec<String> = (1..=columns.len()).map(|n| format!("?{n}")).collect();
     let names = columns.join(", ");
     let copy = || -> rusqlite::Result<i64> {
-        let mut from = here.prepare(&format!("SELECT {names} FROM events ORDER BY rowid"))?;
+        let mut from = here.prepare(&format!("SELECT {names} FROM events ORDER BY seq"))?;
         let mut into = new.prepare(&format!("INSERT INTO events({names}) VALUES({})", places.join(", ")))?;
         let mut rows = from.query([])?;
         while let Some(row) = rows.next()? {
             into.execute(params_from_iter(cells(row, columns.len())?))?;
         }
-        here.query_row("SELECT coalesce(max(rowid), 0) FROM events", [], |row| row.get(0))
+        let began: i64 = here.query_row("SELECT n FROM sequence", [], |row| row.get(0))?;
+        new.execute("UPDATE sequence SET n = max(n + 1, ?1)", [began])?;
+        Ok(began)
     };
     inbox::as_author(new, "fulfilld:rebuild", |_| copy().map_err(db::translate))
 }
@@ -335,27 +333,27 @@ struct Rule {
     but: &'static [&'static str],
     /// Where the rows are, as `t`, with their order as `o`.
     from: &'static str,
-    /// A row's name in both files; then when Stripe was asked about it, and which objects it is about.
+    /// A row's name in both files; then the number of the question to Stripe about it, and which objects it is about.
     about: [&'static str; 4],
     /// More values to compare.
     more: &'static [&'static str],
 }
 
-const OF_PAYMENT: [&str; 4] = ["t.id", "t.as_of", "t.charge_id", "t.payment_intent_id"];
+const OF_PAYMENT: [&str; 4] = ["t.id", "t.asked", "t.charge_id", "t.payment_intent_id"];
 
 const RULES: &[Rule] = &[
     Rule {
         table: "orders",
-        but: &["id", "as_of", "line_items_at", "note", "hold_reason", "canceled_at", "cancel_reason"],
+        but: &["id", "as_of", "asked", "line_items_at", "note", "hold_reason", "canceled_at", "cancel_reason"],
         from: "orders t",
-        about: ["t.checkout_session_id", "t.as_of", "t.checkout_session_id", "t.payment_intent_id"],
+        about: ["t.checkout_session_id", "t.asked", "t.checkout_session_id", "t.payment_intent_id"],
         more: &[],
     },
     Rule {
         table: "line_items",
         but: &["id", "order_id", "canceled_quantity"],
         from: "line_items t LEFT JOIN orders o ON o.id = t.order_id",
-        about: ["t.id", "o.as_of", "o.checkout_session_id", "o.payment_intent_id"],
+        about: ["t.id", "o.asked", "o.checkout_session_id", "o.payment_intent_id"],
         more: &["o.checkout_session_id"],
     },
     // How much of a line is to be sent, was sent or will not be: that is what a sale begins with, however it was packed.
@@ -367,13 +365,13 @@ const RULES: &[Rule] = &[
                       FROM fulfillment_line_items l JOIN fulfillments f ON f.id = l.fulfillment_id WHERE f.status <> 'canceled'
                       UNION ALL SELECT id, order_id, canceled_quantity, requires_shipping FROM line_items WHERE canceled_quantity > 0)
                 GROUP BY line_item_id) t LEFT JOIN orders o ON o.id = t.order_id",
-        about: ["t.line_item_id", "o.as_of", "o.checkout_session_id", "o.payment_intent_id"],
+        about: ["t.line_item_id", "o.asked", "o.checkout_session_id", "o.payment_intent_id"],
         more: &["t.quantity", "t.requires_shipping"],
     },
-    Rule { table: "refunds", but: &["id", "as_of"], from: "refunds t", about: OF_PAYMENT, more: &[] },
-    Rule { table: "disputes", but: &["id", "as_of"], from: "disputes t", about: OF_PAYMENT, more: &[] },
-    Rule { table: "reviews", but: &["id", "as_of"], from: "reviews t", about: OF_PAYMENT, more: &[] },
-    Rule { table: "fraud_warnings", but: &["id", "as_of"], from: "fraud_warnings t", about: OF_PAYMENT, more: &[] },
+    Rule { table: "refunds", but: &["id", "as_of", "asked"], from: "refunds t", about: OF_PAYMENT, more: &[] },
+    Rule { table: "disputes", but: &["id", "as_of", "asked"], from: "disputes t", about: OF_PAYMENT, more: &[] },
+    Rule { table: "reviews", but: &["id", "as_of", "asked"], from: "reviews t", about: OF_PAYMENT, more: &[] },
+    Rule { table: "fraud_warnings", but: &["id", "as_of", "asked"], from: "fraud_warnings t", about: OF_PAYMENT, more: &[] },
 ];
 
 /// Compares what comes from Stripe. What the operator has done is not compared: notes, holds, cancellations, parcels, and the
@@ -382,7 +380,8 @@ pub fn compare(here: &Connection, new: &Connection, derived: &Derived) -> Result
     // One moment for all of it, whatever the daemon writes meanwhile.
     let moment = here.unchecked_transaction().map_err(db::translate)?;
     let apart = Apart {
-        moving: moving(here, new, derived.last_event)?,
+        moving: moving(here, new, derived.began)?,
+        began: derived.began,
         canceled: texts(here, "SELECT checkout_session_id FROM orders WHERE canceled_at IS NOT NULL", &[])?,
         corrected: texts(
             here,
@@ -402,9 +401,9 @@ pub fn compare(here: &Connection, new: &Connection, derived: &Derived) -> Result
 
 /// The objects about which an event waits, waited when the events were copied, or has come since; and their payments,
 /// because an event about one refund tells of all.
-fn moving(here: &Connection, new: &Connection, last_event: i64) -> Result<HashSet<String>> {
-    let waits = "SELECT object_id FROM events WHERE object_id IS NOT NULL AND (state = 'pending' OR rowid > ?1)";
-    let mut moving = texts(here, waits, &[&last_event])?;
+fn moving(here: &Connection, new: &Connection, began: i64) -> Result<HashSet<String>> {
+    let waits = "SELECT object_id FROM events WHERE object_id IS NOT NULL AND (state = 'pending' OR seq > ?1)";
+    let mut moving = texts(here, waits, &[&began])?;
     moving.extend(texts(new, waits, &[&i64::MAX])?);
     let payments = "SELECT checkout_session_id, NULL, payment_intent_id FROM orders
                     UNION ALL SELECT id, charge_id, payment_intent_id FROM refunds
@@ -429,6 +428,8 @@ fn texts(c: &Connection, sql: &str, params: &[&dyn rusqlite::ToSql]) -> Result<H
 
 /// What is not compared.
 struct Apart<'a> {
+    /// The last number of the sequence before it all.
+    began: i64,
     /// Objects that move.
     moving: HashSet<String>,
     /// Sessions whose order the operator has canceled.
@@ -455,6 +456,14 @@ impl Fact {
         match &self.about[at] {
             Cell::Text(text) => text,
             _ => "",
+        }
+    }
+
+    /// The number of the question that it answers.
+    fn asked(&self) -> i64 {
+        match self.about[1] {
+            Cell::Integer(asked) => asked,
+            _ => 0,
         }
     }
 
@@ -514,7 +523,7 @@ impl Compared {
                 .collect(),
             _ => vec![difference("row", is(ours), is(theirs))],
         };
-        let newer = ours.zip(theirs).is_some_and(|(ours, theirs)| ours.text(1) > theirs.text(1));
+        let newer = ours.is_some_and(|ours| ours.asked() > apart.began);
         if found.is_empty()
             || rule.table == "fulfillment_line_items" && apart.canceled.contains(one.text(2))
             || theirs.is_none() && one.is_about(apart.lost)

@@ -309,7 +309,7 @@ impl Desk {
             let written = self.writer.write(move |c| {
                 inbox::as_author(c, &format!("stripe:{}", event.id), |c| {
                     if let Some(change) = &facts {
-                        ledger::apply(c, change)?;
+                        ledger::apply(c, change, event.asked)?;
                     }
                     inbox::conclude(c, &event, &what, clock::now())
                 })
@@ -424,9 +424,7 @@ impl Desk {
 /// True when what the event is about was asked for after the event came, so that Stripe has nothing newer to say of it.
 fn is_known(c: &Connection, event: &Taken) -> Result<bool> {
     match &event.object_id {
-        Some(object) if event.first && handlers::is_a_doorbell(&event.kind) => {
-            ledger::has_since(c, object, event.received_at)
-        }
+        Some(object) if event.first && handlers::is_a_doorbell(&event.kind) => ledger::has_since(c, object, event.seq),
         _ => Ok(false),
     }
 }

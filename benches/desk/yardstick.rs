@@ -103,7 +103,8 @@ const PLAIN: &str = "
 /// fulfilld's own tables, with every check and trigger.
 const SCHEMA: &str = include_str!("../../schema.sql");
 
-/// The statement of `inbox::keep`.
+/// The statements of `inbox::keep`.
+const NEXT: &str = "UPDATE sequence SET n = n + 1 RETURNING n";
 const KEEP: &str = "INSERT INTO events(id, type, object_id, created, livemode, api_version, account, shape, snapshot_event,
     payload, source, received_at, next_attempt_at)
     VALUES (?1, 'checkout.session.completed', ?2, '2026-11-24T03:05:00Z', 0, '2026-10-28.endive', NULL, 'snapshot', NULL,
@@ -145,10 +146,16 @@ impl Inserter {
         while took < lasting {
             let chunk = self.chunk();
             let (began, cpu_before) = (Instant::now(), machine::thread_cpu_time());
-            let mut insert = self.connection.prepare_cached(KEEP)?;
+            let (own, numbered) = (self.table != "plain", KEEP.replace("received_at", "received_at, seq"));
+            let numbered = numbered.replace("?4, ?4", "?4, (SELECT n FROM sequence), ?4");
+            let mut next = own.then(|| self.connection.prepare_cached(NEXT)).transpose()?;
+            let mut insert = self.connection.prepare_cached(if own { &numbered } else { KEEP })?;
             for batch in chunk.chunks(self.batch) {
                 self.connection.execute_batch("BEGIN IMMEDIATE")?;
                 for (id, session, body) in batch {
+                    if let Some(next) = &mut next {
+                        next.query_row([], |row| row.get::<_, i64>(0))?;
+                    }
                     insert.execute((id, session, body, "2026-11-24T03:05:00Z"))?;
                 }
                 self.connection.execute_batch("COMMIT")?;

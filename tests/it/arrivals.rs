@@ -38,7 +38,7 @@ pub fn facts(shop: &Shop) -> Vec<String> {
     let of = "FROM orders o JOIN";
     let mut rows = Vec::new();
     for (table, but, from) in [
-        ("orders", ["id", "as_of", "line_items_at"].as_slice(), "FROM orders t"),
+        ("orders", ["id", "as_of", "asked", "line_items_at"].as_slice(), "FROM orders t"),
         ("line_items", &["order_id"], &format!("{of} line_items t ON t.order_id = o.id")),
         ("fulfillments", &["id", "order_id", "created_at"], &format!("{of} fulfillments t ON t.order_id = o.id")),
         (
@@ -46,10 +46,10 @@ pub fn facts(shop: &Shop) -> Vec<String> {
             &["fulfillment_id"],
             "FROM fulfillment_line_items t JOIN fulfillments f ON f.id = t.fulfillment_id JOIN orders o ON o.id = f.order_id",
         ),
-        ("refunds", &["as_of"], "FROM refunds t"),
-        ("disputes", &["as_of"], "FROM disputes t"),
-        ("reviews", &["as_of"], "FROM reviews t"),
-        ("fraud_warnings", &["as_of"], "FROM fraud_warnings t"),
+        ("refunds", &["as_of", "asked"], "FROM refunds t"),
+        ("disputes", &["as_of", "asked"], "FROM disputes t"),
+        ("reviews", &["as_of", "asked"], "FROM reviews t"),
+        ("fraud_warnings", &["as_of", "asked"], "FROM fraud_warnings t"),
         ("order_overview", &["id"], &format!("{of} order_overview t ON t.id = o.id")),
     ] {
         let session = if from.contains("orders o") { "o.checkout_session_id" } else { "NULL" };

@@ -56,19 +56,19 @@ const CASES: &[(&str, &str, &str)] = &[
          DROP TRIGGER order_history_update; UPDATE order_history SET at = '2026-01-01T00:00:00Z';",
     ),
     ("canceled_not_refunded", "", "INSERT INTO cancel VALUES(1, 'customer');"),
-    ("refunded_not_canceled", "INSERT INTO refunds VALUES('re_1', 'pi_1', 'ch_1', 3000, 'eur', 'succeeded', NULL, NULL, NOW, '1');", ""),
-    ("refunded_after_shipping", "INSERT INTO refunds VALUES('re_1', 'pi_1', 'ch_1', 100, 'eur', 'succeeded', NULL, NULL, LATER, '1');", SHIPPED),
-    ("refund_failed", "INSERT INTO refunds VALUES('re_1', 'pi_1', 'ch_1', 100, 'eur', 'failed', NULL, 'lost_or_stolen_card', NOW, '1');", ""),
-    ("refund_unknown", "INSERT INTO refunds VALUES('re_1', 'pi_1', 'ch_1', 100, 'eur', 'on_its_way', NULL, NULL, NOW, '1');", ""),
+    ("refunded_not_canceled", "INSERT INTO refunds(id, payment_intent_id, charge_id, amount, currency, status, reason, failure_reason, created_at, as_of) VALUES('re_1', 'pi_1', 'ch_1', 3000, 'eur', 'succeeded', NULL, NULL, NOW, '1');", ""),
+    ("refunded_after_shipping", "INSERT INTO refunds(id, payment_intent_id, charge_id, amount, currency, status, reason, failure_reason, created_at, as_of) VALUES('re_1', 'pi_1', 'ch_1', 100, 'eur', 'succeeded', NULL, NULL, LATER, '1');", SHIPPED),
+    ("refund_failed", "INSERT INTO refunds(id, payment_intent_id, charge_id, amount, currency, status, reason, failure_reason, created_at, as_of) VALUES('re_1', 'pi_1', 'ch_1', 100, 'eur', 'failed', NULL, 'lost_or_stolen_card', NOW, '1');", ""),
+    ("refund_unknown", "INSERT INTO refunds(id, payment_intent_id, charge_id, amount, currency, status, reason, failure_reason, created_at, as_of) VALUES('re_1', 'pi_1', 'ch_1', 100, 'eur', 'on_its_way', NULL, NULL, NOW, '1');", ""),
     (
         "dispute_due",
-        "INSERT INTO disputes VALUES('dp_1', 'pi_1', 'ch_1', 3000, 'eur', 'needs_response', 'fraudulent', '2026-12-24T00:00:00Z', NOW, '1');",
+        "INSERT INTO disputes(id, payment_intent_id, charge_id, amount, currency, status, reason, evidence_due_by, created_at, as_of) VALUES('dp_1', 'pi_1', 'ch_1', 3000, 'eur', 'needs_response', 'fraudulent', '2026-12-24T00:00:00Z', NOW, '1');",
         "",
     ),
-    ("dispute_lost", "INSERT INTO disputes VALUES('dp_1', 'pi_1', 'ch_1', 3000, 'eur', 'lost', 'fraudulent', NULL, NOW, '1');", ""),
-    ("in_review", "INSERT INTO reviews VALUES('prv_1', 'pi_1', 'ch_1', 1, 'rule', NULL, NOW, '1');", ""),
-    ("in_review", "INSERT INTO reviews VALUES('prv_1', 'pi_1', 'ch_1', 0, 'rule', 'refunded_as_fraud', NOW, '1');", ""),
-    ("fraud_warning", "INSERT INTO fraud_warnings VALUES('issfr_1', 'pi_1', 'ch_1', 1, 'made_with_stolen_card', NOW, '1');", ""),
+    ("dispute_lost", "INSERT INTO disputes(id, payment_intent_id, charge_id, amount, currency, status, reason, evidence_due_by, created_at, as_of) VALUES('dp_1', 'pi_1', 'ch_1', 3000, 'eur', 'lost', 'fraudulent', NULL, NOW, '1');", ""),
+    ("in_review", "INSERT INTO reviews(id, payment_intent_id, charge_id, open, reason, closed_reason, created_at, as_of) VALUES('prv_1', 'pi_1', 'ch_1', 1, 'rule', NULL, NOW, '1');", ""),
+    ("in_review", "INSERT INTO reviews(id, payment_intent_id, charge_id, open, reason, closed_reason, created_at, as_of) VALUES('prv_1', 'pi_1', 'ch_1', 0, 'rule', 'refunded_as_fraud', NOW, '1');", ""),
+    ("fraud_warning", "INSERT INTO fraud_warnings(id, payment_intent_id, charge_id, actionable, fraud_type, created_at, as_of) VALUES('issfr_1', 'pi_1', 'ch_1', 1, 'made_with_stolen_card', NOW, '1');", ""),
     (
         "event_failed",
         "INSERT INTO events(id, type, shape, source, received_at, state, state_reason)
@@ -142,37 +142,37 @@ fn what_blocks_an_order_is_one_word_and_each_refusal_a_sentence() {
         ("", "INSERT INTO hold VALUES(1, 'why');", "on hold", "INSERT INTO release"),
         ("", "INSERT INTO cancel VALUES(1, 'customer');", "canceled", "is canceled"),
         (
-            "INSERT INTO disputes VALUES('dp_1', 'pi_1', 'ch_1', 1, 'eur', 'under_review', NULL, NULL, 'x', '1');",
+            "INSERT INTO disputes(id, payment_intent_id, charge_id, amount, currency, status, reason, evidence_due_by, created_at, as_of) VALUES('dp_1', 'pi_1', 'ch_1', 1, 'eur', 'under_review', NULL, NULL, 'x', '1');",
             "",
             "disputed",
             "disputes the payment",
         ),
         (
-            "INSERT INTO disputes VALUES('dp_1', 'pi_1', 'ch_1', 1, 'eur', 'some_new_word', NULL, NULL, 'x', '1');",
+            "INSERT INTO disputes(id, payment_intent_id, charge_id, amount, currency, status, reason, evidence_due_by, created_at, as_of) VALUES('dp_1', 'pi_1', 'ch_1', 1, 'eur', 'some_new_word', NULL, NULL, 'x', '1');",
             "",
             "disputed",
             "disputes the payment",
         ),
         (
-            "INSERT INTO disputes VALUES('dp_1', 'pi_1', 'ch_1', 1, 'eur', 'lost', NULL, NULL, 'x', '1');",
+            "INSERT INTO disputes(id, payment_intent_id, charge_id, amount, currency, status, reason, evidence_due_by, created_at, as_of) VALUES('dp_1', 'pi_1', 'ch_1', 1, 'eur', 'lost', NULL, NULL, 'x', '1');",
             "",
             "dispute lost",
             "went back to the buyer",
         ),
         (
-            "INSERT INTO reviews VALUES('prv_1', 'pi_1', 'ch_1', 1, NULL, NULL, 'x', '1');",
+            "INSERT INTO reviews(id, payment_intent_id, charge_id, open, reason, closed_reason, created_at, as_of) VALUES('prv_1', 'pi_1', 'ch_1', 1, NULL, NULL, 'x', '1');",
             "",
             "in review",
             "holds the payment for review",
         ),
         (
-            "INSERT INTO refunds VALUES('re_1', 'pi_1', 'ch_1', 3000, 'eur', 'pending', NULL, NULL, 'x', '1');",
+            "INSERT INTO refunds(id, payment_intent_id, charge_id, amount, currency, status, reason, failure_reason, created_at, as_of) VALUES('re_1', 'pi_1', 'ch_1', 3000, 'eur', 'pending', NULL, NULL, 'x', '1');",
             "",
             "refunded",
             "is refunded",
         ),
         (
-            "INSERT INTO refunds VALUES('re_1', 'pi_1', 'ch_1', 3000, 'eur', 'some_new_word', NULL, NULL, 'x', '1');",
+            "INSERT INTO refunds(id, payment_intent_id, charge_id, amount, currency, status, reason, failure_reason, created_at, as_of) VALUES('re_1', 'pi_1', 'ch_1', 3000, 'eur', 'some_new_word', NULL, NULL, 'x', '1');",
             "",
             "refunded",
             "is refunded",
@@ -207,7 +207,9 @@ fn what_blocks_an_order_is_one_word_and_each_refusal_a_sentence() {
         let c = shop();
         by_stripe(
             &c,
-            &format!("INSERT INTO disputes VALUES('dp_1', 'pi_1', 'ch_1', 1, 'eur', '{won}', NULL, NULL, 'x', '1');"),
+            &format!(
+                "INSERT INTO disputes(id, payment_intent_id, charge_id, amount, currency, status, reason, evidence_due_by, created_at, as_of) VALUES('dp_1', 'pi_1', 'ch_1', 1, 'eur', '{won}', NULL, NULL, 'x', '1');"
+            ),
         );
         c.execute_batch(SHIPPED).expect("it may go out");
     }
@@ -228,7 +230,7 @@ fn the_three_axes_move_apart_from_each_other_and_the_days_add_up() {
     assert_eq!(axes(), "paid partially_fulfilled 0");
     by_stripe(
         &c,
-        "INSERT INTO refunds VALUES('re_1', 'pi_1', 'ch_1', 1000, 'eur', 'succeeded', NULL, NULL, 'x', '1');",
+        "INSERT INTO refunds(id, payment_intent_id, charge_id, amount, currency, status, reason, failure_reason, created_at, as_of) VALUES('re_1', 'pi_1', 'ch_1', 1000, 'eur', 'succeeded', NULL, NULL, 'x', '1');",
     );
     assert_eq!(axes(), "partially_refunded partially_fulfilled 0");
     by_stripe(&c, "UPDATE refunds SET status = 'failed';");

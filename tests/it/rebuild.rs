@@ -190,7 +190,7 @@ fn whatever_was_changed_behind_the_file_s_back_is_shown_and_nothing_else() {
             vec![format!("refunds|{refund}|amount|7|{amount}"), format!("refunds|{refund}|status|failed|succeeded")],
         ),
         (
-            "INSERT INTO refunds SELECT 're_forged', payment_intent_id, charge_id, amount, currency, status, reason, failure_reason, created_at, as_of FROM refunds".into(),
+            "INSERT INTO refunds(id, payment_intent_id, charge_id, amount, currency, status, reason, failure_reason, created_at, as_of) SELECT 're_forged', payment_intent_id, charge_id, amount, currency, status, reason, failure_reason, created_at, as_of FROM refunds".into(),
             vec!["refunds|re_forged|row|there|missing".into()],
         ),
         ("UPDATE disputes SET status = 'won'".into(), vec![format!("disputes|{dispute}|status|won|lost")]),

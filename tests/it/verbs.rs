@@ -465,7 +465,7 @@ fn attention_fails_only_when_asked_to() {
     books.sql("UPDATE events SET state = 'ignored'");
     for order in [1041, 1042, 1044, 1045] {
         books.sql(&format!(
-            "INSERT INTO refunds SELECT 're_' || id, payment_intent_id, NULL, amount_total, currency, 'succeeded', NULL,
+            "INSERT INTO refunds(id, payment_intent_id, charge_id, amount, currency, status, reason, failure_reason, created_at, as_of) SELECT 're_' || id, payment_intent_id, NULL, amount_total, currency, 'succeeded', NULL,
              NULL, '2025-03-08T00:00:00Z', '1' FROM orders WHERE id = {order}"
         ));
     }
@@ -533,7 +533,7 @@ fn the_books_are_exported_by_order_and_by_line() {
     books.sql(
         "UPDATE actor SET name = 'stripe:evt_9';
          UPDATE orders SET name = '=HYPERLINK(\"http://evil\")', tax_ids = '[{\"type\":\"eu_vat\",\"value\":\"DE1\"}]' WHERE id = 1042;
-         INSERT INTO refunds VALUES('re_1', 'pi_1', NULL, 1200, 'eur', 'succeeded', NULL, NULL, '2025-03-08T00:00:00Z', '1'),
+         INSERT INTO refunds(id, payment_intent_id, charge_id, amount, currency, status, reason, failure_reason, created_at, as_of) VALUES('re_1', 'pi_1', NULL, 1200, 'eur', 'succeeded', NULL, NULL, '2025-03-08T00:00:00Z', '1'),
            ('re_2', 'pi_1', NULL, 100, 'eur', 'pending', NULL, NULL, '2025-03-08T00:00:00Z', '1');
          UPDATE actor SET name = 'operator';",
     );

@@ -178,7 +178,7 @@ fn written(answers: &Value, but: &[&str]) -> Vec<String> {
     for table in ["orders", "line_items", "refunds", "disputes", "reviews", "fulfillments", "fulfillment_line_items"] {
         let file = shop.file();
         let mut columns = rows(&file, &format!("SELECT name FROM pragma_table_info('{table}')"));
-        columns.retain(|c| !["as_of", "line_items_at"].contains(&c.as_str()) && !but.contains(&c.as_str()));
+        columns.retain(|c| !["as_of", "asked", "line_items_at"].contains(&c.as_str()) && !but.contains(&c.as_str()));
         columns.retain(|c| table != "fulfillments" || c != "created_at");
         let shown = columns.iter().map(|c| format!("'{c}=' || coalesce({c}, '')")).collect::<Vec<_>>().join(", ");
         written.extend(rows(&file, &format!("SELECT '{table}', {shown} FROM {table} ORDER BY 2")));

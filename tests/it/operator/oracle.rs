@@ -75,28 +75,29 @@ pub(super) const FACTS_SQL: &str = "
     || quote(presentment_currency) || quote(customer_id) || quote(subscription_id) || quote(invoice_id)
     || quote(payment_link_id) || quote(client_reference_id) || quote(shipping_option) || quote(custom_fields)
     || quote(tax_ids) || quote(metadata) || quote(created_at) || quote(paid_at) || quote(line_items_at) || quote(as_of)
+    || quote(asked)
   FROM orders
   UNION ALL SELECT quote(id) || quote(order_id) || quote(position) || quote(price_id) || quote(product_id) || quote(sku)
     || quote(name) || quote(options) || quote(quantity) || quote(currency) || quote(unit_amount)
     || quote(unit_amount_decimal) || quote(amount_subtotal) || quote(amount_discount) || quote(amount_tax)
     || quote(amount_total) || quote(requires_shipping) || quote(metadata) FROM line_items
   UNION ALL SELECT quote(id) || quote(payment_intent_id) || quote(charge_id) || quote(amount) || quote(currency)
-    || quote(status) || quote(reason) || quote(failure_reason) || quote(created_at) || quote(as_of) FROM refunds
+    || quote(status) || quote(reason) || quote(failure_reason) || quote(created_at) || quote(as_of) || quote(asked) FROM refunds
   UNION ALL SELECT quote(id) || quote(payment_intent_id) || quote(charge_id) || quote(amount) || quote(currency)
-    || quote(status) || quote(reason) || quote(evidence_due_by) || quote(created_at) || quote(as_of) FROM disputes
+    || quote(status) || quote(reason) || quote(evidence_due_by) || quote(created_at) || quote(as_of) || quote(asked) FROM disputes
   UNION ALL SELECT quote(id) || quote(payment_intent_id) || quote(charge_id) || quote(open) || quote(reason)
-    || quote(closed_reason) || quote(created_at) || quote(as_of) FROM reviews
+    || quote(closed_reason) || quote(created_at) || quote(as_of) || quote(asked) FROM reviews
   UNION ALL SELECT quote(id) || quote(payment_intent_id) || quote(charge_id) || quote(actionable) || quote(fraud_type)
-    || quote(created_at) || quote(as_of) FROM fraud_warnings
+    || quote(created_at) || quote(as_of) || quote(asked) FROM fraud_warnings
   UNION ALL SELECT quote(one) || quote(livemode) || quote(created_at) FROM shop";
 /// An event that was received stays as it was; that another is written by hand does no harm, because Stripe is asked.
 pub(super) const RECEIVED_SQL: &str =
     "SELECT quote(id) || quote(type) || quote(object_id) || quote(created) || quote(livemode)
     || quote(api_version) || quote(account) || quote(shape) || quote(snapshot_event) || quote(payload) || quote(source)
-    || quote(received_at) FROM events";
+    || quote(received_at) || quote(context) || quote(awaits) FROM events";
 
 /// Each selects what must not be.
-pub(super) const NEVER: [(&str, &str); 9] = [
+pub(super) const NEVER: [(&str, &str); 10] = [
     (
         "what is left to send of a sale is not what is in its pending fulfillments, or more is sent than was bought",
         "SELECT b.line_item_id || ' left ' || b.left_to_send || ', pending ' || b.pending
@@ -140,6 +141,11 @@ pub(super) const NEVER: [(&str, &str); 9] = [
         "a tracking number is on parcels of two orders",
         "SELECT tracking_number FROM fulfillments WHERE tracking_number IS NOT NULL GROUP BY 1
          HAVING count(DISTINCT order_id) > 1",
+    ),
+    (
+        "an event has no place in the sequence, or the sequence is lost",
+        "SELECT id FROM events WHERE seq < 1 OR seq > coalesce((SELECT n FROM sequence), 0)
+         UNION ALL SELECT 'sequence' WHERE (SELECT count(*) FROM sequence) <> 1",
     ),
     ("two rows have one payment", "SELECT payment_intent_id FROM orders WHERE payment_intent_id IS NOT NULL GROUP BY 1 HAVING count(*) > 1"),
 ];

@@ -1,7 +1,7 @@
 //! For every trigger, lines that do harm where it is missing.
 
 /// Lines that do harm where one trigger is missing; after `stripe:` the daemon's.
-pub(super) const PROBES: [(&str, &[&str]); 85] = [
+pub(super) const PROBES: [(&str, &[&str]); 90] = [
     ("actor_delete", &["DELETE FROM actor"]),
     ("actor_insert", &["REPLACE INTO actor VALUES(1, 'fulfilld:me')"]),
     ("cancel_insert", &["INSERT INTO cancel VALUES(1, 'customer')"]),
@@ -31,6 +31,12 @@ pub(super) const PROBES: [(&str, &[&str]); 85] = [
             "INSERT INTO events(id, type, shape, source, received_at, state) VALUES('x', 'x', 'thin', 'webhook', '2026-11-20T08:00:00Z', 'failed')",
         ],
     ),
+    (
+        "events_numbered",
+        &[
+            "INSERT INTO events(id, type, shape, source, received_at) VALUES('x', 'x', 'thin', 'webhook', '2026-11-20T08:00:00Z')",
+        ],
+    ),
     ("events_parked", &["stripe: UPDATE events SET state = 'failed' WHERE id = 'evt_2'"]),
     (
         "events_replay",
@@ -39,6 +45,7 @@ pub(super) const PROBES: [(&str, &[&str]); 85] = [
             "UPDATE events SET state_reason = 'due' WHERE id = 'evt_1' AND attempts = 0",
         ],
     ),
+    ("events_seq", &["UPDATE events SET seq = 1 WHERE id = 'evt_2'"]),
     ("events_state", &["UPDATE events SET state = 'done' WHERE id = 'evt_2'"]),
     (
         "fraud_warnings_came",
@@ -194,6 +201,9 @@ pub(super) const PROBES: [(&str, &[&str]); 85] = [
             "INSERT INTO reviews(id, payment_intent_id, open, created_at, as_of) VALUES('x', 'pi_98', 1, '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')",
         ],
     ),
+    ("sequence_delete", &["DELETE FROM sequence"]),
+    ("sequence_forward", &["UPDATE sequence SET n = 0"]),
+    ("sequence_insert", &["REPLACE INTO sequence VALUES(1, 0)"]),
     ("settle_insert", &["UPDATE line_items SET canceled_quantity = 1 WHERE id = 'li_2_1'"]),
     ("ship_insert", &["INSERT INTO ship VALUES(1, 'DHL', 'JD1', NULL)"]),
     ("shop_delete", &["DELETE FROM shop"]),

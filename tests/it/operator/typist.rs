@@ -10,7 +10,7 @@ pub(super) struct Operator<'a> {
     pub(super) keys: u32,
 }
 
-pub(super) const TABLES: [&str; 21] = [
+pub(super) const TABLES: [&str; 22] = [
     "fulfillments",
     "fulfillments",
     "fulfillments",
@@ -32,6 +32,7 @@ pub(super) const TABLES: [&str; 21] = [
     "hook_runs",
     "order_history",
     "fraud_warnings",
+    "sequence",
 ];
 pub(super) const YOURS: [(&str, &[&str]); 5] = [
     ("orders", &["note", "hold_reason", "canceled_at", "cancel_reason", "email", "shipping_line1", "name"]),
