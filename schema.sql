@@ -293,7 +293,7 @@ CREATE INDEX hook_runs_order ON hook_runs(order_id, target, outbox_id) WHERE sta
 
 -- How far Stripe's lists have been looked through for what never arrived. Set `until` back to have it looked through again.
 CREATE TABLE sweeps(
-  name  TEXT PRIMARY KEY CHECK(name IN('events', 'sessions', 'refunds', 'disputes')),
+  name  TEXT PRIMARY KEY CHECK(name IN('events', 'sessions', 'refunds', 'disputes', 'reviews', 'fraud_warnings')),
   until TEXT NOT NULL                                     -- everything that Stripe made before is here
 ) STRICT, WITHOUT ROWID;
 

@@ -40,6 +40,18 @@ impl Alarm {
         Alarm { name: "file_went_back", message, next: "DELETE FROM alarms WHERE name = 'file_went_back';" }
     }
 
+    /// This server's clock is so many seconds fast by Stripe's, slow when negative.
+    pub fn clock_wrong(fast_s: i64) -> Alarm {
+        let direction = if fast_s > 0 { "fast" } else { "slow" };
+        let message = format!(
+            "this server's clock is {} s {direction} by Stripe's answers; orders come all the same, but the times in the \
+             file are wrong",
+            fast_s.abs()
+        );
+        let next = "sudo timedatectl set-ntp true; where there is none: sudo apt install chrony";
+        Alarm { name: "clock_wrong", message, next }
+    }
+
     /// A hook's command cannot be run.
     pub fn hook_missing(message: String) -> Alarm {
         let next = "put the program there and make it executable; it is looked for every few seconds";

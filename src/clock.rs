@@ -1,10 +1,46 @@
 //! Time as the file keeps it: UTC text, `2026-11-24T03:05:00Z`.
 
+use std::time::Duration;
+
 pub use jiff::Timestamp;
+
+/// A change of the clock that no adjustment makes between two looks: somebody set it.
+const STEP_MIN_MS: i64 = 1000;
 
 /// The present moment.
 pub fn now() -> Timestamp {
     Timestamp::now()
+}
+
+/// Time since the machine was started, also while it slept; nobody can set it.
+pub fn since_boot() -> Duration {
+    let at = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::new(at.tv_sec.unsigned_abs(), u32::try_from(at.tv_nsec).unwrap_or(0))
+}
+
+/// Notices that the clock was set.
+pub struct Steps {
+    /// The clock less [`since_boot`], in milliseconds, at the last look.
+    offset_ms: i64,
+}
+
+impl Steps {
+    /// Looks from now on.
+    pub fn begin() -> Steps {
+        Steps { offset_ms: Steps::offset() }
+    }
+
+    fn offset() -> i64 {
+        now().as_millisecond() - since_boot().as_millis() as i64
+    }
+
+    /// By how many milliseconds the clock was set since the last look, negative when it was set back; `None` when it was
+    /// not.
+    pub fn look(&mut self) -> Option<i64> {
+        let offset = Steps::offset();
+        let by = offset - std::mem::replace(&mut self.offset_ms, offset);
+        (by.abs() >= STEP_MIN_MS).then_some(by)
+    }
 }
 
 /// Whole seconds, as every `_at` column is written.
@@ -25,6 +61,16 @@ pub fn from_http(date: &str) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_that_nobody_sets_takes_no_step() {
+        let mut steps = Steps::begin();
+        assert_eq!(steps.look(), None);
+        steps.offset_ms += 3_600_000;
+        let by = steps.look().unwrap();
+        assert!((-3_600_100..=-3_599_900).contains(&by), "{by}");
+        assert_eq!(steps.look(), None, "it is told once");
+    }
 
     #[test]
     fn times_are_utc_text_that_sorts() {

@@ -84,6 +84,9 @@ impl Health {
         if let Some((why, since)) = self.desk.trouble_with_stripe() {
             causes.push(format!("asking Stripe is paused for {} s: {why}", since.as_secs()));
         }
+        if let Ok(Some(wrong)) = alarms::message(&lock(&self.reader), "clock_wrong") {
+            causes.push(format!("clock: {wrong}"));
+        }
         if let Ok(Some(silence)) = alarms::message(&lock(&self.reader), "silence") {
             causes.push(format!("silence: {silence}"));
         }

@@ -75,6 +75,8 @@ struct Desk {
     db: PathBuf,
     post: Post,
     stopping: AtomicBool,
+    /// The clock was set, and what waits for a time is still to be looked at.
+    clock_was_set: AtomicBool,
     /// Rung when a hand is free, and when it is time to stop.
     bell: SyncSender<()>,
     /// One for each target of the plan.
@@ -86,8 +88,9 @@ struct Desk {
 /// What goes on at one target.
 #[derive(Default)]
 struct State {
-    busy: usize,
     busy_again: usize,
+    /// The news that runs, by its number in the outbox.
+    in_hand: Vec<i64>,
     missing: Option<Missing>,
 }
 
@@ -112,6 +115,7 @@ impl Hooks {
             reader,
             db: std::path::absolute(db).unwrap_or_else(|_| db.to_path_buf()),
             stopping: AtomicBool::new(false),
+            clock_was_set: AtomicBool::new(false),
             bell,
             shown: Mutex::default(),
         });
@@ -132,6 +136,12 @@ impl Hooks {
         let looker = desk.clone();
         threads.push(spawn("hooks", Box::new(move || looker.look_until_stopped(&gives, &rung))));
         Hooks { desk, threads }
+    }
+
+    /// This server's clock was set: what waits for a time is looked at again.
+    pub fn clock_was_set(&self) {
+        self.desk.clock_was_set.store(true, Ordering::SeqCst);
+        let _ = self.desk.bell.try_send(());
     }
 
     /// Takes no more news, and soon ends what runs; returns at once.
@@ -165,6 +175,12 @@ impl Desk {
             // It changes whenever another connection commits, the writer's or a shell's.
             let version: Option<i64> =
                 lock(&self.reader).pragma_query_value(None, "data_version", |row| row.get(0)).ok();
+            if self.clock_was_set.swap(false, Ordering::SeqCst) {
+                match self.write(|c, plan| runs::wake_all(c, plan, clock::now())) {
+                    Ok(()) => woken = true,
+                    Err(_) => self.clock_was_set.store(true, Ordering::SeqCst),
+                }
+            }
             if woken || version != seen || Instant::now() >= look_at {
                 let looked = self.begin(&mut begun).and_then(|()| self.look(gives));
                 match looked {
@@ -208,13 +224,15 @@ impl Desk {
             if (fresh > 0 && runs::is_any_due(&lock(&self.reader), target, false, now)?)
                 || (again > 0 && runs::is_any_due(&lock(&self.reader), target, true, now)?)
             {
+                let in_hand = lock(&self.states)[n].in_hand.clone();
                 let taken = self.write(move |c, plan| {
-                    let taken = runs::take(c, &plan.targets[n], fresh, false, clock::now())?;
+                    let (target, now) = (&plan.targets[n], clock::now());
+                    let taken = runs::take(c, target, fresh, false, &in_hand, now)?;
                     let left = again.min(fresh - taken.len());
-                    Ok([taken, runs::take(c, &plan.targets[n], left, true, clock::now())?].concat())
+                    Ok([taken, runs::take(c, target, left, true, &in_hand, now)?].concat())
                 })?;
                 let mut states = lock(&self.states);
-                states[n].busy += taken.len();
+                states[n].in_hand.extend(taken.iter().map(|run| run.outbox_id));
                 states[n].busy_again += taken.iter().filter(|run| run.again).count();
                 drop(states);
                 for run in taken {
@@ -225,6 +243,10 @@ impl Desk {
                 pause = pause.min(LOOK_FOR_MISSING);
             }
             if let Some(at) = runs::next_due(&lock(&self.reader), target, now)? {
+                if runs::is_put_off(&self.plan, at, now) {
+                    self.write(|c, plan| runs::mend_due(c, plan, clock::now()))?;
+                    pause = Duration::ZERO;
+                }
                 let until = u64::try_from(at.as_millisecond() - now.as_millisecond()).unwrap_or(0);
                 pause = pause.min(Duration::from_millis(until));
             }
@@ -238,7 +260,7 @@ impl Desk {
         let target = &self.plan.targets[n];
         let mut states = lock(&self.states);
         let state = &mut states[n];
-        let fresh = HANDS - state.busy;
+        let fresh = HANDS - state.in_hand.len();
         let room = (fresh, fresh.min(HANDS_AGAIN.saturating_sub(state.busy_again)));
         let Kind::Command(path) = &target.kind else { return room };
         if state.missing.as_ref().is_some_and(|missing| Instant::now() < missing.look_again) {
@@ -252,7 +274,7 @@ impl Desk {
             // One run shows whether it is mended.
             (None, Some(missing)) if missing.by_running => {
                 missing.look_again = Instant::now() + LOOK_FOR_MISSING;
-                if state.busy == 0 { (1, 1) } else { (0, 0) }
+                if state.in_hand.is_empty() { (1, 1) } else { (0, 0) }
             }
             (None, missing) => {
                 note_mended(missing, target);
@@ -294,7 +316,7 @@ impl Desk {
             self.conclude(&self.plan.targets[n], &run, outcome.clone());
             let mut states = lock(&self.states);
             let state = &mut states[n];
-            state.busy -= 1;
+            state.in_hand.retain(|id| *id != run.outbox_id);
             state.busy_again -= usize::from(run.again);
             match outcome {
                 Outcome::NotRun(why) => note_missing(&mut state.missing, why, true),

@@ -12,6 +12,7 @@ mod health; // what the daemon says of itself
 mod door; // everything we do about tiny_http
 
 mod reconcile; // finds what never arrived
+mod timing; // this server's clock: that it was set, that it is wrong
 mod worker; // takes due events, asks the handler, applies the Change
 mod rebuild; // derives what comes from Stripe once more, and compares
 mod handlers; // what Stripe can tell us: one file a subject
@@ -36,6 +37,7 @@ mod variables; // whose settings count
 mod signature; // Stripe-Signature, pure
 mod metrics; // counts
 mod text; // text from outside, made safe
+mod skew; // Stripe's clock against ours
 mod locks; // a lock that a panic does not poison
 mod clock; // UTC
 mod error; // what should the caller do now?

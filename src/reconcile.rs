@@ -56,14 +56,15 @@ const ITS_SECOND: Duration = Duration::from_secs(1);
 
 /// The thread that looks.
 pub struct Looking {
-    stop: Sender<()>,
+    /// Dropped, it ends the thread; rung, it looks again at once.
+    bell: Sender<()>,
     thread: JoinHandle<()>,
 }
 
 impl Looking {
     /// Looks from now on, with a connection of its own while it does.
     pub fn start(desk: Arc<Desk>, file: PathBuf, how_often: config::Backfill) -> Looking {
-        let (stop, stopped) = channel();
+        let (bell, rung) = channel();
         let began = clock::now();
         let mut backfill =
             Backfill { desk, file, how_often, began, turned_away: (0, 0), heard: 0, said: String::new() };
@@ -72,19 +73,24 @@ impl Looking {
             loop {
                 let looked = backfill.look(&mut swept);
                 let pause = if looked { how_often.every } else { how_often.every.min(AGAIN_AFTER) };
-                match stopped.recv_timeout(pause) {
-                    Err(RecvTimeoutError::Timeout) => {}
-                    _ => return,
+                match rung.recv_timeout(pause) {
+                    Ok(()) | Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => return,
                 }
             }
         };
         let thread = std::thread::Builder::new().name("backfill".into()).stack_size(512 << 10).spawn(body);
-        Looking { stop, thread: thread.expect("a thread can be started at start-up") }
+        Looking { bell, thread: thread.expect("a thread can be started at start-up") }
+    }
+
+    /// Looks again now: the clock was set.
+    pub fn look_again(&self) {
+        let _ = self.bell.send(());
     }
 
     /// Ends it; a question under way is broken off by the client's shutting down. False when it was not done in time.
     pub fn stop(self, deadline: Instant) -> bool {
-        drop(self.stop);
+        drop(self.bell);
         while !self.thread.is_finished() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -272,10 +278,13 @@ pub enum Subject {
     Session,
     Refund,
     Dispute,
+    Review,
+    FraudWarning,
 }
 
 impl Subject {
-    pub const ALL: [Subject; 3] = [Subject::Session, Subject::Refund, Subject::Dispute];
+    pub const ALL: [Subject; 5] =
+        [Subject::Session, Subject::Refund, Subject::Dispute, Subject::Review, Subject::FraudWarning];
 
     /// Stripe's word for many of them.
     pub fn name(self) -> &'static str {
@@ -283,6 +292,8 @@ impl Subject {
             Subject::Session => "sessions",
             Subject::Refund => "refunds",
             Subject::Dispute => "disputes",
+            Subject::Review => "reviews",
+            Subject::FraudWarning => "fraud_warnings",
         }
     }
 
@@ -291,13 +302,15 @@ impl Subject {
             Subject::Session => Listed::Sessions,
             Subject::Refund => Listed::Refunds,
             Subject::Dispute => Listed::Disputes,
+            Subject::Review => Listed::Reviews,
+            Subject::FraudWarning => Listed::FraudWarnings,
         }
     }
 
     fn overlap(self) -> Duration {
         match self {
             Subject::Session => OVERLAP_SESSIONS,
-            Subject::Refund | Subject::Dispute => OVERLAP_MONEY,
+            _ => OVERLAP_MONEY,
         }
     }
 
@@ -307,6 +320,8 @@ impl Subject {
             Subject::Session => "checkout.session.completed",
             Subject::Refund => "refund.updated",
             Subject::Dispute => "charge.dispute.updated",
+            Subject::Review => "review.closed",
+            Subject::FraudWarning => "radar.early_fraud_warning.updated",
         }
     }
 
@@ -319,6 +334,13 @@ impl Subject {
             }
             Subject::Refund => "SELECT status || ' ' || amount || ' ' || currency FROM refunds WHERE id = ?1",
             Subject::Dispute => "SELECT status || ' ' || amount || ' ' || currency FROM disputes WHERE id = ?1",
+            Subject::Review => {
+                "SELECT CASE open WHEN 1 THEN 'open' ELSE 'closed ' || coalesce(closed_reason, 'none') END FROM reviews
+                 WHERE id = ?1"
+            }
+            Subject::FraudWarning => {
+                "SELECT CASE actionable WHEN 1 THEN 'actionable' ELSE 'not actionable' END FROM fraud_warnings WHERE id = ?1"
+            }
         };
         c.prepare_cached(sql).and_then(|mut q| q.query_row([id], |row| row.get(0)).optional()).map_err(db::translate)
     }
@@ -333,6 +355,10 @@ impl Subject {
         match self {
             Subject::Session => [word("payment_status"), word("amount_total"), word("currency")].join(" "),
             Subject::Refund | Subject::Dispute => [word("status"), word("amount"), word("currency")].join(" "),
+            Subject::Review if value["open"] == true => "open".into(),
+            Subject::Review => ["closed".into(), word("closed_reason")].join(" "),
+            Subject::FraudWarning if value["actionable"] == true => "actionable".into(),
+            Subject::FraudWarning => "not actionable".into(),
         }
     }
 }
@@ -419,7 +445,7 @@ fn is_the_shops(
     };
     match subject {
         Subject::Session => Ok(value["mode"] != "setup" && stripe.not_the_shops(value).is_none()),
-        Subject::Refund | Subject::Dispute => match value["payment_intent"].as_str() {
+        _ => match value["payment_intent"].as_str() {
             Some(payment) => Ok(payments.contains(payment)
                 || exists("SELECT EXISTS(SELECT 1 FROM orders WHERE payment_intent_id = ?1)", payment)?),
             None => Ok(false),

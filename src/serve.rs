@@ -24,6 +24,7 @@ use crate::metrics::Metrics;
 use crate::reconcile::Looking;
 use crate::signature::SigningSecret;
 use crate::stripe::Stripe;
+use crate::timing;
 use crate::webhook::Webhook;
 use crate::worker::Desk;
 use crate::writer::Writer;
@@ -151,6 +152,7 @@ impl Serving {
         let mut locked = false;
         let mut probed = Instant::now();
         let mut followed = Instant::now();
+        let mut clock = timing::Watch::begin();
         loop {
             match wake.recv_timeout(LOOK_EVERY) {
                 Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return None,
@@ -159,6 +161,12 @@ impl Serving {
             }
             if let Some(why) = self.desk.writer.state().failed.or_else(|| self.door.broken()) {
                 return Some(why);
+            }
+            if clock.look(&self.desk) {
+                self.hooks.clock_was_set();
+                if let Some(looking) = &self.looking {
+                    looking.look_again();
+                }
             }
             if followed.elapsed() >= SECRETS_EVERY {
                 followed = Instant::now();

@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::event::is_object_id;
 use crate::locks::lock;
 use crate::metrics::Metrics;
+use crate::skew::Skew;
 use crate::text;
 
 /// The API version that every question names, so that answers do not change when Stripe's default does.
@@ -31,8 +32,13 @@ const PAGES_MAX: usize = 100;
 /// missing permission, which holds up what needs it and nothing else.
 const VITAL: [&str; 3] = ["checkout_session", "checkout_sessions", "checkout_session_line_items"];
 
-/// An endpoint that was answered 403 is not asked again for this long, however many events would like to.
-pub const FORBIDDEN_FOR: Duration = Duration::from_secs(30);
+/// An endpoint that was answered 403 is not asked again for so long, however many events would like to; twice as long after
+/// each further 403, up to the second figure: then a missing permission costs at most 2,880 questions a month.
+const FORBIDDEN_FOR: Duration = Duration::from_secs(30);
+const FORBIDDEN_FOR_MAX: Duration = Duration::from_secs(15 * 60);
+
+/// What waits for a permission is tried again so long after the endpoint may be asked again.
+const FORBIDDEN_GRACE: Duration = Duration::from_secs(10);
 
 /// Tries of one question before the event waits and is tried again as a whole.
 const TRIES: u32 = 3;
@@ -108,6 +114,7 @@ pub struct Stripe {
     paces: Arc<Mutex<HashMap<&'static str, Pace>>>,
     forbidden: Arc<Mutex<BTreeMap<&'static str, Forbidden>>>,
     metrics: Arc<Metrics>,
+    skew: Arc<Skew>,
 }
 
 /// What Stripe lists, newest first, and by when it was made.
@@ -119,6 +126,8 @@ pub enum Listed {
     Sessions,
     Refunds,
     Disputes,
+    Reviews,
+    FraudWarnings,
 }
 
 impl Listed {
@@ -133,19 +142,39 @@ impl Listed {
             }
             Listed::Refunds => ("refunds", "/v1/refunds", Vec::new()),
             Listed::Disputes => ("disputes", "/v1/disputes", Vec::new()),
+            Listed::Reviews => ("reviews", "/v1/reviews", Vec::new()),
+            Listed::FraudWarnings => ("early_fraud_warnings", "/v1/radar/early_fraud_warnings", Vec::new()),
+        }
+    }
+
+    /// What Stripe calls one row: its `object`.
+    fn object(self) -> &'static str {
+        match self {
+            Listed::Events(_) => "event",
+            Listed::Sessions => "checkout.session",
+            Listed::Refunds => "refund",
+            Listed::Disputes => "dispute",
+            Listed::Reviews => "review",
+            Listed::FraudWarnings => "radar.early_fraud_warning",
         }
     }
 }
 
-/// What Stripe said when the key lacked a permission, and when.
+/// What Stripe said when the key lacked a permission, when it was last asked, and for how long it is not asked again.
 struct Forbidden {
     why: String,
     at: Instant,
+    pause: Duration,
 }
 
 impl Forbidden {
     fn now(why: String) -> Forbidden {
-        Forbidden { why, at: Instant::now() }
+        Forbidden { why, at: Instant::now(), pause: FORBIDDEN_FOR }
+    }
+
+    /// How long it is not asked from now on.
+    fn left(&self) -> Duration {
+        self.pause.saturating_sub(self.at.elapsed())
     }
 }
 
@@ -170,7 +199,18 @@ impl Stripe {
             paces: Arc::default(),
             forbidden: Arc::default(),
             metrics,
+            skew: Arc::default(),
         }
+    }
+
+    /// Stripe's clock against ours, as far as its answers have told.
+    pub fn skew(&self) -> &Skew {
+        &self.skew
+    }
+
+    /// How long what waits for a permission may wait before it is tried again.
+    pub fn forbidden_pause(&self) -> Duration {
+        lock(&self.forbidden).values().map(Forbidden::left).max().unwrap_or(FORBIDDEN_FOR) + FORBIDDEN_GRACE
     }
 
     /// The permissions that the key turned out to lack and has not shown since, one sentence an endpoint.
@@ -189,6 +229,7 @@ impl Stripe {
     /// A Checkout Session as it is now, with its payment intent and all its line items with their products, whatever their
     /// number: one question up to ten lines, then one more for each further hundred.
     pub fn checkout_session(&self, id: &str) -> Result<Asked> {
+        let id = checked(id)?;
         let at = clock::now();
         let path = format!("/v1/checkout/sessions/{id}");
         // A key that may not read all of it still gets the order, with less in it.
@@ -199,9 +240,11 @@ impl Stripe {
             &["line_items"],
         ];
         let mut value = self.with_fewer_wishes("checkout_session", &path, &[], &wishes)?;
+        is_the_one(&value, "checkout.session", id)?;
         let lines = value.get_mut("line_items").map(Value::take).unwrap_or_default();
         let wishes: [&[&str]; 2] = [&["data.price.product"], &[]];
-        let lines = self.rest_of("checkout_session_line_items", &format!("{path}/line_items"), &[], &wishes, lines)?;
+        let lines =
+            self.rest_of(("checkout_session_line_items", "item"), &format!("{path}/line_items"), &[], &wishes, lines)?;
         value["line_items"] = Value::Array(lines);
         Ok(Asked { at, value })
     }
@@ -209,22 +252,31 @@ impl Stripe {
     /// The Checkout Session of a payment intent; `None` when it was not made by Checkout, or for a subscription, whose
     /// session names its invoice instead.
     pub fn session_of_payment_intent(&self, payment_intent: &str) -> Result<Option<Value>> {
-        let query = [("payment_intent", payment_intent.to_string()), ("limit", "1".to_string())];
+        let query = [("payment_intent", checked(payment_intent)?.to_string()), ("limit", "1".to_string())];
         let list = self.get("checkout_sessions", "/v1/checkout/sessions", &query).map_err(|f| f.error)?;
-        Ok(page_of(list)?.0.into_iter().next())
+        let first = page_of(list)?.0.into_iter().next();
+        let theirs = |session: &Value| {
+            is_row(session, "checkout.session") && session["payment_intent"].as_str() == Some(payment_intent)
+        };
+        match first {
+            Some(session) if !theirs(&session) => {
+                Err(Error::Temporary(format!("Stripe was asked for the session of {payment_intent} and lists another")))
+            }
+            first => Ok(first),
+        }
     }
 
     /// The payment intent that pays, or paid, an invoice; `None` where there is none or the key may not see it.
     pub fn payment_intent_of_invoice(&self, invoice: &str) -> Result<Option<String>> {
-        let payments = self.invoice_payments(&[("invoice", invoice.to_string())])?;
+        let payments = self.invoice_payments(&[("invoice", checked(invoice)?.to_string())])?;
         let paid_by = payments.as_ref().and_then(|p| p.first()).and_then(|p| p.pointer("/payment/payment_intent"));
         Ok(paid_by.and_then(|p| p.as_str().or_else(|| p.get("id")?.as_str())).map(String::from))
     }
 
     /// True when a payment intent pays an invoice, or when the key may not see whether it does.
     pub fn pays_an_invoice(&self, payment_intent: &str) -> Result<bool> {
-        let query =
-            [("payment[type]", "payment_intent".to_string()), ("payment[payment_intent]", payment_intent.to_string())];
+        let payment = checked(payment_intent)?.to_string();
+        let query = [("payment[type]", "payment_intent".to_string()), ("payment[payment_intent]", payment)];
         Ok(self.invoice_payments(&query)?.is_none_or(|payments| !payments.is_empty()))
     }
 
@@ -243,55 +295,65 @@ impl Stripe {
 
     /// A charge as it is now.
     pub fn charge(&self, id: &str) -> Result<Asked> {
-        self.object("charge", "/v1/charges", id)
+        self.object("charge", "charge", "/v1/charges", id)
     }
 
     /// A refund as it is now.
     pub fn refund(&self, id: &str) -> Result<Asked> {
-        self.object("refund", "/v1/refunds", id)
+        self.object("refund", "refund", "/v1/refunds", id)
     }
 
     /// All the refunds of a payment, as an array.
     pub fn refunds_of(&self, payment_intent: &str) -> Result<Asked> {
         let at = clock::now();
-        let query = [("payment_intent", payment_intent.to_string())];
+        let query = [("payment_intent", checked(payment_intent)?.to_string())];
         let first = self.page("refunds", "/v1/refunds", &query, &[&[]])?;
-        let value = Value::Array(self.rest_of("refunds", "/v1/refunds", &query, &[&[]], first)?);
+        let value = Value::Array(self.rest_of(("refunds", "refund"), "/v1/refunds", &query, &[&[]], first)?);
         Ok(Asked { at, value })
     }
 
     /// A dispute as it is now.
     pub fn dispute(&self, id: &str) -> Result<Asked> {
-        self.object("dispute", "/v1/disputes", id)
+        self.object("dispute", "dispute", "/v1/disputes", id)
     }
 
     /// A review as it is now.
     pub fn review(&self, id: &str) -> Result<Asked> {
-        self.object("review", "/v1/reviews", id)
+        self.object("review", "review", "/v1/reviews", id)
     }
 
     /// An early fraud warning as it is now.
     pub fn fraud_warning(&self, id: &str) -> Result<Asked> {
-        self.object("early_fraud_warning", "/v1/radar/early_fraud_warnings", id)
+        self.object("early_fraud_warning", "radar.early_fraud_warning", "/v1/radar/early_fraud_warnings", id)
     }
 
     /// Goes through a list from the newest to the oldest that was made at `since` or later, page by page; `look` takes each
     /// page. Only when this returns well was all of it seen: a list that breaks off, or leads back to where it was, is
-    /// `Temporary`.
-    pub fn list(&self, listed: Listed, since: Timestamp, mut look: impl FnMut(Vec<Value>) -> Result<()>) -> Result<()> {
+    /// `Temporary`. Each row that is handed over is of the list's kind and has an id that may stand in a path; a row that is
+    /// not holds up no other, it is left out. Returns how many were.
+    pub fn list(
+        &self,
+        listed: Listed,
+        since: Timestamp,
+        mut look: impl FnMut(Vec<Value>) -> Result<()>,
+    ) -> Result<usize> {
         let (endpoint, path, mut query) = listed.question();
         query.push(("created[gte]", since.as_second().to_string()));
         let mut ends = HashSet::new();
         let mut next = query.clone();
+        let mut unreadable = 0;
         loop {
             let (mut rows, more) = page_of(self.page(endpoint, path, &next, &[&[]])?)?;
+            let all = rows.len();
+            rows.retain(|row| is_row(row, listed.object()));
+            unreadable += all - rows.len();
             let last = rows.last().and_then(|row| row.get("id")).and_then(Value::as_str).map(String::from);
             let goes_on = last.filter(|last| ends.insert(last.clone()));
             // What was made earlier is somebody else's to take in, also when a list shows more than was asked for.
             rows.retain(|row| row["created"].as_i64().is_none_or(|created| created >= since.as_second()));
             look(rows)?;
             match (more, goes_on) {
-                (false, _) => return Ok(()),
+                (false, _) => return Ok(unreadable),
                 (true, Some(last)) => next = query.iter().cloned().chain([("starting_after", last)]).collect(),
                 (true, None) => {
                     return Err(Error::Temporary(format!("Stripe's list {path} leads back to where it was")));
@@ -300,19 +362,18 @@ impl Stripe {
         }
     }
 
-    fn object(&self, endpoint: &'static str, path: &str, id: &str) -> Result<Asked> {
-        if !is_object_id(id) {
-            return Err(Error::Permanent(format!("{} is no id that Stripe could be asked for", text::clean(id))));
-        }
+    fn object(&self, endpoint: &'static str, object: &str, path: &str, id: &str) -> Result<Asked> {
+        let id = checked(id)?;
         let at = clock::now();
         let value = self.get(endpoint, &format!("{path}/{id}"), &[]).map_err(|f| f.error)?;
+        is_the_one(&value, object, id)?;
         Ok(Asked { at, value })
     }
 
-    /// Follows a list from its first page to its end.
+    /// Follows a list of such objects from its first page to its end. One row that is none makes all of it `Temporary`.
     fn rest_of(
         &self,
-        endpoint: &'static str,
+        (endpoint, object): (&'static str, &str),
         path: &str,
         query: &[(&'static str, String)],
         wishes: &[&[&str]],
@@ -320,6 +381,9 @@ impl Stripe {
     ) -> Result<Vec<Value>> {
         let (mut rows, mut more) = page_of(first)?;
         for _ in 0..PAGES_MAX {
+            if !rows.iter().all(|row| is_row(row, object)) {
+                return Err(Error::Temporary(format!("Stripe's list {path} has a row that is no {object}")));
+            }
             if !more {
                 return Ok(rows);
             }
@@ -379,10 +443,13 @@ impl Stripe {
         path: &str,
         query: &[(&'static str, String)],
     ) -> std::result::Result<Value, Failure> {
-        let said =
-            lock(&self.forbidden).get(endpoint).filter(|f| f.at.elapsed() < FORBIDDEN_FOR).map(|f| f.why.clone());
-        if let Some(why) = said {
-            return Err(Failure::forbidden(why));
+        let asked_at = Instant::now();
+        if let Some(forbidden) = lock(&self.forbidden).get_mut(endpoint) {
+            if !forbidden.left().is_zero() {
+                return Err(Failure::forbidden(forbidden.why.clone()));
+            }
+            // One question shows whether it is granted; the others go on waiting for the answer.
+            forbidden.at = asked_at;
         }
         let mut tries = 0;
         loop {
@@ -396,7 +463,12 @@ impl Stripe {
                 Err(failure) if failure.forbidden && !VITAL.contains(&endpoint) => {
                     let mut forbidden = lock(&self.forbidden);
                     // The first sentence stays: the later ones differ in the request's id alone.
+                    let known = forbidden.contains_key(endpoint);
                     let since = forbidden.entry(endpoint).or_insert_with(|| Forbidden::now(failure.error.to_string()));
+                    // Longer only by the question that was to show it: the answers to a burst all say the same.
+                    if known && since.at == asked_at {
+                        since.pause = (since.pause * 2).min(FORBIDDEN_FOR_MAX);
+                    }
                     since.at = Instant::now();
                     return Err(Failure::forbidden(since.why.clone()));
                 }
@@ -429,10 +501,15 @@ impl Stripe {
         for (name, value) in query {
             request = request.query(name, value);
         }
+        let asked = clock::since_boot();
         let answer = request.call();
+        let answered = clock::since_boot();
         let status = answer.as_ref().map(|a| a.status().as_u16()).unwrap_or(0);
         self.metrics.stripe_answered(endpoint, status);
         let mut answer = answer.map_err(|e| Failure::of("Stripe could not be reached", e))?;
+        if let Some(date) = date_of(answer.headers()) {
+            self.skew.note(date, asked, answered);
+        }
         let head = Head::of(answer.status(), answer.headers());
         let body = answer.body_mut().with_config().limit(ANSWER_MAX).read_to_vec();
         let body = body.map_err(|e| Failure::of(&format!("Stripe's answer broke off ({head})"), e))?;
@@ -451,6 +528,7 @@ impl Stripe {
 
     /// Asks once and looks at how Stripe answers: no pace, no second try, and a status is no error.
     pub fn look(&self, path: &str) -> std::result::Result<Looked, Unreached> {
+        let asked = clock::since_boot();
         let answer = self
             .agent
             .get(format!("{}{path}", self.access.base_url))
@@ -458,9 +536,12 @@ impl Stripe {
             .header("Stripe-Version", API_VERSION)
             .call();
         let mut answer = answer.map_err(|e| Unreached::of(&e))?;
+        let date = date_of(answer.headers());
+        if let Some(date) = date {
+            self.skew.note(date, asked, clock::since_boot());
+        }
         let body = answer.body_mut().with_config().limit(ANSWER_MAX).read_to_vec().map_err(|e| Unreached::of(&e))?;
         let value: Value = serde_json::from_slice(&body).unwrap_or_default();
-        let date = answer.headers().get("Date").and_then(|date| date.to_str().ok()).and_then(clock::from_http);
         let code = value.pointer("/error/code").and_then(Value::as_str).map(text::clean).unwrap_or_default();
         Ok(Looked { status: answer.status().as_u16(), date, code, said: said(&value), value })
     }
@@ -618,11 +699,38 @@ fn said(answer: &Value) -> String {
     said.split(' ').filter(|w| !w.contains("_live_") && !w.contains("_test_")).take(40).collect::<Vec<_>>().join(" ")
 }
 
+/// Stripe's clock, as an answer's head tells it.
+fn date_of(headers: &HeaderMap) -> Option<Timestamp> {
+    headers.get("Date").and_then(|date| date.to_str().ok()).and_then(clock::from_http)
+}
+
+/// An id that may stand in a path or a question; else `Permanent`, wherever it came from.
+fn checked(id: &str) -> Result<&str> {
+    if is_object_id(id) {
+        return Ok(id);
+    }
+    Err(Error::Permanent(format!("{} is no id that Stripe could be asked for", text::clean(id))))
+}
+
+/// `Temporary` unless the answer is the object that was asked for: half an answer, or somebody else's, is no fact.
+fn is_the_one(value: &Value, object: &str, id: &str) -> Result<()> {
+    if value["object"] == object && value["id"] == id {
+        return Ok(());
+    }
+    Err(Error::Temporary(format!("Stripe was asked for the {object} {id} and answered something else")))
+}
+
+/// True for a row of a list that is such an object and says which.
+fn is_row(row: &Value, object: &str) -> bool {
+    row["object"] == object && row["id"].as_str().is_some_and(is_object_id)
+}
+
 /// A list's rows and whether there are more; a list that is not one is tried again later, never taken for an empty one.
 fn page_of(mut list: Value) -> Result<(Vec<Value>, bool)> {
+    let is_list = list["object"] == "list";
     match (list.get_mut("data").map(Value::take), list.get("has_more").and_then(Value::as_bool)) {
-        (Some(Value::Array(rows)), Some(more)) => Ok((rows, more)),
-        _ => Err(Error::Temporary("Stripe's list has no data or no has_more".into())),
+        (Some(Value::Array(rows)), Some(more)) if is_list => Ok((rows, more)),
+        _ => Err(Error::Temporary("Stripe's list is no list, or has no data or no has_more".into())),
     }
 }
 
@@ -686,11 +794,12 @@ mod tests {
 
     #[test]
     fn a_list_that_is_not_one_is_never_taken_for_an_empty_one() {
-        assert!(page_of(serde_json::json!({"data": [], "has_more": false})).is_ok());
+        assert!(page_of(serde_json::json!({"object": "list", "data": [], "has_more": false})).is_ok());
         for odd in [
             serde_json::json!({}),
-            serde_json::json!({"data": []}),
-            serde_json::json!({"data": {}, "has_more": false}),
+            serde_json::json!({"object": "list", "data": []}),
+            serde_json::json!({"object": "list", "data": {}, "has_more": false}),
+            serde_json::json!({"object": "dispute", "data": [], "has_more": false}),
             Value::Null,
         ] {
             assert!(page_of(odd).is_err());

@@ -112,7 +112,8 @@ impl Webhook {
         };
         // Held until they are counted, so that a count goes to the secret that matched.
         let secrets = self.secrets.read().unwrap_or_else(PoisonError::into_inner);
-        let now = clock::now().as_second();
+        // Where this server's clock is known to be wrong, a signature's age is told by Stripe's.
+        let now = self.desk.stripe.skew().now().as_second();
         let verified = signature::verify(request.header("Stripe-Signature"), &request.body, &secrets, now)
             .map_err(|refusal| refuse(refusal.cause(), &refusal.to_string()))?;
         if verified.age_s < -CLOCK_BEHIND_S {

@@ -35,9 +35,6 @@ const OUTAGE_AFTER: u32 = 5;
 /// Between two probes during an outage, at most; and always while the key is refused.
 const PROBE_EVERY_MAX: Duration = Duration::from_secs(30);
 
-/// Until an event that the key may not ask about is tried again.
-const FORBIDDEN_PAUSE: Duration = Duration::from_secs(40);
-
 /// Tries to write what was found, while somebody else holds the lock, before the event is left to be taken again; and the
 /// pause between two, because the writer does not keep a caller long once the file has been locked for a while.
 const WRITE_TRIES: u32 = 60;
@@ -262,7 +259,9 @@ impl Desk {
             Ok(Ok(Outcome::Ignore(why))) => (None, Conclusion::Ignored(why)),
             Ok(Ok(Outcome::NotYet(why)) | Err(Error::Temporary(why))) => (None, Conclusion::Again { why, pause: None }),
             Ok(Err(Error::Config(why))) => (None, Conclusion::Again { why, pause: Some(PROBE_EVERY_MAX) }),
-            Ok(Err(Error::Forbidden(why))) => (None, Conclusion::Again { why, pause: Some(FORBIDDEN_PAUSE) }),
+            Ok(Err(Error::Forbidden(why))) => {
+                (None, Conclusion::Again { why, pause: Some(self.stripe.forbidden_pause()) })
+            }
             Ok(Err(error)) => (None, Conclusion::Failed(error.to_string())),
             Err(_) => (None, Conclusion::Crashed("a bug in fulfilld: the handler panicked; please report it".into())),
         };

@@ -25,6 +25,13 @@ const PAUSES_S: [u64; 9] = [5, 30, 120, 600, 1800, 3600, 7200, 14_400, 28_800];
 const GIVE_UP_AFTER: Duration = Duration::from_secs(3 * 24 * 3600);
 const TRIES_MIN: i64 = 18;
 
+/// No pause of a run that was tried is longer than this, Stripe's or a receiver's own wish included; one that is due later was
+/// put off by a clock that was wrong.
+const PAUSE_MAX: Duration = Duration::from_secs(11 * 3600);
+
+/// The same for news that was not tried yet, beside the delay that is set.
+const DELAY_GRACE: Duration = Duration::from_secs(60);
+
 /// A command that says of itself that it failed (any exit code but 0 and 75) is run so many times before it is dead.
 const FAILURES_MAX: i64 = 5;
 
@@ -107,8 +114,49 @@ pub fn begin(c: &Connection, plan: &Plan, now: Timestamp) -> Result<usize> {
         params_from_iter(plan.targets.iter().map(|target| &target.name)),
     )
     .map_err(db::translate)?;
+    mend_due(c, plan, now)?;
     run(c, "UPDATE outbox SET next_attempt_at = NULL WHERE state = 'pending'", ())?;
     Ok(interrupted.len())
+}
+
+/// What is due later than any pause or delay can be is due now, or after its delay: it was put off by a clock that was ahead.
+pub fn mend_due(c: &Connection, plan: &Plan, now: Timestamp) -> Result<()> {
+    run(
+        c,
+        "UPDATE hook_runs SET next_attempt_at = ?1 WHERE state = 'pending' AND tries > 0 AND next_attempt_at > ?2",
+        (clock::text(now), clock::text(now + PAUSE_MAX)),
+    )?;
+    let topics: Vec<String> = all(
+        c,
+        "SELECT DISTINCT x.topic FROM hook_runs r JOIN outbox x ON x.id = r.outbox_id WHERE r.state = 'pending' AND r.tries = 0",
+        |row| row.get(0),
+    )?;
+    for topic in topics {
+        let due = now + plan.delay(&topic);
+        run(
+            c,
+            "UPDATE hook_runs SET next_attempt_at = ?1 WHERE state = 'pending' AND tries = 0 AND next_attempt_at > ?2
+               AND ?3 = (SELECT topic FROM outbox WHERE id = outbox_id)",
+            (clock::text(due), clock::text(due + DELAY_GRACE), &topic),
+        )?;
+    }
+    Ok(())
+}
+
+/// The clock was set: what failed is tried again now, and what is held back waits no longer than its delay from now on.
+pub fn wake_all(c: &Connection, plan: &Plan, now: Timestamp) -> Result<()> {
+    mend_due(c, plan, now)?;
+    run(
+        c,
+        "UPDATE hook_runs SET next_attempt_at = ?1 WHERE state = 'pending' AND tries > 0 AND taken_at IS NULL
+           AND next_attempt_at > ?1",
+        [clock::text(now)],
+    )
+}
+
+/// True when the target's next run is due later than it can be; for a connection that only reads.
+pub fn is_put_off(plan: &Plan, next: Timestamp, now: Timestamp) -> bool {
+    next > now + PAUSE_MAX.max(plan.delay_max() + DELAY_GRACE)
 }
 
 /// True when there is news that was not handed out yet; for a connection that only reads.
@@ -134,7 +182,8 @@ pub fn hand_out(c: &Connection, plan: &Plan, now: Timestamp) -> Result<usize> {
         let told = "SELECT count(*) > 0 AND count(*) = total(state = 'done') FROM hook_runs WHERE outbox_id = ?1 AND state <> 'gone'";
         let all_told: bool =
             c.prepare_cached(told).and_then(|mut q| q.query_row([id], |row| row.get(0))).map_err(db::translate)?;
-        let made: Timestamp = created_at.parse().unwrap_or(now);
+        // Made by a clock that was ahead, it is made now.
+        let made = created_at.parse().unwrap_or(now).min(now);
         let due = clock::text(made + plan.delay(topic));
         for target in plan.targets.iter().filter(|target| target.wants(topic)) {
             run(
@@ -200,8 +249,16 @@ pub fn next_due(c: &Connection, target: &Target, now: Timestamp) -> Result<Optio
 }
 
 /// Takes up to `n` due runs of a target, of news that it was tried with before or of other news: apart, so that news which
-/// hangs does not keep others waiting. The attempt is counted, and committed by the caller, before anything is run.
-pub fn take(c: &Connection, target: &Target, n: usize, again: bool, now: Timestamp) -> Result<Vec<Run>> {
+/// hangs does not keep others waiting. What is `in_hand` runs already, however late the clock says that it is. The attempt is
+/// counted, and committed by the caller, before anything is run.
+pub fn take(
+    c: &Connection,
+    target: &Target,
+    n: usize,
+    again: bool,
+    in_hand: &[i64],
+    now: Timestamp,
+) -> Result<Vec<Run>> {
     let due: Vec<(i64, String, String, bool)> = c
         .prepare_cached(&format!(
             "SELECT r.outbox_id, x.topic, {KEY}, x.state = 'pending' FROM hook_runs r JOIN outbox x ON x.id = r.outbox_id
@@ -209,11 +266,11 @@ pub fn take(c: &Connection, target: &Target, n: usize, again: bool, now: Timesta
         ))
         .and_then(|mut q| {
             let row = |row: &rusqlite::Row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
-            q.query_map((&target.name, clock::text(now), again, n as i64), row)?.collect()
+            q.query_map((&target.name, clock::text(now), again, (n + in_hand.len()) as i64), row)?.collect()
         })
         .map_err(db::translate)?;
     let mut taken = Vec::new();
-    for (id, topic, key, is_pending) in due {
+    for (id, topic, key, is_pending) in due.into_iter().filter(|due| !in_hand.contains(&due.0)).take(n) {
         // It was undone or put aside meanwhile, or the hook no longer asks for the topic.
         if !is_pending || !target.wants(&topic) {
             run(c, "UPDATE hook_runs SET state = 'gone' WHERE outbox_id = ?1 AND target = ?2", (id, &target.name))?;

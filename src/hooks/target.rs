@@ -123,6 +123,11 @@ impl Plan {
     pub fn delay(&self, topic: &str) -> Duration {
         self.delays.get(topic).copied().unwrap_or_default()
     }
+
+    /// The longest of them.
+    pub fn delay_max(&self) -> Duration {
+        self.delays.values().copied().max().unwrap_or_default()
+    }
 }
 
 const MAKE_ONE: &str = "make one: echo whsec_$(openssl rand -base64 32)";

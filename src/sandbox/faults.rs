@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::errors;
 use super::http::{Answer, Manner};
@@ -50,6 +50,10 @@ enum Kind {
     Close,
     /// `{}`: an answer that says nothing.
     Shrug,
+    /// The right answer about another object: what is asked for was mixed up on the way.
+    Stranger,
+    /// A list with rows that nobody can read among the right ones.
+    Odd,
     /// A list with every row twice.
     Repeat,
     /// A list without every other row, as if those were not made yet.
@@ -147,7 +151,8 @@ impl Fault {
             Kind::Redirect => Answer::raw(302, "text/html", Vec::new()).with("Location", "/elsewhere"),
             Kind::Empty => raw("application/json", b""),
             Kind::Shrug => raw("application/json", b"{}"),
-            Kind::Repeat | Kind::Skip | Kind::Loop | Kind::Cut | Kind::Short => {
+            Kind::Stranger => stranger(right_but(Manner::Whole)),
+            Kind::Odd | Kind::Repeat | Kind::Skip | Kind::Loop | Kind::Cut | Kind::Short => {
                 listed(right_but(Manner::Whole), self.kind)
             }
             Kind::Drip => right_but(Manner::Drip),
@@ -160,6 +165,16 @@ impl Fault {
     }
 }
 
+/// The same object under another id; a list stays as it is.
+fn stranger(right: Answer) -> Answer {
+    let mut object: Value = serde_json::from_slice(&right.body).unwrap_or_default();
+    let Some(id) = object["id"].as_str().map(|id| format!("{id}x")) else {
+        return right;
+    };
+    object["id"] = id.into();
+    Answer::json(right.status, &object)
+}
+
 /// The same list with other rows, or another word on whether there are more; what is no list stays as it is.
 fn listed(right: Answer, how: Kind) -> Answer {
     let mut list: Value = serde_json::from_slice(&right.body).unwrap_or_default();
@@ -169,6 +184,10 @@ fn listed(right: Answer, how: Kind) -> Answer {
     let (all, more) = (rows.len(), list["has_more"] == true);
     let few = |rows: Vec<Value>| rows.into_iter().take(3).collect();
     let (rows, more): (Vec<Value>, bool) = match how {
+        Kind::Odd => {
+            let odd = [json!(null), json!({"object": 7}), json!({"id": "../../v1/x?y=z", "object": "refund"})];
+            (odd.into_iter().chain(rows).collect(), more)
+        }
         Kind::Repeat => (rows.iter().chain(&rows).cloned().collect(), more),
         Kind::Skip => (rows.into_iter().step_by(2).collect(), more),
         Kind::Cut => (few(rows), false),

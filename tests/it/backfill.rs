@@ -132,7 +132,7 @@ fn killed_again_and_again_while_it_catches_up_it_ends_in_the_same_rows() {
 
 #[test]
 fn a_list_that_misbehaves_costs_a_second_look_and_no_order() {
-    for kind in ["repeat", "skip", "loop", "cut", "short", "half", "garbage", "shrug", "close"] {
+    for kind in ["repeat", "skip", "loop", "cut", "short", "half", "garbage", "shrug", "odd", "close"] {
         let shop = looking();
         for endpoint in ["events", "checkout_sessions", "refunds"] {
             shop.control("POST", "/_sandbox/faults", json!({"endpoint": endpoint, "kind": kind, "times": 2}));

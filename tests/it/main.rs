@@ -16,6 +16,7 @@ mod stops; // SIGTERM
 mod restarts; // while somebody holds the socket
 mod roll; // a new signing secret
 mod stripe_fails; // every way in which Stripe can fail
+mod timing; // a clock that is wrong, or is set
 mod settings; // wrong ones
 mod attention; // what needs a person
 mod shell; // the operator's edits

@@ -19,6 +19,8 @@ const WAYS: &[(&str, Option<u16>)] = &[
     ("reset", None),
     ("empty", None),
     ("close", None),
+    ("shrug", None),
+    ("stranger", None),
     ("drip", None),
     ("hang", None),
 ];

@@ -186,6 +186,7 @@ fn alarms(shop: &Shop, report: &mut Report) {
             "key_lacks_permission" => {
                 (report.has("permission_"), "sudo systemctl restart fulfilld, when it was granted just now")
             }
+            "clock_wrong" => (report.has("clock_off"), next.as_str()),
             "silence" => (
                 report.has("endpoint_"),
                 "Stripe's Dashboard, Workbench, Webhooks, the endpoint: its deliveries and what was answered",
