@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::shop::{SECRET, fulfilld, parse_answer, rows, sign, unix_now, wait_for};
+use crate::shop::{SECRET, clock, fulfilld, parse_answer, rows, sign, unix_now, wait_for};
 
 /// Checkout keeps the buyer waiting for so long.
 const BUYER_WAITS: Duration = Duration::from_secs(10);
@@ -196,6 +196,7 @@ fn serve(dir: &Path, address: SocketAddr, limits: &str, held: Option<&TcpListene
     command
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .envs(clock())
         .env("FULFILLD_DB", dir.join("shop.db"))
         .env("FULFILLD_LISTEN", address.to_string())
         // Nobody answers there, and no event in these tests asks.

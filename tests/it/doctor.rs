@@ -27,11 +27,17 @@ struct Clinic {
     open: Vec<Box<dyn std::any::Any>>,
 }
 
+/// The kernel's clock, which dates a file, need not be the shop's (tests/ahead).
+fn made_now(file: &Path) {
+    std::fs::File::open(file).unwrap().set_modified(SystemTime::now()).unwrap();
+}
+
 impl Clinic {
     fn healthy() -> Clinic {
         let shop = Shop::open();
         let backup = shop.dir.path().join("shop.db.backup-today");
         std::fs::write(&backup, "").unwrap();
+        made_now(&backup);
         chmod(&backup, 0o600);
         let address = shop.desk().url.trim_start_matches("http://").to_string();
         let env = BTreeMap::from([
@@ -406,7 +412,9 @@ const BROKEN: &[(&str, Break)] = &[
     ("daemon_other_file", |c| {
         let mut other = Shop::open();
         other.stop();
-        std::fs::copy(c.shop.dir.path().join("shop.db.backup-today"), other.dir.path().join("shop.db.backup")).unwrap();
+        let backup = other.dir.path().join("shop.db.backup");
+        std::fs::copy(c.shop.dir.path().join("shop.db.backup-today"), &backup).unwrap();
+        made_now(&backup);
         c.set("FULFILLD_DB", other.file().display());
         c.open.push(Box::new(other));
     }),
@@ -718,7 +726,7 @@ fn a_disk_with_no_room_to_grow_is_found() {
     clinic.shop.stop();
     let small = clinic.shop.dir.path().join("small");
     std::fs::create_dir(&small).unwrap();
-    let script = "mount -t tmpfs -o size=50m,mode=0700 tmpfs \"$0\" && (umask 077; : > \"$0/shop.db.backup\") && exec \"$1\" serve";
+    let script = "mount -t tmpfs -o size=50m,mode=0700 tmpfs \"$0\" && (umask 077; touch -d \"@$(date +%s)\" \"$0/shop.db.backup\") && exec \"$1\" serve";
     let mut serve = std::process::Command::new("unshare");
     serve.args(["-m", "sh", "-c", script]).arg(&small).arg(env!("CARGO_BIN_EXE_fulfilld"));
     serve

@@ -110,8 +110,10 @@ fn record(shop: &mut Shop, plan: Plan, random: &mut Rng) -> Recording {
         purchases.iter().flat_map(|p| &p.events).map(|(id, _)| (id.clone(), shop.body(id))).collect();
     let plain = shop.settings.clone();
     let set = |name: &str, value: String| (name.to_string(), value);
+    // The clock may be preloaded already (tests/ahead).
+    let preloaded: Vec<_> = std::env::var("LD_PRELOAD").into_iter().chain([library.display().to_string()]).collect();
     shop.settings.extend([
-        set("LD_PRELOAD", library.display().to_string()),
+        set("LD_PRELOAD", preloaded.join(":")),
         set("RECORD_DIR", shop.dir.path().display().to_string()),
         set("RECORD_TO", tape.display().to_string()),
     ]);
