@@ -305,6 +305,17 @@ CREATE TABLE alarms(
   since   TEXT NOT NULL
 ) STRICT;
 
+-- What a person has dealt with, so that `attention` no longer shows it: INSERT INTO dismiss VALUES(1042, 'refunded_after_shipping').
+CREATE TABLE dismissals(
+  reason   TEXT NOT NULL,
+  subject  TEXT NOT NULL,                                 -- what it was about: a refund, an event …, else the order's number
+  order_id INTEGER,
+  facts    TEXT NOT NULL,                                 -- as they were; others are shown again
+  actor    TEXT NOT NULL,
+  at       TEXT NOT NULL DEFAULT(strftime('%Y-%m-%dT%H:%M:%SZ', 'now')),
+  PRIMARY KEY(reason, subject, facts)
+) STRICT, WITHOUT ROWID;
+
 -- Where a parcel is followed, by the carrier's name in small letters; the number takes the place of {}. Yours to add to.
 CREATE TABLE carriers(
   company TEXT PRIMARY KEY CHECK(company = lower(company)),
@@ -465,9 +476,10 @@ FROM (SELECT substr(o.paid_at, 1, 10) AS day, o.currency AS currency, count(*) A
 LEFT JOIN currency_decimals c USING(currency)
 ORDER BY day, currency;
 
--- Everything that needs a person: one row and one reason each, with the line to type next. Empty in a clean shop.
-CREATE VIEW attention AS
-SELECT 'unsent' AS reason, o.id AS order_id, NULL AS event_id, o.paid_at AS since,
+-- Everything that needs a person, dealt with or not: what `attention` shows, and what somebody has dismissed. `subject` is the
+-- refund, dispute, event … that it is about, where it is not the order as a whole.
+CREATE VIEW matters AS
+SELECT 'unsent' AS reason, o.id AS order_id, NULL AS subject, o.paid_at AS since,
   'paid more than three days ago and not sent' AS what,
   CASE f.requires_shipping
     WHEN 1 THEN 'INSERT INTO ship VALUES(' || o.id || ', ''company'', ''number'', NULL);'
@@ -512,43 +524,43 @@ FROM fulfillments f JOIN orders o ON o.id = f.order_id
 WHERE f.status = 'pending' AND (SELECT blocked_by FROM order_blocks b WHERE b.order_id = o.id) = 'refunded'
 GROUP BY o.id
 UNION ALL
-SELECT 'refunded_after_shipping', o.id, NULL, r.created_at, 'refunded after it was shipped: are the goods coming back?',
+SELECT 'refunded_after_shipping', o.id, r.id, r.created_at, 'refunded after it was shipped: are the goods coming back?',
   'SELECT * FROM order_history WHERE order_id = ' || o.id || ';'
 FROM refunds r JOIN orders o ON o.payment_intent_id = r.payment_intent_id
 WHERE r.status = 'succeeded' AND r.created_at > strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-14 days')
   AND EXISTS(SELECT 1 FROM fulfillments f WHERE f.order_id = o.id AND f.status IN('shipped', 'delivered') AND coalesce(f.shipped_at, f.delivered_at) < r.created_at)
 UNION ALL
-SELECT 'refund_failed', o.id, NULL, r.created_at, 'a refund did not reach the buyer (' || coalesce(r.failure_reason, r.status) || ')',
+SELECT 'refund_failed', o.id, r.id, r.created_at, 'a refund did not reach the buyer (' || coalesce(r.failure_reason, r.status) || ')',
   'look at ' || r.id || ' in Stripe''s Dashboard'
 FROM refunds r JOIN orders o ON o.payment_intent_id = r.payment_intent_id
 WHERE r.status IN('failed', 'requires_action')
   AND NOT EXISTS(SELECT 1 FROM refunds l WHERE l.payment_intent_id = r.payment_intent_id AND l.created_at >= r.created_at
     AND l.status IN('succeeded', 'pending'))
 UNION ALL
-SELECT 'refund_unknown', o.id, NULL, r.created_at, 'a refund is ' || r.status || ', a word that this version does not know; its money is not counted as given back',
+SELECT 'refund_unknown', o.id, r.id, r.created_at, 'a refund is ' || r.status || ', a word that this version does not know; its money is not counted as given back',
   'look at ' || r.id || ' in Stripe''s Dashboard, and upgrade fulfilld'
 FROM refunds r LEFT JOIN orders o ON o.payment_intent_id = r.payment_intent_id
 WHERE r.status NOT IN('pending', 'requires_action', 'succeeded', 'failed', 'canceled')
 UNION ALL
-SELECT 'dispute_due', o.id, NULL, d.created_at,
+SELECT 'dispute_due', o.id, d.id, d.created_at,
   'the buyer disputes the payment (' || coalesce(d.reason, 'no reason') || '); answer ' || coalesce('by ' || d.evidence_due_by, 'soon'),
   'look at ' || d.id || ' in Stripe''s Dashboard'
 FROM disputes d JOIN orders o ON o.payment_intent_id = d.payment_intent_id
 WHERE d.status IN('warning_needs_response', 'needs_response', 'appeal_needs_response')
 UNION ALL
-SELECT 'dispute_lost', o.id, NULL, d.created_at, 'a dispute is lost, and goods still wait to be sent',
+SELECT 'dispute_lost', o.id, d.id, d.created_at, 'a dispute is lost, and goods still wait to be sent',
   'INSERT INTO cancel VALUES(' || o.id || ', ''fraud'');'
 FROM disputes d JOIN orders o ON o.payment_intent_id = d.payment_intent_id
 WHERE d.status = 'lost' AND EXISTS(SELECT 1 FROM fulfillments f WHERE f.order_id = o.id AND f.status = 'pending')
 UNION ALL
-SELECT 'in_review', o.id, NULL, w.created_at,
+SELECT 'in_review', o.id, w.id, w.created_at,
   CASE w.open WHEN 1 THEN 'Stripe holds the payment for review' ELSE 'a review ended with: ' || coalesce(w.closed_reason, 'no reason') END,
   CASE w.open WHEN 1 THEN 'approve or refund it in Stripe''s Dashboard' ELSE 'INSERT INTO cancel VALUES(' || o.id || ', ''fraud'');' END
 FROM reviews w JOIN orders o ON o.payment_intent_id = w.payment_intent_id
 WHERE o.canceled_at IS NULL AND (w.open = 1 OR (coalesce(w.closed_reason, '') NOT IN('approved', 'acknowledged')
   AND EXISTS(SELECT 1 FROM fulfillments f WHERE f.order_id = o.id AND f.status = 'pending')))
 UNION ALL
-SELECT 'fraud_warning', o.id, NULL, w.created_at, 'the card''s issuer suspects fraud (' || coalesce(w.fraud_type, 'no type') || ')',
+SELECT 'fraud_warning', o.id, w.id, w.created_at, 'the card''s issuer suspects fraud (' || coalesce(w.fraud_type, 'no type') || ')',
   'refund it in Stripe''s Dashboard, or hold it: INSERT INTO hold VALUES(' || o.id || ', ''fraud warning'');'
 FROM fraud_warnings w JOIN orders o ON o.payment_intent_id = w.payment_intent_id
 WHERE w.actionable = 1 AND o.canceled_at IS NULL AND o.hold_reason IS NULL
@@ -564,15 +576,23 @@ WHERE e.state = 'pending' AND e.received_at < strftime('%Y-%m-%dT%H:%M:%SZ', 'no
 UNION ALL
 SELECT a.name, NULL, NULL, a.since, a.message, a.next FROM alarms a
 UNION ALL
-SELECT 'hook_dead', x.order_id, x.event_id, x.created_at, 'a hook for ' || x.topic || ' gave up: ' || coalesce(x.last_error, 'no reason'),
+SELECT 'hook_dead', x.order_id, coalesce(x.event_id, 'news ' || x.id), x.created_at, 'a hook for ' || x.topic || ' gave up: ' || coalesce(x.last_error, 'no reason'),
   'fulfilld hooks retry ' || x.id
 FROM outbox x WHERE x.state = 'dead'
 UNION ALL
-SELECT 'hook_fails', NULL, NULL, min(r.first_try_at),
+SELECT 'hook_fails', NULL, r.target, min(r.first_try_at),
   'the hook ' || r.target || ' has failed for more than an hour, its news waits (' || count(*) || '): ' || max(r.last_error), 'fulfilld hooks list; once it is mended they go on by themselves'
 FROM hook_runs r JOIN outbox x ON x.id = r.outbox_id AND x.state = 'pending'
 WHERE r.state = 'pending' AND r.last_error IS NOT NULL AND r.first_try_at < strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-1 hours')
 GROUP BY r.target;
+
+-- Everything that needs a person: one row and one reason each, with the line to type next. Empty in a clean shop. What somebody has
+-- dismissed comes back when its facts change, which are `since` and `what`.
+CREATE VIEW attention AS
+SELECT reason, order_id, (SELECT e.id FROM events e WHERE e.id = m.subject) AS event_id, since, what, next, subject
+FROM matters m
+WHERE NOT EXISTS(SELECT 1 FROM dismissals d WHERE d.reason = m.reason AND d.subject = CAST(coalesce(m.subject, m.order_id, '') AS TEXT)
+  AND d.facts = coalesce(m.since, '') || ' ' || m.what);
 
 -- For whoever opens the file first.
 CREATE VIEW readme AS
@@ -594,6 +614,7 @@ SELECT 'look' AS kind, 'what is to be packed' AS what, 'SELECT * FROM to_ship;' 
   ('do', 'let it go on', 'INSERT INTO release VALUES(1);'),
   ('do', 'cancel what has not been sent', 'INSERT INTO cancel VALUES(2, ''customer'');'),
   ('do', 'correct an address', 'UPDATE orders SET shipping_line1 = ''12 Rue Exemple'' WHERE id = 1;'),
+  ('do', 'what attention shows of an order is dealt with', 'INSERT INTO dismiss SELECT order_id, reason FROM attention WHERE order_id = 2;'),
   ('do', 'write a note', 'UPDATE orders SET note = ''gift wrap'' WHERE id = 1;'),
   ('do', 'process an event again', 'UPDATE events SET state = ''pending'' WHERE id = ''evt_1'';'),
   ('know', 'take back what you typed last', 'fulfilld undo'),
@@ -1031,6 +1052,28 @@ BEGIN
   INSERT INTO settle(order_id, not_into) SELECT order_id, id FROM fulfillments WHERE id = NEW.fulfillment_id;
 END;
 
+-- What is dismissed is something that `attention` shows, and the history of its order tells who did so.
+
+CREATE TRIGGER dismissals_insert BEFORE INSERT ON dismissals
+  WHEN NEW.actor IS NOT (SELECT name FROM actor) OR NEW.at <> strftime('%Y-%m-%dT%H:%M:%SZ', 'now')
+    OR NOT EXISTS(SELECT 1 FROM attention m WHERE m.reason = NEW.reason AND CAST(coalesce(m.subject, m.order_id, '') AS TEXT) = NEW.subject
+      AND m.order_id IS NEW.order_id AND coalesce(m.since, '') || ' ' || m.what = NEW.facts)
+BEGIN SELECT RAISE(ABORT, 'dismissals: written by INSERT INTO dismiss(order_id, reason), of what attention shows'); END;
+CREATE TRIGGER dismissals_update BEFORE UPDATE ON dismissals
+BEGIN SELECT RAISE(ABORT, 'dismissals: never changed; fulfilld undo brings back what you dismissed last'); END;
+CREATE TRIGGER dismissals_delete BEFORE DELETE ON dismissals WHEN (SELECT name FROM actor) GLOB 'operator*'
+BEGIN SELECT RAISE(ABORT, 'dismissals: never deleted; fulfilld undo brings back what you dismissed last'); END;
+CREATE TRIGGER dismissals_told AFTER INSERT ON dismissals WHEN NEW.order_id IS NOT NULL
+BEGIN
+  INSERT INTO order_history(order_id, actor, what, new)
+  VALUES(NEW.order_id, NEW.actor, 'attention ' || NEW.reason || ' ' || NEW.subject, NEW.facts);
+END;
+CREATE TRIGGER dismissals_undone AFTER DELETE ON dismissals WHEN OLD.order_id IS NOT NULL
+BEGIN
+  INSERT INTO order_history(order_id, actor, what, old)
+  SELECT OLD.order_id, name, 'attention ' || OLD.reason || ' ' || OLD.subject, OLD.facts FROM actor;
+END;
+
 -- Append-only, and one row each.
 
 CREATE TRIGGER order_history_insert BEFORE INSERT ON order_history
@@ -1216,4 +1259,18 @@ BEGIN
   SELECT RAISE(ABORT, 'release: there is no such order (see order_overview)') WHERE NOT EXISTS(SELECT 1 FROM orders WHERE id = NEW.order_id);
   SELECT RAISE(ABORT, 'release: it is not on hold') WHERE (SELECT hold_reason FROM orders WHERE id = NEW.order_id) IS NULL;
   UPDATE orders SET hold_reason = NULL WHERE id = NEW.order_id;
+END;
+
+-- INSERT INTO dismiss VALUES(1042, 'refunded_after_shipping'): a person has dealt with it, and attention shows it no more until its
+-- facts change. What has no order is named by its subject: INSERT INTO dismiss VALUES('dp_1', 'dispute_due').
+CREATE VIEW dismiss AS SELECT order_id, reason FROM dismissals WHERE 0;
+CREATE TRIGGER dismiss_insert INSTEAD OF INSERT ON dismiss
+BEGIN
+  SELECT RAISE(ABORT, 'dismiss: attention shows no such thing; what it shows: SELECT order_id, subject, reason FROM attention')
+    WHERE NOT EXISTS(SELECT 1 FROM attention m WHERE m.reason = NEW.reason
+      AND (m.order_id IS NEW.order_id OR CAST(m.order_id AS TEXT) = CAST(NEW.order_id AS TEXT) OR m.subject = NEW.order_id));
+  INSERT INTO dismissals(reason, subject, order_id, facts, actor)
+  SELECT DISTINCT m.reason, CAST(coalesce(m.subject, m.order_id, '') AS TEXT), m.order_id, coalesce(m.since, '') || ' ' || m.what, actor.name
+  FROM attention m, actor WHERE m.reason = NEW.reason
+    AND (m.order_id IS NEW.order_id OR CAST(m.order_id AS TEXT) = CAST(NEW.order_id AS TEXT) OR m.subject = NEW.order_id);
 END;

@@ -22,8 +22,9 @@ pub struct Args {
 
 /// Prints the rows of the view, those that have waited longest first. `Permanent` with --fail when there are any.
 pub fn run(args: &Args) -> Result<()> {
-    let sql = "SELECT * FROM attention ORDER BY since, order_id, event_id";
-    let needed = Table::query(&args.file.read()?, sql, [])?;
+    let columns = if args.output.json { "*" } else { "reason, order_id, subject, since, what, next" };
+    let sql = format!("SELECT {columns} FROM attention ORDER BY since, order_id, subject");
+    let needed = Table::query(&args.file.read()?, &sql, [])?;
     needed.print(args.output.json, "nothing needs you")?;
     match needed.rows.len() {
         n if n > 0 && args.fail => Err(Error::Permanent(format!("{n} rows of attention need you"))),

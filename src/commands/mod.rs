@@ -19,6 +19,7 @@ pub mod release; // it may go on
 mod act; // what these five share
 pub mod undo; // the last change is taken back
 pub mod attention; // what needs a person
+pub mod dismiss; // somebody has dealt with it
 pub mod export; // the books, for a spreadsheet
 pub mod hooks; // what the shop's own programs were told, and what waits
 pub mod events; // what Stripe sent, and what became of it

@@ -93,6 +93,8 @@ enum Place {
     Quantity(i64, String),
     /// `canceled_quantity` of the order's line at this position.
     Canceled(i64),
+    /// What was dismissed from attention: the reason, what it was about, and the facts.
+    Dismissed(String, String, String),
 }
 
 /// The columns that order_history speaks of by their own name, and that are the operator's.
@@ -127,9 +129,13 @@ const FULFILLMENT_COLUMNS: &[&str] = &[
 
 impl Place {
     /// Reads `order_history.what`. None when it is nothing that an operator changes.
-    fn named(what: &str) -> Option<Place> {
+    fn named(what: &str, after: Option<&str>) -> Option<Place> {
         let words: Vec<&str> = what.splitn(5, ' ').collect();
         match words[..] {
+            ["attention", reason, ..] => {
+                let subject = what.get("attention ".len() + reason.len() + 1..)?;
+                Some(Place::Dismissed(reason.into(), subject.into(), after?.into()))
+            }
             [column] if ORDER_COLUMNS.contains(&column) => Some(Place::Order(column.into())),
             ["line", position, "canceled_quantity"] => Some(Place::Canceled(position.parse().ok()?)),
             ["fulfillment", id, "quantity", "of", item] => Some(Place::Quantity(id.parse().ok()?, item.into())),
@@ -144,6 +150,7 @@ impl Place {
     fn moves_goods(&self) -> bool {
         match self {
             Place::Order(column) => column == "canceled_at",
+            Place::Dismissed(..) => false,
             Place::Fulfillment(_, column) => column == "status",
             Place::Quantity(..) | Place::Canceled(_) => true,
         }
@@ -168,6 +175,10 @@ impl Place {
             Place::Canceled(position) => text(
                 "SELECT CAST(canceled_quantity AS TEXT) FROM line_items WHERE order_id = ?1 AND position = ?2",
                 &[&order, position],
+            ),
+            Place::Dismissed(reason, subject, facts) => text(
+                "SELECT facts FROM dismissals WHERE reason = ?1 AND subject = ?2 AND facts = ?3",
+                &[reason, subject, facts],
             ),
         }
     }
@@ -205,7 +216,7 @@ fn last_change(c: &Connection) -> Result<Vec<Step>> {
     let mut change: Vec<Step> = Vec::new();
     let mut known: BTreeMap<(i64, Place), usize> = BTreeMap::new();
     for (order, what, before, after) in rows {
-        let place = Place::named(&what)
+        let place = Place::named(&what, after.as_deref())
             .ok_or_else(|| Error::Permanent(format!("order {order}: {what} cannot be taken back by undo")))?;
         match known.get(&(order, place.clone())) {
             Some(n) => change[*n].before = before,
@@ -316,6 +327,10 @@ fn put_back(c: &Connection, change: &[Step]) -> Result<()> {
                 "UPDATE line_items SET canceled_quantity = ?3 WHERE order_id = ?1 AND position = ?2",
                 &[&step.order, position, &n],
             )?,
+            (Place::Dismissed(reason, subject, facts), _) => {
+                let gone = "DELETE FROM dismissals WHERE reason = ?1 AND subject = ?2 AND facts = ?3";
+                run(gone, &[reason, subject, facts])?
+            }
             _ => 0,
         };
     }

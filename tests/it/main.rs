@@ -20,6 +20,7 @@ mod timing; // a clock that is wrong, or is set
 mod settings; // wrong ones
 mod attention; // what needs a person
 mod shell; // the operator's edits
+mod parcels; // as shops send them
 mod verbs; // the command line
 mod doctor; // what keeps orders from arriving
 mod operator; // whatever an operator types

@@ -164,6 +164,8 @@ pub(super) struct State {
     /// Refunds and the like, as the history names them.
     money: BTreeMap<(i64, String), String>,
     events: BTreeMap<String, String>,
+    /// What was dismissed of an order: the order, the reason with what it is about, the facts.
+    dismissed: BTreeSet<(i64, String, String)>,
     history: (i64, i64),
     /// All of it, because nothing of it may change.
     past: String,
@@ -195,6 +197,13 @@ impl State {
             .into_iter()
             .collect(),
             events: all(c, "SELECT id, state FROM events", |r| Ok((r.get(0)?, r.get(1)?))).into_iter().collect(),
+            dismissed: all(
+                c,
+                "SELECT order_id, 'attention ' || reason || ' ' || subject, facts FROM dismissals WHERE order_id IS NOT NULL",
+                |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)),
+            )
+            .into_iter()
+            .collect(),
             history: all(c, "SELECT count(*), coalesce(max(id), 0) FROM order_history", |r| Ok((r.get(0)?, r.get(1)?))).swap_remove(0),
             past: all(c, "SELECT coalesce(group_concat(quote(id) || quote(order_id) || quote(actor) || quote(what) || quote(old)
                 || quote(new) || quote(at), ''), '') FROM (SELECT * FROM order_history ORDER BY id)", |r| r.get(0)).swap_remove(0),
@@ -331,6 +340,7 @@ impl State {
         let cells_are = self.cells(before, &named);
         let mut now = cells_were.clone();
         let mut expected = BTreeSet::new();
+        let mut dismissed = before.dismissed.clone();
         for (_, order, actor, what, old, new) in &told {
             if actor != author {
                 return Some(format!("the history names {actor}, and it was {author}"));
@@ -341,6 +351,13 @@ impl State {
                 continue;
             }
             if what == "order" && !before.orders.contains_key(order) {
+                continue;
+            }
+            if what.starts_with("attention ") {
+                match (old, new) {
+                    (None, Some(facts)) => dismissed.insert((*order, what.clone(), facts.clone())),
+                    (facts, _) => dismissed.remove(&(*order, what.clone(), facts.clone().unwrap_or_default())),
+                };
                 continue;
             }
             if old != now.get(&key).unwrap_or(&None) || old == new {
@@ -368,6 +385,9 @@ impl State {
                 _ => {}
             }
             now.insert(key, new.clone());
+        }
+        if dismissed != self.dismissed {
+            return Some(format!("dismissed is {:?}, and by the history {dismissed:?}", self.dismissed));
         }
         for key in now.keys().chain(cells_are.keys()) {
             let (is, said) = (cells_are.get(key).unwrap_or(&None), now.get(key).unwrap_or(&None));

@@ -1,11 +1,20 @@
 //! For every trigger, lines that do harm where it is missing.
 
 /// Lines that do harm where one trigger is missing; after `stripe:` the daemon's.
-pub(super) const PROBES: [(&str, &[&str]); 90] = [
+pub(super) const PROBES: [(&str, &[&str]); 96] = [
     ("actor_delete", &["DELETE FROM actor"]),
     ("actor_insert", &["REPLACE INTO actor VALUES(1, 'fulfilld:me')"]),
     ("cancel_insert", &["INSERT INTO cancel VALUES(1, 'customer')"]),
     ("deliver_insert", &["INSERT INTO deliver VALUES(3)"]),
+    ("dismiss_insert", &["INSERT INTO dismiss VALUES(2, 'fraud_warning')"]),
+    ("dismissals_delete", &["INSERT INTO dismiss VALUES(2, 'fraud_warning')", "DELETE FROM dismissals"]),
+    (
+        "dismissals_insert",
+        &["INSERT INTO dismissals(reason, subject, order_id, facts, actor) VALUES('silence', 'x', 1, 'x', 'operator')"],
+    ),
+    ("dismissals_told", &["INSERT INTO dismiss VALUES(2, 'fraud_warning')"]),
+    ("dismissals_undone", &["INSERT INTO dismiss VALUES(2, 'fraud_warning')", "stripe: DELETE FROM dismissals"]),
+    ("dismissals_update", &["INSERT INTO dismiss VALUES(2, 'fraud_warning')", "UPDATE dismissals SET facts = 'none'"]),
     (
         "disputes_came",
         &[

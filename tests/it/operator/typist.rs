@@ -197,7 +197,8 @@ impl Operator<'_> {
     fn verb(&mut self) -> String {
         let or = if self.one_in(4) { self.or() } else { String::new() };
         let rows = if self.one_in(5) { 2 } else { 1 };
-        let verb = self.pick(&["ship", "ship", "ship", "deliver", "cancel", "hold", "release", "settle", "early"]);
+        let verb =
+            self.pick(&["ship", "ship", "ship", "deliver", "cancel", "hold", "release", "settle", "early", "dismiss"]);
         let rows: Vec<String> = (0..rows)
             .map(|_| {
                 let order = self.order();
@@ -211,6 +212,11 @@ impl Operator<'_> {
                     "cancel" => self.value("orders", "cancel_reason"),
                     "hold" => self.value("orders", "hold_reason"),
                     "settle" => self.value("fulfillment_line_items", "fulfillment_id"),
+                    "dismiss" => {
+                        let reason =
+                            self.pick(&["unsent", "sums_differ", "fraud_warning", "refund_failed", "no_lines"]);
+                        format!("'{reason}'")
+                    }
                     "early" => self.value("refunds", "payment_intent_id"),
                     _ => return format!("({order})"),
                 };
