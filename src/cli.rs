@@ -10,6 +10,7 @@ use crate::commands;
 use crate::error::Result;
 use crate::journal;
 use crate::table;
+use crate::variables;
 
 /// The order desk for a shop on Stripe Checkout: one daemon, one SQLite file
 ///
@@ -98,6 +99,12 @@ pub fn run() -> ExitCode {
 
 fn dispatch(verb: Option<Verb>) -> Result<()> {
     let Some(verb) = verb else { return table::print(WELCOME) };
+    match &verb {
+        // They have the settings of their own environment, whatever else is served on this machine.
+        Verb::Serve(_) | Verb::Demo(_) | Verb::Sandbox(_) | Verb::Trigger(_) => {}
+        Verb::Doctor(args) => variables::use_the_services(args.etc()),
+        _ => variables::use_the_services(None),
+    }
     let log = journal::start(match verb {
         Verb::Serve(_) => LevelFilter::Info,
         _ => LevelFilter::Warn,

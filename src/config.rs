@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::access;
 use crate::error::{Error, Result};
 use crate::signature::SigningSecret;
 use crate::variables;
@@ -250,7 +251,7 @@ impl Settings {
         let listen = value("FULFILLD_LISTEN");
         let workers = number("FULFILLD_WORKERS", WORKERS)?;
         Ok(Settings {
-            db: db_path(None),
+            db: db_path()?,
             listen: listen.parse().map_err(|_| {
                 Error::Config(format!("FULFILLD_LISTEN={listen} is not an address and port; try 127.0.0.1:4242"))
             })?,
@@ -269,8 +270,10 @@ impl Settings {
 }
 
 impl StripeAccess {
-    /// Reads and checks the key, the base URL, the rate and which sessions are the shop's.
+    /// Reads and checks the key, the base URL, the rate and which sessions are the shop's. Beside a service the service's
+    /// own, which root can read.
     pub fn from_env() -> Result<StripeAccess> {
+        readable()?;
         let access = StripeAccess::new(
             &secret("STRIPE_SECRET_KEY")?,
             &value("FULFILLD_STRIPE_API"),
@@ -377,17 +380,18 @@ pub fn parse_signing_secrets(text: &str) -> Result<Vec<SigningSecret>> {
     Ok(secrets)
 }
 
-/// For a verb that asks Stripe, typed beside the service: where this environment has no settings of ours, the service's count.
-/// `Config` when they are there and cannot be read.
-pub fn take_the_services() -> Result<()> {
-    variables::take_the_services().map_err(|why| {
-        Error::Config(format!("the service's settings cannot be read ({why}); run it with sudo, or set your own"))
-    })
+/// `Config` when settings that count, the service's, cannot be read; it says what gives access to them.
+pub fn readable() -> Result<()> {
+    match &variables::all().unreadable {
+        Some(why) => Err(Error::Config(format!("the service's settings cannot be read: {why}"))),
+        None => Ok(()),
+    }
 }
 
-/// The file to work on: the argument, else `FULFILLD_DB`, else its default.
-pub fn db_path(argument: Option<&Path>) -> PathBuf {
-    argument.map_or_else(|| PathBuf::from(value("FULFILLD_DB")), Path::to_path_buf)
+/// The file to work on. `Config` when it stands in settings that cannot be read.
+pub fn db_path() -> Result<PathBuf> {
+    readable()?;
+    Ok(PathBuf::from(value("FULFILLD_DB")))
 }
 
 /// The account whose events are the shop's, where that is set.
@@ -423,23 +427,18 @@ pub fn parse_number(name: &str, text: &str, range: RangeInclusive<u32>) -> Resul
 /// A secret's text: the systemd credential of its lower-case name without `fulfilld_`, else the file that `NAME_FILE` names, else the
 /// variable. Empty when there is none. A file that others can read is refused.
 fn secret(name: &'static str) -> Result<String> {
-    match secret_file(name, variables::get) {
+    match variables::all().secret_file(name) {
         Some(path) => read_private(name, &path),
         None => Ok(variables::get(name).unwrap_or_default()),
     }
 }
 
-/// The file that a secret is in, by the variables that `get` knows; `None` when it is a variable itself, or nowhere.
-pub fn secret_file(name: &str, get: impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
-    let credential = get("CREDENTIALS_DIRECTORY")
-        .map(|dir| Path::new(&dir).join(name.trim_start_matches("FULFILLD_").to_lowercase()))
-        .filter(|path| path.exists());
-    credential.or_else(|| get(&format!("{name}_FILE")).filter(|path| !path.is_empty()).map(PathBuf::from))
-}
-
 fn read_private(name: &str, path: &Path) -> Result<String> {
     let shown = path.display();
-    let unreadable = |e: std::io::Error| Error::Config(format!("{name}: cannot read {shown}: {e}"));
+    let unreadable = |e: std::io::Error| match e.kind() {
+        std::io::ErrorKind::PermissionDenied => Error::Config(format!("{name}: {}", access::denied(path))),
+        _ => Error::Config(format!("{name}: cannot read {shown}: {e}")),
+    };
     let mode = std::fs::metadata(path).map_err(unreadable)?.permissions().mode();
     if mode & 0o007 != 0 {
         return Err(Error::Config(format!(

@@ -9,6 +9,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use crate::access;
 use crate::clock;
 use crate::error::{Error, Result};
 
@@ -92,11 +93,15 @@ pub fn open_untouched(path: &Path) -> Result<Connection> {
 }
 
 fn existing(path: &Path, flags: OpenFlags) -> Result<Connection> {
-    if !path.exists() {
-        return Err(Error::Config(format!(
-            "there is no file {}; name it with --db or FULFILLD_DB (only `fulfilld serve` and `fulfilld demo` create one)",
-            path.display()
-        )));
+    match std::fs::metadata(path) {
+        Ok(_) => {}
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            return Err(Error::Config(format!(
+                "there is no file {}; name it with --db or FULFILLD_DB (only `fulfilld serve` and `fulfilld demo` create one)",
+                path.display()
+            )));
+        }
+        Err(e) => return Err(Error::Config(access::why_not(path, &e))),
     }
     let connection = open(path, flags)?;
     connection.busy_timeout(CLI_BUSY).map_err(translate)?;
@@ -274,11 +279,19 @@ fn unopened(path: &Path, error: rusqlite::Error) -> Error {
         Some(ErrorCode::NotADatabase) => Error::Config(format!(
             "{shown} is not a fulfilld database; name the right file with --db or FULFILLD_DB, or restore a backup"
         )),
+        Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) if is_denied(path) => {
+            Error::Config(access::denied(path))
+        }
         Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
             Error::Config(format!("cannot open {shown} for writing: {error}; {}", hint(path)))
         }
         _ => translate(error),
     }
+}
+
+/// Whether the kernel refuses the file to this user.
+fn is_denied(path: &Path) -> bool {
+    File::open(path).is_err_and(|e| e.kind() == std::io::ErrorKind::PermissionDenied)
 }
 
 /// What to look at when a file or its lock cannot be opened or made: its owner, its mode, its directory.

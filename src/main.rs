@@ -34,6 +34,7 @@ mod db; // the file, and SQLite's errors
 mod journal; // the log on standard error
 mod config; // settings and secrets
 mod variables; // whose settings count
+mod access; // why a file is closed to this user, and what opens it
 mod signature; // Stripe-Signature, pure
 mod metrics; // counts
 mod text; // text from outside, made safe

@@ -1,67 +1,124 @@
-//! The variables that count: this process's own, or for a verb typed beside the service, the service's.
+//! Whose settings count: those of this process's environment, or beside a service those of the service.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+
+use crate::access;
 
 /// What our variables begin with.
 const OURS: [&str; 3] = ["FULFILLD_", "STRIPE_SECRET_KEY", "WEBHOOK_SECRET"];
 
-/// Where the service's settings are.
-pub const ETC: &str = "/etc/fulfilld";
+/// Whoever sets one of these, or the file that it is in, speaks of a shop of their own, and the service's settings do not
+/// count.
+const NAME_A_SHOP: [&str; 3] = ["FULFILLD_DB", "STRIPE_SECRET_KEY", "WEBHOOK_SECRET"];
+
+/// The directory of the service's settings and secrets, where this variable does not name another.
+pub const ETC_VARIABLE: &str = "FULFILLD_ETC";
+const ETC: &str = "/etc/fulfilld";
+
+/// Where systemd hands over copies of secrets, one a file.
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+
+/// The service's file, as its unit sets it.
+const SERVICE_DB: &str = "/var/lib/fulfilld/fulfilld.db";
+
+/// The file of whoever runs fulfilld without a setting, in the directory where they are.
+const OWN_DB: &str = "fulfilld.db";
 
 /// The variables that count, and whose they are.
+#[derive(Default)]
 pub struct Variables {
-    pub values: BTreeMap<String, String>,
-    /// In words.
+    /// By name, as they were set.
+    values: BTreeMap<String, String>,
+    /// Whose they are, in words.
     pub origin: String,
-    /// Why the service's could not be read.
+    /// Why the service's settings could not be read, and what gives access to them.
     pub unreadable: Option<String>,
+    /// Directories of secrets, one a file: what systemd handed over, and what it copies for the service.
+    credentials: Vec<PathBuf>,
 }
 
-/// Those of the service, once a verb has asked for them.
-static SERVICE: OnceLock<BTreeMap<String, String>> = OnceLock::new();
+/// Those that count in this process.
+static VARIABLES: OnceLock<Variables> = OnceLock::new();
 
-/// One of them: this process's, else the service's where a verb has asked for those.
+/// One of them.
 pub fn get(name: &str) -> Option<String> {
-    std::env::var(name).ok().or_else(|| SERVICE.get()?.get(name).cloned())
+    all().get(name)
 }
 
-/// From now on the service's count where this process has none of its own. The error says why they cannot be read.
-pub fn take_the_services() -> Result<(), String> {
-    let found = Variables::find(Path::new(ETC));
-    match found.unreadable {
-        Some(why) => Err(why),
-        None => {
-            let _ = SERVICE.set(found.values);
-            Ok(())
-        }
-    }
+/// All of them: what [`use_the_services`] has found, else this process's environment alone.
+pub fn all() -> &'static Variables {
+    VARIABLES.get_or_init(Variables::of_this_process)
+}
+
+/// For a verb that is typed beside the service: from now on the service's settings count where this environment does
+/// not speak of a shop of its own. `etc` is the directory of its settings; without it `FULFILLD_ETC`, else /etc/fulfilld.
+/// To be called before any setting is read.
+pub fn use_the_services(etc: Option<&Path>) {
+    let _ = VARIABLES.set(Variables::beside_the_service(etc));
 }
 
 impl Variables {
-    /// Those of this process's environment, or where that has none of ours, those of the service in `etc`.
-    pub fn find(etc: &Path) -> Variables {
-        let ours = |name: &str| OURS.iter().any(|prefix| name.starts_with(prefix));
-        let values: BTreeMap<String, String> =
-            std::env::vars().filter(|(name, _)| ours(name) || name == "CREDENTIALS_DIRECTORY").collect();
-        let set_here = values.keys().any(|name| ours(name) && name != "FULFILLD_LOG");
-        if set_here || !etc.is_dir() {
-            return Variables { values, origin: "settings of this environment".into(), unreadable: None };
+    fn of_this_process() -> Variables {
+        let counts = |name: &str| OURS.iter().any(|prefix| name.starts_with(prefix));
+        Variables {
+            values: std::env::vars().filter(|(name, _)| counts(name)).collect(),
+            origin: "settings of this environment".into(),
+            unreadable: None,
+            credentials: std::env::var_os(CREDENTIALS).map(PathBuf::from).into_iter().collect(),
+        }
+    }
+
+    fn beside_the_service(etc: Option<&Path>) -> Variables {
+        let mut own = Variables::of_this_process();
+        let is_set = |name: &str| own.values.get(name).is_some_and(|value| !value.trim().is_empty());
+        if NAME_A_SHOP.iter().any(|name| is_set(name) || is_set(&format!("{name}_FILE"))) {
+            return own;
+        }
+        let named = etc.map(PathBuf::from).or_else(|| own.get(ETC_VARIABLE).map(PathBuf::from));
+        let etc = named.clone().unwrap_or_else(|| ETC.into());
+        if !etc.is_dir() {
+            let service = Path::new(SERVICE_DB);
+            // A file that this user may not even look at is there, too.
+            if named.is_none() && !Path::new(OWN_DB).exists() && !matches!(service.try_exists(), Ok(false)) {
+                own.values.insert("FULFILLD_DB".into(), SERVICE_DB.into());
+            }
+            return own;
         }
         let env_file = etc.join("fulfilld.env");
-        let mut values = BTreeMap::from([
-            ("FULFILLD_DB".to_string(), "/var/lib/fulfilld/fulfilld.db".to_string()),
-            // What systemd copies from there into the service's credentials.
-            ("CREDENTIALS_DIRECTORY".to_string(), etc.display().to_string()),
-        ]);
-        let read = std::fs::read_to_string(&env_file);
-        let unreadable = match &read {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Some(format!("{}: {e}", env_file.display())),
-            _ => std::fs::read_dir(etc).err().map(|e| format!("{}: {e}", etc.display())),
+        let (text, unreadable) = match std::fs::read_to_string(&env_file) {
+            Ok(text) => (text, None),
+            Err(e) if e.kind() == ErrorKind::NotFound => (String::new(), None),
+            Err(e) => (String::new(), Some(access::why_not(&env_file, &e))),
         };
-        values.extend(read.unwrap_or_default().lines().filter_map(assignment));
-        Variables { values, origin: format!("settings of the service in {}", etc.display()), unreadable }
+        let mut values = BTreeMap::from([("FULFILLD_DB".to_string(), SERVICE_DB.to_string())]);
+        let set = text.lines().filter_map(assignment).chain(own.values);
+        values.extend(set.filter(|(_, value)| !value.trim().is_empty()));
+        let origin = format!("settings of the service in {}", etc.display());
+        own.credentials.push(etc);
+        Variables { values, origin, unreadable, credentials: own.credentials }
+    }
+
+    /// What one is set to.
+    pub fn get(&self, name: &str) -> Option<String> {
+        self.values.get(name).cloned()
+    }
+
+    /// The file that a secret is in: the credential of its lower-case name without `fulfilld_`, else what `NAME_FILE`
+    /// names. `None` when it is a variable itself, or nowhere.
+    pub fn secret_file(&self, name: &str) -> Option<PathBuf> {
+        let credential = name.trim_start_matches("FULFILLD_").to_lowercase();
+        let mut credentials = self.credentials.iter().map(|directory| directory.join(&credential));
+        // One that this user may not look at is there, too.
+        let credential = credentials.find(|path| !matches!(path.try_exists(), Ok(false)));
+        credential.or_else(|| self.get(&format!("{name}_FILE")).map(PathBuf::from))
+    }
+
+    /// The names of all that are set.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.values.keys().map(String::as_str)
     }
 }
 

@@ -106,7 +106,7 @@ pub fn run(args: &Args) -> Result<()> {
         0 => Ok(()),
         n => Err(Error::Permanent(format!(
             "check found {n} rows in {}; keep a copy of the file, then restore a backup or report it",
-            args.file.path().display()
+            args.file.path()?.display()
         ))),
     }
 }

@@ -1,7 +1,7 @@
 //! `fulfilld doctor`: asks Stripe, the machine and fulfilld itself whether orders can arrive, and says what mends what.
 
 use std::fs::Metadata;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
@@ -9,6 +9,7 @@ use super::{File, Output};
 use crate::error::{Error, Result};
 use crate::table;
 use crate::text;
+use crate::variables;
 
 mod settings; // what is set, and whether it can be used
 mod key; // the key: whose, and what it may read
@@ -28,21 +29,28 @@ use settings::Settings;
 /// it sends, posts once to the public URL without a signature, and looks at the clock, the file, the disk and the
 /// running fulfilld. It writes nothing, here or at Stripe, asks Stripe 18 questions at most, and prints no secret.
 ///
-/// The settings are those of its environment; where that has none, those of the service: /etc/fulfilld/fulfilld.env and
-/// the two secrets beside it. Exit code 1 when something has to be mended; advice (!) alone is 0.
+/// The settings are those of the service, /etc/fulfilld/fulfilld.env and the secrets beside it, and what this environment
+/// sets instead; or this environment's alone where it names a file or a secret. Exit code 1 when something has to be mended; advice (!) alone is 0.
 #[derive(clap::Args)]
 #[command(before_help = "Example: sudo fulfilld doctor")]
 pub struct Args {
     /// Ask nobody outside this machine: neither Stripe nor the public URL
     #[arg(long)]
     offline: bool,
-    /// Where the service's settings and secrets are, for an environment without any
-    #[arg(long, value_name = "DIR", default_value = "/etc/fulfilld")]
-    etc: PathBuf,
+    /// Where the service's settings and secrets are [default: /etc/fulfilld]
+    #[arg(long, value_name = "DIR")]
+    etc: Option<PathBuf>,
     #[command(flatten)]
     file: File,
     #[command(flatten)]
     output: Output,
+}
+
+impl Args {
+    /// Another directory of the service's settings than the usual one.
+    pub fn etc(&self) -> Option<&Path> {
+        self.etc.as_deref()
+    }
 }
 
 /// Everything that the checks look at.
@@ -71,7 +79,7 @@ const CHECKS: &[(&str, &str, Check)] = &[
 
 /// Prints what it finds. `Permanent` when something has to be mended.
 pub fn run(args: &Args) -> Result<()> {
-    let settings = Settings::find(&args.etc);
+    let settings = Settings(variables::all());
     let file = args.file.db.clone().unwrap_or_else(|| PathBuf::from(settings.get("FULFILLD_DB")));
     let daemon = Daemon::ask(&settings.get("FULFILLD_LISTEN"), &file);
     let companions = file::companions_of(&file);
@@ -195,7 +203,7 @@ impl Report {
 
     /// A list for eyes: what is well in a line, what is not with its reason and its remedy.
     fn text(&self, shop: &Shop) -> String {
-        let mut page = format!("fulfilld doctor: {}, {}\n", shop.file.display(), shop.settings.origin);
+        let mut page = format!("fulfilld doctor: {}, {}\n", shop.file.display(), shop.settings.0.origin);
         for line in &self.lines {
             page += &match line {
                 Line::Title(title) => format!("\n{title}\n"),

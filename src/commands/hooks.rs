@@ -90,8 +90,8 @@ struct Retry {
 
 /// Run the hooks that are set for a topic once, now, with a sample order, and say what each did
 ///
-/// The sample's JSON has "test": true in it, so that a hook can tell. Set the same variables as fulfilld serve has. Nothing
-/// is written into the file, which need not be there. Exit code 1 when a hook failed.
+/// The sample's JSON has "test": true in it, so that a hook can tell. The hooks are those of this environment, or of the
+/// service. Nothing is written into the file, which need not be there. Exit code 1 when a hook failed.
 #[derive(clap::Args)]
 #[command(before_help = "Example: FULFILLD_HOOK_COMMAND=/etc/fulfilld/hooks/mail fulfilld hooks test order.paid")]
 struct Test {
@@ -204,6 +204,7 @@ fn test(args: &Test) -> Result<()> {
         return table::print(&format!("{}\n", sample::of(&args.topic, "test")?));
     }
     let plan = Plan::read(&HookSettings::from_env()?)?;
+    let file = args.file.path()?;
     let post = Post::new(plan.secrets.clone());
     // A key that no other news has, and no other test.
     let key = format!("test:{:016x}", fastrand::u64(..));
@@ -215,7 +216,7 @@ fn test(args: &Test) -> Result<()> {
         let outcome = match &target.kind {
             Kind::Post(url) => post.send(url, &key, json.as_bytes()),
             Kind::Command(path) => {
-                let db = std::path::absolute(args.file.path()).unwrap_or_else(|_| args.file.path());
+                let db = std::path::absolute(&file).unwrap_or_else(|_| file.clone());
                 let call = Call { path, topic: &args.topic, key: &key, attempt: 1, db: &db };
                 command::run(&call, json.as_bytes(), &|| false)
             }

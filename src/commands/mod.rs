@@ -37,19 +37,20 @@ pub mod man; // the manual page
 /// Where the orders are.
 #[derive(clap::Args)]
 pub struct File {
-    /// The SQLite file; without it FULFILLD_DB, else fulfilld.db
+    /// The SQLite file; without it FULFILLD_DB, else the service's, else fulfilld.db
     #[arg(long, value_name = "FILE")]
     db: Option<PathBuf>,
 }
 
 impl File {
-    pub fn path(&self) -> PathBuf {
-        config::db_path(self.db.as_deref())
+    /// Its path. `Config` when it stands in the service's settings, and they cannot be read.
+    pub fn path(&self) -> Result<PathBuf> {
+        self.db.clone().map_or_else(config::db_path, Ok)
     }
 
     /// Opens the file for looking only. `Config` when it is not there, and it is not created.
     pub fn read(&self) -> Result<Connection> {
-        db::open_for_reading(&self.path())
+        db::open_for_reading(&self.path()?)
     }
 
     /// Does `work` in one transaction, as the operator whom the history will name: all of it, or on an error nothing.
@@ -60,7 +61,7 @@ impl File {
 
     /// The same as another author, which is named inside the transaction alone.
     pub fn write_as<T>(&self, author: &str, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-        let mut connection = db::open_for_writing(&self.path())?;
+        let mut connection = db::open_for_writing(&self.path()?)?;
         let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(db::translate)?;
         let name = |author: &str| tx.execute("UPDATE actor SET name = ?1", [author]).map_err(db::translate);
         if author != OPERATOR {

@@ -24,8 +24,7 @@ use crate::table::Table;
 /// edited at Stripe since it was sold is a difference of its line items.
 ///
 /// What you did is not compared and not in the second file: parcels, notes, holds, cancellations, corrected addresses.
-/// The settings are those of serve, FULFILLD_ONLY and FULFILLD_ACCOUNT too, or where none are set here the service's in
-/// /etc/fulfilld. It asks at half of FULFILLD_STRIPE_RATE, so that a running fulfilld has the other half.
+/// The settings are those of serve, FULFILLD_ONLY and FULFILLD_ACCOUNT too; beside the service its own. It asks at half of FULFILLD_STRIPE_RATE, so that a running fulfilld has the other half.
 #[derive(clap::Args)]
 #[command(before_help = "Example: sudo fulfilld rebuild --into rebuilt.db")]
 pub struct Args {
@@ -41,8 +40,7 @@ pub struct Args {
 /// Prints the differences. `Permanent` when there are any, `Usage` when the second file is there already; any other error
 /// leaves no second file and nothing on standard output.
 pub fn run(args: &Args) -> Result<()> {
-    config::take_the_services()?;
-    let path = args.file.path();
+    let path = args.file.path()?;
     let here = db::open_untouched(&path)?;
     let access = StripeAccess::from_env()?;
     db::check_mode(&here, &path, access.livemode)?;

@@ -27,7 +27,8 @@ use crate::writer::Writer;
 /// Goes through Stripe's completed sessions, refunds and disputes since then, and takes in what is missing or differs:
 /// one line of counts, then a row for each. Also how a shop's past orders get into a new file; no hook runs for what
 /// happened before the file was made. Beside a running fulfilld the repair is its work, otherwise it is done here. The
-/// settings are those of serve, or where none are set here the service's in /etc/fulfilld. Exit code 1 when something could not be repaired, or with --dry-run when something differs.
+/// settings are those of serve; beside the service its own. Exit code 1 when something could not be repaired, or with
+/// --dry-run when something differs.
 #[derive(clap::Args)]
 #[command(before_help = "Example: sudo fulfilld reconcile --since 30d --dry-run")]
 pub struct Args {
@@ -52,10 +53,9 @@ const WORKERS: usize = 8;
 /// Compares, repairs and prints. `Permanent` when something is left to do, `Temporary` when Stripe does not answer.
 pub fn run(args: &Args) -> Result<()> {
     let since = moment(&args.since, clock::now())?;
-    config::take_the_services()?;
     let access = StripeAccess::from_env()?;
     let livemode = access.livemode;
-    let path = args.file.path();
+    let path = args.file.path()?;
     let c = args.file.read()?;
     db::check_mode(&c, &path, livemode)?;
     let stripe = Stripe::new(access, Arc::default());

@@ -11,7 +11,8 @@ use crate::error::Result;
 ///
 /// Settings are environment variables. Each of the secrets can be a file instead, named by STRIPE_SECRET_KEY_FILE,
 /// WEBHOOK_SECRET_FILE and FULFILLD_HOOK_SECRET_FILE, or a systemd credential called stripe_secret_key, webhook_secret or
-/// hook_secret.
+/// hook_secret. The other verbs, typed beside a service, use its settings in /etc/fulfilld (or FULFILLD_ETC) for what this
+/// environment does not set.
 #[derive(clap::Args)]
 #[command(before_help = "Example: STRIPE_SECRET_KEY=rk_test_… WEBHOOK_SECRET=whsec_… fulfilld serve")]
 #[command(after_long_help = settings())]

@@ -34,7 +34,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     check_shell()?;
     drop(args.file.read()?);
-    let path = args.file.path();
+    let path = args.file.path()?;
     // Beyond 19 bytes the shell cuts a prompt off.
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let name: String = name.chars().filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).take(12).collect();

@@ -18,6 +18,7 @@ mod roll; // a new signing secret
 mod stripe_fails; // every way in which Stripe can fail
 mod timing; // a clock that is wrong, or is set
 mod settings; // wrong ones
+mod beside; // verbs typed beside the service
 mod attention; // what needs a person
 mod shell; // the operator's edits
 mod parcels; // as shops send them

@@ -24,6 +24,8 @@ pub fn fulfilld() -> Command {
             command.env_remove(name);
         }
     }
+    // No service of this machine's is meant.
+    command.env("FULFILLD_ETC", "/nowhere");
     command
 }
 

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::shop;
 
 /// A file with five orders and five events of long ago, written as the daemon writes them.
-struct Books {
+pub struct Books {
     dir: tempfile::TempDir,
 }
 
@@ -68,7 +68,7 @@ UPDATE actor SET name = 'operator';
 "#;
 
 impl Books {
-    fn open() -> Books {
+    pub fn open() -> Books {
         let books = Books { dir: tempfile::tempdir().unwrap() };
         let c = Connection::open(books.db()).unwrap();
         c.pragma_update(None, "journal_mode", "WAL").unwrap();
@@ -80,7 +80,7 @@ impl Books {
         books
     }
 
-    fn db(&self) -> PathBuf {
+    pub fn db(&self) -> PathBuf {
         self.dir.path().join("shop.db")
     }
 

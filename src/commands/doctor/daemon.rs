@@ -114,7 +114,8 @@ pub fn check(shop: &Shop, report: &mut Report) {
             );
         }
         // Which file it is was said already.
-        (Some(false), Some(_)) if ["file_missing", "file_not_a_database"].iter().any(|id| report.has(id)) => {}
+        (Some(false), Some(_))
+            if ["file_missing", "file_denied", "file_not_a_database"].iter().any(|id| report.has(id)) => {}
         (Some(false), Some(_)) => {
             report.problem(
                 "daemon_other_file",

@@ -10,6 +10,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use super::{Report, Shop};
+use crate::access;
 use crate::clock::{self, Timestamp};
 use crate::db::{APPLICATION_ID, SCHEMA_VERSION};
 
@@ -42,13 +43,24 @@ pub fn livemode(path: &Path) -> Option<bool> {
 pub fn check(shop: &Shop, report: &mut Report) {
     let path = &shop.file;
     shell(report);
-    let Ok(meta) = std::fs::metadata(path) else {
-        return report.problem(
-            "file_missing",
-            format!("there is no file {}", path.display()),
-            "fulfilld makes it at its first start; where it ran before, it kept its orders elsewhere.",
-            "systemctl start fulfilld; or name the file with FULFILLD_DB or --db",
-        );
+    let meta = match std::fs::metadata(path) {
+        Ok(meta) => meta,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            return report.problem(
+                "file_missing",
+                format!("there is no file {}", path.display()),
+                "fulfilld makes it at its first start; where it ran before, it kept its orders elsewhere.",
+                "systemctl start fulfilld; or name the file with FULFILLD_DB or --db",
+            );
+        }
+        Err(e) => {
+            return report.problem(
+                "file_denied",
+                access::why_not(path, &e),
+                "Whether it is there, whole and shared cannot be seen.",
+                "do as it says, or: sudo fulfilld doctor",
+            );
+        }
     };
     let before = report.lines.len();
     shared(path, &meta, report);

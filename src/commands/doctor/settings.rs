@@ -1,15 +1,15 @@
 //! What is set, by whom, and whether it can be used. One broken setting does not hide the next.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use ureq::http::Uri;
 
 use super::{Report, Shop};
+use crate::access;
 use crate::config::{self, Only, SETTINGS, StripeAccess};
-use crate::variables::Variables;
+use crate::variables::{ETC_VARIABLE, Variables};
 
 /// The base URL of the real Stripe.
 const STRIPE: &str = "https://api.stripe.com";
@@ -22,14 +22,8 @@ const REVEAL: &str =
 const MAKE_KEY: &str =
     "Stripe's Dashboard, Developers, API keys, Create restricted key; the permissions are in the README, In production";
 
-/// The variables that count, and whose they are.
-pub struct Settings {
-    variables: BTreeMap<String, String>,
-    /// In words.
-    pub origin: String,
-    /// Why the service's settings could not be read.
-    unreadable: Option<String>,
-}
+/// The settings that count.
+pub struct Settings(pub &'static Variables);
 
 /// The text of a secret and the file that it is in; a variable has none.
 pub struct SecretText {
@@ -39,12 +33,6 @@ pub struct SecretText {
 }
 
 impl Settings {
-    /// Those of this process's environment, or where that has none, those of the service in `etc`.
-    pub fn find(etc: &Path) -> Settings {
-        let Variables { values, origin, unreadable } = Variables::find(etc);
-        Settings { variables: values, origin, unreadable }
-    }
-
     /// A setting's value, or what holds without it.
     pub fn get(&self, name: &str) -> String {
         let default = SETTINGS.iter().find(|s| s.name == name).map_or("", |s| s.default);
@@ -53,24 +41,24 @@ impl Settings {
 
     /// What it is set to; a blank is nothing.
     pub fn set(&self, name: &str) -> Option<String> {
-        self.variables.get(name).map(|value| value.trim()).filter(|value| !value.is_empty()).map(String::from)
+        self.0.get(name).map(|value| value.trim().to_string()).filter(|value| !value.is_empty())
     }
 
     /// A secret as `fulfilld serve` would find it; `None` when it is nowhere.
     pub fn secret(&self, name: &str) -> Option<SecretText> {
-        match config::secret_file(name, |variable| self.variables.get(variable).cloned()) {
+        match self.0.secret_file(name) {
             Some(file) => {
-                let text = std::fs::read_to_string(&file).map_err(|e| e.to_string());
+                let text = std::fs::read_to_string(&file).map_err(|e| access::why_not(&file, &e));
                 Some(SecretText { file: Some(file), text })
             }
-            None => self.variables.get(name).map(|text| SecretText { file: None, text: Ok(text.clone()) }),
+            None => self.0.get(name).map(|text| SecretText { file: None, text: Ok(text) }),
         }
     }
 }
 
 /// Everything that can be seen without asking anybody.
 pub fn check(shop: &Shop, report: &mut Report) {
-    if let Some(why) = &shop.settings.unreadable {
+    if let Some(why) = &shop.settings.0.unreadable {
         return unreadable(why, report);
     }
     plain_settings(&shop.settings, report);
@@ -122,9 +110,9 @@ fn plain_settings(settings: &Settings, report: &mut Report) {
         Ok(_) => {}
     }
     stripe_api(settings, report);
-    for name in settings.variables.keys().filter(|name| name.starts_with("FULFILLD_")) {
+    for name in settings.0.names().filter(|name| name.starts_with("FULFILLD_")) {
         let known = SETTINGS.iter().any(|s| s.name == name || name.strip_suffix("_FILE") == Some(s.name));
-        if !known && name != "FULFILLD_SABOTAGE" {
+        if !known && ![ETC_VARIABLE, "FULFILLD_SABOTAGE"].contains(&name) {
             report.advice(
                 "setting_unknown",
                 format!("{name} is no setting of fulfilld"),

@@ -1,0 +1,69 @@
+//! Why the kernel keeps this user from a file, and the command that gives access.
+
+use std::io::{Error, ErrorKind};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+
+use rustix::process::{getegid, geteuid, getgroups};
+
+/// Why `path` could not be looked at, read or opened, in a sentence with its remedy where it has one.
+pub fn why_not(path: &Path, error: &Error) -> String {
+    match error.kind() {
+        ErrorKind::PermissionDenied => denied(path),
+        _ => format!("{}: {error}", path.display()),
+    }
+}
+
+/// Which file or directory on the way to `path` is closed to this user, and what opens it: a new login for somebody who has
+/// joined its group since they logged in, the group for others, or `sudo`.
+pub fn denied(path: &Path) -> String {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.into());
+    // What is behind a closed directory cannot be looked at, so the first that can is the closed one.
+    let closed = path.ancestors().find_map(|place| Some((place, std::fs::metadata(place).ok()?)));
+    let uid = geteuid().as_raw();
+    let user = name_of(uid, "/etc/passwd").unwrap_or_else(|| uid.to_string());
+    let Some((place, meta)) = closed else {
+        return format!("user {user} may not open {}; run it with sudo", path.display());
+    };
+    let place = place.display();
+    let gid = meta.gid();
+    let for_group = meta.permissions().mode() & 0o060 != 0;
+    let Some(group) = name_of(gid, "/etc/group").filter(|_| for_group && !is_in_force(gid)) else {
+        return format!("user {user} may not open {place}; run it with sudo");
+    };
+    match is_member(&user, gid) {
+        true => format!(
+            "user {user} may not open {place}: it is for the group {group}, and you joined that after you logged in; log in \
+             again, or type: newgrp {group}"
+        ),
+        false => format!(
+            "user {user} may not open {place}, which is for the group {group}; type: sudo adduser {user} {group}, and log in \
+             again; or run it with sudo"
+        ),
+    }
+}
+
+/// Whether this process has the group's rights.
+fn is_in_force(gid: u32) -> bool {
+    getegid().as_raw() == gid || getgroups().is_ok_and(|groups| groups.iter().any(|group| group.as_raw() == gid))
+}
+
+/// Whether the next login of a user will have the group's rights.
+fn is_member(user: &str, gid: u32) -> bool {
+    let has = |file: &str, column: usize, number: usize, named: &dyn Fn(&[&str]) -> bool| {
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        text.lines().any(|line| {
+            let cells: Vec<&str> = line.split(':').collect();
+            cells.len() > column && cells[number].parse() == Ok(gid) && named(&cells)
+        })
+    };
+    has("/etc/group", 3, 2, &|cells| cells[3].split(',').any(|member| member == user))
+        || has("/etc/passwd", 3, 3, &|cells| cells[0] == user)
+}
+
+/// The name of a user or group in one of the machine's lists, whose third column is its number.
+fn name_of(number: u32, list: &str) -> Option<String> {
+    let text = std::fs::read_to_string(list).ok()?;
+    let line = text.lines().find(|line| line.split(':').nth(2).is_some_and(|column| column.parse() == Ok(number)))?;
+    Some(crate::text::clean(line.split(':').next()?))
+}
