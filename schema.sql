@@ -58,8 +58,9 @@ CREATE TABLE events(
   attempts        INTEGER NOT NULL DEFAULT 0 CHECK(attempts >= 0),
   crashes         INTEGER NOT NULL DEFAULT 0 CHECK(crashes >= 0),  -- how often the daemon ended in the middle of it
   taken_at        TEXT,                                   -- a worker has it since
-  next_attempt_at TEXT,                                   -- due when pending
-  processed_at    TEXT
+  next_attempt_at TEXT DEFAULT(strftime('%Y-%m-%dT%H:%M:%SZ', 'now')),  -- due when pending
+  processed_at    TEXT,
+  CHECK(rowid > 0)
 ) STRICT;
 -- What waits, the fresh before what is tried again or was fetched later: so neither keeps a buyer waiting.
 CREATE INDEX events_due ON events(attempts > 0 OR source = 'backfill', next_attempt_at, received_at) WHERE state = 'pending';
@@ -72,7 +73,7 @@ CREATE INDEX events_failed ON events(received_at) WHERE state = 'failed';
 -- One row per completed Checkout Session. Facts come from Stripe; the operator's columns are note, hold_reason, canceled_at
 -- with cancel_reason, and corrections of contact and shipping. No status is stored but Stripe's own: see order_overview.
 CREATE TABLE orders(
-  id                   INTEGER PRIMARY KEY,               -- the shop's order number
+  id                   INTEGER PRIMARY KEY CHECK(id > 0),  -- the shop's order number
   checkout_session_id  TEXT NOT NULL UNIQUE,              -- cs_…
   payment_intent_id    TEXT UNIQUE,                       -- pi_…; none when nothing was to pay
   livemode             INTEGER NOT NULL CHECK(livemode IN(0, 1)),
@@ -119,7 +120,12 @@ CREATE TABLE orders(
   cancel_reason        TEXT
                        CONSTRAINT "cancel_reason is customer, fraud, inventory, declined, staff or other"
                        CHECK(cancel_reason IN('customer', 'fraud', 'inventory', 'declined', 'staff', 'other')),
-  CONSTRAINT "set canceled_at and cancel_reason together" CHECK((canceled_at IS NULL) = (cancel_reason IS NULL))
+  CONSTRAINT "set canceled_at and cancel_reason together" CHECK((canceled_at IS NULL) = (cancel_reason IS NULL)),
+  -- What no bank knows is no amount: so no sum over any number of rows can overflow and stop a view.
+  CONSTRAINT "an amount is at most 1000000000000 minor units" CHECK(
+    min(amount_subtotal, amount_discount, amount_shipping, amount_tax, coalesce(presentment_amount, 0)) >= -1000000000000
+    AND max(amount_subtotal, amount_discount, amount_shipping, amount_tax, amount_total, coalesce(presentment_amount, 0))
+      <= 1000000000000)
 ) STRICT;
 CREATE INDEX orders_created ON orders(created_at);
 
@@ -133,7 +139,8 @@ CREATE TABLE line_items(
   sku                 TEXT,                               -- metadata.sku of the price or the product
   name                TEXT NOT NULL,
   options             TEXT,                               -- the variant, e.g. a size
-  quantity            INTEGER NOT NULL CONSTRAINT "a line item has a quantity of 1 or more" CHECK(quantity > 0),
+  quantity            INTEGER NOT NULL
+                      CONSTRAINT "a line item has a quantity between 1 and 1000000000" CHECK(quantity BETWEEN 1 AND 1000000000),
   currency            TEXT NOT NULL,
   unit_amount         INTEGER,                            -- NULL where Stripe has no whole one; then
   unit_amount_decimal TEXT,                               -- as Stripe writes it
@@ -146,12 +153,15 @@ CREATE TABLE line_items(
   canceled_quantity   INTEGER NOT NULL DEFAULT 0          -- yours: so many will not be sent
                       CONSTRAINT "canceled_quantity is between 0 and quantity"
                       CHECK(canceled_quantity BETWEEN 0 AND quantity),
-  UNIQUE(order_id, position)
-) STRICT;
+  UNIQUE(order_id, position),
+  CONSTRAINT "an amount is at most 1000000000000 minor units" CHECK(
+    min(coalesce(unit_amount, 0), amount_subtotal, amount_discount, amount_tax, amount_total) >= -1000000000000
+    AND max(coalesce(unit_amount, 0), amount_subtotal, amount_discount, amount_tax, amount_total) <= 1000000000000)
+) STRICT, WITHOUT ROWID;
 
 -- A parcel, or a delivery of what needs none. What is left to send of a paid order is always in a pending one.
 CREATE TABLE fulfillments(
-  id                INTEGER PRIMARY KEY,
+  id                INTEGER PRIMARY KEY CHECK(id > 0),
   order_id          INTEGER NOT NULL REFERENCES orders(id),
   requires_shipping INTEGER NOT NULL DEFAULT 1 CHECK(requires_shipping IN(0, 1)),  -- 0: digital
   status            TEXT NOT NULL DEFAULT 'pending'
@@ -184,7 +194,8 @@ CREATE TABLE refunds(
   id                TEXT PRIMARY KEY,                     -- re_…
   payment_intent_id TEXT,
   charge_id         TEXT,
-  amount            INTEGER NOT NULL CONSTRAINT "a refund has an amount of 1 or more" CHECK(amount > 0),
+  amount            INTEGER NOT NULL
+                    CONSTRAINT "a refund has an amount between 1 and 1000000000000" CHECK(amount BETWEEN 1 AND 1000000000000),
   currency          TEXT NOT NULL CHECK(currency GLOB '[a-z][a-z][a-z]'),
   status            TEXT NOT NULL CHECK(status <> ''),     -- Stripe's word; only succeeded counts, and all but failed and canceled hold the goods
   reason            TEXT,
@@ -192,7 +203,7 @@ CREATE TABLE refunds(
   created_at        TEXT NOT NULL,
   as_of             TEXT NOT NULL,                        -- when Stripe was asked, for people
   asked             INTEGER NOT NULL DEFAULT 0            -- that question's place in the sequence
-) STRICT;
+) STRICT, WITHOUT ROWID;
 CREATE INDEX refunds_payment_intent ON refunds(payment_intent_id);
 CREATE INDEX refunds_charge ON refunds(charge_id);
 
@@ -201,7 +212,8 @@ CREATE TABLE disputes(
   id                TEXT PRIMARY KEY,                     -- dp_… or du_…
   payment_intent_id TEXT,
   charge_id         TEXT,
-  amount            INTEGER NOT NULL,
+  amount            INTEGER NOT NULL
+                    CONSTRAINT "an amount is at most 1000000000000 minor units" CHECK(amount BETWEEN -1000000000000 AND 1000000000000),
   currency          TEXT NOT NULL CHECK(currency GLOB '[a-z][a-z][a-z]'),
   status            TEXT NOT NULL,                        -- open unless won, lost, warning_closed or prevented
   reason            TEXT,                                 -- e.g. fraudulent, product_not_received
@@ -209,7 +221,7 @@ CREATE TABLE disputes(
   created_at        TEXT NOT NULL,
   as_of             TEXT NOT NULL,
   asked             INTEGER NOT NULL DEFAULT 0
-) STRICT;
+) STRICT, WITHOUT ROWID;
 CREATE INDEX disputes_payment_intent ON disputes(payment_intent_id);
 
 -- Stripe's Radar wants somebody to look at a payment. While it is open, or closed as anything but approved, nothing can be sent.
@@ -223,7 +235,7 @@ CREATE TABLE reviews(
   created_at        TEXT NOT NULL,
   as_of             TEXT NOT NULL,
   asked             INTEGER NOT NULL DEFAULT 0
-) STRICT;
+) STRICT, WITHOUT ROWID;
 CREATE INDEX reviews_payment_intent ON reviews(payment_intent_id);
 
 -- The card's issuer suspects fraud: a dispute may follow. It holds nothing; attention shows it until it is acted on.
@@ -236,12 +248,12 @@ CREATE TABLE fraud_warnings(
   created_at        TEXT NOT NULL,
   as_of             TEXT NOT NULL,
   asked             INTEGER NOT NULL DEFAULT 0
-) STRICT;
+) STRICT, WITHOUT ROWID;
 CREATE INDEX fraud_warnings_payment_intent ON fraud_warnings(payment_intent_id);
 
 -- Every change by anyone, written by triggers; nothing here is ever changed.
 CREATE TABLE order_history(
-  id       INTEGER PRIMARY KEY,
+  id       INTEGER PRIMARY KEY CHECK(id > 0),
   order_id INTEGER NOT NULL,
   actor    TEXT NOT NULL,                                 -- stripe:evt_…, operator, fulfilld:…
   what     TEXT NOT NULL,                                 -- a column of orders, or e.g. fulfillment 7 status
@@ -254,7 +266,7 @@ CREATE INDEX order_history_order ON order_history(order_id);
 
 -- News for the shop's hooks, written by triggers, so an edit in the shell is news too.
 CREATE TABLE outbox(
-  id              INTEGER PRIMARY KEY,
+  id              INTEGER PRIMARY KEY CHECK(id > 0),
   topic           TEXT NOT NULL,                          -- e.g. fulfillment.shipped
   order_id        INTEGER,
   fulfillment_id  INTEGER,
@@ -303,7 +315,7 @@ CREATE TABLE alarms(
   message TEXT NOT NULL,
   next    TEXT NOT NULL,                                  -- what to do or to type
   since   TEXT NOT NULL
-) STRICT;
+) STRICT, WITHOUT ROWID;
 
 -- What a person has dealt with, so that `attention` no longer shows it: INSERT INTO dismiss VALUES(1042, 'refunded_after_shipping').
 CREATE TABLE dismissals(
@@ -627,12 +639,17 @@ SELECT 'look' AS kind, 'what is to be packed' AS what, 'SELECT * FROM to_ship;' 
 
 -- Events: the same id again is a success that changes nothing; what was received stays as it was.
 
+-- A row has more names than its id: rowid, oid and _rowid_ lead to it too, and no UPDATE OF tells them. So what guards a row's
+-- place looks at all updates, and at the rowid that an insert brings.
 CREATE TRIGGER events_insert BEFORE INSERT ON events
-  WHEN EXISTS(SELECT 1 FROM events WHERE id = NEW.id)
-    OR ((SELECT name FROM actor) GLOB 'operator*' AND (NEW.state IS NOT 'pending' OR NEW.seq NOT IN(0, (SELECT n FROM sequence))))
+  WHEN EXISTS(SELECT 1 FROM events WHERE id = NEW.id) OR EXISTS(SELECT 1 FROM events WHERE rowid = NEW.rowid)
+    OR (NEW.state = 'pending' AND NEW.next_attempt_at IS NULL)
+    OR ((SELECT name FROM actor) GLOB 'operator*'
+      AND (NEW.state IS NOT 'pending' OR NEW.seq NOT IN(0, (SELECT n FROM sequence)) OR NEW.attempts <> 0 OR NEW.crashes <> 0 OR NEW.taken_at IS NOT NULL))
 BEGIN
   SELECT RAISE(IGNORE) WHERE EXISTS(SELECT 1 FROM events WHERE id = NEW.id);
-  SELECT RAISE(ABORT, 'events: a new one is pending and gets its seq by itself; fulfilld asks Stripe what it is about');
+  SELECT RAISE(ABORT, 'events: rows are never replaced') WHERE EXISTS(SELECT 1 FROM events WHERE rowid = NEW.rowid);
+  SELECT RAISE(ABORT, 'events: a new one is pending, due, not tried yet, and gets its seq by itself; fulfilld asks Stripe what it is about');
 END;
 
 -- A row that came without its number gets the next one.
@@ -644,6 +661,15 @@ END;
 
 CREATE TRIGGER events_seq BEFORE UPDATE OF seq ON events WHEN OLD.seq <> 0 AND NEW.seq <> OLD.seq
 BEGIN SELECT RAISE(ABORT, 'events: an event keeps its place in the sequence'); END;
+
+CREATE TRIGGER events_place BEFORE UPDATE ON events WHEN NEW.rowid <> OLD.rowid OR NEW.id <> OLD.id
+BEGIN SELECT RAISE(ABORT, 'events: a row keeps its id and its place'); END;
+
+-- A number that cannot be counted on, or no time to be due at, would keep it waiting for good.
+CREATE TRIGGER events_tries BEFORE UPDATE OF attempts, crashes, next_attempt_at ON events
+  WHEN NEW.attempts NOT IN(0, OLD.attempts, OLD.attempts + 1) OR NEW.crashes NOT IN(0, OLD.crashes, OLD.crashes + 1)
+    OR (NEW.state = 'pending' AND NEW.next_attempt_at IS NULL AND OLD.next_attempt_at IS NOT NULL)
+BEGIN SELECT RAISE(ABORT, 'events: its tries are counted by fulfilld; to process it again: UPDATE events SET state = ''pending'' WHERE id = …'); END;
 
 CREATE TRIGGER sequence_insert BEFORE INSERT ON sequence BEGIN SELECT RAISE(ABORT, 'sequence: it has one row'); END;
 CREATE TRIGGER sequence_delete BEFORE DELETE ON sequence BEGIN SELECT RAISE(ABORT, 'sequence: it has one row'); END;
@@ -690,7 +716,11 @@ CREATE TRIGGER orders_facts BEFORE UPDATE OF checkout_session_id, payment_intent
   WHEN (SELECT name FROM actor) GLOB 'operator*'
 BEGIN SELECT RAISE(ABORT, 'orders: that column is a fact from Stripe; yours are note, hold_reason, canceled_at with cancel_reason, email, name, phone and shipping_…'); END;
 
-CREATE TRIGGER orders_identity BEFORE UPDATE OF id, checkout_session_id, livemode, currency ON orders
+-- A file is of one mode; so is an order.
+CREATE TRIGGER orders_livemode BEFORE INSERT ON orders WHEN NEW.livemode <> (SELECT livemode FROM shop)
+BEGIN SELECT RAISE(ABORT, 'orders: a file holds live orders or test orders, never both; this one is of the other mode'); END;
+
+CREATE TRIGGER orders_identity BEFORE UPDATE ON orders
   WHEN NEW.id <> OLD.id OR NEW.checkout_session_id <> OLD.checkout_session_id OR NEW.livemode <> OLD.livemode
     OR NEW.currency <> OLD.currency
 BEGIN SELECT RAISE(ABORT, 'orders: an order keeps its number, session, mode and currency'); END;
@@ -770,6 +800,10 @@ CREATE TRIGGER line_items_insert BEFORE INSERT ON line_items
       OR (order_id = NEW.order_id AND position = NEW.position))
     OR NOT EXISTS(SELECT 1 FROM orders WHERE id = NEW.order_id)
 BEGIN SELECT RAISE(ABORT, 'line_items: rows come from Stripe and are never replaced'); END;
+
+CREATE TRIGGER line_items_currency BEFORE INSERT ON line_items
+  WHEN NEW.currency <> (SELECT currency FROM orders WHERE id = NEW.order_id)
+BEGIN SELECT RAISE(ABORT, 'line_items: a line is in the currency of its order; look at the session in Stripe''s Dashboard'); END;
 
 CREATE TRIGGER line_items_facts BEFORE UPDATE OF id, order_id, position, price_id, product_id, sku, name, options, quantity,
   currency, unit_amount, unit_amount_decimal, amount_subtotal, amount_discount, amount_tax, amount_total,
@@ -888,7 +922,7 @@ BEGIN
         AND b.requires_shipping = NEW.requires_shipping AND b.left_to_send > b.pending);
 END;
 
-CREATE TRIGGER fulfillments_identity BEFORE UPDATE OF id, order_id, requires_shipping, created_at ON fulfillments
+CREATE TRIGGER fulfillments_identity BEFORE UPDATE ON fulfillments
   WHEN NEW.id IS NOT OLD.id OR NEW.order_id IS NOT OLD.order_id OR NEW.requires_shipping IS NOT OLD.requires_shipping
     OR NEW.created_at IS NOT OLD.created_at
 BEGIN SELECT RAISE(ABORT, 'fulfillments: it stays with its order; yours are status, tracking_…, note and the dates'); END;
@@ -1102,7 +1136,9 @@ CREATE TRIGGER outbox_insert BEFORE INSERT ON outbox
         AND (NEW.key = 'order:' || id || ':canceled' OR EXISTS(SELECT 1 FROM outbox u WHERE u.last_error GLOB '*undone'
           AND NEW.key = 'order:' || NEW.order_id || ':canceled:' || (SELECT max(id) FROM outbox)))))
 BEGIN SELECT RAISE(ABORT, 'outbox: written by the database; to run its hooks again: fulfilld hooks retry ID'); END;
-CREATE TRIGGER outbox_identity BEFORE UPDATE OF id, topic, order_id, fulfillment_id, event_id, key, created_at ON outbox
+CREATE TRIGGER outbox_identity BEFORE UPDATE ON outbox
+  WHEN NEW.id <> OLD.id OR NEW.topic <> OLD.topic OR NEW.order_id IS NOT OLD.order_id OR NEW.fulfillment_id IS NOT OLD.fulfillment_id
+    OR NEW.event_id IS NOT OLD.event_id OR NEW.key <> OLD.key OR NEW.created_at <> OLD.created_at
 BEGIN SELECT RAISE(ABORT, 'outbox: written by the database; to run its hooks again: fulfilld hooks retry ID'); END;
 CREATE TRIGGER outbox_delete BEFORE DELETE ON outbox
 BEGIN SELECT RAISE(ABORT, 'outbox: never deleted'); END;
@@ -1124,6 +1160,24 @@ CREATE TRIGGER actor_delete BEFORE DELETE ON actor BEGIN SELECT RAISE(ABORT, 'ac
 CREATE TRIGGER shop_insert BEFORE INSERT ON shop WHEN EXISTS(SELECT 1 FROM shop) BEGIN SELECT RAISE(ABORT, 'shop: written when the file was made'); END;
 CREATE TRIGGER shop_update BEFORE UPDATE ON shop BEGIN SELECT RAISE(ABORT, 'shop: written when the file was made'); END;
 CREATE TRIGGER shop_delete BEFORE DELETE ON shop BEGIN SELECT RAISE(ABORT, 'shop: written when the file was made'); END;
+CREATE TRIGGER currency_decimals_insert BEFORE INSERT ON currency_decimals
+BEGIN SELECT RAISE(ABORT, 'currency_decimals: Stripe''s list; every amount is read by it'); END;
+CREATE TRIGGER currency_decimals_update BEFORE UPDATE ON currency_decimals
+BEGIN SELECT RAISE(ABORT, 'currency_decimals: Stripe''s list; every amount is read by it'); END;
+CREATE TRIGGER currency_decimals_delete BEFORE DELETE ON currency_decimals
+BEGIN SELECT RAISE(ABORT, 'currency_decimals: Stripe''s list; every amount is read by it'); END;
+
+-- What lies between the time that is typed and now is looked for; with a time that is none, or not yet, nothing would be.
+CREATE TRIGGER sweeps_insert BEFORE INSERT ON sweeps
+  WHEN EXISTS(SELECT 1 FROM sweeps WHERE name = NEW.name) OR strftime('%Y-%m-%dT%H:%M:%SZ', NEW.until, '+0 days') IS NOT NEW.until
+    OR NEW.until > strftime('%Y-%m-%dT%H:%M:%SZ', 'now') OR NEW.until < '0000'
+BEGIN SELECT RAISE(ABORT, 'sweeps: `until` is a time in UTC and not in the future, e.g. UPDATE sweeps SET until = ''2026-11-24T00:00:00Z'' WHERE name = ''events'''); END;
+CREATE TRIGGER sweeps_update BEFORE UPDATE ON sweeps
+  WHEN NEW.name <> OLD.name OR strftime('%Y-%m-%dT%H:%M:%SZ', NEW.until, '+0 days') IS NOT NEW.until
+    OR NEW.until > strftime('%Y-%m-%dT%H:%M:%SZ', 'now') OR NEW.until < '0000'
+BEGIN SELECT RAISE(ABORT, 'sweeps: `until` is a time in UTC and not in the future, e.g. UPDATE sweeps SET until = ''2026-11-24T00:00:00Z'' WHERE name = ''events'''); END;
+CREATE TRIGGER sweeps_delete BEFORE DELETE ON sweeps
+BEGIN SELECT RAISE(ABORT, 'sweeps: never deleted; to have a list looked through again, set its `until` back'); END;
 
 ------------------------------------------------------------------------------------------------------------------------
 -- Verbs: one statement each, whole or not at all

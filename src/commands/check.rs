@@ -72,6 +72,12 @@ const INVARIANTS: &[(&str, &str)] = &[
         "SELECT 'event ' || id FROM events WHERE state = 'pending' AND next_attempt_at IS NULL",
     ),
     (
+        "what has been looked through lies in the past",
+        "SELECT 'sweep ' || name FROM sweeps
+         WHERE until > strftime('%Y-%m-%dT%H:%M:%SZ', 'now')
+           OR strftime('%Y-%m-%dT%H:%M:%SZ', until, '+0 days') IS NOT until",
+    ),
+    (
         "whoever comes through a shell is the operator",
         "SELECT 'actor' WHERE (SELECT group_concat(name) FROM actor) IS NOT 'operator'",
     ),

@@ -703,10 +703,13 @@ fn check_finds_what_cannot_be_and_names_it() {
         "DROP TRIGGER orders_facts;
          DROP TRIGGER orders_identity;
          DROP TRIGGER fulfillments_delete;
+         DROP TRIGGER events_tries;
          CREATE VIEW mine AS SELECT 1;
          UPDATE orders SET livemode = 1 WHERE id = 1042;
          DELETE FROM fulfillments WHERE order_id = 1041;
          UPDATE events SET next_attempt_at = NULL WHERE id = 'evt_5';
+         DROP TRIGGER sweeps_insert;
+         INSERT INTO sweeps VALUES('events', '9999-01-01T00:00:00Z');
          UPDATE actor SET name = 'fulfilld:forgot';",
     );
     let seen = books.transcript(&["check", "check --quick --json"]);

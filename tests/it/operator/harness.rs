@@ -7,7 +7,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params_from_iter};
 
 use super::oracle::State;
-use super::typist::BY_STRIPE;
+use super::typist::{BY_STRIPE, Table};
 use super::{ORDERS, SCHEMA};
 
 /// Statements until a new file: short, so that the history stays small and a failure is soon made smaller.
@@ -47,6 +47,7 @@ pub(super) fn watch(c: &Connection, script: &[String]) -> Watched {
     // What a ROLLBACK leads back to.
     let mut savepoints: Vec<(String, State)> = Vec::new();
     let mut lines = Vec::new();
+    let views = views(c);
     for (n, line) in script.iter().enumerate() {
         let (was_open, before) = (!c.is_autocommit(), c.total_changes());
         let said = typed(c, line);
@@ -69,7 +70,9 @@ pub(super) fn watch(c: &Connection, script: &[String]) -> Watched {
                 Some(_) => None,
                 None => next.untrue(c).or_else(|| next.wrong_since(&state, c, line)),
             };
-            if let Some(why) = why {
+            // Often enough for every kind of line, and seldom enough to type many.
+            let looks = (n % LOOK_EVERY == 0 || n + 1 == script.len()).then(|| broken_view(c, &views)).flatten();
+            if let Some(why) = why.or(looks) {
                 return Err((n, format!("{why} (SQLite said: {said:?})")));
             }
             state = next;
@@ -93,6 +96,26 @@ pub(super) fn watch(c: &Connection, script: &[String]) -> Watched {
         return Err((script.len() - 1, "the file is damaged, or a row refers to none".into()));
     }
     Ok(lines)
+}
+
+/// Changes between two looks at all views.
+const LOOK_EVERY: usize = 8;
+
+/// The names of all views.
+pub(super) fn views(c: &Connection) -> Vec<String> {
+    all(c, "SELECT name FROM sqlite_schema WHERE type = 'view' ORDER BY 1", |r| r.get(0))
+}
+
+/// The first view that cannot be read to its end.
+pub(super) fn broken_view(c: &Connection, views: &[String]) -> Option<String> {
+    views.iter().find_map(|view| {
+        let read = c.prepare_cached(&format!("SELECT * FROM {view}")).and_then(|mut q| {
+            let mut rows = q.query([])?;
+            while rows.next()?.is_some() {}
+            Ok(())
+        });
+        read.err().map(|e| format!("the view {view} fails: {e}"))
+    })
 }
 
 /// One line, as a shell does it: after one statement that is refused it goes on with the next. To compile the triggers takes
@@ -198,13 +221,25 @@ pub(super) fn all_of(query: &mut rusqlite::Statement, columns: usize) -> Vec<Str
     query.query_map([], line).and_then(|rows| rows.collect()).expect("the query runs")
 }
 
-/// Every table with its columns, and whether each holds text.
-pub(super) fn columns() -> BTreeMap<String, Vec<(String, bool)>> {
+/// Every table with what can be typed into it.
+pub(super) fn tables() -> BTreeMap<String, Table> {
     let c = made(SCHEMA);
-    let sql = "SELECT m.name, p.name, p.type = 'TEXT' FROM sqlite_schema m, pragma_table_info(m.name) p WHERE m.type = 'table'";
-    let mut tables: BTreeMap<String, Vec<(String, bool)>> = BTreeMap::new();
-    for (table, column, text) in all(&c, sql, |r| Ok((r.get::<_, String>(0)?, r.get(1)?, r.get(2)?))) {
-        tables.entry(table).or_default().push((column, text));
+    let mut tables: BTreeMap<String, Table> = BTreeMap::new();
+    let sql =
+        "SELECT t.name, t.wr, p.name, p.type = 'TEXT', p.pk = 1 FROM pragma_table_list t, pragma_table_info(t.name) p
+               WHERE t.type = 'table' AND t.name NOT GLOB 'sqlite_*'";
+    for (table, without_rowid, column, text, key) in all(&c, sql, |r| {
+        Ok((r.get::<_, String>(0)?, r.get::<_, bool>(1)?, r.get::<_, String>(2)?, r.get(3)?, r.get::<_, bool>(4)?))
+    }) {
+        let aliases: &[&str] = if without_rowid { &[] } else { &ALIASES };
+        let known = tables.entry(table).or_insert(Table { columns: Vec::new(), key: String::new(), aliases });
+        if key {
+            known.key = column.clone();
+        }
+        known.columns.push((column, text));
     }
     tables
 }
+
+/// The other names that SQLite has for a row.
+pub(super) const ALIASES: [&str; 3] = ["rowid", "oid", "_rowid_"];

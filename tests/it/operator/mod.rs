@@ -4,6 +4,8 @@ mod harness; // types lines into a file and looks after each
 mod oracle; // what must be true after a line
 mod typist; // lines by chance
 mod probes; // for every trigger the line that it refuses
+mod places; // a row by all its names
+mod amounts; // and by all its values
 
 use std::io::Write as _;
 use std::path::Path;
@@ -11,7 +13,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use crate::outside::{installed, machine_program};
-use harness::{ROUND, columns, made, replay, rows, shrink, typed, watch};
+use harness::{ROUND, made, replay, rows, shrink, tables, typed, watch};
 use oracle::{FACTS_SQL, FULFILLMENTS_SQL, LINES_SQL, ORDERS_SQL, OUTBOX_SQL, PACKED_SQL, RECEIVED_SQL, TOLD_SQL};
 use probes::PROBES;
 use typist::{Operator, stripe};
@@ -49,7 +51,7 @@ fn type_at_random(seed: u64, lasting: Duration) -> (usize, usize) {
     let end = Instant::now() + lasting;
     let (mut typed, mut done) = (0, 0);
     while Instant::now() < end {
-        let mut operator = Operator { rng: &mut rng, columns: columns(), keys: 0 };
+        let mut operator = Operator { rng: &mut rng, tables: tables(), keys: 0 };
         let script: Vec<String> = (0..ROUND).map(|_| operator.line()).collect();
         match replay(&script) {
             Ok(lines) => done += lines.iter().filter(|(changed, _)| *changed).count(),
@@ -68,7 +70,7 @@ fn type_at_random(seed: u64, lasting: Duration) -> (usize, usize) {
 fn the_stock_shells_do_with_the_same_lines_what_the_program_s_sqlite_does() {
     let seed = seed();
     let mut rng = fastrand::Rng::with_seed(seed);
-    let mut operator = Operator { rng: &mut rng, columns: columns(), keys: 0 };
+    let mut operator = Operator { rng: &mut rng, tables: tables(), keys: 0 };
     let mut script: Vec<String> = (0..ROUND).map(|_| operator.line()).collect();
     // What depends on chance or on the second in which it is typed may differ.
     script.retain(|line| {
@@ -144,9 +146,13 @@ fn times_masked(text: &str) -> String {
 #[test]
 fn the_loss_of_any_trigger_would_be_noticed() {
     let triggers = rows(&made(SCHEMA), "SELECT name FROM sqlite_schema WHERE type = 'trigger' ORDER BY 1");
-    assert_eq!(triggers.lines().collect::<Vec<_>>(), PROBES.map(|(trigger, _)| trigger), "every trigger has its probe");
+    assert_eq!(
+        triggers.lines().collect::<Vec<_>>(),
+        PROBES.iter().map(|(trigger, _)| *trigger).collect::<Vec<_>>(),
+        "every trigger has its probe"
+    );
     let mut silent = Vec::new();
-    for (trigger, probe) in PROBES {
+    for (trigger, probe) in PROBES.iter().copied() {
         let line = |line: &&str| line.strip_prefix("stripe: ").map_or_else(|| line.to_string(), stripe);
         let script: Vec<String> = probe.iter().map(line).collect();
         let whole = replay(&script).unwrap_or_else(|(at, why)| panic!("{}: {why}", script[at]));

@@ -89,7 +89,9 @@ pub(super) const FACTS_SQL: &str = "
     || quote(closed_reason) || quote(created_at) || quote(as_of) || quote(asked) FROM reviews
   UNION ALL SELECT quote(id) || quote(payment_intent_id) || quote(charge_id) || quote(actionable) || quote(fraud_type)
     || quote(created_at) || quote(as_of) || quote(asked) FROM fraud_warnings
-  UNION ALL SELECT quote(one) || quote(livemode) || quote(created_at) FROM shop";
+  UNION ALL SELECT quote(one) || quote(livemode) || quote(created_at) FROM shop
+  UNION ALL SELECT quote(currency) || quote(decimals) || quote(unit) FROM currency_decimals
+  UNION ALL SELECT quote(outbox_id) || quote(target) || quote(state) || quote(attempts) || quote(next_attempt_at) FROM hook_runs";
 /// An event that was received stays as it was; that another is written by hand does no harm, because Stripe is asked.
 pub(super) const RECEIVED_SQL: &str =
     "SELECT quote(id) || quote(type) || quote(object_id) || quote(created) || quote(livemode)
@@ -97,7 +99,7 @@ pub(super) const RECEIVED_SQL: &str =
     || quote(received_at) || quote(context) || quote(awaits) FROM events";
 
 /// Each selects what must not be.
-pub(super) const NEVER: [(&str, &str); 10] = [
+const NEVER: &[(&str, &str)] = &[
     (
         "what is left to send of a sale is not what is in its pending fulfillments, or more is sent than was bought",
         "SELECT b.line_item_id || ' left ' || b.left_to_send || ', pending ' || b.pending
@@ -146,6 +148,21 @@ pub(super) const NEVER: [(&str, &str); 10] = [
         "an event has no place in the sequence, or the sequence is lost",
         "SELECT id FROM events WHERE seq < 1 OR seq > coalesce((SELECT n FROM sequence), 0)
          UNION ALL SELECT 'sequence' WHERE (SELECT count(*) FROM sequence) <> 1",
+    ),
+    (
+        "an order is of the other mode, or a line in another currency",
+        "SELECT 'order ' || id FROM orders WHERE livemode <> (SELECT livemode FROM shop)
+         UNION ALL SELECT 'line ' || li.id FROM line_items li JOIN orders o ON o.id = li.order_id WHERE li.currency <> o.currency",
+    ),
+    (
+        "nothing would be looked for any more",
+        "SELECT name FROM sweeps WHERE until > strftime('%Y-%m-%dT%H:%M:%SZ', 'now')
+           OR until NOT GLOB '[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9]Z'
+         UNION ALL SELECT 'none' WHERE (SELECT count(*) FROM sweeps) < 2",
+    ),
+    (
+        "an event is never due, or its tries cannot be counted",
+        "SELECT id FROM events WHERE (state = 'pending' AND next_attempt_at IS NULL) OR attempts > 1000000 OR crashes > 1000000",
     ),
     ("two rows have one payment", "SELECT payment_intent_id FROM orders WHERE payment_intent_id IS NOT NULL GROUP BY 1 HAVING count(*) > 1"),
 ];

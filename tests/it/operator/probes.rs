@@ -1,10 +1,13 @@
 //! For every trigger, lines that do harm where it is missing.
 
 /// Lines that do harm where one trigger is missing; after `stripe:` the daemon's.
-pub(super) const PROBES: [(&str, &[&str]); 96] = [
+pub(super) const PROBES: &[(&str, &[&str])] = &[
     ("actor_delete", &["DELETE FROM actor"]),
     ("actor_insert", &["REPLACE INTO actor VALUES(1, 'fulfilld:me')"]),
     ("cancel_insert", &["INSERT INTO cancel VALUES(1, 'customer')"]),
+    ("currency_decimals_delete", &["DELETE FROM currency_decimals"]),
+    ("currency_decimals_insert", &["INSERT INTO currency_decimals VALUES('eur', 0, 1)"]),
+    ("currency_decimals_update", &["UPDATE currency_decimals SET unit = 0"]),
     ("deliver_insert", &["INSERT INTO deliver VALUES(3)"]),
     ("dismiss_insert", &["INSERT INTO dismiss VALUES(2, 'fraud_warning')"]),
     ("dismissals_delete", &["INSERT INTO dismiss VALUES(2, 'fraud_warning')", "DELETE FROM dismissals"]),
@@ -47,6 +50,7 @@ pub(super) const PROBES: [(&str, &[&str]); 96] = [
         ],
     ),
     ("events_parked", &["stripe: UPDATE events SET state = 'failed' WHERE id = 'evt_2'"]),
+    ("events_place", &["UPDATE OR REPLACE events SET rowid = 2 WHERE id = 'evt_1'"]),
     (
         "events_replay",
         &[
@@ -56,6 +60,7 @@ pub(super) const PROBES: [(&str, &[&str]); 96] = [
     ),
     ("events_seq", &["UPDATE events SET seq = 1 WHERE id = 'evt_2'"]),
     ("events_state", &["UPDATE events SET state = 'done' WHERE id = 'evt_2'"]),
+    ("events_tries", &["UPDATE events SET attempts = 9223372036854775807 WHERE id = 'evt_2'"]),
     (
         "fraud_warnings_came",
         &[
@@ -116,6 +121,12 @@ pub(super) const PROBES: [(&str, &[&str]); 96] = [
     ),
     ("line_items_canceled", &["UPDATE line_items SET canceled_quantity = 1 WHERE id = 'li_18_1'"]),
     ("line_items_changed", &["UPDATE line_items SET canceled_quantity = 1 WHERE id = 'li_2_1'"]),
+    (
+        "line_items_currency",
+        &[
+            "stripe: INSERT INTO line_items(id, order_id, position, name, quantity, currency, amount_total, requires_shipping) VALUES('x', 22, 1, 'Cup', 1, 'usd', 1, 1)",
+        ],
+    ),
     ("line_items_delete", &["DELETE FROM line_items WHERE order_id = 5"]),
     ("line_items_facts", &["UPDATE line_items SET name = 'Cup'"]),
     (
@@ -128,7 +139,7 @@ pub(super) const PROBES: [(&str, &[&str]); 96] = [
     ("order_history_delete", &["DELETE FROM order_history"]),
     (
         "order_history_grows",
-        &["INSERT INTO order_history(id, order_id, actor, what) VALUES(-5, 1, 'operator', 'note')"],
+        &["INSERT INTO order_history(id, order_id, actor, what) VALUES(99999, 1, 'operator', 'note')"],
     ),
     ("order_history_insert", &["INSERT INTO order_history(order_id, actor, what) VALUES(1, 'stripe:evt_1', 'note')"]),
     ("order_history_update", &["UPDATE order_history SET new = 'unpaid'"]),
@@ -154,6 +165,12 @@ pub(super) const PROBES: [(&str, &[&str]); 96] = [
         "orders_insert",
         &[
             "INSERT INTO orders(id, checkout_session_id, payment_intent_id, livemode, mode, payment_status, currency, amount_total, created_at, as_of) VALUES(25, 'cs_25', 'pi_25', 0, 'payment', 'unpaid', 'eur', 100, '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')",
+        ],
+    ),
+    (
+        "orders_livemode",
+        &[
+            "stripe: INSERT INTO orders(id, checkout_session_id, payment_intent_id, livemode, mode, payment_status, currency, amount_total, created_at, as_of) VALUES(25, 'cs_25', 'pi_25', 1, 'payment', 'unpaid', 'eur', 100, '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')",
         ],
     ),
     ("orders_payment_intent", &["stripe: UPDATE OR REPLACE orders SET payment_intent_id = 'pi_1' WHERE id = 2"]),
@@ -218,4 +235,7 @@ pub(super) const PROBES: [(&str, &[&str]); 96] = [
     ("shop_delete", &["DELETE FROM shop"]),
     ("shop_insert", &["REPLACE INTO shop VALUES(1, 1, '2026-11-01T00:00:00Z')"]),
     ("shop_update", &["UPDATE shop SET livemode = 1"]),
+    ("sweeps_delete", &["DELETE FROM sweeps"]),
+    ("sweeps_insert", &["REPLACE INTO sweeps VALUES('events', '2036-11-20T00:00:00Z')"]),
+    ("sweeps_update", &["UPDATE sweeps SET until = 'next year'"]),
 ];

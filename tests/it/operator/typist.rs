@@ -2,15 +2,26 @@
 
 use std::collections::BTreeMap;
 
+/// What can be typed into a table.
+pub(super) struct Table {
+    /// Each with whether it holds text.
+    pub(super) columns: Vec<(String, bool)>,
+    /// The first column of its key.
+    pub(super) key: String,
+    /// The other names of its rows.
+    pub(super) aliases: &'static [&'static str],
+}
+
 /// Somebody who types.
 pub(super) struct Operator<'a> {
     pub(super) rng: &'a mut fastrand::Rng,
-    pub(super) columns: BTreeMap<String, Vec<(String, bool)>>,
+    pub(super) tables: BTreeMap<String, Table>,
     /// For ids that are new.
     pub(super) keys: u32,
 }
 
-pub(super) const TABLES: [&str; 22] = [
+/// Those that an operator types into most.
+const TABLES: [&str; 22] = [
     "fulfillments",
     "fulfillments",
     "fulfillments",
@@ -34,7 +45,7 @@ pub(super) const TABLES: [&str; 22] = [
     "fraud_warnings",
     "sequence",
 ];
-pub(super) const YOURS: [(&str, &[&str]); 5] = [
+const YOURS: [(&str, &[&str]); 5] = [
     ("orders", &["note", "hold_reason", "canceled_at", "cancel_reason", "email", "shipping_line1", "name"]),
     ("line_items", &["canceled_quantity"]),
     (
@@ -55,7 +66,7 @@ pub(super) const YOURS: [(&str, &[&str]); 5] = [
     ("fulfillment_line_items", &["quantity"]),
     ("events", &["state"]),
 ];
-pub(super) const ODD: [&str; 22] = [
+const ODD: [&str; 22] = [
     "NULL",
     "''",
     "' '",
@@ -79,7 +90,7 @@ pub(super) const ODD: [&str; 22] = [
     "TRUE",
     "'pending'",
 ];
-pub(super) const TIMES: [&str; 14] = [
+const TIMES: [&str; 14] = [
     "strftime('%Y-%m-%dT%H:%M:%SZ', 'now')",
     "'2026-11-24T03:05:00Z'",
     "'2026-11-24T03:05:00Z'",
@@ -114,6 +125,15 @@ impl Operator<'_> {
         }
     }
 
+    /// Any table, so that a new one is typed into as well.
+    fn table(&mut self) -> String {
+        if !self.one_in(6) {
+            return self.pick(&TABLES).into();
+        }
+        let n = self.rng.usize(0..self.tables.len());
+        self.tables.keys().nth(n).expect("n is one of them").clone()
+    }
+
     fn frame(&mut self) -> String {
         let name = self.pick(&["a", "b"]);
         match self.rng.u32(0..10) {
@@ -127,7 +147,7 @@ impl Operator<'_> {
     }
 
     fn update(&mut self) -> String {
-        let table = self.pick(&TABLES);
+        let table = &self.table()[..];
         let or = self.or();
         let sets = self.sets(table);
         let from = if self.one_in(12) { " FROM orders AS o" } else { "" };
@@ -146,7 +166,7 @@ impl Operator<'_> {
             let yours = YOURS.iter().find(|(t, _)| *t == table).map(|(_, columns)| *columns);
             let column = match yours {
                 Some(columns) if !self.one_in(6) => self.pick(columns).to_string(),
-                _ => self.column(table),
+                _ => self.name(table),
             };
             let value = self.value(table, &column);
             sets.insert(column, value);
@@ -155,7 +175,7 @@ impl Operator<'_> {
     }
 
     fn insert(&mut self) -> String {
-        let table = self.pick(&TABLES);
+        let table = &self.table()[..];
         let verb = match self.rng.u32(0..3) {
             0 => "REPLACE ".to_string(),
             _ => format!("INSERT {}", self.or()),
@@ -163,14 +183,18 @@ impl Operator<'_> {
         let condition = self.condition(table);
         if self.one_in(3) {
             // A row again, or all but one column of it.
-            let names: Vec<String> = self.columns[table].iter().map(|(name, _)| name.clone()).collect();
+            let names: Vec<String> = self.tables[table].columns.iter().map(|(name, _)| name.clone()).collect();
             let other = self.column(table);
             let value = self.value(table, &other);
             let values: Vec<&str> = names.iter().map(|name| if *name == other { &value[..] } else { name }).collect();
             return format!("{verb}INTO {table} SELECT {} FROM {table}{condition}", values.join(", "));
         }
-        let mut names: Vec<String> = self.columns[table].iter().map(|(name, _)| name.clone()).collect();
+        let mut names: Vec<String> = self.tables[table].columns.iter().map(|(name, _)| name.clone()).collect();
         names.retain(|_| !self.one_in(4));
+        let aliases = self.tables[table].aliases;
+        if !aliases.is_empty() && self.one_in(6) {
+            names.push(self.pick(aliases).into());
+        }
         if names.is_empty() {
             return format!("{verb}INTO {table} DEFAULT VALUES");
         }
@@ -190,7 +214,7 @@ impl Operator<'_> {
     }
 
     fn delete(&mut self) -> String {
-        let table = self.pick(&TABLES);
+        let table = &self.table()[..];
         format!("DELETE FROM {table}{}", self.condition(table))
     }
 
@@ -234,13 +258,14 @@ impl Operator<'_> {
         let dispute = self.pick(&["needs_response", "under_review", "won", "lost"]);
         let closed = self.pick(&["'approved'", "'refunded'", "NULL"]);
         let row = "'eur', '2026-11-21T09:00:00Z', '2026-11-21T09:00:00Z'";
-        let fact = match self.rng.u32(0..9) {
+        let amount = self.pick(&["300", "1000000000000", "1000000000001", "4611686018427387904", "-1"]);
+        let fact = match self.rng.u32(0..11) {
             0 => format!(
-                "INSERT INTO refunds(id, payment_intent_id, status, amount, currency, created_at, as_of) VALUES('re_n{key}', 'pi_{order}', '{refund}', 300, {row})"
+                "INSERT INTO refunds(id, payment_intent_id, status, amount, currency, created_at, as_of) VALUES('re_n{key}', 'pi_{order}', '{refund}', {amount}, {row})"
             ),
             1 => format!("UPDATE refunds SET status = '{refund}' WHERE payment_intent_id = 'pi_{order}'"),
             2 => format!(
-                "INSERT INTO disputes(id, payment_intent_id, status, amount, currency, created_at, as_of) VALUES('dp_n{key}', 'pi_{order}', '{dispute}', 300, {row})"
+                "INSERT INTO disputes(id, payment_intent_id, status, amount, currency, created_at, as_of) VALUES('dp_n{key}', 'pi_{order}', '{dispute}', {amount}, {row})"
             ),
             3 => format!("UPDATE disputes SET status = '{dispute}' WHERE payment_intent_id = 'pi_{order}'"),
             4 => {
@@ -250,7 +275,17 @@ impl Operator<'_> {
                 "UPDATE orders SET payment_status = 'paid', paid_at = '2026-11-22T09:00:00Z' WHERE id IN(5, 24)".into()
             }
             6 => "UPDATE orders SET payment_intent_id = 'pi_99' WHERE id = 24 AND payment_intent_id IS NULL".into(),
+            // A sale of the other mode, and a line in another currency, among others.
             7 => format!(
+                "INSERT INTO orders(checkout_session_id, payment_intent_id, livemode, mode, payment_status, amount_total, currency, created_at, as_of) VALUES('cs_n{key}', 'pi_n{key}', {}, 'payment', 'unpaid', {amount}, {row})",
+                self.rng.u32(0..2)
+            ),
+            8 => format!(
+                "INSERT INTO line_items(id, order_id, position, name, quantity, currency, amount_total, requires_shipping) SELECT 'li_n{key}', id, 9, 'Mug', {}, '{}', {amount}, 1 FROM orders WHERE payment_status = 'unpaid' ORDER BY random() LIMIT 1",
+                self.pick(&["1", "2", "1000000000", "1000000001"]),
+                self.pick(&["eur", "usd"]),
+            ),
+            9 => format!(
                 "UPDATE events SET state = 'done', processed_at = '2026-11-22T09:00:00Z' WHERE id = 'evt_{}'",
                 self.rng.u32(1..5)
             ),
@@ -274,15 +309,19 @@ impl Operator<'_> {
     }
 
     fn condition(&mut self, table: &str) -> String {
-        let id = if table == "fulfillment_line_items" { "fulfillment_id" } else { "id" };
+        let aliases = self.tables[table].aliases;
+        let id = match aliases.is_empty() || !self.one_in(5) {
+            true => &self.tables[table].key.clone()[..],
+            false => self.pick(aliases),
+        };
         let value = self.value(table, id);
         match self.rng.u32(0..10) {
             0 => String::new(),
             1 => " WHERE 1".into(),
-            2 if self.columns[table].iter().any(|(name, _)| name == "status") => {
+            2 if self.tables[table].columns.iter().any(|(name, _)| name == "status") => {
                 format!(" WHERE status = {}", self.value(table, "status"))
             }
-            3..6 if self.columns[table].iter().any(|(name, _)| name == "order_id") => {
+            3..6 if self.tables[table].columns.iter().any(|(name, _)| name == "order_id") => {
                 format!(" WHERE order_id = {}", self.order())
             }
             6 => format!(" WHERE {id} IN({value}, {})", self.value(table, id)),
@@ -303,6 +342,17 @@ impl Operator<'_> {
         }
         let order = self.rng.u32(1..25);
         match (table, column) {
+            (_, "rowid" | "oid" | "_rowid_") => self.rng.u32(1..45).to_string(),
+            (_, "one") => self.rng.u32(1..3).to_string(),
+            ("actor", "name") => self.pick(&["'operator'", "'operator-override'", "'x'"]).into(),
+            ("sweeps", "name") => self.pick(&["'events'", "'sessions'", "'refunds'", "'disputes'"]).into(),
+            ("sweeps", "until") => self.pick(&TIMES).into(),
+            ("alarms", "name") => self.pick(&["'silence'", "'file_went_back'"]).into(),
+            ("carriers", "company") => self.pick(&["'dhl'", "'ups'", "'bike'"]).into(),
+            ("carriers", "url") => self.pick(&["'https://example.org/{}'", "'{}'", "'x'"]).into(),
+            (_, "currency") if table == "currency_decimals" => self.pick(&["'jpy'", "'eur'", "'kwd'"]).into(),
+            (_, "outbox_id") => self.rng.u32(1..4).to_string(),
+            (_, "target") => "'/opt/hook'".into(),
             (_, "status") => format!(
                 "'{}'",
                 self.pick(&["pending", "shipped", "delivered", "canceled", "succeeded", "won", "Shipped"])
@@ -335,7 +385,7 @@ impl Operator<'_> {
                 format!("'{}'", self.pick(&["order:1:canceled", "fulfillment:1:shipped", "refund:re_9", "x"]))
             }
             (_, name) if name.ends_with("_at") || name == "as_of" || name == "at" => self.pick(&TIMES).into(),
-            (_, name) if self.columns[table].iter().any(|(known, text)| known == name && *text) => {
+            (_, name) if self.tables[table].columns.iter().any(|(known, text)| known == name && *text) => {
                 self.pick(&["''", "'DHL'", "'blue'", "'https://example.org/'", "NULL"]).into()
             }
             _ => self.rng.u32(0..5).to_string(),
@@ -347,8 +397,14 @@ impl Operator<'_> {
     }
 
     fn column(&mut self, table: &str) -> String {
-        let n = self.rng.usize(0..self.columns[table].len());
-        self.columns[table][n].0.clone()
+        let n = self.rng.usize(0..self.tables[table].columns.len());
+        self.tables[table].columns[n].0.clone()
+    }
+
+    /// A column, or another name of the row.
+    fn name(&mut self, table: &str) -> String {
+        let aliases = self.tables[table].aliases;
+        if aliases.is_empty() || !self.one_in(3) { self.column(table) } else { self.pick(aliases).into() }
     }
 
     fn pick<'b>(&mut self, from: &[&'b str]) -> &'b str {
