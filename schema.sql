@@ -525,7 +525,7 @@ FROM orders o JOIN (SELECT order_id, max(at) AS at FROM order_history WHERE what
 WHERE o.hold_reason IS NOT NULL AND h.at < strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-7 days')
 UNION ALL
 SELECT 'canceled_not_refunded', o.id, NULL, o.canceled_at, 'canceled, and the buyer''s money is not refunded',
-  'refund ' || o.payment_intent_id || ' in Stripe''s Dashboard'
+  'refund ' || coalesce(o.payment_intent_id, o.checkout_session_id) || ' in Stripe''s Dashboard'
 FROM orders o JOIN order_totals t ON t.id = o.id
 WHERE o.canceled_at IS NOT NULL AND o.payment_status = 'paid' AND o.amount_total > 0
   AND t.amount_refunded + t.refund_pending < o.amount_total AND t.lost_disputes = 0
@@ -578,8 +578,12 @@ FROM fraud_warnings w JOIN orders o ON o.payment_intent_id = w.payment_intent_id
 WHERE w.actionable = 1 AND o.canceled_at IS NULL AND o.hold_reason IS NULL
 UNION ALL
 SELECT 'event_failed', NULL, e.id, e.received_at, e.type || ': ' || coalesce(e.state_reason, 'no reason'),
-  'fulfilld events show ' || e.id || '; then: fulfilld replay ' || e.id
-FROM events e WHERE e.state = 'failed'
+  'fulfilld events show ' || e.word || '; then: fulfilld replay ' || e.word
+FROM (SELECT id, type, received_at, state_reason,
+        -- An id is text from outside: in a line for the shell it is one word and no option.
+        CASE WHEN id GLOB '[A-Za-z0-9]*' AND id NOT GLOB '*[^A-Za-z0-9_]*' THEN id
+          ELSE '-- ''' || replace(id, '''', '''\''''') || '''' END AS word
+      FROM events WHERE state = 'failed') e
 UNION ALL
 SELECT 'event_stuck', NULL, e.id, e.received_at, e.type || ' waits: ' || coalesce(e.state_reason, 'not tried yet; is fulfilld running?'),
   'SELECT * FROM stuck_events;'

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, params_from_iter, types::Value};
 
-use super::harness::{broken_view, made, tables, typed, views};
+use super::harness::{broken_view, made, rows, tables, typed, views};
 use super::typist::STRIPE;
 use super::{SCHEMA, seed, stripe};
 
@@ -70,6 +70,8 @@ fn no_view_fails_whatever_the_daemon_may_write() {
     c.execute_batch("UPDATE actor SET name = 'operator'; COMMIT").expect("the daemon is done");
     operators_words(&c, &mut rng);
     assert_eq!(broken_view(&c, &views), None, "FUZZ_SEED={seed}");
+    let silent = "SELECT DISTINCT reason FROM attention WHERE reason IS NULL OR what IS NULL OR next IS NULL";
+    assert_eq!(rows(&c, silent), "", "FUZZ_SEED={seed}: attention says nothing of these");
 }
 
 /// What an operator may write beside it.

@@ -6,6 +6,7 @@ mod typist; // lines by chance
 mod probes; // for every trigger the line that it refuses
 mod places; // a row by all its names
 mod amounts; // and by all its values
+mod words; // text from outside in the lines that a person is told to type
 
 use std::io::Write as _;
 use std::path::Path;
