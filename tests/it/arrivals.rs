@@ -89,8 +89,9 @@ pub fn told(shop: &mut Shop, bodies: &[&[u8]]) -> Vec<String> {
     facts(shop)
 }
 
+/// A desk on a new file; whatever desk and file there were are gone.
 pub fn afresh(shop: &mut Shop) {
-    shop.kill();
+    shop.desk = None;
     for entry in std::fs::read_dir(shop.dir.path()).expect("the directory is there") {
         std::fs::remove_file(entry.expect("it can be listed").path()).expect("it can be emptied");
     }

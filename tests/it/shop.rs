@@ -297,17 +297,26 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// The seeds of a random test: `count` of them, or as many as the variable says; `FULFILLD_SEED` is the only one of a run
-/// that is repeated. Each is printed as it is taken.
+/// The seed of a random test: `FULFILLD_SEED` where a run is repeated, else a new one. It is printed.
+pub fn seed() -> u64 {
+    let seed = number_of("FULFILLD_SEED").unwrap_or_else(|| fastrand::u64(..1 << 40));
+    println!("FULFILLD_SEED={seed}");
+    seed
+}
+
+/// The seeds of so many random rounds, or of as many as the variable says; of one, where that is repeated. Each is printed
+/// as it is taken.
 pub fn seeds(variable: &str, count: u64) -> impl Iterator<Item = u64> {
-    let number = |name: &str| {
-        let text = std::env::var(name).ok()?;
-        Some(text.parse::<u64>().unwrap_or_else(|_| panic!("{name} is a number")))
-    };
-    let again = number("FULFILLD_SEED");
-    let count = if again.is_some() { 1 } else { number(variable).unwrap_or(count) };
+    let again = number_of("FULFILLD_SEED");
+    let count = if again.is_some() { 1 } else { number_of(variable).unwrap_or(count) };
     let first = again.unwrap_or_else(|| fastrand::u64(..1 << 40));
     (0..count).map(move |n| first + n).inspect(|seed| println!("FULFILLD_SEED={seed}"))
+}
+
+/// A variable by which a test is asked for more.
+pub fn number_of(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is a number")))
 }
 
 /// `Stripe-Signature` for a body, made at the unix second `t`.
