@@ -12,6 +12,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use crate::access;
 use crate::clock;
 use crate::error::{Error, Result};
+use crate::sabotage;
 
 /// Marks the file as ours for `file(1)` and for every verb: the letters `flfd`.
 pub const APPLICATION_ID: i32 = 0x666c_6664;
@@ -117,9 +118,7 @@ fn open(path: &Path, flags: OpenFlags) -> Result<Connection> {
     };
     // A commit is on the disk before anybody is told (promise 1).
     set("synchronous", &"FULL")?;
-    #[cfg(debug_assertions)]
-    // The tests' control: power cuts must catch a desk that does not sync.
-    if std::env::var_os("FULFILLD_SABOTAGE").is_some_and(|how| how == "synchronous_normal") {
+    if sabotage::is("synchronous_normal") {
         set("synchronous", &"NORMAL")?;
     }
     set("foreign_keys", &true)?;

@@ -40,6 +40,7 @@ mod metrics; // counts
 mod text; // text from outside, made safe
 mod skew; // Stripe's clock against ours
 mod locks; // a lock that a panic does not poison
+mod sabotage; // bugs that the tests plant
 mod clock; // UTC
 mod error; // what should the caller do now?
 

@@ -14,6 +14,7 @@ use crate::handlers;
 use crate::inbox::{self, Source};
 use crate::locks::lock;
 use crate::metrics::Metrics;
+use crate::sabotage;
 use crate::signature::{self, SigningSecret};
 use crate::worker::Desk;
 
@@ -81,9 +82,7 @@ impl Webhook {
         };
         let echo_after = self.echo_after;
         let payload = String::from_utf8(request.body.clone()).expect("what was parsed is UTF-8");
-        #[cfg(debug_assertions)]
-        // The tests' control: a desk that answers before COMMIT must be caught by them.
-        if std::env::var_os("FULFILLD_SABOTAGE").is_some_and(|how| how == "answer_before_commit") {
+        if sabotage::is("answer_before_commit") {
             let writer = self.desk.writer.clone();
             std::thread::spawn(move || writer.write(move |c| keep(c, &event, &payload, echo_after)));
             return received();

@@ -18,6 +18,7 @@ use socket2::SockRef;
 use super::handler::{can_be_drained, tell};
 use super::{Doing, Hall, Inside, LINGER, knock, spawn};
 use crate::locks::lock;
+use crate::sabotage;
 
 /// A connection that still exists so long after being cut is leaked; longer than any handler waits for a commit.
 const LEAKED_AFTER: Duration = Duration::from_secs(6);
@@ -195,9 +196,8 @@ struct Socket {
 impl Street {
     /// Fails where the kernel, or a filter of system calls, does not lend.
     fn new(port: u16) -> rustix::io::Result<Street> {
-        #[cfg(debug_assertions)]
-        // The tests' control: a container with Docker's filter of system calls.
-        if std::env::var_os("FULFILLD_SABOTAGE").is_some_and(|how| how == "no_pidfd_getfd") {
+        // As in a container with Docker's filter of system calls.
+        if sabotage::is("no_pidfd_getfd") {
             return Err(rustix::io::Errno::PERM);
         }
         let me = process::pidfd_open(process::getpid(), PidfdFlags::empty())?;

@@ -9,6 +9,7 @@ mod lives; // and of everything that can happen to an order later
 mod backfill; // what never arrived
 mod versions; // whatever the year of Stripe's API
 mod rebuild; // what comes from Stripe, once more
+mod weeks; // everything at once
 mod crashes; // kill -9
 mod disk; // what a power cut leaves of it
 mod powercuts; // the file after one
