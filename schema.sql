@@ -409,7 +409,7 @@ FROM orders o JOIN order_totals t ON t.id = o.id;
 -- One row an order: money, parcels, and whether anything may be sent. Newest last.
 CREATE VIEW order_overview AS
 SELECT o.id, replace(substr(o.created_at, 1, 16), 'T', ' ') AS placed_at,
-  coalesce(o.name, o.shipping_name, o.email) AS customer,
+  coalesce(o.name, o.shipping_name, o.email) AS customer, o.email,
   (SELECT group_concat(quantity || ' × ' || name, ', ')
    FROM (SELECT quantity, name FROM line_items WHERE order_id = o.id ORDER BY position)) AS items,
   (o.amount_total / coalesce(c.unit, 100)) || CASE coalesce(c.decimals, 2) WHEN 0 THEN '' ELSE '.' ||

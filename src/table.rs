@@ -1,4 +1,4 @@
-//! Rows as people and machines read them: a box for eyes, one JSON object a line for scripts.
+//! Rows as people and machines read them: laid out for the terminal, one JSON object a line for scripts.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -13,6 +13,12 @@ use crate::text;
 
 /// Columns of text in one cell of a box, as in sqlite3's own `.mode qbox`.
 const CELL_MAX: usize = 60;
+
+/// A column of text that is wrapped keeps at least so many columns.
+const CELL_MIN: usize = 10;
+
+/// Columns that hold a line to type. They are never broken, so that it can be copied.
+const LINES_TO_TYPE: &[&str] = &["next"];
 
 /// What a query gave.
 pub struct Table {
@@ -37,15 +43,36 @@ impl Table {
         self.rows.is_empty()
     }
 
-    /// Prints to standard output: JSON lines, or a box, or `nothing` when there are no rows. A pipe gets tabs, for awk.
+    /// Changes every text of a column.
+    pub fn replace(&mut self, column: &str, change: impl Fn(&str) -> String) {
+        let Some(i) = self.columns.iter().position(|name| name == column) else { return };
+        for row in &mut self.rows {
+            if let Cell::Text(text) = &mut row[i] {
+                *text = change(text);
+            }
+        }
+    }
+
+    /// Without the columns of these names, and without those in which nothing stands.
+    pub fn without(self, names: &[&str]) -> Table {
+        let is_filled = |i: &usize| self.rows.iter().any(|row| !shown(&row[*i]).is_empty());
+        let is_kept = |i: &usize| !names.contains(&self.columns[*i].as_str()) && is_filled(i);
+        let kept: Vec<usize> = (0..self.columns.len()).filter(is_kept).collect();
+        let columns = kept.iter().map(|i| self.columns[*i].clone()).collect();
+        let rows = self.rows.iter().map(|row| kept.iter().map(|i| row[*i].clone()).collect()).collect();
+        Table { columns, rows }
+    }
+
+    /// Prints to standard output: JSON lines, or what fits the terminal, or `nothing` when there are no rows. A pipe gets
+    /// tabs, for awk.
     pub fn print(&self, json: bool, nothing: &str) -> Result<()> {
         let mut out = io::stdout().lock();
-        let text = match json {
-            true => self.json_lines(),
-            false if self.is_empty() && io::stdout().is_terminal() => format!("{nothing}\n"),
-            false if self.is_empty() => String::new(),
-            false if io::stdout().is_terminal() => self.boxed(),
-            false => self.tabbed(),
+        let text = match (json, terminal_width()) {
+            (true, _) => self.json_lines(),
+            (false, Some(_)) if self.is_empty() => format!("{nothing}\n"),
+            (false, Some(width)) => self.fitted(width),
+            (false, None) if self.is_empty() => String::new(),
+            (false, None) => self.tabbed(),
         };
         written(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
     }
@@ -68,13 +95,47 @@ impl Table {
         header + &rows.collect::<String>()
     }
 
+    /// A box at most `width` columns wide: the widest columns of text go on in the next line, between words. Where that
+    /// is not enough, a list, a row a paragraph.
+    pub fn fitted(&self, width: usize) -> String {
+        let natural: Vec<usize> = (0..self.columns.len()).map(|i| self.widest(i, |line| vec![line])).collect();
+        let words = |i: usize| self.widest(i, |line| line.split(' ').collect()).max(CELL_MIN).min(natural[i]);
+        let least: Vec<usize> = (0..self.columns.len()).map(words).collect();
+        // A bar and a blank before each cell, a blank and at last a bar after it.
+        let room = width.saturating_sub(3 * self.columns.len() + 1);
+        if least.iter().sum::<usize>() > room {
+            return self.list_within(Some(width));
+        }
+        let mut widths = natural;
+        while widths.iter().sum::<usize>() > room {
+            let shrinkable = (0..widths.len()).filter(|i| widths[*i] > least[*i]);
+            match shrinkable.max_by_key(|i| widths[*i]) {
+                Some(widest) => widths[widest] -= 1,
+                None => break,
+            }
+        }
+        self.drawn(&widths)
+    }
+
+    /// The widest piece of a column's lines, its name included, as `pieces` cuts them.
+    fn widest(&self, column: usize, pieces: impl Fn(&str) -> Vec<&str>) -> usize {
+        let is_whole = LINES_TO_TYPE.contains(&self.columns[column].as_str());
+        let of_cell = |row: &Vec<Cell>| {
+            let text = shown(&row[column]);
+            let widths = text.split('\n').map(|line| match is_whole {
+                true => line.width(),
+                false => pieces(line).iter().map(|piece| piece.width()).max().unwrap_or(0).min(CELL_MAX),
+            });
+            widths.max().unwrap_or(0)
+        };
+        self.rows.iter().map(of_cell).max().unwrap_or(0).max(self.columns[column].width())
+    }
+
     /// As `sqlite3 -box` draws it, several lines in a cell included; nothing from outside can drive the terminal.
-    pub fn boxed(&self) -> String {
-        let rows: Vec<Vec<Vec<String>>> = self
-            .rows
-            .iter()
-            .map(|row| row.iter().map(|cell| shown(cell).split('\n').flat_map(wrapped).collect()).collect())
-            .collect();
+    fn drawn(&self, most: &[usize]) -> String {
+        let cell = |(cell, most): (&Cell, &usize)| shown(cell).split('\n').flat_map(|l| wrapped(l, *most)).collect();
+        let rows: Vec<Vec<Vec<String>>> =
+            self.rows.iter().map(|row| row.iter().zip(most).map(cell).collect()).collect();
         let width = |i: usize| {
             let cells = rows.iter().flat_map(|row| row[i].iter().map(|line| line.width()));
             cells.chain([self.columns[i].width()]).max().unwrap_or(0)
@@ -100,20 +161,30 @@ impl Table {
         drawn + &rule("└", "┴", "┘")
     }
 
-    /// `column  value`, a line each, for one thing looked at closely. Empty columns are left out.
+    /// `column  value`, a line each, for one thing looked at closely; on a terminal long values go on in the next line.
+    /// Empty columns are left out.
     pub fn list(&self) -> String {
+        self.list_within(terminal_width())
+    }
+
+    fn list_within(&self, width: Option<usize>) -> String {
         let widest = self.columns.iter().map(|c| c.width()).max().unwrap_or(0);
-        let mut listed = String::new();
-        for row in &self.rows {
+        let room = width.map_or(usize::MAX, |width| width.saturating_sub(widest + 2).max(CELL_MIN));
+        let paragraph = |row: &Vec<Cell>| {
+            let mut lines = String::new();
             for (column, cell) in self.columns.iter().zip(row) {
-                for (n, line) in shown(cell).split('\n').filter(|l| !l.is_empty()).enumerate() {
+                let most = if LINES_TO_TYPE.contains(&column.as_str()) { usize::MAX } else { room };
+                let text = shown(cell);
+                let pieces = text.split('\n').filter(|line| !line.is_empty()).flat_map(|line| wrapped(line, most));
+                for (n, line) in pieces.enumerate() {
                     let label = if n == 0 { column.as_str() } else { "" };
                     let gap = " ".repeat(widest - label.width() + 2);
-                    listed += &format!("{label}{gap}{}\n", text::clean(line));
+                    lines += &format!("{label}{gap}{line}\n");
                 }
             }
-        }
-        listed
+            lines
+        };
+        self.rows.iter().map(paragraph).collect::<Vec<_>>().join("\n")
     }
 }
 
@@ -169,16 +240,27 @@ fn written(outcome: io::Result<()>) -> Result<()> {
     }
 }
 
-/// A line as it stands in a cell of a box: clean, in pieces of at most [`CELL_MAX`] columns, broken at blanks where it
-/// has some.
-fn wrapped(line: &str) -> Vec<String> {
+/// How many columns standard output has; `None` where it is no terminal. `COLUMNS` wins, as for other programs.
+pub fn terminal_width() -> Option<usize> {
+    let out = io::stdout();
+    if !out.is_terminal() {
+        return None;
+    }
+    let set = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let asked = || rustix::termios::tcgetwinsize(&out).ok().map(|size| size.ws_col.into());
+    // A terminal that does not know its size is taken for an old one.
+    set.or_else(asked).filter(|columns| *columns > 0).or(Some(80))
+}
+
+/// A line as it stands in a cell: clean, in pieces of at most `most` columns, broken at blanks where it has some.
+fn wrapped(line: &str, most: usize) -> Vec<String> {
     let (mut pieces, mut piece) = (Vec::new(), String::new());
     for word in text::clean(line).split_inclusive(' ') {
-        if piece.width() + word.trim_end().width() > CELL_MAX && !piece.is_empty() {
+        if piece.width() + word.trim_end().width() > most && !piece.is_empty() {
             pieces.push(std::mem::take(&mut piece).trim_end().to_string());
         }
         for c in word.chars() {
-            if c != ' ' && piece.width() + c.width().unwrap_or(0) > CELL_MAX {
+            if c != ' ' && piece.width() + c.width().unwrap_or(0) > most {
                 pieces.push(std::mem::take(&mut piece));
             }
             piece.push(c);
@@ -244,7 +326,7 @@ mod tests {
 │ 2     │ \u{FFFD}[31mevil name │
 └───────┴────────────────┘
 ";
-        assert_eq!(table().boxed(), expected);
+        assert_eq!(table().fitted(100), expected);
     }
 
     #[test]
@@ -252,12 +334,38 @@ mod tests {
         let words = "1 × Mug, ".repeat(20);
         for (long, pieces) in [(words.as_str(), 3), (&"x".repeat(150), 3), (&"海报".repeat(31), 3), ("", 1), ("a b", 1)]
         {
-            let wrapped = wrapped(long);
+            let wrapped = wrapped(long, CELL_MAX);
             assert!(wrapped.iter().all(|piece| piece.width() <= CELL_MAX), "{wrapped:?}");
             assert_eq!(wrapped.len(), pieces, "{wrapped:?}");
             let whole = |text: &str| text.replace(' ', "");
             assert_eq!(whole(&wrapped.concat()), whole(long));
         }
+    }
+
+    #[test]
+    fn the_widest_column_is_wrapped_until_it_fits_and_what_cannot_fit_is_a_list() {
+        let long = "2 × Stoneware mug, 1 × Poster “Harbour at dawn”, 1 × Knitting pattern";
+        let next = "INSERT INTO release VALUES(1042);";
+        let row = ["1042", long, next].map(|text| Cell::Text(text.into()));
+        let wide = Table {
+            columns: ["order", "items", "next"].map(String::from).into(),
+            rows: vec![row.into(), vec![Cell::Null; 3]],
+        };
+        for width in [64, 80, 100, 120] {
+            let fitted = wide.fitted(width);
+            assert!(fitted.starts_with('┌'), "{fitted}");
+            assert!(fitted.lines().all(|line| line.width() <= width), "{width}: {fitted}");
+            assert!(fitted.contains(next), "what is to be typed can be copied: {fitted}");
+        }
+        let expected = "\
+order  1042
+items  2 × Stoneware mug, 1 × Poster
+       “Harbour at dawn”, 1 × Knitting
+       pattern
+next   INSERT INTO release VALUES(1042);
+
+";
+        assert_eq!(wide.fitted(40), expected);
     }
 
     #[test]

@@ -93,7 +93,7 @@ pub fn run(args: &Args) -> Result<()> {
         "\n{} orders on disk, each exactly once, after {:.1} s:\n\n{}\n",
         sessions.len(),
         began.elapsed().as_secs_f64(),
-        orders.boxed()
+        orders.fitted(table::terminal_width().unwrap_or(100))
     ))?;
 
     if !args.once {

@@ -14,7 +14,8 @@ const COLUMNS: &str =
 
 /// List Stripe's events in the order they came, newest last, or show one
 ///
-/// Without more it lists the latest 50, as `events list` does. A state is pending (due, or tried again later), done,
+/// Without more it lists the latest 50, as `events list` does; with an id it shows that event, as `events show` does. A
+/// state is pending (due, or tried again later), done,
 /// ignored (nothing to do, with the reason) or failed (parked until somebody looks, with the reason).
 #[derive(clap::Args)]
 #[command(before_help = "Example: fulfilld events --state failed", args_conflicts_with_subcommands = true)]
@@ -22,6 +23,9 @@ const COLUMNS: &str =
 pub struct Args {
     #[command(subcommand)]
     what: Option<What>,
+    /// Show the event of this id
+    #[arg(value_name = "ID", conflicts_with_all = ["state", "kind"])]
+    event: Option<String>,
     #[command(flatten)]
     list: List,
 }
@@ -92,10 +96,11 @@ impl Which {
 
 /// Prints what was asked for. `Permanent` when there is no event of that id.
 pub fn run(args: &Args) -> Result<()> {
-    match &args.what {
-        None => list(&args.list),
-        Some(What::List(args)) => list(args),
-        Some(What::Show(args)) => show(args),
+    match (&args.what, &args.event) {
+        (None, None) => list(&args.list),
+        (None, Some(event)) => show(&args.list.file, &args.list.output, event),
+        (Some(What::List(args)), _) => list(args),
+        (Some(What::Show(args)), _) => show(&args.file, &args.output, &args.event),
     }
 }
 
@@ -118,15 +123,11 @@ fn list(args: &List) -> Result<()> {
     table::print_query(&args.file.read()?, &sql, params, args.output.json, "no such events")
 }
 
-fn show(args: &Show) -> Result<()> {
-    let event = Table::query(
-        &args.file.read()?,
-        &format!("SELECT {COLUMNS}, payload FROM events WHERE id = ?1"),
-        [&args.event],
-    )?;
+fn show(file: &File, output: &Output, id: &str) -> Result<()> {
+    let event = Table::query(&file.read()?, &format!("SELECT {COLUMNS}, payload FROM events WHERE id = ?1"), [id])?;
     match event.is_empty() {
-        true => Err(none_such(format!("event {}", text::clean(&args.event)), "fulfilld events")),
-        false if args.output.json => event.print(true, ""),
+        true => Err(none_such(format!("event {}", text::clean(id)), "fulfilld events")),
+        false if output.json => event.print(true, ""),
         false => table::print(&event.list()),
     }
 }

@@ -1,4 +1,4 @@
-//! `fulfilld orders`: the orders, the packing queue, one order looked at closely.
+//! `fulfilld orders`: the orders, those that a text is found in, the packing queue, one order looked at closely.
 
 use std::io::Write;
 
@@ -10,6 +10,9 @@ use super::{File, Output, none_such};
 use crate::db;
 use crate::error::Result;
 use crate::table::{self, Table};
+use crate::text;
+
+mod search; // in which orders a text is found
 
 /// As many as are read on a screen or two; `--all` lifts it.
 const LATEST: i64 = 50;
@@ -29,15 +32,19 @@ pub fn overview(output: &Output) -> &'static str {
     }
 }
 
-/// List the orders, newest last, or show one
+/// List the orders, newest last, search them, or show one
 ///
-/// Without more it lists the latest 50, as `orders list` does. The same is SELECT * FROM order_overview in sqlite3.
+/// Without more it lists the latest 50, as `orders list` does. With a number it shows that order, as `orders show` does.
+/// The list is SELECT * FROM order_overview in sqlite3, and the packing queue SELECT * FROM to_ship.
 #[derive(clap::Args)]
 #[command(before_help = "Example: fulfilld orders --to-ship", args_conflicts_with_subcommands = true)]
 #[command(subcommand_value_name = "WHAT", subcommand_help_heading = "What", disable_help_subcommand = true)]
 pub struct Args {
     #[command(subcommand)]
     what: Option<What>,
+    /// Show the order of this number
+    #[arg(value_name = "N", conflicts_with_all = ["to_ship", "search", "all"])]
+    order: Option<i64>,
     #[command(flatten)]
     list: List,
 }
@@ -53,8 +60,12 @@ enum What {
 #[command(before_help = "Example: fulfilld orders list --all --json")]
 struct List {
     /// The packing queue: what is paid for, not on hold, and waits for a parcel, oldest first
-    #[arg(long, conflicts_with = "all")]
+    #[arg(long, conflicts_with_all = ["all", "search"])]
     to_ship: bool,
+    /// Only orders in which each word of TEXT is found: in a name, an e-mail address, a company, a phone number, an
+    /// address, a tracking number, an id of Stripe's, a reference of yours, an item or its SKU; or the order's number
+    #[arg(long, value_name = "TEXT")]
+    search: Option<String>,
     /// Every order instead of the latest 50
     #[arg(long)]
     all: bool,
@@ -79,10 +90,11 @@ struct Show {
 
 /// Prints what was asked for. `Permanent` when there is no order of that number.
 pub fn run(args: &Args) -> Result<()> {
-    match &args.what {
-        None => list(&args.list),
-        Some(What::List(args)) => list(args),
-        Some(What::Show(args)) => show(args),
+    match (&args.what, args.order) {
+        (None, None) => list(&args.list),
+        (None, Some(order)) => show(&args.list.file, &args.list.output, order),
+        (Some(What::List(args)), _) => list(args),
+        (Some(What::Show(args)), _) => show(&args.file, &args.output, args.order),
     }
 }
 
@@ -90,27 +102,51 @@ fn list(args: &List) -> Result<()> {
     let c = args.file.read()?;
     let json = args.output.json;
     if args.to_ship {
-        return table::print_query(&c, "SELECT * FROM to_ship", [], json, "nothing is to be shipped");
+        return to_ship(&c, json);
     }
     let limit = if args.all { -1 } else { LATEST };
-    let latest = "WHERE v.id IN (SELECT id FROM orders ORDER BY id DESC LIMIT ?1) ORDER BY v.id";
-    table::print_query(&c, &format!("{} {latest}", overview(&args.output)), [limit], json, "no orders yet")?;
-    let all: i64 = c.query_row("SELECT count(*) FROM orders", [], |row| row.get(0)).map_err(db::translate)?;
+    let all: i64 = match &args.search {
+        None => {
+            let latest = "WHERE v.id IN (SELECT id FROM orders ORDER BY id DESC LIMIT ?1) ORDER BY v.id";
+            table::print_query(&c, &format!("{} {latest}", overview(&args.output)), [limit], json, "no orders yet")?;
+            c.query_row("SELECT count(*) FROM orders", [], |row| row.get(0)).map_err(db::translate)?
+        }
+        Some(text) => {
+            let found = search::orders(&c, text)?;
+            let ids = serde_json::json!(found).to_string();
+            let latest = "WHERE v.id IN (SELECT value FROM json_each(?2) ORDER BY value DESC LIMIT ?1) ORDER BY v.id";
+            let nothing = format!("no order has {} in it", text::clean(text));
+            table::print_query(&c, &format!("{} {latest}", overview(&args.output)), (limit, ids), json, &nothing)?;
+            found.len() as i64
+        }
+    };
     if all > LATEST && !args.all {
         let _ = writeln!(std::io::stderr(), "the latest {LATEST} of {all}; --all lists every one");
     }
     Ok(())
 }
 
-fn show(args: &Show) -> Result<()> {
-    let c = args.file.read()?;
+/// What a packer does not need on a terminal: the company is in `ship_to`, and `orders N` shows the rest.
+const NOT_TO_PACK: &[&str] = &["business_name", "phone", "email"];
+
+/// The packing queue. A terminal is shown the columns in which something stands.
+fn to_ship(c: &Connection, json: bool) -> Result<()> {
+    let (sql, nothing) = ("SELECT * FROM to_ship", "nothing is to be shipped");
+    match json || table::terminal_width().is_none() {
+        true => table::print_query(c, sql, [], json, nothing),
+        false => Table::query(c, sql, [])?.without(NOT_TO_PACK).print(false, nothing),
+    }
+}
+
+fn show(file: &File, output: &Output, order: i64) -> Result<()> {
+    let c = file.read()?;
     // One moment for all of it, whatever the daemon writes meanwhile.
     let c = c.unchecked_transaction().map_err(db::translate)?;
-    let known = c.query_row("SELECT 1 FROM orders WHERE id = ?1", [args.order], |_| Ok(())).optional();
+    let known = c.query_row("SELECT 1 FROM orders WHERE id = ?1", [order], |_| Ok(())).optional();
     if known.map_err(db::translate)?.is_none() {
-        return Err(none_such(format!("order {}", args.order), "fulfilld orders"));
+        return Err(none_such(format!("order {order}"), "fulfilld orders"));
     }
-    if args.output.json { print_object(&c, args) } else { print_page(&c, args.order) }
+    if output.json { print_object(&c, output, order) } else { print_page(&c, order) }
 }
 
 fn print_page(c: &Connection, order: i64) -> Result<()> {
@@ -141,9 +177,9 @@ fn print_page(c: &Connection, order: i64) -> Result<()> {
 }
 
 /// The same as one object in one line.
-fn print_object(c: &Connection, args: &Show) -> Result<()> {
-    let of = |sql: &str| Table::query(c, sql, [args.order]).map(|table| table.objects().collect::<Vec<_>>());
-    let mut object = of(&format!("{} WHERE v.id = ?1", overview(&args.output)))?.swap_remove(0);
+fn print_object(c: &Connection, output: &Output, order: i64) -> Result<()> {
+    let of = |sql: &str| Table::query(c, sql, [order]).map(|table| table.objects().collect::<Vec<_>>());
+    let mut object = of(&format!("{} WHERE v.id = ?1", overview(output)))?.swap_remove(0);
     for (key, sql) in [
         ("line_items", "SELECT * FROM order_lines WHERE order_id = ?1"),
         ("fulfillments", "SELECT * FROM fulfillments WHERE order_id = ?1 ORDER BY id"),

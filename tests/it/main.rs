@@ -24,6 +24,7 @@ mod attention; // what needs a person
 mod shell; // the operator's edits
 mod parcels; // as shops send them
 mod verbs; // the command line
+mod terminal; // what a person sees of it
 mod doctor; // what keeps orders from arriving
 mod operator; // whatever an operator types
 mod hooks; // the shop's own programs are told

@@ -100,7 +100,7 @@ impl Books {
     }
 
     /// As the stock shell does it, which enforces no foreign keys.
-    fn sql(&self, sql: &str) {
+    pub fn sql(&self, sql: &str) {
         let c = Connection::open(self.db()).unwrap();
         c.pragma_update(None, "foreign_keys", false).unwrap();
         c.execute_batch(sql).unwrap();
