@@ -4,7 +4,7 @@ use rusqlite::types::Value as Cell;
 use rusqlite::{Connection, params_from_iter};
 
 use super::orders::overview;
-use super::{File, OPERATOR, OVERRIDE, Output};
+use super::{File, OPERATOR, OVERRIDE, Output, wording};
 use crate::db;
 use crate::error::{Error, Result};
 use crate::table::Table;
@@ -73,9 +73,11 @@ fn insert(c: &Connection, act: &Act, orders: &[i64]) -> Result<()> {
 /// Which of the orders it was: the first that is refused when they go one by one. The transaction ends with it.
 fn refusal(c: &Connection, act: &Act, orders: &[i64]) -> Option<Error> {
     orders.iter().find_map(|order| match insert(c, act, &[*order]) {
-        Err(Error::Permanent(why)) => {
-            Some(Error::Permanent(format!("order {order} is not {}: {}", act.done, sentence(&why))))
-        }
+        Err(Error::Permanent(why)) => Some(Error::Permanent(format!(
+            "order {order} is not {}: {}",
+            act.done,
+            wording::refusal(sentence(&why), Some(*order))
+        ))),
         _ => None,
     })
 }

@@ -1,13 +1,14 @@
 //! `fulfilld attention`: everything that needs a person.
 
-use super::{File, Output};
+use super::{File, Output, wording};
 use crate::error::{Error, Result};
 use crate::table::Table;
 
 /// List what needs you, each with the line to type next
 ///
 /// Empty in a clean shop, and piped it then prints nothing, so that cron mails only when there is something. The same
-/// is SELECT * FROM attention in sqlite3. Looking is no failure: the exit code is 0 unless --fail asks for another.
+/// is SELECT * FROM attention in sqlite3; there, and with --json, the lines to type are SQL. Looking is no failure: the
+/// exit code is 0 unless --fail asks for another.
 #[derive(clap::Args)]
 #[command(before_help = "Example: fulfilld attention")]
 pub struct Args {
@@ -24,7 +25,10 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let columns = if args.output.json { "*" } else { "reason, order_id, subject, since, what, next" };
     let sql = format!("SELECT {columns} FROM attention ORDER BY since, order_id, subject");
-    let needed = Table::query(&args.file.read()?, &sql, [])?;
+    let mut needed = Table::query(&args.file.read()?, &sql, [])?;
+    if !args.output.json {
+        needed.replace("next", wording::to_type);
+    }
     needed.print(args.output.json, "nothing needs you")?;
     match needed.rows.len() {
         n if n > 0 && args.fail => Err(Error::Permanent(format!("{n} rows of attention need you"))),

@@ -17,6 +17,7 @@ pub mod cancel; // what is left of an order will not be sent
 pub mod hold; // nothing of an order is sent for now
 pub mod release; // it may go on
 mod act; // what these five share
+mod wording; // what the file says in SQL, in verbs
 pub mod undo; // the last change is taken back
 pub mod attention; // what needs a person
 pub mod dismiss; // somebody has dealt with it
@@ -67,7 +68,11 @@ impl File {
         if author != OPERATOR {
             name(author)?;
         }
-        let value = work(&tx)?;
+        let value = work(&tx).map_err(|error| match error {
+            // SQL speaks of SQL, and a verb of verbs.
+            Error::Permanent(why) => Error::Permanent(wording::refusal(&why, None)),
+            other => other,
+        })?;
         if author != OPERATOR {
             name(OPERATOR)?;
         }
