@@ -56,7 +56,8 @@ CREATE TABLE events(
   state_reason    TEXT,                                   -- why ignored, why failed, why not yet
   awaits          TEXT,                                   -- the payment, invoice or subscription without an order yet
   attempts        INTEGER NOT NULL DEFAULT 0 CHECK(attempts >= 0),
-  crashes         INTEGER NOT NULL DEFAULT 0 CHECK(crashes >= 0),  -- how often the daemon ended in the middle of it
+  crashes         INTEGER NOT NULL DEFAULT 0 CHECK(crashes >= 0),  -- how often the daemon ended in the middle of it; from 3 on it is tried alone
+  panics          INTEGER NOT NULL DEFAULT 0 CHECK(panics >= 0),   -- how often its handler did
   taken_at        TEXT,                                   -- a worker has it since
   next_attempt_at TEXT DEFAULT(strftime('%Y-%m-%dT%H:%M:%SZ', 'now')),  -- due when pending
   processed_at    TEXT,
@@ -67,6 +68,7 @@ CREATE INDEX events_due ON events(attempts > 0 OR source = 'backfill', next_atte
 CREATE INDEX events_object ON events(object_id) WHERE state = 'pending';
 CREATE INDEX events_twin ON events(snapshot_event) WHERE snapshot_event IS NOT NULL;
 CREATE INDEX events_thin ON events(object_id) WHERE shape = 'thin' AND snapshot_event IS NULL;
+CREATE INDEX events_suspect ON events(next_attempt_at) WHERE state = 'pending' AND crashes >= 3;
 CREATE INDEX events_awaits ON events(awaits) WHERE awaits IS NOT NULL;
 CREATE INDEX events_failed ON events(received_at) WHERE state = 'failed';
 
@@ -128,6 +130,7 @@ CREATE TABLE orders(
       <= 1000000000000)
 ) STRICT;
 CREATE INDEX orders_created ON orders(created_at);
+CREATE INDEX orders_invoice ON orders(invoice_id) WHERE invoice_id IS NOT NULL;
 
 -- What was bought, with names and prices as sold.
 CREATE TABLE line_items(
@@ -663,15 +666,17 @@ BEGIN
   UPDATE events SET seq = (SELECT n FROM sequence) WHERE id = NEW.id;
 END;
 
-CREATE TRIGGER events_seq BEFORE UPDATE OF seq ON events WHEN OLD.seq <> 0 AND NEW.seq <> OLD.seq
+CREATE TRIGGER events_seq BEFORE UPDATE OF seq ON events WHEN NEW.seq IS NOT (SELECT n FROM sequence)
 BEGIN SELECT RAISE(ABORT, 'events: an event keeps its place in the sequence'); END;
 
 CREATE TRIGGER events_place BEFORE UPDATE ON events WHEN NEW.rowid <> OLD.rowid OR NEW.id <> OLD.id
 BEGIN SELECT RAISE(ABORT, 'events: a row keeps its id and its place'); END;
 
 -- A number that cannot be counted on, or no time to be due at, would keep it waiting for good.
-CREATE TRIGGER events_tries BEFORE UPDATE OF attempts, crashes, next_attempt_at ON events
-  WHEN NEW.attempts NOT IN(0, OLD.attempts, OLD.attempts + 1) OR NEW.crashes NOT IN(0, OLD.crashes, OLD.crashes + 1)
+CREATE TRIGGER events_tries BEFORE UPDATE OF attempts, crashes, panics, next_attempt_at ON events
+  WHEN NEW.attempts NOT IN(0, OLD.attempts, OLD.attempts + 1)
+    OR NEW.crashes NOT IN(0, min(OLD.crashes, 3), OLD.crashes, OLD.crashes + 1)
+    OR NEW.panics NOT IN(0, OLD.panics, OLD.panics + 1)
     OR (NEW.state = 'pending' AND NEW.next_attempt_at IS NULL AND OLD.next_attempt_at IS NOT NULL)
 BEGIN SELECT RAISE(ABORT, 'events: its tries are counted by fulfilld; to process it again: UPDATE events SET state = ''pending'' WHERE id = …'); END;
 
@@ -692,12 +697,15 @@ BEGIN SELECT RAISE(ABORT, 'events: the shell may set state to pending (process i
 CREATE TRIGGER events_delete BEFORE DELETE ON events
 BEGIN SELECT RAISE(ABORT, 'events: never deleted; to put one aside: UPDATE events SET state = ''ignored'' WHERE id = …'); END;
 
--- Made pending while no worker has it: it starts anew and is due now.
-CREATE TRIGGER events_replay AFTER UPDATE OF state ON events
-  WHEN NEW.state = 'pending' AND (OLD.state <> 'pending' OR OLD.taken_at IS NULL)
+-- Made pending: it gets a new number, so that no answer to an earlier question concludes it; it starts anew and is due now. One
+-- that a worker has is due when that one is through.
+CREATE TRIGGER events_replay AFTER UPDATE OF state ON events WHEN NEW.state = 'pending'
 BEGIN
-  UPDATE events SET attempts = 0, crashes = 0, taken_at = NULL, state_reason = 'to be processed again', processed_at = NULL,
-    next_attempt_at = strftime('%Y-%m-%dT%H:%M:%SZ', 'now') WHERE id = NEW.id;
+  UPDATE sequence SET n = n + 1;
+  UPDATE events SET seq = (SELECT n FROM sequence) WHERE id = NEW.id;
+  UPDATE events SET attempts = 0, crashes = 0, panics = 0, taken_at = NULL, state_reason = 'to be processed again',
+    processed_at = NULL, next_attempt_at = strftime('%Y-%m-%dT%H:%M:%SZ', 'now')
+  WHERE id = NEW.id AND (OLD.state <> 'pending' OR OLD.taken_at IS NULL);
 END;
 
 CREATE TRIGGER events_parked AFTER UPDATE OF state ON events WHEN NEW.state = 'failed' AND OLD.state <> 'failed'

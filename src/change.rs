@@ -17,6 +17,28 @@ pub enum Change {
     FraudWarning(FraudWarning),
 }
 
+impl Change {
+    /// The objects that it tells of, so that what rings for one of them need not be asked about.
+    pub fn covers(&self) -> Vec<&str> {
+        match self {
+            Change::Order(order) => {
+                [Some(&order.checkout_session_id), order.payment_intent_id.as_ref()].into_iter().flatten().collect()
+            }
+            Change::Refunds(refunds) => {
+                let mut charges: Vec<&String> = refunds.iter().filter_map(|r| r.about.charge_id.as_ref()).collect();
+                charges.dedup();
+                refunds.iter().map(|r| &r.about.id).chain(charges).collect()
+            }
+            Change::Dispute(dispute) => vec![&dispute.about.id],
+            Change::Review(review) => vec![&review.about.id],
+            Change::FraudWarning(warning) => vec![&warning.about.id],
+        }
+        .into_iter()
+        .map(String::as_str)
+        .collect()
+    }
+}
+
 /// What an object of Stripe's says of itself whatever it is, and which payment it is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct About {
@@ -25,6 +47,8 @@ pub struct About {
     pub id: String,
     pub payment_intent_id: String,
     pub charge_id: Option<String>,
+    /// What the payment pays, where it is a subscription's.
+    pub invoice_id: Option<String>,
     pub created_at: Timestamp,
 }
 

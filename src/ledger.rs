@@ -55,22 +55,6 @@ pub fn apply_numbered(c: &Connection, change: &Change, asked: i64, number: Optio
     }
 }
 
-/// True when Stripe was asked for this object after this place in the sequence: a session or the payment of an order, a refund, all refunds of a
-/// charge, a dispute, a review, a warning.
-pub fn has_since(c: &Connection, object: &str, since: i64) -> Result<bool> {
-    c.prepare_cached(
-        "SELECT EXISTS(SELECT 1 FROM orders WHERE checkout_session_id = ?1 AND asked > ?2)
-           OR EXISTS(SELECT 1 FROM orders WHERE payment_intent_id = ?1 AND asked > ?2)
-           OR EXISTS(SELECT 1 FROM refunds WHERE id = ?1 AND asked > ?2)
-           OR EXISTS(SELECT 1 FROM refunds WHERE charge_id = ?1 AND asked > ?2)
-           OR EXISTS(SELECT 1 FROM disputes WHERE id = ?1 AND asked > ?2)
-           OR EXISTS(SELECT 1 FROM reviews WHERE id = ?1 AND asked > ?2)
-           OR EXISTS(SELECT 1 FROM fraud_warnings WHERE id = ?1 AND asked > ?2)",
-    )
-    .and_then(|mut q| q.query_row((object, since), |row| row.get(0)))
-    .map_err(db::translate)
-}
-
 /// A row of what comes beside an order, whether or not the order is there yet: made, or brought up to date by a newer answer.
 fn keep(c: &Connection, table: &str, about: &About, asked: i64, facts: &[(&str, &dyn ToSql)]) -> Result<()> {
     let known: Option<i64> = c
@@ -105,7 +89,31 @@ fn keep(c: &Connection, table: &str, about: &About, asked: i64, facts: &[(&str, 
     c.prepare_cached(&sql)
         .and_then(|mut statement| statement.execute(values.as_slice()))
         .map_err(db::translate)
-        .and_then(one_row)
+        .and_then(one_row)?;
+    match &about.invoice_id {
+        Some(invoice) => learn_payment(c, invoice, &about.payment_intent_id),
+        None => Ok(()),
+    }
+}
+
+/// The order of an invoice learns which payment paid it, where Stripe did not show that when the order came.
+fn learn_payment(c: &Connection, invoice: &str, payment_intent: &str) -> Result<()> {
+    let learned = c
+        .prepare_cached(
+            "UPDATE orders SET payment_intent_id = ?2 WHERE invoice_id = ?1 AND payment_intent_id IS NULL
+               AND NOT EXISTS(SELECT 1 FROM orders WHERE payment_intent_id = ?2)",
+        )
+        .and_then(|mut update| update.execute((invoice, payment_intent)))
+        .map_err(db::translate)?;
+    if learned > 0 { wake(c, payment_intent) } else { Ok(()) }
+}
+
+/// What was ignored because no order had that payment is due now.
+fn wake(c: &Connection, payment_intent: &str) -> Result<()> {
+    c.prepare_cached("UPDATE events SET state = 'pending' WHERE awaits = ?1 AND state = 'ignored'")
+        .and_then(|mut update| update.execute([payment_intent]))
+        .map(drop)
+        .map_err(db::translate)
 }
 
 /// What the file already says of a session.
@@ -118,11 +126,16 @@ fn is_older_by_the_clock(c: &Connection, table: &str, id: &str, as_of: &str) -> 
 struct Known {
     id: i64,
     payment_status: PaymentStatus,
+    payment_intent_id: Option<String>,
     asked: i64,
+    has_lines: bool,
 }
 
 fn find(c: &Connection, session: &str) -> Result<Option<Known>> {
-    c.prepare_cached("SELECT id, payment_status, asked FROM orders WHERE checkout_session_id = ?1")
+    c.prepare_cached(
+        "SELECT id, payment_status, asked, payment_intent_id, EXISTS(SELECT 1 FROM line_items WHERE order_id = orders.id)
+         FROM orders WHERE checkout_session_id = ?1",
+    )
         .and_then(|mut q| {
             q.query_row([session], |row| {
                 let word: String = row.get(1)?;
@@ -130,6 +143,8 @@ fn find(c: &Connection, session: &str) -> Result<Option<Known>> {
                     id: row.get(0)?,
                     payment_status: PaymentStatus::from_word(&word).expect("the schema's CHECK permits no other word"),
                     asked: row.get(2)?,
+                    payment_intent_id: row.get(3)?,
+                    has_lines: row.get(4)?,
                 })
             })
             .optional()
@@ -150,7 +165,8 @@ fn take_in(c: &Connection, order: &Order, asked: i64, number: Option<i64>) -> Re
             update.execute((id, status.as_str(), order.paid_at.map(clock::text), clock::text(order.as_of)))
         })
         .map_err(db::translate)
-        .and_then(one_row)
+        .and_then(one_row)?;
+    order.payment_intent_id.as_ref().map_or(Ok(()), |payment| wake(c, payment))
 }
 
 /// A known order: the payment moves forward, whichever answer came last; the sums are the newest answer's. Contact and
@@ -158,6 +174,9 @@ fn take_in(c: &Connection, order: &Order, asked: i64, number: Option<i64>) -> Re
 fn bring_up_to_date(c: &Connection, known: &Known, order: &Order, asked: i64) -> Result<()> {
     let status = known.payment_status.forward(order.payment_status);
     let newer = asked > known.asked;
+    if !known.has_lines && !order.lines.is_empty() {
+        insert_lines_late(c, known.id, order)?;
+    }
     if !newer && status == known.payment_status {
         return Ok(());
     }
@@ -193,7 +212,26 @@ fn bring_up_to_date(c: &Connection, known: &Known, order: &Order, asked: i64) ->
         ])
     })
     .map_err(db::translate)
-    .and_then(one_row)
+    .and_then(one_row)?;
+    match &order.payment_intent_id {
+        Some(payment) if known.payment_intent_id.as_ref() != Some(payment) => wake(c, payment),
+        _ => Ok(()),
+    }
+}
+
+/// Lines that Stripe did not name when the order came: of a sale, they are now to be sent.
+fn insert_lines_late(c: &Connection, order_id: i64, order: &Order) -> Result<()> {
+    for (position, line) in (1..).zip(&order.lines) {
+        insert_line(c, order_id, position, line)?;
+    }
+    c.prepare_cached("UPDATE orders SET line_items_at = ?2 WHERE id = ?1")
+        .and_then(|mut update| update.execute((order_id, clock::text(order.as_of))))
+        .map_err(db::translate)
+        .and_then(one_row)?;
+    c.prepare_cached("INSERT INTO settle(order_id) VALUES(?1)")
+        .and_then(|mut settle| settle.execute([order_id]))
+        .map(drop)
+        .map_err(db::translate)
 }
 
 fn insert_order(c: &Connection, order: &Order, asked: i64, number: Option<i64>) -> Result<i64> {
@@ -376,7 +414,14 @@ mod tests {
 
     fn about(question: i64, id: &str) -> About {
         let at = clock_at(question);
-        About { as_of: at, id: id.into(), payment_intent_id: "pi_1".into(), charge_id: None, created_at: at }
+        About {
+            as_of: at,
+            id: id.into(),
+            payment_intent_id: "pi_1".into(),
+            charge_id: None,
+            invoice_id: None,
+            created_at: at,
+        }
     }
 
     fn refund(question: i64, id: &str, status: &'static str, amount: i64) -> Refund {

@@ -14,6 +14,7 @@ mod door; // everything we do about tiny_http
 mod reconcile; // finds what never arrived
 mod timing; // this server's clock: that it was set, that it is wrong
 mod worker; // takes due events, asks the handler, applies the Change
+mod claims; // SQL of due events: claimed by object, finished together
 mod rebuild; // derives what comes from Stripe once more, and compares
 mod handlers; // what Stripe can tell us: one file a subject
 mod ledger; // SQL that applies a Change

@@ -15,8 +15,8 @@ use rusqlite::{Connection, Row, Rows, params_from_iter};
 use crate::change::Change;
 use crate::db;
 use crate::error::{Error, Result};
-use crate::event::{Event, Shape};
-use crate::handlers::{self, Outcome};
+use crate::event::Event;
+use crate::handlers::{self, Look, Outcome};
 use crate::inbox;
 use crate::ledger;
 use crate::locks::lock;
@@ -108,7 +108,11 @@ pub fn derive(
     }
     // What is known long since is no news.
     let quiet = "UPDATE outbox SET state = 'done', last_error = 'before this file' WHERE state = 'pending'";
-    inbox::as_author(new, "fulfilld:rebuild", |c| c.execute(quiet, []).map_err(db::translate))?;
+    let as_they_were = "UPDATE events SET awaits = (SELECT awaits FROM awaited a WHERE a.id = events.id)
+                          WHERE id IN(SELECT id FROM awaited); DROP TABLE awaited;";
+    inbox::as_author(new, "fulfilld:rebuild", |c| {
+        c.execute(quiet, []).and_then(|_| c.execute_batch(as_they_were)).map_err(db::translate)
+    })?;
     tx.commit().map_err(db::translate)?;
     Ok(deriving.derived)
 }
@@ -131,8 +135,8 @@ impl Deriving<'_> {
         self.derived.asked += 1;
         let change = match answer {
             // What of it cannot be kept is not in the first file either.
-            Ok(Outcome::Change(change) | Outcome::InPart(change, _)) => change,
-            Ok(Outcome::Ignore(_)) => return Ok(()),
+            Ok(Outcome::Change(change) | Outcome::InPart(change, _) | Outcome::Unfinished(change, _)) => change,
+            Ok(Outcome::Ignore(_) | Outcome::Await { .. }) => return Ok(()),
             Ok(Outcome::NotYet(why)) | Err(Error::Permanent(why)) => {
                 self.derived.lose(&question, &why);
                 return Ok(());
@@ -197,15 +201,17 @@ fn numbers(c: &Connection) -> Result<HashMap<String, i64>> {
 /// Events that wait are left out, and so are those of another mode or account.
 fn questions(c: &Connection, account: Option<&str>) -> Result<Vec<Question>> {
     let livemode: bool = c.query_row("SELECT livemode FROM shop", [], |row| row.get(0)).map_err(db::translate)?;
-    // The payload tells a connected account from the shop's own; without one the type and the object's id are enough.
-    let sql =
-        "SELECT id, type, object_id, livemode, shape, account, CASE WHEN account IS NOT NULL THEN payload END, state
-               FROM events WHERE state <> 'pending' AND object_id IS NOT NULL ORDER BY seq";
-    let mut statement = c.prepare(sql).map_err(db::translate)?;
+    let sql = format!(
+        "SELECT {}, state = 'done' FROM events WHERE state <> 'pending' AND object_id IS NOT NULL ORDER BY rowid",
+        inbox::EVENT
+    );
+    let mut statement = c.prepare(&sql).map_err(db::translate)?;
     let mut rows = statement.query([]).map_err(db::translate)?;
     let mut found: HashMap<String, Question> = HashMap::new();
     while let Some(row) = rows.next().map_err(db::translate)? {
-        let (event, done) = stored(row).map_err(db::translate)?;
+        let event = inbox::event(row).map_err(db::translate)?;
+        // Whether the file was made from it.
+        let done: bool = row.get(inbox::EVENT_COLUMNS).map_err(db::translate)?;
         let known = handlers::TABLE.iter().any(|(name, _)| *name == event.name());
         if !known || event.foreign_to(livemode, account).is_some() {
             continue;
@@ -232,30 +238,6 @@ fn weight(event: &Event) -> u8 {
     }
 }
 
-/// An event as it is kept, and whether the file was made from it.
-fn stored(row: &Row) -> rusqlite::Result<(Event, bool)> {
-    let (account, payload): (Option<String>, Option<String>) = (row.get(5)?, row.get(6)?);
-    let done = row.get::<_, String>(7)? == "done";
-    if let Some(event) = payload.and_then(|payload| Event::parse(payload.as_bytes()).ok()) {
-        return Ok((event, done));
-    }
-    // What the file was made from was the shop's.
-    let (account, context) = if done { (None, account) } else { (account, None) };
-    let event = Event {
-        id: row.get(0)?,
-        kind: row.get(1)?,
-        object_id: row.get(2)?,
-        created: None,
-        livemode: row.get(3)?,
-        api_version: None,
-        account,
-        context,
-        shape: if row.get::<_, String>(4)? == Shape::Thin.as_str() { Shape::Thin } else { Shape::Snapshot },
-        snapshot_event: None,
-    };
-    Ok((event, done))
-}
-
 /// Copies the rows as they are, and says which number was the last.
 fn copy_events(here: &Connection, new: &Connection) -> Result<i64> {
     let columns = columns(new, "events", &[])?;
@@ -270,6 +252,11 @@ fn copy_events(here: &Connection, new: &Connection) -> Result<i64> {
         }
         let began: i64 = here.query_row("SELECT n FROM sequence", [], |row| row.get(0))?;
         new.execute("UPDATE sequence SET n = max(n + 1, ?1)", [began])?;
+        // The orders come anew, and no event is to be woken by that.
+        new.execute_batch(
+            "CREATE TEMP TABLE awaited AS SELECT id, awaits FROM events WHERE awaits IS NOT NULL;
+             UPDATE events SET awaits = NULL WHERE awaits IS NOT NULL;",
+        )?;
         Ok(began)
     };
     inbox::as_author(new, "fulfilld:rebuild", |_| copy().map_err(db::translate))
@@ -288,7 +275,7 @@ fn ask_all(
     let (give, take) = channel();
     let ask = |question: &Question| {
         for pause in PAUSES_S {
-            match handlers::handle(&question.event, stripe) {
+            match handlers::handle(&Look::of([&question.event]), stripe) {
                 // Stripe that has not answered at all is down; else this is a hiccup among hours of answers.
                 Err(Error::Temporary(_)) if any.load(Ordering::Relaxed) && !stop.load(Ordering::Relaxed) => {
                     std::thread::sleep(Duration::from_secs(pause));
@@ -296,7 +283,7 @@ fn ask_all(
                 answer => return answer,
             }
         }
-        handlers::handle(&question.event, stripe)
+        handlers::handle(&Look::of([&question.event]), stripe)
     };
     std::thread::scope(|threads| {
         for _ in 0..ASKERS {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::alarms::{self, Alarm};
+use crate::claims;
 use crate::clock;
 use crate::config::{self, Settings};
 use crate::db::{self, Identity, Reader};
@@ -102,7 +103,7 @@ impl Serving {
         let connection = db::open_for_serving(&settings.db, settings.stripe.livemode)?;
         let identity = Identity::of(&settings.db)?;
         let interrupted =
-            inbox::as_author(&connection, "fulfilld:start", |c| inbox::release_interrupted(c, clock::now()))?;
+            inbox::as_author(&connection, "fulfilld:start", |c| claims::release_interrupted(c, clock::now()))?;
         if interrupted > 0 {
             log::info!("{interrupted} events were under way when fulfilld last ended; they go on");
         }

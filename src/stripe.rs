@@ -46,6 +46,14 @@ const TRIES: u32 = 3;
 /// Tries of one question that is only answered 429: the pacer has slowed down meanwhile.
 const TRIES_WHEN_BUSY: u32 = 8;
 
+/// What Stripe shows of something that orders can do without.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sight<T> {
+    Seen(T),
+    /// The key may not see it.
+    Hidden,
+}
+
 /// An answer, and the moment it was asked for.
 pub struct Asked {
     pub at: Timestamp,
@@ -266,28 +274,45 @@ impl Stripe {
         }
     }
 
-    /// The payment intent that pays, or paid, an invoice; `None` where there is none or the key may not see it.
-    pub fn payment_intent_of_invoice(&self, invoice: &str) -> Result<Option<String>> {
-        let payments = self.invoice_payments(&[("invoice", checked(invoice)?.to_string())])?;
-        let paid_by = payments.as_ref().and_then(|p| p.first()).and_then(|p| p.pointer("/payment/payment_intent"));
-        Ok(paid_by.and_then(|p| p.as_str().or_else(|| p.get("id")?.as_str())).map(String::from))
+    /// The payment intent that paid an invoice, else one that is to pay it; `None` where Stripe shows none yet.
+    pub fn payment_intent_of_invoice(&self, invoice: &str) -> Result<Sight<Option<String>>> {
+        let payments = match self.invoice_payments(&[("invoice", checked(invoice)?.to_string())])? {
+            Sight::Seen(payments) => payments,
+            Sight::Hidden => return Ok(Sight::Hidden),
+        };
+        let by = |payment: &Value| id_at(payment, "/payment/payment_intent");
+        // An attempt that failed, or was given up, stays in the list.
+        let rank = |payment: &Value| match payment["status"].as_str() {
+            Some("paid") => 0,
+            Some("canceled") => 2,
+            _ => 1,
+        };
+        let best = payments.iter().filter(|payment| by(payment).is_some()).min_by_key(|payment| rank(payment));
+        Ok(Sight::Seen(best.and_then(by)))
     }
 
-    /// True when a payment intent pays an invoice, or when the key may not see whether it does.
-    pub fn pays_an_invoice(&self, payment_intent: &str) -> Result<bool> {
+    /// The invoice that a payment intent pays; `None` where it pays none. `Hidden` also where it pays one without a name.
+    pub fn invoice_of_payment_intent(&self, payment_intent: &str) -> Result<Sight<Option<String>>> {
         let payment = checked(payment_intent)?.to_string();
         let query = [("payment[type]", "payment_intent".to_string()), ("payment[payment_intent]", payment)];
-        Ok(self.invoice_payments(&query)?.is_none_or(|payments| !payments.is_empty()))
+        Ok(match self.invoice_payments(&query)? {
+            Sight::Seen(payments) if payments.is_empty() => Sight::Seen(None),
+            Sight::Seen(payments) => match payments.iter().find_map(|payment| id_at(payment, "/invoice")) {
+                Some(invoice) => Sight::Seen(Some(invoice)),
+                None => Sight::Hidden,
+            },
+            Sight::Hidden => Sight::Hidden,
+        })
     }
 
-    /// The first of them; `None` when the key may not see any.
-    fn invoice_payments(&self, query: &[(&'static str, String)]) -> Result<Option<Vec<Value>>> {
-        let query: Vec<_> = query.iter().cloned().chain([("limit", "1".to_string())]).collect();
+    /// A hundred of them at most, which are more than any invoice has.
+    fn invoice_payments(&self, query: &[(&'static str, String)]) -> Result<Sight<Vec<Value>>> {
+        let query: Vec<_> = query.iter().cloned().chain([("limit", PAGE.to_string())]).collect();
         match self.get("invoice_payments", "/v1/invoice_payments", &query) {
-            Ok(list) => Ok(Some(page_of(list)?.0)),
+            Ok(list) => Ok(Sight::Seen(page_of(list)?.0)),
             Err(failure) if failure.forbidden || matches!(failure.error, Error::Permanent(_)) => {
-                log::warn!("whether an invoice was paid by it cannot be seen: {}", failure.error);
-                Ok(None)
+                log::warn!("which payment paid an invoice cannot be seen: {}", failure.error);
+                Ok(Sight::Hidden)
             }
             Err(failure) => Err(failure.error),
         }
@@ -723,6 +748,12 @@ fn is_the_one(value: &Value, object: &str, id: &str) -> Result<()> {
 /// True for a row of a list that is such an object and says which.
 fn is_row(row: &Value, object: &str) -> bool {
     row["object"] == object && row["id"].as_str().is_some_and(is_object_id)
+}
+
+/// An id in an answer, whether Stripe gives it as such or, expanded, as an object.
+fn id_at(value: &Value, pointer: &str) -> Option<String> {
+    let value = value.pointer(pointer)?;
+    value.as_str().or_else(|| value.get("id")?.as_str()).map(String::from)
 }
 
 /// A list's rows and whether there are more; a list that is not one is tried again later, never taken for an empty one.

@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use crate::alarms::{self, Alarm};
+use crate::claims;
 use crate::clock::{self, Steps};
 use crate::inbox;
 use crate::skew::WRONG_FROM_S;
@@ -55,7 +56,7 @@ impl Watch {
         if !self.to_wake {
             return;
         }
-        match desk.writer.write(|c| inbox::as_author(c, "fulfilld:clock", |c| inbox::wake_all(c, clock::now()))) {
+        match desk.writer.write(|c| inbox::as_author(c, "fulfilld:clock", |c| claims::wake_all(c, clock::now()))) {
             Ok(_) => {
                 self.to_wake = false;
                 desk.event_came();

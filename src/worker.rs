@@ -10,15 +10,14 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rusqlite::Connection;
-
 use crate::alarms::{self, Alarm};
+use crate::change::Change;
+use crate::claims::{self, Claim, Claimed, Conclusion, InHand, Room};
 use crate::clock;
 use crate::db::Reader;
 use crate::error::{Error, Result};
-use crate::event::Event;
-use crate::handlers::{self, Outcome};
-use crate::inbox::{self, Conclusion, Taken};
+use crate::handlers::{self, Look, Outcome};
+use crate::inbox;
 use crate::ledger;
 use crate::locks::lock;
 use crate::metrics::Metrics;
@@ -40,6 +39,12 @@ const PROBE_EVERY_MAX: Duration = Duration::from_secs(30);
 const WRITE_TRIES: u32 = 60;
 const WRITE_PAUSE: Duration = Duration::from_secs(1);
 
+/// Tries of an event whose answer lacks something, before the rest is left to the daily look.
+const TRIES_UNFINISHED: i64 = 5;
+
+/// Between two suspects that are claimed while others wait.
+const SUSPECT_EVERY: Duration = Duration::from_secs(30);
+
 /// What the workers share.
 pub struct Desk {
     pub writer: Writer,
@@ -59,9 +64,15 @@ pub struct Desk {
 struct State {
     stopping: bool,
     workers: usize,
-    /// Events in workers' hands, and how many of them are late: tried before, or fetched because they never arrived.
+    /// Claims in workers' hands, and how many of them are late: tried before, or fetched because they never arrived.
     busy: usize,
     busy_late: usize,
+    /// What they hold.
+    in_hand: InHand,
+    /// One of them is to be alone.
+    alone: bool,
+    /// When a suspect last had its turn.
+    suspect_at: Option<Instant>,
     outage: Outage,
 }
 
@@ -142,8 +153,11 @@ impl Desk {
 
     /// Starts `workers` threads and the one that feeds them.
     pub fn start(self: &Arc<Self>, reader: Reader, workers: usize) -> Workers {
-        lock(&self.state).workers = workers;
-        let (give, take) = sync_channel::<Taken>(workers);
+        let mut state = lock(&self.state);
+        state.workers = workers;
+        state.suspect_at = Some(Instant::now());
+        drop(state);
+        let (give, take) = sync_channel::<Claim>(workers);
         let take = Arc::new(Mutex::new(take));
         let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
             let thread = std::thread::Builder::new().name(name.into()).stack_size(512 << 10);
@@ -155,25 +169,18 @@ impl Desk {
             threads.push(spawn("worker", Box::new(move || desk.work_until_closed(&take))));
         }
         let desk = self.clone();
-        threads.push(spawn("taker", Box::new(move || desk.take_until_stopped(&reader, give, workers))));
+        threads.push(spawn("taker", Box::new(move || desk.take_until_stopped(&reader, give))));
         Workers { desk: self.clone(), threads }
     }
 
     /// Looks for due events and hands them out, until stopped.
-    fn take_until_stopped(&self, reader: &Reader, give: SyncSender<Taken>, workers: usize) {
-        loop {
-            let Some((fresh, late)) = self.room(workers) else {
-                return;
-            };
-            let taken = if fresh == 0 { Ok(Vec::new()) } else { self.take(reader, fresh, late) };
-            match taken {
-                Ok(taken) if !taken.is_empty() => {
-                    let mut state = lock(&self.state);
-                    state.busy += taken.len();
-                    state.busy_late += taken.iter().filter(|t| t.late).count();
-                    drop(state);
-                    for event in taken {
-                        give.send(event).expect("the workers live as long as the taker");
+    fn take_until_stopped(&self, reader: &Reader, give: SyncSender<Claim>) {
+        while let Some((room, in_hand)) = self.room() {
+            match self.claim(reader, room, in_hand) {
+                Ok(claims) if !claims.is_empty() => {
+                    for claim in claims {
+                        self.begin(&claim);
+                        give.send(claim).expect("the workers live as long as the taker");
                     }
                     continue;
                 }
@@ -185,111 +192,126 @@ impl Desk {
         }
     }
 
-    /// How many events may be taken now, fresh and late; `None` when stopping.
-    fn room(&self, workers: usize) -> Option<(usize, usize)> {
+    /// How much may be claimed now, and what is in hand; `None` when stopping.
+    fn room(&self) -> Option<(Room, InHand)> {
         let mut state = lock(&self.state);
         if state.stopping {
             return None;
         }
-        if state.outage.since.is_some() {
-            // One at a time, and not too often. The failing ones fall behind in the queue, so each probe is another event.
-            let due = state.outage.next_probe.is_none_or(|at| at <= Instant::now());
-            if state.busy > 0 || !due {
-                return Some((0, 0));
-            }
-            state.outage.next_probe = Some(Instant::now() + state.outage.probe_pause);
-            state.outage.probe_pause = (state.outage.probe_pause * 2).min(PROBE_EVERY_MAX);
-            return Some((1, 0));
-        }
-        let fresh = workers.saturating_sub(state.busy);
-        Some((fresh, fresh.min((workers / 2).max(1).saturating_sub(state.busy_late))))
+        let room = room(&mut state);
+        Some((room, state.in_hand.clone()))
     }
 
-    /// Takes what is due. A bell that rings for what was asked for after it came is answered here, without a question.
-    fn take(&self, reader: &Reader, fresh: usize, late: usize) -> Result<Vec<Taken>> {
-        if !inbox::is_any_due(&lock(reader), clock::now())? {
+    /// Claims what is due. Looking for it costs no write.
+    fn claim(&self, reader: &Reader, room: Room, in_hand: InHand) -> Result<Vec<Claim>> {
+        if room.hands == 0 || !claims::is_any_due(&lock(reader), clock::now())? {
             return Ok(Vec::new());
         }
-        let probing = late == 0 && fresh == 1;
-        let (known, unknown) = self.writer.write(move |c| {
-            let mut taken = inbox::take(c, fresh, 0, clock::now())?;
-            let left = fresh - taken.len();
-            taken.extend(inbox::take(c, 0, if probing { left } else { late.min(left) }, clock::now())?);
-            let (mut known, mut unknown) = (Vec::new(), Vec::new());
-            for event in taken {
-                if is_known(c, &event)? {
-                    inbox::as_author(c, &format!("stripe:{}", event.id), |c| {
-                        inbox::conclude(c, &event, &Conclusion::Done, clock::now())
-                    })?;
-                    known.push(event.id);
-                } else {
-                    unknown.push(event);
-                }
-            }
-            Ok((known, unknown))
-        })?;
-        for event in &known {
-            self.metrics.event_tried("known");
-            log::info!("event {} done, Stripe was asked since it came", text::clean(event));
-            // There may be more behind it, and every hand is still free.
-            self.bell.ring();
-        }
-        Ok(unknown)
+        self.writer.write(move |c| claims::claim(c, room, &in_hand, clock::now()))
     }
 
-    fn work_until_closed(&self, take: &Mutex<Receiver<Taken>>) {
+    /// It is in a worker's hands from now on.
+    fn begin(&self, claim: &Claim) {
+        let mut state = lock(&self.state);
+        state.busy += 1;
+        state.busy_late += usize::from(claim.late);
+        state.in_hand.add(claim);
+        if claim.alone {
+            state.alone = true;
+            state.suspect_at = Some(Instant::now());
+        }
+    }
+
+    /// And no longer.
+    fn end(&self, claim: &Claim) {
+        let mut state = lock(&self.state);
+        state.busy -= 1;
+        state.busy_late -= usize::from(claim.late);
+        state.in_hand.remove(claim);
+        state.alone &= !claim.alone;
+        drop(state);
+        self.bell.ring();
+    }
+
+    fn work_until_closed(&self, take: &Mutex<Receiver<Claim>>) {
         loop {
             let next = lock(take).recv();
-            let Ok(event) = next else { return };
-            self.work_on(&event);
-            let mut state = lock(&self.state);
-            state.busy -= 1;
-            state.busy_late -= usize::from(event.late);
-            drop(state);
-            self.bell.ring();
+            let Ok(claim) = next else { return };
+            for (events, foreign) in self.by_whose_they_are(&claim) {
+                self.work_on(&Claim { events, ..claim.clone() }, foreign);
+            }
+            self.end(&claim);
         }
     }
 
-    /// One try of one event, to its conclusion on disk.
-    fn work_on(&self, event: &Taken) {
-        let found = catch_unwind(AssertUnwindSafe(|| self.ask(event)));
-        let (change, conclusion) = match found {
-            Ok(Ok(Outcome::Change(change))) => (Some(change), Conclusion::Done),
-            Ok(Ok(Outcome::InPart(change, why))) => (Some(change), Conclusion::Failed(why)),
-            Ok(Ok(Outcome::Ignore(why))) => (None, Conclusion::Ignored(why)),
-            Ok(Ok(Outcome::NotYet(why)) | Err(Error::Temporary(why))) => (None, Conclusion::Again { why, pause: None }),
-            Ok(Err(Error::Config(why))) => (None, Conclusion::Again { why, pause: Some(PROBE_EVERY_MAX) }),
-            Ok(Err(Error::Forbidden(why))) => {
-                (None, Conclusion::Again { why, pause: Some(self.stripe.forbidden_pause()) })
+    /// The shop's own events, and those that are not, by the reason why not.
+    fn by_whose_they_are(&self, claim: &Claim) -> Vec<(Vec<Claimed>, Option<String>)> {
+        let mut parts: Vec<(Vec<Claimed>, Option<String>)> = Vec::new();
+        for claimed in &claim.events {
+            let foreign = claimed.event.foreign_to(self.livemode, self.account.as_deref());
+            match parts.iter_mut().find(|(_, why)| *why == foreign) {
+                Some((events, _)) => events.push(claimed.clone()),
+                None => parts.push((vec![claimed.clone()], foreign)),
             }
-            Ok(Err(error)) => (None, Conclusion::Failed(error.to_string())),
-            Err(_) => (None, Conclusion::Crashed("a bug in fulfilld: the handler panicked; please report it".into())),
+        }
+        parts
+    }
+
+    /// One try of a claim, to its conclusion on disk. `foreign`: why it is none of the shop's.
+    fn work_on(&self, claim: &Claim, foreign: Option<String>) {
+        let found = match foreign {
+            Some(why) => Ok(Ok(Outcome::Ignore(why))),
+            None => catch_unwind(AssertUnwindSafe(|| self.ask(claim))),
         };
-        let conclusion = self.write(event, change.map(Arc::new), conclusion);
+        let again = |why: String, pause: Option<Duration>| Conclusion::Again { why, pause };
+        let (change, conclusion) = match found {
+            Ok(Ok(Outcome::Change(change))) => (Some(change), Conclusion::Done { awaits: None }),
+            Ok(Ok(Outcome::InPart(change, why))) => (Some(change), Conclusion::Failed(why)),
+            Ok(Ok(Outcome::Unfinished(change, missing))) => {
+                let later = missing.hidden || claim.attempts() >= TRIES_UNFINISHED;
+                let done = Conclusion::Done { awaits: Some(missing.of) };
+                (Some(change), if later { done } else { again(missing.why, None) })
+            }
+            Ok(Ok(Outcome::Ignore(why))) => (None, Conclusion::Ignored { why, awaits: None }),
+            Ok(Ok(Outcome::Await { payment, why })) => (None, Conclusion::Ignored { why, awaits: Some(payment) }),
+            Ok(Ok(Outcome::NotYet(why)) | Err(Error::Temporary(why))) => (None, again(why, None)),
+            Ok(Err(Error::Config(why))) => (None, again(why, Some(PROBE_EVERY_MAX))),
+            Ok(Err(Error::Forbidden(why))) => (None, again(why, Some(self.stripe.forbidden_pause()))),
+            Ok(Err(error)) => (None, Conclusion::Failed(error.to_string())),
+            Err(_) => (None, Conclusion::Panicked("a bug in fulfilld: the handler panicked; please report it".into())),
+        };
+        let (conclusion, covered) = self.write(claim, change.map(Arc::new), conclusion);
         let (outcome, level, why) = match &conclusion {
-            Conclusion::Done => ("done", log::Level::Info, ""),
-            Conclusion::Ignored(why) => ("ignored", log::Level::Info, why.as_str()),
+            Conclusion::Done { .. } => ("done", log::Level::Info, ""),
+            Conclusion::Ignored { why, .. } => ("ignored", log::Level::Info, why.as_str()),
             Conclusion::Failed(why) => ("failed", log::Level::Error, why.as_str()),
             Conclusion::Again { why, .. } => ("again", log::Level::Warn, why.as_str()),
-            Conclusion::Crashed(why) => ("crashed", log::Level::Error, why.as_str()),
+            Conclusion::Panicked(why) => ("crashed", log::Level::Error, why.as_str()),
         };
-        self.metrics.event_tried(outcome);
-        log::log!(level, "event {} {outcome} (try {}) {}", text::clean(&event.id), event.attempts, text::clean(why));
+        for Claimed { event, attempts, .. } in &claim.events {
+            self.metrics.event_tried(outcome);
+            log::log!(level, "event {} {outcome} (try {attempts}) {}", text::clean(&event.id), text::clean(why));
+        }
+        for event in &covered {
+            self.metrics.event_tried("known");
+            log::info!("event {} done, Stripe was asked since it came", text::clean(event));
+        }
     }
 
-    /// What the event leads to, by asking Stripe; nothing is written.
-    fn ask(&self, taken: &Taken) -> Result<Outcome> {
-        let Some(payload) = &taken.payload else {
-            return Err(Error::Permanent("its payload is no longer kept, so it cannot be replayed".into()));
-        };
-        let event = Event::parse(payload.as_bytes()).map_err(Error::Permanent)?;
-        if let Some(why) = event.foreign_to(self.livemode, self.account.as_deref()) {
-            return Ok(Outcome::Ignore(why));
-        }
-        let answer = handlers::handle(&event, &self.stripe);
+    /// What the claim leads to, by asking Stripe; nothing is written.
+    fn ask(&self, claim: &Claim) -> Result<Outcome> {
+        let answer = handlers::handle(&Look::of(claim.events.iter().map(|e| &e.event)), &self.stripe);
         self.note_stripe(answer.as_ref().map(drop));
         self.note_forbidden();
-        answer
+        match answer {
+            Ok(Outcome::Change(Change::Order(order)) | Outcome::Unfinished(Change::Order(order), _))
+                if order.livemode != self.livemode =>
+            {
+                let (its, ours) = if order.livemode { ("live", "test") } else { ("test", "live") };
+                Err(Error::Permanent(format!("the session is of {its} mode, and this file of {ours} mode")))
+            }
+            answer => answer,
+        }
     }
 
     /// Takes note of how Stripe answered somebody else's questions. What may as well be the file's failure does not count.
@@ -300,21 +322,27 @@ impl Desk {
         self.note_forbidden();
     }
 
-    /// Writes the change and the conclusion in one transaction; returns what was concluded in the end.
-    fn write(&self, event: &Taken, change: Option<Arc<crate::change::Change>>, conclusion: Conclusion) -> Conclusion {
+    /// Writes the change and the conclusion in one transaction; returns what was concluded in the end, and which other events
+    /// the answer covers.
+    fn write(&self, claim: &Claim, change: Option<Arc<Change>>, conclusion: Conclusion) -> (Conclusion, Vec<String>) {
         let (mut change, mut conclusion) = (change, conclusion);
+        let claim = Arc::new(claim.clone());
         for _ in 0..WRITE_TRIES {
-            let (event, facts, what) = (event.clone(), change.clone(), conclusion.clone());
+            let (claim, facts, what) = (claim.clone(), change.clone(), conclusion.clone());
             let written = self.writer.write(move |c| {
-                inbox::as_author(c, &format!("stripe:{}", event.id), |c| {
+                inbox::as_author(c, &claim.author(), |c| {
+                    let now = clock::now();
+                    let mut covered = Vec::new();
                     if let Some(change) = &facts {
-                        ledger::apply(c, change, event.asked)?;
+                        ledger::apply(c, change, claim.asked)?;
+                        covered = claims::finish_covered(c, &change.covers(), claim.asked, now)?;
                     }
-                    inbox::conclude(c, &event, &what, clock::now())
+                    claims::finish(c, &claim, &what, now)?;
+                    Ok(covered)
                 })
             });
             match written {
-                Ok(()) => return conclusion,
+                Ok(covered) => return (conclusion, covered),
                 // The file's own rules refuse it: park it with their sentence.
                 Err(Error::Permanent(why)) if change.is_some() => {
                     (change, conclusion) = (None, Conclusion::Failed(why))
@@ -329,8 +357,8 @@ impl Desk {
                 }
             }
         }
-        // Not written at all; the lease brings the event back.
-        conclusion
+        // Not written at all; the lease brings the events back.
+        (conclusion, Vec::new())
     }
 
     /// Keeps count of Stripe's failures, and of when it is itself again.
@@ -408,7 +436,7 @@ impl Desk {
     fn note_recovery(&self, alarm: &'static str) {
         let woken = self.writer.write(move |c| {
             alarms::clear(c, alarm)?;
-            inbox::wake_all(c, clock::now())
+            Ok(claims::wake_all(c, clock::now())? + claims::wake_unseen(c)?)
         });
         match woken {
             Ok(n) => log::debug!("{n} events are due again"),
@@ -420,12 +448,27 @@ impl Desk {
     }
 }
 
-/// True when what the event is about was asked for after the event came, so that Stripe has nothing newer to say of it.
-fn is_known(c: &Connection, event: &Taken) -> Result<bool> {
-    match &event.object_id {
-        Some(object) if event.first && handlers::is_a_doorbell(&event.kind) => ledger::has_since(c, object, event.seq),
-        _ => Ok(false),
+/// How much may be claimed now. What is late never has more than half of the hands.
+fn room(state: &mut State) -> Room {
+    let idle = state.busy == 0;
+    let suspects_turn = state.suspect_at.is_none_or(|at| at.elapsed() >= SUSPECT_EVERY);
+    let none = Room { hands: 0, late: 0, idle, suspects_turn: false };
+    if state.alone {
+        return none;
     }
+    if state.outage.since.is_some() {
+        // One at a time, and not too often. The failing ones fall behind in the queue, so each probe is another event.
+        let due = state.outage.next_probe.is_none_or(|at| at <= Instant::now());
+        if !idle || !due {
+            return none;
+        }
+        state.outage.next_probe = Some(Instant::now() + state.outage.probe_pause);
+        state.outage.probe_pause = (state.outage.probe_pause * 2).min(PROBE_EVERY_MAX);
+        return Room { hands: 1, late: 1, idle, suspects_turn };
+    }
+    let hands = state.workers.saturating_sub(state.busy);
+    let late = (state.workers / 2).max(1).saturating_sub(state.busy_late).min(hands);
+    Room { hands, late, idle, suspects_turn }
 }
 
 impl Workers {

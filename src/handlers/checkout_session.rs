@@ -3,20 +3,19 @@
 use serde_json::{Value, json};
 
 use super::fields::Fields;
-use super::{Outcome, object_id};
+use super::{Look, Missing, Outcome};
 use crate::change::{Address, Change, LineItem, Order, PaymentStatus};
 use crate::clock;
 use crate::error::{Error, Result};
-use crate::event::Event;
-use crate::stripe::{Asked, Stripe};
+use crate::stripe::{Asked, Sight, Stripe};
 
 /// Completed, or a delayed payment has settled one way or the other.
-pub fn changed(event: &Event, stripe: &Stripe) -> Result<Outcome> {
-    ask(object_id(event)?, stripe, event.name() == "checkout.session.async_payment_failed")
+pub fn changed(look: &Look, stripe: &Stripe) -> Result<Outcome> {
+    ask(look.object_id()?, stripe, look.event("checkout.session.async_payment_failed").is_some())
 }
 
 /// Abandoned: counted by being kept.
-pub fn expired(_: &Event, _: &Stripe) -> Result<Outcome> {
+pub fn expired() -> Result<Outcome> {
     Ok(Outcome::Ignore("the checkout expired without a purchase".into()))
 }
 
@@ -27,15 +26,37 @@ pub fn ask(session: &str, stripe: &Stripe, payment_failed: bool) -> Result<Outco
     if let Some(why) = stripe.not_the_shops(&asked.value) {
         return Ok(Outcome::Ignore(why));
     }
-    let mut outcome = read(&asked, payment_failed)?;
-    // A subscription's session names its invoice, not its payment; refunds and disputes know only the payment.
-    if let Outcome::Change(Change::Order(order)) = &mut outcome
-        && order.payment_intent_id.is_none()
-        && let Some(invoice) = &order.invoice_id
-    {
-        order.payment_intent_id = stripe.payment_intent_of_invoice(invoice)?;
+    match read(&asked, payment_failed)? {
+        Outcome::Change(Change::Order(order)) => completed(order, stripe),
+        other => Ok(other),
     }
-    Ok(outcome)
+}
+
+/// The order with its payment, and what of it Stripe does not show yet.
+fn completed(mut order: Box<Order>, stripe: &Stripe) -> Result<Outcome> {
+    let mut missing = None;
+    if order.payment_status.is_sale() && order.lines.is_empty() {
+        let (why, of) = ("Stripe names nothing that was bought", order.checkout_session_id.clone());
+        missing = Some(Missing { why: why.into(), of, hidden: false });
+    }
+    // A subscription's session names its invoice, not its payment; refunds and disputes know only the payment.
+    if let (None, Some(invoice)) = (&order.payment_intent_id, order.invoice_id.clone()) {
+        let (paid_by, hidden) = match stripe.payment_intent_of_invoice(&invoice)? {
+            Sight::Seen(paid_by) => (paid_by, false),
+            Sight::Hidden => (None, true),
+        };
+        order.payment_intent_id = paid_by;
+        let was_paid = order.payment_status == PaymentStatus::Paid && order.amount_total > 0;
+        if was_paid && order.payment_intent_id.is_none() {
+            let why = "Stripe does not show which payment paid the invoice".into();
+            missing = Some(Missing { why, of: invoice, hidden });
+        }
+    }
+    let change = Change::Order(order);
+    Ok(match missing {
+        None => Outcome::Change(change),
+        Some(missing) => Outcome::Unfinished(change, missing),
+    })
 }
 
 fn read(asked: &Asked, payment_failed: bool) -> Result<Outcome> {
@@ -156,6 +177,10 @@ fn address(session: Fields, place: &str) -> Address {
 fn line_item(line: Fields, currency: &str, collected: bool) -> Result<LineItem> {
     let amount = |pointer: &str| Ok(line.amount(pointer)?.unwrap_or(0));
     let id = line.id("/id").ok_or_else(|| Error::Permanent("a line item has no id".into()))?;
+    let line_currency = line.text("/currency").map_or_else(|| currency.to_string(), |c| c.to_lowercase());
+    if line_currency != currency {
+        return Err(Error::Permanent(format!("the line item {id} is in {line_currency}, its order in {currency}")));
+    }
     let product = "/price/product";
     Ok(LineItem {
         price_id: line.id("/price"),
@@ -177,8 +202,8 @@ fn line_item(line: Fields, currency: &str, collected: bool) -> Result<LineItem> 
             .unwrap_or_else(|| "(no name)".into()),
         options: line.text("/price/nickname"),
         // Stripe may leave it out; a line that was bought was bought once at least.
-        quantity: line.amount("/quantity")?.unwrap_or(1),
-        currency: line.text("/currency").map_or_else(|| currency.to_string(), |c| c.to_lowercase()),
+        quantity: line.quantity("/quantity")?.unwrap_or(1),
+        currency: line_currency,
         unit_amount: line.amount("/price/unit_amount")?,
         unit_amount_decimal: line.text("/price/unit_amount_decimal"),
         amount_subtotal: amount("/amount_subtotal")?,

@@ -2,16 +2,15 @@
 
 use super::fields::Fields;
 use super::payment::{self, needed};
-use super::{Outcome, object_id};
+use super::{Look, Outcome};
 use crate::change::{About, Change, Dispute};
 use crate::clock;
 use crate::error::Result;
-use crate::event::Event;
 use crate::stripe::Stripe;
 
 /// Opened, answered, closed, or its money moved.
-pub fn changed(event: &Event, stripe: &Stripe) -> Result<Outcome> {
-    payment::told_by(&stripe.dispute(object_id(event)?)?, stripe, read)
+pub fn changed(look: &Look, stripe: &Stripe) -> Result<Outcome> {
+    payment::told_by(&stripe.dispute(look.object_id()?)?, stripe, read)
 }
 
 fn read(dispute: Fields, about: About) -> Result<Change> {

@@ -5,6 +5,12 @@ use serde_json::Value;
 use crate::error::{Error, Result};
 use crate::text::clean;
 
+/// No bank knows more than this, in minor units; the largest amounts Stripe takes have twelve digits.
+const AMOUNT_MAX: i64 = 1_000_000_000_000;
+
+/// Stripe lets a buyer choose up to 999,999 of a thing.
+const QUANTITY_MAX: i64 = 1_000_000_000;
+
 /// An object of Stripe's, looked at by JSON pointer.
 #[derive(Clone, Copy)]
 pub struct Fields<'a>(pub &'a Value);
@@ -32,16 +38,26 @@ impl<'a> Fields<'a> {
         Some(clean(id))
     }
 
-    /// Whole minor units. `None` when missing; `Permanent` when it is no amount that can be kept exactly.
+    /// Whole minor units, or a time. `None` when missing; `Permanent` when it is no whole number, or more than
+    /// [`AMOUNT_MAX`] either way: sums over such amounts would fail for the whole shop.
     pub fn amount(self, pointer: &str) -> Result<Option<i64>> {
+        self.whole(pointer, AMOUNT_MAX, "amount")
+    }
+
+    /// How many of something, under the same rules with [`QUANTITY_MAX`].
+    pub fn quantity(self, pointer: &str) -> Result<Option<i64>> {
+        self.whole(pointer, QUANTITY_MAX, "quantity")
+    }
+
+    fn whole(self, pointer: &str, most: i64, what: &str) -> Result<Option<i64>> {
         let Some(value) = self.at(pointer) else {
             return Ok(None);
         };
-        let whole = value.as_i64();
+        let whole = value.as_i64().filter(|n| (-most..=most).contains(n));
         whole.map(Some).ok_or_else(|| {
             let name = pointer.trim_start_matches('/').replace('/', ".");
             Error::Permanent(format!(
-                "{name} is {}, which is no whole amount that can be kept",
+                "{name} is {}, which is no whole {what} that can be kept",
                 clean(&value.to_string())
             ))
         })
@@ -69,13 +85,18 @@ mod tests {
 
     #[test]
     fn amounts_are_whole_or_the_event_is_parked() {
-        let v = json!({"a": 4200, "none": null, "half": 0.5, "text": "1", "most": i64::MAX, "over": 18446744073709551615u64});
+        let v = json!({"a": 4200, "none": null, "half": 0.5, "text": "1", "most": 1_000_000_000_000i64,
+            "less": -1_000_000_000_000i64, "beyond": 1_000_000_000_001i64, "below": i64::MIN, "over": 18446744073709551615u64,
+            "many": 1_000_000_000i64});
         let fields = Fields(&v);
         assert_eq!(fields.amount("/a"), Ok(Some(4200)));
         assert_eq!(fields.amount("/none"), Ok(None));
         assert_eq!(fields.amount("/missing"), Ok(None));
-        assert_eq!(fields.amount("/most"), Ok(Some(i64::MAX)));
-        for odd in ["/half", "/text", "/over"] {
+        assert_eq!(fields.amount("/most"), Ok(Some(1_000_000_000_000)));
+        assert_eq!(fields.amount("/less"), Ok(Some(-1_000_000_000_000)));
+        assert_eq!(fields.quantity("/many"), Ok(Some(1_000_000_000)));
+        assert!(fields.quantity("/most").is_err());
+        for odd in ["/half", "/text", "/over", "/beyond", "/below"] {
             assert!(matches!(fields.amount(odd), Err(Error::Permanent(_))), "{odd}");
         }
     }

@@ -4,15 +4,14 @@ use serde_json::Value;
 
 use super::fields::Fields;
 use super::payment::{self, needed};
-use super::{Outcome, object_id};
+use super::{Look, Outcome};
 use crate::change::{About, Change, FraudWarning};
 use crate::error::Result;
-use crate::event::Event;
 use crate::stripe::Stripe;
 
 /// Issued, or no longer actionable.
-pub fn changed(event: &Event, stripe: &Stripe) -> Result<Outcome> {
-    payment::told_by(&stripe.fraud_warning(object_id(event)?)?, stripe, read)
+pub fn changed(look: &Look, stripe: &Stripe) -> Result<Outcome> {
+    payment::told_by(&stripe.fraud_warning(look.object_id()?)?, stripe, read)
 }
 
 fn read(warning: Fields, about: About) -> Result<Change> {

@@ -26,39 +26,104 @@ pub enum Outcome {
     Change(Change),
     /// As much of it as can be kept, and what a person has to see to: the event is parked with that reason.
     InPart(Change, String),
+    /// A fact in which something is missing that Stripe will show, and what: it is kept, and asked about again.
+    Unfinished(Change, Missing),
     /// Nothing to do for the shop, and why.
     Ignore(String),
+    /// Nothing to do until an order has this payment, which Stripe shows no session of; and why.
+    Await { payment: String, why: String },
     /// Stripe is well but not that far yet, and why: to be asked again.
     NotYet(String),
 }
 
-/// Asks Stripe about an event's object. `Temporary` is tried again, `Permanent` parks the event, `Config` means the key,
-/// `Forbidden` means that the key lacks a permission which orders can do without.
-pub type Handler = fn(&Event, &Stripe) -> Result<Outcome>;
+/// What an answer does not show yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    pub why: String,
+    /// What it will be known by: an invoice, or the session itself.
+    pub of: String,
+    /// The key may not see it, so asking again soon is no use.
+    pub hidden: bool,
+}
+
+/// What is to be looked at: an object, and the events that ring for it. One answer serves them all.
+pub struct Look<'a> {
+    events: Vec<&'a Event>,
+}
+
+impl<'a> Look<'a> {
+    /// Of one event or more about the same object ([`one_question`]).
+    pub fn of(events: impl IntoIterator<Item = &'a Event>) -> Look<'a> {
+        let events: Vec<&Event> = events.into_iter().collect();
+        assert!(!events.is_empty(), "somebody rings");
+        Look { events }
+    }
+
+    /// The id of the object, or why it cannot be looked at.
+    pub fn object_id(&self) -> Result<&'a str> {
+        self.events[0].object_id.as_deref().ok_or_else(|| {
+            Error::Permanent("the event does not name its object; look at its payload (fulfilld events show)".into())
+        })
+    }
+
+    /// The last event of that type, by its snapshot name: a few types say more than which object to look at.
+    pub fn event(&self, name: &str) -> Option<&'a Event> {
+        self.events.iter().rev().copied().find(|event| event.name() == name)
+    }
+}
+
+/// What an event is about: what is asked for, and how the answer is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    Session,
+    /// A session that was abandoned; nothing is asked.
+    Expired,
+    Payment,
+    Refunds,
+    Dispute,
+    Review,
+    FraudWarning,
+}
+
+impl Subject {
+    /// Asks Stripe about the object. `Temporary` is tried again, `Permanent` parks the events, `Config` means the key,
+    /// `Forbidden` means that the key lacks a permission which orders can do without.
+    fn ask(self, look: &Look, stripe: &Stripe) -> Result<Outcome> {
+        match self {
+            Subject::Session => checkout_session::changed(look, stripe),
+            Subject::Expired => checkout_session::expired(),
+            Subject::Payment => payment_intent::changed(look, stripe),
+            Subject::Refunds => refund::changed(look, stripe),
+            Subject::Dispute => dispute::changed(look, stripe),
+            Subject::Review => review::changed(look, stripe),
+            Subject::FraudWarning => fraud_warning::changed(look, stripe),
+        }
+    }
+}
 
 /// Every event type that is acted on, by its snapshot name; its thin twin has `v1.` in front. Any other is kept as `ignored`.
-pub const TABLE: &[(&str, Handler)] = &[
-    ("checkout.session.completed", checkout_session::changed),
-    ("checkout.session.async_payment_succeeded", checkout_session::changed),
-    ("checkout.session.async_payment_failed", checkout_session::changed),
-    ("checkout.session.expired", checkout_session::expired),
-    ("payment_intent.succeeded", payment_intent::changed),
-    ("payment_intent.payment_failed", payment_intent::changed),
-    ("payment_intent.canceled", payment_intent::changed),
-    ("refund.created", refund::changed),
-    ("refund.updated", refund::changed),
-    ("refund.failed", refund::changed),
-    ("charge.refund.updated", refund::changed),
-    ("charge.refunded", refund::changed),
-    ("charge.dispute.created", dispute::changed),
-    ("charge.dispute.updated", dispute::changed),
-    ("charge.dispute.closed", dispute::changed),
-    ("charge.dispute.funds_withdrawn", dispute::changed),
-    ("charge.dispute.funds_reinstated", dispute::changed),
-    ("review.opened", review::changed),
-    ("review.closed", review::changed),
-    ("radar.early_fraud_warning.created", fraud_warning::changed),
-    ("radar.early_fraud_warning.updated", fraud_warning::changed),
+pub const TABLE: &[(&str, Subject)] = &[
+    ("checkout.session.completed", Subject::Session),
+    ("checkout.session.async_payment_succeeded", Subject::Session),
+    ("checkout.session.async_payment_failed", Subject::Session),
+    ("checkout.session.expired", Subject::Expired),
+    ("payment_intent.succeeded", Subject::Payment),
+    ("payment_intent.payment_failed", Subject::Payment),
+    ("payment_intent.canceled", Subject::Payment),
+    ("refund.created", Subject::Refunds),
+    ("refund.updated", Subject::Refunds),
+    ("refund.failed", Subject::Refunds),
+    ("charge.refund.updated", Subject::Refunds),
+    ("charge.refunded", Subject::Refunds),
+    ("charge.dispute.created", Subject::Dispute),
+    ("charge.dispute.updated", Subject::Dispute),
+    ("charge.dispute.closed", Subject::Dispute),
+    ("charge.dispute.funds_withdrawn", Subject::Dispute),
+    ("charge.dispute.funds_reinstated", Subject::Dispute),
+    ("review.opened", Subject::Review),
+    ("review.closed", Subject::Review),
+    ("radar.early_fraud_warning.created", Subject::FraudWarning),
+    ("radar.early_fraud_warning.updated", Subject::FraudWarning),
 ];
 
 /// Types that say nothing which another of them does not say of the same payment: they are listened to a little later
@@ -94,20 +159,26 @@ pub fn is_a_doorbell(kind: &str) -> bool {
     TABLE.iter().any(|(known, _)| *known == name) && !MORE_THAN_A_BELL.contains(&name)
 }
 
-/// Finds the handler and runs it.
-pub fn handle(event: &Event, stripe: &Stripe) -> Result<Outcome> {
+/// What an event is about; `None` for a type that is not acted on.
+fn subject(event: &Event) -> Option<Subject> {
+    TABLE.iter().find(|(name, _)| *name == event.name()).map(|(_, subject)| *subject)
+}
+
+/// True when one answer serves both events: they are about the same object, and the same is asked about it.
+pub fn one_question(a: &Event, b: &Event) -> bool {
+    a.object_id.is_some()
+        && a.object_id == b.object_id
+        && subject(a).is_some_and(|subject_of_a| subject(b) == Some(subject_of_a))
+}
+
+/// Asks about what the events ring for.
+pub fn handle(look: &Look, stripe: &Stripe) -> Result<Outcome> {
+    let event = look.events[0];
     if event.kind.is_empty() {
         return Err(Error::Permanent("the event has no type; look at its payload (fulfilld events show)".into()));
     }
-    match TABLE.iter().find(|(name, _)| *name == event.name()) {
-        Some((_, handler)) => handler(event, stripe),
+    match subject(event) {
+        Some(subject) => subject.ask(look, stripe),
         None => Ok(Outcome::Ignore(format!("this version does nothing on {}", event.name()))),
     }
-}
-
-/// The id of the event's object, or why the event cannot be worked on.
-fn object_id(event: &Event) -> Result<&str> {
-    event.object_id.as_deref().ok_or_else(|| {
-        Error::Permanent("the event does not name its object; look at its payload (fulfilld events show)".into())
-    })
 }

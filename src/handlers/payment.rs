@@ -5,25 +5,40 @@ use super::fields::Fields;
 use crate::change::{About, Change};
 use crate::clock;
 use crate::error::{Error, Result};
-use crate::stripe::{Asked, Stripe};
+use crate::stripe::{Asked, Sight, Stripe};
 
 /// Why a payment is left alone.
-pub const NO_SESSION: &str = "no Checkout Session belongs to this payment";
+const NO_SESSION: &str = "no Checkout Session belongs to this payment";
+
+/// What is left alone until an order has that payment: Stripe may list its session a moment later.
+pub fn no_session(payment_intent: &str) -> Outcome {
+    Outcome::Await { payment: payment_intent.into(), why: NO_SESSION.into() }
+}
 
 /// What was found out about a payment.
 pub enum Payment {
-    /// It may be an order's, by now or later: its payment intent.
-    Ours(String),
+    /// It may be an order's, by now or later.
+    Ours {
+        payment_intent: String,
+        /// What it pays, where it is a subscription's.
+        invoice: Option<String>,
+    },
     /// It is none of the shop's, and why.
     Foreign(String),
+    /// Nothing shows that it is the shop's, at least not yet.
+    Unknown { payment_intent: String },
 }
 
 /// The change that an object leads to when its payment may be an order's; else why it leads to none.
 pub fn told_by(asked: &Asked, stripe: &Stripe, read: fn(Fields, About) -> Result<Change>) -> Result<Outcome> {
     let object = Fields(&asked.value);
     match of(object, stripe)? {
-        Payment::Ours(payment_intent) => Ok(Outcome::Change(read(object, about(object, asked, &payment_intent)?)?)),
+        Payment::Ours { payment_intent, invoice } => {
+            let about = About { invoice_id: invoice, ..about(object, asked, &payment_intent)? };
+            Ok(Outcome::Change(read(object, about)?))
+        }
         Payment::Foreign(why) => Ok(Outcome::Ignore(why)),
+        Payment::Unknown { payment_intent } => Ok(no_session(&payment_intent)),
     }
 }
 
@@ -37,13 +52,18 @@ pub fn of(object: Fields, stripe: &Stripe) -> Result<Payment> {
         // Checkout pays by payment intent and by nothing else.
         return Ok(Payment::Foreign(NO_SESSION.into()));
     };
-    let foreign = match stripe.session_of_payment_intent(&payment_intent)? {
-        Some(session) => stripe.not_the_shops(&session),
-        // A subscription's session is found by its invoice alone; so whatever pays one may be an order's.
-        None if stripe.pays_an_invoice(&payment_intent)? => None,
-        None => Some(NO_SESSION.into()),
-    };
-    Ok(foreign.map_or(Payment::Ours(payment_intent), Payment::Foreign))
+    if let Some(session) = stripe.session_of_payment_intent(&payment_intent)? {
+        return Ok(match stripe.not_the_shops(&session) {
+            Some(why) => Payment::Foreign(why),
+            None => Payment::Ours { payment_intent, invoice: None },
+        });
+    }
+    // A subscription's session is found by its invoice alone; so whatever pays one, or may pay one, may be an order's.
+    Ok(match stripe.invoice_of_payment_intent(&payment_intent)? {
+        Sight::Seen(None) => Payment::Unknown { payment_intent },
+        Sight::Seen(invoice) => Payment::Ours { payment_intent, invoice },
+        Sight::Hidden => Payment::Ours { payment_intent, invoice: None },
+    })
 }
 
 /// What every such object says of itself.
@@ -53,6 +73,7 @@ pub fn about(object: Fields, asked: &Asked, payment_intent_id: &str) -> Result<A
         id: object.id("/id").ok_or_else(|| Error::Permanent("Stripe's answer has no id".into()))?,
         payment_intent_id: payment_intent_id.into(),
         charge_id: object.id("/charge"),
+        invoice_id: None,
         created_at: object.amount("/created")?.and_then(clock::from_unix).unwrap_or(asked.at),
     })
 }

@@ -1,16 +1,22 @@
 //! payment_intent.*: the money of a session moved; the session says what that means.
 
 use super::fields::Fields;
-use super::{Outcome, checkout_session, object_id, payment};
-use crate::error::Result;
-use crate::event::Event;
+use super::{Look, Outcome, checkout_session, payment};
+use crate::error::{Error, Result};
 use crate::stripe::Stripe;
 
 /// Succeeded, failed or canceled: whatever its session says now. One that Checkout did not make is not the shop's.
-pub fn changed(event: &Event, stripe: &Stripe) -> Result<Outcome> {
-    let session = stripe.session_of_payment_intent(object_id(event)?)?;
-    match session.and_then(|session| Fields(&session).id("/id")) {
+pub fn changed(look: &Look, stripe: &Stripe) -> Result<Outcome> {
+    let payment_intent = look.object_id()?;
+    let Some(session) = stripe.session_of_payment_intent(payment_intent)? else {
+        return Ok(payment::no_session(payment_intent));
+    };
+    if Fields(&session).word("/status") == Some("open") && look.event("payment_intent.succeeded").is_none() {
+        // The buyer tries another card, or goes away.
+        return Ok(Outcome::Ignore("the checkout is still open; a success rings by itself".into()));
+    }
+    match Fields(&session).id("/id") {
         Some(session) => checkout_session::ask(&session, stripe, false),
-        None => Ok(Outcome::Ignore(payment::NO_SESSION.into())),
+        None => Err(Error::Temporary("Stripe lists a session without an id".into())),
     }
 }

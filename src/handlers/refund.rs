@@ -2,27 +2,30 @@
 
 use super::fields::Fields;
 use super::payment::{self, Payment, about, needed};
-use super::{Outcome, object_id};
+use super::{Look, Outcome};
 use crate::change::{Change, Refund};
 use crate::error::{Error, Result};
-use crate::event::Event;
 use crate::stripe::{Asked, Stripe};
 
 /// A refund was made, moved or failed, or a charge was refunded: all the refunds of that payment, whatever rang. One that
 /// cannot be kept does not hold up the others.
-pub fn changed(event: &Event, stripe: &Stripe) -> Result<Outcome> {
-    let id = object_id(event)?;
+pub fn changed(look: &Look, stripe: &Stripe) -> Result<Outcome> {
+    let id = look.object_id()?;
     let named = if is_charge(id) { stripe.charge(id)? } else { stripe.refund(id)? };
-    let payment_intent = match payment::of(Fields(&named.value), stripe)? {
-        Payment::Ours(payment_intent) => payment_intent,
+    let (payment_intent, invoice) = match payment::of(Fields(&named.value), stripe)? {
+        Payment::Ours { payment_intent, invoice } => (payment_intent, invoice),
         Payment::Foreign(why) => return Ok(Outcome::Ignore(why)),
+        Payment::Unknown { payment_intent } => return Ok(payment::no_session(&payment_intent)),
     };
     let asked = stripe.refunds_of(&payment_intent)?;
     let listed = list(&asked).any(|refund| is_charge(id) || refund.id("/id").as_deref() == Some(id));
     if !listed {
         return Ok(Outcome::NotYet("Stripe does not list the refund yet".into()));
     }
-    let (refunds, unread) = read(&asked, &payment_intent);
+    let (mut refunds, unread) = read(&asked, &payment_intent);
+    for refund in &mut refunds {
+        refund.about.invoice_id.clone_from(&invoice);
+    }
     Ok(match unread.is_empty() {
         true => Outcome::Change(Change::Refunds(refunds)),
         false => Outcome::InPart(Change::Refunds(refunds), unread.join("; ")),

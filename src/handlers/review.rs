@@ -4,15 +4,14 @@ use serde_json::Value;
 
 use super::fields::Fields;
 use super::payment::{self, needed};
-use super::{Outcome, object_id};
+use super::{Look, Outcome};
 use crate::change::{About, Change, Review};
 use crate::error::Result;
-use crate::event::Event;
 use crate::stripe::Stripe;
 
 /// Opened or closed.
-pub fn changed(event: &Event, stripe: &Stripe) -> Result<Outcome> {
-    payment::told_by(&stripe.review(object_id(event)?)?, stripe, read)
+pub fn changed(look: &Look, stripe: &Stripe) -> Result<Outcome> {
+    payment::told_by(&stripe.review(look.object_id()?)?, stripe, read)
 }
 
 fn read(review: Fields, about: About) -> Result<Change> {

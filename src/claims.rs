@@ -1,0 +1,479 @@
+//! Claims due events by what they are about, and finishes them: one question to Stripe, however many events ring for it.
+//!
+//! ```text
+//!            claim (attempts + 1, lease)                finish
+//!  pending ─────────────────────────────► pending ──────────────► done | ignored | failed
+//!     ▲                               (taken_at is set)    │                           │
+//!     └──────────── again, later ◄─────────────────────────┘         replay ◄──────────┘
+//! ```
+//!
+//! A claim is the longest waiting event that is due, and every other event that waits and leads to the same question. It
+//! takes the next number of the file's sequence. Its answer finishes them all, and all others that wait, are about an object
+//! in the answer and have a lower number.
+//!
+//! What happens when the process dies: every event in hand counts it (`crashes`). The first three deaths are forgiven (a
+//! restart, a power cut). From the third on the event is a suspect: it is claimed when nothing else is in hand, so a further
+//! death is evidence against it alone, and after twelve of those it is parked. A start that finds nothing in hand shows that
+//! the process dies for another reason: the suspects' counts go back to three. A handler that panics is caught and counts
+//! for its own events alone (`panics`), and they are parked after twelve.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, Row};
+
+use crate::clock::{self, Timestamp};
+use crate::db;
+use crate::error::Result;
+use crate::event::Event;
+use crate::handlers;
+use crate::inbox;
+
+/// A claimed event comes back after this long when its worker could not write what it found; longer than any handler may
+/// need (`stripe.rs` bounds it).
+const LEASE: Duration = Duration::from_secs(600);
+
+/// Temporary failures are tried for at least this long, and at least [`TRIES_MIN`] times, before the event is parked.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(3 * 24 * 3600);
+const TRIES_MIN: i64 = 20;
+
+/// The longest pause between two tries.
+const PAUSE_MAX_S: u64 = 3600;
+
+/// An event that is due later than this was put off by a clock that was ahead: it is due now. No pause is as long.
+const AHEAD_MAX: Duration = Duration::from_secs(2 * 3600);
+
+/// Deaths of the process with an event in hand before the event is claimed alone, and deaths while it was in hand alone
+/// before it is parked as their cause.
+const CRASHES_FORGIVEN: i64 = 3;
+const CRASHES_MAX: i64 = 12;
+
+/// Panics of its handler before an event is parked.
+const PANICS_MAX: i64 = 12;
+
+/// A suspect that has been due for this long gets its turn though others wait: they wait until it was tried.
+const SUSPECT_WAITS: Duration = Duration::from_secs(30);
+
+/// Events in one claim, at most; the others about that object come next.
+const EVENTS_MAX: usize = 1000;
+
+/// What one question to Stripe is asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Claim {
+    /// The question's place in the sequence: its answer covers the events with a lower `seq`.
+    pub asked: i64,
+    /// One or more; the first was due, and all lead to the same question.
+    pub events: Vec<Claimed>,
+    /// The first was tried before, or fetched because it never arrived: a fresh event does not wait for such.
+    pub late: bool,
+    /// Nothing else may be in hand beside it.
+    pub alone: bool,
+}
+
+/// An event in a worker's hands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Claimed {
+    pub event: Event,
+    /// Tries, with this one.
+    pub attempts: i64,
+    crashes: i64,
+    panics: i64,
+    received_at: Timestamp,
+    /// It came by itself, not by looking for it.
+    by_webhook: bool,
+}
+
+/// What a try came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Conclusion {
+    /// The file now says what Stripe says. `awaits`: but for a payment, which Stripe does not show yet.
+    Done { awaits: Option<String> },
+    /// Nothing to do, and why. `awaits`: until an order with that payment is here.
+    Ignored { why: String, awaits: Option<String> },
+    /// Parked: a person has to look, and why.
+    Failed(String),
+    /// Try again, why, and after how long; without a pause given, a growing and jittered one.
+    Again { why: String, pause: Option<Duration> },
+    /// The handler panicked.
+    Panicked(String),
+}
+
+/// How many claims may be made now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Hands that are free.
+    pub hands: usize,
+    /// So many of them may take what is late.
+    pub late: usize,
+    /// Nothing is in hand.
+    pub idle: bool,
+    /// A suspect's turn has come, whoever else waits.
+    pub suspects_turn: bool,
+}
+
+/// What is in hand: neither is claimed again, whatever the clock says.
+#[derive(Debug, Clone, Default)]
+pub struct InHand {
+    pub events: HashSet<String>,
+    pub objects: HashSet<String>,
+}
+
+impl InHand {
+    /// Adds what a claim holds.
+    pub fn add(&mut self, claim: &Claim) {
+        self.events.extend(claim.events.iter().map(|e| e.event.id.clone()));
+        self.objects.extend(claim.object_id().map(String::from));
+    }
+
+    /// Takes it out again.
+    pub fn remove(&mut self, claim: &Claim) {
+        for claimed in &claim.events {
+            self.events.remove(&claimed.event.id);
+        }
+        claim.object_id().map(|object| self.objects.remove(object));
+    }
+
+    fn holds(&self, event: &Event) -> bool {
+        self.events.contains(&event.id) || event.object_id.as_ref().is_some_and(|object| self.objects.contains(object))
+    }
+}
+
+impl Claim {
+    /// What the question is about.
+    pub fn object_id(&self) -> Option<&str> {
+        self.events[0].event.object_id.as_deref()
+    }
+
+    /// Whom the history names: an event that Stripe posted, where there is one.
+    pub fn author(&self) -> String {
+        let named = self.events.iter().find(|e| e.by_webhook).unwrap_or(&self.events[0]);
+        format!("stripe:{}", named.event.id)
+    }
+
+    /// Tries of the event that was tried most often.
+    pub fn attempts(&self) -> i64 {
+        self.events.iter().map(|e| e.attempts).max().unwrap_or(1)
+    }
+}
+
+/// The condition of each of the two queues; the index `events_due` has them apart.
+const LATE: &str = "(attempts > 0 OR source = 'backfill')";
+
+/// The columns that [`claimed`] reads.
+fn columns() -> String {
+    format!("{}, attempts, crashes, panics, received_at, source", inbox::EVENT)
+}
+
+fn claimed(row: &Row) -> rusqlite::Result<Claimed> {
+    let at = inbox::EVENT_COLUMNS;
+    let received_at: String = row.get(at + 3)?;
+    Ok(Claimed {
+        event: inbox::event(row)?,
+        attempts: row.get(at)?,
+        crashes: row.get(at + 1)?,
+        panics: row.get(at + 2)?,
+        received_at: received_at.parse().unwrap_or(Timestamp::UNIX_EPOCH),
+        by_webhook: row.get::<_, String>(at + 4)? == "webhook",
+    })
+}
+
+/// True when an event is due, or put off too far, without claiming it; for a connection that only reads.
+pub fn is_any_due(c: &Connection, now: Timestamp) -> Result<bool> {
+    let due = |late: u8, when: &str| {
+        format!("EXISTS(SELECT 1 FROM events WHERE state = 'pending' AND {LATE} = {late} AND next_attempt_at {when})")
+    };
+    let sql = format!("SELECT {} OR {} OR {} OR {}", due(0, "<= ?1"), due(1, "<= ?1"), due(0, "> ?2"), due(1, "> ?2"));
+    c.prepare_cached(&sql)
+        .and_then(|mut q| q.query_row((clock::text(now), clock::text(now + AHEAD_MAX)), |row| row.get(0)))
+        .map_err(db::translate)
+}
+
+/// Claims what is due, the longest waiting first: fresh events, then up to `room.late` that were tried before or fetched, so
+/// that events which hang or fail or come by the hundred do not keep new ones waiting. Counting the attempt and moving it
+/// into the future before anything is tried is lease, backoff and crash guard in one.
+pub fn claim(c: &Connection, room: Room, in_hand: &InHand, now: Timestamp) -> Result<Vec<Claim>> {
+    bring_back(c, now)?;
+    let suspect = if room.idle || room.suspects_turn { suspect(c, now)? } else { None };
+    let Some((suspect, since)) = suspect else {
+        return claim_others(c, room, in_hand, now);
+    };
+    // Either its turn has come, or it has waited so long that the hands are to empty.
+    let others_wait = room.suspects_turn && (room.idle || since.is_none_or(|due| due + SUSPECT_WAITS <= now));
+    let others = if others_wait { Vec::new() } else { claim_others(c, room, in_hand, now)? };
+    match others.is_empty() && room.idle {
+        true => Ok(vec![take(c, suspect, in_hand, true, true, now)?]),
+        false => Ok(others),
+    }
+}
+
+fn claim_others(c: &Connection, room: Room, in_hand: &InHand, now: Timestamp) -> Result<Vec<Claim>> {
+    let mut in_hand = in_hand.clone();
+    let mut claims: Vec<Claim> = Vec::new();
+    for late in [false, true] {
+        let hands = room.hands - claims.len();
+        let n = if late { room.late.min(hands) } else { hands };
+        for due in due(c, late, n, &in_hand, now)? {
+            let claim = take(c, due, &in_hand, late, false, now)?;
+            in_hand.add(&claim);
+            claims.push(claim);
+        }
+    }
+    Ok(claims)
+}
+
+/// The first events that are due in one of the queues, each about another object.
+fn due(c: &Connection, late: bool, n: usize, in_hand: &InHand, now: Timestamp) -> Result<Vec<Claimed>> {
+    let mut found: Vec<Claimed> = Vec::new();
+    if n == 0 {
+        return Ok(found);
+    }
+    let sql = format!(
+        "SELECT {} FROM events WHERE state = 'pending' AND {LATE} = ?1 AND next_attempt_at <= ?2 AND crashes < ?3
+         ORDER BY next_attempt_at",
+        columns()
+    );
+    let mut statement = c.prepare_cached(&sql).map_err(db::translate)?;
+    let mut rows = statement.query((late, clock::text(now), CRASHES_FORGIVEN)).map_err(db::translate)?;
+    let mut seen = HashSet::new();
+    while let Some(row) = rows.next().map_err(db::translate)? {
+        let next = claimed(row).map_err(db::translate)?;
+        let object = next.event.object_id.clone();
+        if in_hand.holds(&next.event) || object.is_some_and(|object| !seen.insert(object)) {
+            continue;
+        }
+        found.push(next);
+        if found.len() == n {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+/// The suspect that is due, and since when.
+fn suspect(c: &Connection, now: Timestamp) -> Result<Option<(Claimed, Option<Timestamp>)>> {
+    let sql = format!(
+        "SELECT {}, next_attempt_at FROM events WHERE state = 'pending' AND crashes >= {CRASHES_FORGIVEN}
+           AND next_attempt_at <= ?1 ORDER BY next_attempt_at LIMIT 1",
+        columns()
+    );
+    let row = |row: &Row| {
+        let since: String = row.get(inbox::EVENT_COLUMNS + 5)?;
+        Ok((claimed(row)?, since.parse().ok()))
+    };
+    c.prepare_cached(&sql).and_then(|mut q| q.query_row([clock::text(now)], row).optional()).map_err(db::translate)
+}
+
+/// Makes a claim of an event and of the others that lead to the same question.
+fn take(c: &Connection, first: Claimed, in_hand: &InHand, late: bool, alone: bool, now: Timestamp) -> Result<Claim> {
+    let mut events = vec![first];
+    if let Some(object) = events[0].event.object_id.clone() {
+        let sql = format!(
+            "SELECT {} FROM events WHERE object_id = ?1 AND state = 'pending' AND id <> ?2 ORDER BY seq LIMIT {EVENTS_MAX}",
+            columns()
+        );
+        let others: Vec<Claimed> = c
+            .prepare_cached(&sql)
+            .and_then(|mut q| q.query_map((&object, &events[0].event.id), claimed)?.collect())
+            .map_err(db::translate)?;
+        let same = |other: &Claimed| {
+            handlers::one_question(&events[0].event, &other.event) && !in_hand.events.contains(&other.event.id)
+        };
+        let others: Vec<Claimed> = others.into_iter().filter(same).collect();
+        events.extend(others);
+    }
+    for claimed in &mut events {
+        claimed.attempts += 1;
+        c.prepare_cached("UPDATE events SET attempts = ?2, taken_at = ?3, next_attempt_at = ?4 WHERE id = ?1")
+            .and_then(|mut update| {
+                let lease = clock::text(now + LEASE);
+                update.execute((&claimed.event.id, claimed.attempts, clock::text(now), lease))
+            })
+            .map_err(db::translate)?;
+    }
+    Ok(Claim { asked: inbox::next_number(c)?, events, late, alone })
+}
+
+/// What a clock that was ahead has put off is due now.
+fn bring_back(c: &Connection, now: Timestamp) -> Result<()> {
+    for late in [0, 1] {
+        let sql = format!(
+            "UPDATE events SET next_attempt_at = ?1 WHERE state = 'pending' AND {LATE} = {late} AND next_attempt_at > ?2"
+        );
+        c.prepare_cached(&sql)
+            .and_then(|mut update| update.execute((clock::text(now), clock::text(now + AHEAD_MAX))))
+            .map_err(db::translate)?;
+    }
+    Ok(())
+}
+
+/// Writes what a try came to, for each event of the claim. The caller is inside its transaction, has named itself in `actor`
+/// and has applied the change, where there is one.
+pub fn finish(c: &Connection, claim: &Claim, conclusion: &Conclusion, now: Timestamp) -> Result<()> {
+    for claimed in &claim.events {
+        finish_one(c, claimed, claim.asked, conclusion, now)?;
+    }
+    Ok(())
+}
+
+fn finish_one(c: &Connection, event: &Claimed, asked: i64, conclusion: &Conclusion, now: Timestamp) -> Result<()> {
+    let again = |why: &str, pause: Duration| (None, Some(why.to_string()), None, Some(now + pause));
+    let failed = |why: String| (Some("failed"), Some(why), None, None);
+    let (state, reason, awaits, next) = match conclusion {
+        Conclusion::Done { awaits } => (Some("done"), None, awaits.clone(), None),
+        // Its partner came while Stripe was asked, and Stripe does not list it yet.
+        Conclusion::Ignored { why, awaits: Some(payment) } if may_be_an_orders(c, event, payment)? => {
+            again(why, backoff(event.attempts))
+        }
+        Conclusion::Ignored { why, awaits } => (Some("ignored"), Some(why.clone()), awaits.clone(), None),
+        Conclusion::Failed(why) => failed(why.clone()),
+        Conclusion::Again { why, .. } if is_spent(event, now) => {
+            failed(format!("given up after {} tries in 3 days: {why}", event.attempts))
+        }
+        Conclusion::Again { why, pause } => again(why, pause.unwrap_or_else(|| backoff(event.attempts))),
+        Conclusion::Panicked(why) if event.panics + 1 >= PANICS_MAX => failed(why.clone()),
+        Conclusion::Panicked(why) => again(why, pause_after(event.panics + 1)),
+    };
+    let panicked = matches!(conclusion, Conclusion::Panicked(_)) as i64;
+    let (id, next, at) = (&event.event.id, next.map(clock::text), clock::text(now));
+    // One that was made due anew while it was in hand has a higher number, and stays due.
+    let changed = match state {
+        Some(state) => c
+            .prepare_cached(
+                "UPDATE events SET state = ?3, state_reason = ?4, awaits = ?5, panics = panics + ?6, processed_at = ?7,
+                   taken_at = NULL, next_attempt_at = NULL WHERE id = ?1 AND state = 'pending' AND seq < ?2",
+            )
+            .and_then(|mut update| update.execute((id, asked, state, reason, awaits, panicked, &at))),
+        None => c
+            .prepare_cached(
+                "UPDATE events SET state_reason = ?3, panics = panics + ?4, taken_at = NULL, next_attempt_at = ?5
+                 WHERE id = ?1 AND state = 'pending' AND seq < ?2",
+            )
+            .and_then(|mut update| update.execute((id, asked, reason, panicked, next))),
+    }
+    .map_err(db::translate)?;
+    if changed == 0 {
+        // Somebody dealt with it meanwhile, which stands; or wants it processed once more.
+        c.prepare_cached(
+            "UPDATE events SET taken_at = NULL, attempts = 0, next_attempt_at = ?3
+             WHERE id = ?1 AND state = 'pending' AND seq > ?2",
+        )
+        .and_then(|mut update| update.execute((id, asked, &at)))
+        .map_err(db::translate)?;
+    }
+    Ok(())
+}
+
+/// True when an order has this payment after all, so that what is about it cannot be ignored. The session of a
+/// subscription's order is not found by its payment, and its own events say what became of that.
+fn may_be_an_orders(c: &Connection, event: &Claimed, payment: &str) -> Result<bool> {
+    let of_payment = event.event.name().starts_with("payment_intent.");
+    c.prepare_cached(
+        "SELECT EXISTS(SELECT 1 FROM orders WHERE payment_intent_id = ?1 AND NOT (?2 AND mode = 'subscription'))",
+    )
+    .and_then(|mut q| q.query_row((payment, of_payment), |row| row.get(0)))
+    .map_err(db::translate)
+}
+
+/// Finishes what waits, in nobody's hand, for an object in an answer, and rang before the question was asked. Returns the
+/// events.
+pub fn finish_covered(c: &Connection, objects: &[&str], asked: i64, now: Timestamp) -> Result<Vec<String>> {
+    let mut covered = Vec::new();
+    for object in objects {
+        let waiting: Vec<(String, String)> = c
+            .prepare_cached(
+                "SELECT id, type FROM events WHERE object_id = ?1 AND state = 'pending' AND taken_at IS NULL AND seq < ?2",
+            )
+            .and_then(|mut q| q.query_map((object, asked), |row| Ok((row.get(0)?, row.get(1)?)))?.collect())
+            .map_err(db::translate)?;
+        for (event, kind) in waiting {
+            if !handlers::is_a_doorbell(&kind) {
+                continue;
+            }
+            c.prepare_cached(
+                "UPDATE events SET state = 'done', state_reason = NULL, awaits = NULL, next_attempt_at = NULL,
+                   processed_at = ?2 WHERE id = ?1",
+            )
+            .and_then(|mut update| update.execute((&event, clock::text(now))))
+            .map_err(db::translate)?;
+            covered.push(event);
+        }
+    }
+    Ok(covered)
+}
+
+/// At start: the events that were in a worker's hands when the process ended. The few first times they are due at once; then
+/// each is claimed alone, ever later; and the one in which the daemon keeps dying is parked, so that the ones behind it go
+/// on. Returns how many there were.
+pub fn release_interrupted(c: &Connection, now: Timestamp) -> Result<usize> {
+    let sql = format!("SELECT {} FROM events WHERE state = 'pending' AND taken_at IS NOT NULL", columns());
+    let interrupted: Vec<Claimed> =
+        c.prepare(&sql).and_then(|mut q| q.query_map([], claimed)?.collect()).map_err(db::translate)?;
+    if interrupted.is_empty() {
+        // Whatever ended it, these did not.
+        c.execute(
+            "UPDATE events SET crashes = ?1, next_attempt_at = ?2 WHERE state = 'pending' AND crashes > ?1",
+            (CRASHES_FORGIVEN, clock::text(now)),
+        )
+        .map_err(db::translate)?;
+    }
+    for event in &interrupted {
+        let crashes = event.crashes + 1;
+        let alone = crashes - CRASHES_FORGIVEN;
+        let why = format!("fulfilld ended {crashes} times while working on it");
+        let (id, at) = (&event.event.id, clock::text(now));
+        if alone >= CRASHES_MAX {
+            let why = format!("{why}, the last {alone} times on it alone");
+            c.execute(
+                "UPDATE events SET state = 'failed', state_reason = ?2, taken_at = NULL, crashes = ?3,
+                   next_attempt_at = NULL, processed_at = ?4 WHERE id = ?1",
+                (id, why, crashes, at),
+            )
+        } else {
+            c.execute(
+                "UPDATE events SET state_reason = ?2, taken_at = NULL, crashes = ?3, next_attempt_at = ?4 WHERE id = ?1",
+                (id, why, crashes, clock::text(now + pause_after(crashes))),
+            )
+        }
+        .map_err(db::translate)?;
+    }
+    Ok(interrupted.len())
+}
+
+/// When Stripe answers again after an outage, or the clock was set: everything that is only waiting is due now.
+pub fn wake_all(c: &Connection, now: Timestamp) -> Result<usize> {
+    c.execute(
+        "UPDATE events SET next_attempt_at = ?1 WHERE state = 'pending' AND taken_at IS NULL AND next_attempt_at > ?1
+           AND crashes = 0 AND panics = 0",
+        [clock::text(now)],
+    )
+    .map_err(db::translate)
+}
+
+/// When the key may see more than before: what was read without a payment of it is asked about once more.
+pub fn wake_unseen(c: &Connection) -> Result<usize> {
+    c.execute("UPDATE events SET state = 'pending' WHERE state = 'done' AND awaits IS NOT NULL", [])
+        .map_err(db::translate)
+}
+
+fn is_spent(event: &Claimed, now: Timestamp) -> bool {
+    event.attempts >= TRIES_MIN && now.as_second() - event.received_at.as_second() > GIVE_UP_AFTER.as_secs() as i64
+}
+
+/// 1 s, 2 s, 4 s … an hour, each shortened by up to half at random so that a crowd does not come back together.
+fn backoff(attempts: i64) -> Duration {
+    let exponent = (attempts - 1).clamp(0, 20) as u32;
+    let full = 2u64.pow(exponent).min(PAUSE_MAX_S) as f64;
+    Duration::from_secs_f64(full * (0.5 + 0.5 * fastrand::f64()))
+}
+
+/// Nothing for the first three deaths or panics, then 2 s, 4 s, … an hour.
+fn pause_after(crashes: i64) -> Duration {
+    if crashes <= CRASHES_FORGIVEN {
+        Duration::ZERO
+    } else {
+        Duration::from_secs(2u64.pow((crashes - CRASHES_FORGIVEN).min(12) as u32).min(PAUSE_MAX_S))
+    }
+}
+
+#[cfg(test)]
+mod tests;

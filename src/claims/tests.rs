@@ -1,0 +1,284 @@
+//! What is claimed when, and what an answer finishes.
+
+use super::*;
+use crate::inbox::Source;
+
+const NOON: i64 = 1_795_489_500;
+
+fn at(second: i64) -> Timestamp {
+    clock::from_unix(NOON + second).unwrap()
+}
+
+fn file() -> Connection {
+    let c = Connection::open_in_memory().unwrap();
+    c.execute_batch(db::SCHEMA).unwrap();
+    c.execute("UPDATE actor SET name = 'fulfilld:test'", []).unwrap();
+    c
+}
+
+/// Keeps an event about an object, received and due at that second.
+fn keep(c: &Connection, id: &str, kind: &str, object: &str, second: i64) {
+    let body = format!(r#"{{"id":"{id}","type":"{kind}","data":{{"object":{{"id":"{object}"}}}}}}"#);
+    let event = Event::parse(body.as_bytes()).unwrap();
+    assert!(inbox::keep(c, &event, &body, Source::Webhook, at(second), at(second)).unwrap());
+}
+
+fn session(c: &Connection, n: usize) {
+    keep(c, &format!("evt_{n}"), "checkout.session.completed", &format!("cs_{n}"), 0);
+}
+
+const ALL: Room = Room { hands: 16, late: 8, idle: true, suspects_turn: false };
+
+/// What is claimed at that second, by the ids of its events.
+fn claim_all(c: &Connection, room: Room, in_hand: &InHand, second: i64) -> (Vec<Claim>, Vec<String>) {
+    let claims = claim(c, room, in_hand, at(second)).unwrap();
+    let ids = |claim: &Claim| claim.events.iter().map(|e| e.event.id.as_str()).collect::<Vec<_>>().join("+");
+    let named = claims.iter().map(ids).collect();
+    (claims, named)
+}
+
+fn one(c: &Connection, sql: &str) -> String {
+    c.query_row(sql, [], |row| row.get(0)).unwrap()
+}
+
+fn states(c: &Connection) -> String {
+    one(c, "SELECT group_concat(id || ' ' || state, ', ') FROM (SELECT * FROM events ORDER BY rowid)")
+}
+
+const DONE: Conclusion = Conclusion::Done { awaits: None };
+
+#[test]
+fn whatever_rings_for_one_object_is_one_question() {
+    let c = file();
+    keep(&c, "evt_1", "payment_intent.payment_failed", "pi_1", 0);
+    keep(&c, "evt_2", "checkout.session.completed", "cs_1", 0);
+    keep(&c, "evt_3", "payment_intent.payment_failed", "pi_1", 50);
+    keep(&c, "evt_4", "payment_intent.succeeded", "pi_1", 50);
+    keep(&c, "evt_5", "payment_intent.created", "pi_1", 0);
+    let (claims, named) = claim_all(&c, ALL, &InHand::default(), 1);
+    assert_eq!(named, ["evt_1+evt_3+evt_4", "evt_2"], "those not due as well, but what asks nothing");
+    let mut in_hand = InHand::default();
+    claims.iter().for_each(|claim| in_hand.add(claim));
+    // What rings meanwhile waits for the answer.
+    keep(&c, "evt_6", "payment_intent.canceled", "pi_1", 1);
+    assert_eq!(claim_all(&c, ALL, &in_hand, 2).1, ["evt_5"; 0]);
+    finish(&c, &claims[0], &DONE, at(2)).unwrap();
+    in_hand.remove(&claims[0]);
+    let (claims, named) = claim_all(&c, ALL, &in_hand, 2);
+    assert_eq!(named, ["evt_5"]);
+    finish(&c, &claims[0], &Conclusion::Ignored { why: "no".into(), awaits: None }, at(2)).unwrap();
+    assert_eq!(claim_all(&c, ALL, &in_hand, 2).1, ["evt_6"]);
+    assert_eq!(
+        one(&c, "SELECT group_concat(DISTINCT state || attempts) FROM events WHERE id IN('evt_1', 'evt_3', 'evt_4')"),
+        "done1"
+    );
+}
+
+#[test]
+fn an_answer_finishes_what_rang_before_its_question_and_nothing_later_whatever_the_clock_says() {
+    let c = file();
+    keep(&c, "evt_1", "checkout.session.completed", "cs_1", 0);
+    keep(&c, "evt_2", "payment_intent.succeeded", "pi_1", 50);
+    keep(&c, "evt_3", "checkout.session.expired", "pi_1", 50);
+    let (claims, _) = claim_all(&c, ALL, &InHand::default(), 1);
+    // The clock is set back by a minute, and then by an hour.
+    keep(&c, "evt_4", "payment_intent.succeeded", "pi_1", -60);
+    let covered = finish_covered(&c, &["cs_1", "pi_1"], claims[0].asked, at(-3600)).unwrap();
+    finish(&c, &claims[0], &DONE, at(-3600)).unwrap();
+    assert_eq!(covered, ["evt_2"]);
+    assert_eq!(states(&c), "evt_1 done, evt_2 done, evt_3 pending, evt_4 pending");
+}
+
+#[test]
+fn what_is_in_hand_is_not_handed_out_again_though_the_clock_jumps_a_day() {
+    let c = file();
+    (1..=3).for_each(|n| session(&c, n));
+    let (claims, _) = claim_all(&c, ALL, &InHand::default(), 0);
+    let mut in_hand = InHand::default();
+    claims.iter().for_each(|claim| in_hand.add(claim));
+    assert_eq!(claim_all(&c, ALL, &in_hand, 86_400).1, [""; 0]);
+    in_hand.remove(&claims[1]);
+    assert_eq!(claim_all(&c, ALL, &in_hand, 86_400).1, ["evt_2"], "its lease is over");
+}
+
+#[test]
+fn what_came_or_was_tried_while_the_clock_was_ahead_is_due() {
+    let c = file();
+    // Two months ahead, and a try that failed then.
+    keep(&c, "evt_1", "checkout.session.completed", "cs_1", 5_000_000);
+    keep(&c, "evt_2", "checkout.session.completed", "cs_2", 5_000_000);
+    let (claims, _) = claim_all(&c, ALL, &InHand::default(), 5_000_000);
+    let again = Conclusion::Again { why: "busy".into(), pause: None };
+    finish(&c, &claims[0], &again, at(5_000_000)).unwrap();
+    finish(&c, &claims[1], &again, at(5_000_000)).unwrap();
+    keep(&c, "evt_3", "checkout.session.completed", "cs_3", 5_000_000);
+    assert!(is_any_due(&c, at(0)).unwrap());
+    let (_, mut named) = claim_all(&c, ALL, &InHand::default(), 0);
+    named.sort();
+    assert_eq!(named, ["evt_1", "evt_2", "evt_3"]);
+    // A pause of an hour is none of that.
+    let c = file();
+    keep(&c, "evt_1", "checkout.session.completed", "cs_1", 3600);
+    assert!(!is_any_due(&c, at(0)).unwrap());
+}
+
+#[test]
+fn late_ones_never_take_more_hands_than_they_may() {
+    let c = file();
+    (1..=20).for_each(|n| session(&c, n));
+    c.execute("UPDATE events SET attempts = 1", []).unwrap();
+    for (hands, late, n) in [(16, 8, 8), (1, 0, 0), (1, 1, 1), (16, 0, 0)] {
+        let (claims, _) = claim_all(&c, Room { hands, late, ..ALL }, &InHand::default(), 0);
+        assert_eq!(claims.len(), n, "{hands} hands, {late} late");
+    }
+    (21..=30).for_each(|n| session(&c, n));
+    let (claims, _) = claim_all(&c, ALL, &InHand::default(), 0);
+    assert_eq!((claims.len(), claims.iter().filter(|claim| claim.late).count()), (16, 6));
+}
+
+/// The process dies with everything in hand that was claimed; and starts again a second later.
+fn die(c: &Connection, second: i64) {
+    release_interrupted(c, at(second + 1)).unwrap();
+}
+
+#[test]
+fn the_event_in_which_the_process_dies_is_found_and_its_neighbors_are_not_blamed() {
+    let c = file();
+    (1..=5).for_each(|n| session(&c, n));
+    let mut second = 0;
+    let mut deaths = 0;
+    // evt_3 kills the process as soon as it is worked on; the others are done when it is not in hand.
+    while one(&c, "SELECT state FROM events WHERE id = 'evt_3'") == "pending" {
+        second += 3600;
+        let (claims, named) = claim_all(&c, ALL, &InHand::default(), second);
+        assert!(!claims.is_empty() && deaths < 30);
+        assert!(claims.iter().all(|claim| !claim.alone) || claims.len() == 1, "{named:?}");
+        match named.contains(&"evt_3".into()) {
+            true => {
+                deaths += 1;
+                die(&c, second);
+            }
+            false => claims.iter().for_each(|claim| finish(&c, claim, &DONE, at(second)).unwrap()),
+        }
+    }
+    assert_eq!(states(&c), "evt_1 done, evt_2 done, evt_3 failed, evt_4 done, evt_5 done");
+    assert_eq!(deaths, 15, "three forgiven, twelve alone");
+    let why = one(&c, "SELECT state_reason FROM events WHERE id = 'evt_3'");
+    assert_eq!(why, "fulfilld ended 15 times while working on it, the last 12 times on it alone");
+}
+
+#[test]
+fn a_crash_loop_from_elsewhere_parks_no_event() {
+    let c = file();
+    (1..=20).for_each(|n| session(&c, n));
+    // Stripe hangs, and the process dies every two seconds of something else.
+    for death in 0..2000 {
+        let second = death * 2;
+        claim_all(&c, ALL, &InHand::default(), second);
+        if death % 100 == 50 {
+            keep(&c, &format!("evt_new_{death}"), "checkout.session.completed", &format!("cs_new_{death}"), second);
+            let (_, named) = claim_all(&c, ALL, &InHand::default(), second);
+            assert!(named.contains(&format!("evt_new_{death}")), "a new order is not kept waiting: {named:?}");
+        }
+        die(&c, second);
+    }
+    assert_eq!(one(&c, "SELECT group_concat(DISTINCT state) FROM events"), "pending");
+}
+
+#[test]
+fn a_suspect_gets_its_turn_and_then_nothing_is_beside_it() {
+    let c = file();
+    (1..=3).for_each(|n| session(&c, n));
+    for _ in 0..3 {
+        c.execute("UPDATE events SET crashes = crashes + 1, attempts = attempts + 1 WHERE id = 'evt_1'", []).unwrap();
+    }
+    let none = InHand::default();
+    let busy = Room { hands: 10, late: 8, idle: false, suspects_turn: true };
+    assert_eq!(claim_all(&c, Room { hands: 0, ..busy }, &none, 1).1, [""; 0]);
+    // It has not waited long: the others go on, and it is not among them.
+    assert_eq!(claim(&c, Room { suspects_turn: false, ..ALL }, &none, at(1)).unwrap().len(), 2);
+    assert_eq!(claim_all(&c, Room { suspects_turn: false, ..ALL }, &none, 1).1, ["evt_1"], "nothing else was due");
+    let c = file();
+    (1..=3).for_each(|n| session(&c, n));
+    for _ in 0..3 {
+        c.execute("UPDATE events SET crashes = crashes + 1, attempts = attempts + 1 WHERE id = 'evt_1'", []).unwrap();
+    }
+    assert_eq!(claim_all(&c, busy, &none, 40).1, [""; 0], "it has waited for long: the hands are to empty");
+    let (claims, named) = claim_all(&c, Room { suspects_turn: true, ..ALL }, &none, 40);
+    assert!(claims[0].alone && named == ["evt_1"], "{named:?}");
+}
+
+#[test]
+fn an_event_that_is_wanted_once_more_while_it_is_in_hand_is_due_again() {
+    let c = file();
+    session(&c, 1);
+    let (claims, _) = claim_all(&c, ALL, &InHand::default(), 0);
+    assert!(inbox::replay(&c, "evt_1").unwrap());
+    finish(&c, &claims[0], &DONE, at(1)).unwrap();
+    assert_eq!(states(&c), "evt_1 pending");
+    let (claims, named) = claim_all(&c, ALL, &InHand::default(), 1);
+    assert_eq!(named, ["evt_1"]);
+    finish(&c, &claims[0], &DONE, at(1)).unwrap();
+    assert_eq!(states(&c), "evt_1 done");
+}
+
+#[test]
+fn pauses_grow_with_jitter_to_an_hour() {
+    for attempts in 1..60 {
+        let full = 2f64.powi((attempts - 1).min(20)).min(3600.0);
+        let pause = backoff(attempts as i64).as_secs_f64();
+        assert!(pause >= full / 2.0 && pause <= full, "{attempts}: {pause}");
+    }
+    assert_eq!(pause_after(3), Duration::ZERO);
+    assert_eq!(pause_after(4), Duration::from_secs(2));
+    assert!(pause_after(1000) <= Duration::from_secs(PAUSE_MAX_S));
+}
+
+#[test]
+fn giving_up_takes_three_days_and_twenty_tries() {
+    let c = file();
+    session(&c, 1);
+    let (mut claims, _) = claim_all(&c, ALL, &InHand::default(), 0);
+    let again = Conclusion::Again { why: "busy".into(), pause: None };
+    for (attempts, days, state) in [(19, 10, "pending"), (100, 2, "pending"), (20, 4, "failed")] {
+        claims[0].events[0].attempts = attempts;
+        finish(&c, &claims[0], &again, at(days * 86_400)).unwrap();
+        assert_eq!(states(&c), format!("evt_1 {state}"), "{attempts} tries in {days} days");
+    }
+}
+
+#[test]
+fn a_handler_that_panics_counts_for_its_own_event_alone() {
+    let c = file();
+    (1..=2).for_each(|n| session(&c, n));
+    for panic in 1..=12 {
+        assert_eq!(one(&c, "SELECT state || crashes FROM events WHERE id = 'evt_1'"), "pending0", "{panic}");
+        let (claims, _) = claim_all(&c, ALL, &InHand::default(), panic * 7200);
+        for claim in &claims {
+            let what = if claim.object_id() == Some("cs_1") { Conclusion::Panicked("a bug".into()) } else { DONE };
+            finish(&c, claim, &what, at(panic * 7200)).unwrap();
+        }
+    }
+    assert_eq!(states(&c), "evt_1 failed, evt_2 done");
+}
+
+#[test]
+fn what_waits_for_an_order_is_due_when_its_payment_is_known() {
+    let c = file();
+    keep(&c, "evt_1", "charge.dispute.created", "dp_1", 0);
+    let (claims, _) = claim_all(&c, ALL, &InHand::default(), 0);
+    let ignored = Conclusion::Ignored { why: "no session".into(), awaits: Some("pi_1".into()) };
+    finish(&c, &claims[0], &ignored, at(0)).unwrap();
+    assert_eq!(one(&c, "SELECT state || ' ' || awaits FROM events"), "ignored pi_1");
+    // The order came while Stripe was asked: it is not ignored, but asked about again.
+    inbox::replay(&c, "evt_1").unwrap();
+    let (claims, _) = claim_all(&c, ALL, &InHand::default(), 1);
+    c.execute(
+        "INSERT INTO orders(checkout_session_id, payment_intent_id, livemode, mode, payment_status, currency, amount_total,
+           created_at, as_of) VALUES('cs_1', 'pi_1', 0, 'payment', 'unpaid', 'eur', 100, 'x', 'x')",
+        [],
+    )
+    .unwrap();
+    finish(&c, &claims[0], &ignored, at(1)).unwrap();
+    assert_eq!(states(&c), "evt_1 pending");
+}
