@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -57,6 +57,9 @@ const CROWD: usize = 20;
 /// How many of Stripe's deliveries are under way at once.
 const POSTING: usize = 16;
 
+/// So far the desk's clock is off, in seconds; a signature is believed for 300.
+const STEP_MAX_S: i64 = 250;
+
 /// An event's bodies: the snapshot, and its thin twin.
 type Bodies = [Vec<u8>; 2];
 
@@ -89,6 +92,7 @@ fn every_life_of_an_order_ends_in_the_same_rows_in_any_order_of_arrival() {
     println!("seed {seed}");
     let mut random = fastrand::Rng::with_seed(seed);
     let mut shop = Shop::open();
+    shop.own_clock();
     let crowds: Vec<Vec<Vec<Bodies>>> = LIVES.iter().map(|scenario| live(&shop, scenario, CROWD)).collect();
     let orders: Vec<Option<Vec<Vec<usize>>>> = crowds.iter().map(|crowd| every_order(crowd[0].len(), wanted)).collect();
     let (mut told_before, mut expected, mut told_in_all, mut orders_in_all) = (0, Vec::new(), 0, 0);
@@ -150,11 +154,20 @@ fn every_life_of_an_order_ends_in_the_same_rows_in_any_order_of_arrival() {
     println!("{orders_in_all} lives told, {told_in_all} events, in {:.0} s", began.elapsed().as_secs_f64());
 }
 
-/// A new file, the events posted a few at a time, and what the file says in the end.
+/// A new file, the events posted a few at a time, and what the file says in the end. All the while the desk's clock is set
+/// forth and back, by no more than the age that a signature may have.
 fn told(shop: &mut Shop, bodies: &[&[u8]]) -> Vec<String> {
+    shop.set_clock(0);
     afresh(shop);
     let next = std::sync::Mutex::new(bodies.iter());
+    let shop: &Shop = shop;
     std::thread::scope(|threads| {
+        threads.spawn(|| {
+            while next.lock().expect("nobody panics with it").len() > 0 {
+                shop.set_clock(fastrand::i64(-STEP_MAX_S..=STEP_MAX_S));
+                std::thread::sleep(Duration::from_millis(fastrand::u64(..200)));
+            }
+        });
         for _ in 0..POSTING {
             threads.spawn(|| {
                 loop {

@@ -10,6 +10,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use rusqlite::types::ValueRef;
 use serde_json::{Value, json};
 
+use crate::outside::installed;
+
 /// What every test's endpoint is signed with.
 pub const SECRET: &str = "whsec_test_of_the_shop";
 
@@ -113,6 +115,8 @@ pub struct Shop {
     pub desk: Option<Running>,
     /// Settings beyond the usual ones, for every start of the desk.
     pub settings: Vec<(String, String)>,
+    /// Where its clock is written, once it has one of its own.
+    clock: Option<tempfile::TempDir>,
 }
 
 impl Shop {
@@ -127,7 +131,7 @@ impl Shop {
             Running::start(fulfilld().args(["sandbox", "--listen", "127.0.0.1:0", "--secret", SECRET]).args(sandbox));
         let settings = settings.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
         let dir = tempfile::tempdir().expect("a directory for the test");
-        let mut shop = Shop { dir, stripe, desk: None, settings };
+        let mut shop = Shop { dir, stripe, desk: None, settings, clock: None };
         shop.start();
         shop
     }
@@ -137,6 +141,35 @@ impl Shop {
         assert!(self.desk.is_none(), "the desk is running already");
         let mut command = self.serve();
         self.desk = Some(Running::start(&mut command));
+    }
+
+    /// From its next start on the desk lives on a clock of its own, which [`Shop::set_clock`] sets.
+    pub fn own_clock(&mut self) {
+        self.clock = Some(tempfile::tempdir().expect("a directory for the clock"));
+        self.set_clock(0);
+        let preloaded = installed(".tools/debian/libfaketime.so");
+        let settings = [
+            ("LD_PRELOAD", preloaded.display().to_string()),
+            ("FAKETIME_TIMESTAMP_FILE", self.clock_file().display().to_string()),
+            ("FAKETIME_NO_CACHE", "1".into()),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".into()),
+            ("NO_FAKE_STAT", "1".into()),
+        ];
+        self.settings.extend(settings.map(|(name, value)| (name.to_string(), value)));
+    }
+
+    /// Its clock is so many seconds ahead of everybody else's, from now on.
+    pub fn set_clock(&self, ahead_s: i64) {
+        let new = self.clock_file().with_extension("new");
+        // Everybody else's may be days ahead of the machine's (tests/ahead).
+        let days = std::env::var("FAKETIME").ok().and_then(|ahead| ahead.trim_matches(['+', 'd']).parse::<i64>().ok());
+        let ahead_s = days.unwrap_or(0) * 86_400 + ahead_s;
+        std::fs::write(&new, format!("{ahead_s:+}s")).expect("it can be written");
+        std::fs::rename(new, self.clock_file()).expect("it can be set");
+    }
+
+    fn clock_file(&self) -> PathBuf {
+        self.clock.as_ref().expect("it has a clock of its own").path().join("clock")
     }
 
     /// The command that serves this shop.
@@ -156,6 +189,9 @@ impl Shop {
             .env("STRIPE_SECRET_KEY", "rk_test_of_the_shop")
             .env("WEBHOOK_SECRET", SECRET)
             .envs(self.settings.iter().map(|(k, v)| (k, v)));
+        if self.clock.is_some() {
+            command.env_remove("FAKETIME");
+        }
         command
     }
 

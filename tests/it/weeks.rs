@@ -17,7 +17,6 @@ use serde_json::{Value, json};
 
 use crate::arrivals::SCENARIOS;
 use crate::lives::LIVES;
-use crate::outside::installed;
 use crate::shop::{Running, Shop, fulfilld, request, rows, seeds, shell};
 
 /// Things that happen in a week.
@@ -97,21 +96,10 @@ impl Week {
     fn live(seed: u64, bug: Option<&str>) -> Result<(), String> {
         let mut shop = Shop::open();
         shop.stop();
-        let clock = shop.dir.path().join("clock");
-        std::fs::write(&clock, "+0s").expect("it can be written");
-        let preloaded = installed(".tools/debian/libfaketime.so");
+        shop.own_clock();
         shop.settings.extend(
-            [
-                ("FULFILLD_BACKFILL_EVERY", "1"),
-                ("FULFILLD_SWEEP_EVERY", "2"),
-                ("FULFILLD_LOG", "off"),
-                ("LD_PRELOAD", &preloaded.to_string_lossy()),
-                ("FAKETIME_TIMESTAMP_FILE", &clock.to_string_lossy()),
-                ("FAKETIME_NO_CACHE", "1"),
-                ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
-                ("NO_FAKE_STAT", "1"),
-            ]
-            .map(|(name, value)| (name.to_string(), value.to_string())),
+            [("FULFILLD_BACKFILL_EVERY", "1"), ("FULFILLD_SWEEP_EVERY", "2"), ("FULFILLD_LOG", "off")]
+                .map(|(name, value)| (name.to_string(), value.to_string())),
         );
         shop.settings.extend(bug.map(|bug| ("FULFILLD_SABOTAGE".into(), bug.into())));
         let mut week = Week {
@@ -348,20 +336,13 @@ impl Week {
     fn set_the_clock(&mut self) {
         let step = self.random.choice(STEPS_S).expect("one");
         self.note(format!("the daemon's clock is {step} s off"));
-        self.clock(step);
+        self.shop.set_clock(step);
         std::thread::sleep(Duration::from_millis(self.random.u64(..1_500)));
         // A clock that is far off is noticed by somebody.
         if step.abs() > 300 && self.random.u32(..3) > 0 {
             self.note("and right again".into());
-            self.clock(0);
+            self.shop.set_clock(0);
         }
-    }
-
-    fn clock(&self, off_by: i64) {
-        let file = self.shop.dir.path().join("clock");
-        let new = file.with_extension("new");
-        std::fs::write(&new, format!("{off_by:+}s")).expect("it can be written");
-        std::fs::rename(new, file).expect("it can be set");
     }
 
     fn die(&mut self) {
@@ -407,7 +388,7 @@ impl Week {
     fn be_left_alone(&mut self) {
         self.note("the week is over".into());
         self.shop.control("DELETE", "/_sandbox/faults", Value::Null);
-        self.clock(0);
+        self.shop.set_clock(0);
         let deadline = Instant::now() + self.settled_within;
         while !self.undelivered.is_empty() && Instant::now() < deadline {
             self.deliver();
