@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::access;
 use crate::error::{Error, Result};
 use crate::signature::SigningSecret;
+use crate::text;
 use crate::variables;
 
 /// What Stripe permits to one of its endpoints, in requests a second (docs.stripe.com/rate-limits).
@@ -442,8 +443,9 @@ fn read_private(name: &str, path: &Path) -> Result<String> {
     let mode = std::fs::metadata(path).map_err(unreadable)?.permissions().mode();
     if mode & 0o007 != 0 {
         return Err(Error::Config(format!(
-            "{name}: {shown} can be read by every user of this server (mode {:04o}); run: chmod 600 {shown}",
-            mode & 0o7777
+            "{name}: {shown} can be read by every user of this server (mode {:04o}); run: chmod 600 {}",
+            mode & 0o7777,
+            text::shell_word(&path.to_string_lossy())
         )));
     }
     std::fs::read_to_string(path).map_err(unreadable)

@@ -13,6 +13,8 @@ use crate::access;
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::sabotage;
+use crate::shape;
+use crate::text;
 
 /// Marks the file as ours for `file(1)` and for every verb: the letters `flfd`.
 pub const APPLICATION_ID: i32 = 0x666c_6664;
@@ -240,7 +242,11 @@ fn check_version(connection: &Connection, path: &Path) -> Result<()> {
     let pragma = |name: &str| {
         connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(|e| unopened(path, e))
     };
-    if pragma("application_id")? != i64::from(APPLICATION_ID) {
+    let mark = pragma("application_id")?;
+    if mark == 0 && shape::is_alike(connection).map_err(|e| unopened(path, e))? {
+        return Err(unmarked(connection, path)?);
+    }
+    if mark != i64::from(APPLICATION_ID) {
         return Err(Error::Config(format!(
             "{shown} is not a fulfilld database; name the right file with --db or FULFILLD_DB"
         )));
@@ -253,6 +259,23 @@ fn check_version(connection: &Connection, path: &Path) -> Result<()> {
         )));
     }
     Ok(())
+}
+
+/// What a `.dump` that was read into a new file is told: it leaves out the two marks, and may have been read by half.
+fn unmarked(connection: &Connection, path: &Path) -> Result<Error> {
+    let (shown, word) = (path.display(), text::shell_word(&path.to_string_lossy()));
+    let lacking = shape::lacking(connection, SCHEMA).map_err(translate)?;
+    Ok(Error::Config(match lacking.first() {
+        None => format!(
+            "{shown} is whole but not marked as a fulfilld database, as a .dump read into a new file is; type: sqlite3 {word} \
+             'PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};' && fulfilld check --db {word}"
+        ),
+        Some(first) => format!(
+            "{shown} looks like a .dump of a fulfilld database that was read by half, or of another version: it lacks {first} and \
+             {} more; read all of it into a new file, or restore a backup",
+            lacking.len() - 1
+        ),
+    }))
 }
 
 /// `Config` when the key is not of the mode that the file was born with.
@@ -296,10 +319,10 @@ fn is_denied(path: &Path) -> bool {
 /// What to look at when a file or its lock cannot be opened or made: its owner, its mode, its directory.
 fn hint(path: &Path) -> String {
     let me = rustix::process::geteuid().as_raw();
-    let shown = path.display();
+    let shown = text::shell_word(&path.to_string_lossy());
     match std::fs::metadata(path) {
         Ok(meta) if meta.uid() != me => format!(
-            "it belongs to user {} and this is user {me}; run: chown {me} {shown}*, or join its group",
+            "it belongs to user {} and this is user {me}; run: sudo chown {me} {shown}*, or join its group",
             meta.uid()
         ),
         Ok(_) => "look at the mode of the file and of its directory".into(),

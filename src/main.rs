@@ -32,6 +32,7 @@ mod table; // rows as people and machines read them
 mod writer; // the single writer: group commit
 mod mark; // how far the file had got
 mod db; // the file, and SQLite's errors
+mod shape; // what a file lacks of the schema
 mod journal; // the log on standard error
 mod config; // settings and secrets
 mod variables; // whose settings count

@@ -19,6 +19,15 @@ pub fn escape_json(json: &str) -> String {
     escaped
 }
 
+/// A path or an id as one word of a line for the shell: as it is when it is plain, else in single quotes.
+pub fn shell_word(raw: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | '+' | ':' | '@' | ',');
+    match !raw.is_empty() && raw.chars().all(is_plain) {
+        true => raw.to_string(),
+        false => format!("'{}'", raw.replace('\'', r"'\''")),
+    }
+}
+
 fn replacement(c: char) -> char {
     if matches!(c, '\n' | '\r' | '\t') { ' ' } else { '\u{FFFD}' }
 }
@@ -46,6 +55,18 @@ mod tests {
             ("evil\u{202e}gpj.exe", "evil\u{FFFD}gpj.exe"),
         ] {
             assert_eq!(clean(raw), shown);
+        }
+    }
+
+    #[test]
+    fn a_path_is_one_word_for_the_shell() {
+        for (raw, word) in [
+            ("/var/lib/fulfilld/fulfilld.db", "/var/lib/fulfilld/fulfilld.db"),
+            ("my shop.db", "'my shop.db'"),
+            ("Ada's $(x).db", r"'Ada'\''s $(x).db'"),
+            ("", "''"),
+        ] {
+            assert_eq!(shell_word(raw), word);
         }
     }
 

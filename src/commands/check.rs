@@ -6,6 +6,7 @@ use rusqlite::types::Value as Cell;
 use super::{File, Output};
 use crate::db;
 use crate::error::{Error, Result};
+use crate::shape;
 use crate::table::Table;
 
 /// Check that the file is whole and true
@@ -101,7 +102,10 @@ pub fn run(args: &Args) -> Result<()> {
             "SELECT \"table\" || coalesce(' ' || rowid, '') || ' refers to ' || parent FROM pragma_foreign_key_check",
         )?,
     );
-    find("tables, triggers, views and indexes are those of this version", altered(&c)?);
+    find(
+        "tables, triggers, views and indexes are those of this version",
+        shape::lacking(&c, db::SCHEMA).map_err(db::translate)?,
+    );
     for (must_hold, query) in INVARIANTS {
         find(must_hold, places(&c, query)?);
     }
@@ -119,19 +123,4 @@ pub fn run(args: &Args) -> Result<()> {
 
 fn places(c: &Connection, query: &str) -> Result<Vec<String>> {
     c.prepare(query).and_then(|mut q| q.query_map([], |row| row.get(0))?.collect()).map_err(db::translate)
-}
-
-/// What is missing from the schema, or is not as this version makes it. What the operator added is theirs.
-fn altered(c: &Connection) -> Result<Vec<String>> {
-    let schema = |c: &Connection| -> Result<Vec<(String, String, Option<String>)>> {
-        c.prepare("SELECT type, name, sql FROM sqlite_schema")
-            .and_then(|mut q| q.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect())
-            .map_err(db::translate)
-    };
-    let fresh = Connection::open_in_memory().map_err(db::translate)?;
-    fresh.execute_batch(db::SCHEMA).map_err(db::translate)?;
-    let here = schema(c)?;
-    let mut missing = schema(&fresh)?;
-    missing.retain(|object| !here.contains(object));
-    Ok(missing.into_iter().map(|(kind, name, _)| format!("{kind} {name}")).collect())
 }

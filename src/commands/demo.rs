@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::sandbox::{KEY, Options, Purchase, Sandbox, Trigger};
 use crate::serve::{self, Serving};
 use crate::table::{self, Table};
+use crate::text;
 
 /// Everything the demo waits for takes a moment; a machine that needs longer has a problem worth seeing.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -137,8 +138,8 @@ fn wait_for_orders(c: &Connection, sessions: &[String]) -> Result<()> {
 }
 
 fn what_to_try(file: &Path) -> String {
-    let file = file.display();
-    let program = std::env::current_exe().map_or("fulfilld".into(), |path| path.display().to_string());
+    let word = |path: &Path| text::shell_word(&path.to_string_lossy());
+    let (file, program) = (word(file), std::env::current_exe().map_or("fulfilld".into(), |path| word(&path)));
     format!(
         "Now it is yours. In another terminal, with plain SQL or with the command:\n\n\
          \x20 sqlite3 -box {file} 'SELECT * FROM to_ship'\n\

@@ -50,13 +50,14 @@ pub struct Call<'a> {
 
 /// Why a file could not be run as it stands there now; `None` when it seems it could.
 pub fn unusable(path: &Path) -> Option<String> {
-    let shown = text::clean(&path.to_string_lossy());
+    let path_text = path.to_string_lossy();
+    let (shown, word) = (text::clean(&path_text), text::shell_word(&path_text));
     match std::fs::metadata(path) {
         Err(error) => Some(format!("{shown}: {error}")),
         Ok(meta) if !meta.is_file() => Some(format!("{shown} is no file")),
         Ok(_) => rustix::fs::access(path, rustix::fs::Access::EXEC_OK)
             .err()
-            .map(|_| format!("{shown} is not executable for the user that fulfilld runs as; chmod +x {shown}")),
+            .map(|_| format!("{shown} is not executable for the user that fulfilld runs as; chmod +x {word}")),
     }
 }
 

@@ -95,6 +95,41 @@ fn what_would_make_the_file_untrue_is_refused_in_both_shells() {
     shop.check();
 }
 
+/// A `.dump` leaves out the marks by which a file is known; `.recover` keeps them.
+#[test]
+fn a_dump_read_into_a_new_file_is_a_shop_again_after_the_line_that_is_told() {
+    let mut shop = shop_of_the_readme();
+    shop.stop();
+    for shell in Shell::all() {
+        let dump = shell.types(&shop.file(), ".dump").unwrap_or_else(|e| panic!("{}: {e}", shell.name));
+        // By half: the rows are there, and what keeps them true is not.
+        let (half, _) = dump.split_once("CREATE TRIGGER orders_delete").expect("the dump has the triggers");
+        let cut = shop.dir.path().join(format!("cut-{}.db", shell.library.is_some()));
+        shell.types(&cut, &format!("{half}COMMIT;")).unwrap_or_else(|e| panic!("{}: {e}", shell.name));
+        let (code, said) = verb(&cut, "orders");
+        assert_eq!(code, Some(78), "{said}");
+        assert!(said.contains("it lacks trigger orders_delete and") && said.contains("read all of it"), "{said}");
+
+        let whole = shop.dir.path().join(format!("Ada's {}.db", shell.library.is_some()));
+        shell.types(&whole, &dump).unwrap_or_else(|e| panic!("{}: {e}", shell.name));
+        let (code, said) = verb(&whole, "orders");
+        assert_eq!(code, Some(78), "{said}");
+        let (_, line) = said.trim_end().split_once("; type: ").unwrap_or_else(|| panic!("no line to type: {said}"));
+        let script = format!("fulfilld() {{ {} \"$@\"; }}\n{line}", env!("CARGO_BIN_EXE_fulfilld"));
+        let typed = machine_program("sh").args(["-c", &script]).output().expect("sh starts");
+        assert!(typed.status.success(), "{line}: {}", String::from_utf8_lossy(&typed.stderr));
+        assert_eq!(verb(&whole, "orders"), verb(&shop.file(), "orders"));
+        assert_eq!(verb(&whole, "check").0, Some(0));
+    }
+}
+
+/// One verb on a file: its exit code, and what it says.
+fn verb(file: &Path, verb: &str) -> (Option<i32>, String) {
+    let output = crate::shop::fulfilld().args([verb, "--db"]).arg(file).output().expect("fulfilld starts");
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+}
+
 /// One object that is too new makes the whole file unreadable for an old shell, so that must be noticed here.
 #[test]
 fn a_word_that_is_too_new_would_be_noticed() {

@@ -13,6 +13,7 @@ use super::{Report, Shop};
 use crate::access;
 use crate::clock::{self, Timestamp};
 use crate::db::{APPLICATION_ID, SCHEMA_VERSION};
+use crate::text;
 
 /// As long as a webhook waits for somebody else's lock.
 const LOCK_WITHIN: Duration = Duration::from_secs(2);
@@ -140,7 +141,7 @@ fn shared(path: &Path, meta: &Metadata, report: &mut Report) {
             "file_readable",
             format!("{shown} can be read by every user of this server (mode {mode:04o})"),
             "It holds your customers' names and addresses.",
-            format!("chmod 660 {shown}"),
+            format!("chmod 660 {}", text::shell_word(&shown.to_string())),
         );
     }
     let folder = folder(path);
@@ -151,7 +152,7 @@ fn shared(path: &Path, meta: &Metadata, report: &mut Report) {
             "directory_open",
             format!("every user of this server can replace files in {folder} (mode {around_mode:04o})"),
             "Whoever does gets your orders, or loses them.",
-            format!("chmod 2770 {folder}"),
+            format!("chmod 2770 {}", text::shell_word(&folder.to_string())),
         );
     }
     // A directory like /tmp, where everybody keeps their own, is nobody's to share.
@@ -161,7 +162,7 @@ fn shared(path: &Path, meta: &Metadata, report: &mut Report) {
             "directory_not_setgid",
             format!("{folder} is its group's, and new files in it are not (mode {around_mode:04o})"),
             "SQLite's -wal and -shm belong to whoever opens the file first, and shut the others out.",
-            format!("chmod 2770 {folder}"),
+            format!("chmod 2770 {}", text::shell_word(&folder.to_string())),
         );
     }
     if group_shares && around.gid() != meta.gid() {
@@ -178,7 +179,7 @@ fn shared(path: &Path, meta: &Metadata, report: &mut Report) {
             "file_mode",
             format!("{shown} cannot be written by everybody who has to (mode {mode:04o})"),
             "fulfilld answers 503, or the shell refuses the operator's edit.",
-            format!("chmod 660 {shown}"),
+            format!("chmod 660 {}", text::shell_word(&shown.to_string())),
         );
     }
 }
@@ -194,12 +195,12 @@ fn companions(shop: &Shop, meta: &Metadata, report: &mut Report) {
     for (beside, other) in &shop.companions {
         let group_may = other.gid() == meta.gid() && other.permissions().mode() & 0o060 == 0o060;
         if other.uid() != meta.uid() && !group_may {
-            let beside = beside.display();
+            let (word, beside) = (text::shell_word(&beside.to_string_lossy()), beside.display());
             report.problem(
                 "file_companion_owner",
                 format!("{beside} belongs to user {}, {} to user {}", other.uid(), shop.file.display(), meta.uid()),
                 "fulfilld cannot write it, and answers 503 or does not start.",
-                format!("sudo chown {}:{} {beside} && sudo chmod 660 {beside}", meta.uid(), meta.gid()),
+                format!("sudo chown {}:{} {word} && sudo chmod 660 {word}", meta.uid(), meta.gid()),
             );
         }
     }

@@ -7,6 +7,7 @@ use super::settings::Settings;
 use super::{Report, Shop, file};
 use crate::config::{HookSettings, Secret};
 use crate::hooks::target::{Kind, Plan};
+use crate::text;
 
 pub fn check(shop: &Shop, report: &mut Report) {
     let before = report.lines.len();
@@ -57,7 +58,7 @@ fn runs(program: &Path, report: &mut Report) {
             "hook_command_not_executable",
             format!("FULFILLD_HOOK_COMMAND: {shown} cannot be run (mode {:04o})", meta.permissions().mode() & 0o7777),
             why,
-            format!("chmod 755 {shown}"),
+            format!("chmod 755 {}", text::shell_word(&shown.to_string())),
         ),
         Ok(_) => {}
     }

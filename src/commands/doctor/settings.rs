@@ -9,6 +9,7 @@ use ureq::http::Uri;
 use super::{Report, Shop};
 use crate::access;
 use crate::config::{self, Only, SETTINGS, StripeAccess};
+use crate::text;
 use crate::variables::{ETC_VARIABLE, Variables};
 
 /// The base URL of the real Stripe.
@@ -230,7 +231,7 @@ fn secret(settings: &Settings, name: &str, id: &str, report: &mut Report, remedy
             format!("{id}_readable"),
             format!("{name}: {shown} can be read by every user of this server (mode {:04o})", mode & 0o7777),
             "Who can read it can forge events or read your sales; fulfilld does not start with it.",
-            format!("chmod 600 {shown}"),
+            format!("chmod 600 {}", text::shell_word(&shown.to_string())),
         );
     }
     if text.trim().is_empty() {
