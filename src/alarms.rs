@@ -52,6 +52,13 @@ impl Alarm {
         Alarm { name: "clock_wrong", message, next }
     }
 
+    /// These lists of Stripe's, each with why, could not be looked through for an hour.
+    pub fn backfill_failing(lists: &str) -> Alarm {
+        let message =
+            format!("what never arrived is not looked for in Stripe's {lists}; webhooks are taken all the same");
+        Alarm { name: "backfill_failing", message, next: "fulfilld doctor" }
+    }
+
     /// A hook's command cannot be run.
     pub fn hook_missing(message: String) -> Alarm {
         let next = "put the program there and make it executable; it is looked for every few seconds";

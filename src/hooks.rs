@@ -29,6 +29,7 @@ use crate::error::{Error, Result};
 use crate::inbox;
 use crate::locks::lock;
 use crate::metrics::Metrics;
+use crate::sabotage;
 use crate::text;
 use crate::writer::Writer;
 use command::Call;
@@ -150,6 +151,12 @@ impl Hooks {
         let _ = self.desk.bell.try_send(());
     }
 
+    /// The name of a thread that has ended although nobody stopped it.
+    pub fn dead(&self) -> Option<&'static str> {
+        let is_dead = self.threads.iter().any(JoinHandle::is_finished);
+        (is_dead && !self.desk.is_stopping()).then_some("hooks")
+    }
+
     /// Waits until what is in hand is written. False when something was not by the deadline; it runs again at the next start.
     pub fn stop(self, deadline: Instant) -> bool {
         self.tell_to_stop();
@@ -172,6 +179,7 @@ impl Desk {
         let (mut begun, mut woken) = (false, true);
         let (mut seen, mut look_at) = (None, Instant::now());
         while !self.is_stopping() {
+            sabotage::panic_in("hooks");
             // It changes whenever another connection commits, the writer's or a shell's.
             let version: Option<i64> =
                 lock(&self.reader).pragma_query_value(None, "data_version", |row| row.get(0)).ok();
@@ -308,6 +316,7 @@ impl Desk {
         loop {
             let next = lock(take).recv();
             let Ok(run) = next else { return };
+            sabotage::panic_in("hook");
             let outcome = catch_unwind(AssertUnwindSafe(|| self.run(&self.plan.targets[n], &run)));
             let outcome = outcome.unwrap_or_else(|_| Outcome::Again {
                 why: "a bug in fulfilld: the run panicked; please report it".into(),

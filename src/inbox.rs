@@ -71,18 +71,40 @@ pub fn keep(
     .map_err(db::translate)
 }
 
-/// True when Stripe's event is here, in either of its two shapes: by its id, as the twin of a thin one, or, where the thin one
-/// names no twin, by what it is about and when.
+/// True when Stripe's event is here, in either of its two shapes: by its id, or as the twin that a thin one names.
 pub fn is_here(c: &Connection, event: &Event) -> Result<bool> {
-    let created = |away_s: i64| event.created.and_then(|at| clock::from_unix(at.as_second() + away_s)).map(clock::text);
     c.prepare_cached(
-        "SELECT EXISTS(SELECT 1 FROM events WHERE id = ?1) OR EXISTS(SELECT 1 FROM events WHERE snapshot_event = ?1)
-           OR EXISTS(SELECT 1 FROM events WHERE object_id = ?2 AND shape = 'thin' AND snapshot_event IS NULL
-             AND type = 'v1.' || ?3 AND created BETWEEN ?4 AND ?5)",
+        "SELECT EXISTS(SELECT 1 FROM events WHERE id = ?1) OR EXISTS(SELECT 1 FROM events WHERE snapshot_event = ?1)",
     )
-    .and_then(|mut q| {
-        q.query_row((&event.id, &event.object_id, event.name(), created(-2), created(2)), |row| row.get(0))
-    })
+    .and_then(|mut q| q.query_row([&event.id], |row| row.get(0)))
+    .map_err(db::translate)
+}
+
+/// Thin events that name no twin and may be this snapshot's, by what they are about and when.
+/// (Parameters: the object, the type, the moments between which it was made.)
+const NAMELESS: &str = "SELECT id FROM events WHERE object_id = ?1 AND shape = 'thin' AND snapshot_event IS NULL
+    AND type = 'v1.' || ?2 AND created BETWEEN ?3 AND ?4";
+
+fn nameless(event: &Event) -> (&Option<String>, &str, Option<String>, Option<String>) {
+    let created = |away_s: i64| event.created.and_then(|at| clock::from_unix(at.as_second() + away_s)).map(clock::text);
+    (&event.object_id, event.name(), created(-2), created(2))
+}
+
+/// True when there is such a thin event; for a connection that only reads.
+pub fn may_be_the_twin_of_one(c: &Connection, event: &Event) -> Result<bool> {
+    c.prepare_cached(&format!("SELECT EXISTS({NAMELESS})"))
+        .and_then(|mut q| q.query_row(nameless(event), |row| row.get(0)))
+        .map_err(db::translate)
+}
+
+/// Lets the first of them name this snapshot as its twin. False when there was none left.
+pub fn name_the_twin(c: &Connection, event: &Event) -> Result<bool> {
+    let (object, name, from, to) = nameless(event);
+    c.prepare_cached(&format!(
+        "UPDATE events SET snapshot_event = ?5 WHERE id = ({NAMELESS} ORDER BY created, seq LIMIT 1)"
+    ))
+    .and_then(|mut update| update.execute((object, name, from, to, &event.id)))
+    .map(|n| n == 1)
     .map_err(db::translate)
 }
 
@@ -90,6 +112,14 @@ pub fn is_here(c: &Connection, event: &Event) -> Result<bool> {
 pub fn is_awaited(c: &Connection, object: &str) -> Result<bool> {
     c.prepare_cached("SELECT EXISTS(SELECT 1 FROM events WHERE object_id = ?1 AND state = 'pending')")
         .and_then(|mut q| q.query_row([object], |row| row.get(0)))
+        .map_err(db::translate)
+}
+
+/// Makes an event pending that was concluded; false when it is pending anyway, or there is none.
+pub fn ring_again(c: &Connection, id: &str) -> Result<bool> {
+    c.prepare_cached("UPDATE events SET state = 'pending' WHERE id = ?1 AND state <> 'pending'")
+        .and_then(|mut update| update.execute([id]))
+        .map(|n| n == 1)
         .map_err(db::translate)
 }
 

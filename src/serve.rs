@@ -23,6 +23,7 @@ use crate::locks::lock;
 use crate::mark::Mark;
 use crate::metrics::Metrics;
 use crate::reconcile::Looking;
+use crate::sabotage;
 use crate::signature::SigningSecret;
 use crate::stripe::Stripe;
 use crate::timing;
@@ -156,11 +157,12 @@ impl Serving {
         let mut clock = timing::Watch::begin();
         loop {
             match wake.recv_timeout(LOOK_EVERY) {
-                Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return None,
+                Ok(Wake::Stop) => return None,
+                Err(RecvTimeoutError::Disconnected) => return Some(died("signals")),
                 Ok(Wake::Reload) => self.webhook.reload_secrets(),
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            if let Some(why) = self.desk.writer.state().failed.or_else(|| self.door.broken()) {
+            if let Some(why) = self.desk.writer.state().failed.or_else(|| self.door.broken()).or_else(|| self.dead()) {
                 return Some(why);
             }
             if clock.look(&self.desk) {
@@ -200,6 +202,13 @@ impl Serving {
         }
     }
 
+    /// A thread that has ended by a panic: nobody else does its work, so a new process is to.
+    fn dead(&self) -> Option<String> {
+        let looking = self.looking.as_ref().filter(|looking| looking.is_finished()).map(|_| "backfill");
+        let writing = self.writing.is_finished().then_some("writer");
+        writing.or_else(|| self.workers.dead()).or(looking).or_else(|| self.hooks.dead()).map(died)
+    }
+
     /// Asks the writer for an empty transaction, so that a lock is noticed without an event; logs its beginning and end once.
     fn note_lock(&self, was: bool) -> bool {
         let locked = self.desk.writer.write(|_| Ok(())).is_err() && self.desk.writer.state().locked_since.is_some();
@@ -229,6 +238,10 @@ impl Serving {
         self.mark.note(&self.held, &lock(&self.reader));
         answered && worked && told && self.writing.is_finished()
     }
+}
+
+fn died(thread: &str) -> String {
+    format!("a thread of the {thread} died of a bug in fulfilld (the lines before say where; please report them)")
 }
 
 /// The paths of section "HTTP" in the README.
@@ -272,6 +285,7 @@ pub fn signals() -> Result<Receiver<Wake>> {
     static STOPPING: AtomicBool = AtomicBool::new(false);
     let listening = move || {
         for signal in signals.forever() {
+            sabotage::panic_in("signals");
             let wake = match signal {
                 SIGHUP => Wake::Reload,
                 _ if STOPPING.swap(true, Ordering::SeqCst) => std::process::exit(130),

@@ -21,6 +21,7 @@ use crate::inbox;
 use crate::ledger;
 use crate::locks::lock;
 use crate::metrics::Metrics;
+use crate::sabotage;
 use crate::stripe::Stripe;
 use crate::text;
 use crate::writer::Writer;
@@ -176,6 +177,7 @@ impl Desk {
     /// Looks for due events and hands them out, until stopped.
     fn take_until_stopped(&self, reader: &Reader, give: SyncSender<Claim>) {
         while let Some((room, in_hand)) = self.room() {
+            sabotage::panic_in("taker");
             match self.claim(reader, room, in_hand) {
                 Ok(claims) if !claims.is_empty() => {
                     for claim in claims {
@@ -237,6 +239,7 @@ impl Desk {
         loop {
             let next = lock(take).recv();
             let Ok(claim) = next else { return };
+            sabotage::panic_in("worker");
             for (events, foreign) in self.by_whose_they_are(&claim) {
                 self.work_on(&Claim { events, ..claim.clone() }, foreign);
             }
@@ -472,6 +475,12 @@ fn room(state: &mut State) -> Room {
 }
 
 impl Workers {
+    /// The name of a thread that has ended although nobody stopped it.
+    pub fn dead(&self) -> Option<&'static str> {
+        let is_dead = self.threads.iter().any(JoinHandle::is_finished);
+        (is_dead && !lock(&self.desk.state).stopping).then_some("workers")
+    }
+
     /// Takes no more events, breaks off what hangs at Stripe, and waits until what is in hand is written. False when a
     /// worker was not done by the deadline; its event is taken up at the next start.
     pub fn stop(self, deadline: Instant) -> bool {

@@ -13,6 +13,7 @@ use rusqlite::Connection;
 use crate::db::{self, Identity};
 use crate::error::{Error, Result};
 use crate::locks::lock;
+use crate::sabotage;
 
 /// Callers in one transaction, at most: bounds what the last of them waits for.
 const BATCH_MAX: usize = 256;
@@ -170,6 +171,7 @@ impl Shared {
         let _ = connection.busy_timeout(Duration::ZERO);
         let mut busy_since = Instant::now();
         while let Some(mut batch) = self.next_batch() {
+            sabotage::panic_in("writer");
             match self.begin(&connection, &mut batch) {
                 Ok(()) => {}
                 Err(error) => {

@@ -14,7 +14,6 @@ use crate::clock::{self, Timestamp};
 use crate::config::{self, StripeAccess};
 use crate::db::{self, Identity};
 use crate::error::{Error, Result};
-use crate::inbox;
 use crate::metrics::Metrics;
 use crate::reconcile::{self, Finding, Subject};
 use crate::stripe::Stripe;
@@ -24,8 +23,8 @@ use crate::writer::Writer;
 
 /// Compare the file with Stripe, and repair it
 ///
-/// Goes through Stripe's completed sessions, refunds and disputes since then, and takes in what is missing or differs:
-/// one line of counts, then a row for each. Also how a shop's past orders get into a new file; no hook runs for what
+/// Goes through Stripe's completed sessions, refunds, disputes, reviews and fraud warnings since then, and takes in what is
+/// missing or differs (payments and line items as well): one line of counts, then a row for each. Also how a shop's past orders get into a new file; no hook runs for what
 /// happened before the file was made. Beside a running fulfilld the repair is its work, otherwise it is done here. The
 /// settings are those of serve; beside the service its own. Exit code 1 when something could not be repaired, or with
 /// --dry-run when something differs.
@@ -63,12 +62,25 @@ pub fn run(args: &Args) -> Result<()> {
     let (mut has, mut here) = (0, 0);
     let mut rows: Vec<Row> = Vec::new();
     let mut payments = HashSet::new();
+    let mut hidden = Vec::new();
     for subject in Subject::ALL {
         let mut found = Vec::new();
-        let tally = reconcile::compare(&stripe, &c, subject, since, &mut payments, |page| {
+        let compared = reconcile::compare(&stripe, &c, subject, since, &mut payments, |page| {
             found.extend(page);
             Ok(())
-        })?;
+        });
+        let tally = match compared {
+            // The key may not see these; the others are compared all the same.
+            Err(Error::Forbidden(why)) => {
+                log::warn!("Stripe's {} cannot be compared: {why}", subject.name());
+                hidden.push(subject.name());
+                continue;
+            }
+            tally => tally?,
+        };
+        if tally.unreadable > 0 {
+            log::warn!("{} rows in Stripe's list of {} cannot be read", tally.unreadable, subject.name());
+        }
         has += tally.stripe;
         here += tally.here;
         if !args.dry_run && !found.is_empty() {
@@ -80,6 +92,12 @@ pub fn run(args: &Args) -> Result<()> {
         }
     }
     print(args, has, here, &rows)?;
+    if !hidden.is_empty() && !rows.iter().any(|row| row.outcome.is_left()) {
+        return Err(Error::Permanent(format!(
+            "the key may not list {}, so they were not compared; fulfilld doctor names the permissions",
+            hidden.join(", ")
+        )));
+    }
     match rows.iter().filter(|row| row.outcome.is_left()).count() {
         0 => Ok(()),
         1 if args.dry_run => Err(Error::Permanent("one differs; to repair it: fulfilld reconcile".into())),
@@ -111,12 +129,7 @@ impl Outcome {
 fn ring(args: &Args, found: &[Finding]) -> Result<()> {
     found.chunks(500).try_for_each(|some| {
         args.file.write_as("fulfilld:reconcile", |c| {
-            some.iter().try_for_each(|finding| {
-                if reconcile::keep_in(c, std::slice::from_ref(&finding.bell))? == 0 {
-                    inbox::replay(c, &finding.bell.0.id)?;
-                }
-                Ok(())
-            })
+            some.iter().try_for_each(|finding| reconcile::keep_in(c, std::slice::from_ref(&finding.bell)).map(drop))
         })
     })
 }

@@ -85,6 +85,7 @@ const CASES: &[(&str, &str, &str)] = &[
     ("key_lacks_permission", "INSERT INTO alarms VALUES('key_lacks_permission', 'the key may not read refunds', 'fulfilld doctor', NOW);", ""),
     ("silence", "INSERT INTO alarms VALUES('silence', 'webhooks do not come', 'fulfilld doctor', NOW);", ""),
     ("file_went_back", "INSERT INTO alarms VALUES('file_went_back', 'the file is older than it was', 'DELETE FROM alarms WHERE name = ''file_went_back'';', NOW);", ""),
+    ("backfill_failing", "INSERT INTO alarms VALUES('backfill_failing', 'a list fails', 'fulfilld doctor', NOW);", ""),
     ("clock_wrong", "INSERT INTO alarms VALUES('clock_wrong', 'the clock is fast', 'sudo timedatectl set-ntp true', NOW);", ""),
     ("hook_missing", "INSERT INTO alarms VALUES('hook_missing', 'a hook cannot be run', 'fulfilld doctor', NOW);", ""),
     ("hook_dead", "UPDATE outbox SET state = 'dead', last_error = 'exit 1';", ""),
@@ -132,7 +133,15 @@ fn a_clean_shop_has_none_and_every_reason_is_tried() {
         .filter_map(|rest| rest.split('\'').next())
         .filter(is_name)
         // What the daemon itself raises stands in `alarms`.
-        .chain(["key_refused", "key_lacks_permission", "silence", "file_went_back", "clock_wrong", "hook_missing"])
+        .chain([
+            "key_refused",
+            "key_lacks_permission",
+            "silence",
+            "backfill_failing",
+            "file_went_back",
+            "clock_wrong",
+            "hook_missing",
+        ])
         .collect();
     assert_eq!(named, CASES.iter().map(|(reason, ..)| *reason).collect());
 }

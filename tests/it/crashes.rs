@@ -1,6 +1,7 @@
 //! `kill -9` at any instant, and a disk that fails: every 2xx is on disk, every paid session has exactly one order.
 
 use std::collections::HashSet;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
@@ -139,4 +140,50 @@ fn a_disk_that_fails_is_never_acknowledged_into() {
         shop.settle();
         shop.check();
     }
+}
+
+/// Each thread is killed once by a panic: the process ends with 75 and a sentence, and the next one has every order.
+#[test]
+fn a_thread_that_dies_is_noticed_and_the_orders_still_come() {
+    std::thread::scope(|threads| {
+        for name in ["writer", "taker", "worker", "backfill", "hooks", "hook", "signals"] {
+            threads.spawn(move || a_dead_thread_is_noticed(name));
+        }
+    });
+}
+
+fn a_dead_thread_is_noticed(name: &str) {
+    let mut shop = Shop::open_with(
+        &[("FULFILLD_BACKFILL_EVERY", "1"), ("FULFILLD_SWEEP_EVERY", "1"), ("FULFILLD_LOG", "off")],
+        &["--webhook", "none", "--rate", "0"],
+    );
+    shop.stop();
+    let order = shop.dir.path().join("die");
+    let hook = shop.dir.path().join("hook");
+    std::fs::write(&hook, "#!/bin/sh\ncat > /dev/null\n")
+        .and_then(|()| std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)))
+        .expect("a hook");
+    shop.settings.push(("FULFILLD_HOOK_COMMAND".into(), hook.display().to_string()));
+    shop.settings.push(("FULFILLD_SABOTAGE".into(), format!("panic:{name}:{}", order.display())));
+    shop.start();
+    let purchase = shop.buy("card", 1, "snapshot").remove(0);
+    std::fs::write(&order, "").expect("the order to die");
+    for (event, _) in &purchase.events {
+        // It may be the last thing that this process hears.
+        let _ = shop.post(&shop.body(event));
+    }
+    if name == "signals" {
+        shop.desk().signal("HUP");
+    }
+    let mut desk = shop.desk.take().expect("it was started");
+    let ended = wait_for(&format!("the process without its {name}"), || desk.child.try_wait().expect("it is ours"));
+    assert_eq!(ended.code(), Some(75), "{name}");
+    assert!(!order.exists(), "{name}");
+    shop.start();
+    wait_for(&format!("the order, after its {name} died"), || {
+        (shop.one("SELECT count(*) FROM orders WHERE payment_status = 'paid'") == "1").then_some(())
+    });
+    shop.settle();
+    shop.check();
+    shop.stop();
 }

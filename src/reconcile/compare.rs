@@ -1,0 +1,400 @@
+//! Compares what Stripe lists with the file, and says what differs. It writes nothing.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::clock::{self, Timestamp};
+use crate::db;
+use crate::error::{Error, Result};
+use crate::event::{Event, Shape};
+use crate::stripe::{Listed, Stripe};
+use crate::text;
+
+/// How much of what was seen is looked at again: Stripe's lists may be late, a session is made up to a day before it is
+/// completed, and money moves for days; a dispute for months.
+const OVERLAP_SESSIONS: Duration = Duration::from_secs(25 * 3600);
+const OVERLAP_MONEY: Duration = Duration::from_secs(8 * 24 * 3600);
+const OVERLAP_DISPUTES: Duration = Duration::from_secs(90 * 24 * 3600);
+
+/// What is not settled is asked after once in this time, so many at once at most; a session whose money has not come after a
+/// month waits for its event alone.
+const UNSETTLED_EVERY: Duration = Duration::from_secs(24 * 3600);
+const UNSETTLED_MAX: usize = 500;
+const UNSETTLED_MAX_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// What is made later than so much from now was made by no clock that counts.
+pub const AHEAD_MAX: Duration = Duration::from_secs(300);
+
+/// What is compared with Stripe, in the order in which one leads to the next: a refund is the shop's when its payment is an
+/// order's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    Session,
+    Refund,
+    Dispute,
+    Review,
+    FraudWarning,
+}
+
+impl Subject {
+    pub const ALL: [Subject; 5] =
+        [Subject::Session, Subject::Refund, Subject::Dispute, Subject::Review, Subject::FraudWarning];
+
+    /// Stripe's word for many of them; `sweeps.name`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Subject::Session => "sessions",
+            Subject::Refund => "refunds",
+            Subject::Dispute => "disputes",
+            Subject::Review => "reviews",
+            Subject::FraudWarning => "fraud_warnings",
+        }
+    }
+
+    fn listed(self) -> Listed {
+        match self {
+            Subject::Session => Listed::Sessions,
+            Subject::Refund => Listed::Refunds,
+            Subject::Dispute => Listed::Disputes,
+            Subject::Review => Listed::Reviews,
+            Subject::FraudWarning => Listed::FraudWarnings,
+        }
+    }
+
+    /// How much of what was seen is looked at again.
+    pub fn overlap(self) -> Duration {
+        match self {
+            Subject::Session => OVERLAP_SESSIONS,
+            Subject::Dispute => OVERLAP_DISPUTES,
+            _ => OVERLAP_MONEY,
+        }
+    }
+
+    /// The type of the event that leads to one being asked for.
+    pub fn bell(self) -> &'static str {
+        match self {
+            Subject::Session => "checkout.session.completed",
+            Subject::Refund => "refund.updated",
+            Subject::Dispute => "charge.dispute.updated",
+            Subject::Review => "review.closed",
+            Subject::FraudWarning => "radar.early_fraud_warning.updated",
+        }
+    }
+
+    /// What the file says of one, in the words of [`Subject::said`]; `None` when it is not there.
+    fn here(self, c: &Connection, id: &str) -> Result<Option<Here>> {
+        let sql = match self {
+            Subject::Session => {
+                "SELECT replace(payment_status, 'failed', 'unpaid') || ' ' || amount_total || ' ' || currency,
+                   payment_intent_id, EXISTS(SELECT 1 FROM line_items WHERE order_id = orders.id) FROM orders
+                 WHERE checkout_session_id = ?1"
+            }
+            Subject::Refund => "SELECT status || ' ' || amount || ' ' || currency, NULL, 1 FROM refunds WHERE id = ?1",
+            Subject::Dispute => {
+                "SELECT status || ' ' || amount || ' ' || currency, NULL, 1 FROM disputes WHERE id = ?1"
+            }
+            Subject::Review => {
+                "SELECT CASE open WHEN 1 THEN 'open' ELSE 'closed ' || coalesce(closed_reason, 'none') END, NULL, 1
+                 FROM reviews WHERE id = ?1"
+            }
+            Subject::FraudWarning => {
+                "SELECT CASE actionable WHEN 1 THEN 'actionable' ELSE 'not actionable' END, NULL, 1
+                 FROM fraud_warnings WHERE id = ?1"
+            }
+        };
+        let row = |row: &rusqlite::Row| Ok(Here { state: row.get(0)?, payment: row.get(1)?, has_lines: row.get(2)? });
+        c.prepare_cached(sql).and_then(|mut q| q.query_row([id], row).optional()).map_err(db::translate)
+    }
+
+    /// What Stripe says of one: its status, its amount in minor units, its currency.
+    fn said(self, value: &Value) -> Said {
+        let word = |name: &str| match &value[name] {
+            Value::String(word) => text::clean(word).to_lowercase(),
+            Value::Null => "none".into(),
+            other => other.to_string(),
+        };
+        let state = match self {
+            Subject::Session => [word("payment_status"), word("amount_total"), word("currency")].join(" "),
+            Subject::Refund | Subject::Dispute => [word("status"), word("amount"), word("currency")].join(" "),
+            Subject::Review if value["open"] == true => "open".into(),
+            Subject::Review => ["closed".into(), word("closed_reason")].join(" "),
+            Subject::FraudWarning if value["actionable"] == true => "actionable".into(),
+            Subject::FraudWarning => "not actionable".into(),
+        };
+        let id = |name: &str| value[name].as_str().map(text::clean);
+        let is_paid = value["payment_status"] == "paid" && value["amount_total"].as_i64().is_some_and(|n| n > 0);
+        let payment = match self {
+            Subject::Session if value["payment_intent"].is_string() => {
+                Payment::By(id("payment_intent").unwrap_or_default())
+            }
+            // A subscription's session names its invoice; which payment paid it is for the handler to find.
+            Subject::Session if is_paid && value["invoice"].is_string() => {
+                Payment::OfInvoice(id("invoice").unwrap_or_default())
+            }
+            _ => Payment::None,
+        };
+        Said { state, payment }
+    }
+}
+
+/// What the file has of an object.
+struct Here {
+    state: String,
+    payment: Option<String>,
+    has_lines: bool,
+}
+
+/// What Stripe says of an object, as far as it is compared.
+#[derive(Debug, Clone, PartialEq)]
+struct Said {
+    state: String,
+    payment: Payment,
+}
+
+/// Which payment an order must name, so that refunds, disputes and reviews find it.
+#[derive(Debug, Clone, PartialEq)]
+enum Payment {
+    None,
+    By(String),
+    /// One or another, that paid this invoice.
+    OfInvoice(String),
+}
+
+impl Said {
+    /// Both in words, the file's first, where they differ.
+    fn differs_from(&self, here: &Here) -> Option<(String, String)> {
+        let (mut ours, mut stripes) = (vec![here.state.as_str()], vec![self.state.as_str()]);
+        match (&self.payment, &here.payment) {
+            (Payment::By(one), Some(other)) if one != other => {
+                ours.push(other);
+                stripes.push(one);
+            }
+            (Payment::By(payment) | Payment::OfInvoice(payment), None) => {
+                ours.push("no payment");
+                stripes.push(payment);
+            }
+            _ => {}
+        }
+        if !here.has_lines {
+            ours.push("no lines");
+            stripes.push("lines");
+        }
+        (ours != stripes).then(|| (ours.join(" "), stripes.join(" ")))
+    }
+}
+
+/// What Stripe has and the file has not, or has otherwise.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finding {
+    pub subject: Subject,
+    pub id: String,
+    /// `None` when it is missing.
+    pub here: Option<String>,
+    pub stripe: String,
+    said: Said,
+    /// The event of our own making that leads to its being asked for, and its payload.
+    pub bell: Bell,
+}
+
+impl Finding {
+    /// True once the file says what Stripe said.
+    pub fn is_mended(&self, c: &Connection) -> Result<bool> {
+        Ok(self.subject.here(c, &self.id)?.is_some_and(|here| self.said.differs_from(&here).is_none()))
+    }
+}
+
+/// How many of the shop's objects Stripe listed, how many of them are here as they should be, how many rows nobody could read,
+/// and the newest one's making.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    pub stripe: usize,
+    pub here: usize,
+    pub unreadable: usize,
+    pub newest: Option<Timestamp>,
+}
+
+/// Goes through what Stripe lists of a subject since then, and hands over what differs, a page at a time. `payments` are
+/// those of sessions found missing: what follows them is the shop's as well.
+pub fn compare(
+    stripe: &Stripe,
+    c: &Connection,
+    subject: Subject,
+    since: Timestamp,
+    payments: &mut HashSet<String>,
+    mut found: impl FnMut(Vec<Finding>) -> Result<()>,
+) -> Result<Tally> {
+    let mut tally = Tally::default();
+    let mut seen = HashSet::new();
+    let latest = stripe.skew().now() + AHEAD_MAX;
+    tally.unreadable = stripe.list(subject.listed(), since, |page| {
+        let mut findings = Vec::new();
+        for value in page {
+            let created = value["created"].as_i64().and_then(clock::from_unix);
+            tally.newest = tally.newest.max(created.filter(|created| *created <= latest));
+            let id = value["id"].as_str().unwrap_or_default();
+            // A list that grows while it is read shows a row twice.
+            if !seen.insert(id.to_string()) || !is_the_shops(stripe, c, subject, &value, payments)? {
+                continue;
+            }
+            tally.stripe += 1;
+            let (here, said) = (subject.here(c, id)?, subject.said(&value));
+            let (here, stripe) = match here.as_ref().map(|here| said.differs_from(here)) {
+                Some(None) => {
+                    tally.here += 1;
+                    continue;
+                }
+                Some(Some((here, stripe))) => (Some(here), stripe),
+                None => (None, said.state.clone()),
+            };
+            if let (Subject::Session, Some(payment)) = (subject, value["payment_intent"].as_str()) {
+                payments.insert(payment.to_string());
+            }
+            let bell = bell(subject.bell(), id, created);
+            findings.push(Finding { subject, id: id.into(), here, stripe, said, bell });
+        }
+        found(findings)
+    })?;
+    Ok(tally)
+}
+
+/// Whether an object is this shop's business at all, as far as that can be told without a question.
+fn is_the_shops(
+    stripe: &Stripe,
+    c: &Connection,
+    subject: Subject,
+    value: &Value,
+    payments: &HashSet<String>,
+) -> Result<bool> {
+    let exists = |sql: &str, id: &str| -> Result<bool> {
+        c.prepare_cached(sql).and_then(|mut q| q.query_row([id], |row| row.get(0))).map_err(db::translate)
+    };
+    match subject {
+        Subject::Session => Ok(value["mode"] != "setup" && stripe.not_the_shops(value).is_none()),
+        _ => match value["payment_intent"].as_str() {
+            Some(payment) => Ok(payments.contains(payment)
+                || exists("SELECT EXISTS(SELECT 1 FROM orders WHERE payment_intent_id = ?1)", payment)?),
+            None => Ok(false),
+        },
+    }
+}
+
+/// An event of our own making, and its payload.
+pub type Bell = (Event, String);
+
+/// What the id of an event of our own making begins with, and how long an id may be.
+const OWN: &str = "fulfilld_";
+const ID_MAX: usize = 255;
+
+/// True for an event of our own making.
+pub fn is_own(event: &Event) -> bool {
+    event.id.starts_with(OWN)
+}
+
+/// The event that has an object asked for: one for each object, whatever was found out about it and however often.
+pub fn bell(kind: &str, object: &str, created: Option<Timestamp>) -> Bell {
+    let mut id = format!("{OWN}{object}");
+    if id.len() > ID_MAX {
+        id = Sha256::digest(object).iter().fold(OWN.into(), |id, byte| format!("{id}{byte:02x}"));
+    }
+    let payload = json!({
+        "id": id,
+        "object": "event",
+        "type": kind,
+        "created": created.map(Timestamp::as_second),
+        "data": {"object": {"id": object}},
+        "made_by": "fulfilld",
+    });
+    let event = Event {
+        id,
+        kind: kind.into(),
+        object_id: Some(object.into()),
+        created,
+        livemode: None,
+        api_version: None,
+        account: None,
+        context: None,
+        shape: Shape::Snapshot,
+        snapshot_event: None,
+    };
+    (event, payload.to_string())
+}
+
+/// What is not settled and has not been asked after for a while: with the type of the event that has it asked for, the longest
+/// waiting first. What was asked later than now was so by a clock that was ahead.
+pub fn unsettled(c: &Connection, now: Timestamp) -> Result<Vec<Bell>> {
+    let rows: Vec<(String, String)> = c
+        .prepare_cached(
+            "SELECT id, type FROM (
+               SELECT checkout_session_id AS id, 'checkout.session.completed' AS type, as_of FROM orders
+               WHERE payment_status = 'unpaid' AND created_at > ?2
+               UNION ALL SELECT id, 'refund.updated', as_of FROM refunds
+               WHERE status NOT IN('succeeded', 'failed', 'canceled')
+               UNION ALL SELECT id, 'charge.dispute.updated', as_of FROM disputes
+               WHERE status NOT IN('won', 'lost', 'warning_closed', 'prevented', 'charge_refunded')
+               UNION ALL SELECT id, 'review.closed', as_of FROM reviews WHERE open = 1)
+             WHERE as_of < ?1 OR as_of > ?3 ORDER BY as_of LIMIT ?4",
+        )
+        .and_then(|mut q| {
+            let (day, month) = (clock::text(now - UNSETTLED_EVERY), clock::text(now - UNSETTLED_MAX_AGE));
+            let ahead = clock::text(now + AHEAD_MAX);
+            q.query_map((day, month, ahead, UNSETTLED_MAX as i64), |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+        })
+        .map_err(db::translate)?;
+    Ok(rows.iter().map(|(id, kind)| bell(kind, id, Some(now))).collect())
+}
+
+/// A time that stands in the file; `Corrupt` when it is none.
+pub fn time(text: &str) -> Result<Timestamp> {
+    text.parse().map_err(|_| Error::Corrupt(format!("{} in the file is no time; restore a backup", text::clean(text))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(payment: Payment) -> Said {
+        Said { state: "paid 900 eur".into(), payment }
+    }
+
+    fn here(payment: Option<&str>, has_lines: bool) -> Here {
+        Here { state: "paid 900 eur".into(), payment: payment.map(String::from), has_lines }
+    }
+
+    #[test]
+    fn a_payment_and_lines_that_are_missing_are_differences() {
+        let differs =
+            |said: Said, here: Here| said.differs_from(&here).map(|(ours, stripes)| format!("{ours} / {stripes}"));
+        let by = || said(Payment::By("pi_1".into()));
+        assert_eq!(differs(by(), here(Some("pi_1"), true)), None);
+        assert_eq!(differs(by(), here(Some("pi_2"), true)).unwrap(), "paid 900 eur pi_2 / paid 900 eur pi_1");
+        assert_eq!(
+            differs(by(), here(None, false)).unwrap(),
+            "paid 900 eur no payment no lines / paid 900 eur pi_1 lines"
+        );
+        let invoice = || said(Payment::OfInvoice("in_1".into()));
+        assert_eq!(differs(invoice(), here(Some("pi_9"), true)), None, "any payment of the invoice's will do");
+        assert_eq!(differs(invoice(), here(None, true)).unwrap(), "paid 900 eur no payment / paid 900 eur in_1");
+        assert_eq!(differs(said(Payment::None), here(Some("pi_1"), true)), None);
+    }
+
+    #[test]
+    fn a_free_first_month_needs_no_payment() {
+        let session = json!({"payment_status": "paid", "amount_total": 0, "currency": "eur", "payment_intent": null, "invoice": "in_1"});
+        assert_eq!(Subject::Session.said(&session).payment, Payment::None);
+        let session = json!({"payment_status": "paid", "amount_total": 900, "currency": "eur", "payment_intent": null, "invoice": "in_1"});
+        assert_eq!(Subject::Session.said(&session).payment, Payment::OfInvoice("in_1".into()));
+    }
+
+    #[test]
+    fn one_object_has_one_event_of_our_own() {
+        let (event, payload) = bell("charge.dispute.updated", "dp_1", None);
+        assert_eq!((event.id.as_str(), event.object_id.as_deref()), ("fulfilld_dp_1", Some("dp_1")));
+        assert_eq!(Event::parse(payload.as_bytes()), Ok(event), "what is kept says the same");
+        let long = bell("charge.dispute.updated", &"d".repeat(255), None).0;
+        assert!(is_own(&long) && long.id.len() <= ID_MAX, "{}", long.id);
+    }
+}
