@@ -59,6 +59,15 @@ impl Alarm {
         Alarm { name: "backfill_failing", message, next: "fulfilld doctor" }
     }
 
+    /// Every session so far is somebody else's by `FULFILLD_ONLY`.
+    pub fn only_matches_nothing() -> Alarm {
+        let message =
+            "FULFILLD_ONLY matches none of the sessions that Stripe has told of, so none of them became an order";
+        let next = "correct FULFILLD_ONLY or remove it, then: sudo systemctl restart fulfilld; then: fulfilld replay \
+                    --state ignored --type checkout.session.completed";
+        Alarm { name: "only_matches_nothing", message: message.into(), next }
+    }
+
     /// A hook's command cannot be run.
     pub fn hook_missing(message: String) -> Alarm {
         let next = "put the program there and make it executable; it is looked for every few seconds";

@@ -23,6 +23,24 @@ const LOCKED_MAX: Duration = Duration::from_secs(2);
 /// Events that wait longer than this are behind.
 const BACKLOG_MAX: Duration = Duration::from_secs(600);
 
+/// What keeps orders from going through: a stable name for programs, and a sentence for people.
+pub struct Cause {
+    pub name: &'static str,
+    what: String,
+}
+
+/// The file is locked by somebody else.
+pub const FILE_LOCKED: &str = "file_locked";
+pub const DISK_FULL: &str = "disk_full";
+/// Stripe refuses the key, or does not answer.
+pub const STRIPE_PAUSED: &str = "stripe_paused";
+pub const EVENTS_WAITING: &str = "events_waiting";
+/// The process should be replaced.
+const ILL: &str = "ill";
+
+/// Alarms without which `/readyz` would be 200, by their names in the file.
+pub const ALARMS: &[&str] = &["clock_wrong", "silence"];
+
 /// Looks at everything and holds nothing but a connection for reading.
 pub struct Health {
     reader: Reader,
@@ -58,45 +76,41 @@ impl Health {
         looked.err().map(|error| format!("the file cannot be read: {error}"))
     }
 
-    /// `GET /readyz`: 200, or 503 with one cause a line.
+    /// `GET /readyz`: 200, or 503 with one cause a line, its name before the colon.
     pub fn ready(&self) -> Answer {
-        let causes = self.causes();
-        if causes.is_empty() { Answer::text(200, "ready".into()) } else { Answer::text(503, causes.join("\n")) }
+        let lines: Vec<String> = self.causes().iter().map(|cause| format!("{}: {}", cause.name, cause.what)).collect();
+        if lines.is_empty() { Answer::text(200, "ready".into()) } else { Answer::text(503, lines.join("\n")) }
     }
 
-    /// What keeps orders from going through, one sentence each.
-    pub fn causes(&self) -> Vec<String> {
+    /// What keeps orders from going through.
+    pub fn causes(&self) -> Vec<Cause> {
         let mut causes = Vec::new();
-        causes.extend(self.illness());
+        let mut add = |name, what| causes.push(Cause { name, what });
+        if let Some(why) = self.illness() {
+            add(ILL, why);
+        }
         let state = self.desk.writer.state();
         if let Some(locked) = state.locked_since.map(|since| since.elapsed()).filter(|locked| *locked > LOCKED_MAX) {
-            causes.push(format!(
-                "file locked for {} s by somebody else (an open BEGIN in a sqlite3 shell? type COMMIT there)",
-                locked.as_secs()
-            ));
+            let text = "by somebody else (an open BEGIN in a sqlite3 shell? type COMMIT there)";
+            add(FILE_LOCKED, format!("file locked for {} s {text}", locked.as_secs()));
         }
         if let Some(full) = state.full_since {
-            causes.push(format!(
-                "disk full for {} s: free some space; events are answered 503 and come again",
-                full.elapsed().as_secs()
-            ));
+            let text = "free some space; events are answered 503 and come again";
+            add(DISK_FULL, format!("disk full for {} s: {text}", full.elapsed().as_secs()));
         }
         if let Some((why, since)) = self.desk.trouble_with_stripe() {
-            causes.push(format!("asking Stripe is paused for {} s: {why}", since.as_secs()));
+            add(STRIPE_PAUSED, format!("asking Stripe is paused for {} s: {why}", since.as_secs()));
         }
-        if let Ok(Some(wrong)) = alarms::message(&lock(&self.reader), "clock_wrong") {
-            causes.push(format!("clock: {wrong}"));
-        }
-        if let Ok(Some(silence)) = alarms::message(&lock(&self.reader), "silence") {
-            causes.push(format!("silence: {silence}"));
+        for &alarm in ALARMS {
+            if let Ok(Some(what)) = alarms::message(&lock(&self.reader), alarm) {
+                add(alarm, what);
+            }
         }
         if let Ok((waiting, age)) = inbox::backlog(&lock(&self.reader), clock::now())
             && age > BACKLOG_MAX.as_secs() as i64
         {
-            causes.push(format!(
-                "{waiting} events waiting, the oldest for {} min (SELECT * FROM stuck_events)",
-                age / 60
-            ));
+            let text = "(fulfilld events --state pending)";
+            add(EVENTS_WAITING, format!("{waiting} events waiting, the oldest for {} min {text}", age / 60));
         }
         causes
     }

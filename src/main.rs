@@ -12,6 +12,7 @@ mod health; // what the daemon says of itself
 mod door; // everything we do about tiny_http
 
 mod reconcile; // finds what never arrived
+mod only; // whether FULFILLD_ONLY matches anything
 mod timing; // this server's clock: that it was set, that it is wrong
 mod worker; // takes due events, asks the handler, applies the Change
 mod claims; // SQL of due events: claimed by object, finished together

@@ -22,6 +22,7 @@ use crate::inbox;
 use crate::locks::lock;
 use crate::mark::Mark;
 use crate::metrics::Metrics;
+use crate::only;
 use crate::reconcile::Looking;
 use crate::sabotage;
 use crate::signature::SigningSecret;
@@ -113,7 +114,7 @@ impl Serving {
             log::error!("{lost}");
             alarms::raise(&connection, &Alarm::file_went_back(lost), clock::now())?;
         }
-        for alarm in ["key_refused", "key_lacks_permission"] {
+        for alarm in ["key_refused", "key_lacks_permission", "only_matches_nothing"] {
             alarms::clear(&connection, alarm)?;
         }
         let (writer, writing) = Writer::start(connection, identity);
@@ -155,6 +156,7 @@ impl Serving {
         let mut probed = Instant::now();
         let mut followed = Instant::now();
         let mut clock = timing::Watch::begin();
+        let mut only = only::Watch::default();
         loop {
             match wake.recv_timeout(LOOK_EVERY) {
                 Ok(Wake::Stop) => return None,
@@ -171,6 +173,7 @@ impl Serving {
                     looking.look_again();
                 }
             }
+            only.look(&self.desk, &self.reader);
             if followed.elapsed() >= SECRETS_EVERY {
                 followed = Instant::now();
                 self.webhook.follow_secrets();

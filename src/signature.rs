@@ -80,7 +80,8 @@ impl fmt::Display for Refusal {
             Refusal::NoTimestamp => "the Stripe-Signature header has no single t=<unix seconds>",
             Refusal::NoSignature => "the Stripe-Signature header has no v1=<64 lower-case hex digits>",
             Refusal::NoMatch => {
-                "no signature matches; is WEBHOOK_SECRET the signing secret (whsec_…) of this endpoint?"
+                "no signature matches: either WEBHOOK_SECRET is not the signing secret (whsec_…) of this endpoint, or a \
+                 proxy on the way changes the body"
             }
             Refusal::TooOld => "the signature is older than 300 seconds; is this server's clock right?",
         })

@@ -1,6 +1,6 @@
 //! Asking Stripe: an HTTPS client that reads, paces itself, and turns every answer into a value or one of our errors.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -123,7 +123,12 @@ pub struct Stripe {
     forbidden: Arc<Mutex<BTreeMap<&'static str, Forbidden>>>,
     metrics: Arc<Metrics>,
     skew: Arc<Skew>,
+    /// The first sessions that were not the shop's, by their ids.
+    others: Arc<Mutex<BTreeSet<String>>>,
 }
+
+/// So many sessions of others are remembered.
+pub const OTHERS_MAX: usize = 3;
 
 /// What Stripe lists, newest first, and by when it was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -208,6 +213,7 @@ impl Stripe {
             forbidden: Arc::default(),
             metrics,
             skew: Arc::default(),
+            others: Arc::default(),
         }
     }
 
@@ -231,7 +237,16 @@ impl Stripe {
         let only = self.access.only.as_ref()?;
         let said = session.pointer(&only.pointer).and_then(Value::as_str);
         let ours = said.is_some_and(|said| only.values.iter().any(|value| value == said));
+        let mut others = lock(&self.others);
+        if !ours && others.len() < OTHERS_MAX {
+            others.extend(session["id"].as_str().map(String::from));
+        }
         (!ours).then(|| format!("the session is not of FULFILLD_ONLY={}", only.setting))
+    }
+
+    /// How many sessions were somebody else's so far; what `only.rs` makes of them needs no more than a few.
+    pub fn sessions_of_others(&self) -> usize {
+        lock(&self.others).len()
     }
 
     /// A Checkout Session as it is now, with its payment intent and all its line items with their products, whatever their

@@ -1,5 +1,6 @@
 //! The webhook: verify, store, answer. 200 means that the event is on disk.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ use crate::inbox::{self, Source};
 use crate::locks::lock;
 use crate::metrics::Metrics;
 use crate::sabotage;
-use crate::signature::{self, SigningSecret};
+use crate::signature::{self, Refusal, SigningSecret};
 use crate::worker::Desk;
 
 /// Our clock is this far behind Stripe's before it is worth a line in the log.
@@ -29,6 +30,8 @@ pub struct Webhook {
     looked: Mutex<(Result<Vec<SigningSecret>>, bool)>,
     desk: Arc<Desk>,
     metrics: Arc<Metrics>,
+    /// That no signature matches was logged since the last one that did.
+    mismatch_told: AtomicBool,
     /// How long an event that only echoes another is left to wait.
     echo_after: Duration,
 }
@@ -37,7 +40,14 @@ impl Webhook {
     pub fn new(secrets: Vec<SigningSecret>, desk: Arc<Desk>, metrics: Arc<Metrics>, echo_after: Duration) -> Webhook {
         metrics.secrets_are(&vec![None; secrets.len()]);
         let looked = Mutex::new((Ok(secrets.clone()), true));
-        Webhook { secrets: RwLock::new(secrets), looked, desk, metrics, echo_after }
+        Webhook {
+            secrets: RwLock::new(secrets),
+            looked,
+            desk,
+            metrics,
+            mismatch_told: AtomicBool::new(false),
+            echo_after,
+        }
     }
 
     /// Reads the secrets again, now. A mistake in the new ones leaves the old ones in force.
@@ -113,8 +123,14 @@ impl Webhook {
         let secrets = self.secrets.read().unwrap_or_else(PoisonError::into_inner);
         // Where this server's clock is known to be wrong, a signature's age is told by Stripe's.
         let now = self.desk.stripe.skew().now().as_second();
-        let verified = signature::verify(request.header("Stripe-Signature"), &request.body, &secrets, now)
-            .map_err(|refusal| refuse(refusal.cause(), &refusal.to_string()))?;
+        let verified =
+            signature::verify(request.header("Stripe-Signature"), &request.body, &secrets, now).map_err(|refusal| {
+                if refusal == Refusal::NoMatch && !self.mismatch_told.swap(true, Ordering::Relaxed) {
+                    log::warn!("a webhook was answered 400, and more of them are not logged: {refusal}");
+                }
+                refuse(refusal.cause(), &refusal.to_string())
+            })?;
+        self.mismatch_told.store(false, Ordering::Relaxed);
         if verified.age_s < -CLOCK_BEHIND_S {
             log::warn!("Stripe signs {} s in the future: is this server's clock slow?", -verified.age_s);
         }

@@ -86,6 +86,7 @@ const CASES: &[(&str, &str, &str)] = &[
     ("silence", "INSERT INTO alarms VALUES('silence', 'webhooks do not come', 'fulfilld doctor', NOW);", ""),
     ("file_went_back", "INSERT INTO alarms VALUES('file_went_back', 'the file is older than it was', 'DELETE FROM alarms WHERE name = ''file_went_back'';', NOW);", ""),
     ("backfill_failing", "INSERT INTO alarms VALUES('backfill_failing', 'a list fails', 'fulfilld doctor', NOW);", ""),
+    ("only_matches_nothing", "INSERT INTO alarms VALUES('only_matches_nothing', 'FULFILLD_ONLY matches none', 'fulfilld doctor', NOW);", ""),
     ("clock_wrong", "INSERT INTO alarms VALUES('clock_wrong', 'the clock is fast', 'sudo timedatectl set-ntp true', NOW);", ""),
     ("hook_missing", "INSERT INTO alarms VALUES('hook_missing', 'a hook cannot be run', 'fulfilld doctor', NOW);", ""),
     ("hook_dead", "UPDATE outbox SET state = 'dead', last_error = 'exit 1';", ""),
@@ -140,6 +141,7 @@ fn a_clean_shop_has_none_and_every_reason_is_tried() {
             "backfill_failing",
             "file_went_back",
             "clock_wrong",
+            "only_matches_nothing",
             "hook_missing",
         ])
         .collect();

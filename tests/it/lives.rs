@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::arrivals::{afresh, facts, permutations};
-use crate::shop::{Purchase, Shop};
+use crate::shop::{Purchase, Shop, wait_for};
 
 /// The lives; `tests/it/arrivals.rs` has those that end with the purchase.
 pub const LIVES: &[&str] = &[
@@ -295,6 +295,31 @@ fn what_is_not_the_shop_s_by_fulfilld_only_is_ignored_with_that_reason() {
     assert_eq!(shop.one(counts), "2|1|1|0|0");
     let why = shop.rows("SELECT DISTINCT state_reason FROM events WHERE state <> 'done'");
     assert_eq!(why, [format!("the session is not of FULFILLD_ONLY={only}")]);
+}
+
+#[test]
+fn a_fulfilld_only_under_which_no_session_is_the_shop_s_is_pointed_out() {
+    // What somebody types who forgets which name the thing has in Stripe.
+    let mut shop =
+        Shop::open_with(&[("FULFILLD_ONLY", "metadata.scenario=digital")], &["--webhook", "none", "--rate", "0"]);
+    let alarms = |shop: &Shop| shop.rows("SELECT next FROM attention WHERE reason = 'only_matches_nothing'");
+    let deliver = |shop: &Shop, scenario: &str| {
+        for (id, _) in &shop.buy(scenario, 1, "snapshot").remove(0).events {
+            assert_eq!(shop.deliver(id), 200);
+        }
+        shop.settle();
+    };
+    deliver(&shop, "card");
+    deliver(&shop, "card");
+    assert_eq!(alarms(&shop), [""; 0], "two sessions of others are nothing odd");
+    deliver(&shop, "card");
+    let said = wait_for("it is pointed out", || alarms(&shop).pop());
+    assert!(said.contains("correct FULFILLD_ONLY") && said.contains("fulfilld replay --state ignored"), "{said}");
+    deliver(&shop, "digital");
+    wait_for("the first order ends it", || alarms(&shop).is_empty().then_some(()));
+    (0..3).for_each(|_| deliver(&shop, "card"));
+    shop.stop();
+    assert_eq!(alarms(&shop), [""; 0], "where some are the shop's, the others are nothing odd");
 }
 
 /// A Stripe that answers these paths with these objects, anything else with 404.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustix::fs::{FlockOperation, flock};
 
 use super::{Report, Shop, file};
+use crate::health;
 
 /// It answers about itself in a moment, or it hangs.
 const WITHIN: Duration = Duration::from_secs(5);
@@ -21,8 +22,8 @@ pub struct Daemon {
     holds: Option<bool>,
     /// The lines of `/metrics` by name and labels; `None` when nobody answers.
     metrics: Option<BTreeMap<String, f64>>,
-    /// The causes of `/readyz`.
-    causes: Vec<String>,
+    /// The causes of `/readyz`, each a name and a sentence.
+    causes: Vec<(String, String)>,
 }
 
 impl Daemon {
@@ -37,7 +38,9 @@ impl Daemon {
         };
         let metrics = get("/metrics").map(|(_, page)| page.lines().filter_map(measured).collect());
         let causes = match get("/readyz") {
-            Some((503, causes)) => causes.lines().map(String::from).collect(),
+            Some((503, causes)) => {
+                causes.lines().filter_map(|line| line.split_once(": ")).map(|(n, w)| (n.into(), w.into())).collect()
+            }
             _ => Vec::new(),
         };
         Daemon { holds: held(file), metrics, causes }
@@ -152,15 +155,16 @@ fn version(daemon: &Daemon, report: &mut Report) {
 /// What it says that keeps it from being ready, unless that was found here.
 fn ready(daemon: &Daemon, report: &mut Report) {
     let stripe = ["key_", "permission_", "stripe_", "alarm_key"].iter().any(|id| report.has(id));
-    let known = |cause: &&String| {
-        stripe && cause.starts_with("asking Stripe")
-            || report.has("file_locked") && cause.starts_with("file locked")
-            || report.has("disk_") && cause.starts_with("disk full")
-            // It is an alarm as well.
-            || cause.starts_with("silence: ")
-            || (report.has("events_waiting") || stripe) && cause.contains("events waiting")
+    let known = |name: &str| match name {
+        health::STRIPE_PAUSED => stripe,
+        health::FILE_LOCKED => report.has("file_locked"),
+        health::DISK_FULL => report.has("disk_"),
+        health::EVENTS_WAITING => report.has("events_waiting") || stripe,
+        // Found among the alarms.
+        alarm => health::ALARMS.contains(&alarm),
     };
-    let news: Vec<&str> = daemon.causes.iter().filter(|cause| !known(cause)).map(String::as_str).collect();
+    let causes = daemon.causes.iter().filter(|(name, _)| !known(name));
+    let news: Vec<&str> = causes.map(|(_, what)| what.as_str()).collect();
     if !news.is_empty() {
         report.problem(
             "daemon_not_ready",
