@@ -97,8 +97,14 @@ CREATE TABLE orders(
   invoice_id           TEXT,                              -- in_…
   payment_link_id      TEXT,                              -- plink_…
   client_reference_id  TEXT,                              -- the shop's own reference
+  capture_method       TEXT                               -- manual: the buyer's money is only held until you capture it
+                       CHECK(capture_method = 'manual'),
+  amount_capturable    INTEGER NOT NULL DEFAULT 0,        -- so much is held now
+  amount_captured      INTEGER,                           -- so much of it was taken: what the books say
+  capture_before       TEXT,                              -- the hold ends then; NULL where Stripe does not say
   email                TEXT,                              -- contact and shipping: yours to correct
   name                 TEXT,
+  business_name        TEXT,
   phone                TEXT,
   shipping_name        TEXT,
   shipping_line1       TEXT,
@@ -112,7 +118,7 @@ CREATE TABLE orders(
   tax_ids              TEXT NOT NULL DEFAULT '[]' CHECK(json_valid(tax_ids)),
   metadata             TEXT NOT NULL DEFAULT '{}' CHECK(json_valid(metadata)),
   created_at           TEXT NOT NULL,                     -- when the checkout began
-  paid_at              TEXT,                              -- by Stripe's record
+  paid_at              TEXT,                              -- when the money was there, by Stripe's record
   line_items_at        TEXT,                              -- when its lines were read
   as_of                TEXT NOT NULL,                     -- when Stripe was asked, for people
   asked                INTEGER NOT NULL DEFAULT 0,        -- that question's place in the sequence; an older answer changes nothing
@@ -131,6 +137,10 @@ CREATE TABLE orders(
 ) STRICT;
 CREATE INDEX orders_created ON orders(created_at);
 CREATE INDEX orders_invoice ON orders(invoice_id) WHERE invoice_id IS NOT NULL;
+CREATE INDEX orders_subscription ON orders(subscription_id) WHERE subscription_id IS NOT NULL;
+CREATE INDEX orders_reference ON orders(client_reference_id) WHERE client_reference_id IS NOT NULL;
+CREATE INDEX orders_held ON orders(capture_before) WHERE amount_capturable > 0;
+CREATE INDEX orders_manual ON orders(payment_status) WHERE capture_method IS NOT NULL;
 
 -- What was bought, with names and prices as sold.
 CREATE TABLE line_items(
@@ -161,6 +171,7 @@ CREATE TABLE line_items(
     min(coalesce(unit_amount, 0), amount_subtotal, amount_discount, amount_tax, amount_total) >= -1000000000000
     AND max(coalesce(unit_amount, 0), amount_subtotal, amount_discount, amount_tax, amount_total) <= 1000000000000)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX line_items_canceled ON line_items(order_id) WHERE canceled_quantity > 0;
 
 -- A parcel, or a delivery of what needs none. What is left to send of a paid order is always in a pending one.
 CREATE TABLE fulfillments(
@@ -203,14 +214,18 @@ CREATE TABLE refunds(
   status            TEXT NOT NULL CHECK(status <> ''),     -- Stripe's word; only succeeded counts, and all but failed and canceled hold the goods
   reason            TEXT,
   failure_reason    TEXT,
-  created_at        TEXT NOT NULL,
+  subscription_id   TEXT,                                 -- of a subscription's later payment: sub_…
+  balance_transaction_id TEXT,                            -- txn_…; none where a hold was let go and no money moved
+  failed_at         TEXT,                                 -- the money came back to the shop: it failed, or was canceled
+  created_at        TEXT NOT NULL,                        -- the money left the shop
   as_of             TEXT NOT NULL,                        -- when Stripe was asked, for people
   asked             INTEGER NOT NULL DEFAULT 0            -- that question's place in the sequence
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX refunds_payment_intent ON refunds(payment_intent_id);
 CREATE INDEX refunds_charge ON refunds(charge_id);
 
--- A buyer's bank takes the money back: one row per dispute. While one is open, or lost, nothing can be sent.
+-- A buyer's bank takes the money back: one row per dispute. While an open one, or what was lost, leaves no part of the payment
+-- to the shop, nothing can be sent.
 CREATE TABLE disputes(
   id                TEXT PRIMARY KEY,                     -- dp_… or du_…
   payment_intent_id TEXT,
@@ -221,6 +236,12 @@ CREATE TABLE disputes(
   status            TEXT NOT NULL,                        -- open unless won, lost, warning_closed or prevented
   reason            TEXT,                                 -- e.g. fraudulent, product_not_received
   evidence_due_by   TEXT,                                 -- answer in Stripe's Dashboard until then
+  amount_lost       INTEGER NOT NULL DEFAULT 0,           -- gone for good: the dispute is lost, or was settled by giving it back
+  is_charge_refundable INTEGER NOT NULL DEFAULT 0         -- 0: Stripe refuses a refund while it is open
+                    CHECK(is_charge_refundable IN(0, 1)),
+  money_moves       TEXT NOT NULL DEFAULT '[]'            -- what left the shop (less than 0) and came back: [{"amount": -4200, "at": …}]
+                    CHECK(json_valid(money_moves)),
+  subscription_id   TEXT,                                 -- of a subscription's later payment
   created_at        TEXT NOT NULL,
   as_of             TEXT NOT NULL,
   asked             INTEGER NOT NULL DEFAULT 0
@@ -235,6 +256,7 @@ CREATE TABLE reviews(
   open              INTEGER NOT NULL CHECK(open IN(0, 1)),
   reason            TEXT,                                 -- why it was opened
   closed_reason     TEXT,                                 -- approved and acknowledged let the order go on
+  subscription_id   TEXT,                                 -- of a subscription's later payment
   created_at        TEXT NOT NULL,
   as_of             TEXT NOT NULL,
   asked             INTEGER NOT NULL DEFAULT 0
@@ -248,6 +270,7 @@ CREATE TABLE fraud_warnings(
   charge_id         TEXT,
   actionable        INTEGER NOT NULL CHECK(actionable IN(0, 1)),  -- 0 once refunded or disputed
   fraud_type        TEXT,
+  subscription_id   TEXT,                                 -- of a subscription's later payment
   created_at        TEXT NOT NULL,
   as_of             TEXT NOT NULL,
   asked             INTEGER NOT NULL DEFAULT 0
@@ -380,34 +403,66 @@ FROM (SELECT li.order_id, li.id AS line_item_id, li.requires_shipping, li.quanti
          WHERE fl.line_item_id = li.id AND f.status = 'pending') AS pending
       FROM line_items li);
 
--- What has happened to an order's money and goods, as whole numbers.
+-- What has happened to an order's money and goods, as whole numbers. `amount_paid` is what the shop was given; a refund that
+-- only let go of money that was held, and never taken, gave nothing back.
 CREATE VIEW order_totals AS
 SELECT o.id,
+  CASE WHEN o.payment_status IN('paid', 'no_payment_required') THEN coalesce(o.amount_captured, o.amount_total) ELSE 0 END AS amount_paid,
   (SELECT coalesce(sum(r.amount), 0) FROM refunds r
-   WHERE r.payment_intent_id = o.payment_intent_id AND r.status = 'succeeded') AS amount_refunded,
+   WHERE r.payment_intent_id = o.payment_intent_id AND r.status = 'succeeded'
+     AND (o.capture_method IS 'manual' AND r.balance_transaction_id IS NULL AND r.created_at <= coalesce(o.paid_at, '9')) = 0) AS amount_refunded,
   (SELECT coalesce(sum(r.amount), 0) FROM refunds r
    WHERE r.payment_intent_id = o.payment_intent_id AND r.status NOT IN('succeeded', 'failed', 'canceled')) AS refund_pending,
+  (SELECT coalesce(sum(d.amount_lost), 0) FROM disputes d WHERE d.payment_intent_id = o.payment_intent_id) AS amount_charged_back,
+  (SELECT coalesce(sum(d.amount), 0) FROM disputes d WHERE d.payment_intent_id = o.payment_intent_id
+     AND d.status NOT IN('won', 'lost', 'warning_closed', 'prevented', 'charge_refunded')) AS amount_disputed,
   (SELECT count(*) FROM disputes d WHERE d.payment_intent_id = o.payment_intent_id
      AND d.status NOT IN('won', 'lost', 'warning_closed', 'prevented', 'charge_refunded')) AS open_disputes,
-  (SELECT count(*) FROM disputes d WHERE d.payment_intent_id = o.payment_intent_id AND d.status = 'lost') AS lost_disputes,
+  (SELECT count(*) FROM disputes d WHERE d.payment_intent_id = o.payment_intent_id AND (d.status = 'lost' OR d.amount_lost > 0)) AS lost_disputes,
   (SELECT count(*) FROM reviews w WHERE w.payment_intent_id = o.payment_intent_id
      AND (w.open = 1 OR coalesce(w.closed_reason, '') NOT IN('approved', 'acknowledged'))) AS holding_reviews,
   (SELECT coalesce(sum(b.quantity - b.canceled), 0) FROM line_item_balance b WHERE b.order_id = o.id) AS quantity_due,
   (SELECT coalesce(sum(b.sent), 0) FROM line_item_balance b WHERE b.order_id = o.id) AS quantity_fulfilled
 FROM orders o;
 
--- Why nothing of an order may be sent; NULL when it may.
+-- Why nothing of an order may be sent; NULL when it may. Money is compared by amount: what is disputed, taken or refunded in
+-- part leaves the rest to be sent (see order_cautions).
 CREATE VIEW order_blocks AS
 SELECT o.id AS order_id,
   CASE WHEN o.payment_status NOT IN('paid', 'no_payment_required') THEN 'unpaid'
        WHEN o.canceled_at IS NOT NULL THEN 'canceled'
        WHEN o.hold_reason IS NOT NULL THEN 'on hold'
        WHEN o.payment_intent_id IS NULL THEN NULL
-       WHEN t.open_disputes > 0 THEN 'disputed'
-       WHEN t.lost_disputes > 0 THEN 'dispute lost'
+       WHEN t.open_disputes > 0 AND t.amount_disputed + t.amount_charged_back + t.amount_refunded + t.refund_pending >= t.amount_paid THEN 'disputed'
+       WHEN t.amount_charged_back > 0 AND t.amount_charged_back + t.amount_refunded + t.refund_pending >= t.amount_paid THEN 'dispute lost'
        WHEN t.holding_reviews > 0 THEN 'in review'
-       WHEN o.amount_total > 0 AND t.amount_refunded + t.refund_pending >= o.amount_total THEN 'refunded' END AS blocked_by
+       WHEN t.amount_paid > 0 AND t.amount_refunded + t.refund_pending >= t.amount_paid THEN 'refunded' END AS blocked_by
 FROM orders o JOIN order_totals t ON t.id = o.id;
+
+-- What the buyer wrote and chose in your own fields, as a person reads it: of a dropdown the label.
+CREATE VIEW order_custom_fields AS
+SELECT o.id AS order_id, f.key + 1 AS position,
+  coalesce(json_extract(o.custom_fields, f.fullkey || '.label.custom'), json_extract(o.custom_fields, f.fullkey || '.key')) AS label,
+  coalesce(json_extract(o.custom_fields, f.fullkey || '.text.value'), json_extract(o.custom_fields, f.fullkey || '.numeric.value'),
+    (SELECT json_extract(o.custom_fields, c.fullkey || '.label') FROM json_each(o.custom_fields, f.fullkey || '.dropdown.options') c
+     WHERE json_extract(o.custom_fields, c.fullkey || '.value') = json_extract(o.custom_fields, f.fullkey || '.dropdown.value')),
+    json_extract(o.custom_fields, f.fullkey || '.dropdown.value')) AS value
+FROM orders o, json_each(o.custom_fields) f;
+
+-- What whoever packs must know, in one line: money that went back in part, the buyer's wishes, your note.
+CREATE VIEW order_cautions AS
+SELECT m.order_id, m.money, (SELECT group_concat(part, '; ') FROM (
+  SELECT m.money AS part WHERE m.money IS NOT NULL
+  UNION ALL SELECT label || ': ' || value FROM order_custom_fields w WHERE w.order_id = m.order_id AND value <> ''
+  UNION ALL SELECT 'note: ' || m.note WHERE m.note <> '')) AS caution
+FROM (SELECT o.id AS order_id, o.note, (SELECT group_concat((p.amount / coalesce(c.unit, 100)) || CASE coalesce(c.decimals, 2) WHEN 0 THEN '' ELSE '.' ||
+      substr('00' || (p.amount % coalesce(c.unit, 100)), -coalesce(c.decimals, 2)) END || ' of ' ||
+      (t.amount_paid / coalesce(c.unit, 100)) || CASE coalesce(c.decimals, 2) WHEN 0 THEN '' ELSE '.' ||
+      substr('00' || (t.amount_paid % coalesce(c.unit, 100)), -coalesce(c.decimals, 2)) END || ' ' || upper(o.currency) || ' ' || p.what, '; ')
+    FROM (SELECT t.amount_refunded + t.refund_pending AS amount, 'refunded' AS what
+          UNION ALL SELECT t.amount_charged_back, 'charged back' UNION ALL SELECT t.amount_disputed, 'disputed') p
+    WHERE p.amount > 0) AS money
+  FROM orders o JOIN order_totals t ON t.id = o.id LEFT JOIN currency_decimals c ON c.currency = o.currency) m;
 
 -- One row an order: money, parcels, and whether anything may be sent. Newest last.
 CREATE VIEW order_overview AS
@@ -417,14 +472,20 @@ SELECT o.id, replace(substr(o.created_at, 1, 16), 'T', ' ') AS placed_at,
    FROM (SELECT quantity, name FROM line_items WHERE order_id = o.id ORDER BY position)) AS items,
   (o.amount_total / coalesce(c.unit, 100)) || CASE coalesce(c.decimals, 2) WHEN 0 THEN '' ELSE '.' ||
     substr('00' || (o.amount_total % coalesce(c.unit, 100)), -coalesce(c.decimals, 2)) END || ' ' || upper(o.currency) AS total,
-  CASE WHEN o.payment_status = 'failed' THEN 'voided' WHEN o.payment_status = 'unpaid' THEN 'pending'
-       WHEN t.amount_refunded = 0 THEN 'paid' WHEN t.amount_refunded < o.amount_total THEN 'partially_refunded'
+  CASE WHEN o.payment_status = 'failed' THEN 'voided'
+       WHEN o.payment_status = 'unpaid' THEN CASE WHEN o.amount_capturable > 0 THEN 'authorized' ELSE 'pending' END
+       -- A subscription that begins with a trial: its money comes later, if it comes.
+       WHEN o.mode = 'subscription' AND o.amount_total = 0 AND o.amount_discount = 0 THEN 'pending'
+       WHEN t.amount_charged_back > 0 THEN
+         CASE WHEN t.amount_refunded + t.amount_charged_back < t.amount_paid THEN 'partially_charged_back' ELSE 'charged_back' END
+       WHEN t.amount_refunded = 0 THEN 'paid' WHEN t.amount_refunded < t.amount_paid THEN 'partially_refunded'
        ELSE 'refunded' END AS financial_status,
   CASE WHEN t.quantity_due = 0 THEN 'not_required' WHEN t.quantity_fulfilled >= t.quantity_due THEN 'fulfilled'
        WHEN b.blocked_by IN('on hold', 'disputed', 'dispute lost', 'in review') THEN 'on_hold'
        WHEN t.quantity_fulfilled > 0 THEN 'partially_fulfilled' ELSE 'unfulfilled' END AS fulfillment_status,
   o.canceled_at IS NOT NULL AS canceled, b.blocked_by IS NULL AS fulfillable, b.blocked_by, o.hold_reason, o.note,
-  o.currency, o.amount_total, t.amount_refunded, t.refund_pending, t.open_disputes, t.lost_disputes
+  o.currency, o.amount_total, t.amount_paid, t.amount_refunded, t.refund_pending, t.amount_charged_back, t.amount_disputed,
+  t.open_disputes, t.lost_disputes
 FROM orders o
 JOIN order_totals t ON t.id = o.id
 JOIN order_blocks b ON b.order_id = o.id
@@ -450,15 +511,32 @@ SELECT o.id AS order_id, replace(substr(o.created_at, 1, 16), 'T', ' ') AS place
   (SELECT group_concat(quantity || ' × ' || name || coalesce(' (' || options || ')', ''), ', ')
    FROM (SELECT fl.quantity, li.name, li.options FROM fulfillment_line_items fl JOIN line_items li ON li.id = fl.line_item_id
          WHERE fl.fulfillment_id = f.id ORDER BY li.position)) AS items,
-  coalesce(o.shipping_name, o.name) ||
+  coalesce(o.shipping_name, o.name, o.email, '') || coalesce(', ' || nullif(o.business_name, coalesce(o.shipping_name, o.name, '')), '') ||
     coalesce(', ' || o.shipping_line1, '') || coalesce(', ' || o.shipping_line2, '') ||
     coalesce(', ' || nullif(trim(coalesce(o.shipping_postal_code, '') || ' ' || coalesce(o.shipping_city, '')), ''), '') ||
     coalesce(', ' || o.shipping_state, '') || coalesce(', ' || o.shipping_country, '') AS ship_to,
-  o.shipping_option, o.note, f.id AS fulfillment_id
+  o.shipping_option,
+  (SELECT caution FROM order_cautions q WHERE q.order_id = o.id) AS caution,
+  o.business_name,
+  (SELECT group_concat(label || ': ' || value, '; ') FROM order_custom_fields w WHERE w.order_id = o.id AND value <> '') AS custom_fields,
+  o.phone, o.email, o.note, f.id AS fulfillment_id
 FROM fulfillments f JOIN orders o ON o.id = f.order_id
 WHERE f.status = 'pending' AND f.requires_shipping = 1
   AND (SELECT blocked_by FROM order_blocks b WHERE b.order_id = o.id) IS NULL
 ORDER BY o.id, f.id;
+
+-- Money that is only held: capture it in Stripe's Dashboard before the hold ends, soonest first. Nothing of these is sent before.
+CREATE VIEW to_capture AS
+SELECT o.id AS order_id, replace(substr(o.created_at, 1, 16), 'T', ' ') AS placed_at,
+  coalesce(o.name, o.shipping_name, o.email) AS customer,
+  (SELECT group_concat(quantity || ' × ' || name, ', ')
+   FROM (SELECT quantity, name FROM line_items WHERE order_id = o.id ORDER BY position)) AS items,
+  (o.amount_capturable / coalesce(c.unit, 100)) || CASE coalesce(c.decimals, 2) WHEN 0 THEN '' ELSE '.' ||
+    substr('00' || (o.amount_capturable % coalesce(c.unit, 100)), -coalesce(c.decimals, 2)) END || ' ' || upper(o.currency) AS held,
+  o.capture_before, o.hold_reason, o.note, o.amount_capturable, o.currency, o.payment_intent_id
+FROM orders o LEFT JOIN currency_decimals c ON c.currency = o.currency
+WHERE o.amount_capturable > 0 AND o.payment_status = 'unpaid' AND o.canceled_at IS NULL
+ORDER BY coalesce(o.capture_before, strftime('%Y-%m-%dT%H:%M:%SZ', o.created_at, '+7 days')), o.id;
 
 -- The same by line, digital goods included: what may be sent now.
 CREATE VIEW to_fulfill AS
@@ -476,37 +554,68 @@ FROM events
 WHERE state = 'pending' AND received_at < strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-10 minutes')
 ORDER BY received_at;
 
--- What the shop took, by the day it was paid and by currency: whole numbers for a spreadsheet, and the net for eyes.
+-- The books: one row each time that money came or went, on the moment it did, so that a day that is over stays as it is. A sale
+-- is booked when the money was there; a refund when it left, and again, the other way, when it failed; a dispute when the bank
+-- took the money, and the other way when it gave it back. Later payments of a subscription are not here.
+CREATE VIEW bookings AS
+SELECT o.paid_at AS at, 'sale' AS what, o.id AS order_id, o.checkout_session_id AS source, o.currency,
+  o.amount_subtotal, o.amount_discount, o.amount_shipping, o.amount_tax, coalesce(o.amount_captured, o.amount_total) AS amount_total,
+  0 AS amount_refunded, 0 AS amount_charged_back
+FROM orders o
+WHERE o.payment_status IN('paid', 'no_payment_required') AND NOT(o.mode = 'subscription' AND o.amount_total = 0 AND o.amount_discount = 0)
+UNION ALL
+SELECT r.created_at, 'refund', o.id, r.id, r.currency, 0, 0, 0, 0, 0, r.amount, 0
+FROM refunds r JOIN orders o ON o.payment_intent_id = r.payment_intent_id
+WHERE o.payment_status IN('paid', 'no_payment_required')
+  AND (o.capture_method IS 'manual' AND r.balance_transaction_id IS NULL AND r.created_at <= coalesce(o.paid_at, '9')) = 0
+UNION ALL
+SELECT r.failed_at, 'refund failed', o.id, r.id, r.currency, 0, 0, 0, 0, 0, -r.amount, 0
+FROM refunds r JOIN orders o ON o.payment_intent_id = r.payment_intent_id
+WHERE r.status IN('failed', 'canceled') AND r.failed_at IS NOT NULL AND o.payment_status IN('paid', 'no_payment_required')
+  AND (o.capture_method IS 'manual' AND r.balance_transaction_id IS NULL AND r.created_at <= coalesce(o.paid_at, '9')) = 0
+UNION ALL
+SELECT json_extract(m.value, '$.at'), CASE WHEN json_extract(m.value, '$.amount') < 0 THEN 'chargeback' ELSE 'chargeback returned' END,
+  o.id, d.id, d.currency, 0, 0, 0, 0, 0, 0, -json_extract(m.value, '$.amount')
+FROM disputes d JOIN orders o ON o.payment_intent_id = d.payment_intent_id, json_each(d.money_moves) m
+WHERE o.payment_status IN('paid', 'no_payment_required');
+
+-- What the shop took and gave back, by the day (UTC) on which the money moved and by currency: whole numbers for a spreadsheet,
+-- and the net for eyes.
 CREATE VIEW sales_by_day AS
 SELECT day, currency, orders, amount_subtotal, amount_discount, amount_shipping, amount_tax, amount_total, amount_refunded,
-  amount_total - amount_refunded AS amount_net,
-  ((amount_total - amount_refunded) / coalesce(c.unit, 100)) || CASE coalesce(c.decimals, 2) WHEN 0 THEN '' ELSE '.' ||
-    substr('00' || ((amount_total - amount_refunded) % coalesce(c.unit, 100)), -coalesce(c.decimals, 2)) END || ' ' || upper(currency) AS net
-FROM (SELECT substr(o.paid_at, 1, 10) AS day, o.currency AS currency, count(*) AS orders, sum(o.amount_subtotal) AS amount_subtotal,
-        sum(o.amount_discount) AS amount_discount, sum(o.amount_shipping) AS amount_shipping, sum(o.amount_tax) AS amount_tax,
-        sum(o.amount_total) AS amount_total, sum(t.amount_refunded) AS amount_refunded
-      FROM orders o JOIN order_totals t ON t.id = o.id
-      WHERE o.payment_status IN('paid', 'no_payment_required')
-      GROUP BY 1, 2) s
+  amount_charged_back, amount_net,
+  CASE WHEN amount_net < 0 THEN '-' ELSE '' END || (abs(amount_net) / coalesce(c.unit, 100)) || CASE coalesce(c.decimals, 2) WHEN 0 THEN '' ELSE '.' ||
+    substr('00' || (abs(amount_net) % coalesce(c.unit, 100)), -coalesce(c.decimals, 2)) END || ' ' || upper(currency) AS net
+FROM (SELECT substr(b.at, 1, 10) AS day, b.currency AS currency, sum(b.what = 'sale') AS orders, sum(b.amount_subtotal) AS amount_subtotal,
+        sum(b.amount_discount) AS amount_discount, sum(b.amount_shipping) AS amount_shipping, sum(b.amount_tax) AS amount_tax,
+        sum(b.amount_total) AS amount_total, sum(b.amount_refunded) AS amount_refunded, sum(b.amount_charged_back) AS amount_charged_back,
+        sum(b.amount_total - b.amount_refunded - b.amount_charged_back) AS amount_net
+      FROM bookings b GROUP BY 1, 2) s
 LEFT JOIN currency_decimals c USING(currency)
 ORDER BY day, currency;
 
 -- Everything that needs a person, dealt with or not: what `attention` shows, and what somebody has dismissed. `subject` is the
 -- refund, dispute, event … that it is about, where it is not the order as a whole.
 CREATE VIEW matters AS
-SELECT 'unsent' AS reason, o.id AS order_id, NULL AS subject, o.paid_at AS since,
-  'paid more than three days ago and not sent' AS what,
+-- Since it could be sent: since it was paid, or since the last hold, dispute or review let it go.
+SELECT 'unsent' AS reason, o.id AS order_id, NULL AS subject, max(o.paid_at, coalesce((SELECT max(h.at) FROM order_history h
+    WHERE h.order_id = o.id AND (h.what = 'hold_reason' OR h.what GLOB 'dispute *' OR h.what GLOB 'review *')), '')) AS since,
+  'could be sent more than three days ago and is not' AS what,
   CASE f.requires_shipping
     WHEN 1 THEN 'INSERT INTO ship VALUES(' || o.id || ', ''company'', ''number'', NULL);'
     ELSE 'INSERT INTO deliver VALUES(' || o.id || ');' END AS next
 FROM fulfillments f JOIN orders o ON o.id = f.order_id
 WHERE f.status = 'pending' AND o.paid_at < strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-3 days')
   AND (SELECT blocked_by FROM order_blocks b WHERE b.order_id = o.id) IS NULL
+  AND NOT EXISTS(SELECT 1 FROM order_history h WHERE h.order_id = o.id AND h.at >= strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-3 days')
+    AND (h.what = 'hold_reason' OR h.what GLOB 'dispute *' OR h.what GLOB 'review *'))
 UNION ALL
 SELECT 'no_address', o.id, NULL, o.paid_at, 'goods to ship and no address',
   'UPDATE orders SET shipping_name = ''…'', shipping_line1 = ''…'', shipping_postal_code = ''…'', shipping_city = ''…'', shipping_country = ''…'' WHERE id = ' || o.id || ';'
 FROM fulfillments f JOIN orders o ON o.id = f.order_id
+-- A shipping option that costs nothing and asks for no address is how a shop offers to pick it up.
 WHERE f.status = 'pending' AND f.requires_shipping = 1 AND o.shipping_line1 IS NULL
+  AND (o.shipping_option IS NULL OR o.amount_shipping > 0)
   AND (SELECT blocked_by FROM order_blocks b WHERE b.order_id = o.id) IS NULL
 UNION ALL
 SELECT 'no_lines', o.id, NULL, o.paid_at, 'paid, and Stripe names nothing that was bought',
@@ -527,11 +636,69 @@ SELECT 'held', o.id, NULL, h.at, 'on hold for more than a week: ' || o.hold_reas
 FROM orders o JOIN (SELECT order_id, max(at) AS at FROM order_history WHERE what = 'hold_reason' GROUP BY order_id) h ON h.order_id = o.id
 WHERE o.hold_reason IS NOT NULL AND h.at < strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-7 days')
 UNION ALL
-SELECT 'canceled_not_refunded', o.id, NULL, o.canceled_at, 'canceled, and the buyer''s money is not refunded',
-  'refund ' || coalesce(o.payment_intent_id, o.checkout_session_id) || ' in Stripe''s Dashboard'
+SELECT 'capture_due', o.id, NULL, o.created_at,
+  'the money is only held' || coalesce(' until ' || o.capture_before, '') || ': capture it, or it goes back to the buyer',
+  'capture ' || coalesce(o.payment_intent_id, 'the payment') || ' in Stripe''s Dashboard'
+FROM orders o
+WHERE o.amount_capturable > 0 AND o.payment_status = 'unpaid' AND o.canceled_at IS NULL
+  AND coalesce(o.capture_before, '9') > strftime('%Y-%m-%dT%H:%M:%SZ', 'now')
+  -- A card's hold lives seven days; Stripe does not say it of every way to pay.
+  AND coalesce(o.capture_before, strftime('%Y-%m-%dT%H:%M:%SZ', o.created_at, '+7 days')) < strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '+2 days')
+UNION ALL
+SELECT 'authorization_ended', o.id, NULL, coalesce(o.capture_before, o.created_at),
+  'the money was held and never captured: the buyer has not paid', 'INSERT INTO cancel VALUES(' || o.id || ', ''declined'');'
+FROM orders o
+WHERE o.capture_method IS NOT NULL AND o.canceled_at IS NULL AND (o.payment_status = 'failed'
+  OR (o.payment_status = 'unpaid' AND o.capture_before <= strftime('%Y-%m-%dT%H:%M:%SZ', 'now')))
+UNION ALL
+SELECT 'paid_twice', o.id, NULL, o.paid_at, 'order ' || e.id || ' was paid with the same reference, ' || o.client_reference_id || ': does the buyer want both?',
+  'SELECT * FROM order_overview WHERE id IN(' || e.id || ', ' || o.id || ');'
+FROM orders o JOIN orders e ON e.client_reference_id = o.client_reference_id AND e.id < o.id
+WHERE o.payment_status = 'paid' AND e.payment_status = 'paid' AND o.amount_total > 0 AND e.amount_total > 0
+  AND o.canceled_at IS NULL AND e.canceled_at IS NULL
+  -- The same reference on another day is a customer's, and one in a link that many use is nobody's.
+  AND abs(julianday(o.created_at) - julianday(e.created_at)) < 2
+  AND (o.payment_link_id IS NULL OR lower(o.email) = lower(e.email))
+  AND (SELECT amount_refunded + refund_pending + amount_charged_back < amount_paid FROM order_totals t WHERE t.id = o.id)
+  AND (SELECT amount_refunded + refund_pending + amount_charged_back < amount_paid FROM order_totals t WHERE t.id = e.id)
+GROUP BY o.id
+UNION ALL
+SELECT 'partly_refunded', o.id, NULL,
+  max(coalesce((SELECT max(r.created_at) FROM refunds r WHERE r.payment_intent_id = o.payment_intent_id), ''),
+    coalesce((SELECT max(d.created_at) FROM disputes d WHERE d.payment_intent_id = o.payment_intent_id), '')),
+  (SELECT money FROM order_cautions q WHERE q.order_id = o.id) || ', and goods still wait to be sent: which of them?',
+  'SELECT * FROM order_lines WHERE order_id = ' || o.id || ';'
+FROM fulfillments f JOIN orders o ON o.id = f.order_id JOIN order_totals t ON t.id = o.id
+WHERE f.status = 'pending' AND t.amount_refunded + t.refund_pending + t.amount_charged_back > 0
+  AND (SELECT blocked_by FROM order_blocks b WHERE b.order_id = o.id) IS NULL
+  AND NOT EXISTS(SELECT 1 FROM refunds r WHERE r.payment_intent_id = o.payment_intent_id
+    AND r.status NOT IN('pending', 'requires_action', 'succeeded', 'failed', 'canceled'))
+  -- What was refunded for goods that are canceled is dealt with.
+  AND t.amount_refunded + t.refund_pending + t.amount_charged_back
+    > (SELECT coalesce(sum(li.amount_total * li.canceled_quantity / li.quantity), 0) FROM line_items li WHERE li.order_id = o.id)
+GROUP BY o.id
+UNION ALL
+SELECT 'canceled_not_refunded', o.id, NULL, o.canceled_at,
+  CASE WHEN o.payment_status = 'paid' THEN 'canceled, and the buyer''s money is not refunded'
+    ELSE 'canceled, and the buyer''s money is still held' END,
+  CASE WHEN o.payment_status = 'paid' THEN 'refund ' ELSE 'cancel ' END || coalesce(o.payment_intent_id, o.checkout_session_id) || ' in Stripe''s Dashboard'
 FROM orders o JOIN order_totals t ON t.id = o.id
-WHERE o.canceled_at IS NOT NULL AND o.payment_status = 'paid' AND o.amount_total > 0
-  AND t.amount_refunded + t.refund_pending < o.amount_total AND t.lost_disputes = 0
+WHERE o.canceled_at IS NOT NULL AND (o.amount_capturable > 0 OR (o.payment_status = 'paid'
+  AND t.amount_refunded + t.refund_pending + t.amount_charged_back < t.amount_paid))
+  -- While it is disputed Stripe refuses a refund, but for an inquiry: then the dispute decides.
+  AND NOT EXISTS(SELECT 1 FROM disputes d WHERE d.payment_intent_id = o.payment_intent_id AND d.is_charge_refundable = 0
+    AND d.status NOT IN('won', 'lost', 'warning_closed', 'prevented', 'charge_refunded'))
+UNION ALL
+SELECT 'canceled_not_refunded', o.id, NULL,
+  (SELECT max(h.at) FROM order_history h WHERE h.order_id = o.id AND h.what GLOB 'line * canceled_quantity'),
+  'goods are canceled for more than was refunded', 'refund ' || coalesce(o.payment_intent_id, o.checkout_session_id) || ' in part in Stripe''s Dashboard'
+FROM (SELECT li.order_id, sum(li.amount_total * li.canceled_quantity / li.quantity) AS amount FROM line_items li
+      WHERE li.canceled_quantity > 0 GROUP BY li.order_id) g
+JOIN orders o ON o.id = g.order_id JOIN order_totals t ON t.id = o.id
+WHERE o.canceled_at IS NULL AND o.payment_status = 'paid'
+  AND t.amount_refunded + t.refund_pending + t.amount_charged_back < min(g.amount, t.amount_paid)
+  AND NOT EXISTS(SELECT 1 FROM disputes d WHERE d.payment_intent_id = o.payment_intent_id AND d.is_charge_refundable = 0
+    AND d.status NOT IN('won', 'lost', 'warning_closed', 'prevented', 'charge_refunded'))
 UNION ALL
 SELECT 'refunded_not_canceled', o.id, NULL, o.paid_at, 'all of the money is refunded, and goods still wait to be sent',
   'INSERT INTO cancel VALUES(' || o.id || ', ''customer'');'
@@ -545,40 +712,66 @@ FROM refunds r JOIN orders o ON o.payment_intent_id = r.payment_intent_id
 WHERE r.status = 'succeeded' AND r.created_at > strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-14 days')
   AND EXISTS(SELECT 1 FROM fulfillments f WHERE f.order_id = o.id AND f.status IN('shipped', 'delivered') AND coalesce(f.shipped_at, f.delivered_at) < r.created_at)
 UNION ALL
-SELECT 'refund_failed', o.id, r.id, r.created_at, 'a refund did not reach the buyer (' || coalesce(r.failure_reason, r.status) || ')',
+-- Told until what was refunded later covers it.
+SELECT 'refund_failed', coalesce((SELECT id FROM orders o WHERE o.payment_intent_id = r.payment_intent_id),
+    (SELECT max(id) FROM orders o WHERE o.subscription_id = r.subscription_id)), r.id, r.created_at,
+  'a refund did not reach the buyer (' || coalesce(r.failure_reason, r.status) || ')' ||
+    CASE WHEN r.subscription_id IS NULL THEN '' ELSE ', of a later payment of ' || r.subscription_id END,
   'look at ' || r.id || ' in Stripe''s Dashboard'
-FROM refunds r JOIN orders o ON o.payment_intent_id = r.payment_intent_id
+FROM refunds r
 WHERE r.status IN('failed', 'requires_action')
-  AND NOT EXISTS(SELECT 1 FROM refunds l WHERE l.payment_intent_id = r.payment_intent_id AND l.created_at >= r.created_at
-    AND l.status IN('succeeded', 'pending'))
+  AND (SELECT coalesce(sum(l.amount), 0) FROM refunds l WHERE l.payment_intent_id = r.payment_intent_id AND l.id <> r.id
+         AND l.created_at >= r.created_at AND l.status NOT IN('failed', 'canceled', 'requires_action'))
+    < (SELECT sum(l.amount) FROM refunds l WHERE l.payment_intent_id = r.payment_intent_id
+         AND l.created_at >= r.created_at AND l.status IN('failed', 'requires_action'))
+  AND NOT EXISTS(SELECT 1 FROM orders o JOIN order_totals t ON t.id = o.id WHERE o.payment_intent_id = r.payment_intent_id
+    AND t.amount_paid > 0 AND t.amount_refunded + t.amount_charged_back >= t.amount_paid)
 UNION ALL
-SELECT 'refund_unknown', o.id, r.id, r.created_at, 'a refund is ' || r.status || ', a word that this version does not know; its money is not counted as given back',
+SELECT 'refund_unknown', coalesce((SELECT id FROM orders o WHERE o.payment_intent_id = r.payment_intent_id),
+    (SELECT max(id) FROM orders o WHERE o.subscription_id = r.subscription_id)), r.id, r.created_at, 'a refund is ' || r.status || ', a word that this version does not know; it is not counted as succeeded',
   'look at ' || r.id || ' in Stripe''s Dashboard, and upgrade fulfilld'
-FROM refunds r LEFT JOIN orders o ON o.payment_intent_id = r.payment_intent_id
+FROM refunds r
 WHERE r.status NOT IN('pending', 'requires_action', 'succeeded', 'failed', 'canceled')
 UNION ALL
-SELECT 'dispute_due', o.id, d.id, d.created_at,
-  'the buyer disputes the payment (' || coalesce(d.reason, 'no reason') || '); answer ' || coalesce('by ' || d.evidence_due_by, 'soon'),
+SELECT 'dispute_due', coalesce((SELECT id FROM orders o WHERE o.payment_intent_id = d.payment_intent_id),
+    (SELECT max(id) FROM orders o WHERE o.subscription_id = d.subscription_id)), d.id, d.created_at,
+  'the buyer disputes ' || CASE WHEN d.subscription_id IS NULL THEN 'the payment' ELSE 'a later payment of ' || d.subscription_id END ||
+    ' (' || coalesce(d.reason, 'no reason') || '); answer ' || coalesce('by ' || d.evidence_due_by, 'soon'),
   'look at ' || d.id || ' in Stripe''s Dashboard'
-FROM disputes d JOIN orders o ON o.payment_intent_id = d.payment_intent_id
+FROM disputes d
 WHERE d.status IN('warning_needs_response', 'needs_response', 'appeal_needs_response')
 UNION ALL
-SELECT 'dispute_lost', o.id, d.id, d.created_at, 'a dispute is lost, and goods still wait to be sent',
+SELECT 'dispute_lost', o.id, NULL, max(d.created_at), 'a dispute took the money, and goods still wait to be sent',
   'INSERT INTO cancel VALUES(' || o.id || ', ''fraud'');'
 FROM disputes d JOIN orders o ON o.payment_intent_id = d.payment_intent_id
-WHERE d.status = 'lost' AND EXISTS(SELECT 1 FROM fulfillments f WHERE f.order_id = o.id AND f.status = 'pending')
+WHERE d.amount_lost > 0 AND EXISTS(SELECT 1 FROM fulfillments f WHERE f.order_id = o.id AND f.status = 'pending')
+  AND (SELECT blocked_by FROM order_blocks b WHERE b.order_id = o.id) = 'dispute lost'
+GROUP BY o.id
 UNION ALL
-SELECT 'in_review', o.id, w.id, w.created_at,
-  CASE w.open WHEN 1 THEN 'Stripe holds the payment for review' ELSE 'a review ended with: ' || coalesce(w.closed_reason, 'no reason') END,
-  CASE w.open WHEN 1 THEN 'approve or refund it in Stripe''s Dashboard' ELSE 'INSERT INTO cancel VALUES(' || o.id || ', ''fraud'');' END
-FROM reviews w JOIN orders o ON o.payment_intent_id = w.payment_intent_id
-WHERE o.canceled_at IS NULL AND (w.open = 1 OR (coalesce(w.closed_reason, '') NOT IN('approved', 'acknowledged')
-  AND EXISTS(SELECT 1 FROM fulfillments f WHERE f.order_id = o.id AND f.status = 'pending')))
+SELECT 'in_review', coalesce((SELECT id FROM orders o WHERE o.payment_intent_id = w.payment_intent_id),
+    (SELECT max(id) FROM orders o WHERE o.subscription_id = w.subscription_id)), w.id, w.created_at,
+  CASE w.open WHEN 1 THEN 'Stripe holds ' || CASE WHEN w.subscription_id IS NULL THEN 'the payment' ELSE 'a later payment of ' || w.subscription_id END
+    || ' for review' ELSE 'a review ended with: ' || coalesce(w.closed_reason, 'no reason') END,
+  CASE w.open WHEN 1 THEN 'approve or refund it in Stripe''s Dashboard'
+    ELSE 'INSERT INTO cancel VALUES(' || (SELECT o.id FROM orders o WHERE o.payment_intent_id = w.payment_intent_id) || ', ''fraud'');' END
+FROM reviews w
+WHERE NOT EXISTS(SELECT 1 FROM orders o WHERE o.payment_intent_id = w.payment_intent_id AND o.canceled_at IS NOT NULL)
+  AND (w.open = 1 OR (coalesce(w.closed_reason, '') NOT IN('approved', 'acknowledged')
+    AND EXISTS(SELECT 1 FROM orders o JOIN fulfillments f ON f.order_id = o.id WHERE o.payment_intent_id = w.payment_intent_id AND f.status = 'pending')))
 UNION ALL
-SELECT 'fraud_warning', o.id, w.id, w.created_at, 'the card''s issuer suspects fraud (' || coalesce(w.fraud_type, 'no type') || ')',
-  'refund it in Stripe''s Dashboard, or hold it: INSERT INTO hold VALUES(' || o.id || ', ''fraud warning'');'
-FROM fraud_warnings w JOIN orders o ON o.payment_intent_id = w.payment_intent_id
-WHERE w.actionable = 1 AND o.canceled_at IS NULL AND o.hold_reason IS NULL
+SELECT 'fraud_warning', coalesce((SELECT id FROM orders o WHERE o.payment_intent_id = w.payment_intent_id),
+    (SELECT max(id) FROM orders o WHERE o.subscription_id = w.subscription_id)), w.id, w.created_at, 'the card''s issuer suspects fraud (' || coalesce(w.fraud_type, 'no type') || ')' ||
+    CASE WHEN w.subscription_id IS NULL THEN '' ELSE ' in a later payment of ' || w.subscription_id END,
+  'refund it in Stripe''s Dashboard' || coalesce(', or hold it: INSERT INTO hold VALUES(' ||
+    (SELECT o.id FROM orders o WHERE o.payment_intent_id = w.payment_intent_id) || ', ''fraud warning'');', '')
+FROM fraud_warnings w
+WHERE w.actionable = 1
+  -- Canceled, held, given back already, or in a dispute during which Stripe refuses a refund.
+  AND NOT EXISTS(SELECT 1 FROM orders o JOIN order_totals t ON t.id = o.id WHERE o.payment_intent_id = w.payment_intent_id
+    AND (o.canceled_at IS NOT NULL OR o.hold_reason IS NOT NULL
+      OR (t.amount_paid > 0 AND t.amount_refunded + t.refund_pending + t.amount_charged_back >= t.amount_paid)))
+  AND NOT EXISTS(SELECT 1 FROM disputes d WHERE d.payment_intent_id = w.payment_intent_id AND d.is_charge_refundable = 0
+    AND d.status NOT IN('won', 'lost', 'warning_closed', 'prevented', 'charge_refunded'))
 UNION ALL
 SELECT 'event_failed', NULL, e.id, e.received_at, e.type || ': ' || coalesce(e.state_reason, 'no reason'),
   'fulfilld events show ' || e.word || '; then: fulfilld replay ' || e.word
@@ -620,7 +813,8 @@ SELECT 'look' AS kind, 'what is to be packed' AS what, 'SELECT * FROM to_ship;' 
   ('look', 'one order', 'SELECT * FROM order_overview WHERE id = 1;'),
   ('look', 'what was bought', 'SELECT * FROM order_lines WHERE order_id = 1;'),
   ('look', 'what needs you', 'SELECT * FROM attention;'),
-  ('look', 'what the shop took', 'SELECT * FROM sales_by_day;'),
+  ('look', 'money that is only held, to be captured', 'SELECT * FROM to_capture;'),
+  ('look', 'what the shop took and gave back, by day', 'SELECT * FROM sales_by_day;'),
   ('look', 'money that went back', 'SELECT * FROM refunds;'),
   ('look', 'who changed what', 'SELECT * FROM order_history WHERE order_id = 1;'),
   ('look', 'what is left, by line', 'SELECT * FROM to_fulfill;'),
@@ -723,10 +917,10 @@ BEGIN SELECT RAISE(ABORT, 'orders: rows come from Stripe and are never replaced;
 
 CREATE TRIGGER orders_facts BEFORE UPDATE OF checkout_session_id, payment_intent_id, livemode, mode, payment_status,
   currency, amount_subtotal, amount_discount, amount_shipping, amount_tax, amount_total, presentment_amount,
-  presentment_currency, customer_id, subscription_id, invoice_id, payment_link_id, client_reference_id, shipping_option,
-  custom_fields, tax_ids, metadata, created_at, paid_at, line_items_at, as_of, asked ON orders
+  presentment_currency, capture_method, amount_capturable, amount_captured, capture_before, customer_id, subscription_id,
+  invoice_id, payment_link_id, client_reference_id, shipping_option, custom_fields, tax_ids, metadata, created_at, paid_at, line_items_at, as_of, asked ON orders
   WHEN (SELECT name FROM actor) GLOB 'operator*'
-BEGIN SELECT RAISE(ABORT, 'orders: that column is a fact from Stripe; yours are note, hold_reason, canceled_at with cancel_reason, email, name, phone and shipping_…'); END;
+BEGIN SELECT RAISE(ABORT, 'orders: that column is a fact from Stripe; yours are note, hold_reason, canceled_at with cancel_reason, email, name, business_name, phone and shipping_…'); END;
 
 -- A file is of one mode; so is an order.
 CREATE TRIGGER orders_livemode BEFORE INSERT ON orders WHEN NEW.livemode <> (SELECT livemode FROM shop)
@@ -777,12 +971,16 @@ BEGIN
   INSERT INTO order_history(order_id, actor, what, old, new) SELECT NEW.id, actor.name, c.what, c.old, c.new FROM actor, (
     SELECT 'payment_status' AS what, OLD.payment_status AS old, NEW.payment_status AS new
     UNION ALL SELECT 'amount_total', OLD.amount_total, NEW.amount_total
+    UNION ALL SELECT 'amount_capturable', OLD.amount_capturable, NEW.amount_capturable
+    UNION ALL SELECT 'amount_captured', OLD.amount_captured, NEW.amount_captured
+    UNION ALL SELECT 'capture_before', OLD.capture_before, NEW.capture_before
     UNION ALL SELECT 'note', OLD.note, NEW.note
     UNION ALL SELECT 'hold_reason', OLD.hold_reason, NEW.hold_reason
     UNION ALL SELECT 'canceled_at', OLD.canceled_at, NEW.canceled_at
     UNION ALL SELECT 'cancel_reason', OLD.cancel_reason, NEW.cancel_reason
     UNION ALL SELECT 'email', OLD.email, NEW.email
     UNION ALL SELECT 'name', OLD.name, NEW.name
+    UNION ALL SELECT 'business_name', OLD.business_name, NEW.business_name
     UNION ALL SELECT 'phone', OLD.phone, NEW.phone
     UNION ALL SELECT 'shipping_name', OLD.shipping_name, NEW.shipping_name
     UNION ALL SELECT 'shipping_line1', OLD.shipping_line1, NEW.shipping_line1

@@ -49,6 +49,8 @@ pub struct About {
     pub charge_id: Option<String>,
     /// What the payment pays, where it is a subscription's.
     pub invoice_id: Option<String>,
+    /// The subscription whose later payment it is; `None` for a payment of a session's own.
+    pub subscription_id: Option<String>,
     pub created_at: Timestamp,
 }
 
@@ -63,6 +65,10 @@ pub struct Refund {
     pub status: String,
     pub reason: Option<String>,
     pub failure_reason: Option<String>,
+    /// `None` where no money moved: a hold was let go.
+    pub balance_transaction_id: Option<String>,
+    /// When the money came back to the shop, by Stripe's record; `None` where it did not, or the key may not see when.
+    pub failed_at: Option<Timestamp>,
 }
 
 /// A buyer's bank takes money back.
@@ -76,6 +82,12 @@ pub struct Dispute {
     pub reason: Option<String>,
     /// Until when the shop may answer.
     pub evidence_due_by: Option<Timestamp>,
+    /// What it took for good, minor units of `currency`; 0 while it is open.
+    pub amount_lost: i64,
+    /// Stripe accepts a refund of the payment meanwhile.
+    pub is_charge_refundable: bool,
+    /// Each time that its money left the shop (less than 0) or came back, minor units of `currency`.
+    pub money_moves: Vec<(i64, Timestamp)>,
 }
 
 /// Stripe's Radar wants somebody to look at a payment.
@@ -122,6 +134,7 @@ pub struct Order {
     pub client_reference_id: Option<String>,
     pub email: Option<String>,
     pub name: Option<String>,
+    pub business_name: Option<String>,
     pub phone: Option<String>,
     pub shipping: Address,
     pub shipping_option: Option<String>,
@@ -132,7 +145,22 @@ pub struct Order {
     pub created_at: Timestamp,
     /// When the payment was made, by Stripe's record; `None` until it is a sale.
     pub paid_at: Option<Timestamp>,
+    /// When the money was there; `None` where Stripe does not show it. A delayed payment is made days before.
+    pub settled_at: Option<Timestamp>,
+    /// Of a payment that is captured by hand.
+    pub hold: Option<Hold>,
     pub lines: Vec<LineItem>,
+}
+
+/// Money that the buyer's bank holds for the shop until it is captured. Minor units of the order's currency.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    /// Held now.
+    pub capturable: i64,
+    /// Taken; `None` until it is.
+    pub captured: Option<i64>,
+    /// When the hold ends, where Stripe says so.
+    pub before: Option<Timestamp>,
 }
 
 /// `orders.payment_status`. The order of the variants is the only direction it may move in: what was paid stays paid.

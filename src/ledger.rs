@@ -1,8 +1,9 @@
 //! The SQL that applies a Change: rows as Stripe has them, and so what is to be sent. It holds no Stripe client.
 
 use rusqlite::{Connection, OptionalExtension, ToSql, params};
+use serde_json::{Value, json};
 
-use crate::change::{About, Change, LineItem, Order, PaymentStatus};
+use crate::change::{About, Change, LineItem, Order, PaymentStatus, Refund};
 use crate::clock;
 use crate::db;
 use crate::error::{Error, Result};
@@ -23,22 +24,29 @@ pub fn apply_numbered(c: &Connection, change: &Change, asked: i64, number: Optio
             Some(known) => bring_up_to_date(c, &known, order, asked),
         },
         Change::Refunds(refunds) => refunds.iter().try_for_each(|refund| {
-            let facts: [(&str, &dyn ToSql); 5] = [
+            let facts: [(&str, &dyn ToSql); 7] = [
                 ("amount", &refund.amount),
                 ("currency", &refund.currency),
                 ("status", &refund.status),
                 ("reason", &refund.reason),
                 ("failure_reason", &refund.failure_reason),
+                ("balance_transaction_id", &refund.balance_transaction_id),
+                ("failed_at", &failed_at(c, refund)?),
             ];
             keep(c, "refunds", &refund.about, asked, &facts)
         }),
         Change::Dispute(dispute) => {
-            let facts: [(&str, &dyn ToSql); 5] = [
+            let moves =
+                dispute.money_moves.iter().map(|(amount, at)| json!({"amount": amount, "at": clock::text(*at)}));
+            let facts: [(&str, &dyn ToSql); 8] = [
                 ("amount", &dispute.amount),
                 ("currency", &dispute.currency),
                 ("status", &dispute.status),
                 ("reason", &dispute.reason),
                 ("evidence_due_by", &dispute.evidence_due_by.map(clock::text)),
+                ("amount_lost", &dispute.amount_lost),
+                ("is_charge_refundable", &dispute.is_charge_refundable),
+                ("money_moves", &Value::from_iter(moves).to_string()),
             ];
             keep(c, "disputes", &dispute.about, asked, &facts)
         }
@@ -68,10 +76,11 @@ fn keep(c: &Connection, table: &str, about: &About, asked: i64, facts: &[(&str, 
     if sabotage::is("newer_by_the_clock") && is_older_by_the_clock(c, table, &about.id, &as_of)? {
         return Ok(());
     }
-    let common: [(&str, &dyn ToSql); 6] = [
+    let common: [(&str, &dyn ToSql); 7] = [
         ("id", &about.id),
         ("payment_intent_id", &about.payment_intent_id),
         ("charge_id", &about.charge_id),
+        ("subscription_id", &about.subscription_id),
         ("created_at", &created_at),
         ("as_of", &as_of),
         ("asked", &asked),
@@ -114,6 +123,18 @@ fn wake(c: &Connection, payment_intent: &str) -> Result<()> {
         .and_then(|mut update| update.execute([payment_intent]))
         .map(drop)
         .map_err(db::translate)
+}
+
+/// When a refund's money came back to the shop: as it was booked, which stays; else as Stripe says, or says it first.
+fn failed_at(c: &Connection, refund: &Refund) -> Result<Option<String>> {
+    if !matches!(refund.status.as_str(), "failed" | "canceled") {
+        return Ok(None);
+    }
+    let booked: Option<Option<String>> = c
+        .prepare_cached("SELECT failed_at FROM refunds WHERE id = ?1")
+        .and_then(|mut q| q.query_row([&refund.about.id], |row| row.get(0)).optional())
+        .map_err(db::translate)?;
+    Ok(booked.flatten().or(Some(clock::text(refund.failed_at.unwrap_or(refund.about.as_of)))))
 }
 
 /// What the file already says of a session.
@@ -159,6 +180,7 @@ fn take_in(c: &Connection, order: &Order, asked: i64, number: Option<i64>) -> Re
     for (position, line) in (1..).zip(&order.lines) {
         insert_line(c, id, position, line)?;
     }
+    keep_hold(c, id, order)?;
     let status = order.payment_status;
     c.prepare_cached("UPDATE orders SET payment_status = ?2, paid_at = ?3, line_items_at = ?4 WHERE id = ?1")
         .and_then(|mut update| {
@@ -167,6 +189,20 @@ fn take_in(c: &Connection, order: &Order, asked: i64, number: Option<i64>) -> Re
         .map_err(db::translate)
         .and_then(one_row)?;
     order.payment_intent_id.as_ref().map_or(Ok(()), |payment| wake(c, payment))
+}
+
+/// How a payment stands that is captured by hand.
+fn keep_hold(c: &Connection, order_id: i64, order: &Order) -> Result<()> {
+    let Some(hold) = &order.hold else { return Ok(()) };
+    c.prepare_cached(
+        "UPDATE orders SET capture_method = 'manual', amount_capturable = ?2, amount_captured = coalesce(?3, amount_captured),
+           capture_before = coalesce(?4, capture_before) WHERE id = ?1",
+    )
+    .and_then(|mut update| {
+        update.execute((order_id, hold.capturable, hold.captured, hold.before.map(clock::text)))
+    })
+    .map_err(db::translate)
+    .and_then(one_row)
 }
 
 /// A known order: the payment moves forward, whichever answer came last; the sums are the newest answer's. Contact and
@@ -180,7 +216,9 @@ fn bring_up_to_date(c: &Connection, known: &Known, order: &Order, asked: i64) ->
     if !newer && status == known.payment_status {
         return Ok(());
     }
-    let paid_at = if known.payment_status.is_sale() { None } else { order.paid_at.map(clock::text) };
+    // It was under way before, so it was not paid when it was made: it is when Stripe says so first.
+    let now_paid = order.payment_status.is_sale() && !known.payment_status.is_sale();
+    let paid_at = now_paid.then(|| clock::text(order.settled_at.unwrap_or(order.as_of)));
     c.prepare_cached("UPDATE orders SET payment_status = ?2, paid_at = coalesce(paid_at, ?3) WHERE id = ?1")
         .and_then(|mut update| update.execute((known.id, status.as_str(), paid_at)))
         .map_err(db::translate)
@@ -188,6 +226,7 @@ fn bring_up_to_date(c: &Connection, known: &Known, order: &Order, asked: i64) ->
     if !newer {
         return Ok(());
     }
+    keep_hold(c, known.id, order)?;
     c.prepare_cached(
         "UPDATE orders SET as_of = ?2, payment_intent_id = coalesce(?3, payment_intent_id), amount_subtotal = ?4,
            amount_discount = ?5, amount_shipping = ?6, amount_tax = ?7, amount_total = ?8,
@@ -243,9 +282,9 @@ fn insert_order(c: &Connection, order: &Order, asked: i64, number: Option<i64>) 
            presentment_amount, presentment_currency, customer_id, subscription_id, invoice_id, payment_link_id,
            client_reference_id, email, name, phone, shipping_name, shipping_line1, shipping_line2, shipping_city,
            shipping_state, shipping_postal_code, shipping_country, shipping_option, custom_fields, tax_ids, metadata,
-           created_at, as_of, asked, id)
+           created_at, as_of, asked, id, business_name)
          VALUES (?1, ?2, ?3, ?4, 'unpaid', ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20,
-           ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35)",
+           ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36)",
     )
     .and_then(|mut insert| {
         insert.insert(params![
@@ -284,6 +323,7 @@ fn insert_order(c: &Connection, order: &Order, asked: i64, number: Option<i64>) 
             clock::text(order.as_of),
             asked,
             number,
+            order.business_name,
         ])
     })
     .map_err(db::translate)
@@ -400,6 +440,7 @@ mod tests {
             client_reference_id: None,
             email: Some("ada@example.com".into()),
             name: None,
+            business_name: None,
             phone: None,
             shipping: Address::default(),
             shipping_option: None,
@@ -408,6 +449,8 @@ mod tests {
             metadata: json!({}),
             created_at: at,
             paid_at: payment_status.is_sale().then_some(at),
+            settled_at: None,
+            hold: None,
             lines: vec![line("li_1", true), line("li_2", false)],
         }))
     }
@@ -420,6 +463,7 @@ mod tests {
             payment_intent_id: "pi_1".into(),
             charge_id: None,
             invoice_id: None,
+            subscription_id: None,
             created_at: at,
         }
     }
@@ -433,6 +477,8 @@ mod tests {
             status: status.into(),
             reason: None,
             failure_reason: None,
+            balance_transaction_id: Some("txn_1".into()),
+            failed_at: None,
         }
     }
 
@@ -444,6 +490,9 @@ mod tests {
             status: status.into(),
             reason: Some("fraudulent".into()),
             evidence_due_by: clock::from_unix(BEGAN),
+            amount_lost: 0,
+            is_charge_refundable: false,
+            money_moves: Vec::new(),
         })
     }
 

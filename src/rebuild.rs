@@ -331,7 +331,7 @@ const OF_PAYMENT: [&str; 4] = ["t.id", "t.asked", "t.charge_id", "t.payment_inte
 const RULES: &[Rule] = &[
     Rule {
         table: "orders",
-        but: &["id", "as_of", "asked", "line_items_at", "note", "hold_reason", "canceled_at", "cancel_reason"],
+        but: &["id", "as_of", "asked", "line_items_at", "paid_at", "note", "hold_reason", "canceled_at", "cancel_reason"],
         from: "orders t",
         about: ["t.checkout_session_id", "t.asked", "t.checkout_session_id", "t.payment_intent_id"],
         more: &[],
@@ -355,7 +355,7 @@ const RULES: &[Rule] = &[
         about: ["t.line_item_id", "o.asked", "o.checkout_session_id", "o.payment_intent_id"],
         more: &["t.quantity", "t.requires_shipping"],
     },
-    Rule { table: "refunds", but: &["id", "as_of", "asked"], from: "refunds t", about: OF_PAYMENT, more: &[] },
+    Rule { table: "refunds", but: &["id", "as_of", "asked", "failed_at"], from: "refunds t", about: OF_PAYMENT, more: &[] },
     Rule { table: "disputes", but: &["id", "as_of", "asked"], from: "disputes t", about: OF_PAYMENT, more: &[] },
     Rule { table: "reviews", but: &["id", "as_of", "asked"], from: "reviews t", about: OF_PAYMENT, more: &[] },
     Rule { table: "fraud_warnings", but: &["id", "as_of", "asked"], from: "fraud_warnings t", about: OF_PAYMENT, more: &[] },

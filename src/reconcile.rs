@@ -288,7 +288,7 @@ impl Backfill {
         let mut missed: BTreeMap<String, usize> = BTreeMap::new();
         let mut found = 0;
         let (mut unreadable, desk) = (0, &self.desk);
-        unreadable += desk.stripe.list(Listed::Events(&handlers::NEEDED), since, |page| {
+        unreadable += desk.stripe.list(Listed::Events(&handlers::LISTED), since, |page| {
             let mut new = Vec::new();
             for value in page {
                 let Ok(event) = Event::from_value(&value) else {
@@ -298,6 +298,13 @@ impl Backfill {
                 let made = event.created.filter(|made| *made <= now + AHEAD_MAX);
                 newest = newest.max(made);
                 if inbox::is_here(c, &event)? || is_the_twin_of_one(desk, c, &event)? {
+                    continue;
+                }
+                // The endpoint need not send these, so they are not missed; they matter where an order waits for its money.
+                if handlers::OF_HELD_MONEY.contains(&event.name()) {
+                    if awaits_money(c, event.object_id.as_deref())? {
+                        new.push((event, value.to_string()));
+                    }
                     continue;
                 }
                 if let Some(made) = made.filter(|made| *made > began) {
@@ -419,6 +426,12 @@ impl Backfill {
         log::error!("{message}");
         self.desk.writer.write(move |c| alarms::raise(c, &Alarm::silence(message), clock::now()))
     }
+}
+
+/// True for the payment of an order that is not paid yet.
+fn awaits_money(c: &Connection, payment_intent: Option<&str>) -> Result<bool> {
+    let sql = "SELECT EXISTS(SELECT 1 FROM orders WHERE payment_intent_id = ?1 AND payment_status = 'unpaid')";
+    c.prepare_cached(sql).and_then(|mut q| q.query_row([payment_intent], |row| row.get(0))).map_err(db::translate)
 }
 
 /// A thin event that names no twin stands for one snapshot: the first that is about the same object, of the same type, made at

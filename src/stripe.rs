@@ -54,6 +54,22 @@ pub enum Sight<T> {
     Hidden,
 }
 
+/// An invoice that a payment pays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Billed {
+    pub invoice: String,
+    /// `None` where it bills no subscription, or the key may not see it.
+    pub subscription: Option<String>,
+}
+
+impl Billed {
+    fn of(payment: &Value) -> Option<Billed> {
+        let places = ["/invoice/parent/subscription_details/subscription", "/invoice/subscription"];
+        let subscription = places.into_iter().find_map(|place| id_at(payment, place));
+        Some(Billed { invoice: id_at(payment, "/invoice")?, subscription })
+    }
+}
+
 /// An answer, and the moment it was asked for.
 pub struct Asked {
     pub at: Timestamp,
@@ -256,7 +272,12 @@ impl Stripe {
         let at = clock::now();
         let path = format!("/v1/checkout/sessions/{id}");
         // A key that may not read all of it still gets the order, with less in it.
-        let wishes: [&[&str]; 4] = [
+        let wishes: [&[&str]; 5] = [
+            &[
+                "line_items.data.price.product",
+                "payment_intent.latest_charge.balance_transaction",
+                "shipping_cost.shipping_rate",
+            ],
             &["line_items.data.price.product", "payment_intent.latest_charge", "shipping_cost.shipping_rate"],
             &["line_items.data.price.product", "payment_intent.latest_charge"],
             &["line_items.data.price.product"],
@@ -306,13 +327,14 @@ impl Stripe {
         Ok(Sight::Seen(best.and_then(by)))
     }
 
-    /// The invoice that a payment intent pays; `None` where it pays none. `Hidden` also where it pays one without a name.
-    pub fn invoice_of_payment_intent(&self, payment_intent: &str) -> Result<Sight<Option<String>>> {
+    /// The invoice that a payment intent pays, and its subscription where the key may see it; `None` where it pays none. `Hidden`
+    /// also where it pays one without a name.
+    pub fn invoice_of_payment_intent(&self, payment_intent: &str) -> Result<Sight<Option<Billed>>> {
         let payment = checked(payment_intent)?.to_string();
         let query = [("payment[type]", "payment_intent".to_string()), ("payment[payment_intent]", payment)];
         Ok(match self.invoice_payments(&query)? {
             Sight::Seen(payments) if payments.is_empty() => Sight::Seen(None),
-            Sight::Seen(payments) => match payments.iter().find_map(|payment| id_at(payment, "/invoice")) {
+            Sight::Seen(payments) => match payments.iter().find_map(Billed::of) {
                 Some(invoice) => Sight::Seen(Some(invoice)),
                 None => Sight::Hidden,
             },
@@ -323,13 +345,14 @@ impl Stripe {
     /// A hundred of them at most, which are more than any invoice has.
     fn invoice_payments(&self, query: &[(&'static str, String)]) -> Result<Sight<Vec<Value>>> {
         let query: Vec<_> = query.iter().cloned().chain([("limit", PAGE.to_string())]).collect();
-        match self.get("invoice_payments", "/v1/invoice_payments", &query) {
+        let wishes: [&[&str]; 2] = [&["data.invoice"], &[]];
+        match self.with_fewer_wishes("invoice_payments", "/v1/invoice_payments", &query, &wishes) {
             Ok(list) => Ok(Sight::Seen(page_of(list)?.0)),
-            Err(failure) if failure.forbidden || matches!(failure.error, Error::Permanent(_)) => {
-                log::warn!("which payment paid an invoice cannot be seen: {}", failure.error);
+            Err(error @ (Error::Forbidden(_) | Error::Permanent(_))) => {
+                log::warn!("which payment paid an invoice cannot be seen: {error}");
                 Ok(Sight::Hidden)
             }
-            Err(failure) => Err(failure.error),
+            Err(error) => Err(error),
         }
     }
 
@@ -347,8 +370,9 @@ impl Stripe {
     pub fn refunds_of(&self, payment_intent: &str) -> Result<Asked> {
         let at = clock::now();
         let query = [("payment_intent", checked(payment_intent)?.to_string())];
-        let first = self.page("refunds", "/v1/refunds", &query, &[&[]])?;
-        let value = Value::Array(self.rest_of(("refunds", "refund"), "/v1/refunds", &query, &[&[]], first)?);
+        let wishes: [&[&str]; 2] = [&["data.failure_balance_transaction"], &[]];
+        let first = self.page("refunds", "/v1/refunds", &query, &wishes)?;
+        let value = Value::Array(self.rest_of(("refunds", "refund"), "/v1/refunds", &query, &wishes, first)?);
         Ok(Asked { at, value })
     }
 
@@ -465,7 +489,8 @@ impl Stripe {
         while let Some(expand) = fewer.next() {
             let expand = expand.iter().map(|e| ("expand[]", e.to_string()));
             let query: Vec<_> = query.iter().cloned().chain(expand).collect();
-            match self.get(endpoint, path, &query) {
+            // Only what is asked for without a wish says that the endpoint itself is forbidden.
+            match self.question(endpoint, path, &query, fewer.peek().is_none()) {
                 Err(failure) if failure.forbidden && fewer.peek().is_some() => {
                     log::debug!("asking Stripe for less: {}", failure.error);
                 }
@@ -482,6 +507,17 @@ impl Stripe {
         endpoint: &'static str,
         path: &str,
         query: &[(&'static str, String)],
+    ) -> std::result::Result<Value, Failure> {
+        self.question(endpoint, path, query, true)
+    }
+
+    /// The same; `plain`: a 403 is about the endpoint, not about an expansion that was wished for.
+    fn question(
+        &self,
+        endpoint: &'static str,
+        path: &str,
+        query: &[(&'static str, String)],
+        plain: bool,
     ) -> std::result::Result<Value, Failure> {
         let asked_at = Instant::now();
         if let Some(forbidden) = lock(&self.forbidden).get_mut(endpoint) {
@@ -500,7 +536,7 @@ impl Stripe {
                     lock(&self.forbidden).remove(endpoint);
                     return Ok(value);
                 }
-                Err(failure) if failure.forbidden && !VITAL.contains(&endpoint) => {
+                Err(failure) if failure.forbidden && plain && !VITAL.contains(&endpoint) => {
                     let mut forbidden = lock(&self.forbidden);
                     // The first sentence stays: the later ones differ in the request's id alone.
                     let known = forbidden.contains_key(endpoint);

@@ -1,10 +1,12 @@
 //! Text from outside, made safe to show: no control character reaches a terminal, a log line or a column people read.
 
-/// A name, an address, a description as it is stored for display: C0 and C1 controls (line ends and tabs become a blank)
-/// and the bidirectional controls become U+FFFD, so that nobody's terminal is driven and no text reads backwards.
-/// The raw event payload keeps what was received.
+/// A name, an address, a description as it is stored for display: C0 and C1 controls become U+FFFD (line ends and tabs a
+/// blank), so that nobody's terminal is driven; marks of direction go without a trace, so that no text reads backwards: phones
+/// put them round numbers and names by themselves. What joins letters and emoji stays. The raw event payload keeps what was
+/// received.
 pub fn clean(text: &str) -> String {
-    text.chars().map(|c| if is_hidden(c) { replacement(c) } else { c }).collect()
+    let shown = text.chars().filter(|c| !is_direction(*c));
+    shown.map(|c| if is_hidden(c) { replacement(c) } else { c }).collect()
 }
 
 /// The same characters in a JSON text, as JSON's own escapes: it means what it meant, and a terminal shows it.
@@ -29,14 +31,17 @@ pub fn shell_word(raw: &str) -> String {
 }
 
 fn replacement(c: char) -> char {
-    if matches!(c, '\n' | '\r' | '\t') { ' ' } else { '\u{FFFD}' }
+    if matches!(c, '\n' | '\r' | '\t' | '\u{2028}' | '\u{2029}') { ' ' } else { '\u{FFFD}' }
+}
+
+/// Says only in which direction the text around it runs (UAX #9), or nothing at all, as a byte order mark does.
+fn is_direction(c: char) -> bool {
+    matches!(c, '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}')
 }
 
 /// Unicode's control characters, and those that reorder or hide text (UAX #9; "Trojan Source", CVE-2021-42574).
 fn is_hidden(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{2028}' | '\u{2029}')
-        || matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}')
+    c.is_control() || is_direction(c) || matches!(c, '\u{2028}' | '\u{2029}' | '\u{FFF9}'..='\u{FFFB}')
 }
 
 #[cfg(test)]
@@ -52,7 +57,9 @@ mod tests {
             ("\u{1b}[31mred", "\u{FFFD}[31mred"),
             ("nul\0here", "nul\u{FFFD}here"),
             ("c1\u{9b}31m", "c1\u{FFFD}31m"),
-            ("evil\u{202e}gpj.exe", "evil\u{FFFD}gpj.exe"),
+            ("evil\u{202e}gpj.exe", "evilgpj.exe"),
+            ("\u{2068}Ada\u{2069} \u{200e}+33 6\u{202c}", "Ada +33 6"),
+            ("👩\u{200d}🍳 می\u{200c}خواهم", "👩\u{200d}🍳 می\u{200c}خواهم"),
         ] {
             assert_eq!(clean(raw), shown);
         }

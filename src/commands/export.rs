@@ -1,24 +1,32 @@
-//! `fulfilld export`: the books, an order or a line item a row, for a spreadsheet or a program.
+//! `fulfilld export`: the books, a row each time that money moved or a line item a row, for a spreadsheet or a program.
 
 use clap::ValueEnum;
 use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use rusqlite::types::Value as Cell;
 
 use super::File;
+use crate::clock::{self, Timestamp};
 use crate::error::{Error, Result};
 use crate::table;
 use crate::text;
 
-/// Write the books: an order or a line item a row
+/// Write the books: each sale, refund and chargeback, or a line item a row
 ///
-/// By the day an order was paid, in UTC, or placed while it is not paid; newest last. In CSV amounts are decimal text in
-/// the currency's own decimals, exact to the last one, and the column currency says of what; text that a spreadsheet
-/// would take for a formula begins with an apostrophe. In JSON lines amounts are whole minor units. Shipping is in the
-/// orders, not in the lines. `net` is the total less what was refunded, and 0 while nothing is paid.
+/// A sale stands on the day it was paid, a refund and a chargeback on the day the money went; what comes back, because a
+/// refund failed or a dispute was won, is a row of its own with the sign turned. So the books of a period that is over stay
+/// the same to the letter, whatever happens later, and the customer is told as at the sale. Days are in UTC, or with --tz
+/// where the shop lives. Orders that are not paid are not in them.
+///
+/// In CSV amounts are decimal text in the currency's own decimals, exact to the last one, and the column currency says of
+/// what; text that a spreadsheet would take for a formula begins with an apostrophe. In JSON lines amounts are whole minor
+/// units. Shipping is in the sales, not in the lines. `net` is the total less what was refunded or charged back.
 #[derive(clap::Args)]
-#[command(before_help = "Example: fulfilld export --since 2026-10-01 --until 2026-10-31 > october.csv")]
+#[command(
+    before_help = "Example: fulfilld export --since 2026-10-01 --until 2026-10-31 --tz Europe/Berlin > october.csv"
+)]
 pub struct Args {
-    /// A row a line item instead of a row an order
+    /// A row a line item that was sold
     #[arg(long)]
     lines: bool,
     /// From this day on, e.g. 2026-10-01
@@ -27,6 +35,9 @@ pub struct Args {
     /// To the end of this day
     #[arg(long, value_name = "DATE")]
     until: Option<Date>,
+    /// Where the days begin, e.g. Europe/Berlin
+    #[arg(long, value_name = "ZONE", default_value = "UTC")]
+    tz: String,
     /// For a spreadsheet, or one JSON object a line
     #[arg(long, value_enum, default_value_t = Format::Csv)]
     format: Format,
@@ -40,52 +51,114 @@ enum Format {
     Jsonl,
 }
 
-/// An order a row. Columns whose name has `amount` are minor units; the last column is for us.
-const ORDERS: &str = "SELECT o.id AS \"order\", o.created_at AS placed_at, o.paid_at, v.customer, o.email,
-      o.shipping_country AS country, nullif(o.tax_ids, '[]') AS tax_ids, o.currency, o.amount_subtotal, o.amount_discount, o.amount_shipping,
-      o.amount_tax, o.amount_total, v.amount_refunded,
-      CASE WHEN o.payment_status IN('paid', 'no_payment_required') THEN o.amount_total - v.amount_refunded ELSE 0 END
-        AS amount_net,
-      v.financial_status, v.fulfillment_status, o.canceled_at, o.client_reference_id, o.invoice_id, o.payment_intent_id,
-      o.checkout_session_id,
-      coalesce((SELECT decimals FROM currency_decimals c WHERE c.currency = o.currency), 2) AS decimals
-    FROM orders o JOIN order_overview v ON v.id = o.id";
+/// What a column of orders was when Stripe told it, whatever was corrected since: so that the books stay as they are.
+fn as_sold(column: &str) -> String {
+    format!(
+        "CASE WHEN EXISTS(SELECT 1 FROM order_history h WHERE h.order_id = o.id AND h.what = '{column}')
+           THEN (SELECT h.old FROM order_history h WHERE h.order_id = o.id AND h.what = '{column}' ORDER BY h.id LIMIT 1)
+           ELSE o.{column} END"
+    )
+}
 
-/// A line item a row.
-const LINES: &str = "SELECT o.id AS \"order\", o.created_at AS placed_at, o.paid_at,
-      coalesce(o.name, o.shipping_name, o.email) AS customer, o.shipping_country AS country, li.position, li.sku, li.name,
-      li.options, li.quantity, li.canceled_quantity, li.currency,
-      coalesce(li.unit_amount, li.unit_amount_decimal) AS unit_amount, li.amount_subtotal,
-      li.amount_discount, li.amount_tax, li.amount_total, li.product_id, li.price_id, li.id AS line_item_id,
-      coalesce((SELECT decimals FROM currency_decimals c WHERE c.currency = li.currency), 2) AS decimals
-    FROM orders o JOIN line_items li ON li.order_id = o.id";
+/// Who bought, as at the sale.
+fn customer() -> String {
+    format!("coalesce({}, {}, {})", as_sold("name"), as_sold("shipping_name"), as_sold("email"))
+}
+
+/// A booking a row. The first column is when the money moved, of which the day is shown; columns whose name has `amount` are
+/// minor units; the last one is for us.
+fn bookings() -> String {
+    format!(
+        "SELECT b.at AS day, b.what, b.order_id AS \"order\", o.created_at AS placed_at, o.paid_at, b.at AS booked_at,
+           {customer} AS customer, {business} AS business_name, {email} AS email, {phone} AS phone, {country} AS country,
+           nullif(o.tax_ids, '[]') AS tax_ids,
+           (SELECT group_concat(label || ': ' || value, '; ') FROM order_custom_fields w WHERE w.order_id = o.id AND value <> '')
+             AS custom_fields,
+           b.currency, b.amount_subtotal, b.amount_discount, b.amount_shipping, b.amount_tax, b.amount_total,
+           b.amount_refunded, b.amount_charged_back, b.amount_total - b.amount_refunded - b.amount_charged_back AS amount_net,
+           o.client_reference_id, CASE o.mode WHEN 'payment' THEN o.payment_intent_id END AS payment_intent_id,
+           o.checkout_session_id, b.source,
+           coalesce((SELECT decimals FROM currency_decimals c WHERE c.currency = b.currency), 2) AS decimals
+         FROM bookings b JOIN orders o ON o.id = b.order_id
+         WHERE (?1 IS NULL OR b.at >= ?1) AND (?2 IS NULL OR b.at < ?2)
+         ORDER BY b.at, b.order_id, b.what DESC, b.source",
+        customer = customer(),
+        business = as_sold("business_name"),
+        email = as_sold("email"),
+        phone = as_sold("phone"),
+        country = as_sold("shipping_country"),
+    )
+}
+
+/// A line item that was sold a row, columns as above.
+fn lines() -> String {
+    format!(
+        "SELECT o.paid_at AS day, o.id AS \"order\", o.created_at AS placed_at, o.paid_at, {customer} AS customer,
+           {country} AS country, li.position, li.sku, li.name, li.options, li.quantity, li.currency,
+           coalesce(li.unit_amount, li.unit_amount_decimal) AS unit_amount, li.amount_subtotal, li.amount_discount,
+           li.amount_tax, li.amount_total, li.product_id, li.price_id, li.id AS line_item_id,
+           coalesce((SELECT decimals FROM currency_decimals c WHERE c.currency = li.currency), 2) AS decimals
+         FROM orders o JOIN line_items li ON li.order_id = o.id
+         WHERE o.payment_status IN('paid', 'no_payment_required')
+           AND (?1 IS NULL OR o.paid_at >= ?1) AND (?2 IS NULL OR o.paid_at < ?2)
+         ORDER BY o.paid_at, o.id, li.position",
+        customer = customer(),
+        country = as_sold("shipping_country"),
+    )
+}
 
 /// Prints a header and the rows as they are read, so that a hundred thousand orders need no memory.
 pub fn run(args: &Args) -> Result<()> {
-    let (rows, order) = if args.lines { (LINES, "o.id, li.position") } else { (ORDERS, "o.id") };
-    let sql = format!(
-        "{rows} WHERE (?1 IS NULL OR substr(coalesce(o.paid_at, o.created_at), 1, 10) >= ?1)
-          AND (?2 IS NULL OR substr(coalesce(o.paid_at, o.created_at), 1, 10) <= ?2) ORDER BY {order}"
-    );
+    let sql = if args.lines { lines() } else { bookings() };
     if let (Some(since), Some(until)) = (args.since, args.until)
         && since > until
     {
         return Err(Error::Usage(format!("--since {since} is later than --until {until}; exchange them")));
     }
-    let days = (args.since.map(|day| day.to_string()), args.until.map(|day| day.to_string()));
+    let zone = TimeZone::get(&args.tz).map_err(|_| {
+        let name = text::clean(&args.tz);
+        Error::Usage(format!(
+            "there is no time zone {name}; --tz takes a name such as Europe/Berlin or America/New_York"
+        ))
+    })?;
+    let from = args.since.map(|day| begins(day, &zone)).transpose()?;
+    let to =
+        args.until.map(|day| day.tomorrow().map_err(out_of_range).and_then(|day| begins(day, &zone))).transpose()?;
     let c = args.file.read()?;
     match args.format {
-        Format::Csv => table::stream(&c, &sql, days, header, record),
+        Format::Csv => table::stream(&c, &sql, (from, to), header, |columns, mut cells| {
+            draw_day(&mut cells, &zone);
+            record(columns, cells)
+        }),
         Format::Jsonl => table::stream(
             &c,
             &sql,
-            days,
+            (from, to),
             |_| String::new(),
             |columns, mut cells| {
+                draw_day(&mut cells, &zone);
                 cells.pop();
                 table::json_line(table::object(columns, &cells))
             },
         ),
+    }
+}
+
+/// The moment at which a day begins there, as times are in the file.
+fn begins(day: Date, zone: &TimeZone) -> Result<String> {
+    day.to_zoned_datetime(zone.clone()).map(|begin| clock::text(begin.timestamp())).map_err(out_of_range)
+}
+
+fn out_of_range(error: jiff::Error) -> Error {
+    Error::Usage(format!("a day is between the years 1 and 9999: {error}"))
+}
+
+/// The first cell is a moment; shown is the day that it is on there.
+fn draw_day(cells: &mut [Cell], zone: &TimeZone) {
+    if let Some(Cell::Text(at)) = cells.first_mut()
+        && let Ok(moment) = at.parse::<Timestamp>()
+    {
+        *at = moment.to_zoned_datetime(zone.clone()).date().to_string();
     }
 }
 

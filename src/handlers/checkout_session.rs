@@ -4,14 +4,27 @@ use serde_json::{Value, json};
 
 use super::fields::Fields;
 use super::{Look, Missing, Outcome};
-use crate::change::{Address, Change, LineItem, Order, PaymentStatus};
-use crate::clock;
+use crate::change::{Address, Change, Hold, LineItem, Order, PaymentStatus};
+use crate::clock::{self, Timestamp};
 use crate::error::{Error, Result};
 use crate::stripe::{Asked, Sight, Stripe};
 
 /// Completed, or a delayed payment has settled one way or the other.
 pub fn changed(look: &Look, stripe: &Stripe) -> Result<Outcome> {
-    ask(look.object_id()?, stripe, look.event("checkout.session.async_payment_failed").is_some())
+    let bell = Bell {
+        payment_failed: look.event("checkout.session.async_payment_failed").is_some(),
+        settled_at: look.event("checkout.session.async_payment_succeeded").and_then(|event| event.created),
+    };
+    ask(look.object_id()?, stripe, bell)
+}
+
+/// What the bell itself says, and Stripe's answer shows only to a key that may read payments.
+#[derive(Default, Clone, Copy)]
+pub struct Bell {
+    /// A delayed payment has failed.
+    pub payment_failed: bool,
+    /// A delayed payment's money was there then.
+    pub settled_at: Option<Timestamp>,
 }
 
 /// Abandoned: counted by being kept.
@@ -19,14 +32,13 @@ pub fn expired() -> Result<Outcome> {
     Ok(Outcome::Ignore("the checkout expired without a purchase".into()))
 }
 
-/// Asks for the session as it is now. `payment_failed`: the bell itself says so, which Stripe's answer shows only to a key
-/// that may read payment intents.
-pub fn ask(session: &str, stripe: &Stripe, payment_failed: bool) -> Result<Outcome> {
+/// Asks for the session as it is now.
+pub fn ask(session: &str, stripe: &Stripe, bell: Bell) -> Result<Outcome> {
     let asked = stripe.checkout_session(session)?;
     if let Some(why) = stripe.not_the_shops(&asked.value) {
         return Ok(Outcome::Ignore(why));
     }
-    match read(&asked, payment_failed)? {
+    match read(&asked, bell)? {
         Outcome::Change(Change::Order(order)) => completed(order, stripe),
         other => Ok(other),
     }
@@ -59,7 +71,7 @@ fn completed(mut order: Box<Order>, stripe: &Stripe) -> Result<Outcome> {
     })
 }
 
-fn read(asked: &Asked, payment_failed: bool) -> Result<Outcome> {
+fn read(asked: &Asked, bell: Bell) -> Result<Outcome> {
     let session = Fields(&asked.value);
     let mode = session.text("/mode").unwrap_or_else(|| "payment".into());
     if mode == "setup" {
@@ -75,7 +87,7 @@ fn read(asked: &Asked, payment_failed: bool) -> Result<Outcome> {
         }
         _ => {}
     }
-    let payment_status = payment_status(session, payment_failed)?;
+    let payment_status = payment_status(session, bell.payment_failed)?;
     let needed = |name: &str| Error::Permanent(format!("the session has no {name}"));
     // A session of 2019 leaves the money to its payment.
     let currency = session.text("/currency").or_else(|| session.text("/payment_intent/currency"));
@@ -87,7 +99,14 @@ fn read(asked: &Asked, payment_failed: bool) -> Result<Outcome> {
     let amount_total = amount_total.ok_or_else(|| needed("amount_total"))?;
     let created_at = session.amount("/created")?.and_then(clock::from_unix).unwrap_or(asked.at);
     let shipping = shipping(session);
-    let collected = shipping.is_some();
+    let shipping_option = session
+        .text("/shipping_cost/shipping_rate/display_name")
+        .or_else(|| session.id("/shipping_cost/shipping_rate"));
+    // Who chooses how it is sent, or picks it up, buys something that can be.
+    let collected = shipping.is_some() || shipping_option.is_some();
+    let settled = session.amount("/payment_intent/latest_charge/balance_transaction/created")?;
+    let settled_at = settled.and_then(clock::from_unix).or(bell.settled_at).filter(|_| payment_status.is_sale());
+    let hold = hold(session, payment_status)?;
     let lines = session.at("/line_items").and_then(Value::as_array).ok_or_else(|| needed("line_items"))?;
     Ok(Outcome::Change(Change::Order(Box::new(Order {
         as_of: asked.at,
@@ -113,12 +132,13 @@ fn read(asked: &Asked, payment_failed: bool) -> Result<Outcome> {
         payment_link_id: session.id("/payment_link"),
         client_reference_id: session.text("/client_reference_id"),
         email: session.text("/customer_details/email").or_else(|| session.text("/customer_email")),
-        name: session.text("/customer_details/name"),
+        name: session.text("/customer_details/name").or_else(|| session.text("/customer_details/individual_name")),
+        business_name: session
+            .text("/customer_details/business_name")
+            .or_else(|| session.text("/collected_information/business_name")),
         phone: session.text("/customer_details/phone"),
         shipping: shipping.unwrap_or_else(|| address(session, "/customer_details")),
-        shipping_option: session
-            .text("/shipping_cost/shipping_rate/display_name")
-            .or_else(|| session.id("/shipping_cost/shipping_rate")),
+        shipping_option,
         custom_fields: session.json("/custom_fields", json!([])),
         tax_ids: session.json("/customer_details/tax_ids", json!([])),
         metadata: session.json("/metadata", json!({})),
@@ -126,16 +146,59 @@ fn read(asked: &Asked, payment_failed: bool) -> Result<Outcome> {
         paid_at: payment_status.is_sale().then(|| {
             let places = ["/payment_intent/latest_charge/created", "/payment_intent/charges/data/0/created"];
             let charged = places.into_iter().find_map(|place| session.amount(place).ok().flatten());
-            charged.and_then(clock::from_unix).unwrap_or(created_at)
+            // A charge that was held first was made when the hold was.
+            let charged = charged.filter(|_| hold.is_none()).and_then(clock::from_unix);
+            let else_at = if hold.is_some() { asked.at } else { created_at };
+            settled_at.or(charged).unwrap_or(else_at)
         }),
+        settled_at,
+        hold,
         lines: lines.iter().map(|line| line_item(Fields(line), &currency, collected)).collect::<Result<_>>()?,
         currency,
     }))))
 }
 
+/// True for a payment whose money is held until somebody captures it.
+fn is_manual(session: Fields) -> bool {
+    let intent = "/payment_intent";
+    let options = session.at(&format!("{intent}/payment_method_options")).and_then(Value::as_object);
+    session.word(&format!("{intent}/status")) == Some("requires_capture")
+        || session.word(&format!("{intent}/capture_method")) == Some("manual")
+        || options.is_some_and(|all| all.values().any(|of| Fields(of).word("/capture_method") == Some("manual")))
+}
+
+/// How much is held, and until when; how much was taken.
+fn hold(session: Fields, payment_status: PaymentStatus) -> Result<Option<Hold>> {
+    if !is_manual(session) {
+        return Ok(None);
+    }
+    let details = session.at("/payment_intent/latest_charge/payment_method_details").and_then(Value::as_object);
+    // Each way to pay has its own place for it.
+    let before = details.into_iter().flatten().find_map(|(_, of)| Fields(of).amount("/capture_before").ok().flatten());
+    let held = session.word("/payment_intent/status") == Some("requires_capture");
+    let amount = session.amount("/payment_intent/amount_capturable")?;
+    let whole = session.amount("/payment_intent/amount")?;
+    let captured = match session.amount("/payment_intent/amount_received")? {
+        None => session.amount("/payment_intent/latest_charge/amount_captured")?,
+        amount => amount,
+    };
+    Ok(Some(Hold {
+        capturable: if held { amount.or(whole).unwrap_or(0) } else { 0 },
+        captured: captured.filter(|_| payment_status == PaymentStatus::Paid),
+        before: before.and_then(clock::from_unix),
+    }))
+}
+
 fn payment_status(session: Fields, payment_failed: bool) -> Result<PaymentStatus> {
     // A confirmed payment that is back at wanting a method, or canceled, has failed.
     let intent = session.word("/payment_intent/status");
+    // What is captured by hand is paid when it was, whatever the session says of the hold.
+    match intent {
+        Some("requires_capture") => return Ok(PaymentStatus::Unpaid),
+        Some("succeeded") if is_manual(session) => return Ok(PaymentStatus::Paid),
+        Some("canceled") if is_manual(session) => return Ok(PaymentStatus::Failed),
+        _ => {}
+    }
     let intent_failed = matches!(intent, Some("requires_payment_method" | "canceled"));
     match session.word("/payment_status").or(intent.map(|status| if status == "succeeded" { "paid" } else { "unpaid" }))
     {
@@ -182,6 +245,16 @@ fn line_item(line: Fields, currency: &str, collected: bool) -> Result<LineItem> 
         return Err(Error::Permanent(format!("the line item {id} is in {line_currency}, its order in {currency}")));
     }
     let product = "/price/product";
+    // Stripe may leave it out; a line that was bought was bought once at least.
+    let quantity = line.quantity("/quantity")?.unwrap_or(1);
+    // A price in several currencies names itself in its first one; what was paid for one is then what can be told from the line.
+    let foreign = line.text("/price/currency").is_some_and(|other| other.to_lowercase() != line_currency);
+    let (unit_amount, unit_amount_decimal) = if foreign {
+        let subtotal = line.amount("/amount_subtotal")?.unwrap_or(0);
+        ((quantity > 0 && subtotal % quantity == 0).then(|| subtotal / quantity), None)
+    } else {
+        (line.amount("/price/unit_amount")?, line.text("/price/unit_amount_decimal"))
+    };
     Ok(LineItem {
         price_id: line.id("/price"),
         product_id: line.id(product),
@@ -201,11 +274,10 @@ fn line_item(line: Fields, currency: &str, collected: bool) -> Result<LineItem> 
             .or_else(|| line.id(product))
             .unwrap_or_else(|| "(no name)".into()),
         options: line.text("/price/nickname"),
-        // Stripe may leave it out; a line that was bought was bought once at least.
-        quantity: line.quantity("/quantity")?.unwrap_or(1),
+        quantity,
         currency: line_currency,
-        unit_amount: line.amount("/price/unit_amount")?,
-        unit_amount_decimal: line.text("/price/unit_amount_decimal"),
+        unit_amount,
+        unit_amount_decimal,
         amount_subtotal: amount("/amount_subtotal")?,
         amount_discount: amount("/amount_discount")?,
         amount_tax: amount("/amount_tax")?,
@@ -252,7 +324,7 @@ mod tests {
         for (key, value) in base.as_object().unwrap() {
             session.as_object_mut().unwrap().entry(key).or_insert(value.clone());
         }
-        read(&Asked { at: clock::now(), value: session }, false)
+        read(&Asked { at: clock::now(), value: session }, Bell::default())
     }
 
     fn made(session: Value) -> Order {

@@ -1,10 +1,12 @@
 //! charge.dispute.*: a buyer's bank takes the money back; how does the dispute stand?
 
+use serde_json::Value;
+
 use super::fields::Fields;
 use super::payment::{self, needed};
 use super::{Look, Outcome};
 use crate::change::{About, Change, Dispute};
-use crate::clock;
+use crate::clock::{self, Timestamp};
 use crate::error::Result;
 use crate::stripe::Stripe;
 
@@ -14,21 +16,51 @@ pub fn changed(look: &Look, stripe: &Stripe) -> Result<Outcome> {
 }
 
 fn read(dispute: Fields, about: About) -> Result<Change> {
+    let amount = needed(dispute, "amount", dispute.amount("/amount")?)?;
+    let currency = needed(dispute, "currency", dispute.text("/currency"))?.to_lowercase();
+    let status = needed(dispute, "status", dispute.text("/status"))?;
+    let mut moves = money_moves(dispute, amount, &currency, about.created_at)?;
+    if status == "lost" && moves.is_empty() {
+        moves.push((-amount, about.created_at));
+    }
+    let taken = -moves.iter().map(|(amount, _)| amount).sum::<i64>();
+    // An open one has taken nothing for good; one that was prevented may have been settled by giving the money back.
+    let amount_lost = if matches!(status.as_str(), "lost" | "prevented") { taken.max(0) } else { 0 };
     Ok(Change::Dispute(Dispute {
         about,
-        amount: needed(dispute, "amount", dispute.amount("/amount")?)?,
-        currency: needed(dispute, "currency", dispute.text("/currency"))?.to_lowercase(),
-        status: needed(dispute, "status", dispute.text("/status"))?,
+        amount,
+        currency,
+        status,
+        amount_lost,
+        is_charge_refundable: dispute.at("/is_charge_refundable").and_then(Value::as_bool).unwrap_or(false),
+        money_moves: moves,
         reason: dispute.text("/reason"),
         evidence_due_by: dispute.amount("/evidence_details/due_by")?.and_then(clock::from_unix),
     }))
+}
+
+/// What its balance transactions say, in the dispute's currency: an account that is paid out in another one shows only which
+/// way the money went.
+fn money_moves(dispute: Fields, amount: i64, currency: &str, since: Timestamp) -> Result<Vec<(i64, Timestamp)>> {
+    let all = dispute.at("/balance_transactions").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let mut moves = Vec::new();
+    for transaction in all.iter().map(Fields).filter(|transaction| transaction.0.is_object()) {
+        let moved = transaction.amount("/amount")?.unwrap_or(0);
+        let same = transaction.text("/currency").is_none_or(|other| other.eq_ignore_ascii_case(currency));
+        let at = transaction.amount("/created")?.and_then(clock::from_unix).unwrap_or(since);
+        if moved != 0 {
+            moves.push((if same { moved } else { moved.signum() * amount }, at));
+        }
+    }
+    moves.sort_by_key(|(_, at)| *at);
+    Ok(moves)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::stripe::Asked;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     #[test]
     fn a_dispute_says_until_when_it_may_be_answered_and_keeps_words_that_are_new() {
@@ -49,6 +81,21 @@ mod tests {
         );
         let bare = json!({"id": "du_1", "amount": 4200, "currency": "eur", "status": "lost", "evidence_details": {"due_by": null}});
         assert_eq!(read(bare).unwrap().evidence_due_by, None);
+        let money = |status: &str, moves: Value| {
+            let at = 1795489500;
+            let dispute = json!({"id": "du_1", "amount": 900, "currency": "eur", "status": status, "created": at,
+                "balance_transactions": moves});
+            let dispute = read(dispute).unwrap();
+            (dispute.amount_lost, dispute.money_moves.into_iter().map(|(amount, _)| amount).collect::<Vec<_>>())
+        };
+        let moved = |amount: i64, currency: &str| json!({"amount": amount, "currency": currency, "created": 1795489600, "fee": 1500});
+        assert_eq!(money("needs_response", json!([moved(-900, "eur")])), (0, vec![-900]));
+        assert_eq!(money("lost", json!([moved(-900, "eur")])), (900, vec![-900]));
+        assert_eq!(money("lost", json!([])), (900, vec![-900]));
+        assert_eq!(money("lost", json!([moved(-1030, "usd")])), (900, vec![-900]));
+        assert_eq!(money("won", json!([moved(-900, "eur"), moved(900, "eur")])), (0, vec![-900, 900]));
+        assert_eq!(money("prevented", json!([])), (0, vec![]));
+        assert_eq!(money("prevented", json!([moved(-900, "eur")])), (900, vec![-900]));
         let error = read(json!({"id": "du_1", "amount": 1, "currency": "eur"})).unwrap_err();
         assert_eq!(error.to_string(), "du_1 has no status");
     }

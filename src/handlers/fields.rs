@@ -108,6 +108,6 @@ mod tests {
         assert_eq!(fields.text("/name").as_deref(), Some("\u{FFFD}[2J"));
         assert_eq!(fields.text("/blank"), None);
         assert_eq!((fields.id("/a"), fields.id("/b")), (Some("prod_1".into()), Some("prod_1".into())));
-        assert_eq!(fields.json("/m", Value::Null), json!({"k\u{FFFD}": ["\u{FFFD}x"]}));
+        assert_eq!(fields.json("/m", Value::Null), json!({"k\u{FFFD}": ["x"]}));
     }
 }

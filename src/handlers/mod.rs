@@ -107,6 +107,7 @@ pub const TABLE: &[(&str, Subject)] = &[
     ("checkout.session.async_payment_succeeded", Subject::Session),
     ("checkout.session.async_payment_failed", Subject::Session),
     ("checkout.session.expired", Subject::Expired),
+    ("payment_intent.amount_capturable_updated", Subject::Payment),
     ("payment_intent.succeeded", Subject::Payment),
     ("payment_intent.payment_failed", Subject::Payment),
     ("payment_intent.canceled", Subject::Payment),
@@ -138,6 +139,11 @@ const ECHOES: &[&str] = &[
     "charge.dispute.funds_reinstated",
 ];
 
+/// Types that tell of money that is only held: it may be captured, captured in part, or let go. An endpoint need not send them:
+/// they are listed, and looked at where an order waits for its money.
+pub const OF_HELD_MONEY: &[&str] =
+    &["payment_intent.amount_capturable_updated", "payment_intent.succeeded", "payment_intent.canceled"];
+
 /// Types that say more than which object to look at, or lead to no question.
 const MORE_THAN_A_BELL: &[&str] = &["checkout.session.expired", "checkout.session.async_payment_failed"];
 
@@ -149,9 +155,14 @@ pub fn is_an_echo(event: &Event) -> bool {
 /// The types without which something could stay unknown: what an endpoint in Stripe should send, and what is fetched when it
 /// did not arrive.
 pub static NEEDED: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
-    let spare = |name: &&str| ECHOES.contains(name) || *name == "checkout.session.expired";
+    let spare =
+        |name: &&str| ECHOES.contains(name) || OF_HELD_MONEY.contains(name) || *name == "checkout.session.expired";
     TABLE.iter().map(|(name, _)| *name).filter(|name| !spare(name)).collect()
 });
+
+/// The types that are looked for among Stripe's events, at most 20 in one question.
+pub static LISTED: LazyLock<Vec<&'static str>> =
+    LazyLock::new(|| NEEDED.iter().chain(OF_HELD_MONEY).copied().collect());
 
 /// True for a type, as received, that only says which object to ask for.
 pub fn is_a_doorbell(kind: &str) -> bool {

@@ -5,7 +5,7 @@ use super::fields::Fields;
 use crate::change::{About, Change};
 use crate::clock;
 use crate::error::{Error, Result};
-use crate::stripe::{Asked, Sight, Stripe};
+use crate::stripe::{Asked, Billed, Sight, Stripe};
 
 /// Why a payment is left alone.
 const NO_SESSION: &str = "no Checkout Session belongs to this payment";
@@ -21,7 +21,7 @@ pub enum Payment {
     Ours {
         payment_intent: String,
         /// What it pays, where it is a subscription's.
-        invoice: Option<String>,
+        invoice: Option<Billed>,
     },
     /// It is none of the shop's, and why.
     Foreign(String),
@@ -34,7 +34,8 @@ pub fn told_by(asked: &Asked, stripe: &Stripe, read: fn(Fields, About) -> Result
     let object = Fields(&asked.value);
     match of(object, stripe)? {
         Payment::Ours { payment_intent, invoice } => {
-            let about = About { invoice_id: invoice, ..about(object, asked, &payment_intent)? };
+            let mut about = about(object, asked, &payment_intent)?;
+            bill(&mut about, invoice.as_ref());
             Ok(Outcome::Change(read(object, about)?))
         }
         Payment::Foreign(why) => Ok(Outcome::Ignore(why)),
@@ -66,6 +67,12 @@ pub fn of(object: Fields, stripe: &Stripe) -> Result<Payment> {
     })
 }
 
+/// What the payment pays, where that is known.
+pub fn bill(about: &mut About, by: Option<&Billed>) {
+    about.invoice_id = by.map(|billed| billed.invoice.clone());
+    about.subscription_id = by.and_then(|billed| billed.subscription.clone());
+}
+
 /// What every such object says of itself.
 pub fn about(object: Fields, asked: &Asked, payment_intent_id: &str) -> Result<About> {
     Ok(About {
@@ -74,6 +81,7 @@ pub fn about(object: Fields, asked: &Asked, payment_intent_id: &str) -> Result<A
         payment_intent_id: payment_intent_id.into(),
         charge_id: object.id("/charge"),
         invoice_id: None,
+        subscription_id: None,
         created_at: object.amount("/created")?.and_then(clock::from_unix).unwrap_or(asked.at),
     })
 }

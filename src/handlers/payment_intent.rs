@@ -1,7 +1,8 @@
 //! payment_intent.*: the money of a session moved; the session says what that means.
 
+use super::checkout_session::{self, Bell};
 use super::fields::Fields;
-use super::{Look, Outcome, checkout_session, payment};
+use super::{Look, Outcome, payment};
 use crate::error::{Error, Result};
 use crate::stripe::Stripe;
 
@@ -16,7 +17,7 @@ pub fn changed(look: &Look, stripe: &Stripe) -> Result<Outcome> {
         return Ok(Outcome::Ignore("the checkout is still open; a success rings by itself".into()));
     }
     match Fields(&session).id("/id") {
-        Some(session) => checkout_session::ask(&session, stripe, false),
+        Some(session) => checkout_session::ask(&session, stripe, Bell::default()),
         None => Err(Error::Temporary("Stripe lists a session without an id".into())),
     }
 }

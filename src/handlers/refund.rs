@@ -4,6 +4,7 @@ use super::fields::Fields;
 use super::payment::{self, Payment, about, needed};
 use super::{Look, Outcome};
 use crate::change::{Change, Refund};
+use crate::clock;
 use crate::error::{Error, Result};
 use crate::stripe::{Asked, Stripe};
 
@@ -24,7 +25,7 @@ pub fn changed(look: &Look, stripe: &Stripe) -> Result<Outcome> {
     }
     let (mut refunds, unread) = read(&asked, &payment_intent);
     for refund in &mut refunds {
-        refund.about.invoice_id.clone_from(&invoice);
+        payment::bill(&mut refund.about, invoice.as_ref());
     }
     Ok(match unread.is_empty() {
         true => Outcome::Change(Change::Refunds(refunds)),
@@ -66,6 +67,8 @@ fn one(refund: Fields, asked: &Asked, payment_intent: &str) -> Result<Refund> {
         status: refund.text("/status").unwrap_or_else(|| "missing".into()),
         reason: refund.text("/reason"),
         failure_reason: refund.text("/failure_reason"),
+        balance_transaction_id: refund.id("/balance_transaction"),
+        failed_at: refund.amount("/failure_balance_transaction/created")?.and_then(clock::from_unix),
         about,
     })
 }
@@ -84,7 +87,8 @@ mod tests {
         let list = json!([
             {"id": "re_2", "amount": 300, "currency": "EUR", "status": "pending", "charge": "ch_1", "created": 1795489500},
             {"id": "re_1", "amount": 700, "currency": "eur", "status": "failed", "failure_reason": "expired_or_canceled_card",
-                "charge": {"id": "ch_1"}, "payment_intent": null, "reason": null}
+                "charge": {"id": "ch_1"}, "payment_intent": null, "reason": null,
+                "failure_balance_transaction": {"id": "txn_9", "created": 1795489900}}
         ]);
         let (read, unread) = refunds(list);
         assert_eq!(unread, [""; 0]);
@@ -92,6 +96,7 @@ mod tests {
         assert_eq!((read[1].status.as_str(), read[1].about.payment_intent_id.as_str()), ("failed", "pi_1"));
         assert_eq!(read[1].about.charge_id.as_deref(), Some("ch_1"));
         assert_eq!(read[1].failure_reason.as_deref(), Some("expired_or_canceled_card"));
+        assert_eq!((read[0].failed_at, read[1].failed_at), (None, clock::from_unix(1795489900)));
         assert_eq!(refunds(json!([])), (vec![], vec![]));
         let words =
             [(json!("on_its_way\u{1b}"), "on_its_way\u{FFFD}"), (json!(" "), "missing"), (Value::Null, "missing")];

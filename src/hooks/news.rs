@@ -34,7 +34,10 @@ fn order() -> String {
            'amount_subtotal', o.amount_subtotal, 'amount_discount', o.amount_discount, 'amount_shipping', o.amount_shipping,
            'amount_tax', o.amount_tax, 'amount_total', o.amount_total, 'amount_refunded', v.amount_refunded,
            'total', {total}, 'refunded', {refunded},
-           'email', o.email, 'name', o.name, 'phone', o.phone, 'custom_fields', json(o.custom_fields), 'metadata', json(o.metadata))
+           'email', o.email, 'name', o.name, 'phone', o.phone, 'custom_fields', json(o.custom_fields), 'metadata', json(o.metadata),
+           'business_name', o.business_name, 'wishes', (SELECT group_concat(label || ': ' || value, '; ') FROM order_custom_fields w
+             WHERE w.order_id = o.id AND value <> ''),
+           'amount_paid', v.amount_paid, 'amount_charged_back', v.amount_charged_back, 'capture_before', o.capture_before)
          FROM orders o JOIN order_overview v ON v.id = o.id WHERE o.id = ?1",
         canceled = truth("o.canceled_at IS NOT NULL"),
         total = readable("o.amount_total", "o.currency"),

@@ -71,8 +71,12 @@ pub struct Event {
 impl Account {
     /// Opens the next checkout and says where it is.
     pub fn sell(&mut self, scenario: &'static Scenario, now: Timestamp) -> usize {
+        self.sell_as(scenario, now, None)
+    }
+
+    fn sell_as(&mut self, scenario: &'static Scenario, now: Timestamp, renews: Option<String>) -> usize {
         let at = self.sales.len();
-        let checkout = Arc::new(Checkout::new(scenario, at, now.as_second()));
+        let checkout = Arc::new(Checkout { renews, ..Checkout::new(scenario, at, now.as_second()) });
         self.index.insert(checkout.id.clone(), Found::Session(at));
         let moved = [
             checkout.payment_intent().zip(Some(Found::PaymentIntent(at))),
@@ -84,15 +88,25 @@ impl Account {
             self.index.entry(line.product_id()).or_insert(Found::Product(at, n));
             self.index.entry(checkout.price_id(line)).or_insert(Found::Price(at, n));
         }
-        self.sales.push(Sale { checkout, stage: Stage::Unpaid, sequels: Vec::new() });
+        self.sales.push(Sale {
+            settled: checkout.ended,
+            checkout,
+            stage: Stage::Unpaid,
+            captured: None,
+            sequels: Vec::new(),
+        });
         at
     }
 
     /// Lets a scenario's act happen to a sale, and says what is to be told. `Usage` when it cannot.
     pub fn perform(&mut self, sale: usize, act: Act, now: Timestamp) -> Result<Vec<Told>> {
+        let total = self.sales[sale].checkout.total();
         let mut follow = |kind, draft: &Draft| self.follow(sale, kind, draft, now);
         match act {
             Act::News((kind, stage)) => {
+                if stage == Stage::Paid && self.sales[sale].stage != Stage::Paid {
+                    self.sales[sale].settled = now.as_second();
+                }
                 self.sales[sale].stage = stage;
                 let about = if kind.starts_with("payment_intent.") { About::PaymentIntent } else { About::Session };
                 Ok(vec![(kind, about)])
@@ -101,15 +115,49 @@ impl Account {
                 let amount = match part {
                     Part::Rest => None,
                     // A last digit of 0 suits every currency.
-                    Part::Nth(n) => Some(self.sales[sale].checkout.total() / n / 10 * 10),
+                    Part::Nth(n) => Some(total / n / 10 * 10),
                 };
-                self.follow(sale, Kind::Refund, &Draft { amount, status: Some(status), reason: None }, now)
+                self.follow(sale, Kind::Refund, &Draft { amount, status: Some(status), ..Draft::default() }, now)
+            }
+            Act::Capture(part) => {
+                let amount = match part {
+                    Part::Rest => total,
+                    Part::Nth(n) => total / n / 10 * 10,
+                };
+                self.capture(sale, Some(amount), now)
+            }
+            Act::DisputePart(n) => {
+                let amount = Some(total / n / 10 * 10);
+                follow(Kind::Dispute, &Draft { amount, ..Draft::default() })
+            }
+            Act::Settled => {
+                follow(Kind::Dispute, &Draft { status: Some("prevented"), settled: true, ..Draft::default() })
             }
             Act::Dispute(status) => follow(Kind::Dispute, &Draft { status: Some(status), ..Draft::default() }),
             Act::Review => follow(Kind::Review, &Draft::default()),
             Act::FraudWarning => follow(Kind::FraudWarning, &Draft::default()),
-            Act::Becomes(at, status) => self.sales[sale].becomes(at, status),
+            Act::Becomes(at, status) => self.sales[sale].becomes(at, status, now.as_second()),
         }
+    }
+
+    /// Takes money that is held, and says what is to be told. `Usage` when there is none.
+    pub fn capture(&mut self, sale: usize, amount: Option<i64>, now: Timestamp) -> Result<Vec<Told>> {
+        let before = self.sales[sale].sequels.len();
+        let told = self.sales[sale].capture(amount, now.as_second())?;
+        if let Some(let_go) = self.sales[sale].sequels.get(before) {
+            self.index.insert(let_go.id.clone(), Found::Sequel(sale, before));
+            self.sequels.push((sale, before));
+        }
+        Ok(told)
+    }
+
+    /// A later payment of a subscription: a sale whose session Stripe does not show.
+    pub fn renew(&mut self, sale: usize, now: Timestamp) -> Option<usize> {
+        let first = &self.sales[sale].checkout;
+        let (subscription, scenario) = (first.subscription()?, first.scenario);
+        let at = self.sell_as(scenario, now, Some(subscription));
+        (self.sales[at].stage, self.sales[at].settled) = (Stage::Paid, now.as_second());
+        Some(at)
     }
 
     /// Lets something follow a sale's payment, and says what is to be told. `Usage` when it cannot.

@@ -146,7 +146,8 @@ fn sessions(account: &Mutex<Account>, query: &Query, _: &str) -> Reply {
     };
     let wanted = |at: usize| {
         let sale = &account.sales[newest(at)];
-        created(sale.checkout.created)
+        sale.checkout.renews.is_none()
+            && created(sale.checkout.created)
             && status.is_none_or(|status| status == sale.status())
             && intent.is_none_or(|found| matches!(found, Some(Found::PaymentIntent(of)) if of == newest(at)))
             && (intent.is_none() || sale.checkout.mode == "payment")
@@ -164,6 +165,9 @@ fn sessions(account: &Mutex<Account>, query: &Query, _: &str) -> Reply {
 
 fn session(account: &Mutex<Account>, query: &Query, id: &str) -> Reply {
     let sale = sale(account, id, "checkout.session")?.0;
+    if sale.checkout.renews.is_some() {
+        return Err(errors::missing("checkout.session", id));
+    }
     query.expanded(sale.session(), "checkout.session", &sale)
 }
 
@@ -236,7 +240,7 @@ fn invoice_payments(account: &Mutex<Account>, query: &Query, _: &str) -> Reply {
     let paging = ["created", "limit", "starting_after", "ending_before"];
     let known = [paging.as_slice(), &["invoice", "status", "payment[type]", "payment[payment_intent]"]].concat();
     query.knows(&known)?;
-    query.expansions("list of invoice_payment")?;
+    let paths = query.expansions("list of invoice_payment")?;
     let (invoice, kind, intent) =
         (query.one("invoice"), query.one("payment[type]"), query.one("payment[payment_intent]"));
     if intent.is_some() && kind.is_none() {
@@ -259,8 +263,13 @@ fn invoice_payments(account: &Mutex<Account>, query: &Query, _: &str) -> Reply {
             && created(checkout.ended)
     };
     let (rows, has_more) = query.page(account.sales.len(), place, wanted)?;
-    let rows = rows.into_iter().map(|at| account.sales[newest(at)].invoice_payment()).collect();
-    Ok(objects::list("/v1/invoice_payments", rows, has_more))
+    let rows = rows.into_iter().map(|at| {
+        let sale = &account.sales[newest(at)];
+        let mut payment = sale.invoice_payment();
+        paths.iter().for_each(|path| query::expand(&mut payment, &path[1..], sale));
+        payment
+    });
+    Ok(objects::list("/v1/invoice_payments", rows.collect(), has_more))
 }
 
 fn product(account: &Mutex<Account>, query: &Query, id: &str) -> Reply {

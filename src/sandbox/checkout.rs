@@ -32,6 +32,12 @@ pub struct Checkout {
     pub presented_in: Option<&'static str>,
     /// What the payment link's URL carried.
     pub reference: Option<String>,
+    /// The money is held until it is captured.
+    pub manual: bool,
+    /// The buyer fetches it: there is a way of shipping and no address.
+    pub pick_up: bool,
+    /// A later payment of this subscription; it has no session that Stripe would show.
+    pub renews: Option<String>,
 }
 
 /// One line as sold, in minor units.
@@ -44,6 +50,10 @@ pub struct Line {
     pub quantity: i64,
     pub discount: i64,
     pub tax: i64,
+    /// Nothing is paid for it yet.
+    pub trial: bool,
+    /// In another currency, which its price names itself in: and so much.
+    pub priced: Option<(&'static str, i64)>,
     pub oddity: Oddity,
 }
 
@@ -74,6 +84,9 @@ impl Checkout {
             shipping: None,
             presented_in: None,
             reference: None,
+            manual: false,
+            pick_up: false,
+            renews: None,
         };
         (scenario.fill)(checkout, n)
     }
@@ -110,6 +123,11 @@ impl Checkout {
         self.payment_intent().filter(|_| self.mode == "payment")
     }
 
+    /// The subscription that it begins or goes on with.
+    pub fn subscription(&self) -> Option<String> {
+        self.renews.clone().or((self.mode == "subscription").then(|| self.own("sub")))
+    }
+
     /// Of a subscription.
     pub fn invoice(&self) -> Option<String> {
         (self.mode == "subscription").then(|| self.own("in"))
@@ -117,7 +135,8 @@ impl Checkout {
 
     /// `None` where no money has moved yet.
     pub fn charge(&self) -> Option<String> {
-        self.payment_intent().filter(|_| self.scenario.ends() != Stage::Canceled).map(|_| self.own("ch"))
+        let charged = self.manual || self.scenario.ends() != Stage::Canceled;
+        self.payment_intent().filter(|_| charged).map(|_| self.own("ch"))
     }
 
     pub fn line_id(&self, at: usize) -> String {
@@ -131,7 +150,7 @@ impl Checkout {
 
 impl Line {
     pub fn subtotal(&self) -> i64 {
-        self.unit * self.quantity
+        if self.trial { 0 } else { self.unit * self.quantity }
     }
 
     /// The same good has the same product, whoever buys it.
@@ -153,6 +172,28 @@ impl Checkout {
 
     pub fn by_debit(self) -> Checkout {
         Checkout { method: "sepa_debit", ..self }
+    }
+
+    /// The bank holds the money until the shop captures it.
+    pub fn held(self) -> Checkout {
+        Checkout { manual: true, ..self }
+    }
+
+    /// After the basket is full: the first month costs nothing.
+    pub fn on_trial(mut self) -> Checkout {
+        self.lines.iter_mut().for_each(|line| line.trial = true);
+        self
+    }
+
+    /// After the basket is full: its prices name themselves in dollars.
+    pub fn priced_abroad(mut self) -> Checkout {
+        self.lines.iter_mut().for_each(|line| line.priced = Some(("usd", line.unit + 200)));
+        self
+    }
+
+    /// After the basket is full: the buyer fetches it.
+    pub fn fetched(self) -> Checkout {
+        Checkout { pick_up: true, ..self.ship(0) }
     }
 
     pub fn by_link(self, n: usize) -> Checkout {
@@ -210,7 +251,19 @@ impl Checkout {
     ) -> Checkout {
         let (unit, oddity) = (self.price(cents), Oddity::None);
         let (sku, name) = (sku.into(), name.into());
-        self.lines.push(Line { sku, name, option, shippable, unit, quantity, discount: 0, tax: 0, oddity });
+        self.lines.push(Line {
+            sku,
+            name,
+            option,
+            shippable,
+            unit,
+            quantity,
+            discount: 0,
+            tax: 0,
+            trial: false,
+            priced: None,
+            oddity,
+        });
         self
     }
 

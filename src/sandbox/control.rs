@@ -32,6 +32,9 @@ fn obey(simulation: &Simulation, request: &Request) -> Result<Answer> {
     let done = match (request.method.as_str(), path.as_slice()) {
         ("POST", ["trigger"]) => json!({"purchases": simulation.trigger(&parse::<Trigger>(order)?)?}),
         ("POST", ["settle"]) => json!(simulation.settle(&parse::<Settle>(order)?)?),
+        ("POST", ["capture"]) => json!(simulation.capture(&parse::<Follow>(order)?)?),
+        ("POST", ["lapse"]) => json!(simulation.lapse(&parse::<Follow>(order)?)?),
+        ("POST", ["renew"]) => json!(simulation.renew(&parse::<Follow>(order)?)?),
         ("POST", ["refund"]) => json!(simulation.follow(Kind::Refund, &parse::<Follow>(order)?)?),
         ("POST", ["refunds", id]) => json!(simulation.becomes(Kind::Refund, id, &parse::<Become>(order)?)?),
         ("POST", ["dispute"]) => json!(simulation.follow(Kind::Dispute, &parse::<Follow>(order)?)?),
@@ -70,7 +73,7 @@ fn obey(simulation: &Simulation, request: &Request) -> Result<Answer> {
         }
         (method, _) => {
             return Err(Error::Permanent(format!(
-                "the sandbox has no {method} {}; it has POST trigger, settle, refund, refunds/ID, dispute, \
+                "the sandbox has no {method} {}; it has POST trigger, settle, capture, lapse, renew, refund, refunds/ID, dispute, \
                  disputes/ID, review, reviews/ID, fraud_warning, webhook, endpoint, clock, secrets and faults, GET stats, events and \
                  events/ID/body, DELETE faults and stats, under {ROOT}",
                 request.path

@@ -28,6 +28,10 @@ const UNSET: &str = "after_expiration allow_promotion_codes billing_address_coll
 pub struct Sale {
     pub checkout: Arc<Checkout>,
     pub stage: Stage,
+    /// Unix seconds: when the money was there.
+    pub settled: i64,
+    /// So much of what was held was taken; `None` is all of it.
+    pub captured: Option<i64>,
     pub sequels: Vec<Sequel>,
 }
 
@@ -48,13 +52,13 @@ impl Sale {
             "payment_status": match self.stage {
                 Stage::Paid => "paid",
                 Stage::Free => "no_payment_required",
-                Stage::Unpaid | Stage::Failed | Stage::Canceled | Stage::Expired => "unpaid",
+                Stage::Unpaid | Stage::Held | Stage::Failed | Stage::Canceled | Stage::Expired => "unpaid",
             },
             "currency": if sold { json!(c.currency) } else { Value::Null },
             "amount_subtotal": amount(c.subtotal()), "amount_total": amount(c.total()),
             "total_details": if sold { self.total_details() } else { Value::Null },
             "payment_intent": c.named_payment_intent(),
-            "subscription": (c.mode == "subscription").then(|| c.own("sub")),
+            "subscription": c.subscription(),
             "invoice": c.invoice(), "customer": self.customer(),
             "setup_intent": (!sold).then(|| c.own("seti")),
             "payment_link": c.reference.as_ref().map(|_| "plink_1SpringSaleOfTheSandbox"),
@@ -111,13 +115,14 @@ impl Sale {
         let monthly = json!({"interval": "month", "interval_count": 1, "meter": null, "trial_period_days": null,
             "usage_type": "licensed"});
         let recurs = c.mode == "subscription";
+        let unit = line.priced.map_or(line.unit, |(_, unit)| unit);
         json!({
             "id": c.price_id(line), "object": "price", "active": true, "billing_scheme": "per_unit",
-            "created": SHOP_OPENED, "currency": c.currency, "custom_unit_amount": null, "livemode": false,
-            "lookup_key": null, "metadata": {"sku": line.sku}, "nickname": line.option, "product": line.product_id(),
+            "created": SHOP_OPENED, "currency": line.priced.map_or(c.currency, |(currency, _)| currency),
+            "custom_unit_amount": null, "livemode": false, "lookup_key": null, "metadata": {"sku": line.sku}, "nickname": line.option, "product": line.product_id(),
             "recurring": if recurs { monthly } else { Value::Null }, "tax_behavior": "exclusive", "tiers_mode": null,
             "transform_quantity": null, "type": if recurs { "recurring" } else { "one_time" },
-            "unit_amount": line.unit, "unit_amount_decimal": line.unit.to_string(),
+            "unit_amount": unit, "unit_amount_decimal": unit.to_string(),
         })
     }
 
@@ -172,7 +177,7 @@ impl Sale {
     }
 
     pub fn shipping(&self) -> Value {
-        let asked = self.checkout.shipping.is_some() && self.stage != Stage::Expired;
+        let asked = self.checkout.shipping.is_some() && !self.checkout.pick_up && self.stage != Stage::Expired;
         if asked { json!({"address": self.address(), "name": self.checkout.buyer.name}) } else { Value::Null }
     }
 
@@ -186,9 +191,12 @@ impl Sale {
     fn custom_fields(&self) -> Value {
         let wish = self.checkout.buyer.engraving.filter(|_| self.checkout.shipping.is_some());
         wish.map_or(json!([]), |text| {
+            let options = json!([{"label": "in tissue paper", "value": "wrap1"}, {"label": "in a gift box", "value": "wrap2"}]);
             json!([{"key": "engraving", "label": {"custom": "Engraving", "type": "custom"}, "optional": true,
                 "text": {"default_value": null, "maximum_length": 20, "minimum_length": null, "value": text},
-                "type": "text"}])
+                "type": "text"},
+                {"key": "wrapping", "label": {"custom": "Wrapping", "type": "custom"}, "optional": true, "type": "dropdown",
+                "dropdown": {"default_value": null, "options": options, "value": "wrap2"}}])
         })
     }
 }

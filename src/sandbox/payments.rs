@@ -4,7 +4,10 @@ use serde_json::{Value, json};
 
 use super::objects::Sale;
 use super::scenarios::Stage;
-use super::sequel::{Kind, Sequel, is_withdrawn};
+use super::sequel::{Kind, Sequel};
+
+/// A card's hold lives so long.
+const HELD_FOR_S: i64 = 7 * 24 * 3600;
 
 /// From a dispute to the last moment for evidence; the card networks permit seven to twenty-one days.
 const EVIDENCE_WITHIN_S: i64 = 9 * 24 * 3600;
@@ -27,22 +30,24 @@ impl Sale {
         let Some(id) = c.payment_intent() else {
             return Value::Null;
         };
-        let received = if self.stage == Stage::Paid { c.total() } else { 0 };
+        let received = if self.stage == Stage::Paid { self.captured.unwrap_or(c.total()) } else { 0 };
         let error = json!({"code": "payment_intent_payment_attempt_failed", "type": "card_error",
             "message": "The customer's bank has refused the debit."});
         json!({
-            "id": id, "object": "payment_intent", "amount": c.total(), "amount_capturable": 0,
+            "id": id, "object": "payment_intent", "amount": c.total(),
+            "amount_capturable": if self.stage == Stage::Held { c.total() } else { 0 },
             "amount_received": received,
             "status": match self.stage {
                 Stage::Paid | Stage::Free => "succeeded",
                 Stage::Unpaid => "processing",
+                Stage::Held => "requires_capture",
                 Stage::Failed | Stage::Expired => "requires_payment_method",
                 Stage::Canceled => "canceled",
             },
             "canceled_at": (self.stage == Stage::Canceled).then_some(c.ended),
-            "cancellation_reason": (self.stage == Stage::Canceled).then_some("requested_by_customer"),
+            "cancellation_reason": (self.stage == Stage::Canceled).then_some(if c.manual { "automatic" } else { "requested_by_customer" }),
             "last_payment_error": if self.stage == Stage::Failed { error } else { Value::Null },
-            "capture_method": "automatic_async", "client_secret": null, "confirmation_method": "automatic",
+            "capture_method": if c.manual { "manual" } else { "automatic_async" }, "client_secret": null, "confirmation_method": "automatic",
             "created": c.ended, "currency": c.currency, "customer": self.customer(), "description": null,
             "latest_charge": c.charge(), "livemode": false, "metadata": {}, "next_action": null,
             "payment_method": c.own("pm"), "payment_method_types": [c.method],
@@ -60,16 +65,19 @@ impl Sale {
         };
         let paid = self.stage == Stage::Paid;
         let status = match self.stage {
-            Stage::Paid => "succeeded",
+            Stage::Paid | Stage::Held => "succeeded",
+            Stage::Canceled if c.manual => "succeeded",
             Stage::Unpaid => "pending",
             _ => "failed",
         };
+        let captured = if paid { self.captured.unwrap_or(c.total()) } else { 0 };
+        let before = c.manual.then_some(c.ended + HELD_FOR_S);
         let details = match c.method {
-            "card" => json!({"type": "card", "card": {"brand": "visa", "last4": "4242"}}),
+            "card" => json!({"type": "card", "card": {"brand": "visa", "capture_before": before, "last4": "4242"}}),
             other => json!({"type": other, other: {"country": c.buyer.address[4], "last4": "3000"}}),
         };
         json!({
-            "id": id, "object": "charge", "amount": c.total(), "amount_captured": if paid { c.total() } else { 0 },
+            "id": id, "object": "charge", "amount": c.total(), "amount_captured": captured,
             "amount_refunded": self.refunded(), "balance_transaction": paid.then(|| c.own("txn")), "billing_details": {
                 "address": self.address(), "email": c.buyer.email, "name": c.buyer.name, "phone": c.buyer.phone},
             "captured": paid, "created": c.ended, "currency": c.currency, "customer": self.customer(),
@@ -106,7 +114,7 @@ impl Sale {
         let (txn, email) = (format!("txn_{}", &refund.id[3..]), c.buyer.email);
         let mut object = json!({
             "amount": refund.amount, "currency": c.currency, "status": refund.status, "reason": refund.reason,
-            "balance_transaction": refund.takes().then_some(&txn), "customer": self.customer(), "metadata": {},
+            "balance_transaction": (!refund.lets_go).then_some(&txn), "customer": self.customer(), "metadata": {},
             "payment_method": c.own("pm"), "receipt_number": null, "source_transfer_reversal": null,
             "transfer_reversal": null, "destination_details": {"type": c.method, c.method: {}},
         });
@@ -114,8 +122,11 @@ impl Sale {
             object["presentment_details"] = self.presentment(refund.amount);
         }
         match refund.status {
-            "failed" => object["failure_reason"] = json!("expired_or_canceled_card"),
-            "canceled" => object["failure_reason"] = json!("merchant_request"),
+            "failed" | "canceled" => {
+                let why = if refund.status == "failed" { "expired_or_canceled_card" } else { "merchant_request" };
+                object["failure_reason"] = json!(why);
+                object["failure_balance_transaction"] = json!(format!("{txn}back"));
+            }
             "pending" => object["pending_reason"] = json!("processing"),
             "requires_action" => {
                 object["instructions_email"] = json!(email);
@@ -131,13 +142,13 @@ impl Sale {
     fn dispute(&self, dispute: &Sequel) -> Value {
         let (c, status) = (&*self.checkout, dispute.status);
         let inquiry = status.starts_with("warning_");
-        let moved = |amount: i64, fee: i64, n: usize| {
+        let moved = |amount: i64, fee: i64, n: usize, at: i64| {
             json!({"id": format!("txn_{}{n}", &dispute.id[3..]), "object": "balance_transaction", "amount": amount,
-                "currency": c.currency, "fee": fee, "net": amount - fee, "source": dispute.id, "type": "adjustment"})
+                "created": at, "currency": c.currency, "fee": fee, "net": amount - fee, "source": dispute.id, "type": "adjustment"})
         };
         let mut moves = Vec::new();
-        moves.extend(is_withdrawn(status).then(|| moved(-dispute.amount, DISPUTE_FEE, 1)));
-        moves.extend((status == "won").then(|| moved(dispute.amount, 0, 2)));
+        moves.extend(dispute.moves_money().then(|| moved(-dispute.amount, DISPUTE_FEE, 1, dispute.created)));
+        moves.extend((status == "won").then(|| moved(dispute.amount, 0, 2, dispute.changed)));
         let case = match status {
             "prevented" => "resolution",
             _ if inquiry => "inquiry",
@@ -157,6 +168,30 @@ impl Sale {
             "is_charge_refundable": inquiry && status != "warning_closed", "livemode": false, "metadata": {},
             "payment_method_details": if c.method == "card" { card } else { Value::Null },
         })
+    }
+
+    /// What moved on the shop's balance, by the id that stands in the charge or in a failed refund; `Null` for any other.
+    pub fn balance_transaction(&self, id: &Value) -> Value {
+        let c = &*self.checkout;
+        let id = id.as_str().unwrap_or_default();
+        let of = |amount: i64, at: i64, kind: &str| {
+            json!({"id": id, "object": "balance_transaction", "amount": amount, "created": at, "currency": c.currency,
+                "fee": 0, "net": amount, "status": "available", "type": kind})
+        };
+        if id == c.own("txn") {
+            return of(self.captured.unwrap_or(c.total()), self.settled, "charge");
+        }
+        let failed = self.sequels.iter().find(|s| s.kind == Kind::Refund && format!("txn_{}back", &s.id[3..]) == id);
+        failed.map_or(Value::Null, |refund| of(refund.amount, refund.changed, "refund_failure"))
+    }
+
+    /// The invoice that was paid.
+    pub fn invoice(&self) -> Value {
+        let c = &*self.checkout;
+        let reason = if c.renews.is_some() { "subscription_cycle" } else { "subscription_create" };
+        json!({"id": c.invoice(), "object": "invoice", "billing_reason": reason, "currency": c.currency, "total": c.total(),
+            "livemode": false, "parent": {"quote_details": null, "type": "subscription_details",
+                "subscription_details": {"metadata": {}, "subscription": c.subscription()}}})
     }
 
     /// The Invoice Payment of a subscription's first invoice; `Null` where there is no invoice.

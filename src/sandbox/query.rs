@@ -22,6 +22,9 @@ const EXPANDABLE: &[(&str, &str, &str)] = &[
     ("price", "product", "product"),
     ("payment_intent", "latest_charge", "charge"),
     ("charge", "payment_intent", "payment_intent"),
+    ("charge", "balance_transaction", "balance_transaction"),
+    ("sequel", "failure_balance_transaction", "balance_transaction"),
+    ("invoice_payment", "invoice", "invoice"),
     ("list of sequel", "data", "sequel"),
     ("sequel", "charge", "charge"),
     ("sequel", "payment_intent", "payment_intent"),
@@ -154,6 +157,8 @@ pub fn expand(value: &mut Value, path: &[&str], sale: &Sale) {
         "payment_intent" if slot.is_string() => sale.payment_intent(),
         "charge" | "latest_charge" if slot.is_string() => sale.charge(),
         "shipping_rate" if slot.is_string() => sale.shipping_rate(),
+        "balance_transaction" | "failure_balance_transaction" => sale.balance_transaction(slot),
+        "invoice" if slot.is_string() => sale.invoice(),
         "product" => {
             let line = sale.checkout.lines.iter().find(|line| *slot == line.product_id());
             line.map_or_else(|| slot.take(), |line| sale.product(line))

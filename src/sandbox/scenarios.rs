@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use Act::{Becomes, Dispute, FraudWarning, Refund, Review};
+use Act::{Becomes, Capture, Dispute, DisputePart, FraudWarning, Refund, Review, Settled};
 
 use super::checkout::Checkout;
 use super::oddities::{old_api, strange, strange_lines, sums_differ};
@@ -14,6 +14,8 @@ use crate::text;
 pub enum Stage {
     /// A delayed payment that is under way.
     Unpaid,
+    /// Held until it is captured.
+    Held,
     Paid,
     /// Nothing to pay.
     Free,
@@ -31,8 +33,14 @@ pub enum Act {
     News(News),
     /// A part of the payment, and the refund's status.
     Refund(Part, &'static str),
+    /// Of what is held.
+    Capture(Part),
     /// The dispute's status.
     Dispute(&'static str),
+    /// A dispute over the payment's n-th part.
+    DisputePart(i64),
+    /// What would have been a dispute: the money is given back.
+    Settled,
     Review,
     FraudWarning,
     /// What was the n-th to follow, from 0, gets another status.
@@ -76,6 +84,16 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario("dinar", "in a currency with three decimals", PAID, |c, n| c.priced_in("kwd").parcels(n)),
     scenario("discount", "with discount, tax and shipping", PAID, |c, n| c.parcels(n).discount(10).tax(19).ship(690)),
     scenario("adaptive", "the buyer saw another currency", PAID, |c, n| c.presented_in("usd").parcels(n)),
+    scenario("authorized", "the money is held until it is captured", HELD, |c, n| c.held().parcels(n)),
+    scenario("captured", "held, then taken", HELD, |c, n| c.held().parcels(n)).then(&[Capture(Part::Rest)]),
+    scenario("captured-in-part", "held, then half of it taken", HELD, |c, n| c.held().parcels(n))
+        .then(&[Capture(Part::Nth(2))]),
+    scenario("authorization-lapsed", "held, and never taken", LAPSED, |c, n| c.held().parcels(n)),
+    scenario("trial", "a subscription whose first month costs nothing", FREE, |c, _| c.membership().on_trial()),
+    scenario("pick-up", "to be fetched", PAID, |c, n| {
+        c.line("BOARD", "Oak board", None, 4500, 1 + n as i64 % 2, true).fetched()
+    }),
+    scenario("priced-abroad", "the price names itself in dollars", PAID, |c, n| c.parcels(n).priced_abroad()),
     scenario("subscription", "the first purchase of a subscription", PAID, |c, _| c.membership()),
     scenario("setup", "a card is kept for later, nothing is sold", FREE, |c, _| c.setup()),
     scenario("expired", "abandoned", EXPIRED, |c, n| c.parcels(n)),
@@ -99,6 +117,8 @@ pub const SCENARIOS: &[Scenario] = &[
     bought("dispute-warning-closed", "the bank inquires no more", &[INQUIRE, EXPLAIN, Becomes(0, "warning_closed")]),
     bought("dispute-warning-escalates", "the inquiry becomes a dispute", &[INQUIRE, Becomes(0, "needs_response")]),
     bought("dispute-prevented", "settled before it was one", &[Dispute("prevented")]),
+    bought("dispute-settled", "settled before it was one, by giving the money back", &[Settled]),
+    bought("disputed-in-part", "a third of it", &[DisputePart(3)]),
     bought("dispute-appeal", "lost, and not the last word", &[DISPUTE, Becomes(0, "lost"), APPEAL]),
     bought("disputed-twice", "one is won, one is open", &[DISPUTE, Becomes(0, "won"), DISPUTE]),
     bought("refunded-and-disputed", "a third refunded, the rest disputed", &[REFUND_THIRD, DISPUTE]),
@@ -122,6 +142,9 @@ pub const SCENARIOS: &[Scenario] = &[
 const COMPLETED: News = ("checkout.session.completed", Stage::Paid);
 const MONEY: &[News] = &[("payment_intent.succeeded", Stage::Paid)];
 const PAID: &[News] = &[MONEY[0], COMPLETED];
+const HELD: &[News] =
+    &[("payment_intent.amount_capturable_updated", Stage::Held), ("checkout.session.completed", Stage::Held)];
+const LAPSED: &[News] = &[HELD[0], HELD[1], ("payment_intent.canceled", Stage::Canceled)];
 const UNPAID: &[News] = &[("checkout.session.completed", Stage::Unpaid)];
 const SETTLED: &[News] = &[UNPAID[0], SUCCEEDS[0], SUCCEEDS[1]];
 const FAILED: &[News] = &[UNPAID[0], FAILS[0], FAILS[1]];
@@ -154,6 +177,7 @@ pub const BY_EVENT: &[(&str, &str)] = &[
     ("checkout.session.async_payment_succeeded", "delayed"),
     ("checkout.session.async_payment_failed", "delayed-fails"),
     ("checkout.session.expired", "expired"),
+    ("payment_intent.amount_capturable_updated", "authorized"),
     ("payment_intent.succeeded", "card"),
     ("payment_intent.payment_failed", "delayed-fails"),
     ("payment_intent.canceled", "canceled"),

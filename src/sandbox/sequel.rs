@@ -28,6 +28,12 @@ pub struct Sequel {
     pub status: &'static str,
     /// Stripe's word for why it is there.
     pub reason: String,
+    /// Unix seconds: when it got its status.
+    pub changed: i64,
+    /// A refund of what was held and never taken: no money moves.
+    pub lets_go: bool,
+    /// A dispute that was settled before it was one, by giving the money back.
+    pub settled: bool,
 }
 
 /// What is to follow. What is `None` is as usual: the whole of what is left, and the first of the kind's statuses.
@@ -36,6 +42,8 @@ pub struct Draft<'a> {
     pub amount: Option<i64>,
     pub status: Option<&'a str>,
     pub reason: Option<&'a str>,
+    /// Of a dispute that is `prevented`: by giving the money back.
+    pub settled: bool,
 }
 
 /// A type of event, and what it is about.
@@ -105,9 +113,16 @@ impl Sequel {
     pub fn takes(&self) -> bool {
         match self.kind {
             Kind::Refund => !matches!(self.status, "failed" | "canceled"),
-            Kind::Dispute => is_withdrawn(self.status) && self.status != "won",
+            Kind::Dispute => self.moves_money() && self.status != "won",
             Kind::Review | Kind::FraudWarning => false,
         }
+    }
+}
+
+impl Sequel {
+    /// A dispute's money left the shop.
+    pub fn moves_money(&self) -> bool {
+        self.settled || is_withdrawn(self.status)
     }
 }
 
@@ -135,13 +150,15 @@ impl Sale {
         }
         let was_actionable = self.is_actionable();
         let reason = draft.reason.unwrap_or(self.usual_reason(kind)).into();
-        self.sequels.push(Sequel { kind, id: kind.new_id(), created: now, amount, status, reason });
+        let (lets_go, settled) = (false, draft.settled && kind == Kind::Dispute && status == "prevented");
+        let id = kind.new_id();
+        self.sequels.push(Sequel { kind, id, created: now, amount, status, reason, changed: now, lets_go, settled });
         let at = self.sequels.len() - 1;
         Ok(self.told(at, None, was_actionable))
     }
 
     /// Gives it another status, and says what is told of it. `Usage` when the payment has not got that much left.
-    pub fn becomes(&mut self, at: usize, status: &str) -> Result<Vec<Told>> {
+    pub fn becomes(&mut self, at: usize, status: &str, now: i64) -> Result<Vec<Told>> {
         let status = self.sequels[at].kind.status(status)?;
         let (old, was_actionable) = (self.sequels[at].status, self.is_actionable());
         self.sequels[at].status = status;
@@ -152,7 +169,35 @@ impl Sale {
                 "{id} cannot be {status} any more: the payment has not got that much left"
             )));
         }
+        self.sequels[at].changed = now;
         Ok(self.told(at, Some(old), was_actionable))
+    }
+
+    /// Takes so much of the money that is held, or all of it, and says what is told. What is left of it is let go, which
+    /// Stripe lists as a refund. `Usage` when nothing is held, or not so much.
+    pub fn capture(&mut self, amount: Option<i64>, now: i64) -> Result<Vec<Told>> {
+        let (id, total) = (&self.checkout.id, self.checkout.total());
+        let amount = amount.unwrap_or(total);
+        if self.stage != Stage::Held || !(1..=total).contains(&amount) {
+            return Err(Error::Usage(format!("of {id} no {amount} are held; the scenario authorized holds money")));
+        }
+        (self.stage, self.settled, self.captured) = (Stage::Paid, now, Some(amount));
+        let mut told = vec![("payment_intent.succeeded", About::PaymentIntent)];
+        if amount < total {
+            self.sequels.push(Sequel {
+                kind: Kind::Refund,
+                id: Kind::Refund.new_id(),
+                created: now,
+                amount: total - amount,
+                status: "succeeded",
+                reason: String::new(),
+                changed: now,
+                lets_go: true,
+                settled: false,
+            });
+            told.push(("charge.refunded", About::Charge));
+        }
+        Ok(told)
     }
 
     fn told(&self, at: usize, old: Option<&str>, was_actionable: bool) -> Vec<Told> {

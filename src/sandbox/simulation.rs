@@ -11,11 +11,11 @@ use super::api::Rates;
 use super::deliver::Queue;
 use super::faults::{Fate, Faults};
 use super::http::{Answer, Manner, Request};
-use super::scenarios::{Act, FAILS, SUCCEEDS};
+use super::scenarios::{Act, FAILS, SUCCEEDS, Stage};
 use super::sequel::{Draft, Kind, Told};
 use super::stats::Stats;
 use super::{Options, Shape, api, control, scenarios};
-use crate::clock;
+use crate::clock::{self, Timestamp};
 use crate::error::{Error, Result};
 use crate::locks::lock;
 use crate::text;
@@ -42,12 +42,15 @@ pub struct Trigger {
     /// False keeps the events for the caller to post.
     #[serde(default = "yes")]
     pub deliver: bool,
+    /// It happened so many seconds ago.
+    #[serde(default)]
+    pub ago_s: i64,
 }
 
 impl Trigger {
     /// One purchase, delivered once in the sandbox's own shape.
     pub fn of(scenario: &str) -> Trigger {
-        Trigger { scenario: scenario.into(), count: 1, shape: None, times: 1, deliver: true }
+        Trigger { scenario: scenario.into(), count: 1, shape: None, times: 1, deliver: true, ago_s: 0 }
     }
 }
 
@@ -72,6 +75,12 @@ pub struct Follow {
     pub amount: Option<i64>,
     pub status: Option<String>,
     pub reason: Option<String>,
+    /// Of a dispute that is prevented: by giving the money back.
+    #[serde(default)]
+    pub settled: bool,
+    /// It happened so many seconds ago.
+    #[serde(default)]
+    pub ago_s: i64,
     pub shape: Option<Shape>,
     #[serde(default = "one")]
     pub times: usize,
@@ -175,9 +184,10 @@ impl Simulation {
         let telling = self.telling(order.shape, order.times, order.deliver)?;
         let sell = |_| {
             let mut account = lock(&self.account);
-            let sale = account.sell(scenario, clock::now());
+            let now = ago(order.ago_s);
+            let sale = account.sell(scenario, now);
             let news = scenario.news.iter().map(|news| Act::News(*news));
-            self.perform(&mut account, sale, news.chain(scenario.then.iter().copied()), &telling)
+            self.perform(&mut account, sale, news.chain(scenario.then.iter().copied()), &telling, now)
         };
         (0..order.count).map(sell).collect()
     }
@@ -195,7 +205,7 @@ impl Simulation {
             Outcome::Succeeded => SUCCEEDS,
             Outcome::Failed => FAILS,
         };
-        self.perform(&mut account, sale, news.iter().map(|news| Act::News(*news)), &telling)
+        self.perform(&mut account, sale, news.iter().map(|news| Act::News(*news)), &telling, clock::now())
     }
 
     /// Lets a refund, dispute, review or warning follow. `Usage` when there is no such payment, or when it cannot.
@@ -205,12 +215,47 @@ impl Simulation {
         let sale = account.sale(&order.session).ok_or_else(|| {
             Error::Usage(format!("there is no session {}; a trigger makes one", text::clean(&order.session)))
         })?;
-        let draft = Draft { amount: order.amount, status: order.status.as_deref(), reason: order.reason.as_deref() };
-        let told = account.follow(sale, kind, &draft, clock::now())?;
+        let draft = Draft {
+            amount: order.amount,
+            status: order.status.as_deref(),
+            reason: order.reason.as_deref(),
+            settled: order.settled,
+        };
+        let told = account.follow(sale, kind, &draft, ago(order.ago_s))?;
         let mut purchase = purchase(&account, sale);
         purchase.id = account.sales[sale].sequels.last().map(|sequel| sequel.id.clone());
         self.tell(&mut account, sale, &told, &telling, &mut purchase.events);
         Ok(purchase)
+    }
+
+    /// Takes money that is held, or some of it. `Usage` when there is none.
+    pub fn capture(&self, order: &Follow) -> Result<Purchase> {
+        let telling = self.telling(order.shape, order.times, order.deliver)?;
+        let mut account = lock(&self.account);
+        let sale = account.sale(&order.session).ok_or_else(|| no_session(&order.session))?;
+        let told = account.capture(sale, order.amount, ago(order.ago_s))?;
+        let mut purchase = purchase(&account, sale);
+        self.tell(&mut account, sale, &told, &telling, &mut purchase.events);
+        Ok(purchase)
+    }
+
+    /// Lets money go that is held, as the bank does when nobody captures it. `Usage` when there is none.
+    pub fn lapse(&self, order: &Follow) -> Result<Purchase> {
+        let telling = self.telling(order.shape, order.times, order.deliver)?;
+        let mut account = lock(&self.account);
+        let held = |at: &usize| account.sales[*at].stage == Stage::Held;
+        let sale = account.sale(&order.session).filter(held).ok_or_else(|| no_session(&order.session))?;
+        let lapsed = [Act::News(("payment_intent.canceled", Stage::Canceled))];
+        self.perform(&mut account, sale, lapsed.into_iter(), &telling, ago(order.ago_s))
+    }
+
+    /// A subscription is paid once more; what follows that payment names the session that is answered here, which Stripe does
+    /// not show. `Usage` when the session begins no subscription.
+    pub fn renew(&self, order: &Follow) -> Result<Purchase> {
+        let mut account = lock(&self.account);
+        let sale = account.sale(&order.session).ok_or_else(|| no_session(&order.session))?;
+        let renewed = account.renew(sale, ago(order.ago_s)).ok_or_else(|| no_session(&order.session))?;
+        Ok(purchase(&account, renewed))
     }
 
     /// Gives what followed another status. `Usage` when there is none of that kind and id, or when it cannot have it.
@@ -220,7 +265,7 @@ impl Simulation {
         let (sale, at) = account.sequel(kind, id).ok_or_else(|| {
             Error::Usage(format!("there is no {} {}; a POST without an id makes one", kind.words().0, text::clean(id)))
         })?;
-        let told = account.sales[sale].becomes(at, &order.status)?;
+        let told = account.sales[sale].becomes(at, &order.status, clock::now().as_second())?;
         let mut purchase = Purchase { id: Some(id.into()), ..purchase(&account, sale) };
         self.tell(&mut account, sale, &told, &telling, &mut purchase.events);
         Ok(purchase)
@@ -262,10 +307,11 @@ impl Simulation {
         sale: usize,
         acts: impl Iterator<Item = Act>,
         telling: &Telling,
+        now: Timestamp,
     ) -> Result<Purchase> {
         let mut purchase = purchase(account, sale);
         for act in acts {
-            let told = account.perform(sale, act, clock::now())?;
+            let told = account.perform(sale, act, now)?;
             self.tell(account, sale, &told, telling, &mut purchase.events);
         }
         Ok(purchase)
@@ -298,6 +344,15 @@ fn purchase(account: &Account, sale: usize) -> Purchase {
     let checkout = &account.sales[sale].checkout;
     let payment_intent = checkout.named_payment_intent();
     Purchase { session: checkout.id.clone(), id: None, payment_intent, events: Vec::new() }
+}
+
+/// So many seconds before now.
+fn ago(seconds: i64) -> Timestamp {
+    clock::from_unix(clock::now().as_second().saturating_sub(seconds)).unwrap_or_else(clock::now)
+}
+
+fn no_session(session: &str) -> Error {
+    Error::Usage(format!("there is no session {} that this could happen to; a trigger makes one", text::clean(session)))
 }
 
 /// How news travels.

@@ -48,6 +48,31 @@ const CASES: &[(&str, &str, &str)] = &[
          VALUES('cs_2', 0, 'payment', 'no_payment_required', 'eur', 0, NOW, NOW, '1');",
         "",
     ),
+    ("partly_refunded", "INSERT INTO refunds(id, payment_intent_id, amount, currency, status, created_at, as_of) VALUES('re_1', 'pi_1', 1500, 'eur', 'succeeded', NOW, '1');", ""),
+    (
+        "paid_twice",
+        "UPDATE orders SET client_reference_id = 'cart-17';
+         INSERT INTO orders(checkout_session_id, payment_intent_id, livemode, mode, payment_status, currency, amount_subtotal, amount_total,
+           client_reference_id, created_at, paid_at, as_of)
+         VALUES('cs_2', 'pi_2', 0, 'payment', 'unpaid', 'eur', 3000, 3000, 'cart-17', NOW, NOW, '1');
+         INSERT INTO line_items(id, order_id, position, name, quantity, currency, amount_subtotal, amount_total, requires_shipping)
+         VALUES('li_2', 2, 1, 'Mug', 2, 'eur', 3000, 3000, 0);
+         UPDATE orders SET payment_status = 'paid', paid_at = created_at WHERE id = 2;",
+        "",
+    ),
+    (
+        "capture_due",
+        "INSERT INTO orders(checkout_session_id, payment_intent_id, livemode, mode, payment_status, currency, amount_total, capture_method,
+           amount_capturable, capture_before, created_at, as_of)
+         VALUES('cs_2', 'pi_2', 0, 'payment', 'unpaid', 'eur', 0, 'manual', 900, strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '+1 days'), NOW, '1');",
+        "",
+    ),
+    (
+        "authorization_ended",
+        "INSERT INTO orders(checkout_session_id, payment_intent_id, livemode, mode, payment_status, currency, amount_total, capture_method,
+           created_at, as_of) VALUES('cs_2', 'pi_2', 0, 'payment', 'failed', 'eur', 0, 'manual', NOW, '1');",
+        "",
+    ),
     ("sums_differ", "UPDATE orders SET amount_total = 3001;", ""),
     (
         "held",
@@ -65,7 +90,7 @@ const CASES: &[(&str, &str, &str)] = &[
         "INSERT INTO disputes(id, payment_intent_id, charge_id, amount, currency, status, reason, evidence_due_by, created_at, as_of) VALUES('dp_1', 'pi_1', 'ch_1', 3000, 'eur', 'needs_response', 'fraudulent', '2026-12-24T00:00:00Z', NOW, '1');",
         "",
     ),
-    ("dispute_lost", "INSERT INTO disputes(id, payment_intent_id, charge_id, amount, currency, status, reason, evidence_due_by, created_at, as_of) VALUES('dp_1', 'pi_1', 'ch_1', 3000, 'eur', 'lost', 'fraudulent', NULL, NOW, '1');", ""),
+    ("dispute_lost", "INSERT INTO disputes(id, payment_intent_id, amount, currency, status, amount_lost, created_at, as_of) VALUES('dp_1', 'pi_1', 3000, 'eur', 'lost', 3000, NOW, '1');", ""),
     ("in_review", "INSERT INTO reviews(id, payment_intent_id, charge_id, open, reason, closed_reason, created_at, as_of) VALUES('prv_1', 'pi_1', 'ch_1', 1, 'rule', NULL, NOW, '1');", ""),
     ("in_review", "INSERT INTO reviews(id, payment_intent_id, charge_id, open, reason, closed_reason, created_at, as_of) VALUES('prv_1', 'pi_1', 'ch_1', 0, 'rule', 'refunded_as_fraud', NOW, '1');", ""),
     ("fraud_warning", "INSERT INTO fraud_warnings(id, payment_intent_id, charge_id, actionable, fraud_type, created_at, as_of) VALUES('issfr_1', 'pi_1', 'ch_1', 1, 'made_with_stolen_card', NOW, '1');", ""),
@@ -154,19 +179,19 @@ fn what_blocks_an_order_is_one_word_and_each_refusal_a_sentence() {
         ("", "INSERT INTO hold VALUES(1, 'why');", "on hold", "INSERT INTO release"),
         ("", "INSERT INTO cancel VALUES(1, 'customer');", "canceled", "is canceled"),
         (
-            "INSERT INTO disputes(id, payment_intent_id, charge_id, amount, currency, status, reason, evidence_due_by, created_at, as_of) VALUES('dp_1', 'pi_1', 'ch_1', 1, 'eur', 'under_review', NULL, NULL, 'x', '1');",
+            "INSERT INTO disputes(id, payment_intent_id, charge_id, amount, currency, status, reason, evidence_due_by, created_at, as_of) VALUES('dp_1', 'pi_1', 'ch_1', 3000, 'eur', 'under_review', NULL, NULL, 'x', '1');",
             "",
             "disputed",
             "disputes the payment",
         ),
         (
-            "INSERT INTO disputes(id, payment_intent_id, charge_id, amount, currency, status, reason, evidence_due_by, created_at, as_of) VALUES('dp_1', 'pi_1', 'ch_1', 1, 'eur', 'some_new_word', NULL, NULL, 'x', '1');",
+            "INSERT INTO disputes(id, payment_intent_id, charge_id, amount, currency, status, reason, evidence_due_by, created_at, as_of) VALUES('dp_1', 'pi_1', 'ch_1', 3000, 'eur', 'some_new_word', NULL, NULL, 'x', '1');",
             "",
             "disputed",
             "disputes the payment",
         ),
         (
-            "INSERT INTO disputes(id, payment_intent_id, charge_id, amount, currency, status, reason, evidence_due_by, created_at, as_of) VALUES('dp_1', 'pi_1', 'ch_1', 1, 'eur', 'lost', NULL, NULL, 'x', '1');",
+            "INSERT INTO disputes(id, payment_intent_id, amount, currency, status, amount_lost, created_at, as_of) VALUES('dp_1', 'pi_1', 3000, 'eur', 'lost', 3000, 'x', '1');",
             "",
             "dispute lost",
             "went back to the buyer",
@@ -242,7 +267,8 @@ fn the_three_axes_move_apart_from_each_other_and_the_days_add_up() {
     assert_eq!(axes(), "paid partially_fulfilled 0");
     by_stripe(
         &c,
-        "INSERT INTO refunds(id, payment_intent_id, charge_id, amount, currency, status, reason, failure_reason, created_at, as_of) VALUES('re_1', 'pi_1', 'ch_1', 1000, 'eur', 'succeeded', NULL, NULL, 'x', '1');",
+        "INSERT INTO refunds(id, payment_intent_id, charge_id, amount, currency, status, reason, failure_reason, created_at, as_of) VALUES('re_1', 'pi_1', 'ch_1', 1000, 'eur', 'succeeded', NULL, NULL, '2026-11-24T00:00:00Z', '1');
+         UPDATE orders SET paid_at = '2026-10-31T23:59:59Z';",
     );
     assert_eq!(axes(), "partially_refunded partially_fulfilled 0");
     by_stripe(&c, "UPDATE refunds SET status = 'failed';");
@@ -253,5 +279,6 @@ fn the_three_axes_move_apart_from_each_other_and_the_days_add_up() {
     assert_eq!(axes(), "refunded fulfilled 0", "what was sent is all that is due");
     let day =
         "SELECT orders || ' ' || amount_total || ' ' || amount_refunded || ' ' || amount_net, net FROM sales_by_day";
-    assert_eq!(rows(&c, day), [("1 3000 3000 0".to_string(), "0.00 EUR".to_string())]);
+    let booked = |figures: &str, net: &str| (figures.to_string(), net.to_string());
+    assert_eq!(rows(&c, day), [booked("1 3000 0 3000", "30.00 EUR"), booked("0 0 3000 -3000", "-30.00 EUR")]);
 }

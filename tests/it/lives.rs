@@ -198,7 +198,7 @@ fn every_life_leaves_the_order_as_a_shopkeeper_expects() {
         ("refund-first", "refunded", "unfulfilled", "refunded"),
         ("disputed", "paid", "on_hold", "disputed"),
         ("dispute-won", "paid", "unfulfilled", ""),
-        ("dispute-lost", "paid", "on_hold", "dispute lost"),
+        ("dispute-lost", "charged_back", "on_hold", "dispute lost"),
         ("dispute-warning", "paid", "on_hold", "disputed"),
         ("dispute-warning-closed", "paid", "unfulfilled", ""),
         ("dispute-prevented", "paid", "unfulfilled", ""),
@@ -254,7 +254,7 @@ fn what_moves_at_stripe_while_the_desk_listens_moves_in_the_file() {
         order
     };
     let becomes = |status: &str| json!({"status": status, "deliver": false});
-    assert_eq!(hear(act("dispute", on(json!({"amount": 500})))), "paid|0|0|disputed");
+    assert_eq!(hear(act("dispute", on(json!({})))), "paid|0|0|disputed");
     let refused = shop.shell("INSERT INTO ship VALUES(1, 'DHL', 'JD1', NULL)").unwrap_err();
     assert!(refused.contains("the buyer disputes the payment"), "{refused}");
     let dispute = shop.one("SELECT id FROM disputes");

@@ -31,6 +31,7 @@ mod hooks; // the shop's own programs are told
 mod hook_examples; // those that are shipped
 mod docs; // the documents tell the truth
 
+mod money;
 mod outside; // other people's programs
 mod proxies; // nginx and Caddy
 mod sdks; // Stripe's own libraries

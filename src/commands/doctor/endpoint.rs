@@ -1,9 +1,9 @@
 //! The webhook endpoint as Stripe has it: there, enabled, once, and sending what the shop lives on.
 
 use super::settings::is_loopback;
-use super::{Report, Shop, key};
+use super::{Report, Shop, file, key};
 use crate::endpoint::{self, Endpoint, LISTS};
-use crate::handlers::NEEDED;
+use crate::handlers::{NEEDED, OF_HELD_MONEY};
 use crate::stripe::{Looked, Stripe};
 
 /// Where endpoints are made and mended.
@@ -45,6 +45,7 @@ pub fn check(shop: &Shop, stripe: &Stripe, livemode: bool, report: &mut Report) 
     let before = report.lines.len();
     repeated(&enabled, report);
     missing_events(&enabled, report);
+    held_money(shop, &enabled, report);
     at_large(&enabled, report);
     old_version(&enabled, report);
     other_mode(&enabled, livemode, report);
@@ -116,6 +117,25 @@ fn missing_events(enabled: &[&Endpoint], report: &mut Report) {
             "endpoint_events_missing",
             format!("the endpoint does not send {}", missing.join(", ")),
             "Delayed payments, refunds, disputes or fraud go unseen, and such an order is sent or never sent.",
+            format!("{WEBHOOKS}, the endpoint, Edit destination, Select events: {}", missing.join(", ")),
+        );
+    }
+}
+
+/// Money that was held once will be again: what tells of its capture at once, and not with the next look at Stripe's events.
+fn held_money(shop: &Shop, enabled: &[&Endpoint], report: &mut Report) {
+    let sql = "SELECT EXISTS(SELECT 1 FROM orders WHERE capture_method IS NOT NULL)";
+    let held = file::open(&shop.file).and_then(|c| c.query_row(sql, [], |row| row.get::<_, bool>(0))).unwrap_or(false);
+    let missing: Vec<&str> =
+        OF_HELD_MONEY.iter().copied().filter(|kind| !enabled.iter().any(|e| e.sends(kind))).collect();
+    if held && !missing.is_empty() {
+        report.advice(
+            "endpoint_held_money",
+            format!(
+                "some of your payments are captured by hand, and the endpoint does not send {}",
+                missing.join(", ")
+            ),
+            "A capture, or the end of a hold, is seen with the next look at Stripe's events, minutes later.",
             format!("{WEBHOOKS}, the endpoint, Edit destination, Select events: {}", missing.join(", ")),
         );
     }

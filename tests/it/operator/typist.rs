@@ -265,9 +265,11 @@ impl Operator<'_> {
             ),
             1 => format!("UPDATE refunds SET status = '{refund}' WHERE payment_intent_id = 'pi_{order}'"),
             2 => format!(
-                "INSERT INTO disputes(id, payment_intent_id, status, amount, currency, created_at, as_of) VALUES('dp_n{key}', 'pi_{order}', '{dispute}', {amount}, {row})"
+                "INSERT INTO disputes(id, payment_intent_id, status, amount_lost, amount, currency, created_at, as_of) VALUES('dp_n{key}', 'pi_{order}', '{dispute}', ('{dispute}' = 'lost') * {amount}, {amount}, {row})"
             ),
-            3 => format!("UPDATE disputes SET status = '{dispute}' WHERE payment_intent_id = 'pi_{order}'"),
+            3 => format!(
+                "UPDATE disputes SET status = '{dispute}', amount_lost = ('{dispute}' = 'lost') * amount WHERE payment_intent_id = 'pi_{order}'"
+            ),
             4 => {
                 format!("UPDATE reviews SET open = 0, closed_reason = {closed} WHERE payment_intent_id = 'pi_{order}'")
             }
