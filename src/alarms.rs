@@ -68,6 +68,19 @@ impl Alarm {
         Alarm { name: "only_matches_nothing", message: message.into(), next }
     }
 
+    /// The write-ahead log cannot be moved into the file.
+    pub fn checkpoint_failing(message: String) -> Alarm {
+        let next =
+            "look at the disk: df -h, dmesg; fulfilld goes on trying, and nothing is lost while it can write the log";
+        Alarm { name: "checkpoint_failing", message, next }
+    }
+
+    /// The write-ahead log grows because somebody reads without an end.
+    pub fn log_grows(message: String) -> Alarm {
+        let next = "leave the sqlite3 shell that keeps reading, or type COMMIT there; fulfilld doctor names it";
+        Alarm { name: "log_grows", message, next }
+    }
+
     /// A hook's command cannot be run.
     pub fn hook_missing(message: String) -> Alarm {
         let next = "put the program there and make it executable; it is looked for every few seconds";

@@ -1,20 +1,25 @@
 //! The file: opening it, what every connection is set to, and the one door where SQLite's errors become ours.
 
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rustix::fs::{CWD, RenameFlags};
 
 use crate::access;
 use crate::clock;
 use crate::error::{Error, Result};
+use crate::place::{self, beside, hint};
 use crate::sabotage;
 use crate::shape;
-use crate::text;
+use crate::text::quoted;
+
+// Older ones can damage a file when two processes move its log into it at once (sqlite.org/wal.html#walresetbug).
+const _: () = assert!(rusqlite::ffi::SQLITE_VERSION_NUMBER >= 3_051_003);
 
 /// Marks the file as ours for `file(1)` and for every verb: the letters `flfd`.
 pub const APPLICATION_ID: i32 = 0x666c_6664;
@@ -25,32 +30,25 @@ pub const SCHEMA_VERSION: i64 = 1;
 /// Today's tables, triggers, views and verbs.
 pub const SCHEMA: &str = include_str!("../schema.sql");
 
-/// After a checkpoint the log is cut back to this size, so that one long reader does not leave it large for good.
-const JOURNAL_SIZE_LIMIT: i64 = 16 << 20;
-
 /// How long a verb of the command line waits for somebody else's write.
 const CLI_BUSY: Duration = Duration::from_secs(5);
 
 /// Opens the file for the daemon, creating it when it is not there: born live or test, mode 0660, so that an operator in
-/// the group and the daemon can both open it. Refuses, with `Error::Config`, a file of the other mode, of a newer version,
-/// or not ours.
+/// the group and the daemon can both open it. The path is the real one. Refuses, with `Error::Config`, a file of the other
+/// mode, of a newer version, not ours, empty, with a second name, or beside the log of another file.
 pub fn open_for_serving(path: &Path, livemode: bool) -> Result<Connection> {
-    create_if_missing(path)?;
-    let mut connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    // The writer waits by itself (writer.rs), because it must go on taking callers meanwhile.
-    connection.busy_timeout(CLI_BUSY).map_err(translate)?;
+    place::check_log(path)?;
+    create_if_missing(path, livemode)?;
+    let connection = existing(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     connection.pragma_update(None, "journal_mode", "WAL").map_err(|e| unopened(path, e))?;
-    if is_empty(&connection)? {
-        create_tables(&mut connection, livemode)?;
-    }
-    check_version(&connection, path)?;
     check_mode(&connection, path, livemode)?;
     Ok(connection)
 }
 
 /// Makes a file that was not there, as [`open_for_serving`] does. `Usage` when there is one: it is never overwritten.
 pub fn create(path: &Path, livemode: bool) -> Result<Connection> {
-    match create_if_missing(path)? {
+    place::check_log(path)?;
+    match create_if_missing(path, livemode)? {
         true => open_for_serving(path, livemode),
         false => Err(Error::Usage(format!(
             "{} is there already and is not overwritten; move it away, or name another file",
@@ -59,12 +57,18 @@ pub fn create(path: &Path, livemode: bool) -> Result<Connection> {
     }
 }
 
+/// Moves the log into the file, which is whole without it then. False when somebody who reads keeps it from that.
+pub fn empty_log(connection: &Connection) -> Result<bool> {
+    connection
+        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
+        .map(|busy: bool| !busy)
+        .map_err(translate)
+}
+
 /// Removes a file that [`create`] made, and what SQLite keeps beside it.
 pub fn remove(path: &Path) {
-    for beside in ["", "-wal", "-shm"] {
-        let mut name = path.as_os_str().to_owned();
-        name.push(beside);
-        let _ = std::fs::remove_file(PathBuf::from(name));
+    for suffix in ["", "-wal", "-shm", "-journal"] {
+        let _ = std::fs::remove_file(beside(path, suffix));
     }
 }
 
@@ -84,32 +88,42 @@ pub fn open_for_reading(path: &Path) -> Result<Connection> {
     Ok(connection)
 }
 
-/// The same, and the file's bytes stay as they are even when its write-ahead log has not been moved into it yet.
-pub fn open_untouched(path: &Path) -> Result<Connection> {
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
-    let waits = std::fs::metadata(PathBuf::from(log)).is_ok_and(|log| log.len() > 0);
-    let connection = open_for_reading(path)?;
-    // Whoever closes a file last moves the log into it.
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, waits).map_err(translate)?;
-    Ok(connection)
-}
-
 fn existing(path: &Path, flags: OpenFlags) -> Result<Connection> {
-    match std::fs::metadata(path) {
-        Ok(_) => {}
+    let typed = path;
+    let path = &place::real(path)?;
+    // Beside a missing file a log is another matter than no file at all.
+    place::check_log(path)?;
+    let size = match std::fs::metadata(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             return Err(Error::Config(format!(
                 "there is no file {}; name it with --db or FULFILLD_DB (only `fulfilld serve` and `fulfilld demo` create one)",
-                path.display()
+                typed.display()
             )));
         }
         Err(e) => return Err(Error::Config(access::why_not(path, &e))),
+        Ok(meta) => meta.len(),
+    };
+    if size == 0 {
+        return Err(without_tables(path));
     }
+    place::has_one_name(path)?;
     let connection = open(path, flags)?;
     connection.busy_timeout(CLI_BUSY).map_err(translate)?;
+    if is_empty(&connection).map_err(|e| unopened(path, e))? {
+        return Err(without_tables(path));
+    }
     check_version(&connection, path)?;
     Ok(connection)
+}
+
+/// A file that is there is never taken for a new one: what is missing from it may lie elsewhere.
+fn without_tables(path: &Path) -> Error {
+    Error::Config(format!(
+        "{} is there and has no tables: a copy that was made without its -wal? Put the right file there, or a backup \
+         (fulfilld restore BACKUP); to begin with a new one: rm {}",
+        path.display(),
+        quoted(path)
+    ))
 }
 
 fn open(path: &Path, flags: OpenFlags) -> Result<Connection> {
@@ -124,117 +138,68 @@ fn open(path: &Path, flags: OpenFlags) -> Result<Connection> {
         set("synchronous", &"NORMAL")?;
     }
     set("foreign_keys", &true)?;
-    set("journal_size_limit", &JOURNAL_SIZE_LIMIT)?;
+    // The log has one owner: checkpoint.rs moves it into the file, and nobody else by the way, not even when closing.
+    set("wal_autocheckpoint", &0)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(|e| unopened(path, e))?;
     // What stands in the file may call SQLite's own functions and nothing else.
     set("trusted_schema", &false)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
 }
 
-/// The daemon's hold on the file: while it lives, a second daemon is refused.
-pub struct Lock(File); // closing it releases the lock
-
-impl Lock {
-    /// Writes a note into the lock's file, in place of the one before.
-    pub fn note(&self, text: &[u8]) -> std::io::Result<()> {
-        self.0.write_all_at(text, 0)?;
-        self.0.set_len(text.len() as u64)
+/// True when it was missing. It is made whole under another name and then gets its own, so a file at the path is never half
+/// made, whenever the process dies.
+fn create_if_missing(path: &Path, livemode: bool) -> Result<bool> {
+    if path.symlink_metadata().is_ok() {
+        return Ok(false);
     }
-
-    /// The last note; empty when there is none.
-    pub fn noted(&self) -> Vec<u8> {
-        let mut text = vec![0; self.0.metadata().map_or(0, |m| m.len().min(1 << 20)) as usize];
-        let read = self.0.read_exact_at(&mut text, 0);
-        if read.is_ok() { text } else { Vec::new() }
+    let new = beside(path, ".new");
+    let cannot = |e: std::io::Error| Error::Config(format!("cannot create {}: {e}; {}", path.display(), hint(path)));
+    remove(&new);
+    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o660).open(&new).map_err(cannot)?;
+    // The umask may have taken the group's bits; SQLite gives -wal and -shm the mode of this file.
+    file.set_permissions(std::fs::Permissions::from_mode(0o660)).map_err(cannot)?;
+    let named = create_tables(&new, livemode).and_then(|()| {
+        file.sync_all().map_err(cannot)?;
+        give_name(&new, path).map_err(cannot)
+    });
+    if !matches!(named, Ok(true)) {
+        remove(&new);
     }
+    File::open(place::folder(path)).and_then(|folder| folder.sync_all()).map_err(cannot)?;
+    named
 }
 
-/// Takes `<file>.lock`. A second daemon gets `Error::Config` with one sentence.
-pub fn lock(path: &Path) -> Result<Lock> {
-    let name = lock_path(path);
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .mode(0o660)
-        .open(&name)
-        .map_err(|e| Error::Config(format!("cannot create {}: {e}; {}", name.display(), hint(path))))?;
-    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Lock(file)),
-        Err(_) => Err(Error::Config(format!(
-            "another fulfilld is serving {}; stop it first (systemctl stop fulfilld), or name another file with FULFILLD_DB",
-            path.display()
-        ))),
-    }
-}
-
-fn lock_path(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    PathBuf::from(name)
-}
-
-/// Which file is open, so that a file deleted or replaced under the daemon is noticed before anything is acknowledged.
-#[derive(Debug, Clone)]
-pub struct Identity {
-    path: PathBuf,
-    device: u64,
-    inode: u64,
-}
-
-impl Identity {
-    /// Remembers the file that is at the path now.
-    pub fn of(path: &Path) -> Result<Identity> {
-        let meta =
-            std::fs::metadata(path).map_err(|e| Error::Config(format!("cannot look at {}: {e}", path.display())))?;
-        Ok(Identity { path: path.to_path_buf(), device: meta.dev(), inode: meta.ino() })
-    }
-
-    /// `Corrupt` when the path no longer leads to that file.
-    pub fn check(&self) -> Result<()> {
-        match std::fs::metadata(&self.path) {
-            Ok(meta) if meta.dev() == self.device && meta.ino() == self.inode && meta.nlink() > 0 => Ok(()),
-            _ => Err(Error::Corrupt(format!(
-                "{} was deleted or replaced while fulfilld was serving it; put the file back and start again",
-                self.path.display()
-            ))),
+/// False when somebody else was quicker. The file never has two names at once where the file system can do that.
+fn give_name(new: &Path, path: &Path) -> std::io::Result<bool> {
+    let named = match rustix::fs::renameat_with(CWD, new, CWD, path, RenameFlags::NOREPLACE) {
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+            std::fs::hard_link(new, path).and_then(|()| std::fs::remove_file(new))
         }
-    }
-}
-
-/// True when it was missing.
-fn create_if_missing(path: &Path) -> Result<bool> {
-    match OpenOptions::new().write(true).create_new(true).mode(0o660).open(path) {
-        // The umask may have taken the group's bits; SQLite gives -wal and -shm the mode of this file.
-        Ok(file) => file
-            .set_permissions(std::fs::Permissions::from_mode(0o660))
-            .map(|()| true)
-            .map_err(|e| Error::Config(format!("cannot set the mode of {}: {e}", path.display()))),
+        named => named.map_err(std::io::Error::from),
+    };
+    match named {
         Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
-        Err(e) => Err(Error::Config(format!("cannot create {}: {e}; {}", path.display(), hint(path)))),
+        named => named.map(|()| true),
     }
 }
 
-fn create_tables(connection: &mut Connection, livemode: bool) -> Result<()> {
-    let tx = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(translate)?;
-    // Somebody else may have been quicker.
-    if is_empty(&tx)? {
-        tx.execute_batch(SCHEMA).map_err(translate)?;
-        tx.pragma_update(None, "application_id", APPLICATION_ID).map_err(translate)?;
-        tx.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(translate)?;
-        tx.execute(
-            "INSERT INTO shop(one, livemode, created_at) VALUES (1, ?1, ?2)",
-            (livemode, clock::text(clock::now())),
-        )
+fn create_tables(new: &Path, livemode: bool) -> Result<()> {
+    let mut connection = Connection::open(new).map_err(translate)?;
+    let tx = connection.transaction().map_err(translate)?;
+    tx.execute_batch(SCHEMA).map_err(translate)?;
+    tx.pragma_update(None, "application_id", APPLICATION_ID).map_err(translate)?;
+    tx.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(translate)?;
+    tx.execute("INSERT INTO shop(one, livemode, created_at) VALUES (1, ?1, ?2)", (livemode, clock::text(clock::now())))
         .map_err(translate)?;
-    }
-    tx.commit().map_err(translate)
+    tx.commit().map_err(translate)?;
+    // The file itself says it, and this connection, the last one, leaves no log.
+    connection.pragma_update(None, "journal_mode", "WAL").map_err(translate)?;
+    connection.close().map_err(|(_, e)| translate(e))
 }
 
-fn is_empty(connection: &Connection) -> Result<bool> {
-    let sql = "SELECT NOT EXISTS(SELECT 1 FROM sqlite_schema)";
-    connection.query_row(sql, [], |row| row.get(0)).map_err(translate)
+fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row("SELECT NOT EXISTS(SELECT 1 FROM sqlite_schema)", [], |row| row.get(0))
 }
 
 fn check_version(connection: &Connection, path: &Path) -> Result<()> {
@@ -263,7 +228,7 @@ fn check_version(connection: &Connection, path: &Path) -> Result<()> {
 
 /// What a `.dump` that was read into a new file is told: it leaves out the two marks, and may have been read by half.
 fn unmarked(connection: &Connection, path: &Path) -> Result<Error> {
-    let (shown, word) = (path.display(), text::shell_word(&path.to_string_lossy()));
+    let (shown, word) = (path.display(), quoted(path));
     let lacking = shape::lacking(connection, SCHEMA).map_err(translate)?;
     Ok(Error::Config(match lacking.first() {
         None => format!(
@@ -299,7 +264,7 @@ fn unopened(path: &Path, error: rusqlite::Error) -> Error {
     let shown = path.display();
     match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => Error::Config(format!(
-            "{shown} is not a fulfilld database; name the right file with --db or FULFILLD_DB, or restore a backup"
+            "{shown} is not a fulfilld database; name the right file with --db or FULFILLD_DB, or put a backup in its place: fulfilld restore BACKUP"
         )),
         Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) if is_denied(path) => {
             Error::Config(access::denied(path))
@@ -311,23 +276,9 @@ fn unopened(path: &Path, error: rusqlite::Error) -> Error {
     }
 }
 
-/// Whether the kernel refuses the file to this user.
+/// Whether the kernel refuses the file to this user. Opening it to find out would cost SQLite's locks on it.
 fn is_denied(path: &Path) -> bool {
-    File::open(path).is_err_and(|e| e.kind() == std::io::ErrorKind::PermissionDenied)
-}
-
-/// What to look at when a file or its lock cannot be opened or made: its owner, its mode, its directory.
-fn hint(path: &Path) -> String {
-    let me = rustix::process::geteuid().as_raw();
-    let shown = text::shell_word(&path.to_string_lossy());
-    match std::fs::metadata(path) {
-        Ok(meta) if meta.uid() != me => format!(
-            "it belongs to user {} and this is user {me}; run: sudo chown {me} {shown}*, or join its group",
-            meta.uid()
-        ),
-        Ok(_) => "look at the mode of the file and of its directory".into(),
-        Err(_) => "make its directory and let this user write there, or name another file with FULFILLD_DB".into(),
-    }
+    rustix::fs::access(path, rustix::fs::Access::READ_OK) == Err(rustix::io::Errno::ACCESS)
 }
 
 /// SQLite's result codes as what to do next.
@@ -340,7 +291,7 @@ pub fn translate(error: rusqlite::Error) -> Error {
         Some(ErrorCode::DiskFull) => Error::Temporary("the disk is full; free some space".into()),
         Some(ErrorCode::SystemIoFailure) => Error::Corrupt(format!("the disk failed: {text}")),
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-            Error::Corrupt(format!("the file is damaged: {text}; restore a backup"))
+            Error::Corrupt(format!("the file is damaged: {text}; put a backup in its place: fulfilld restore BACKUP"))
         }
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => Error::Config(format!(
             "the file cannot be written: {text}; look at the owner and mode of the file and of its directory"
@@ -370,10 +321,10 @@ mod tests {
     fn a_second_daemon_a_foreign_file_and_a_newer_one_are_refused_by_name() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("shop.db");
-        let held = lock(&path).unwrap();
-        assert!(matches!(lock(&path), Err(Error::Config(m)) if m.contains("another fulfilld")));
+        let held = place::lock(&path).unwrap();
+        assert!(matches!(place::lock(&path), Err(Error::Config(m)) if m.contains("another fulfilld")));
         drop(held);
-        drop(lock(&path).unwrap());
+        drop(place::lock(&path).unwrap());
 
         let noise = dir.path().join("noise.db");
         std::fs::write(&noise, "not a database at all, but long enough to look like one".repeat(50)).unwrap();
@@ -393,7 +344,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("shop.db");
         std::fs::write(&path, "one").unwrap();
-        let identity = Identity::of(&path).unwrap();
+        let mut identity = place::Identity::of(&path).unwrap();
         identity.check().unwrap();
         std::fs::write(dir.path().join("two"), "two").unwrap();
         std::fs::rename(dir.path().join("two"), &path).unwrap();

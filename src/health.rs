@@ -29,6 +29,8 @@ pub struct Cause {
     what: String,
 }
 
+/// The file is not ready yet.
+pub const STARTING: &str = "starting";
 /// The file is locked by somebody else.
 pub const FILE_LOCKED: &str = "file_locked";
 pub const DISK_FULL: &str = "disk_full";
@@ -90,6 +92,12 @@ impl Health {
             add(ILL, why);
         }
         let state = self.desk.writer.state();
+        if let Some(why) = state.starting {
+            add(STARTING, format!("events are answered 503 and come again: {why}"));
+        }
+        for (alarm, what) in state.log.trouble() {
+            add(alarm, what);
+        }
         if let Some(locked) = state.locked_since.map(|since| since.elapsed()).filter(|locked| *locked > LOCKED_MAX) {
             let text = "by somebody else (an open BEGIN in a sqlite3 shell? type COMMIT there)";
             add(FILE_LOCKED, format!("file locked for {} s {text}", locked.as_secs()));

@@ -31,9 +31,12 @@ mod sandbox; // a simulated Stripe, for first runs, development and tests
 
 mod table; // rows as people and machines read them
 mod writer; // the single writer: group commit
+mod checkpoint; // the log's one owner
 mod mark; // how far the file had got
 mod db; // the file, and SQLite's errors
 mod shape; // what a file lacks of the schema
+mod place; // where the file lies, its lock, and whether it is still the same
+mod wal; // whose log it is, pure
 mod journal; // the log on standard error
 mod config; // settings and secrets
 mod variables; // whose settings count

@@ -9,8 +9,9 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
 
 use crate::clock;
-use crate::db::{self, Lock};
+use crate::db;
 use crate::error::Result;
+use crate::place::Lock;
 
 /// So many of the operator's lines are remembered.
 const TYPED_MAX: usize = 200;

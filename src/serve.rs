@@ -6,13 +6,15 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use rusqlite::Connection;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::alarms::{self, Alarm};
+use crate::checkpoint::Keeper;
 use crate::claims;
 use crate::clock;
 use crate::config::{self, Settings};
-use crate::db::{self, Identity, Reader};
+use crate::db::{self, Reader};
 use crate::door::{self, Answer, Door, Limits, Request};
 use crate::error::{Error, Result};
 use crate::health::Health;
@@ -23,6 +25,7 @@ use crate::locks::lock;
 use crate::mark::Mark;
 use crate::metrics::Metrics;
 use crate::only;
+use crate::place::{self, Identity, Lock};
 use crate::reconcile::Looking;
 use crate::sabotage;
 use crate::signature::SigningSecret;
@@ -44,6 +47,9 @@ const SECRETS_EVERY: Duration = Duration::from_secs(1);
 /// Failed probes in a row after which the process makes room for a new one.
 const PROBES_FAILED_MAX: u32 = 3;
 
+/// How long a start waits for the file before it says that it listens; until the file is ready it answers 503.
+const READY_WITHIN: Duration = Duration::from_secs(5);
+
 /// For everything that is to be finished on stopping; below the unit's TimeoutStopSec.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
 
@@ -59,7 +65,9 @@ pub struct Serving {
     writing: std::thread::JoinHandle<()>,
     mark: Mark,
     reader: Reader,
-    held: db::Lock,
+    held: Arc<Lock>,
+    /// Which alarms about the log are in the file.
+    told: [bool; 2],
 }
 
 /// What the main thread is woken for.
@@ -74,23 +82,27 @@ pub fn serve() -> Result<()> {
     let secrets = config::signing_secrets()?;
     let wake = signals()?;
     let mut serving = Serving::start(&settings, secrets)?;
-    println!(
-        "fulfilld {} listens on http://{}/webhook, {} orders in {}",
-        env!("CARGO_PKG_VERSION"),
-        serving.address(),
-        if settings.stripe.livemode { "live" } else { "test" },
-        settings.db.display(),
-    );
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    let why = serving.watch(&wake);
+    let why = serving.ready_within(READY_WITHIN, &wake).and_then(|()| {
+        println!(
+            "fulfilld {} listens on http://{}/webhook, {} orders in {}",
+            env!("CARGO_PKG_VERSION"),
+            serving.address(),
+            if settings.stripe.livemode { "live" } else { "test" },
+            settings.db.display(),
+        );
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        serving.watch(&wake)
+    });
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     let clean = serving.stop();
     match why {
-        None if clean => Ok(()),
-        None => {
+        Ok(()) if clean => Ok(()),
+        Ok(()) => {
             Err(Error::Temporary("stopped before everything in hand was done; it is taken up at the next start".into()))
         }
-        Some(why) => Err(Error::Temporary(format!("{why}; ending, so that a new process takes over"))),
+        // A new process would do no better.
+        Err(Error::Config(why)) => Err(Error::Config(why)),
+        Err(why) => Err(Error::Temporary(format!("{why}; ending, so that a new process takes over"))),
     }
 }
 
@@ -101,29 +113,22 @@ impl Serving {
         let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
         door::raise_descriptor_limit();
         let plan = Plan::read(&settings.hooks)?;
-        let held = db::lock(&settings.db)?;
-        let connection = db::open_for_serving(&settings.db, settings.stripe.livemode)?;
-        let identity = Identity::of(&settings.db)?;
-        let interrupted =
-            inbox::as_author(&connection, "fulfilld:start", |c| claims::release_interrupted(c, clock::now()))?;
-        if interrupted > 0 {
-            log::info!("{interrupted} events were under way when fulfilld last ended; they go on");
-        }
+        let path = place::real(&settings.db)?;
+        place::has_one_name(&path)?;
+        let held = Arc::new(place::lock(&path)?);
+        let connection = db::open_for_serving(&path, settings.stripe.livemode)?;
+        let keeper = Keeper::of(Identity::of(&path)?, Some(held.clone()));
         let (mark, lost) = Mark::read(&held, &connection)?;
-        if let Some(lost) = lost {
+        if let Some(lost) = &lost {
             log::error!("{lost}");
-            alarms::raise(&connection, &Alarm::file_went_back(lost), clock::now())?;
         }
-        for alarm in ["key_refused", "key_lacks_permission", "only_matches_nothing"] {
-            alarms::clear(&connection, alarm)?;
-        }
-        let (writer, writing) = Writer::start(connection, identity);
+        let (writer, writing) = Writer::start(connection, keeper, Box::new(move |c| begin(c, lost.as_deref())));
 
         let metrics = Arc::new(Metrics::default());
         let stripe = Stripe::new(settings.stripe.clone(), metrics.clone());
         let desk = Desk::new(writer, stripe, metrics.clone(), settings.stripe.livemode, settings.account.clone());
-        let reader: Reader = Arc::new(Mutex::new(db::open_for_reading(&settings.db)?));
-        let health = Arc::new(Health::new(reader.clone(), settings.db.clone(), desk.clone(), metrics.clone()));
+        let reader: Reader = Arc::new(Mutex::new(db::open_for_reading(&path)?));
+        let health = Arc::new(Health::new(reader.clone(), path.clone(), desk.clone(), metrics.clone()));
         let webhook = Arc::new(Webhook::new(secrets, desk.clone(), metrics.clone(), settings.echo_after));
         let counts = metrics.clone();
         let listener = listener(settings)?;
@@ -137,10 +142,23 @@ impl Serving {
         let workers = desk.start(reader.clone(), settings.workers);
         let looking = match settings.backfill.every.is_zero() {
             true => None,
-            false => Some(Looking::start(desk.clone(), settings.db.clone(), settings.backfill)),
+            false => Some(Looking::start(desk.clone(), path.clone(), settings.backfill)),
         };
-        let hooks = Hooks::start(plan, desk.writer.clone(), reader.clone(), &settings.db, counts);
-        Ok(Serving { door, desk, health, webhook, workers, looking, hooks, writing, mark, reader, held })
+        let hooks = Hooks::start(plan, desk.writer.clone(), reader.clone(), &path, counts);
+        Ok(Serving {
+            door,
+            desk,
+            health,
+            webhook,
+            workers,
+            looking,
+            hooks,
+            writing,
+            mark,
+            reader,
+            held,
+            told: [false; 2],
+        })
     }
 
     /// Where it listens.
@@ -148,9 +166,30 @@ impl Serving {
         self.door.address()
     }
 
+    /// Waits until the file is ready, for so long at most: then it is served all the same, with 503. An error when it never
+    /// will be.
+    fn ready_within(&self, within: Duration, wake: &Receiver<Wake>) -> Result<()> {
+        let until = Instant::now() + within;
+        loop {
+            let state = self.desk.writer.state();
+            match state.failed {
+                Some(why) => return Err(why),
+                None if state.starting.is_none() || Instant::now() >= until => return Ok(()),
+                None => {}
+            }
+            match wake.recv_timeout(Duration::from_millis(5)) {
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(Wake::Reload) => self.webhook.reload_secrets(),
+                Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Error::Temporary("stopped before the file was ready".into()));
+                }
+            }
+        }
+    }
+
     /// Probes the door and the writer, feeds the watchdog after both have answered, and follows the signing secrets.
-    /// Returns when it is time to end: `None` for a signal, or why a new process would do better.
-    fn watch(&mut self, wake: &Receiver<Wake>) -> Option<String> {
+    /// Returns when it is time to end: for a signal, or an error that says why a new process would do better.
+    fn watch(&mut self, wake: &Receiver<Wake>) -> Result<()> {
         let mut failed = 0;
         let mut locked = false;
         let mut probed = Instant::now();
@@ -159,13 +198,15 @@ impl Serving {
         let mut only = only::Watch::default();
         loop {
             match wake.recv_timeout(LOOK_EVERY) {
-                Ok(Wake::Stop) => return None,
-                Err(RecvTimeoutError::Disconnected) => return Some(died("signals")),
+                Ok(Wake::Stop) => return Ok(()),
+                Err(RecvTimeoutError::Disconnected) => return Err(Error::Temporary(died("signals"))),
                 Ok(Wake::Reload) => self.webhook.reload_secrets(),
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            if let Some(why) = self.desk.writer.state().failed.or_else(|| self.door.broken()).or_else(|| self.dead()) {
-                return Some(why);
+            let broken = self.door.broken().or_else(|| self.dead()).map(Error::Temporary);
+            // Why the writer ended is asked after whether it did.
+            if let Some(why) = self.desk.writer.state().failed.or(broken) {
+                return Err(why);
             }
             if clock.look(&self.desk) {
                 self.hooks.clock_was_set();
@@ -182,7 +223,10 @@ impl Serving {
                 continue;
             }
             probed = Instant::now();
-            locked = self.note_lock(locked);
+            if self.desk.writer.state().starting.is_none() {
+                locked = self.note_lock(locked);
+                self.note_log();
+            }
             self.mark.note(&self.held, &lock(&self.reader));
             match self
                 .door
@@ -198,7 +242,7 @@ impl Serving {
                     failed += 1;
                     log::warn!("the daemon's own probe failed ({failed} of {PROBES_FAILED_MAX}): {why}");
                     if failed >= PROBES_FAILED_MAX {
-                        return Some(format!("the front door no longer answers: {why}"));
+                        return Err(Error::Temporary(format!("the front door no longer answers: {why}")));
                     }
                 }
             }
@@ -226,6 +270,32 @@ impl Serving {
         locked
     }
 
+    /// Has `attention` say what is wrong with the write-ahead log, from its beginning to its end.
+    fn note_log(&mut self) {
+        let trouble = self.desk.writer.state().log.trouble();
+        let of = |wanted: &str| trouble.iter().find(|(name, _)| *name == wanted).map(|(_, what)| what.clone());
+        let now = [
+            ("checkpoint_failing", of("checkpoint_failing").map(Alarm::checkpoint_failing)),
+            ("log_grows", of("log_grows").map(Alarm::log_grows)),
+        ];
+        for ((name, alarm), told) in now.into_iter().zip(&mut self.told) {
+            let is = alarm.is_some();
+            if is == *told {
+                continue;
+            }
+            let written = self.desk.writer.write(move |c| match &alarm {
+                Some(alarm) => {
+                    log::warn!("{}", alarm.message);
+                    alarms::raise(c, alarm, clock::now())
+                }
+                None => alarms::clear(c, name),
+            });
+            if written.is_ok() {
+                *told = is;
+            }
+        }
+    }
+
     /// Stops in the order of the road: no new requests, those in hand answered; no new events, those in hand written; then
     /// the writer. False when something was not done in time.
     pub fn stop(mut self) -> bool {
@@ -245,6 +315,21 @@ impl Serving {
 
 fn died(thread: &str) -> String {
     format!("a thread of the {thread} died of a bug in fulfilld (the lines before say where; please report them)")
+}
+
+/// What the writer does before anything else: what was under way when the process before ended goes on, and what that one
+/// said of itself no longer counts.
+fn begin(c: &Connection, lost: Option<&str>) -> Result<()> {
+    let interrupted = inbox::as_author(c, "fulfilld:start", |c| claims::release_interrupted(c, clock::now()))?;
+    if interrupted > 0 {
+        log::info!("{interrupted} events were under way when fulfilld last ended; they go on");
+    }
+    if let Some(lost) = lost {
+        alarms::raise(c, &Alarm::file_went_back(lost.into()), clock::now())?;
+    }
+    ["key_refused", "key_lacks_permission", "only_matches_nothing", "checkpoint_failing", "log_grows"]
+        .into_iter()
+        .try_for_each(|alarm| alarms::clear(c, alarm))
 }
 
 /// The paths of section "HTTP" in the README.

@@ -1,5 +1,7 @@
 //! Text from outside, made safe to show: no control character reaches a terminal, a log line or a column people read.
 
+use std::path::Path;
+
 /// A name, an address, a description as it is stored for display: C0 and C1 controls become U+FFFD (line ends and tabs a
 /// blank), so that nobody's terminal is driven; marks of direction go without a trace, so that no text reads backwards: phones
 /// put them round numbers and names by themselves. What joins letters and emoji stays. The raw event payload keeps what was
@@ -28,6 +30,11 @@ pub fn shell_word(raw: &str) -> String {
         true => raw.to_string(),
         false => format!("'{}'", raw.replace('\'', r"'\''")),
     }
+}
+
+/// The same for a path.
+pub fn quoted(path: &Path) -> String {
+    shell_word(&path.to_string_lossy())
 }
 
 fn replacement(c: char) -> char {

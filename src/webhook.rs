@@ -97,7 +97,7 @@ impl Webhook {
             std::thread::spawn(move || writer.write(move |c| keep(c, &event, &payload, echo_after)));
             return received();
         }
-        match self.desk.writer.write(move |c| keep(c, &event, &payload, echo_after)) {
+        match self.desk.writer.write_large(payload.len(), move |c| keep(c, &event, &payload, echo_after)) {
             Ok(new) => {
                 if new {
                     self.desk.event_came();

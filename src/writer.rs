@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use crate::db::{self, Identity};
+use crate::checkpoint::{Condition, Keeper, PAGES, QUIET};
+use crate::db;
 use crate::error::{Error, Result};
 use crate::locks::lock;
 use crate::sabotage;
@@ -18,12 +19,21 @@ use crate::sabotage;
 /// Callers in one transaction, at most: bounds what the last of them waits for.
 const BATCH_MAX: usize = 256;
 
+/// And so many bytes of theirs, unless one alone brings more: what they write has to fit into the log.
+const BATCH_BYTES: usize = PAGES as usize * 4096;
+
 /// After this long of back-to-back transactions the writer pauses, so that a shell's edit gets its turn.
 const YIELD_EVERY: Duration = Duration::from_millis(100);
 const YIELD_FOR: Duration = Duration::from_millis(2);
 
 /// Between two tries to begin while somebody else is writing.
 const LOCK_POLL: Duration = Duration::from_millis(5);
+
+/// How long a start waits for whoever reads just then.
+const SETTLE_WITHIN: Duration = Duration::from_millis(500);
+
+/// Between two tries to make the file ready at a start.
+const START_POLL: Duration = Duration::from_millis(20);
 
 /// How long a caller waits for somebody else's write before it is told that the file is locked.
 pub const LOCK_BUDGET: Duration = Duration::from_secs(2);
@@ -62,7 +72,11 @@ pub struct State {
     /// Since when the disk has been full.
     pub full_since: Option<Instant>,
     /// Why the writer stopped for good; the process must end.
-    pub failed: Option<String>,
+    pub failed: Option<Error>,
+    /// What the writer waits for before it takes its first job.
+    pub starting: Option<String>,
+    /// How the write-ahead log is doing.
+    pub log: Condition,
     pub commits: u64,
     pub jobs: u64,
     /// Since when the present transaction has been under way; a disk that hangs shows here.
@@ -71,9 +85,14 @@ pub struct State {
 
 type Work = dyn FnMut(&Connection) -> Result<()> + Send;
 
+/// What the writer does before anybody else's work: in one transaction, again until it could be committed.
+pub type First = Box<Work>;
+
 /// A caller's piece of work. `run` is called once, inside a savepoint; `answer` after the transaction has ended.
 struct Job {
     asked_at: Instant,
+    /// About as many as it writes, where that is much.
+    bytes: usize,
     run: Box<Work>,
     answer: Box<dyn FnOnce(Result<()>) + Send>,
 }
@@ -86,14 +105,16 @@ struct Seat<T> {
 }
 
 impl Writer {
-    /// Starts the thread on a connection that it owns from now on. It ends when [`Writer::close`] is called and the queue is
-    /// empty, or when the disk or the file can no longer be trusted.
-    pub fn start(connection: Connection, identity: Identity) -> (Writer, JoinHandle<()>) {
-        let shared = Arc::new(Shared { queue: Mutex::default(), arrived: Condvar::new(), state: Mutex::default() });
+    /// Starts the thread on a connection that it owns from now on, and its log with it. Jobs are taken once the log of
+    /// before is in the file and `first` is committed; until then [`State::starting`] says what that waits for. It ends when
+    /// [`Writer::close`] is called and the queue is empty, or when the disk or the file can no longer be trusted.
+    pub fn start(connection: Connection, keeper: Keeper, first: First) -> (Writer, JoinHandle<()>) {
+        let state = State { starting: Some("the file is being looked at".into()), ..State::default() };
+        let shared = Arc::new(Shared { queue: Mutex::default(), arrived: Condvar::new(), state: Mutex::new(state) });
         let writer = Writer { shared: shared.clone() };
         let thread = std::thread::Builder::new()
             .name("writer".into())
-            .spawn(move || shared.run(connection, identity))
+            .spawn(move || shared.run(connection, keeper, first))
             .expect("a thread can be started at start-up");
         (writer, thread)
     }
@@ -106,12 +127,22 @@ impl Writer {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
+        self.write_large(0, job)
+    }
+
+    /// The same for a job that writes about so many bytes, so that a transaction does not become too large for the log.
+    pub fn write_large<T, F>(&self, bytes: usize, job: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
         let seat =
             Arc::new(Seat { value: Mutex::default(), outcome: Mutex::default(), caller: std::thread::current() });
         let (left, told) = (seat.clone(), seat.clone());
         let mut job = Some(job);
         let boxed = Job {
             asked_at: Instant::now(),
+            bytes,
             run: Box::new(move |connection| {
                 let value = job.take().expect("a job runs once")(connection)?;
                 *lock(&left.value) = Some(value);
@@ -165,26 +196,134 @@ impl<T> Seat<T> {
     }
 }
 
+impl Queue {
+    /// The next of those who wait, beside the jobs that are in the batch already.
+    fn take(&mut self, batch: &mut Vec<Job>) {
+        let mut bytes: usize = batch.iter().map(|job| job.bytes).sum();
+        while batch.len() < BATCH_MAX
+            && let Some(next) = self.jobs.front()
+            && (batch.is_empty() || bytes + next.bytes <= BATCH_BYTES)
+        {
+            bytes += next.bytes;
+            batch.extend(self.jobs.pop_front());
+        }
+    }
+}
+
 impl Shared {
-    fn run(&self, connection: Connection, identity: Identity) {
+    fn run(&self, connection: Connection, mut keeper: Keeper, first: First) {
         // The writer waits for a lock by itself: it goes on taking callers, and each has its own budget.
         let _ = connection.busy_timeout(Duration::ZERO);
-        let mut busy_since = Instant::now();
-        while let Some(mut batch) = self.next_batch() {
-            sabotage::panic_in("writer");
-            match self.begin(&connection, &mut batch) {
-                Ok(()) => {}
-                Err(error) => {
-                    let fatal = self.note(&error);
-                    answer_all(batch, &error);
-                    if fatal {
-                        return self.abandon(&error);
-                    }
-                    continue;
-                }
+        let served = self.make_ready(&connection, &mut keeper, first).and_then(|ready| match ready {
+            true => self.serve(&connection, &mut keeper),
+            false => {
+                answer_all(self.all_waiting(), &Error::Temporary("fulfilld is stopping".into()));
+                Ok(())
             }
-            if let Err(error) = self.commit(&connection, &identity, batch) {
-                return self.abandon(&error);
+        });
+        let ended = served.and_then(|()| {
+            let _ = connection.execute_batch("PRAGMA optimize");
+            keeper.finish(&connection)
+        });
+        if let Err(error) = ended {
+            self.abandon(&error);
+        }
+    }
+
+    /// What has to be so before the first job: the file is whole, its log of before is in it, and `first` is committed. Waits
+    /// for whoever keeps it from that, and tells callers so. False when it was closed before.
+    fn make_ready(&self, connection: &Connection, keeper: &mut Keeper, mut first: First) -> Result<bool> {
+        keeper.verify(connection)?;
+        let began = Instant::now();
+        let mut said = false;
+        while !lock(&self.queue).closed {
+            let ready = keeper.settle(connection, began.elapsed()).and_then(|settled| match settled {
+                true => self.commit_first(connection, keeper, &mut first),
+                false => Err(Error::Temporary(
+                    "the file is locked, or read without an end, by somebody else, so that its log cannot be moved into it (an \
+                     open BEGIN in a sqlite3 shell? type COMMIT there)"
+                        .into(),
+                )),
+            });
+            match ready {
+                Ok(()) => {
+                    self.settle_first(connection, keeper)?;
+                    lock(&self.state).starting = None;
+                    if said {
+                        log::info!("the file is ready");
+                    }
+                    return Ok(true);
+                }
+                Err(error) if error.is_temporary() => {
+                    self.note(&error);
+                    lock(&self.state).starting = Some(error.to_string());
+                    if !said && began.elapsed() >= LOCK_BUDGET {
+                        log::error!("webhooks are answered 503 and come again until the file is ready: {error}");
+                        said = true;
+                    }
+                    let late: VecDeque<Job> = {
+                        let mut queue = lock(&self.queue);
+                        let (late, still) = queue.jobs.drain(..).partition(|job| job.asked_at.elapsed() >= LOCK_BUDGET);
+                        queue.jobs = still;
+                        late
+                    };
+                    answer_all(late, &error);
+                    std::thread::sleep(START_POLL);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
+    }
+
+    /// What was done to the file without us does not count in its page 1: from here on it does. Somebody who reads keeps it
+    /// from that no longer than a moment.
+    fn settle_first(&self, connection: &Connection, keeper: &mut Keeper) -> Result<()> {
+        let until = Instant::now() + SETTLE_WITHIN;
+        loop {
+            keeper.empty(connection)?;
+            if keeper.condition().pages == 0 || Instant::now() >= until {
+                return Ok(());
+            }
+            std::thread::sleep(LOCK_POLL);
+        }
+    }
+
+    fn commit_first(&self, connection: &Connection, keeper: &mut Keeper, first: &mut First) -> Result<()> {
+        let committed = execute(connection, "BEGIN IMMEDIATE").and_then(|()| {
+            first(connection)?;
+            keeper.mark(connection)?;
+            execute(connection, "COMMIT")
+        });
+        if committed.is_err() {
+            keeper.rolled_back();
+            if !connection.is_autocommit() {
+                execute(connection, "ROLLBACK")?;
+            }
+        }
+        committed.and_then(|()| keeper.committed())
+    }
+
+    fn serve(&self, connection: &Connection, keeper: &mut Keeper) -> Result<()> {
+        let mut busy_since = Instant::now();
+        while let Some(mut batch) = self.next_batch(keeper.condition().pages > 0) {
+            sabotage::panic_in("writer");
+            if batch.is_empty() {
+                self.empty_log(connection, keeper)?;
+                continue;
+            }
+            // Nothing is written into a log beside a file that is not ours any more.
+            if let Err(error) = self.begin(connection, &mut batch).and_then(|()| keeper.check()) {
+                let fatal = self.note(&error);
+                answer_all(batch, &error);
+                if fatal {
+                    return Err(error);
+                }
+                continue;
+            }
+            self.commit(connection, keeper, batch)?;
+            if keeper.is_due() {
+                self.empty_log(connection, keeper)?;
             }
             if lock(&self.queue).jobs.is_empty() {
                 busy_since = Instant::now();
@@ -193,21 +332,38 @@ impl Shared {
                 busy_since = Instant::now();
             }
         }
-        let _ = connection.execute_batch("PRAGMA optimize");
+        Ok(())
     }
 
-    /// Blocks until somebody wants something; `None` once closed and empty.
-    fn next_batch(&self) -> Option<Vec<Job>> {
+    fn empty_log(&self, connection: &Connection, keeper: &mut Keeper) -> Result<()> {
+        keeper.empty(connection)?;
+        lock(&self.state).log = keeper.condition().clone();
+        Ok(())
+    }
+
+    /// Blocks until somebody wants something; an empty batch when there is a log and nobody did for a while; `None` once
+    /// closed and empty.
+    fn next_batch(&self, log: bool) -> Option<Vec<Job>> {
         let mut queue = lock(&self.queue);
         while queue.jobs.is_empty() {
             if queue.closed {
                 return None;
             }
             queue.asleep = true;
-            queue = self.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            if !log {
+                queue = self.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let (woken, quiet) = self.arrived.wait_timeout(queue, QUIET).unwrap_or_else(PoisonError::into_inner);
+            queue = woken;
+            if quiet.timed_out() && queue.jobs.is_empty() && !queue.closed {
+                queue.asleep = false;
+                return Some(Vec::new());
+            }
         }
-        let n = queue.jobs.len().min(BATCH_MAX);
-        Some(queue.jobs.drain(..n).collect())
+        let mut batch = Vec::new();
+        queue.take(&mut batch);
+        Some(batch)
     }
 
     /// Gets the write lock, or tells why not. While somebody else has it, newcomers join the batch and those whose budget
@@ -236,15 +392,14 @@ impl Shared {
                 return Err(error);
             }
             std::thread::sleep(LOCK_POLL);
-            let mut queue = lock(&self.queue);
-            let room = BATCH_MAX.saturating_sub(batch.len()).min(queue.jobs.len());
-            batch.extend(queue.jobs.drain(..room));
+            lock(&self.queue).take(batch);
         }
     }
 
     /// Runs each job in a savepoint, commits, and answers. An error means that the process must end.
-    fn commit(&self, connection: &Connection, identity: &Identity, batch: Vec<Job>) -> Result<()> {
+    fn commit(&self, connection: &Connection, keeper: &mut Keeper, batch: Vec<Job>) -> Result<()> {
         lock(&self.state).busy_since = Some(Instant::now());
+        let before = written(connection)?;
         let mut outcomes = Vec::with_capacity(batch.len());
         let mut batch = batch.into_iter();
         let mut broken = None;
@@ -264,7 +419,10 @@ impl Shared {
         }
         let committed = match &broken {
             Some(error) => Err(error.clone()),
-            None => execute(connection, "COMMIT").and_then(|()| identity.check()),
+            None => written(connection)
+                .and_then(|now| if now == before { Ok(()) } else { keeper.mark(connection) })
+                .and_then(|()| execute(connection, "COMMIT"))
+                .and_then(|()| keeper.committed()),
         };
         let mut state = lock(&self.state);
         state.busy_since = None;
@@ -273,6 +431,7 @@ impl Shared {
                 state.commits += 1;
                 state.jobs += outcomes.len() as u64;
                 state.full_since = None;
+                state.log = keeper.condition().clone();
                 drop(state);
                 for (job, outcome) in outcomes {
                     (job.answer)(outcome);
@@ -281,6 +440,7 @@ impl Shared {
             }
             Err(error) => {
                 drop(state);
+                keeper.rolled_back();
                 if !connection.is_autocommit() {
                     let _ = execute(connection, "ROLLBACK");
                 }
@@ -303,13 +463,13 @@ impl Shared {
     /// The last act: no further job is taken, those waiting are told, and the reason is left for `serve.rs`.
     fn abandon(&self, error: &Error) {
         log::error!("the writer stops: {error}");
-        let jobs = {
-            let mut queue = lock(&self.queue);
-            queue.closed = true;
-            std::mem::take(&mut queue.jobs)
-        };
-        lock(&self.state).failed = Some(error.to_string());
-        answer_all(jobs, error);
+        lock(&self.queue).closed = true;
+        lock(&self.state).failed = Some(error.clone());
+        answer_all(self.all_waiting(), error);
+    }
+
+    fn all_waiting(&self) -> VecDeque<Job> {
+        std::mem::take(&mut lock(&self.queue).jobs)
     }
 }
 
@@ -332,6 +492,14 @@ fn execute(connection: &Connection, sql: &str) -> Result<()> {
     connection.prepare_cached(sql).and_then(|mut statement| statement.execute([])).map(drop).map_err(db::translate)
 }
 
+/// Rows changed over this connection so far.
+fn written(connection: &Connection) -> Result<i64> {
+    connection
+        .prepare_cached("SELECT total_changes()")
+        .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+        .map_err(db::translate)
+}
+
 fn answer_all(jobs: impl IntoIterator<Item = Job>, error: &Error) {
     for job in jobs {
         (job.answer)(Err(error.clone()));
@@ -341,14 +509,15 @@ fn answer_all(jobs: impl IntoIterator<Item = Job>, error: &Error) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::place::Identity;
 
     fn start() -> (tempfile::TempDir, Writer, JoinHandle<()>) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("w.db");
         let connection = Connection::open(&path).unwrap();
         connection.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(a INTEGER UNIQUE)").unwrap();
-        let identity = Identity::of(&path).unwrap();
-        let (writer, thread) = Writer::start(connection, identity);
+        let keeper = Keeper::of(Identity::of(&path).unwrap(), None);
+        let (writer, thread) = Writer::start(connection, keeper, Box::new(|_| Ok(())));
         (dir, writer, thread)
     }
 
@@ -383,6 +552,7 @@ mod tests {
     #[test]
     fn somebody_elses_lock_costs_two_seconds_and_is_named() {
         let (dir, writer, _thread) = start();
+        assert_eq!(writer.write(insert(0)), Ok(0));
         let other = Connection::open(dir.path().join("w.db")).unwrap();
         other.execute_batch("BEGIN IMMEDIATE").unwrap();
         let began = Instant::now();

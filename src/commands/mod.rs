@@ -1,12 +1,16 @@
 //! What the operator can ask: one file a verb.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior};
 
+use crate::checkpoint::Keeper;
 use crate::config;
 use crate::db;
 use crate::error::{Error, Result};
+use crate::place::{self, Identity};
 
 pub mod serve; // the daemon
 pub mod demo; // the daemon, a simulated Stripe and a few purchases
@@ -77,7 +81,26 @@ impl File {
             name(OPERATOR)?;
         }
         tx.commit().map_err(db::translate)?;
+        self.leave_whole(&connection);
         Ok(value)
+    }
+}
+
+/// Somebody who reads keeps a verb no longer than this.
+const LEAVE_WITHIN: Duration = Duration::from_millis(500);
+
+impl File {
+    /// Where no fulfilld serves the file, what was written is moved into it, so that the one file is whole. What keeps it
+    /// from that keeps nothing from what was done: the log stays beside the file.
+    fn leave_whole(&self, c: &Connection) {
+        let Ok(path) = self.path().and_then(|path| place::real(&path)) else { return };
+        let _ = c.busy_timeout(LEAVE_WITHIN);
+        if let Some(held) = place::lock_if_free(&path) {
+            let emptied = Identity::of(&path).and_then(|identity| Keeper::of(identity, Some(Arc::new(held))).leave(c));
+            if let Err(error) = emptied {
+                log::debug!("the log could not be moved into the file: {error}");
+            }
+        }
     }
 }
 

@@ -41,7 +41,7 @@ pub struct Args {
 /// leaves no second file and nothing on standard output.
 pub fn run(args: &Args) -> Result<()> {
     let path = args.file.path()?;
-    let here = db::open_untouched(&path)?;
+    let here = db::open_for_reading(&path)?;
     let access = StripeAccess::from_env()?;
     db::check_mode(&here, &path, access.livemode)?;
     let into = args.into.clone().unwrap_or_else(|| {
@@ -54,8 +54,9 @@ pub fn run(args: &Args) -> Result<()> {
     let account = config::account();
     let found = rebuild::derive(&here, &new, &stripe, account.as_deref(), &tell)
         .and_then(|derived| Ok((rebuild::compare(&here, &new, &derived)?, derived)));
+    let whole = db::empty_log(&new);
     drop(new);
-    let (compared, derived) = found.inspect_err(|_| db::remove(&into))?;
+    let (compared, derived) = found.and_then(|found| whole.map(|_| found)).inspect_err(|_| db::remove(&into))?;
     let text = |text: String| Cell::Text(text);
     let lost = derived.lost.into_iter().map(|(event, why)| {
         ["events".into(), event, "cannot be rebuilt".into(), "done".into(), why].map(Cell::Text).to_vec()

@@ -10,11 +10,13 @@ use rusqlite::{Connection, OptionalExtension};
 use serde_json::json;
 
 use super::{File, Output};
+use crate::checkpoint::Keeper;
 use crate::clock::{self, Timestamp};
 use crate::config::{self, StripeAccess};
-use crate::db::{self, Identity};
+use crate::db;
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
+use crate::place::{self, Identity};
 use crate::reconcile::{self, Finding, Subject};
 use crate::stripe::Stripe;
 use crate::table::{self, Table};
@@ -136,10 +138,13 @@ fn ring(args: &Args, found: &[Finding]) -> Result<()> {
 
 /// Waits until the events are concluded, by a running fulfilld or, where there is none, by workers of our own.
 fn work_off(path: &Path, livemode: bool, c: &Connection, found: &[Finding]) -> Result<()> {
-    let Ok(_held) = db::lock(path) else {
+    let path = &place::real(path)?;
+    let Ok(held) = place::lock(path) else {
         return wait(c, found);
     };
-    let (writer, writing) = Writer::start(db::open_for_serving(path, livemode)?, Identity::of(path)?);
+    let connection = db::open_for_serving(path, livemode)?;
+    let keeper = Keeper::of(Identity::of(path)?, Some(Arc::new(held)));
+    let (writer, writing) = Writer::start(connection, keeper, Box::new(|_| Ok(())));
     let metrics = Arc::<Metrics>::default();
     let stripe = Stripe::new(StripeAccess::from_env()?, metrics.clone());
     let account = config::account();

@@ -42,6 +42,9 @@ pub fn run(args: &Args) -> Result<()> {
     let set_up = [
         ".timeout 5000",
         "PRAGMA foreign_keys = ON;",
+        // The log has one owner, and before 3.51.3 a second one can damage the file.
+        ".once /dev/null",
+        "PRAGMA wal_autocheckpoint = 0;",
         ".headers on",
         mode,
         &format!(".prompt '{name}{}> ' '  ...> '", if args.ro { " ro" } else { "" }),

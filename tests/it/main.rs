@@ -14,6 +14,7 @@ mod crashes; // kill -9
 mod disk; // what a power cut leaves of it
 mod powercuts; // the file after one
 mod stops; // SIGTERM
+mod file; // one file, its log, and what people do with both
 mod restarts; // while somebody holds the socket
 mod roll; // a new signing secret
 mod stripe_fails; // every way in which Stripe can fail

@@ -88,6 +88,10 @@ fn held(file: &Path) -> Option<bool> {
 }
 
 pub fn check(shop: &Shop, report: &mut Report) {
+    // It ends by itself, for a reason that was said.
+    if ["file_hard_links", "file_log_foreign"].iter().any(|id| report.has(id)) {
+        return;
+    }
     let before = report.lines.len();
     let listen = shop.settings.get("FULFILLD_LISTEN");
     alarms(shop, report);
@@ -157,9 +161,10 @@ fn ready(daemon: &Daemon, report: &mut Report) {
     let stripe = ["key_", "permission_", "stripe_", "alarm_key"].iter().any(|id| report.has(id));
     let known = |name: &str| match name {
         health::STRIPE_PAUSED => stripe,
-        health::FILE_LOCKED => report.has("file_locked"),
+        health::STARTING | health::FILE_LOCKED => report.has("file_locked"),
         health::DISK_FULL => report.has("disk_"),
         health::EVENTS_WAITING => report.has("events_waiting") || stripe,
+        "checkpoint_failing" | "log_grows" => report.has("wal_") || report.has("alarm_"),
         // Found among the alarms.
         alarm => health::ALARMS.contains(&alarm),
     };
@@ -191,6 +196,7 @@ fn alarms(shop: &Shop, report: &mut Report) {
             "key_lacks_permission" => {
                 (report.has("permission_"), "sudo systemctl restart fulfilld, when it was granted just now")
             }
+            "log_grows" => (report.has("wal_"), next.as_str()),
             "clock_wrong" => (report.has("clock_off"), next.as_str()),
             "silence" => (
                 report.has("endpoint_"),

@@ -1,0 +1,315 @@
+//! The log's one owner: moves it into the file before it is long, in quiet moments, at the start and at the end.
+//!
+//! SQLite would move the log by the way and tell nobody how that went. Here the writer does it after its callers have their
+//! answers, looks at what came of it, and begins each log with a change of page 1, so that a log can be told to be the
+//! file's own (wal.rs).
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, ErrorCode};
+
+use crate::db;
+use crate::error::{Error, Result};
+use crate::place::{self, Identity, Lock};
+use crate::wal;
+
+/// The log is moved into the file from here on. With the largest batch on top it stays below a thousand pages, where older
+/// shells begin to move it themselves.
+pub const PAGES: u64 = 400;
+
+/// A quiet moment: so long nobody wanted anything.
+pub const QUIET: Duration = Duration::from_secs(1);
+
+/// Between two tries while somebody keeps the log from being emptied.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// A log of so many pages that cannot be emptied for so long has somebody who reads and never ends.
+const GROWN_PAGES: u64 = 1_000;
+const GROWN_FOR: Duration = Duration::from_secs(10);
+
+/// At a start, after an unclean end: how long to wait for somebody who reads before the log is made safe in its place.
+const HEAL_AFTER: Duration = Duration::from_secs(3);
+
+/// At a stop: how long to wait for whoever keeps the log from being emptied.
+const STOP_WITHIN: Duration = Duration::from_secs(2);
+
+/// How the log is doing.
+#[derive(Debug, Clone, Default)]
+pub struct Condition {
+    /// Pages in it, or in what it used to be.
+    pub pages: u64,
+    /// Since when it could not be moved into the file, and why not.
+    pub failing: Option<(Instant, String)>,
+    /// Since when it has been long with somebody reading who keeps it from being emptied.
+    pub grown: Option<Instant>,
+}
+
+impl Condition {
+    /// The log grows, and it is time to say so.
+    pub fn grows(&self) -> Option<Duration> {
+        self.grown.map(|since| since.elapsed()).filter(|grown| *grown >= GROWN_FOR)
+    }
+}
+
+impl Condition {
+    /// What is wrong with the log: the alarm's name, and a sentence.
+    pub fn trouble(&self) -> Vec<(&'static str, String)> {
+        let failing = self.failing.as_ref().map(|(since, why)| {
+            format!(
+                "the write-ahead log cannot be moved into the file for {} s, and grows ({} pages): {why}",
+                since.elapsed().as_secs(),
+                self.pages
+            )
+        });
+        let grows = self.grows().map(|since| {
+            format!(
+                "the write-ahead log grows ({} pages): somebody has been reading for {} s without an end (an open BEGIN in a \
+                 sqlite3 shell? type COMMIT there)",
+                self.pages,
+                since.as_secs()
+            )
+        });
+        [("checkpoint_failing", failing), ("log_grows", grows)]
+            .into_iter()
+            .filter_map(|(name, what)| Some((name, what?)))
+            .collect()
+    }
+}
+
+/// Owns the log of one file. It is used by the thread that owns the write connection.
+pub struct Keeper {
+    identity: Identity,
+    noting: Option<Arc<Lock>>,
+    log: Option<File>,
+    /// Set once this log has a change of page 1 in it.
+    marked: bool,
+    marking: bool,
+    /// The log as it was begun; another one has been begun by somebody else.
+    salt: Option<[u8; 8]>,
+    condition: Condition,
+    tried_at: Option<Instant>,
+    /// How whoever served the file before ended.
+    unclean: bool,
+}
+
+impl Keeper {
+    /// For the file at the real path, before anything of it is written. `noting` is the lock of whoever serves it.
+    pub fn of(identity: Identity, noting: Option<Arc<Lock>>) -> Keeper {
+        let clean = noting.as_ref().is_some_and(|lock| lock.file_noted().is_none_or(|note| note.clean));
+        let mut keeper = Keeper {
+            identity,
+            noting,
+            log: None,
+            marked: false,
+            marking: false,
+            salt: None,
+            condition: Condition::default(),
+            tried_at: None,
+            unclean: false,
+        };
+        keeper.measure();
+        keeper.unclean = !clean || keeper.condition.pages > 0;
+        keeper
+    }
+
+    pub fn condition(&self) -> &Condition {
+        &self.condition
+    }
+
+    /// What is to hold before the first 200: after an unclean end every page can be read. `Config` when the file is damaged.
+    pub fn verify(&self, c: &Connection) -> Result<()> {
+        if !self.unclean {
+            return Ok(());
+        }
+        let damaged = |what: &str| {
+            Error::Config(format!(
+                "{} is damaged: {what}; keep a copy of it and put a backup in its place: fulfilld restore BACKUP",
+                self.identity.path().display()
+            ))
+        };
+        match c.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0)) {
+            Ok(said) if said == "ok" => Ok(()),
+            Ok(said) => Err(damaged(said.lines().last().unwrap_or_default())),
+            Err(e) if is_damage(&e) => Err(damaged(&e.to_string())),
+            Err(e) => Err(db::translate(e)),
+        }
+    }
+
+    /// The log at a start, which may have a hole where a sync failed: true once everything in it is safe. `waited` is for how
+    /// long this has been tried.
+    pub fn settle(&mut self, c: &Connection, waited: Duration) -> Result<bool> {
+        self.empty(c)?;
+        if self.condition.pages == 0 || !self.unclean {
+            return Ok(true);
+        }
+        if waited < HEAL_AFTER {
+            return Ok(false);
+        }
+        self.write_again(c).map(|()| true)
+    }
+
+    /// `Corrupt` when the file is no longer the one that was opened.
+    pub fn check(&mut self) -> Result<()> {
+        self.identity.check()
+    }
+
+    /// Inside a transaction that wrote something: a log begins with a change of page 1.
+    pub fn mark(&mut self, c: &Connection) -> Result<()> {
+        if !self.marked {
+            c.pragma_update(None, "user_version", db::SCHEMA_VERSION).map_err(db::translate)?;
+            self.marking = true;
+        }
+        Ok(())
+    }
+
+    /// After a COMMIT and before anybody is told: `Corrupt` when the file is no longer the one that was opened.
+    pub fn committed(&mut self) -> Result<()> {
+        self.marked |= std::mem::take(&mut self.marking);
+        self.identity.check()?;
+        self.measure();
+        Ok(())
+    }
+
+    /// A transaction was taken back.
+    pub fn rolled_back(&mut self) {
+        self.marking = false;
+    }
+
+    /// True when the log is long enough to be moved into the file.
+    pub fn is_due(&self) -> bool {
+        self.condition.pages >= PAGES && self.tried_at.is_none_or(|at| at.elapsed() >= AGAIN_AFTER)
+    }
+
+    /// Moves the log into the file, as far as nobody who reads or writes keeps it from that. An error means that the process
+    /// must end; what else goes wrong is in [`Keeper::condition`].
+    pub fn empty(&mut self, c: &Connection) -> Result<()> {
+        self.identity.check()?;
+        self.measure();
+        if self.condition.pages == 0 {
+            return Ok(());
+        }
+        self.tried_at = Some(Instant::now());
+        // A log that somebody else began has no mark yet.
+        if !self.marked && !self.mark_alone(c)? {
+            return Ok(());
+        }
+        let moved = c.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).map(|busy: bool| !busy);
+        match moved {
+            Ok(true) => {
+                self.identity.renew(self.noting.as_deref(), false)?;
+                // Page 1 is read anew, so that its next change counts from what is in the file now.
+                let _ = c.release_memory();
+                (self.marked, self.salt, self.tried_at) = (false, None, None);
+                if self.condition.failing.is_some() || self.condition.grows().is_some() {
+                    log::info!("the write-ahead log was moved into the file again");
+                }
+                self.condition = Condition::default();
+            }
+            Ok(false) => {
+                self.condition.failing = None;
+                if self.condition.pages >= GROWN_PAGES {
+                    self.condition.grown.get_or_insert_with(Instant::now);
+                }
+            }
+            Err(error) if is_damage(&error) => return Err(db::translate(error)),
+            Err(error) => {
+                if self.condition.failing.is_none() {
+                    log::error!("the write-ahead log cannot be moved into the file, and grows: {error}");
+                }
+                self.condition.failing.get_or_insert_with(|| (Instant::now(), error.to_string()));
+            }
+        }
+        Ok(())
+    }
+
+    /// The last act of a stop: the file alone is whole. What keeps it from that is said and is no failure.
+    pub fn finish(&mut self, c: &Connection) -> Result<()> {
+        let until = Instant::now() + STOP_WITHIN;
+        loop {
+            self.empty(c)?;
+            if self.condition.pages == 0 {
+                break;
+            }
+            if Instant::now() > until {
+                let path = self.identity.path().display();
+                log::warn!(
+                    "the last orders are in {path}-wal alone: somebody still reads {path}, or the disk failed; who copies \
+                     the one copies the other"
+                );
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        // A log that is left has a page 1 of its own, so what the file is noted as need not change.
+        if self.condition.pages == 0 { self.identity.renew(self.noting.as_deref(), true) } else { Ok(()) }
+    }
+
+    /// For a verb beside no daemon: what it wrote is moved into the file, and whether the last daemon ended well stays noted.
+    pub fn leave(&mut self, c: &Connection) -> Result<()> {
+        let clean = self.noting.as_ref().and_then(|lock| lock.file_noted()).is_none_or(|note| note.clean);
+        self.empty(c)?;
+        if self.condition.pages == 0 { self.identity.renew(self.noting.as_deref(), clean) } else { Ok(()) }
+    }
+
+    /// False when it has to wait for somebody else's write.
+    fn mark_alone(&mut self, c: &Connection) -> Result<bool> {
+        let _ = c.release_memory();
+        let marked = c
+            .execute_batch("BEGIN IMMEDIATE")
+            .and_then(|()| c.pragma_update(None, "user_version", db::SCHEMA_VERSION))
+            .and_then(|()| c.execute_batch("COMMIT"));
+        match marked.map_err(db::translate) {
+            Ok(()) => {
+                self.marked = true;
+                self.measure();
+                Ok(true)
+            }
+            Err(error) => {
+                if !c.is_autocommit() {
+                    let _ = c.execute_batch("ROLLBACK");
+                }
+                if error.is_temporary() { Ok(false) } else { Err(error) }
+            }
+        }
+    }
+
+    /// How long the log is, and whether it is still the same.
+    fn measure(&mut self) {
+        if self.log.is_none() {
+            self.log = File::open(place::beside(self.identity.path(), "-wal")).ok();
+        }
+        let size = self.log.as_ref().and_then(|log| log.metadata().ok()).map_or(0, |meta| meta.len());
+        self.condition.pages = size / self.identity.frame_size();
+        let salt = self.log.as_ref().and_then(|log| wal::salt(log).ok().flatten()).filter(|_| size > 0);
+        if self.salt.is_some() && self.salt != salt {
+            self.marked = false;
+        }
+        self.salt = salt;
+    }
+
+    /// Somebody who reads keeps the log from being emptied: its own bytes are written again in their place and synced, which
+    /// fills the hole that a failed sync may have left on the disk behind the kernel's memory of it.
+    fn write_again(&self, c: &Connection) -> Result<()> {
+        let failed = |e: std::io::Error| Error::Temporary(format!("the write-ahead log cannot be made safe: {e}"));
+        c.execute_batch("BEGIN IMMEDIATE").map_err(db::translate)?;
+        let path = place::beside(self.identity.path(), "-wal");
+        let written = OpenOptions::new().read(true).write(true).open(path).and_then(|log| {
+            let (mut at, mut buffer) = (0, vec![0; 1 << 20]);
+            loop {
+                match log.read_at(&mut buffer, at)? {
+                    0 => return log.sync_all(),
+                    n => log.write_all_at(&buffer[..n], at).map(|()| at += n as u64)?,
+                }
+            }
+        });
+        c.execute_batch("ROLLBACK").map_err(db::translate)?;
+        written.map_err(failed)
+    }
+}
+
+fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+}

@@ -1,0 +1,537 @@
+//! One file: what is copied, moved, linked and put back, while the desk runs, stands still or was killed.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
+
+use crate::shop::{Running, SECRET, Shop, fulfilld, post_signed, rows, shell, wait_for};
+
+/// The file under this name and more: `-wal`, `-shm`, `.lock`.
+fn beside(file: &Path, suffix: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// Posts so many events of a type that leads to nothing; each is acknowledged.
+fn acknowledged(shop: &Shop, from: usize, n: usize) {
+    for n in from..from + n {
+        let body = format!("{{\"id\":\"evt_{n}\",\"type\":\"x\",\"pad\":\"{}\"}}", "p".repeat(2000));
+        assert_eq!(shop.post(body.as_bytes()).expect("the desk answers").0, 200);
+    }
+}
+
+fn events(file: &Path) -> usize {
+    rows(file, "SELECT count(*) FROM events")[0].parse().expect("a count")
+}
+
+/// How a start that is to be refused ends: its exit code and what it says.
+fn refused(shop: &Shop) -> (Option<i32>, String) {
+    let mut child = shop.serve().stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the program starts");
+    let status = wait_for("the start is refused", || child.try_wait().expect("it is ours"));
+    let mut said = String::new();
+    child.stderr.take().expect("it was piped").read_to_string(&mut said).expect("text");
+    (status.code(), said)
+}
+
+/// Types the line that a message names after these words, as the person would who reads it.
+fn type_after(message: &str, words: &str, dir: &Path) {
+    let line = message.split_once(words).unwrap_or_else(|| panic!("{words:?} in {message}")).1;
+    let line = line.split([';', '\n']).next().expect("a line").trim();
+    let typed = Command::new("sh").args(["-c", line]).current_dir(dir).status();
+    assert!(typed.is_ok_and(|status| status.success()), "{line}");
+}
+
+fn run(args: &[&str], db: &Path) -> Output {
+    fulfilld().args(args).arg("--db").arg(db).output().expect("the program starts")
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A stock shell that stays open, as somebody's second terminal does.
+struct Terminal {
+    child: Child,
+    stdin: ChildStdin,
+    answers: BufReader<std::process::ChildStdout>,
+}
+
+impl Terminal {
+    fn open(file: &Path) -> Terminal {
+        let mut child = Command::new("sqlite3")
+            .args(["-cmd", ".timeout 5000"])
+            .arg(file)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("sqlite3 is installed (tests/setup)");
+        let stdin = child.stdin.take().expect("it was piped");
+        let answers = BufReader::new(child.stdout.take().expect("it was piped"));
+        Terminal { child, stdin, answers }
+    }
+
+    /// Types a line and waits until it is done.
+    fn say(&mut self, line: &str) {
+        writeln!(self.stdin, "{line}\nSELECT 'said';").expect("it reads");
+        let mut answer = String::new();
+        while answer.trim_end() != "said" {
+            answer.clear();
+            assert!(self.answers.read_line(&mut answer).expect("it writes") > 0, "the shell ended");
+        }
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn after_a_clean_stop_a_copy_of_the_one_file_is_everything() {
+    let mut shop = Shop::open();
+    acknowledged(&shop, 0, 200);
+    for purchase in shop.buy("card", 5, "snapshot") {
+        assert_eq!(shop.deliver(&purchase.events[0].0), 200);
+    }
+    shop.settle();
+    shop.stop();
+    let copy = shop.dir.path().join("copy.db");
+    std::fs::copy(shop.file(), &copy).expect("it can be copied");
+    assert_eq!(events(&copy), 205);
+    assert_eq!(rows(&copy, "SELECT count(*) FROM orders"), ["5"]);
+    assert_eq!(std::fs::metadata(beside(&shop.file(), "-wal")).map_or(0, |meta| meta.len()), 0);
+}
+
+#[test]
+fn a_verb_beside_no_desk_leaves_everything_in_the_one_file() {
+    let mut shop = Shop::open();
+    let purchase = &shop.buy("card", 1, "snapshot")[0];
+    assert_eq!(shop.deliver(&purchase.events[0].0), 200);
+    shop.settle();
+    for end in ["TERM", "KILL"] {
+        if end == "TERM" {
+            shop.stop()
+        } else {
+            shop.kill()
+        }
+        let held = run(&["hold", "1", "--reason", end], &shop.file());
+        assert!(held.status.success(), "{}", said(&held));
+        let copy = shop.dir.path().join(format!("copy.{end}.db"));
+        std::fs::copy(shop.file(), &copy).expect("it can be copied");
+        assert_eq!(rows(&copy, "SELECT hold_reason FROM orders"), [end]);
+        shop.start();
+    }
+}
+
+#[test]
+fn the_log_stays_short_whatever_is_posted_and_is_empty_in_quiet_moments() {
+    let shop = Shop::open();
+    let log = beside(&shop.file(), "-wal");
+    let pages = || std::fs::metadata(&log).map_or(0, |meta| meta.len() / 4120);
+    let mut longest = 0;
+    std::thread::scope(|threads| {
+        let posting: Vec<_> = (0..8)
+            .map(|caller| {
+                threads.spawn({
+                    let shop = &shop;
+                    move || acknowledged(shop, caller * 1000, 150)
+                })
+            })
+            .collect();
+        while !posting.iter().all(|thread| thread.is_finished()) {
+            longest = longest.max(pages());
+        }
+    });
+    // The largest bodies there can be.
+    for n in 0..4 {
+        let body = format!("{{\"id\":\"evt_large_{n}\",\"type\":\"x\",\"pad\":\"{}\"}}", "p".repeat(1_000_000));
+        assert_eq!(shop.post(body.as_bytes()).expect("the desk answers").0, 200);
+        longest = longest.max(pages());
+    }
+    println!("{longest} pages at most");
+    assert!((100..1000).contains(&longest), "{longest} pages");
+    wait_for("the log is empty", || (pages() == 0).then_some(()));
+    // A shell's edit is in the file soon, too.
+    shop.shell("UPDATE orders SET note = 'x'; INSERT INTO alarms(name, message, next, since) VALUES ('t', 't', 't', '2026-01-01T00:00:00Z')")
+        .expect("it is allowed");
+    wait_for("the log is empty again", || (pages() == 0).then_some(()));
+}
+
+/// What a person may put in the place of the file: each must end in a refusal that says what to type, or in a file that is whole.
+#[test]
+fn a_backup_put_over_a_killed_shop_is_never_mixed_with_the_log_of_before() {
+    type Put = fn(&Path, &Path);
+    let ways: [(&str, Put); 2] = [
+        ("mv", |backup, file| std::fs::rename(backup, file).expect("mv")),
+        ("cp", |backup, file| std::fs::copy(backup, file).map(drop).expect("cp")),
+    ];
+    for (way, put) in ways {
+        for kind in ["copied when stopped", "VACUUM INTO", ".backup"] {
+            let mut shop = Shop::open();
+            acknowledged(&shop, 0, 20);
+            shop.stop();
+            let backup = shop.dir.path().join("backup.db");
+            match kind {
+                "VACUUM INTO" => drop(shell(&shop.file(), &format!("VACUUM INTO '{}'", backup.display()))),
+                ".backup" => drop(shell(&shop.file(), &format!(".backup '{}'", backup.display()))),
+                _ => std::fs::copy(shop.file(), &backup).map(drop).expect("a copy"),
+            }
+            // An edit that changes no page 1, in a shell beside no desk.
+            shell(&shop.file(), "UPDATE actor SET name = 'operator'").expect("an edit");
+            shop.start();
+            acknowledged(&shop, 20, 30);
+            shop.kill();
+            assert!(std::fs::metadata(beside(&shop.file(), "-wal")).is_ok_and(|log| log.len() > 0), "{way} {kind}");
+            put(&backup, &shop.file());
+            let (code, message) = refused(&shop);
+            assert_eq!(code, Some(78), "{way} {kind}: {message}");
+            assert!(message.contains("shop.db-wal"), "{message}");
+            for verb in ["check", "orders", "hold 1 --reason x"] {
+                let args: Vec<&str> = verb.split(' ').collect();
+                let asked = run(&args, &shop.file());
+                assert_eq!(asked.status.code(), Some(78), "{verb}: {}", said(&asked));
+            }
+            type_after(&message, "the file that is there: ", shop.dir.path());
+            shop.start();
+            acknowledged(&shop, 50, 5);
+            assert_eq!(events(&shop.file()), 25, "{way} {kind}");
+            shop.settle();
+            shop.check();
+        }
+    }
+}
+
+#[test]
+fn a_shop_that_was_killed_goes_on_wherever_all_its_files_are_moved() {
+    let mut shop = Shop::open();
+    acknowledged(&shop, 0, 30);
+    shop.kill();
+    let elsewhere = tempfile::tempdir().expect("a directory");
+    for suffix in ["", "-wal", "-shm", ".lock"] {
+        let name = format!("shop.db{suffix}");
+        std::fs::copy(shop.dir.path().join(&name), elsewhere.path().join(&name)).expect("it can be copied");
+    }
+    std::fs::remove_file(elsewhere.path().join("shop.db-shm")).expect("it is there");
+    shop.dir = elsewhere;
+    shop.start();
+    assert_eq!(events(&shop.file()), 30);
+    // Without the note, too.
+    acknowledged(&shop, 30, 10);
+    shop.kill();
+    std::fs::remove_file(beside(&shop.file(), ".lock")).expect("it is there");
+    shop.start();
+    assert_eq!(events(&shop.file()), 40);
+    shop.check();
+}
+
+#[test]
+fn what_a_killed_shell_wrote_beside_no_desk_is_kept() {
+    let mut shop = Shop::open();
+    let purchase = &shop.buy("card", 1, "snapshot")[0];
+    assert_eq!(shop.deliver(&purchase.events[0].0), 200);
+    shop.settle();
+    shop.stop();
+    let mut terminal = Terminal::open(&shop.file());
+    terminal.say("UPDATE orders SET note = 'typed' WHERE id = 1;");
+    drop(terminal);
+    assert!(std::fs::metadata(beside(&shop.file(), "-wal")).is_ok_and(|log| log.len() > 0));
+    shop.start();
+    assert_eq!(shop.one("SELECT note FROM orders"), "typed");
+}
+
+#[test]
+fn a_file_copied_over_while_it_is_served_is_never_acknowledged_into() {
+    for log in ["with a log", "with an empty log"] {
+        let mut shop = Shop::open();
+        acknowledged(&shop, 0, 20);
+        shop.stop();
+        let backup = shop.dir.path().join("backup.db");
+        std::fs::copy(shop.file(), &backup).expect("a copy");
+        shop.start();
+        acknowledged(&shop, 20, 30);
+        let wal = beside(&shop.file(), "-wal");
+        if log == "with an empty log" {
+            wait_for("the log is empty", || std::fs::metadata(&wal).is_ok_and(|log| log.len() == 0).then_some(()));
+        }
+        std::fs::copy(&backup, shop.file()).expect("cp");
+        let answer = shop.post(b"{\"id\":\"evt_late\",\"type\":\"x\"}");
+        assert!(!matches!(answer, Ok((200, _))), "{log}: {answer:?}");
+        let mut desk = shop.desk.take().expect("it was running");
+        let status = wait_for("it ends", || desk.child.try_wait().expect("it is ours"));
+        assert_eq!(status.code(), Some(75), "{log}");
+        if std::fs::metadata(&wal).is_ok_and(|log| log.len() > 0) {
+            let (code, message) = refused(&shop);
+            assert_eq!(code, Some(78), "{log}: {message}");
+            type_after(&message, "the file that is there: ", shop.dir.path());
+        }
+        shop.start();
+        acknowledged(&shop, 50, 5);
+        assert_eq!(events(&shop.file()), 25, "{log}");
+        shop.check();
+    }
+}
+
+#[test]
+fn a_second_desk_is_refused_by_whatever_name_it_comes() {
+    let mut shop = Shop::open();
+    let link = shop.dir.path().join("link.db");
+    std::os::unix::fs::symlink(shop.file(), &link).expect("a link");
+    let through = |shop: &Shop, path: &Path| {
+        let mut command = shop.serve();
+        let child = command.env("FULFILLD_DB", path).stdout(Stdio::null()).stderr(Stdio::piped()).output();
+        let output = child.expect("the program starts");
+        (output.status.code(), said(&output))
+    };
+    let (code, message) = through(&shop, &link);
+    assert!(code == Some(78) && message.contains("another fulfilld"), "{message}");
+    shop.stop();
+    // Served through the link, the lock and the log lie beside the file itself.
+    let mut command = shop.serve();
+    shop.desk = Some(Running::start(command.env("FULFILLD_DB", &link)));
+    assert!(!beside(&link, ".lock").exists() && !beside(&link, "-wal").exists());
+    let (code, message) = refused(&shop);
+    assert!(code == Some(78) && message.contains("another fulfilld"), "{message}");
+    acknowledged(&shop, 0, 5);
+    let other = shop.dir.path().join("other.db");
+    std::fs::hard_link(shop.file(), &other).expect("a link");
+    // A second name while it is served: no more is acknowledged.
+    let answer = shop.post(b"{\"id\":\"evt_late\",\"type\":\"x\"}");
+    assert!(!matches!(answer, Ok((200, _))), "{answer:?}");
+    let mut desk = shop.desk.take().expect("it was running");
+    wait_for("it ends", || desk.child.try_wait().expect("it is ours"));
+    for path in [&other, &shop.file()] {
+        let (code, message) = through(&shop, path);
+        assert!(code == Some(78) && message.contains("2 names"), "{message}");
+    }
+    assert!(!beside(&other, ".lock").exists());
+    let orders = run(&["orders"], &other);
+    assert_eq!(orders.status.code(), Some(78), "{}", said(&orders));
+    std::fs::remove_file(&other).expect("it is there");
+    shop.start();
+    acknowledged(&shop, 5, 5);
+    shop.check();
+}
+
+#[test]
+fn a_file_without_tables_is_never_taken_for_a_new_one() {
+    let mut shop = Shop::open();
+    acknowledged(&shop, 0, 3);
+    shop.stop();
+    let whole = std::fs::read(shop.file()).expect("it can be read");
+    for bytes in [&b""[..], &[0; 4096]] {
+        std::fs::write(shop.file(), bytes).expect("it can be written");
+        let (code, message) = refused(&shop);
+        assert_eq!(code, Some(78), "{message}");
+        assert_eq!(std::fs::read(shop.file()).expect("it can be read"), bytes, "{message}");
+    }
+    std::fs::write(shop.file(), &whole).expect("it can be written");
+    shop.start();
+    acknowledged(&shop, 3, 3);
+    shop.kill();
+    // The log without its file is no reason to begin with a new one.
+    let kept = shop.dir.path().join("kept.db");
+    std::fs::rename(shop.file(), &kept).expect("mv");
+    let (code, message) = refused(&shop);
+    assert!(code == Some(78) && message.contains("shop.db-wal"), "{message}");
+    assert!(!shop.file().exists());
+    std::fs::rename(&kept, shop.file()).expect("mv");
+    shop.start();
+    assert_eq!(events(&shop.file()), 6);
+    // Typed as the message says, a new file is made.
+    shop.kill();
+    std::fs::remove_file(shop.file()).expect("rm");
+    let (_, message) = refused(&shop);
+    type_after(&message, "begin with a new one: ", shop.dir.path());
+    shop.start();
+    assert_eq!(events(&shop.file()), 0);
+}
+
+#[test]
+fn a_start_that_dies_at_any_moment_leaves_no_half_file() {
+    for call in ["fsync", "renameat2", "pwrite64"] {
+        for when in 1..=3 {
+            let dir = tempfile::tempdir().expect("a directory");
+            let db = dir.path().join("new.db");
+            let mut serve = Command::new("strace");
+            serve.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}")]);
+            serve.args(["-e", &format!("inject={call}:signal=SIGKILL:when={when}")]);
+            serve.arg(env!("CARGO_BIN_EXE_fulfilld")).arg("serve");
+            serve.envs([
+                ("FULFILLD_DB", db.to_str().expect("text")),
+                ("FULFILLD_LISTEN", "127.0.0.1:0"),
+                ("FULFILLD_STRIPE_API", "http://127.0.0.1:9"),
+                ("STRIPE_SECRET_KEY", "rk_test_x"),
+                ("WEBHOOK_SECRET", SECRET),
+            ]);
+            let mut child = serve.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("strace is installed");
+            wait_for("it dies or makes the file", || {
+                (child.try_wait().expect("it is ours").is_some() || db.exists()).then_some(())
+            });
+            if db.exists() {
+                assert!(run(&["check", "--quick"], &db).status.success(), "{call} {when}");
+            }
+            // strace passes the signal on to what it traces.
+            if child.try_wait().expect("it is ours").is_none() {
+                let traced = format!("/proc/{0}/task/{0}/children", child.id());
+                for pid in std::fs::read_to_string(traced).unwrap_or_default().split_whitespace() {
+                    let _ = Command::new("kill").args(["-KILL", pid]).status();
+                }
+                wait_for("it ends", || child.try_wait().expect("it is ours"));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_restart_while_a_shell_holds_begin_answers_503_and_goes_on_by_itself() {
+    for end in ["TERM", "KILL"] {
+        let mut shop = Shop::open();
+        acknowledged(&shop, 0, 5);
+        let mut terminal = Terminal::open(&shop.file());
+        if end == "TERM" {
+            terminal.say("BEGIN IMMEDIATE;");
+            let status = shop.desk.take().expect("it is running").stop();
+            assert!(status.success(), "{status}");
+        } else {
+            terminal.say("BEGIN IMMEDIATE;");
+            shop.kill();
+        }
+        shop.start();
+        let (ready, why) = shop.get("/readyz");
+        assert!(ready == 503 && why.contains("locked"), "{ready} {why}");
+        assert_eq!(shop.get("/healthz").0, 200);
+        let answer = shop.post(b"{\"id\":\"evt_late\",\"type\":\"x\"}").expect("the desk answers");
+        assert_eq!(answer.0, 503, "{answer:?}");
+        terminal.say("COMMIT;");
+        wait_for("it is ready by itself", || (shop.get("/readyz").0 == 200).then_some(()));
+        acknowledged(&shop, 5, 5);
+        assert_eq!(events(&shop.file()), 10);
+    }
+}
+
+#[test]
+fn somebody_who_reads_without_an_end_keeps_no_restart_from_serving() {
+    let mut shop = Shop::open();
+    acknowledged(&shop, 0, 5);
+    let mut terminal = Terminal::open(&shop.file());
+    terminal.say("BEGIN; SELECT count(*) FROM events;");
+    acknowledged(&shop, 5, 20);
+    shop.kill();
+    shop.start();
+    wait_for("it serves", || (shop.get("/readyz").0 == 200).then_some(()));
+    acknowledged(&shop, 25, 5);
+    terminal.say("COMMIT;");
+    let log = beside(&shop.file(), "-wal");
+    wait_for("the log is empty", || std::fs::metadata(&log).is_ok_and(|log| log.len() == 0).then_some(()));
+    assert_eq!(events(&shop.file()), 30);
+}
+
+#[test]
+fn a_log_that_grows_is_told_with_its_cause() {
+    let shop = Shop::open();
+    acknowledged(&shop, 0, 5);
+    let mut terminal = Terminal::open(&shop.file());
+    terminal.say("BEGIN; SELECT count(*) FROM events;");
+    for n in 0..5 {
+        let body = format!("{{\"id\":\"evt_large_{n}\",\"type\":\"x\",\"pad\":\"{}\"}}", "p".repeat(1_000_000));
+        assert_eq!(shop.post(body.as_bytes()).expect("the desk answers").0, 200);
+    }
+    let why = wait_for("readyz tells it", || {
+        let (status, why) = shop.get("/readyz");
+        (status == 503).then_some(why)
+    });
+    assert!(why.contains("log grows") && why.contains("BEGIN"), "{why}");
+    wait_for("attention tells it", || {
+        (!shop.rows("SELECT 1 FROM attention WHERE reason = 'log_grows'").is_empty()).then_some(())
+    });
+    terminal.say("COMMIT;");
+    wait_for("it is over", || (shop.get("/readyz").0 == 200).then_some(()));
+    wait_for("attention is empty", || shop.rows("SELECT 1 FROM attention").is_empty().then_some(()));
+}
+
+#[test]
+fn a_log_that_cannot_be_moved_into_the_file_is_told_and_nothing_is_lost() {
+    let mut shop = Shop::open();
+    shop.stop();
+    let desk = traced(
+        &shop,
+        &["-P", shop.file().to_str().expect("text"), "-e", "trace=pwrite64"],
+        "pwrite64:error=EIO:when=3+",
+    );
+    let post = |n: usize| {
+        let body = format!("{{\"id\":\"evt_{n}\",\"type\":\"x\",\"pad\":\"{}\"}}", "p".repeat(9000));
+        post_signed(&desk.url, body.as_bytes(), SECRET).expect("the desk answers").0
+    };
+    for n in 0..50 {
+        assert_eq!(post(n), 200);
+    }
+    let ready = || crate::shop::request(&desk.url, "GET", "/readyz", &[], b"").expect("the desk answers");
+    let why = wait_for("readyz tells it", || Some(ready()).filter(|(status, _)| *status == 503)).1;
+    assert!(why.contains("cannot be moved into the file"), "{why}");
+    wait_for("attention tells it", || {
+        (!shop.rows("SELECT 1 FROM attention WHERE reason = 'checkpoint_failing'").is_empty()).then_some(())
+    });
+    assert_eq!(post(50), 200);
+    let status = end(desk);
+    assert_eq!(status, Some(0), "a stop is a stop");
+    shop.start();
+    assert_eq!(events(&shop.file()), 51);
+    wait_for("it is over", || (shop.get("/readyz").0 == 200).then_some(()));
+    wait_for("attention is empty", || shop.rows("SELECT 1 FROM attention").is_empty().then_some(()));
+    shop.check();
+}
+
+/// The desk with a fault in its system calls.
+fn traced(shop: &Shop, args: &[&str], inject: &str) -> Running {
+    let mut serve = Command::new("strace");
+    serve.args(["-f", "-qq", "-o", "/dev/null"]).args(args).args(["-e", &format!("inject={inject}")]);
+    serve.arg(env!("CARGO_BIN_EXE_fulfilld")).arg("serve");
+    serve.envs(shop.serve().get_envs().filter_map(|(name, value)| Some((name, value?))));
+    Running::start(&mut serve)
+}
+
+/// SIGTERM to what strace traces; the exit code of that.
+fn end(mut desk: Running) -> Option<i32> {
+    let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", desk.pid())).unwrap_or_default();
+    for pid in children.split_whitespace() {
+        let told = Command::new("kill").args(["-TERM", pid]).status();
+        assert!(told.is_ok_and(|status| status.success()));
+    }
+    wait_for("the desk ends", || desk.child.try_wait().expect("it is ours")).code()
+}
+
+#[test]
+fn a_damaged_file_is_not_served_after_an_unclean_end() {
+    let mut shop = Shop::open();
+    acknowledged(&shop, 0, 100);
+    let log = beside(&shop.file(), "-wal");
+    wait_for("the log is empty", || std::fs::metadata(&log).is_ok_and(|log| log.len() == 0).then_some(()));
+    shop.kill();
+    let mut bytes = std::fs::read(shop.file()).expect("it can be read");
+    let middle = bytes.len() / 4096 * 2 / 3 * 4096;
+    bytes[middle..middle + 4096].fill(0xA5);
+    std::fs::write(shop.file(), bytes).expect("it can be written");
+    let (code, message) = refused(&shop);
+    assert_eq!(code, Some(78), "{message}");
+    assert!(message.contains("damaged") && message.contains("fulfilld restore"), "{message}");
+}
+
+#[test]
+fn a_lock_that_root_makes_is_the_owners() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let mut shop = Shop::open();
+    shop.stop();
+    std::fs::remove_file(beside(&shop.file(), ".lock")).expect("it is there");
+    std::os::unix::fs::chown(shop.file(), Some(12_345), Some(12_345)).expect("root may");
+    let done = run(&["replay", "--type", "nothing"], &shop.file());
+    assert!(done.status.code().is_some(), "{}", said(&done));
+    shop.start();
+    let meta = std::fs::metadata(beside(&shop.file(), ".lock")).expect("it is there");
+    let (uid, gid) = (std::os::unix::fs::MetadataExt::uid(&meta), std::os::unix::fs::MetadataExt::gid(&meta));
+    assert_eq!((uid, gid), (12_345, 12_345));
+}
