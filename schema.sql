@@ -1350,6 +1350,11 @@ CREATE TRIGGER outbox_identity BEFORE UPDATE ON outbox
   WHEN NEW.id <> OLD.id OR NEW.topic <> OLD.topic OR NEW.order_id IS NOT OLD.order_id OR NEW.fulfillment_id IS NOT OLD.fulfillment_id
     OR NEW.event_id IS NOT OLD.event_id OR NEW.key <> OLD.key OR NEW.created_at <> OLD.created_at
 BEGIN SELECT RAISE(ABORT, 'outbox: written by the database; to run its hooks again: fulfilld hooks retry ID'); END;
+CREATE TRIGGER outbox_told BEFORE UPDATE ON outbox
+  WHEN (SELECT name FROM actor) GLOB 'operator*' AND (NEW.attempts <> OLD.attempts
+    OR (NEW.next_attempt_at IS NOT NULL AND NEW.next_attempt_at IS NOT OLD.next_attempt_at)
+    OR (NEW.last_error IS NOT OLD.last_error AND NEW.last_error IS NOT 'again'))
+BEGIN SELECT RAISE(ABORT, 'outbox: what came of it is written by fulfilld; yours is state: pending (tell its hooks again) or done (it is dealt with)'); END;
 CREATE TRIGGER outbox_delete BEFORE DELETE ON outbox
 BEGIN SELECT RAISE(ABORT, 'outbox: never deleted'); END;
 CREATE TRIGGER outbox_undone BEFORE UPDATE OF state ON outbox WHEN NEW.state = 'pending' AND OLD.last_error GLOB '*undone'

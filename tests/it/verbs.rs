@@ -434,7 +434,11 @@ fn undo_refuses_what_it_cannot_put_back_and_changes_nothing() {
 
     // A hook was told: only when told to, and it is said.
     assert!(books.act("ship 2001 2002"));
-    books.sql("UPDATE outbox SET state = 'done', attempts = 1 WHERE topic = 'fulfillment.shipped' AND order_id = 2001");
+    books.sql(
+        "BEGIN; UPDATE actor SET name = 'fulfilld:hooks';
+         UPDATE outbox SET state = 'done', attempts = 1 WHERE topic = 'fulfillment.shipped' AND order_id = 2001;
+         UPDATE actor SET name = 'operator'; COMMIT;",
+    );
     refused(&books, "undo", "a hook was told of it already (fulfillment.shipped of order 2001)");
     refused(&books, "undo --dry-run", "a hook was told of it already");
     let forced = books.run("undo --force");

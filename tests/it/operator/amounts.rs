@@ -46,7 +46,16 @@ fn no_view_fails_whatever_the_daemon_may_write() {
             "hook_runs",
         ][rng.usize(0..9)];
         let columns: Vec<&str> = tables[name].columns.iter().map(|(column, _)| &column[..]).collect();
-        let values: Vec<Value> = columns.iter().map(|column| value(&mut rng, name, column, n, &orders)).collect();
+        let is_text: Vec<bool> = tables[name].columns.iter().map(|(_, text)| *text).collect();
+        let values: Vec<Value> = columns
+            .iter()
+            .zip(is_text)
+            .map(|(column, text)| match value(&mut rng, name, column, n, &orders) {
+                // A count, as it is in the beginning.
+                Value::Text(_) if !text => Value::Integer(0),
+                value => value,
+            })
+            .collect();
         let places = vec!["?"; columns.len()].join(", ");
         let sql = format!("INSERT INTO {name}({}) VALUES({places})", columns.join(", "));
         let done = c.prepare_cached(&sql).and_then(|mut insert| insert.execute(params_from_iter(&values)));
@@ -113,7 +122,7 @@ fn value(rng: &mut fastrand::Rng, table: &str, column: &str, n: usize, orders: &
         (_, "open" | "actionable" | "requires_shipping") => Value::Integer(rng.i64(0..2)),
         (_, "custom_fields" | "tax_ids" | "metadata") => text(&json(rng)),
         (_, "quantity") => Value::Integer([1, 2, 1_000_000_000][rng.usize(0..3)]),
-        (_, "canceled_quantity" | "attempts" | "crashes" | "tries" | "failures") => Value::Integer(0),
+        (_, "canceled_quantity" | "attempts" | "crashes" | "panics" | "tries" | "failures") => Value::Integer(0),
         (_, "cancel_reason" | "canceled_at") => Value::Null,
         (_, name) if name.starts_with("amount") || ["presentment_amount", "unit_amount"].contains(&name) => {
             Value::Integer(

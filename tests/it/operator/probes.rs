@@ -178,9 +178,9 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
     (
         "outbox_again",
         &[
-            "UPDATE outbox SET state = 'dead', next_attempt_at = '2026-11-22T09:00:00Z' WHERE id = 1",
+            "stripe: UPDATE outbox SET state = 'dead', next_attempt_at = '2026-11-22T09:00:00Z' WHERE id = 1",
             "UPDATE outbox SET state = 'pending' WHERE id = 1",
-            "UPDATE outbox SET attempts = 1 WHERE id = 1 AND next_attempt_at IS NULL AND last_error = 'again'",
+            "UPDATE outbox SET state = 'done' WHERE id = 1 AND next_attempt_at IS NULL AND last_error = 'again'",
         ],
     ),
     ("outbox_delete", &["DELETE FROM outbox"]),
@@ -189,10 +189,11 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
         "outbox_insert",
         &["INSERT INTO outbox(topic, order_id, key) VALUES('fulfillment.shipped', 1, 'fulfillment:1:shipped')"],
     ),
+    ("outbox_told", &["UPDATE outbox SET next_attempt_at = '9999-01-01T00:00:00Z'"]),
     (
         "outbox_undone",
         &[
-            "UPDATE outbox SET state = 'done', last_error = 'undone' WHERE id = 1",
+            "stripe: UPDATE outbox SET state = 'done', last_error = 'undone' WHERE id = 1",
             "UPDATE outbox SET state = 'pending' WHERE id = 1",
         ],
     ),
