@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn every_error_has_an_exit_code_that_is_documented() {
         use crate::error::Error::*;
-        for error in [Temporary, Permanent, Usage, Config, Forbidden, Corrupt].map(|kind| kind(String::new())) {
+        for error in [Temporary, Full, Permanent, Usage, Config, Forbidden, Corrupt].map(|kind| kind(String::new())) {
             assert!(EXIT_CODES.iter().any(|(code, _)| *code == error.exit_code()), "{error:?}");
         }
         assert!(EXIT_CODES.iter().any(|(code, _)| *code == EXIT_USAGE));

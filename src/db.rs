@@ -288,7 +288,7 @@ pub fn translate(error: rusqlite::Error) -> Error {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Error::Temporary(
             "the file is locked: somebody else is writing (an open BEGIN in a sqlite3 shell? type COMMIT there)".into(),
         ),
-        Some(ErrorCode::DiskFull) => Error::Temporary("the disk is full; free some space".into()),
+        Some(ErrorCode::DiskFull) => Error::Full("the disk is full; free some space".into()),
         Some(ErrorCode::SystemIoFailure) => Error::Corrupt(format!("the disk failed: {text}")),
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
             Error::Corrupt(format!("the file is damaged: {text}; put a backup in its place: fulfilld restore BACKUP"))

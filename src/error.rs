@@ -9,8 +9,10 @@ use std::fmt;
 /// status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Error {
-    /// Try again later: a lock, a full disk, Stripe busy, a broken connection.
+    /// Try again later: a lock, Stripe busy, a broken connection.
     Temporary(String),
+    /// Try again once there is room on the disk.
+    Full(String),
     /// Trying again will not help: park it and show it to the operator.
     Permanent(String),
     /// The person typed something that cannot be done; nothing was changed.
@@ -33,14 +35,14 @@ impl Error {
             Error::Permanent(_) => 1,
             Error::Usage(_) => 64,
             Error::Corrupt(_) => 74,
-            Error::Temporary(_) => 75,
+            Error::Temporary(_) | Error::Full(_) => 75,
             Error::Config(_) | Error::Forbidden(_) => 78,
         }
     }
 
     /// True when the same attempt may succeed later without anybody doing anything.
     pub fn is_temporary(&self) -> bool {
-        matches!(self, Error::Temporary(_))
+        matches!(self, Error::Temporary(_) | Error::Full(_))
     }
 }
 
@@ -48,6 +50,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Temporary(why)
+            | Error::Full(why)
             | Error::Permanent(why)
             | Error::Usage(why)
             | Error::Config(why)

@@ -362,7 +362,7 @@ impl Desk {
                     is_dead = dead;
                     break;
                 }
-                Err(Error::Temporary(why)) if !self.is_stopping() => {
+                Err(Error::Temporary(why) | Error::Full(why)) if !self.is_stopping() => {
                     log::debug!("writing again what a hook came to: {why}");
                     std::thread::sleep(WRITE_PAUSE);
                 }

@@ -277,7 +277,7 @@ impl Desk {
             }
             Ok(Ok(Outcome::Ignore(why))) => (None, Conclusion::Ignored { why, awaits: None }),
             Ok(Ok(Outcome::Await { payment, why })) => (None, Conclusion::Ignored { why, awaits: Some(payment) }),
-            Ok(Ok(Outcome::NotYet(why)) | Err(Error::Temporary(why))) => (None, again(why, None)),
+            Ok(Ok(Outcome::NotYet(why)) | Err(Error::Temporary(why) | Error::Full(why))) => (None, again(why, None)),
             Ok(Err(Error::Config(why))) => (None, again(why, Some(PROBE_EVERY_MAX))),
             Ok(Err(Error::Forbidden(why))) => (None, again(why, Some(self.stripe.forbidden_pause()))),
             Ok(Err(error)) => (None, Conclusion::Failed(error.to_string())),
@@ -319,7 +319,7 @@ impl Desk {
 
     /// Takes note of how Stripe answered somebody else's questions. What may as well be the file's failure does not count.
     pub fn note_asked(&self, answer: &Result<()>) {
-        if !matches!(answer, Err(Error::Temporary(_) | Error::Permanent(_) | Error::Corrupt(_))) {
+        if !matches!(answer, Err(Error::Temporary(_) | Error::Full(_) | Error::Permanent(_) | Error::Corrupt(_))) {
             self.note_stripe(answer.as_ref().map(drop));
         }
         self.note_forbidden();
@@ -350,7 +350,7 @@ impl Desk {
                 Err(Error::Permanent(why)) if change.is_some() => {
                     (change, conclusion) = (None, Conclusion::Failed(why))
                 }
-                Err(Error::Temporary(why)) if !lock(&self.state).stopping => {
+                Err(Error::Temporary(why) | Error::Full(why)) if !lock(&self.state).stopping => {
                     log::debug!("writing again: {why}");
                     std::thread::sleep(WRITE_PAUSE);
                 }

@@ -454,7 +454,7 @@ impl Shared {
     /// Keeps why a transaction failed; true when the process must end.
     fn note(&self, error: &Error) -> bool {
         let mut state = lock(&self.state);
-        if matches!(error, Error::Temporary(m) if m.contains("disk is full")) {
+        if matches!(error, Error::Full(_)) {
             state.full_since.get_or_insert_with(Instant::now);
         }
         matches!(error, Error::Corrupt(_) | Error::Config(_))
