@@ -14,8 +14,8 @@ use crate::variables;
 
 /// The order desk for a shop on Stripe Checkout: one daemon, one SQLite file
 ///
-/// Stripe posts events to it; it keeps them, asks Stripe what was bought, and writes orders, line items and what is to
-/// be sent into one file, which the shop reads and edits with these verbs or with sqlite3.
+/// Stripe posts events to it. It stores them, asks Stripe what was bought, and writes orders, line items and what is to
+/// be sent into one file. You read and edit that file with these verbs or with sqlite3.
 #[derive(Parser)]
 #[command(name = "fulfilld", version, max_term_width = 100)]
 #[command(before_help = "Example: fulfilld demo", after_help = exit_codes())]
@@ -69,11 +69,11 @@ All verbs: fulfilld --help. One verb: fulfilld ship --help. As a manual: fulfill
 /// What a script learns from the process, after BSD's sysexits(3); `error.rs` says which error is which.
 pub const EXIT_CODES: &[(u8, &str)] = &[
     (0, "done"),
-    (1, "refused by the file's rules, not there, or a verb that checks found something"),
+    (1, "refused by the file's rules, not found, or a check found something"),
     (64, "the command line was not understood"),
     (74, "the disk failed or the file is damaged"),
     (75, "try again later: the file is locked, the disk is full, Stripe does not answer"),
-    (78, "a setting, a key, or the file's place or owner must be mended first"),
+    (78, "fix a setting, a key, or the file's place or owner first"),
 ];
 
 /// EX_USAGE of sysexits(3).

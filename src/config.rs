@@ -75,7 +75,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "FULFILLD_ACCOUNT",
         default: "",
-        about: "acct_… whose events are the shop's, where one endpoint hears several accounts",
+        about: "acct_… whose events are the shop's, where one endpoint receives events of several accounts",
     },
     Setting {
         name: "FULFILLD_ONLY",
@@ -85,17 +85,17 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "FULFILLD_BACKFILL_EVERY",
         default: "600",
-        about: "seconds between two looks at Stripe's events for what did not arrive; 0 never looks",
+        about: "seconds between two checks of Stripe's events for what did not arrive; 0 never checks",
     },
     Setting {
         name: "FULFILLD_SWEEP_EVERY",
         default: "21600",
-        about: "seconds between two looks at Stripe's sessions, refunds and disputes themselves",
+        about: "seconds between two checks of Stripe's sessions, refunds and disputes themselves",
     },
     Setting {
         name: "FULFILLD_ECHO_AFTER",
         default: "2",
-        about: "seconds that an event which only echoes another waits, so that both cost one question (payment_intent.succeeded after checkout.session.completed)",
+        about: "seconds that an event waits which only repeats another, so that both cost one request (payment_intent.succeeded after checkout.session.completed)",
     },
     Setting {
         name: "FULFILLD_PUBLIC_URL",
@@ -105,12 +105,12 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "FULFILLD_HOOK_COMMAND",
         default: "",
-        about: "programs that are told what happens, /PATH and the topics it wants (none: all; order.* is permitted); several with a ; between",
+        about: "programs to notify: /PATH and the topics it wants (none: all; order.* is permitted); several with a ; between",
     },
     Setting {
         name: "FULFILLD_HOOK_URL",
         default: "",
-        about: "URLs that are posted the same, https://HOST/PATH and the topics (http on this machine only); several with a ; between",
+        about: "URLs to notify by POST: https://HOST/PATH and the topics (http on this machine only); several with a ; between",
     },
     Setting {
         name: "FULFILLD_HOOK_SECRET",
@@ -120,9 +120,9 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "FULFILLD_HOOK_DELAY",
         default: "",
-        about: "how long news waits for an undo before its hooks run, e.g. fulfillment.shipped=10m; several with a ; between",
+        about: "how long a notification waits, so that undo can take it back, e.g. fulfillment.shipped=10m; several with a ; between",
     },
-    Setting { name: "FULFILLD_WORKERS", default: "16", about: "events worked on at once, 1 to 64" },
+    Setting { name: "FULFILLD_WORKERS", default: "16", about: "events processed at once, 1 to 64" },
     Setting { name: "FULFILLD_LOG", default: "info", about: "error, warn, info, debug or trace" },
 ];
 
@@ -296,7 +296,7 @@ impl StripeAccess {
         }
         if plain && livemode {
             return Err(Error::Config(
-                "FULFILLD_STRIPE_API is not https and STRIPE_SECRET_KEY is a live key: it would travel in the clear; use \
+                "FULFILLD_STRIPE_API is not https and STRIPE_SECRET_KEY is a live key: it would be sent unencrypted; use \
                  a test key with a sandbox, or unset FULFILLD_STRIPE_API"
                     .into(),
             ));
@@ -373,7 +373,7 @@ pub fn parse_signing_secrets(text: &str) -> Result<Vec<SigningSecret>> {
     }
     if secrets.is_empty() {
         return Err(Error::Config(
-            "WEBHOOK_SECRET is not set or blank; without it no event can be believed: copy the endpoint's signing secret \
+            "WEBHOOK_SECRET is not set or blank; without it no event can be verified: copy the endpoint's signing secret \
              (whsec_…) from Stripe's Dashboard, Webhooks"
                 .into(),
         ));
@@ -497,7 +497,7 @@ mod tests {
             ("whsec_1", "https://api.stripe.com", "belongs in WEBHOOK_SECRET"),
             ("hello", "https://api.stripe.com", "not an API key"),
             ("sk_test_a b", "https://api.stripe.com", "not an API key"),
-            ("rk_live_1", "http://127.0.0.1:1", "in the clear"),
+            ("rk_live_1", "http://127.0.0.1:1", "sent unencrypted"),
             ("rk_test_1", "ftp://x", "not a URL"),
         ] {
             let error = access(key, url).unwrap_err();

@@ -17,7 +17,7 @@ pub enum Error {
     Permanent(String),
     /// The person typed something that cannot be done; nothing was changed.
     Usage(String),
-    /// A setting, a key or a file's owner must be mended first.
+    /// A setting, a key or a file's owner must be fixed first.
     Config(String),
     /// The key may not ask this one thing: wait with it, and go on with everything else.
     Forbidden(String),

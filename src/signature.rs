@@ -41,7 +41,7 @@ impl fmt::Debug for SigningSecret {
     }
 }
 
-/// A believed signature.
+/// A verified signature.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Verified {
     /// Seconds since it was made; negative when the sender's clock is ahead of ours.
@@ -50,7 +50,7 @@ pub struct Verified {
     pub secrets: Vec<usize>,
 }
 
-/// Why a request was not believed. The text is the `<why>` of `400 Webhook Error: <why>`.
+/// Why a signature was refused. The text is the `<why>` of `400 Webhook Error: <why>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
     Missing,
@@ -88,7 +88,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Believes or refuses. `now` is unix seconds. The future is accepted, because a slow clock of ours must not cost orders;
+/// Verifies or refuses. `now` is unix seconds. The future is accepted, because a slow clock of ours must not cost orders;
 /// the caller logs it. Time spent does not depend on where a wrong signature differs from the right one.
 pub fn verify(header: Option<&str>, body: &[u8], secrets: &[SigningSecret], now: i64) -> Result<Verified, Refusal> {
     let header = header.ok_or(Refusal::Missing)?;
@@ -228,7 +228,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_header_panics_and_none_is_believed_without_the_secret(header in "\\PC*") {
+        fn no_header_panics_and_none_verifies_without_the_secret(header in "\\PC*") {
             let refused = verify(Some(&header), BODY, &[SigningSecret::new("whsec_a")], NOW);
             proptest::prop_assert!(refused.is_err());
         }

@@ -22,7 +22,7 @@ use crate::worker::Desk;
 /// Our clock is this far behind Stripe's before it is worth a line in the log.
 const CLOCK_BEHIND_S: i64 = 60;
 
-/// What the webhook needs to believe an event and to keep it.
+/// What the webhook needs to verify an event and to store it.
 pub struct Webhook {
     /// In force.
     secrets: RwLock<Vec<SigningSecret>>,
@@ -86,7 +86,7 @@ impl Webhook {
     /// disk; Stripe sends it again.
     pub fn post(&self, request: &Request) -> Answer {
         let began = Instant::now();
-        let event = match self.believe(request) {
+        let event = match self.verify(request) {
             Ok(event) => event,
             Err(answer) => return answer,
         };
@@ -113,7 +113,7 @@ impl Webhook {
         }
     }
 
-    fn believe(&self, request: &Request) -> std::result::Result<Event, Answer> {
+    fn verify(&self, request: &Request) -> std::result::Result<Event, Answer> {
         let refuse = |cause: &'static str, why: &str| {
             self.metrics.webhook_refused(cause);
             log::debug!("a webhook was answered 400: {why}");

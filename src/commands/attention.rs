@@ -7,8 +7,8 @@ use crate::table::Table;
 /// List what needs you, each with the line to type next
 ///
 /// Empty in a clean shop, and piped it then prints nothing, so that cron mails only when there is something. The same
-/// is SELECT * FROM attention in sqlite3; there, and with --json, the lines to type are SQL. Looking is no failure: the
-/// exit code is 0 unless --fail asks for another.
+/// is SELECT * FROM attention in sqlite3; there, and with --json, the lines to type are SQL. The exit code is 0
+/// unless you ask for another with --fail.
 #[derive(clap::Args)]
 #[command(before_help = "Example: fulfilld attention")]
 pub struct Args {

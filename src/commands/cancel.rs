@@ -8,8 +8,8 @@ use crate::error::Result;
 
 /// Cancel what has not been sent of orders
 ///
-/// Several orders at once, or on any refusal none. It moves no money: refund the payment in Stripe's Dashboard;
-/// `fulfilld attention` names the order until that is done.
+/// All or nothing: if one order is refused, none is canceled. It moves no money: refund the payment in Stripe's Dashboard;
+/// `fulfilld attention` lists the order until that is done.
 #[derive(clap::Args)]
 #[command(before_help = "Example: fulfilld cancel 1042 --reason customer")]
 pub struct Args {
@@ -23,15 +23,15 @@ pub struct Args {
 /// `orders.cancel_reason`.
 #[derive(Clone, Copy, ValueEnum)]
 enum Reason {
-    /// The buyer does not want it any more
+    /// The buyer no longer wants it
     Customer,
-    /// The payment or the address is not to be trusted
+    /// The payment or the address looks fraudulent
     Fraud,
-    /// There is none left
+    /// It is out of stock
     Inventory,
     /// The payment was declined
     Declined,
-    /// A mistake of the shop's
+    /// The shop made a mistake
     Staff,
     Other,
 }

@@ -9,11 +9,12 @@ use crate::error::{Error, Result};
 use crate::shape;
 use crate::table::Table;
 
-/// Check that the file is whole and true
+/// Check that the file is undamaged and consistent
 ///
-/// SQLite's own check of every page and index (--quick leaves the indexes out); that the tables, triggers and views are
-/// those of this version; and what must hold between the rows, such as: what is left to send of a paid order is in a
-/// pending fulfillment. It looks only, beside a running fulfilld too. Exit code 1 with a row for each finding.
+/// Runs SQLite's own check of every page and index (--quick leaves the indexes out), verifies that the tables, triggers
+/// and views are those of this version, and verifies what must hold between rows, such as: what is left to send of a paid
+/// order is in a pending fulfillment. It only reads, and may run beside a running fulfilld. Exit code 1 with a row for
+/// each finding.
 #[derive(clap::Args)]
 #[command(before_help = "Example: fulfilld check")]
 pub struct Args {

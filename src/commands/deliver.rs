@@ -5,7 +5,8 @@ use crate::error::Result;
 
 /// Mark orders as delivered: their parcels have arrived, their digital goods are sent
 ///
-/// Everything of them that is on its way, and what needs no parcel: several orders at once, or on any refusal none.
+/// Covers every parcel on its way and everything that needs no parcel. All or nothing: if one order is refused, none is
+/// delivered.
 #[derive(clap::Args)]
 #[command(before_help = "Example: fulfilld deliver 1042")]
 pub struct Args {

@@ -8,7 +8,7 @@ use crate::db;
 use crate::error::{Error, Result};
 use crate::table::Table;
 
-/// Take what you have dealt with out of attention, until its facts change
+/// Dismiss a matter from attention until its facts change
 ///
 /// Named by the order's number and the reason, or by the subject that attention shows (a refund, a dispute, an event) and
 /// the reason; what has neither, such as an alarm, by its reason alone. The order's history says who did so.

@@ -1,4 +1,4 @@
-//! `fulfilld doctor`: asks Stripe, the machine and fulfilld itself whether orders can arrive, and says what mends what.
+//! `fulfilld doctor`: asks Stripe, the machine and fulfilld itself whether orders can arrive, and says how to fix what is wrong.
 
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
@@ -23,18 +23,19 @@ mod hooks; // the shop's own programs
 use daemon::Daemon;
 use settings::Settings;
 
-/// Find what keeps orders from arriving, and what mends it
+/// Find what keeps orders from arriving, and how to fix it
 ///
-/// Looks at the settings and secrets, asks Stripe what the key may read, whether the webhook endpoint is there and what
-/// it sends, posts once to the public URL without a signature, and looks at the clock, the file, the disk and the
-/// running fulfilld. It writes nothing, here or at Stripe, asks Stripe 18 questions at most, and prints no secret.
+/// Checks the settings and secrets, what the key may read, the webhook endpoint in Stripe and what it sends, the public
+/// URL (one post without a signature), the clock, the file, the disk and the running fulfilld. It makes at most 18
+/// requests to Stripe, writes nothing here or there, and prints no secret.
 ///
-/// The settings are those of the service, /etc/fulfilld/fulfilld.env and the secrets beside it, and what this environment
-/// sets instead; or this environment's alone where it names a file or a secret. Exit code 1 when something has to be mended; advice (!) alone is 0.
+/// It uses the service's settings (/etc/fulfilld/fulfilld.env and the secrets beside it), and before them what this
+/// environment sets. Where this environment names a file or a secret, only this environment counts. Exit code 1 when
+/// something must be fixed; advice (!) alone is 0.
 #[derive(clap::Args)]
 #[command(before_help = "Example: sudo fulfilld doctor")]
 pub struct Args {
-    /// Ask nobody outside this machine: neither Stripe nor the public URL
+    /// Send no request to Stripe or to the public URL
     #[arg(long)]
     offline: bool,
     /// Where the service's settings and secrets are [default: /etc/fulfilld]
@@ -77,7 +78,7 @@ const CHECKS: &[(&str, &str, Check)] = &[
     ("hooks", "Hooks", hooks::check),
 ];
 
-/// Prints what it finds. `Permanent` when something has to be mended.
+/// Prints what it finds. `Permanent` when something must be fixed.
 pub fn run(args: &Args) -> Result<()> {
     let settings = Settings(variables::all());
     let file = args.file.db.clone().unwrap_or_else(|| PathBuf::from(settings.get("FULFILLD_DB")));
@@ -94,9 +95,9 @@ pub fn run(args: &Args) -> Result<()> {
     let (problems, advice) = (report.count(Level::Problem), report.count(Level::Advice));
     match problems {
         0 if args.output.json => Ok(()),
-        0 if advice == 0 => table::print("\nNothing to mend.\n"),
-        0 => table::print(&format!("\nNothing to mend; {advice} {} to think about (!).\n", things(advice))),
-        n => Err(Error::Permanent(format!("doctor found {n} {} to mend (✗)", things(n)))),
+        0 if advice == 0 => table::print("\nNothing to fix.\n"),
+        0 => table::print(&format!("\nNothing to fix; {advice} {} to think about (!).\n", things(advice))),
+        n => Err(Error::Permanent(format!("doctor found {n} {} to fix (✗)", things(n)))),
     }
 }
 
@@ -104,7 +105,7 @@ fn things(n: usize) -> &'static str {
     if n == 1 { "thing" } else { "things" }
 }
 
-/// All that is asked of Stripe; each question needs the answer to the one before.
+/// All requests to Stripe; each needs the answer to the one before.
 fn ask_stripe(shop: &Shop, report: &mut Report) {
     if let Some((stripe, livemode)) = key::usable(shop, report) {
         key::check(shop, &stripe, report);
@@ -159,7 +160,7 @@ impl Report {
         self.lines.push(Line::Skipped(what.into()));
     }
 
-    /// Something has to be mended.
+    /// Something must be fixed.
     fn problem(&mut self, id: impl Into<String>, what: impl Into<String>, why: &str, remedy: impl Into<String>) {
         self.found(Level::Problem, id.into(), what.into(), why, remedy.into());
     }

@@ -6,7 +6,7 @@ use crate::error::Result;
 
 /// Hold orders: nothing of them can be sent until they are released
 ///
-/// Several orders at once, or on any refusal none. Held again, an order has the newer reason.
+/// All or nothing: if one order is refused, none is held. Holding an order again replaces its reason.
 #[derive(clap::Args)]
 #[command(before_help = "Example: fulfilld hold 1042 --reason \"asks for another color\"")]
 pub struct Args {

@@ -15,11 +15,11 @@ use crate::rebuild;
 use crate::stripe::Stripe;
 use crate::table::Table;
 
-/// Derive what comes from Stripe once more, into a second file, and show the difference
+/// Derive what comes from Stripe again, into a second file, and show the differences
 ///
 /// Asks Stripe again about every object that a stored event names, and builds orders, line items, what is to be sent,
-/// refunds, disputes, reviews and fraud warnings from the answers. The file itself is only looked at, beside a running
-/// fulfilld too. Exit code 1 with a row for each difference: a value, a row that is missing here or there, or an event
+/// refunds, disputes, reviews and fraud warnings from the answers. It only reads your file, and may run
+/// beside a running fulfilld. Exit code 1 with a row for each difference: a value, a row that is missing here or there, or an event
 /// that cannot be rebuilt because Stripe no longer has its object; then the second file is kept. A product that was
 /// edited at Stripe since it was sold is a difference of its line items.
 ///

@@ -1,12 +1,12 @@
-//! `fulfilld release`: an order on hold may go on. It types `INSERT INTO release` for you.
+//! `fulfilld release`: an order leaves its hold. It types `INSERT INTO release` for you.
 
 use super::OPERATOR;
 use super::act::{self, Act, Orders};
 use crate::error::Result;
 
-/// Let orders go on that are on hold
+/// Release orders from hold
 ///
-/// Several orders at once, or on any refusal none. What Stripe holds, a dispute or a review, is released there.
+/// All or nothing: if one order is refused, none is released. A dispute or a review is resolved in Stripe's Dashboard.
 #[derive(clap::Args)]
 #[command(before_help = "Example: fulfilld release 1042")]
 pub struct Args {

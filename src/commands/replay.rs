@@ -12,8 +12,8 @@ use crate::text;
 
 /// Process stored events again
 ///
-/// They become due at once and a running fulfilld takes them within a second; otherwise the next start does. Replaying
-/// is harmless: the order ends as Stripe has it, once.
+/// A running fulfilld processes them within a second; otherwise the next start does. Replaying is safe: the order ends as
+/// Stripe has it, and there is still only one.
 #[derive(clap::Args)]
 #[command(before_help = "Example: fulfilld replay --failed")]
 #[command(group = ArgGroup::new("what").required(true).multiple(true).args(["events", "failed", "state", "kind"]))]

@@ -565,7 +565,7 @@ fn a_healthy_shop_gives_none_and_is_asked_little() {
     assert_eq!(count, 18, "{asked}");
     let output = clinic.run(&[]);
     let said = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success() && said.contains("  ✓ ") && said.ends_with("\nNothing to mend.\n"), "{said}");
+    assert!(output.status.success() && said.contains("  ✓ ") && said.ends_with("\nNothing to fix.\n"), "{said}");
     assert!(!said.contains('✗') && !said.contains('!'), "{said}");
     // The README shows these very lines.
     let shown = said
@@ -609,7 +609,7 @@ fn several_things_are_found_at_once_and_offline_asks_nobody() {
     let (said, errors) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     assert_eq!(said.matches("  ✗ ").count(), 5, "{said}");
     assert_eq!(said.matches("      → ").count(), 5, "{said}");
-    assert_eq!(errors, "fulfilld: doctor found 5 things to mend (✗)\n");
+    assert_eq!(errors, "fulfilld: doctor found 5 things to fix (✗)\n");
 
     let mut clinic = Clinic::healthy();
     clinic.fault("*", "status", 401);

@@ -42,7 +42,7 @@ fn each_wrong_setting_is_named_with_its_remedy() {
         (vec![("STRIPE_SECRET_KEY", "")], "STRIPE_SECRET_KEY is not set"),
         (vec![("STRIPE_SECRET_KEY", "pk_test_1")], "publishable key"),
         (vec![("STRIPE_SECRET_KEY", "whsec_1")], "belongs in WEBHOOK_SECRET"),
-        (vec![("STRIPE_SECRET_KEY", "rk_live_1"), ("FULFILLD_STRIPE_API", "http://127.0.0.1:1")], "in the clear"),
+        (vec![("STRIPE_SECRET_KEY", "rk_live_1"), ("FULFILLD_STRIPE_API", "http://127.0.0.1:1")], "sent unencrypted"),
         (vec![("FULFILLD_STRIPE_API", "api.stripe.com")], "is not a URL"),
         (vec![("FULFILLD_STRIPE_RATE", "90")], "more than Stripe permits"),
         (vec![("FULFILLD_LISTEN", "4242")], "is not an address and port"),

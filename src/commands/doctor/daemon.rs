@@ -99,16 +99,16 @@ pub fn check(shop: &Shop, report: &mut Report) {
         (Some(false), None) | (None, None) => {
             return report.problem(
                 "daemon_not_running",
-                "fulfilld does not run",
-                "Stripe's posts are not taken; it sends them again for three days.",
+                "fulfilld is not running",
+                "Stripe's posts are not accepted; Stripe retries them for three days.",
                 "sudo systemctl enable --now fulfilld.socket fulfilld; journalctl -u fulfilld -e says why it ends",
             );
         }
         (Some(true), None) => {
             return report.problem(
                 "daemon_silent",
-                format!("fulfilld has the file, and nobody answers at {listen}"),
-                "Either it hangs, or it listens elsewhere, and then the proxy perhaps forwards to nobody.",
+                format!("fulfilld has the file, and nothing answers at {listen}"),
+                "Either it hangs, or it listens at another address, and the proxy may forward to the wrong one.",
                 "systemctl status fulfilld.socket fulfilld says where it listens; put that into FULFILLD_LISTEN",
             );
         }
@@ -150,7 +150,7 @@ fn version(daemon: &Daemon, report: &mut Report) {
         report.problem(
             "daemon_version",
             format!("{runs} is running, and this is fulfilld {here}"),
-            "What was installed is not yet what serves.",
+            "The installed version is not yet the running one.",
             "sudo systemctl restart fulfilld",
         );
     }
@@ -174,7 +174,7 @@ fn ready(daemon: &Daemon, report: &mut Report) {
         report.problem(
             "daemon_not_ready",
             format!("fulfilld is not ready: {}", news.join("; ")),
-            "Orders do not go through meanwhile.",
+            "Orders do not arrive meanwhile.",
             "journalctl -u fulfilld -e; fulfilld attention",
         );
     }
@@ -206,7 +206,7 @@ fn alarms(shop: &Shop, report: &mut Report) {
         };
         if !known {
             let what = format!("fulfilld says since {since}: {message}");
-            report.problem(format!("alarm_{name}"), what, "It goes on as well as it can, and needs you.", remedy);
+            report.problem(format!("alarm_{name}"), what, "It goes on as well as it can, and needs your help.", remedy);
         }
     }
 }

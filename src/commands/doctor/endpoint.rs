@@ -6,7 +6,7 @@ use crate::endpoint::{self, Endpoint, LISTS};
 use crate::handlers::{NEEDED, OF_HELD_MONEY};
 use crate::stripe::{Looked, Stripe};
 
-/// Where endpoints are made and mended.
+/// Where endpoints are made and changed.
 const WEBHOOKS: &str = "Stripe's Dashboard, Workbench, Webhooks";
 
 /// The oldest version whose events are tried in the tests.
@@ -39,7 +39,7 @@ pub fn check(shop: &Shop, stripe: &Stripe, livemode: bool, report: &mut Report) 
             "endpoint_disabled",
             format!("Stripe's endpoint {} for {} is disabled", ours[0].id, ours[0].url),
             "Nothing is posted; Stripe disables an endpoint that fails for days. What it would have sent is not sent later.",
-            format!("{WEBHOOKS}, the endpoint, Enable; then mend what made it fail"),
+            format!("{WEBHOOKS}, the endpoint, Enable; then fix what made it fail"),
         );
     };
     let before = report.lines.len();

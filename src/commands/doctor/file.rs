@@ -224,7 +224,7 @@ fn log_size(path: &Path, report: &mut Report) {
         report.problem(
             "wal_large",
             format!("the write-ahead log {}-wal has grown to {} MiB", path.display(), log >> 20),
-            "Somebody keeps reading and never ends; until then the log grows, and every look at the file is slower.",
+            "A reader that stays open stops the log from being cut; it grows, and every query gets slower.",
             format!("end {}: leave the shell, or type COMMIT there", holders(path)),
         );
     }
@@ -293,7 +293,7 @@ fn holders(path: &Path) -> String {
 fn room(c: &Connection, path: &Path, size: u64, report: &mut Report) {
     let Ok(disk) = rustix::fs::statvfs(folder(path)) else { return };
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-    let why = "When the disk is full, events are answered 503 and orders stop.";
+    let why = "When the disk is full, events are answered 503 and no order arrives.";
     let remedy =
         format!("df -h {}; du -xh / | sort -h | tail; free some space, or a larger disk", folder(path).display());
     if free < FREE_MIN {
@@ -316,7 +316,7 @@ fn backlog(c: &Connection, report: &mut Report) {
         "SELECT count(*) FROM events WHERE state = 'pending'
          AND received_at < strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '{WAITING_MAX}')"
     ));
-    // With a cause that was found, they go on once it is mended.
+    // With a cause that was found, they go on once it is fixed.
     let explained = ["key_", "permission_", "stripe_"].iter().any(|id| report.has(id));
     if waiting > 0 && !explained {
         report.problem(
@@ -330,9 +330,9 @@ fn backlog(c: &Connection, report: &mut Report) {
     if failed > 0 {
         report.problem(
             "events_failed",
-            format!("{failed} events could not be worked on, and were parked"),
-            "What they tell is not in the orders.",
-            "fulfilld events --state failed; once mended: fulfilld replay ID",
+            format!("{failed} events could not be processed, and were parked"),
+            "What they report is not in the orders.",
+            "fulfilld events --state failed; once that is fixed: fulfilld replay ID",
         );
     }
 }

@@ -100,8 +100,8 @@ pub fn usable(shop: &Shop, report: &mut Report) -> Option<(Stripe, bool)> {
     }
     match access {
         _ if shop.offline => report.skip("not asked (--offline)"),
-        _ if report.has("stripe_api_odd") => report.skip("not asked: FULFILLD_STRIPE_API has to be mended first"),
-        None => report.skip("not asked: the key has to be mended first"),
+        _ if report.has("stripe_api_odd") => report.skip("not checked: fix FULFILLD_STRIPE_API first"),
+        None => report.skip("not checked: fix the key first"),
         Some(access) => {
             let livemode = access.livemode;
             return Some((Stripe::new(access, Arc::new(Metrics::default())), livemode));
@@ -202,7 +202,7 @@ pub fn ask(stripe: &Stripe, path: &str, report: &mut Report) -> Option<Looked> {
         401 => (
             "key_refused",
             format!("Stripe refuses the key in STRIPE_SECRET_KEY: {said}"),
-            "Events are kept, and no order follows until the key is mended.",
+            "Events are stored, and no order follows until the key is fixed.",
             "Stripe's Dashboard, Developers, API keys: copy the key again, or make a new one; then: systemctl restart fulfilld",
         ),
         429 | 500.. => (

@@ -22,7 +22,7 @@ pub fn check(shop: &Shop, report: &mut Report) {
         return report.skip("not tried: FULFILLD_PUBLIC_URL is not set");
     };
     if report.has("public_url_") {
-        return report.skip("not tried: FULFILLD_PUBLIC_URL has to be mended first");
+        return report.skip("not tried: fix FULFILLD_PUBLIC_URL first");
     }
     if shop.offline && !is_loopback(&url) {
         return report.skip("not tried (--offline)");

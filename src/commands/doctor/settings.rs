@@ -72,7 +72,7 @@ fn unreadable(why: &str, report: &mut Report) {
     report.problem(
         "settings_unreadable",
         format!("the service's settings cannot be read: {why}"),
-        "Neither they nor the secrets can be looked at; what follows supposes the usual ones.",
+        "Neither they nor the secrets can be checked; what follows assumes the defaults.",
         "sudo fulfilld doctor",
     );
 }
@@ -116,20 +116,20 @@ fn plain_settings(settings: &Settings, report: &mut Report) {
         if !known && ![ETC_VARIABLE, "FULFILLD_SABOTAGE"].contains(&name) {
             report.advice(
                 "setting_unknown",
-                format!("{name} is no setting of fulfilld"),
-                "Nobody reads it; perhaps another name was meant.",
+                format!("{name} is not a setting of fulfilld"),
+                "fulfilld does not read it; perhaps another name was meant.",
                 "fulfilld serve --help lists them all",
             );
         }
     }
     if report.lines.len() == before {
-        report.good("every setting can be used");
+        report.good("every setting is valid");
     }
 }
 
 fn stripe_api(settings: &Settings, report: &mut Report) {
     let url = settings.get("FULFILLD_STRIPE_API");
-    let why = "The key travels to that address with every question.";
+    let why = "The key is sent to that address with every request.";
     let remedy = "remove FULFILLD_STRIPE_API; only a sandbox needs it";
     let uri: Option<Uri> = url.parse().ok();
     let usable =
@@ -146,7 +146,7 @@ fn stripe_api(settings: &Settings, report: &mut Report) {
     }
     if !usable || !path.is_empty() {
         let what = format!("FULFILLD_STRIPE_API={url} is not the base URL of an API; Stripe's is {STRIPE}");
-        return report.problem("stripe_api_odd", what, "Nothing can be asked there.", remedy);
+        return report.problem("stripe_api_odd", what, "No request to Stripe can succeed there.", remedy);
     }
     let live = settings.get_key().is_some_and(|key| config::key_mode(&key).is_ok_and(|live| live));
     if live && url.starts_with("http://") {
@@ -154,7 +154,7 @@ fn stripe_api(settings: &Settings, report: &mut Report) {
         return report.problem(
             "stripe_api_odd",
             what,
-            "fulfilld does not start: the key would travel in the clear.",
+            "fulfilld does not start: the key would be sent unencrypted.",
             remedy,
         );
     }
@@ -168,7 +168,7 @@ fn public_url(settings: &Settings, report: &mut Report) {
         return report.advice(
             "public_url_missing",
             "FULFILLD_PUBLIC_URL is not set",
-            "Whether Stripe's posts reach this server cannot be tried, and the endpoint in Stripe is found by its path alone.",
+            "doctor cannot test whether Stripe's posts reach this server, and finds the endpoint in Stripe by its path alone.",
             "FULFILLD_PUBLIC_URL=https://shop.example.org/webhook with your name, in /etc/fulfilld/fulfilld.env",
         );
     };
@@ -186,8 +186,8 @@ fn public_url(settings: &Settings, report: &mut Report) {
         report.problem(
             "public_url_not_https",
             format!("FULFILLD_PUBLIC_URL={url} is not https"),
-            "Stripe posts live events over https only, and names and addresses would travel in the clear.",
-            "let the proxy end TLS (systemd/nginx.conf, systemd/Caddyfile), then FULFILLD_PUBLIC_URL=https://…",
+            "Stripe posts live events over https only, and names and addresses would be sent unencrypted.",
+            "let the proxy terminate TLS (systemd/nginx.conf, systemd/Caddyfile), then FULFILLD_PUBLIC_URL=https://…",
         );
     }
 }
@@ -219,8 +219,8 @@ fn secret(settings: &Settings, name: &str, id: &str, report: &mut Report, remedy
             report.problem(
                 format!("{id}_unreadable"),
                 format!("{name}: {shown} cannot be read: {why}"),
-                "What is in it cannot be looked at; where the service cannot read it either, fulfilld does not start.",
-                "sudo fulfilld doctor; if the file is not there, write it",
+                "It cannot be checked; if the service cannot read it either, fulfilld does not start.",
+                "sudo fulfilld doctor; if the file is missing, create it",
             );
             return None;
         }
@@ -269,7 +269,7 @@ fn webhook_secret(settings: &Settings, report: &mut Report) {
             _ if lines[..n].contains(line) => report.advice(
                 "webhook_secret_twice",
                 format!("{at} the same secret stands above"),
-                "While a secret is being rolled the new one stands beside the old one; here one of them is missing.",
+                "While a secret is rolled, the new one and the old one are both listed; here one of them is missing.",
                 "remove the line, or put the other secret there",
             ),
             _ => {}
@@ -293,7 +293,7 @@ fn key(settings: &Settings, report: &mut Report) {
     let before = report.lines.len();
     let Some(text) = secret(settings, "STRIPE_SECRET_KEY", "key", report, MAKE_KEY) else { return };
     let key = text.trim();
-    let none = "Stripe cannot be asked with it, and fulfilld does not start.";
+    let none = "Stripe refuses it, and fulfilld does not start.";
     match config::key_mode(key) {
         Err(_) if key.starts_with("pk_") => {
             let what = "STRIPE_SECRET_KEY holds a publishable key (pk_…), which is for web pages";
