@@ -350,7 +350,9 @@ const RULES: &[Rule] = &[
         from: "(SELECT line_item_id, order_id, sum(quantity) AS quantity, group_concat(DISTINCT requires_shipping) AS requires_shipping
                 FROM (SELECT l.line_item_id, f.order_id, l.quantity, f.requires_shipping
                       FROM fulfillment_line_items l JOIN fulfillments f ON f.id = l.fulfillment_id WHERE f.status <> 'canceled'
-                      UNION ALL SELECT id, order_id, canceled_quantity, requires_shipping FROM line_items WHERE canceled_quantity > 0)
+                      UNION ALL SELECT l.id, l.order_id, l.canceled_quantity, l.requires_shipping
+                      FROM line_items l JOIN orders o ON o.id = l.order_id
+                      WHERE l.canceled_quantity > 0 AND o.payment_status IN('paid', 'no_payment_required'))
                 GROUP BY line_item_id) t LEFT JOIN orders o ON o.id = t.order_id",
         about: ["t.line_item_id", "o.asked", "o.checkout_session_id", "o.payment_intent_id"],
         more: &["t.quantity", "t.requires_shipping"],

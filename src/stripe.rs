@@ -52,6 +52,8 @@ pub enum Sight<T> {
     Seen(T),
     /// The key may not see it.
     Hidden,
+    /// Stripe does not say.
+    Unsaid,
 }
 
 /// An invoice that a payment pays.
@@ -315,6 +317,7 @@ impl Stripe {
         let payments = match self.invoice_payments(&[("invoice", checked(invoice)?.to_string())])? {
             Sight::Seen(payments) => payments,
             Sight::Hidden => return Ok(Sight::Hidden),
+            Sight::Unsaid => return Ok(Sight::Unsaid),
         };
         let by = |payment: &Value| id_at(payment, "/payment/payment_intent");
         // An attempt that failed, or was given up, stays in the list.
@@ -327,8 +330,7 @@ impl Stripe {
         Ok(Sight::Seen(best.and_then(by)))
     }
 
-    /// The invoice that a payment intent pays, and its subscription where the key may see it; `None` where it pays none. `Hidden`
-    /// also where it pays one without a name.
+    /// The invoice that a payment intent pays, and its subscription where the key may see it; `None` where it pays none.
     pub fn invoice_of_payment_intent(&self, payment_intent: &str) -> Result<Sight<Option<Billed>>> {
         let payment = checked(payment_intent)?.to_string();
         let query = [("payment[type]", "payment_intent".to_string()), ("payment[payment_intent]", payment)];
@@ -336,9 +338,10 @@ impl Stripe {
             Sight::Seen(payments) if payments.is_empty() => Sight::Seen(None),
             Sight::Seen(payments) => match payments.iter().find_map(Billed::of) {
                 Some(invoice) => Sight::Seen(Some(invoice)),
-                None => Sight::Hidden,
+                None => Sight::Unsaid,
             },
             Sight::Hidden => Sight::Hidden,
+            Sight::Unsaid => Sight::Unsaid,
         })
     }
 
@@ -348,9 +351,13 @@ impl Stripe {
         let wishes: [&[&str]; 2] = [&["data.invoice"], &[]];
         match self.with_fewer_wishes("invoice_payments", "/v1/invoice_payments", &query, &wishes) {
             Ok(list) => Ok(Sight::Seen(page_of(list)?.0)),
-            Err(error @ (Error::Forbidden(_) | Error::Permanent(_))) => {
-                log::warn!("which payment paid an invoice cannot be seen: {error}");
+            Err(Error::Forbidden(why)) => {
+                log::warn!("which payment paid an invoice cannot be seen: {why}");
                 Ok(Sight::Hidden)
+            }
+            Err(Error::Permanent(why)) => {
+                log::warn!("Stripe does not say which payment paid an invoice: {why}");
+                Ok(Sight::Unsaid)
             }
             Err(error) => Err(error),
         }

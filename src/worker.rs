@@ -271,9 +271,12 @@ impl Desk {
             Ok(Ok(Outcome::Change(change))) => (Some(change), Conclusion::Done { awaits: None }),
             Ok(Ok(Outcome::InPart(change, why))) => (Some(change), Conclusion::Failed(why)),
             Ok(Ok(Outcome::Unfinished(change, missing))) => {
-                let later = missing.hidden || claim.attempts() >= TRIES_UNFINISHED;
-                let done = Conclusion::Done { awaits: Some(missing.of) };
-                (Some(change), if later { done } else { again(missing.why, None) })
+                let pause = missing.hidden.then(|| self.stripe.forbidden_pause());
+                let conclusion = match claim.attempts() < TRIES_UNFINISHED {
+                    true => again(missing.why, pause),
+                    false => Conclusion::Done { awaits: Some(missing.of) },
+                };
+                (Some(change), conclusion)
             }
             Ok(Ok(Outcome::Ignore(why))) => (None, Conclusion::Ignored { why, awaits: None }),
             Ok(Ok(Outcome::Await { payment, why })) => (None, Conclusion::Ignored { why, awaits: Some(payment) }),

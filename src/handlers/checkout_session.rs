@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::fields::Fields;
+use super::payment;
 use super::{Look, Missing, Outcome};
 use crate::change::{Address, Change, Hold, LineItem, Order, PaymentStatus};
 use crate::clock::{self, Timestamp};
@@ -56,6 +57,7 @@ fn completed(mut order: Box<Order>, stripe: &Stripe) -> Result<Outcome> {
         let (paid_by, hidden) = match stripe.payment_intent_of_invoice(&invoice)? {
             Sight::Seen(paid_by) => (paid_by, false),
             Sight::Hidden => (None, true),
+            Sight::Unsaid => (None, false),
         };
         order.payment_intent_id = paid_by;
         let was_paid = order.payment_status == PaymentStatus::Paid && order.amount_total > 0;
@@ -64,11 +66,7 @@ fn completed(mut order: Box<Order>, stripe: &Stripe) -> Result<Outcome> {
             missing = Some(Missing { why, of: invoice, hidden });
         }
     }
-    let change = Change::Order(order);
-    Ok(match missing {
-        None => Outcome::Change(change),
-        Some(missing) => Outcome::Unfinished(change, missing),
-    })
+    Ok(payment::kept(Change::Order(order), missing))
 }
 
 fn read(asked: &Asked, bell: Bell) -> Result<Outcome> {

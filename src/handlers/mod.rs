@@ -40,9 +40,9 @@ pub enum Outcome {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Missing {
     pub why: String,
-    /// What it will be known by: an invoice, or the session itself.
+    /// Of what: an invoice, a payment, or a session.
     pub of: String,
-    /// The key may not see it, so asking again soon is no use.
+    /// The key may not see it: it is asked again as a missing permission is.
     pub hidden: bool,
 }
 

@@ -1,7 +1,7 @@
 //! Which payment a refund, a dispute or a review is about, and whether it is one of the shop's.
 
-use super::Outcome;
 use super::fields::Fields;
+use super::{Missing, Outcome};
 use crate::change::{About, Change};
 use crate::clock;
 use crate::error::{Error, Result};
@@ -22,6 +22,8 @@ pub enum Payment {
         payment_intent: String,
         /// What it pays, where it is a subscription's.
         invoice: Option<Billed>,
+        /// What it pays cannot be seen.
+        missing: Option<Missing>,
     },
     /// It is none of the shop's, and why.
     Foreign(String),
@@ -33,10 +35,10 @@ pub enum Payment {
 pub fn told_by(asked: &Asked, stripe: &Stripe, read: fn(Fields, About) -> Result<Change>) -> Result<Outcome> {
     let object = Fields(&asked.value);
     match of(object, stripe)? {
-        Payment::Ours { payment_intent, invoice } => {
+        Payment::Ours { payment_intent, invoice, missing } => {
             let mut about = about(object, asked, &payment_intent)?;
             bill(&mut about, invoice.as_ref());
-            Ok(Outcome::Change(read(object, about)?))
+            Ok(kept(read(object, about)?, missing))
         }
         Payment::Foreign(why) => Ok(Outcome::Ignore(why)),
         Payment::Unknown { payment_intent } => Ok(no_session(&payment_intent)),
@@ -56,14 +58,19 @@ pub fn of(object: Fields, stripe: &Stripe) -> Result<Payment> {
     if let Some(session) = stripe.session_of_payment_intent(&payment_intent)? {
         return Ok(match stripe.not_the_shops(&session) {
             Some(why) => Payment::Foreign(why),
-            None => Payment::Ours { payment_intent, invoice: None },
+            None => Payment::Ours { payment_intent, invoice: None, missing: None },
         });
     }
     // A subscription's session is found by its invoice alone; so whatever pays one, or may pay one, may be an order's.
     Ok(match stripe.invoice_of_payment_intent(&payment_intent)? {
         Sight::Seen(None) => Payment::Unknown { payment_intent },
-        Sight::Seen(invoice) => Payment::Ours { payment_intent, invoice },
-        Sight::Hidden => Payment::Ours { payment_intent, invoice: None },
+        Sight::Seen(invoice) => Payment::Ours { payment_intent, invoice, missing: None },
+        Sight::Unsaid => Payment::Ours { payment_intent, invoice: None, missing: None },
+        Sight::Hidden => {
+            let why = "the key may not see which invoice the payment pays".into();
+            let missing = Some(Missing { why, of: payment_intent.clone(), hidden: true });
+            Payment::Ours { payment_intent, invoice: None, missing }
+        }
     })
 }
 
@@ -71,6 +78,14 @@ pub fn of(object: Fields, stripe: &Stripe) -> Result<Payment> {
 pub fn bill(about: &mut About, by: Option<&Billed>) {
     about.invoice_id = by.map(|billed| billed.invoice.clone());
     about.subscription_id = by.and_then(|billed| billed.subscription.clone());
+}
+
+/// A fact, and whether something of it is missing.
+pub fn kept(change: Change, missing: Option<Missing>) -> Outcome {
+    match missing {
+        None => Outcome::Change(change),
+        Some(missing) => Outcome::Unfinished(change, missing),
+    }
 }
 
 /// What every such object says of itself.

@@ -13,8 +13,8 @@ use crate::stripe::{Asked, Stripe};
 pub fn changed(look: &Look, stripe: &Stripe) -> Result<Outcome> {
     let id = look.object_id()?;
     let named = if is_charge(id) { stripe.charge(id)? } else { stripe.refund(id)? };
-    let (payment_intent, invoice) = match payment::of(Fields(&named.value), stripe)? {
-        Payment::Ours { payment_intent, invoice } => (payment_intent, invoice),
+    let (payment_intent, invoice, missing) = match payment::of(Fields(&named.value), stripe)? {
+        Payment::Ours { payment_intent, invoice, missing } => (payment_intent, invoice, missing),
         Payment::Foreign(why) => return Ok(Outcome::Ignore(why)),
         Payment::Unknown { payment_intent } => return Ok(payment::no_session(&payment_intent)),
     };
@@ -28,7 +28,7 @@ pub fn changed(look: &Look, stripe: &Stripe) -> Result<Outcome> {
         payment::bill(&mut refund.about, invoice.as_ref());
     }
     Ok(match unread.is_empty() {
-        true => Outcome::Change(Change::Refunds(refunds)),
+        true => payment::kept(Change::Refunds(refunds), missing),
         false => Outcome::InPart(Change::Refunds(refunds), unread.join("; ")),
     })
 }

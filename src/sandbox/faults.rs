@@ -58,6 +58,8 @@ enum Kind {
     Repeat,
     /// A list without every other row, as if those were not made yet.
     Skip,
+    /// A list that shows nothing yet; a session that does not name its lines.
+    Unlisted,
     /// A list that says there is more, for ever.
     Loop,
     /// A list that ends after a few rows and says there is no more.
@@ -155,6 +157,7 @@ impl Fault {
             Kind::Odd | Kind::Repeat | Kind::Skip | Kind::Loop | Kind::Cut | Kind::Short => {
                 listed(right_but(Manner::Whole), self.kind)
             }
+            Kind::Unlisted => unlisted(right_but(Manner::Whole)),
             Kind::Drip => right_but(Manner::Drip),
             Kind::Half => right_but(Manner::Half),
             Kind::Huge => right_but(Manner::Huge),
@@ -173,6 +176,18 @@ fn stranger(right: Answer) -> Answer {
     };
     object["id"] = id.into();
     Answer::json(right.status, &object)
+}
+
+/// The same without rows, at the top or as line items.
+fn unlisted(right: Answer) -> Answer {
+    let mut answer: Value = serde_json::from_slice(&right.body).unwrap_or_default();
+    for list in ["", "/line_items"] {
+        if let Some(list) = answer.pointer_mut(list).filter(|list| list["data"].is_array()) {
+            list["data"] = json!([]);
+            list["has_more"] = json!(false);
+        }
+    }
+    Answer::json(right.status, &answer)
 }
 
 /// The same list with other rows, or another word on whether there are more; what is no list stays as it is.

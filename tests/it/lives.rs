@@ -353,15 +353,15 @@ pub fn answering(objects: Value) -> String {
 
 #[test]
 fn a_refund_that_is_foreign_odd_or_known_by_its_charge_alone_is_treated_as_what_it_is() {
-    let none = json!({"data": [], "has_more": false});
-    let list = |row: Value| json!({"data": [row], "has_more": false});
+    let none = json!({"object": "list", "data": [], "has_more": false});
+    let list = |row: Value| json!({"object": "list", "data": [row], "has_more": false});
     let refund = |more: Value| {
-        let mut refund = json!({"id": "re_1", "amount": 5, "currency": "eur", "status": "succeeded", "charge": "py_1", "payment_intent": null});
+        let mut refund = json!({"id": "re_1", "object": "refund", "amount": 5, "currency": "eur", "status": "succeeded", "charge": "py_1", "payment_intent": null});
         refund.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         refund
     };
-    let session = list(json!({"id": "cs_test_1"}));
-    let paid = list(json!({"payment": {"payment_intent": "pi_1"}}));
+    let session = list(json!({"id": "cs_test_1", "object": "checkout.session", "payment_intent": "pi_1"}));
+    let paid = list(json!({"object": "invoice_payment", "invoice": "in_1", "payment": {"payment_intent": "pi_1"}}));
     for (object, refund, sessions, invoices, state, said) in [
         ("re_1", refund(json!({})), &session, &none, "done", "refund pi_1 5"),
         ("py_1", refund(json!({})), &session, &none, "done", "refund pi_1 5"),
@@ -380,7 +380,7 @@ fn a_refund_that_is_foreign_odd_or_known_by_its_charge_alone_is_treated_as_what_
         ("re_2", refund(json!({})), &session, &none, "failed", "no such object"),
     ] {
         let stripe = answering(json!({
-            "/v1/refunds/re_1": refund, "/v1/refunds": list(refund.clone()), "/v1/charges/py_1": {"id": "py_1", "payment_intent": "pi_1"},
+            "/v1/refunds/re_1": refund, "/v1/refunds": list(refund.clone()), "/v1/charges/py_1": {"id": "py_1", "object": "charge", "payment_intent": "pi_1"},
             "/v1/checkout/sessions": sessions, "/v1/invoice_payments": invoices
         }));
         let shop = Shop::open_with(&[("FULFILLD_STRIPE_API", &stripe)], &["--webhook", "none"]);
@@ -398,7 +398,7 @@ fn a_refund_that_is_foreign_odd_or_known_by_its_charge_alone_is_treated_as_what_
 #[test]
 fn a_refund_that_cannot_be_read_is_shown_and_the_others_of_its_payment_are_kept() {
     let refund = |id: &str, more: Value| {
-        let mut refund = json!({"id": id, "amount": 200, "currency": "eur", "status": "succeeded", "charge": "py_1", "payment_intent": "pi_1"});
+        let mut refund = json!({"id": id, "object": "refund", "amount": 200, "currency": "eur", "status": "succeeded", "charge": "py_1", "payment_intent": "pi_1"});
         refund.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         refund
     };
@@ -409,11 +409,11 @@ fn a_refund_that_cannot_be_read_is_shown_and_the_others_of_its_payment_are_kept(
         refund("re_4", json!({"currency": null})),
         refund("re_5", json!({"amount": 300, "status": "pending"})),
     ]);
-    let list = |rows: Value| json!({"data": rows, "has_more": false});
+    let list = |rows: Value| json!({"object": "list", "data": rows, "has_more": false});
     // Paid just now: an order of some days ago would be one that attention shows as unsent.
     let created = std::time::UNIX_EPOCH.elapsed().expect("the clock is past 1970").as_secs();
-    let line = json!({"id": "li_1", "description": "Mug", "quantity": 1, "currency": "eur", "amount_subtotal": 900, "amount_total": 900});
-    let session = json!({"id": "cs_test_1", "livemode": false, "mode": "payment", "status": "complete", "payment_status": "paid",
+    let line = json!({"id": "li_1", "object": "item", "description": "Mug", "quantity": 1, "currency": "eur", "amount_subtotal": 900, "amount_total": 900});
+    let session = json!({"id": "cs_test_1", "object": "checkout.session", "livemode": false, "mode": "payment", "status": "complete", "payment_status": "paid",
         "payment_intent": "pi_1", "currency": "eur", "amount_subtotal": 900, "amount_total": 900, "created": created,
         "line_items": list(json!([line]))});
     let stripe = answering(json!({

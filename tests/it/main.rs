@@ -17,6 +17,8 @@ mod stops; // SIGTERM
 mod file; // one file, its log, and what people do with both
 mod restarts; // while somebody holds the socket
 mod roll; // a new signing secret
+mod questions; // what is asked of Stripe, and how often
+mod joined; // what Stripe shows only later
 mod stripe_fails; // every way in which Stripe can fail
 mod timing; // a clock that is wrong, or is set
 mod settings; // wrong ones

@@ -318,6 +318,16 @@ fn events_without_their_payload_are_enough_and_those_that_wait_are_left_out() {
 }
 
 #[test]
+fn quantities_canceled_in_an_unpaid_or_failed_order_are_no_difference() {
+    let shop = Shop::open();
+    sell(&shop, &["unpaid", "canceled", "delayed-fails", "card", "mixed"]);
+    shop.shell("UPDATE line_items SET canceled_quantity = 1").unwrap();
+    let canceled = "SELECT count(DISTINCT payment_status) FROM orders JOIN line_items ON order_id = orders.id WHERE canceled_quantity > 0";
+    assert_eq!(shop.one(canceled), "3");
+    healthy(&shop);
+}
+
+#[test]
 fn a_rebuild_beside_a_busy_daemon_takes_nothing_that_moves_for_a_difference() {
     let shop = Shop::open();
     sell(&shop, &["card", "refunded", "disputed"]);

@@ -1,0 +1,144 @@
+//! What Stripe does not show yet is not taken for what does not exist: it is joined when it can be.
+
+use serde_json::{Value, json};
+
+use crate::shop::{Purchase, Shop, wait_for};
+
+/// Stripe's answers from there show nothing yet: so often, or until the faults end.
+fn unlisted(shop: &Shop, endpoint: &str, times: Value) {
+    shop.control("POST", "/_sandbox/faults", json!({"endpoint": endpoint, "kind": "unlisted", "times": times}));
+}
+
+fn shown(shop: &Shop) {
+    shop.control("DELETE", "/_sandbox/faults", json!({}));
+}
+
+fn deliver(shop: &Shop, purchase: &Purchase, kind: &str) {
+    let mut of_kind = purchase.events.iter().filter(|(_, its)| its == kind);
+    let (event, _) = of_kind.next().unwrap_or_else(|| panic!("{kind}: {purchase:?}"));
+    assert_eq!(shop.deliver(event), 200);
+}
+
+fn follows(shop: &Shop, what: &str, session: &str) -> Purchase {
+    let order = json!({"session": session, "deliver": false, "shape": "snapshot"});
+    Purchase::of(&shop.control("POST", &format!("/_sandbox/{what}"), order))
+}
+
+/// Each matter, the type that tells of it, and what the order then says.
+const MATTERS: [(&str, &str, &str); 4] = [
+    ("dispute", "charge.dispute.created", "SELECT blocked_by = 'disputed' FROM order_overview"),
+    ("refund", "refund.created", "SELECT amount_refunded > 0 FROM order_overview"),
+    ("review", "review.opened", "SELECT blocked_by = 'in review' FROM order_overview"),
+    (
+        "fraud_warning",
+        "radar.early_fraud_warning.created",
+        "SELECT count(*) > 0 FROM attention WHERE reason = 'fraud_warning'",
+    ),
+];
+
+#[test]
+fn what_is_asked_about_before_its_session_is_listed_reaches_the_order_all_the_same() {
+    for (what, kind, says) in MATTERS {
+        let shop = Shop::open();
+        let [purchase] = &shop.buy("card", 1, "snapshot")[..] else { panic!("one") };
+        let matter = follows(&shop, what, &purchase.session);
+        unlisted(&shop, "checkout_sessions", Value::Null);
+        deliver(&shop, &matter, kind);
+        shop.settle();
+        let ignored = shop.one("SELECT state || ' ' || state_reason || ' ' || awaits FROM events");
+        assert!(ignored.starts_with("ignored no Checkout Session belongs to this payment pi_"), "{what}: {ignored}");
+        shown(&shop);
+        deliver(&shop, purchase, "checkout.session.completed");
+        wait_for("the order knows of it", || (shop.rows(says) == ["1"]).then_some(()));
+        shop.settle();
+        assert_eq!(shop.rows("SELECT DISTINCT state FROM events"), ["done"], "{what}");
+        shop.check();
+    }
+}
+
+#[test]
+fn what_is_ignored_while_its_order_is_written_is_asked_about_again() {
+    for (what, kind, says) in MATTERS {
+        let shop = Shop::open();
+        let [purchase] = &shop.buy("card", 1, "snapshot")[..] else { panic!("one") };
+        deliver(&shop, purchase, "checkout.session.completed");
+        shop.settle();
+        // Stripe's list is late; the order is here already.
+        let matter = follows(&shop, what, &purchase.session);
+        unlisted(&shop, "checkout_sessions", json!(2));
+        deliver(&shop, &matter, kind);
+        wait_for("the order knows of it", || (shop.rows(says) == ["1"]).then_some(()));
+        shop.check();
+    }
+}
+
+#[test]
+fn a_subscription_whose_payment_was_not_shown_at_first_learns_it() {
+    let shop = Shop::open();
+    let [purchase] = &shop.buy("subscription", 1, "snapshot")[..] else { panic!("one") };
+    unlisted(&shop, "invoice_payments", json!(1));
+    deliver(&shop, purchase, "checkout.session.completed");
+    let order = "SELECT payment_status, payment_intent_id IS NOT NULL FROM orders";
+    wait_for("its payment is known", || (shop.rows(order) == ["paid|1"]).then_some(()));
+    shop.settle();
+    assert_eq!(shop.rows("SELECT state, attempts FROM events"), ["done|2"]);
+}
+
+#[test]
+fn a_dispute_tells_a_subscription_s_order_the_payment_that_stripe_never_showed() {
+    std::thread::scope(|threads| {
+        for (what, kind, says) in MATTERS {
+            threads.spawn(move || {
+                let shop = Shop::open();
+                let [purchase] = &shop.buy("subscription", 1, "snapshot")[..] else { panic!("one") };
+                unlisted(&shop, "invoice_payments", json!(5));
+                deliver(&shop, purchase, "checkout.session.completed");
+                shop.settle();
+                let awaits = shop.one("SELECT state || ' ' || attempts || ' ' || awaits FROM events");
+                assert!(awaits.starts_with("done 5 in_"), "{awaits}");
+                assert_eq!(shop.rows("SELECT payment_status, payment_intent_id FROM orders"), ["paid|"]);
+                deliver(&shop, &follows(&shop, what, &purchase.session), kind);
+                wait_for("the order knows of it", || (shop.rows(says) == ["1"]).then_some(()));
+                shop.check();
+            });
+        }
+    });
+}
+
+#[test]
+fn what_hides_behind_a_missing_permission_is_joined_when_it_is_granted() {
+    let shop = Shop::open();
+    let [purchase] = &shop.buy("subscription", 1, "snapshot")[..] else { panic!("one") };
+    let forbidden = json!({"endpoint": "invoice_payments", "kind": "status", "status": 403, "times": 2});
+    shop.control("POST", "/_sandbox/faults", forbidden);
+    deliver(&shop, purchase, "checkout.session.completed");
+    deliver(&shop, &follows(&shop, "dispute", &purchase.session), "charge.dispute.created");
+    let order = "SELECT payment_status, payment_intent_id FROM orders";
+    wait_for("the order is there without it", || (shop.rows(order) == ["paid|"]).then_some(()));
+    wait_for("the order knows of it", || (shop.rows(MATTERS[0].2) == ["1"]).then_some(()));
+    shop.settle();
+    assert_eq!(shop.rows("SELECT DISTINCT state FROM events"), ["done"]);
+    shop.check();
+}
+
+#[test]
+fn goods_that_stripe_named_only_later_are_sent() {
+    for times in [1, 1000] {
+        let shop = Shop::open();
+        let [purchase] = &shop.buy("card", 1, "snapshot")[..] else { panic!("one") };
+        unlisted(&shop, "checkout_session", json!(times));
+        deliver(&shop, purchase, "checkout.session.completed");
+        if times > 1 {
+            // Asked a few times, it is left alone, and a person is told.
+            shop.settle();
+            assert_eq!(shop.rows("SELECT state, attempts FROM events"), ["done|5"]);
+            assert!(shop.rows("SELECT reason FROM attention").contains(&"no_lines".into()));
+            shown(&shop);
+            shop.shell("UPDATE events SET state = 'pending'").unwrap();
+        }
+        shop.settle();
+        assert_eq!(shop.one("SELECT count(*) FROM to_ship"), "1");
+        assert_eq!(shop.rows("SELECT reason FROM attention"), [""; 0]);
+        shop.check();
+    }
+}
