@@ -96,7 +96,7 @@ fn existing(path: &Path, flags: OpenFlags) -> Result<Connection> {
     let size = match std::fs::metadata(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             return Err(Error::Config(format!(
-                "there is no file {}; name it with --db or FULFILLD_DB (only `fulfilld serve` and `fulfilld demo` create one)",
+                "there is no file {}; name it with --db or FULFILLD_DB (only `fulfilld serve`, `fulfilld demo` and `fulfilld restore` create one)",
                 typed.display()
             )));
         }

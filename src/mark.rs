@@ -4,6 +4,7 @@
 //! `<file>.lock`: which order and which column, never what was written there.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock;
 use crate::db;
 use crate::error::Result;
-use crate::place::Lock;
+use crate::place::{self, Lock};
 
 /// So many of the operator's lines are remembered.
 const TYPED_MAX: usize = 200;
@@ -37,24 +38,21 @@ struct Line {
     what: String,
 }
 
-/// Keeps the note up to date.
-pub struct Mark {
-    noted: Noted,
+/// A note that cannot be read is one that was never made.
+fn parsed(text: &[u8]) -> Noted {
+    serde_json::from_slice(text).unwrap_or_default()
 }
 
-impl Mark {
-    /// Reads what was noted and compares it with the file that is open now. The sentence, where there is one, names what
-    /// was typed and is no longer there.
-    pub fn read(held: &Lock, c: &Connection) -> Result<(Mark, Option<String>)> {
-        // A note that cannot be read is one that was never made.
-        let noted: Noted = serde_json::from_slice(&held.noted()).unwrap_or_default();
+impl Noted {
+    /// The sentence that names what was typed and is no longer there.
+    fn lost(&self, c: &Connection) -> Result<Option<String>> {
         let mut lost: BTreeMap<i64, Vec<&str>> = BTreeMap::new();
-        for line in &noted.typed {
+        for line in &self.typed {
             if !stands(c, line)? {
                 lost.entry(line.order_id).or_default().push(&line.what);
             }
         }
-        let sentence = (!lost.is_empty()).then(|| {
+        Ok((!lost.is_empty()).then(|| {
             let mut orders: Vec<String> = lost
                 .iter()
                 .map(|(order, what)| {
@@ -69,10 +67,30 @@ impl Mark {
             format!(
                 "this file is older than the one served until {}; what Stripe knows comes back by itself, what was typed \
                  since is lost and to be typed again: {}{more}",
-                noted.at,
+                self.at,
                 orders.join("; ")
             )
-        });
+        }))
+    }
+}
+
+/// What was typed and is no longer in the file at this path, for whoever looks before the next start does; `None` when
+/// nothing is missing, or it was told already.
+pub fn lost(path: &Path, c: &Connection) -> Result<Option<String>> {
+    parsed(&place::noted_beside(path)).lost(c)
+}
+
+/// Keeps the note up to date.
+pub struct Mark {
+    noted: Noted,
+}
+
+impl Mark {
+    /// Reads what was noted and compares it with the file that is open now. The sentence, where there is one, names what
+    /// was typed and is no longer there.
+    pub fn read(held: &Lock, c: &Connection) -> Result<(Mark, Option<String>)> {
+        let noted = parsed(&held.noted());
+        let sentence = noted.lost(c)?;
         // The file as it is now is where the next note begins.
         let typed = noted.typed.into_iter().filter(|line| stands(c, line).unwrap_or(false)).collect();
         let now = Noted { at: noted.at, last: last(c)?, typed };

@@ -306,28 +306,36 @@ fn belongs(whose: Whose, header: &Header, noted: Option<&Note>) -> bool {
     }
 }
 
+/// What stands beside the file about how far it had got, for whoever only looks; empty when nothing does.
+pub fn noted_beside(path: &Path) -> Vec<u8> {
+    std::fs::read(beside(path, ".lock")).map(|text| parsed(&text).rest).unwrap_or_default()
+}
+
 fn noted(path: &Path) -> Option<Note> {
     parsed(&std::fs::read(beside(path, ".lock")).ok()?).file
+}
+
+/// The line that sets a log aside.
+pub fn set_aside(log: &Path) -> String {
+    format!("mv {} {}", quoted(log), quoted(&beside(log, ".old")))
 }
 
 fn foreign(path: &Path, log: &Path) -> String {
     format!(
         "{} is the log of another file than {}, which was put in its place; played back it would destroy it. To go on with \
-         the file that is there: mv {} {}; or put a backup in its place: fulfilld restore BACKUP",
+         the file that is there: {}; or put a backup in its place: fulfilld restore BACKUP",
         log.display(),
         path.display(),
-        quoted(log),
-        quoted(&beside(log, ".old"))
+        set_aside(log)
     )
 }
 
 fn orphan(path: &Path, log: &Path) -> String {
     format!(
-        "there is no file {}, only its log {}; put the file back that belongs to it, or begin with a new one: mv {} {}",
+        "there is no file {}, only its log {}; put the file back that belongs to it, or begin with a new one: {}",
         path.display(),
         log.display(),
-        quoted(log),
-        quoted(&beside(log, ".old"))
+        set_aside(log)
     )
 }
 

@@ -2,6 +2,8 @@
 
 use super::{File, Output, wording};
 use crate::error::{Error, Result};
+use crate::mark;
+use crate::place;
 use crate::table::Table;
 
 /// List what needs you, each with the line to type next
@@ -25,7 +27,12 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let columns = if args.output.json { "*" } else { "reason, order_id, subject, since, what, next" };
     let sql = format!("SELECT {columns} FROM attention ORDER BY since, order_id, subject");
-    let mut needed = Table::query(&args.file.read()?, &sql, [])?;
+    let c = args.file.read()?;
+    // A file that was put back is an alarm from the next start on; until then its note says it.
+    if let Some(lost) = place::real(&args.file.path()?).and_then(|path| mark::lost(&path, &c))? {
+        log::warn!("{lost}");
+    }
+    let mut needed = Table::query(&c, &sql, [])?;
     if !args.output.json {
         needed.replace("next", wording::to_type);
     }

@@ -6,6 +6,8 @@ use rusqlite::types::Value as Cell;
 use super::{File, Output};
 use crate::db;
 use crate::error::{Error, Result};
+use crate::mark;
+use crate::place;
 use crate::shape;
 use crate::table::Table;
 
@@ -94,6 +96,8 @@ pub fn run(args: &Args) -> Result<()> {
     let mut find = |must_hold: &str, places: Vec<String>| {
         findings.extend(places.into_iter().map(|place| vec![Cell::Text(must_hold.into()), Cell::Text(place)]));
     };
+    let lost = place::real(&args.file.path()?).and_then(|path| mark::lost(&path, &c))?;
+    find("what was typed is still there", lost.into_iter().collect());
     let pages = if args.quick { "PRAGMA quick_check" } else { "PRAGMA integrity_check" };
     find("every page can be read", places(&c, pages)?.into_iter().filter(|said| said != "ok").collect());
     find(
@@ -116,7 +120,7 @@ pub fn run(args: &Args) -> Result<()> {
     match found {
         0 => Ok(()),
         n => Err(Error::Permanent(format!(
-            "check found {n} rows in {}; keep a copy of the file, then restore a backup or report it",
+            "check found {n} rows in {}; keep a copy of the file, then put a backup in its place (fulfilld restore BACKUP), or report it",
             args.file.path()?.display()
         ))),
     }

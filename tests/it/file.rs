@@ -1,6 +1,7 @@
 //! One file: what is copied, moved, linked and put back, while the desk runs, stands still or was killed.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
 
@@ -194,6 +195,8 @@ fn a_backup_put_over_a_killed_shop_is_never_mixed_with_the_log_of_before() {
                 let asked = run(&args, &shop.file());
                 assert_eq!(asked.status.code(), Some(78), "{verb}: {}", said(&asked));
             }
+            let doctor = run(&["doctor", "--offline", "--json"], &shop.file());
+            assert!(String::from_utf8_lossy(&doctor.stdout).contains("file_log_foreign"), "{doctor:?}");
             type_after(&message, "the file that is there: ", shop.dir.path());
             shop.start();
             acknowledged(&shop, 50, 5);
@@ -534,4 +537,164 @@ fn a_lock_that_root_makes_is_the_owners() {
     let meta = std::fs::metadata(beside(&shop.file(), ".lock")).expect("it is there");
     let (uid, gid) = (std::os::unix::fs::MetadataExt::uid(&meta), std::os::unix::fs::MetadataExt::gid(&meta));
     assert_eq!((uid, gid), (12_345, 12_345));
+}
+
+/// Shops with their backup, and a desk that ended in each way.
+fn shop_with_a_backup(kind: &str, end: &str) -> (Shop, PathBuf) {
+    let mut shop = Shop::open();
+    acknowledged(&shop, 0, 20);
+    let backup = shop.dir.path().join("the backup.db");
+    match kind {
+        "copy" => {
+            shop.stop();
+            std::fs::copy(shop.file(), &backup).expect("a copy");
+            shop.start();
+        }
+        "VACUUM INTO" => drop(shop.shell(&format!("VACUUM INTO '{}'", backup.display()))),
+        _ => drop(shop.shell(&format!(".backup '{}'", backup.display()))),
+    }
+    acknowledged(&shop, 20, 30);
+    if end == "killed" {
+        shop.kill()
+    } else {
+        shop.stop()
+    }
+    (shop, backup)
+}
+
+fn kept(shop: &Shop, which: &str) -> Vec<PathBuf> {
+    let all = std::fs::read_dir(shop.dir.path()).expect("it can be listed");
+    let paths = all.map(|entry| entry.expect("an entry").path());
+    paths.filter(|path| path.to_string_lossy().contains(which)).collect()
+}
+
+#[test]
+fn restore_puts_every_kind_of_backup_in_place_and_keeps_the_file_of_before() {
+    for kind in ["copy", "VACUUM INTO", ".backup"] {
+        for end in ["stopped", "killed"] {
+            let (mut shop, backup) = shop_with_a_backup(kind, end);
+            let mode = std::fs::metadata(shop.file()).expect("it is there").mode();
+            let restored = run(&["restore", backup.to_str().expect("text")], &shop.file());
+            assert!(restored.status.success(), "{kind} {end}: {}", said(&restored));
+            assert_eq!(std::fs::metadata(shop.file()).expect("it is there").mode(), mode);
+            let before = kept(&shop, ".before-");
+            assert_eq!(before.len(), 1, "{before:?}");
+            assert_eq!(events(&before[0]), 50, "{kind} {end}: the log of before is in the file of before");
+            shop.start();
+            assert_eq!(events(&shop.file()), 20, "{kind} {end}");
+            acknowledged(&shop, 50, 5);
+            shop.check();
+        }
+    }
+}
+
+#[test]
+fn restore_refuses_what_is_in_use_or_no_backup_and_changes_nothing() {
+    let (mut shop, backup) = shop_with_a_backup("copy", "stopped");
+    let whole = std::fs::read(shop.file()).expect("it can be read");
+    let noise = shop.dir.path().join("noise.db");
+    std::fs::write(&noise, "no database".repeat(1000)).expect("it can be written");
+    let damaged = shop.dir.path().join("damaged.db");
+    let mut bytes = std::fs::read(&backup).expect("it can be read");
+    let middle = bytes.len() / 4096 * 2 / 3 * 4096;
+    bytes[middle..middle + 4096].fill(0xA5);
+    std::fs::write(&damaged, bytes).expect("it can be written");
+    let live = shop.dir.path().join("live.db");
+    std::fs::copy(&backup, &live).expect("a copy");
+    let c = rusqlite::Connection::open(&live).expect("it opens");
+    c.execute_batch("PRAGMA writable_schema = 1; DELETE FROM sqlite_schema WHERE type = 'trigger'").expect("allowed");
+    drop(c);
+    let c = rusqlite::Connection::open(&live).expect("it opens");
+    c.execute_batch("UPDATE shop SET livemode = 1; PRAGMA wal_checkpoint(TRUNCATE)").expect("no trigger forbids it");
+    drop(c);
+    for (what, code, why) in [
+        (&noise, 78, "noise.db"),
+        (&damaged, 78, "damaged"),
+        (&live, 78, "live orders"),
+        (&shop.dir.path().join("none.db"), 78, "none.db"),
+        (&shop.file(), 64, "the file itself"),
+    ] {
+        let refused = run(&["restore", what.to_str().expect("text")], &shop.file());
+        assert_eq!(refused.status.code(), Some(code), "{what:?}: {}", said(&refused));
+        assert!(said(&refused).contains(why) && !said(&refused).contains("restoring"), "{}", said(&refused));
+        assert_eq!(std::fs::read(shop.file()).expect("it can be read"), whole, "{what:?}");
+    }
+    let mut terminal = Terminal::open(&shop.file());
+    terminal.say("SELECT count(*) FROM events;");
+    let refused = run(&["restore", backup.to_str().expect("text")], &shop.file());
+    assert_eq!(refused.status.code(), Some(64), "{}", said(&refused));
+    drop(terminal);
+    shop.start();
+    let refused = run(&["restore", backup.to_str().expect("text")], &shop.file());
+    assert!(refused.status.code() == Some(64) && said(&refused).contains("systemctl stop"), "{}", said(&refused));
+    assert_eq!(events(&shop.file()), 50);
+    assert!(kept(&shop, "restoring").is_empty());
+}
+
+#[test]
+fn restore_repairs_what_a_backup_put_over_a_killed_shop_and_a_damaged_file_lead_to() {
+    let (mut shop, backup) = shop_with_a_backup("copy", "killed");
+    std::fs::copy(&backup, shop.file()).expect("cp");
+    assert_eq!(refused(&shop).0, Some(78));
+    let restored = run(&["restore", backup.to_str().expect("text")], &shop.file());
+    assert!(restored.status.success(), "{}", said(&restored));
+    shop.start();
+    assert_eq!(events(&shop.file()), 20);
+    shop.kill();
+    std::fs::write(shop.file(), vec![0xA5; 40_960]).expect("it can be written");
+    assert_eq!(refused(&shop).0, Some(78));
+    let restored = run(&["restore", backup.to_str().expect("text")], &shop.file());
+    assert!(restored.status.success(), "{}", said(&restored));
+    shop.start();
+    assert_eq!(events(&shop.file()), 20);
+    shop.check();
+}
+
+/// SIGKILL at each of its steps: afterwards the old file or the new one is there and whole, and restore can be typed again.
+#[test]
+fn a_restore_that_is_broken_off_anywhere_leaves_a_file_and_goes_on() {
+    for call in ["fsync", "rename", "renameat2", "unlink", "ftruncate"] {
+        for when in 1..=2 {
+            let (mut shop, backup) = shop_with_a_backup("copy", "killed");
+            let mut restore = Command::new("strace");
+            restore.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}")]);
+            restore.args(["-e", &format!("inject={call}:signal=SIGKILL:when={when}")]);
+            restore.arg(env!("CARGO_BIN_EXE_fulfilld")).arg("restore").arg(&backup).arg("--db").arg(shop.file());
+            let ended = restore.output().expect("strace is installed");
+            assert!(shop.file().exists(), "{call} {when}: {ended:?}");
+            shop.start();
+            let now = events(&shop.file());
+            assert!(now == 20 || now == 50, "{call} {when}: {now} events");
+            shop.check();
+            shop.stop();
+            let again = run(&["restore", backup.to_str().expect("text")], &shop.file());
+            assert!(again.status.success(), "{call} {when}: {}", said(&again));
+            shop.start();
+            assert_eq!(events(&shop.file()), 20, "{call} {when}");
+        }
+    }
+}
+
+#[test]
+fn what_was_typed_and_is_lost_with_an_old_file_is_told_before_the_next_start() {
+    let mut shop = Shop::open();
+    let purchase = &shop.buy("card", 1, "snapshot")[0];
+    assert_eq!(shop.deliver(&purchase.events[0].0), 200);
+    shop.settle();
+    let backup = shop.dir.path().join("backup.db");
+    shop.shell(&format!("VACUUM INTO '{}'", backup.display())).expect("a backup");
+    shop.shell("UPDATE orders SET note = 'gift wrap' WHERE id = 1").expect("an edit");
+    shop.stop();
+    let restored = run(&["restore", backup.to_str().expect("text")], &shop.file());
+    assert!(restored.status.success(), "{}", said(&restored));
+    let attention = run(&["attention"], &shop.file());
+    assert!(said(&attention).contains("order 1: note"), "{}", said(&attention));
+    let check = run(&["check"], &shop.file());
+    assert!(String::from_utf8_lossy(&check.stdout).contains("order 1: note"), "{check:?}");
+    let doctor = run(&["doctor", "--offline", "--json"], &shop.file());
+    assert!(String::from_utf8_lossy(&doctor.stdout).contains("file_went_back"), "{doctor:?}");
+    shop.start();
+    wait_for("attention tells it", || {
+        (!shop.rows("SELECT 1 FROM attention WHERE reason = 'file_went_back'").is_empty()).then_some(())
+    });
 }

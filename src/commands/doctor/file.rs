@@ -13,6 +13,8 @@ use super::{Report, Shop};
 use crate::access;
 use crate::clock::{self, Timestamp};
 use crate::db::{APPLICATION_ID, SCHEMA_VERSION};
+use crate::mark;
+use crate::place;
 use crate::text;
 
 /// As long as a webhook waits for somebody else's lock.
@@ -35,6 +37,9 @@ const BACKUP_AGE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// The shell has to know STRICT tables.
 const SHELL_MIN: (u32, u32) = (3, 37);
+
+/// From here on it may move the log into the file beside others (sqlite.org/wal.html#walresetbug).
+const SHELL_WITHOUT_BUG: (u32, u32, u32) = (3, 51, 3);
 
 /// Whether a file holds live orders; `None` when it cannot be read.
 pub fn livemode(path: &Path) -> Option<bool> {
@@ -68,6 +73,15 @@ pub fn check(shop: &Shop, report: &mut Report) {
     companions(shop, &meta, report);
     links(path, &meta, report);
     log_size(path, report);
+    let real = place::real(path).unwrap_or_else(|_| path.clone());
+    if let Err(why) = place::check_log(&real) {
+        return report.problem(
+            "file_log_foreign",
+            why.to_string(),
+            "fulfilld does not start, because the file would be destroyed.",
+            format!("{}; or: fulfilld restore BACKUP", place::set_aside(&place::beside(&real, "-wal"))),
+        );
+    }
     let c = match open(path).and_then(|c| is_ours(&c).map(|ours| (c, ours))) {
         Ok((c, Ours::Yes)) => c,
         Ok((_, ours)) => return not_ours(path, &ours, report),
@@ -82,6 +96,14 @@ pub fn check(shop: &Shop, report: &mut Report) {
         }
     };
     whole(&c, path, report);
+    if let Ok(Some(lost)) = mark::lost(&real, &c) {
+        report.problem(
+            "file_went_back",
+            lost,
+            "No list of Stripe's has it.",
+            "type it again; from the next start on, fulfilld attention names it",
+        );
+    }
     locked(path, report);
     room(&c, path, meta.len(), report);
     backlog(&c, report);
@@ -93,6 +115,9 @@ pub fn check(shop: &Shop, report: &mut Report) {
 
 /// For looking only: what is open for reading writes nothing back when it is closed.
 pub fn open(path: &Path) -> rusqlite::Result<Connection> {
+    // A log that is another file's must not be played back, not even into what is only read.
+    let own = place::real(path).and_then(|real| place::check_log(&real));
+    own.map_err(|_| rusqlite::Error::InvalidPath(path.into()))?;
     let c = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     c.busy_timeout(LOCK_WITHIN)?;
     Ok(c)
@@ -128,7 +153,7 @@ fn not_ours(path: &Path, ours: &Ours, report: &mut Report) {
             "file_not_a_database",
             format!("{shown} is not a fulfilld database"),
             why,
-            "name the right file with FULFILLD_DB, or restore a backup",
+            "name the right file with FULFILLD_DB, or put a backup in its place: fulfilld restore BACKUP",
         ),
     }
 }
@@ -241,7 +266,7 @@ fn whole(c: &Connection, path: &Path, report: &mut Report) {
         "file_damaged",
         format!("{} is damaged: {}", path.display(), damage.lines().last().unwrap_or_default()),
         "What stands on the damaged pages is lost, and fulfilld stops when it meets them.",
-        "systemctl stop fulfilld.socket fulfilld; keep a copy of the file, -wal and -shm; then restore a backup",
+        "sudo systemctl stop fulfilld.socket fulfilld && sudo fulfilld restore BACKUP; the damaged file is kept",
     );
 }
 
@@ -380,6 +405,14 @@ fn shell(report: &mut Report) {
     let version = said.split(' ').next().unwrap_or_default();
     let mut numbers = version.split('.').map(|n| n.parse::<u32>().unwrap_or(0));
     let parsed = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    let patch = numbers.next().unwrap_or(0);
+    if parsed >= SHELL_MIN && (parsed.0, parsed.1, patch) < SHELL_WITHOUT_BUG {
+        report.skip(format!(
+            "sqlite3 {} can damage a file when it moves the log into it (fixed in 3.51.3); it never has to, because fulfilld \
+             keeps the log below 1,000 pages. Do not type PRAGMA wal_checkpoint in it",
+            crate::text::clean(version)
+        ));
+    }
     if parsed < SHELL_MIN {
         report.problem(
             "shell_old",

@@ -21,6 +21,9 @@ pub fn check(shop: &Shop, report: &mut Report) {
     let Some(url) = shop.settings.set("FULFILLD_PUBLIC_URL") else {
         return report.skip("not tried: FULFILLD_PUBLIC_URL is not set");
     };
+    if ["file_hard_links", "file_log_foreign"].iter().any(|id| report.has(id)) {
+        return report.skip("not tried: fulfilld ends by itself until the file is alone");
+    }
     if report.has("public_url_") {
         return report.skip("not tried: fix FULFILLD_PUBLIC_URL first");
     }

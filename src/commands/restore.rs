@@ -1,0 +1,203 @@
+//! `fulfilld restore`: a backup in the place of the file, in an order of steps that may be broken off anywhere.
+
+use std::fs::Metadata;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
+use rustix::fs::{CWD, RenameFlags};
+
+use super::File;
+use crate::access;
+use crate::clock;
+use crate::db;
+use crate::error::{Error, Result};
+use crate::place::{self, beside};
+use crate::table;
+use crate::text::quoted;
+
+/// Put a backup in the place of the file, which is kept
+///
+/// Checks the backup first: that it is whole, of this version, and of the same mode (live or test). Then it takes the place
+/// of the file with the file's owner and mode, and the file of before stays beside it under a name that is printed. At no
+/// moment is there no file; broken off anywhere, it is typed again. fulfilld must not run meanwhile. At its next start it
+/// fetches what Stripe knows since; what you typed since then is named by fulfilld attention.
+#[derive(clap::Args)]
+#[command(
+    before_help = "Example: sudo systemctl stop fulfilld.socket fulfilld && sudo fulfilld restore fulfilld.db.backup-2026-11-01"
+)]
+pub struct Args {
+    /// The backup: a file made by VACUUM INTO or .backup, or a copy that was made while fulfilld stood still
+    #[arg(value_name = "BACKUP")]
+    backup: PathBuf,
+    #[command(flatten)]
+    file: File,
+}
+
+/// Prints where the file of before is. `Config` when the backup is none, is damaged or of the other mode, `Usage` when
+/// somebody has the file open; then nothing has changed.
+pub fn run(args: &Args) -> Result<()> {
+    let path = place::real(&args.file.path()?)?;
+    let backup = place::real(&args.backup)?;
+    if backup == path {
+        return Err(Error::Usage(format!("{} is the file itself; name a backup", path.display())));
+    }
+    place::has_one_name(&path)?;
+    let _held = place::lock_if_free(&path).ok_or_else(|| in_use(&path, "fulfilld is serving"))?;
+    let stamp = clock::text(clock::now()).replace([':', '-'], "");
+    // What a restore that was broken off left there may be the file of before.
+    let new = beside(&path, ".restoring");
+    if new.exists() {
+        rename(&new, &beside(&path, &format!(".left-{stamp}")))?;
+    }
+    let old = std::fs::metadata(&path).ok();
+    let made = make(&backup, &new, &path, old.as_ref());
+    if let Err(why) = made.and_then(|()| set_aside_log(&path, &stamp)) {
+        db::remove(&new);
+        return Err(why);
+    }
+    let kept = beside(&path, &format!(".before-{stamp}"));
+    exchange(&new, &path, old.is_some().then_some(&kept))?;
+    for suffix in ["-wal", "-shm"] {
+        let _ = std::fs::remove_file(beside(&path, suffix));
+    }
+    synced(&place::folder(&path))?;
+    let before = match old {
+        Some(_) => format!("the file of before is kept as {}\n", kept.display()),
+        None => String::new(),
+    };
+    table::print(&format!(
+        "{} is in the place of {}\n{before}next: sudo systemctl start fulfilld.socket fulfilld; then: fulfilld attention\n",
+        backup.display(),
+        path.display()
+    ))
+}
+
+fn in_use(path: &Path, who: &str) -> Error {
+    Error::Usage(format!(
+        "{who} {}, and a file in use is not replaced; stop it first: sudo systemctl stop fulfilld.socket fulfilld; and leave \
+         every sqlite3 shell",
+        path.display()
+    ))
+}
+
+/// The backup under its new name: whole, checked, the owner's, on the disk, and without a log.
+fn make(backup: &Path, new: &Path, path: &Path, old: Option<&Metadata>) -> Result<()> {
+    place::check_log(backup)?;
+    let copied = |from: &Path, to: &Path| {
+        std::fs::copy(from, to)
+            .map_err(|e| Error::Config(format!("{} cannot be copied: {}", from.display(), access::why_not(from, &e))))
+    };
+    copied(backup, new)?;
+    let log = beside(backup, "-wal");
+    if std::fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
+        copied(&log, &beside(new, "-wal"))?;
+    }
+    let checked = check(new, path).map_err(|why| of_the_backup(why, new, backup))?;
+    db::empty_log(&checked)?;
+    drop(checked);
+    for suffix in ["-wal", "-shm"] {
+        let _ = std::fs::remove_file(beside(new, suffix));
+    }
+    let around = std::fs::metadata(place::folder(path)).ok();
+    let (owner, mode) = match old {
+        Some(old) => (Some(old), old.permissions().mode() & 0o770 | 0o600),
+        None => (around.as_ref(), 0o660),
+    };
+    let cannot = |e: std::io::Error| Error::Config(format!("cannot give {} its owner and mode: {e}", new.display()));
+    if let Some(owner) = owner
+        && rustix::process::geteuid().is_root()
+    {
+        std::os::unix::fs::chown(new, Some(owner.uid()), Some(owner.gid())).map_err(cannot)?;
+    }
+    std::fs::set_permissions(new, std::fs::Permissions::from_mode(mode)).map_err(cannot)?;
+    synced(new)
+}
+
+/// Every page, and whether its orders are of the file's kind.
+fn check(new: &Path, path: &Path) -> Result<Connection> {
+    let c = db::open_for_writing(new)?;
+    let said: String = c.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0)).map_err(db::translate)?;
+    if said != "ok" {
+        return Err(Error::Config(format!("{} is damaged: {said}", new.display())));
+    }
+    let before = db::open_for_reading(path)
+        .and_then(|c| c.query_row("SELECT livemode FROM shop", [], |row| row.get::<_, bool>(0)).map_err(db::translate));
+    // Where the file of before cannot be read, the next start compares it with the key.
+    if let Ok(livemode) = before {
+        let now: bool = c.query_row("SELECT livemode FROM shop", [], |row| row.get(0)).map_err(db::translate)?;
+        if now != livemode {
+            let word = |live| if live { "live" } else { "test" };
+            return Err(Error::Config(format!(
+                "{} holds {} orders, and {} holds {} orders; name another backup",
+                new.display(),
+                word(now),
+                path.display(),
+                word(livemode)
+            )));
+        }
+    }
+    Ok(c)
+}
+
+/// The person named the backup, not its copy.
+fn of_the_backup(why: Error, new: &Path, backup: &Path) -> Error {
+    let text = why.to_string().replace(&new.display().to_string(), &backup.display().to_string());
+    match why {
+        Error::Temporary(_) => Error::Temporary(text),
+        _ => Error::Config(format!("{text}; nothing was changed")),
+    }
+}
+
+/// The log of before goes into the file of before, where it is its own, else under a name of its own: beside the new file
+/// it would be another file's.
+fn set_aside_log(path: &Path, stamp: &str) -> Result<()> {
+    let log = beside(path, "-wal");
+    if path.exists() {
+        let merged = db::open_for_writing(path).and_then(|c| {
+            // Nobody else has it open: a shell would go on writing into the file of before.
+            let alone = c
+                .pragma_update(None, "locking_mode", "EXCLUSIVE")
+                .and_then(|()| c.execute_batch("BEGIN EXCLUSIVE; COMMIT"));
+            match alone.map_err(db::translate) {
+                Err(Error::Temporary(_)) => return Err(in_use(path, "somebody has opened")),
+                alone => alone?,
+            }
+            db::empty_log(&c)
+        });
+        match merged {
+            Err(why @ Error::Usage(_)) => return Err(why),
+            Err(why) => log::warn!("the log of before is kept apart: {why}"),
+            Ok(_) => {}
+        }
+    }
+    if std::fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
+        rename(&log, &beside(path, &format!(".before-{stamp}-wal")))?;
+    }
+    Ok(())
+}
+
+/// Both names change hands at once, so there is a file at the path at every moment.
+fn exchange(new: &Path, path: &Path, kept: Option<&PathBuf>) -> Result<()> {
+    let cannot = |e: std::io::Error| {
+        Error::Config(format!("cannot put {} in the place of {}: {e}", new.display(), path.display()))
+    };
+    let Some(kept) = kept else { return std::fs::rename(new, path).map_err(cannot) };
+    match rustix::fs::renameat_with(CWD, new, CWD, path, RenameFlags::EXCHANGE) {
+        Ok(()) => rename(new, kept),
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+            std::fs::hard_link(path, kept).and_then(|()| std::fs::rename(new, path)).map_err(cannot)
+        }
+        Err(e) => Err(cannot(e.into())),
+    }
+}
+
+fn rename(from: &Path, to: &Path) -> Result<()> {
+    std::fs::rename(from, to)
+        .map_err(|e| Error::Config(format!("cannot rename {} to {}: {e}", quoted(from), quoted(to))))
+}
+
+fn synced(path: &Path) -> Result<()> {
+    let synced = std::fs::File::open(path).and_then(|file| file.sync_all());
+    synced.map_err(|e| Error::Corrupt(format!("{} cannot be put on the disk: {e}", path.display())))
+}
