@@ -166,6 +166,9 @@ CREATE TABLE line_items(
   canceled_quantity   INTEGER NOT NULL DEFAULT 0          -- yours: so many will not be sent
                       CONSTRAINT "canceled_quantity is between 0 and quantity"
                       CHECK(canceled_quantity BETWEEN 0 AND quantity),
+  cancel_reason       TEXT                                -- yours: why
+                      CONSTRAINT "a line's cancel_reason is customer, fraud, inventory, declined, staff or other"
+                      CHECK(cancel_reason IN('customer', 'fraud', 'inventory', 'declined', 'staff', 'other')),
   UNIQUE(order_id, position),
   CONSTRAINT "an amount is at most 1000000000000 minor units" CHECK(
     min(coalesce(unit_amount, 0), amount_subtotal, amount_discount, amount_tax, amount_total) >= -1000000000000
@@ -178,11 +181,16 @@ CREATE TABLE fulfillments(
   id                INTEGER PRIMARY KEY CHECK(id > 0),
   order_id          INTEGER NOT NULL REFERENCES orders(id),
   requires_shipping INTEGER NOT NULL DEFAULT 1 CHECK(requires_shipping IN(0, 1)),  -- 0: digital
+  replacement       TEXT                                  -- why it is sent beside what was bought; NULL for what was bought
+                    CONSTRAINT "a parcel is sent again because it is lost, damaged, wrong or other"
+                    CHECK(replacement IN('lost', 'damaged', 'wrong', 'other')),
   status            TEXT NOT NULL DEFAULT 'pending'
                     CONSTRAINT "a fulfillment's status is pending, shipped, delivered or canceled"
                     CHECK(status IN('pending', 'shipped', 'delivered', 'canceled')),
   tracking_company  TEXT,                                 -- yours, as all below
-  tracking_number   TEXT,
+  tracking_number   ANY                                   -- text; ANY keeps what was typed, so that a number is noticed
+                    CONSTRAINT "put a tracking number in quotes: as a number it loses zeros in front and digits at the end"
+                    CHECK(typeof(tracking_number) IN('text', 'null')),
   tracking_url      TEXT,
   note              TEXT,
   created_at        TEXT NOT NULL DEFAULT(strftime('%Y-%m-%dT%H:%M:%SZ', 'now')),
@@ -198,7 +206,8 @@ CREATE INDEX fulfillments_tracking ON fulfillments(tracking_number) WHERE tracki
 CREATE TABLE fulfillment_line_items(
   fulfillment_id INTEGER NOT NULL REFERENCES fulfillments(id),
   line_item_id   TEXT NOT NULL REFERENCES line_items(id),
-  quantity       INTEGER NOT NULL CONSTRAINT "a fulfillment holds 1 or more of a line item" CHECK(quantity > 0),
+  quantity       INTEGER NOT NULL                         -- set to 0, it is taken out
+                 CONSTRAINT "a fulfillment holds 1 or more of a line item" CHECK(quantity >= 0),
   PRIMARY KEY(fulfillment_id, line_item_id)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX fulfillment_line_items_item ON fulfillment_line_items(line_item_id);
@@ -303,7 +312,9 @@ CREATE TABLE outbox(
                   CHECK(state IN('pending', 'done', 'dead')),
   attempts        INTEGER NOT NULL DEFAULT 0 CHECK(attempts >= 0),  -- runs of all its hooks
   next_attempt_at TEXT,                                   -- when the first of them is due; NULL before it was handed to them
-  last_error      TEXT,                                   -- or why no hook was told: no hook, undone, before this file
+  outcome         TEXT                                    -- told; no_hook: none asks for it; past: before this file; undone; gave_up;
+                  CHECK(outcome IN('told', 'no_hook', 'past', 'undone', 'gave_up', 'again')),  -- again: to be told anew
+  last_error      TEXT,                                   -- for people
   created_at      TEXT NOT NULL DEFAULT(strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))
 ) STRICT;
 CREATE INDEX outbox_pending ON outbox(next_attempt_at) WHERE state = 'pending';
@@ -323,7 +334,9 @@ CREATE TABLE hook_runs(
   taken_at        TEXT,                                   -- it is running since
   next_attempt_at TEXT NOT NULL,
   ended_at        TEXT,                                   -- its last run
-  last_error      TEXT,
+  outcome         TEXT                                    -- what that came to; or why it has none and needs none any more
+                  CHECK(outcome IN('done', 'again', 'failed', 'dead', 'not_run', 'interrupted', 'not_set', 'not_asked', 'put_aside')),
+  last_error      TEXT,                                   -- for people
   PRIMARY KEY(outbox_id, target)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX hook_runs_due ON hook_runs(target, tries > 0, next_attempt_at) WHERE state = 'pending';
@@ -354,29 +367,35 @@ CREATE TABLE dismissals(
   PRIMARY KEY(reason, subject, facts)
 ) STRICT, WITHOUT ROWID;
 
--- Where a parcel is followed, by the carrier's name in small letters; the number takes the place of {}. Yours to add to.
+-- Where a parcel is followed, by the carrier; the number takes the place of {}. Yours to add to. A name is found however it is
+-- written: capitals, accents and dots do not matter, and what follows it neither (`companies`, `parcel_carriers`).
 CREATE TABLE carriers(
-  company TEXT PRIMARY KEY CHECK(company = lower(company)),
+  company TEXT PRIMARY KEY CONSTRAINT "a carrier has a name" CHECK(trim(company) <> ''),
   url     TEXT NOT NULL CONSTRAINT "a carrier's url has {} where the number goes" CHECK(instr(url, '{}') > 0)
 ) STRICT, WITHOUT ROWID;
 INSERT INTO carriers VALUES
-  ('dhl', 'https://www.dhl.com/en/express/tracking.html?AWB={}'),
-  ('deutsche post', 'https://www.deutschepost.de/sendung/simpleQueryResult.html?form.sendungsnummer={}'),
-  ('ups', 'https://www.ups.com/track?tracknum={}'),
-  ('fedex', 'https://www.fedex.com/fedextrack/?trknbr={}'),
-  ('usps', 'https://tools.usps.com/go/TrackConfirmAction?tLabels={}'),
-  ('dpd', 'https://tracking.dpd.de/status/en_US/parcel/{}'),
-  ('gls', 'https://gls-group.com/track/{}'),
-  ('hermes', 'https://www.myhermes.de/empfangen/sendungsverfolgung/sendungsinformation/#{}'),
-  ('evri', 'https://www.evri.com/track/parcel/{}'),
-  ('royal mail', 'https://www.royalmail.com/track-your-item#/tracking-results/{}'),
-  ('la poste', 'https://www.laposte.fr/outils/suivre-vos-envois?code={}'),
-  ('colissimo', 'https://www.laposte.fr/outils/suivre-vos-envois?code={}'),
-  ('postnl', 'https://postnl.nl/tracktrace/?B={}'),
-  ('österreichische post', 'https://www.post.at/sv/sendungsdetails?snr={}'),
-  ('swiss post', 'https://service.post.ch/ekp-web/ui/entry/search/{}'),
-  ('canada post', 'https://www.canadapost-postescanada.ca/track-reperage/en#/search?searchFor={}'),
-  ('australia post', 'https://auspost.com.au/mypost/track/#/details/{}');
+  ('DHL', 'https://www.dhl.com/global-en/home/tracking.html?tracking-id={}'),
+  ('DHL Express', 'https://www.dhl.com/en/express/tracking.html?AWB={}'),
+  ('DHL Paket', 'https://www.dhl.de/de/privatkunden/pakete-empfangen/verfolgen.html?piececode={}'),
+  ('Deutsche Post', 'https://www.deutschepost.de/sendung/simpleQueryResult.html?form.sendungsnummer={}'),
+  ('UPS', 'https://www.ups.com/track?tracknum={}'),
+  ('United Parcel Service', 'https://www.ups.com/track?tracknum={}'),
+  ('FedEx', 'https://www.fedex.com/fedextrack/?trknbr={}'),
+  ('Federal Express', 'https://www.fedex.com/fedextrack/?trknbr={}'),
+  ('USPS', 'https://tools.usps.com/go/TrackConfirmAction?tLabels={}'),
+  ('DPD', 'https://tracking.dpd.de/status/en_US/parcel/{}'),
+  ('GLS', 'https://gls-group.com/track/{}'),
+  ('Hermes', 'https://www.myhermes.de/empfangen/sendungsverfolgung/sendungsinformation/#{}'),
+  ('Evri', 'https://www.evri.com/track/parcel/{}'),
+  ('Royal Mail', 'https://www.royalmail.com/track-your-item#/tracking-results/{}'),
+  ('La Poste', 'https://www.laposte.fr/outils/suivre-vos-envois?code={}'),
+  ('Colissimo', 'https://www.laposte.fr/outils/suivre-vos-envois?code={}'),
+  ('PostNL', 'https://postnl.nl/tracktrace/?B={}'),
+  ('Österreichische Post', 'https://www.post.at/sv/sendungsdetails?snr={}'),
+  ('Swiss Post', 'https://service.post.ch/ekp-web/ui/entry/search/{}'),
+  ('Die Schweizerische Post', 'https://service.post.ch/ekp-web/ui/entry/search/{}'),
+  ('Canada Post', 'https://www.canadapost-postescanada.ca/track-reperage/en#/search?searchFor={}'),
+  ('Australia Post', 'https://auspost.com.au/mypost/track/#/details/{}');
 
 -- Currencies whose minor unit is not a hundredth, by Stripe's list. (Stripe sends ISK and UGX in hundredths, so they are not here.)
 CREATE TABLE currency_decimals(
@@ -393,14 +412,61 @@ INSERT INTO currency_decimals VALUES
 -- Views to look at
 ------------------------------------------------------------------------------------------------------------------------
 
--- Where each line stands: bought = canceled + sent + left; `pending` of it is in a pending fulfillment.
+-- The signs that stand around what is typed or pasted and mean nothing: every blank that Unicode has, tabs and line ends.
+CREATE VIEW blanks AS SELECT char(9, 10, 11, 12, 13, 28, 29, 30, 31, 32, 133, 160, 5760, 8192, 8193, 8194, 8195, 8196, 8197, 8198, 8199,
+  8200, 8201, 8202, 8203, 8232, 8233, 8239, 8287, 8288, 12288, 65279) AS signs;
+
+-- Names of carriers as people write them, of parcels and of `carriers` (fulfillment_id NULL), and what is compared: small letters
+-- without accents, dots and dashes.
+CREATE VIEW companies AS
+SELECT fulfillment_id, company, url, (
+  WITH RECURSIVE signs(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM signs WHERE n < length(company))
+  SELECT trim(replace(replace(group_concat(CASE instr(marks, sign) WHEN 0 THEN lower(sign) ELSE rtrim(substr(plain, 2 * instr(marks, sign) - 1, 2))
+    || CASE WHEN sign IN('-', '_', '/', '&', ',') THEN ' ' ELSE '' END END, ''), '  ', ' '), '  ', ' '))
+  FROM (SELECT substr(company, n, 1) AS sign, 'ÄäÖöÜüßÆæØøÅåÀàÁáÂâÃãÇçČčÈèÉéÊêËëÍíÎîŁłÑñÓóÔôÕõŠšÚúÛûŽž̧̀́̂̃̊̌̈.''’-_/&,' AS marks,
+          'aeaeoeoeueuessaeaeoeoea a a a a a a a a a c c c c e e e e e e e e i i i i l l n n o o o o o o s s u u u u z z               e                 ' AS plain FROM signs ORDER BY n)) AS written
+FROM (SELECT id AS fulfillment_id, nullif(trim(tracking_company, (SELECT signs FROM blanks)), '') AS company, NULL AS url FROM fulfillments
+      UNION ALL SELECT NULL, company, url FROM carriers);
+
+-- Whose parcel it is: the carrier that is known by the longest name which what was typed begins with, else what was typed.
+CREATE VIEW parcel_carriers AS
+SELECT p.fulfillment_id, coalesce(k.company, p.written, '') AS carrier, k.url
+FROM companies p LEFT JOIN companies k ON k.fulfillment_id IS NULL AND k.company = (SELECT c.company FROM companies c
+  WHERE c.fulfillment_id IS NULL AND substr(p.written || ' ', 1, length(c.written) + 1) = c.written || ' '
+  ORDER BY length(c.written) DESC, c.company LIMIT 1)
+WHERE p.fulfillment_id IS NOT NULL;
+
+-- Where a parcel is followed, for a carrier that is known; of its number everything but letters, digits and -._~ is escaped.
+CREATE VIEW parcel_links AS
+SELECT f.id AS fulfillment_id, replace(c.url, '{}', (
+  WITH RECURSIVE bytes(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM bytes WHERE n < length(CAST(f.tracking_number AS BLOB)))
+  SELECT group_concat(CASE WHEN CAST(byte AS TEXT) GLOB '[A-Za-z0-9._~-]' THEN CAST(byte AS TEXT) ELSE '%' || hex(byte) END, '')
+  FROM (SELECT substr(CAST(f.tracking_number AS BLOB), n, 1) AS byte FROM bytes ORDER BY n))) AS url
+FROM fulfillments f JOIN parcel_carriers c ON c.fulfillment_id = f.id
+WHERE f.tracking_number IS NOT NULL AND c.url IS NOT NULL;
+
+-- One carrier's number on parcels of two orders that go to different places, canceled ones aside: one of the numbers is wrong.
+CREATE VIEW tracking_clashes AS
+SELECT f.id AS fulfillment_id, f.order_id, g.order_id AS other_order_id, f.tracking_number
+FROM fulfillments f JOIN fulfillments g ON g.tracking_number = f.tracking_number AND g.order_id <> f.order_id
+JOIN orders o ON o.id = f.order_id JOIN orders p ON p.id = g.order_id
+WHERE f.status <> 'canceled' AND g.status <> 'canceled'
+  -- Where no carrier is named it may be any.
+  AND (SELECT count(DISTINCT carrier) < 2 FROM parcel_carriers WHERE fulfillment_id IN(f.id, g.id) AND carrier <> '')
+  AND (o.shipping_line1 IS NULL OR p.shipping_line1 IS NULL
+    OR lower(replace(o.shipping_line1 || '/' || coalesce(o.shipping_line2, '') || '/' || coalesce(o.shipping_postal_code, '') || '/'
+         || coalesce(o.shipping_country, ''), ' ', ''))
+      <> lower(replace(p.shipping_line1 || '/' || coalesce(p.shipping_line2, '') || '/' || coalesce(p.shipping_postal_code, '') || '/'
+         || coalesce(p.shipping_country, ''), ' ', '')));
+
+-- Where each line stands: bought = canceled + sent + left; `pending` of it is in a pending fulfillment. Replacements are beside it.
 CREATE VIEW line_item_balance AS
 SELECT order_id, line_item_id, requires_shipping, quantity, canceled, sent, quantity - canceled - sent AS left_to_send, pending
 FROM (SELECT li.order_id, li.id AS line_item_id, li.requires_shipping, li.quantity, li.canceled_quantity AS canceled,
         (SELECT coalesce(sum(fl.quantity), 0) FROM fulfillment_line_items fl JOIN fulfillments f ON f.id = fl.fulfillment_id
-         WHERE fl.line_item_id = li.id AND f.status IN('shipped', 'delivered')) AS sent,
+         WHERE fl.line_item_id = li.id AND f.replacement IS NULL AND f.status IN('shipped', 'delivered')) AS sent,
         (SELECT coalesce(sum(fl.quantity), 0) FROM fulfillment_line_items fl JOIN fulfillments f ON f.id = fl.fulfillment_id
-         WHERE fl.line_item_id = li.id AND f.status = 'pending') AS pending
+         WHERE fl.line_item_id = li.id AND f.replacement IS NULL AND f.status = 'pending') AS pending
       FROM line_items li);
 
 -- What has happened to an order's money and goods, as whole numbers. `amount_paid` is what the shop was given; a refund that
@@ -516,10 +582,11 @@ SELECT o.id AS order_id, replace(substr(o.created_at, 1, 16), 'T', ' ') AS place
     coalesce(', ' || nullif(trim(coalesce(o.shipping_postal_code, '') || ' ' || coalesce(o.shipping_city, '')), ''), '') ||
     coalesce(', ' || o.shipping_state, '') || coalesce(', ' || o.shipping_country, '') AS ship_to,
   o.shipping_option,
-  (SELECT caution FROM order_cautions q WHERE q.order_id = o.id) AS caution,
+  nullif(rtrim(coalesce('replacement: ' || f.replacement || '; ', '') || coalesce((SELECT caution FROM order_cautions q WHERE q.order_id = o.id), ''), '; '), '')
+    AS caution,
   o.business_name,
   (SELECT group_concat(label || ': ' || value, '; ') FROM order_custom_fields w WHERE w.order_id = o.id AND value <> '') AS custom_fields,
-  o.phone, o.email, o.note, f.id AS fulfillment_id
+  o.phone, o.email, o.note, f.replacement, f.id AS fulfillment_id
 FROM fulfillments f JOIN orders o ON o.id = f.order_id
 WHERE f.status = 'pending' AND f.requires_shipping = 1
   AND (SELECT blocked_by FROM order_blocks b WHERE b.order_id = o.id) IS NULL
@@ -819,7 +886,7 @@ SELECT 'look' AS kind, 'what is to be packed' AS what, 'SELECT * FROM to_ship;' 
   ('look', 'who changed what', 'SELECT * FROM order_history WHERE order_id = 1;'),
   ('look', 'what is left, by line', 'SELECT * FROM to_fulfill;'),
   ('look', 'what your hooks were told', 'SELECT * FROM hook_runs;'),
-  ('do', 'one of two goes first, the rest into a parcel of its own', 'UPDATE fulfillment_line_items SET quantity = 1 WHERE fulfillment_id = 1 AND line_item_id = ''li_1'';'),
+  ('do', 'of line 1 all goes first; the rest waits in a parcel of its own', 'INSERT INTO ship_items VALUES(5, ''1'', ''DHL'', ''JD0123456788'', NULL);'),
   ('do', 'ship an order', 'INSERT INTO ship VALUES(1, ''DHL'', ''JD0123456789'', NULL);'),
   ('do', 'ship it, the long way', 'UPDATE fulfillments SET status = ''shipped'', tracking_company = ''DHL'', tracking_number = ''JD0123456789'' WHERE order_id = 1 AND status = ''pending'';'),
   ('do', 'it arrived; digital goods are sent', 'INSERT INTO deliver VALUES(1);'),
@@ -966,9 +1033,42 @@ CREATE TRIGGER orders_early_update AFTER UPDATE OF payment_intent_id ON orders
   WHEN NEW.payment_intent_id IS NOT NULL AND OLD.payment_intent_id IS NULL
 BEGIN INSERT INTO early VALUES(NEW.id, NEW.payment_intent_id); END;
 
+-- What is typed is kept without the blanks around it, and what is empty is NULL.
+CREATE TRIGGER orders_tidy AFTER UPDATE OF note, hold_reason, email, name, phone, shipping_name, shipping_line1, shipping_line2,
+  shipping_city, shipping_state, shipping_postal_code, shipping_country ON orders WHEN (SELECT name FROM actor) GLOB 'operator*'
+BEGIN
+  UPDATE orders SET
+    note = nullif(trim(note, b.signs), ''),
+    hold_reason = nullif(trim(hold_reason, b.signs), ''),
+    email = nullif(trim(email, b.signs), ''),
+    name = nullif(trim(name, b.signs), ''),
+    phone = nullif(trim(phone, b.signs), ''),
+    shipping_name = nullif(trim(shipping_name, b.signs), ''),
+    shipping_line1 = nullif(trim(shipping_line1, b.signs), ''),
+    shipping_line2 = nullif(trim(shipping_line2, b.signs), ''),
+    shipping_city = nullif(trim(shipping_city, b.signs), ''),
+    shipping_state = nullif(trim(shipping_state, b.signs), ''),
+    shipping_postal_code = nullif(trim(shipping_postal_code, b.signs), ''),
+    shipping_country = nullif(trim(shipping_country, b.signs), '')
+  FROM blanks b WHERE id = NEW.id AND (
+    NEW.note IS NOT nullif(trim(NEW.note, b.signs), '')
+    OR NEW.hold_reason IS NOT nullif(trim(NEW.hold_reason, b.signs), '')
+    OR NEW.email IS NOT nullif(trim(NEW.email, b.signs), '')
+    OR NEW.name IS NOT nullif(trim(NEW.name, b.signs), '')
+    OR NEW.phone IS NOT nullif(trim(NEW.phone, b.signs), '')
+    OR NEW.shipping_name IS NOT nullif(trim(NEW.shipping_name, b.signs), '')
+    OR NEW.shipping_line1 IS NOT nullif(trim(NEW.shipping_line1, b.signs), '')
+    OR NEW.shipping_line2 IS NOT nullif(trim(NEW.shipping_line2, b.signs), '')
+    OR NEW.shipping_city IS NOT nullif(trim(NEW.shipping_city, b.signs), '')
+    OR NEW.shipping_state IS NOT nullif(trim(NEW.shipping_state, b.signs), '')
+    OR NEW.shipping_postal_code IS NOT nullif(trim(NEW.shipping_postal_code, b.signs), '')
+    OR NEW.shipping_country IS NOT nullif(trim(NEW.shipping_country, b.signs), ''));
+END;
+
 CREATE TRIGGER orders_changed AFTER UPDATE ON orders
 BEGIN
-  INSERT INTO order_history(order_id, actor, what, old, new) SELECT NEW.id, actor.name, c.what, c.old, c.new FROM actor, (
+  INSERT INTO order_history(order_id, actor, what, old, new)
+  SELECT NEW.id, actor.name, c.what, c.old, nullif(trim(c.new, b.signs), '') FROM actor, blanks b, (
     SELECT 'payment_status' AS what, OLD.payment_status AS old, NEW.payment_status AS new
     UNION ALL SELECT 'amount_total', OLD.amount_total, NEW.amount_total
     UNION ALL SELECT 'amount_capturable', OLD.amount_capturable, NEW.amount_capturable
@@ -989,7 +1089,7 @@ BEGIN
     UNION ALL SELECT 'shipping_state', OLD.shipping_state, NEW.shipping_state
     UNION ALL SELECT 'shipping_postal_code', OLD.shipping_postal_code, NEW.shipping_postal_code
     UNION ALL SELECT 'shipping_country', OLD.shipping_country, NEW.shipping_country) c
-  WHERE c.old IS NOT c.new;
+  WHERE nullif(trim(c.old, b.signs), '') IS NOT nullif(trim(c.new, b.signs), '');
   -- It became a sale: what was bought is now to be sent.
   INSERT INTO settle(order_id) SELECT NEW.id
   WHERE NEW.payment_status IN('paid', 'no_payment_required') AND NEW.payment_status <> OLD.payment_status;
@@ -1001,6 +1101,24 @@ BEGIN
   INSERT INTO outbox(topic, order_id, key) SELECT 'order.canceled', NEW.id, 'order:' || NEW.id || ':canceled'
     || CASE WHEN EXISTS(SELECT 1 FROM outbox WHERE key = 'order:' || NEW.id || ':canceled') THEN ':' || (SELECT max(id) FROM outbox) ELSE '' END
   WHERE NEW.canceled_at IS NOT NULL AND OLD.canceled_at IS NULL;
+END;
+
+-- Where it goes, or whom to write to, is corrected while a parcel is on its way: that is news, once a statement.
+CREATE TRIGGER orders_corrected AFTER UPDATE OF email, shipping_name, shipping_line1, shipping_line2, shipping_city, shipping_state,
+  shipping_postal_code, shipping_country ON orders WHEN (SELECT name FROM actor) <> 'fulfilld:undo'
+BEGIN
+  INSERT INTO outbox(topic, order_id, fulfillment_id, key)
+  SELECT 'fulfillment.updated', f.order_id, f.id, 'fulfillment:' || f.id || ':updated:' || strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+  FROM fulfillments f, blanks b WHERE f.order_id = NEW.id AND f.status = 'shipped' AND f.requires_shipping = 1
+    AND (nullif(trim(OLD.email, b.signs), '') IS NOT nullif(trim(NEW.email, b.signs), '')
+      OR nullif(trim(OLD.shipping_name, b.signs), '') IS NOT nullif(trim(NEW.shipping_name, b.signs), '')
+      OR nullif(trim(OLD.shipping_line1, b.signs), '') IS NOT nullif(trim(NEW.shipping_line1, b.signs), '')
+      OR nullif(trim(OLD.shipping_line2, b.signs), '') IS NOT nullif(trim(NEW.shipping_line2, b.signs), '')
+      OR nullif(trim(OLD.shipping_city, b.signs), '') IS NOT nullif(trim(NEW.shipping_city, b.signs), '')
+      OR nullif(trim(OLD.shipping_state, b.signs), '') IS NOT nullif(trim(NEW.shipping_state, b.signs), '')
+      OR nullif(trim(OLD.shipping_postal_code, b.signs), '') IS NOT nullif(trim(NEW.shipping_postal_code, b.signs), '')
+      OR nullif(trim(OLD.shipping_country, b.signs), '') IS NOT nullif(trim(NEW.shipping_country, b.signs), ''))
+    AND NOT EXISTS(SELECT 1 FROM outbox WHERE key = 'fulfillment:' || f.id || ':updated:' || strftime('%Y-%m-%dT%H:%M:%fZ', 'now'));
 END;
 
 -- Line items: facts, but for what will not be sent.
@@ -1018,7 +1136,7 @@ BEGIN SELECT RAISE(ABORT, 'line_items: a line is in the currency of its order; l
 CREATE TRIGGER line_items_facts BEFORE UPDATE OF id, order_id, position, price_id, product_id, sku, name, options, quantity,
   currency, unit_amount, unit_amount_decimal, amount_subtotal, amount_discount, amount_tax, amount_total,
   requires_shipping, metadata ON line_items
-BEGIN SELECT RAISE(ABORT, 'line_items: that column is a fact from Stripe; yours is canceled_quantity'); END;
+BEGIN SELECT RAISE(ABORT, 'line_items: that column is a fact from Stripe; yours are canceled_quantity and cancel_reason'); END;
 
 CREATE TRIGGER line_items_delete BEFORE DELETE ON line_items
 BEGIN SELECT RAISE(ABORT, 'line_items: never deleted; what will not be sent is canceled_quantity'); END;
@@ -1028,12 +1146,20 @@ CREATE TRIGGER line_items_canceled BEFORE UPDATE OF canceled_quantity ON line_it
     AND NEW.canceled_quantity > NEW.quantity - (SELECT sent FROM line_item_balance WHERE line_item_id = OLD.id)
 BEGIN SELECT RAISE(ABORT, 'line_items: that many have been sent already (see order_lines)'); END;
 
-CREATE TRIGGER line_items_changed AFTER UPDATE OF canceled_quantity ON line_items
-  WHEN NEW.canceled_quantity <> OLD.canceled_quantity
+CREATE TRIGGER line_items_changed AFTER UPDATE OF canceled_quantity, cancel_reason ON line_items
+  WHEN NEW.canceled_quantity <> OLD.canceled_quantity OR NEW.cancel_reason IS NOT OLD.cancel_reason
 BEGIN
   INSERT INTO order_history(order_id, actor, what, old, new)
-  SELECT NEW.order_id, name, 'line ' || NEW.position || ' canceled_quantity', OLD.canceled_quantity, NEW.canceled_quantity FROM actor;
-  INSERT INTO settle(order_id) SELECT NEW.order_id FROM actor WHERE name <> 'fulfilld:undo';
+  SELECT NEW.order_id, name, 'line ' || NEW.position || ' ' || c.what, c.old, c.new FROM actor, (
+    SELECT 'canceled_quantity' AS what, OLD.canceled_quantity AS old, NEW.canceled_quantity AS new
+    UNION ALL SELECT 'cancel_reason', OLD.cancel_reason, NEW.cancel_reason) c
+  WHERE c.old IS NOT c.new;
+  INSERT INTO settle(order_id) SELECT NEW.order_id FROM actor WHERE name <> 'fulfilld:undo' AND NEW.canceled_quantity <> OLD.canceled_quantity;
+  -- Goods will not be sent: the same news as of a whole order, once a statement.
+  INSERT INTO outbox(topic, order_id, key)
+  SELECT 'order.canceled', NEW.order_id, 'order:' || NEW.order_id || ':canceled:' || strftime('%Y-%m-%dT%H:%M:%fZ', 'now') FROM actor
+  WHERE name <> 'fulfilld:undo' AND NEW.canceled_quantity > OLD.canceled_quantity
+    AND NOT EXISTS(SELECT 1 FROM outbox WHERE key = 'order:' || NEW.order_id || ':canceled:' || strftime('%Y-%m-%dT%H:%M:%fZ', 'now'));
 END;
 
 -- Refunds, disputes, reviews, warnings: facts from Stripe, told in the history of the order they belong to.
@@ -1127,14 +1253,18 @@ CREATE TRIGGER fulfillments_insert BEFORE INSERT ON fulfillments
 BEGIN
   SELECT RAISE(ABORT, 'fulfillments: that id is taken; rows are never replaced') WHERE EXISTS(SELECT 1 FROM fulfillments WHERE id = NEW.id);
   SELECT RAISE(ABORT, 'fulfillments: there is nothing more to send; what is left is in a pending one already (see to_fulfill; to split it, lower a quantity in fulfillment_line_items)')
-    WHERE NEW.status <> 'pending' OR NOT EXISTS(SELECT 1 FROM line_item_balance b JOIN orders o ON o.id = b.order_id
-      WHERE o.id = NEW.order_id AND o.payment_status IN('paid', 'no_payment_required') AND o.canceled_at IS NULL
-        AND b.requires_shipping = NEW.requires_shipping AND b.left_to_send > b.pending);
+    WHERE NEW.status <> 'pending' OR (NEW.replacement IS NULL
+      AND NOT EXISTS(SELECT 1 FROM line_item_balance b JOIN orders o ON o.id = b.order_id
+        WHERE o.id = NEW.order_id AND o.payment_status IN('paid', 'no_payment_required') AND o.canceled_at IS NULL
+          AND b.requires_shipping = NEW.requires_shipping AND b.left_to_send > b.pending));
+  SELECT RAISE(ABORT, 'fulfillments: nothing of the order has been sent that could be replaced')
+    WHERE NEW.replacement IS NOT NULL AND NOT EXISTS(SELECT 1 FROM line_item_balance b
+      WHERE b.order_id = NEW.order_id AND b.requires_shipping = NEW.requires_shipping AND b.sent > 0);
 END;
 
 CREATE TRIGGER fulfillments_identity BEFORE UPDATE ON fulfillments
   WHEN NEW.id IS NOT OLD.id OR NEW.order_id IS NOT OLD.order_id OR NEW.requires_shipping IS NOT OLD.requires_shipping
-    OR NEW.created_at IS NOT OLD.created_at
+    OR NEW.replacement IS NOT OLD.replacement OR NEW.created_at IS NOT OLD.created_at
 BEGIN SELECT RAISE(ABORT, 'fulfillments: it stays with its order; yours are status, tracking_…, note and the dates'); END;
 
 CREATE TRIGGER fulfillments_dates BEFORE UPDATE OF shipped_at, delivered_at, canceled_at ON fulfillments
@@ -1155,15 +1285,12 @@ END;
 CREATE TRIGGER fulfillments_delete BEFORE DELETE ON fulfillments
 BEGIN SELECT RAISE(ABORT, 'fulfillments: never deleted; set status to canceled and its items are to be sent again'); END;
 
--- A tracking number belongs to one order, so that a forgotten WHERE changes nothing. Where an order has a parcel, the number is
--- the parcel's: its digital goods are passed over and wait to be delivered.
+-- Where an order has a parcel, the number is the parcel's: its digital goods are passed over and wait to be delivered.
 CREATE TRIGGER fulfillments_tracking BEFORE UPDATE OF tracking_number ON fulfillments WHEN NEW.tracking_number IS NOT OLD.tracking_number
 BEGIN
-  SELECT RAISE(ABORT, 'fulfillments: that tracking number is on a parcel of another order; a bulk UPDATE needs WHERE order_id = …')
-    WHERE EXISTS(SELECT 1 FROM fulfillments WHERE tracking_number = NEW.tracking_number AND order_id <> OLD.order_id);
   SELECT RAISE(IGNORE) WHERE OLD.requires_shipping = 0 AND NEW.tracking_number IS NOT NULL
     AND EXISTS(SELECT 1 FROM fulfillments WHERE order_id = OLD.order_id AND requires_shipping = 1
-      AND (status = 'pending' OR tracking_number = NEW.tracking_number));
+      AND (status = 'pending' OR tracking_number = trim(NEW.tracking_number, (SELECT signs FROM blanks))));
 END;
 
 CREATE TRIGGER fulfillments_status BEFORE UPDATE OF status ON fulfillments
@@ -1192,6 +1319,12 @@ CREATE TRIGGER fulfillments_created AFTER INSERT ON fulfillments
 BEGIN
   INSERT INTO order_history(order_id, actor, what, new)
   SELECT NEW.order_id, name, 'fulfillment ' || NEW.id || ' status', NEW.status FROM actor;
+  INSERT INTO order_history(order_id, actor, what, new)
+  SELECT NEW.order_id, name, 'fulfillment ' || NEW.id || ' replacement', NEW.replacement FROM actor WHERE NEW.replacement IS NOT NULL;
+  -- A replacement begins with everything that was sent; a quantity may be lowered.
+  INSERT INTO fulfillment_line_items(fulfillment_id, line_item_id, quantity)
+  SELECT NEW.id, line_item_id, sent FROM line_item_balance
+  WHERE NEW.replacement IS NOT NULL AND order_id = NEW.order_id AND requires_shipping = NEW.requires_shipping AND sent > 0;
 END;
 
 CREATE TRIGGER fulfillments_moved AFTER UPDATE OF status ON fulfillments
@@ -1213,20 +1346,44 @@ BEGIN
   WHERE NEW.status = 'canceled' AND EXISTS(SELECT 1 FROM fulfillment_line_items WHERE fulfillment_id = NEW.id);
 END;
 
--- Where the parcel is followed, for a carrier that is known.
-CREATE TRIGGER fulfillments_url AFTER UPDATE OF tracking_company, tracking_number ON fulfillments
-  WHEN NEW.tracking_number IS NOT NULL AND NEW.tracking_url IS OLD.tracking_url AND (SELECT name FROM actor) <> 'fulfilld:undo'
-    AND (NEW.tracking_number IS NOT OLD.tracking_number OR NEW.tracking_company IS NOT OLD.tracking_company)
+-- What is typed of a parcel is kept without the blanks around it, and what is empty is NULL. A carrier's number is on one parcel, or on
+-- those of orders that go to one place: so a forgotten WHERE changes nothing. The link follows the number. What is corrected on the way
+-- is news, once a statement.
+CREATE TRIGGER fulfillments_typed AFTER UPDATE OF tracking_company, tracking_number, tracking_url, note ON fulfillments
 BEGIN
-  UPDATE fulfillments SET tracking_url = (SELECT replace(url, '{}', trim(NEW.tracking_number)) FROM carriers
-    WHERE company = lower(trim(NEW.tracking_company)))
-  WHERE id = NEW.id AND EXISTS(SELECT 1 FROM carriers WHERE company = lower(trim(NEW.tracking_company)));
+  UPDATE fulfillments SET
+    tracking_company = nullif(trim(tracking_company, b.signs), ''),
+    tracking_number = nullif(trim(tracking_number, b.signs), ''),
+    tracking_url = nullif(trim(tracking_url, b.signs), ''),
+    note = nullif(trim(note, b.signs), '')
+  FROM blanks b WHERE id = NEW.id AND (SELECT name FROM actor) GLOB 'operator*' AND (
+    NEW.tracking_company IS NOT nullif(trim(NEW.tracking_company, b.signs), '')
+    OR NEW.tracking_number IS NOT nullif(trim(NEW.tracking_number, b.signs), '')
+    OR NEW.tracking_url IS NOT nullif(trim(NEW.tracking_url, b.signs), '')
+    OR NEW.note IS NOT nullif(trim(NEW.note, b.signs), ''));
+  SELECT RAISE(ABORT, 'fulfillments: that tracking number is on a parcel of another order, which goes elsewhere (SELECT order_id FROM fulfillments WHERE tracking_number = …); a bulk UPDATE needs WHERE order_id = …')
+    WHERE EXISTS(SELECT 1 FROM tracking_clashes WHERE fulfillment_id = NEW.id);
+  -- A link that was typed stays, unless it leads to the old number.
+  UPDATE fulfillments SET tracking_url = coalesce((SELECT url FROM parcel_links WHERE fulfillment_id = NEW.id),
+    CASE WHEN instr(OLD.tracking_url, OLD.tracking_number) > 0 THEN NULL ELSE tracking_url END)
+  WHERE id = NEW.id AND (NEW.tracking_url IS OLD.tracking_url OR trim(coalesce(NEW.tracking_url, ''), (SELECT signs FROM blanks)) = '')
+    AND (SELECT name FROM actor) <> 'fulfilld:undo'
+    AND (NEW.tracking_number IS NOT OLD.tracking_number OR NEW.tracking_company IS NOT OLD.tracking_company);
+  INSERT INTO outbox(topic, order_id, fulfillment_id, key)
+  SELECT 'fulfillment.updated', NEW.order_id, NEW.id, 'fulfillment:' || NEW.id || ':updated:' || strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+  FROM blanks b WHERE OLD.status = 'shipped' AND NEW.status = 'shipped' AND (SELECT name FROM actor) <> 'fulfilld:undo'
+    AND (nullif(trim(OLD.tracking_company, b.signs), '') IS NOT nullif(trim(NEW.tracking_company, b.signs), '')
+      OR nullif(trim(OLD.tracking_number, b.signs), '') IS NOT nullif(trim(NEW.tracking_number, b.signs), '')
+      -- The link that follows the number is no news of its own.
+      OR (nullif(trim(OLD.tracking_url, b.signs), '') IS NOT nullif(trim(NEW.tracking_url, b.signs), '')
+        AND NEW.tracking_url IS NOT (SELECT url FROM parcel_links WHERE fulfillment_id = NEW.id)))
+    AND NOT EXISTS(SELECT 1 FROM outbox WHERE key = 'fulfillment:' || NEW.id || ':updated:' || strftime('%Y-%m-%dT%H:%M:%fZ', 'now'));
 END;
 
 CREATE TRIGGER fulfillments_changed AFTER UPDATE ON fulfillments
 BEGIN
   INSERT INTO order_history(order_id, actor, what, old, new)
-  SELECT NEW.order_id, actor.name, 'fulfillment ' || NEW.id || ' ' || c.what, c.old, c.new FROM actor, (
+  SELECT NEW.order_id, actor.name, 'fulfillment ' || NEW.id || ' ' || c.what, c.old, nullif(trim(c.new, b.signs), '') FROM actor, blanks b, (
     SELECT 'status' AS what, OLD.status AS old, NEW.status AS new
     UNION ALL SELECT 'tracking_company', OLD.tracking_company, NEW.tracking_company
     UNION ALL SELECT 'tracking_number', OLD.tracking_number, NEW.tracking_number
@@ -1235,7 +1392,7 @@ BEGIN
     UNION ALL SELECT 'shipped_at', OLD.shipped_at, NEW.shipped_at
     UNION ALL SELECT 'delivered_at', OLD.delivered_at, NEW.delivered_at
     UNION ALL SELECT 'canceled_at', OLD.canceled_at, NEW.canceled_at) c
-  WHERE c.old IS NOT c.new;
+  WHERE nullif(trim(c.old, b.signs), '') IS NOT nullif(trim(c.new, b.signs), '');
 END;
 
 -- What is in a fulfillment: never more than was bought, and never less than is left.
@@ -1247,9 +1404,10 @@ BEGIN
   SELECT RAISE(ABORT, 'fulfillment_line_items: the fulfillment is not a pending one of the same order and kind')
     WHERE NOT EXISTS(SELECT 1 FROM fulfillments f JOIN line_items li ON li.order_id = f.order_id AND li.requires_shipping = f.requires_shipping
       WHERE f.id = NEW.fulfillment_id AND f.status = 'pending' AND li.id = NEW.line_item_id);
+  SELECT RAISE(ABORT, 'fulfillment_line_items: a fulfillment holds 1 or more of a line item') WHERE NEW.quantity < 1;
   SELECT RAISE(ABORT, 'fulfillment_line_items: more than is left (see order_lines)')
-    WHERE NEW.quantity > (SELECT left_to_send - pending FROM line_item_balance WHERE line_item_id = NEW.line_item_id)
-      AND (SELECT name FROM actor) <> 'fulfilld:undo';
+    WHERE (SELECT name FROM actor) <> 'fulfilld:undo' AND NEW.quantity > (SELECT CASE WHEN f.replacement IS NULL THEN b.left_to_send - b.pending ELSE b.sent END
+      FROM line_item_balance b, fulfillments f WHERE b.line_item_id = NEW.line_item_id AND f.id = NEW.fulfillment_id);
 END;
 
 CREATE TRIGGER fulfillment_line_items_update BEFORE UPDATE ON fulfillment_line_items
@@ -1259,19 +1417,18 @@ BEGIN
       OR (SELECT status FROM fulfillments WHERE id = OLD.fulfillment_id) <> 'pending';
   SELECT RAISE(ABORT, 'fulfillment_line_items: more than is left (see order_lines)')
     WHERE NEW.quantity > OLD.quantity AND (SELECT name FROM actor) <> 'fulfilld:undo'
-      AND NEW.quantity - OLD.quantity > (SELECT left_to_send - pending FROM line_item_balance WHERE line_item_id = NEW.line_item_id);
+      AND NEW.quantity > (SELECT CASE WHEN f.replacement IS NULL THEN b.left_to_send - b.pending + OLD.quantity ELSE b.sent END
+        FROM line_item_balance b, fulfillments f WHERE b.line_item_id = NEW.line_item_id AND f.id = NEW.fulfillment_id);
 END;
 
 CREATE TRIGGER fulfillment_line_items_delete BEFORE DELETE ON fulfillment_line_items
   WHEN (SELECT status FROM fulfillments WHERE id = OLD.fulfillment_id) <> 'pending'
-    OR ((SELECT name FROM actor) <> 'fulfilld:undo'
-      AND (SELECT left_to_send >= pending FROM line_item_balance WHERE line_item_id = OLD.line_item_id))
-BEGIN SELECT RAISE(ABORT, 'fulfillment_line_items: never deleted; lower its quantity and the rest goes into another parcel, or cancel it with line_items.canceled_quantity'); END;
+BEGIN SELECT RAISE(ABORT, 'fulfillment_line_items: that is sent or canceled already; out of a pending parcel it goes into another one'); END;
 
 CREATE TRIGGER fulfillment_line_items_changed AFTER UPDATE OF quantity ON fulfillment_line_items WHEN NEW.quantity <> OLD.quantity
 BEGIN
   INSERT INTO order_history(order_id, actor, what, old, new)
-  SELECT f.order_id, actor.name, 'fulfillment ' || f.id || ' quantity of ' || NEW.line_item_id, OLD.quantity, NEW.quantity
+  SELECT f.order_id, actor.name, 'fulfillment ' || f.id || ' quantity of ' || NEW.line_item_id, OLD.quantity, nullif(NEW.quantity, 0)
   FROM actor, fulfillments f WHERE f.id = NEW.fulfillment_id;
 END;
 
@@ -1282,18 +1439,26 @@ BEGIN
   SELECT f.order_id, actor.name, 'fulfillment ' || f.id || ' quantity of ' || NEW.line_item_id, NEW.quantity
   FROM actor, fulfillments f WHERE f.id = NEW.fulfillment_id;
 END;
-CREATE TRIGGER fulfillment_line_items_taken AFTER DELETE ON fulfillment_line_items
+CREATE TRIGGER fulfillment_line_items_taken AFTER DELETE ON fulfillment_line_items WHEN OLD.quantity > 0
 BEGIN
   INSERT INTO order_history(order_id, actor, what, old)
   SELECT f.order_id, actor.name, 'fulfillment ' || f.id || ' quantity of ' || OLD.line_item_id, OLD.quantity
   FROM actor, fulfillments f WHERE f.id = OLD.fulfillment_id;
 END;
 
--- A quantity lowered by hand: the rest goes into another pending fulfillment.
+-- What is taken out of a pending parcel by hand, in part or as a whole, waits in another one. Out of a replacement it goes for good.
 CREATE TRIGGER fulfillment_line_items_split AFTER UPDATE OF quantity ON fulfillment_line_items
   WHEN NEW.quantity < OLD.quantity AND (SELECT name FROM actor) <> 'fulfilld:undo'
 BEGIN
-  INSERT INTO settle(order_id, not_into) SELECT order_id, id FROM fulfillments WHERE id = NEW.fulfillment_id;
+  DELETE FROM fulfillment_line_items WHERE fulfillment_id = NEW.fulfillment_id AND line_item_id = NEW.line_item_id AND quantity = 0;
+  INSERT INTO settle(order_id, not_into) SELECT order_id, id FROM fulfillments WHERE id = NEW.fulfillment_id AND replacement IS NULL;
+END;
+CREATE TRIGGER fulfillment_line_items_out AFTER DELETE ON fulfillment_line_items WHEN (SELECT name FROM actor) <> 'fulfilld:undo'
+BEGIN
+  INSERT INTO settle(order_id, not_into) SELECT order_id, id FROM fulfillments WHERE id = OLD.fulfillment_id AND replacement IS NULL
+    AND (SELECT left_to_send > pending FROM line_item_balance WHERE line_item_id = OLD.line_item_id);
+  UPDATE fulfillments SET status = 'canceled' WHERE id = OLD.fulfillment_id AND replacement IS NOT NULL AND status = 'pending'
+    AND NOT EXISTS(SELECT 1 FROM fulfillment_line_items WHERE fulfillment_id = OLD.fulfillment_id);
 END;
 
 -- What is dismissed is something that `attention` shows, and the history of its order tells who did so.
@@ -1333,18 +1498,22 @@ CREATE TRIGGER order_history_update BEFORE UPDATE ON order_history
 BEGIN SELECT RAISE(ABORT, 'order_history: written by the database and never changed'); END;
 CREATE TRIGGER order_history_delete BEFORE DELETE ON order_history
 BEGIN SELECT RAISE(ABORT, 'order_history: written by the database and never changed'); END;
--- What an operator does leads to two kinds of news; no other, and none that is not true.
+-- What an operator does leads to three kinds of news; no other, and none that is not true.
 CREATE TRIGGER outbox_insert BEFORE INSERT ON outbox
   WHEN EXISTS(SELECT 1 FROM outbox WHERE id = NEW.id OR key = NEW.key)
     OR ((SELECT name FROM actor) GLOB 'operator*'
       AND NOT EXISTS(SELECT 1 FROM fulfillments f WHERE f.id = NEW.fulfillment_id AND f.order_id = NEW.order_id AND NEW.topic = 'fulfillment.' || f.status
-        AND (NEW.key = 'fulfillment:' || f.id || ':' || f.status OR EXISTS(SELECT 1 FROM outbox u WHERE u.last_error GLOB '*undone'
+        AND (NEW.key = 'fulfillment:' || f.id || ':' || f.status OR EXISTS(SELECT 1 FROM outbox u WHERE u.outcome = 'undone'
           AND NEW.key = 'fulfillment:' || f.id || ':' || f.status || ':' || (SELECT max(id) FROM outbox)))
         AND f.status <> 'pending'
         AND EXISTS(SELECT 1 FROM fulfillment_line_items WHERE fulfillment_id = f.id))
       AND NOT EXISTS(SELECT 1 FROM orders WHERE id = NEW.order_id AND canceled_at IS NOT NULL AND NEW.topic = 'order.canceled'
-        AND (NEW.key = 'order:' || id || ':canceled' OR EXISTS(SELECT 1 FROM outbox u WHERE u.last_error GLOB '*undone'
-          AND NEW.key = 'order:' || NEW.order_id || ':canceled:' || (SELECT max(id) FROM outbox)))))
+        AND (NEW.key = 'order:' || id || ':canceled' OR EXISTS(SELECT 1 FROM outbox u WHERE u.outcome = 'undone'
+          AND NEW.key = 'order:' || NEW.order_id || ':canceled:' || (SELECT max(id) FROM outbox))))
+      AND NOT EXISTS(SELECT 1 FROM line_items WHERE order_id = NEW.order_id AND canceled_quantity > 0 AND NEW.topic = 'order.canceled'
+        AND NEW.key = 'order:' || NEW.order_id || ':canceled:' || strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
+      AND NOT EXISTS(SELECT 1 FROM fulfillments f WHERE f.id = NEW.fulfillment_id AND f.order_id = NEW.order_id AND f.status = 'shipped'
+        AND NEW.topic = 'fulfillment.updated' AND NEW.key = 'fulfillment:' || f.id || ':updated:' || strftime('%Y-%m-%dT%H:%M:%fZ', 'now')))
 BEGIN SELECT RAISE(ABORT, 'outbox: written by the database; to run its hooks again: fulfilld hooks retry ID'); END;
 CREATE TRIGGER outbox_identity BEFORE UPDATE ON outbox
   WHEN NEW.id <> OLD.id OR NEW.topic <> OLD.topic OR NEW.order_id IS NOT OLD.order_id OR NEW.fulfillment_id IS NOT OLD.fulfillment_id
@@ -1353,15 +1522,16 @@ BEGIN SELECT RAISE(ABORT, 'outbox: written by the database; to run its hooks aga
 CREATE TRIGGER outbox_told BEFORE UPDATE ON outbox
   WHEN (SELECT name FROM actor) GLOB 'operator*' AND (NEW.attempts <> OLD.attempts
     OR (NEW.next_attempt_at IS NOT NULL AND NEW.next_attempt_at IS NOT OLD.next_attempt_at)
-    OR (NEW.last_error IS NOT OLD.last_error AND NEW.last_error IS NOT 'again'))
+    OR (NEW.last_error IS NOT OLD.last_error AND NEW.last_error IS NOT NULL)
+    OR (NEW.outcome IS NOT OLD.outcome AND NEW.outcome IS NOT NULL AND NEW.outcome IS NOT 'again'))
 BEGIN SELECT RAISE(ABORT, 'outbox: what came of it is written by fulfilld; yours is state: pending (tell its hooks again) or done (it is dealt with)'); END;
 CREATE TRIGGER outbox_delete BEFORE DELETE ON outbox
 BEGIN SELECT RAISE(ABORT, 'outbox: never deleted'); END;
-CREATE TRIGGER outbox_undone BEFORE UPDATE OF state ON outbox WHEN NEW.state = 'pending' AND OLD.last_error GLOB '*undone'
+CREATE TRIGGER outbox_undone BEFORE UPDATE OF state ON outbox WHEN NEW.state = 'pending' AND OLD.outcome = 'undone'
 BEGIN SELECT RAISE(ABORT, 'outbox: it was undone, so there is nothing to tell'); END;
 -- Made pending by hand: the hooks that gave up start anew, or all of them when each was told.
 CREATE TRIGGER outbox_again AFTER UPDATE OF state ON outbox WHEN NEW.state = 'pending' AND OLD.state <> 'pending'
-BEGIN UPDATE outbox SET next_attempt_at = NULL, last_error = 'again' WHERE id = NEW.id; END;
+BEGIN UPDATE outbox SET next_attempt_at = NULL, outcome = 'again', last_error = NULL WHERE id = NEW.id; END;
 CREATE TRIGGER hook_runs_insert BEFORE INSERT ON hook_runs
   WHEN (SELECT name FROM actor) GLOB 'operator*' OR EXISTS(SELECT 1 FROM hook_runs WHERE outbox_id = NEW.outbox_id AND target = NEW.target)
 BEGIN SELECT RAISE(ABORT, 'hook_runs: written by fulfilld; to run its hooks again: fulfilld hooks retry ID'); END;
@@ -1407,35 +1577,43 @@ CREATE VIEW settle AS SELECT order_id, id AS not_into FROM fulfillments WHERE 0;
 CREATE TRIGGER settle_insert INSTEAD OF INSERT ON settle
   WHEN EXISTS(SELECT 1 FROM orders WHERE id = NEW.order_id AND canceled_at IS NULL AND payment_status IN('paid', 'no_payment_required'))
 BEGIN
+  -- A parcel of which nothing is to be sent is canceled with all that is in it; out of others goes what is too much.
+  UPDATE fulfillments SET status = 'canceled'
+  WHERE order_id = NEW.order_id AND status = 'pending' AND replacement IS NULL
+    AND EXISTS(SELECT 1 FROM fulfillment_line_items WHERE fulfillment_id = fulfillments.id)
+    AND NOT EXISTS(SELECT 1 FROM fulfillment_line_items fl WHERE fl.fulfillment_id = fulfillments.id
+      AND fl.quantity > (SELECT pending - left_to_send FROM line_item_balance b WHERE b.line_item_id = fl.line_item_id)
+        - (SELECT coalesce(sum(n.quantity), 0) FROM fulfillment_line_items n JOIN fulfillments f ON f.id = n.fulfillment_id
+           WHERE n.line_item_id = fl.line_item_id AND n.fulfillment_id > fl.fulfillment_id AND f.status = 'pending' AND f.replacement IS NULL));
   DELETE FROM fulfillment_line_items
-  WHERE fulfillment_id IN(SELECT id FROM fulfillments WHERE order_id = NEW.order_id AND status = 'pending')
+  WHERE fulfillment_id IN(SELECT id FROM fulfillments WHERE order_id = NEW.order_id AND status = 'pending' AND replacement IS NULL)
     -- From the newest parcel first: what those newer than this one hold goes before.
     AND quantity <= (SELECT pending - left_to_send FROM line_item_balance b WHERE b.line_item_id = fulfillment_line_items.line_item_id)
       - (SELECT coalesce(sum(n.quantity), 0) FROM fulfillment_line_items n JOIN fulfillments f ON f.id = n.fulfillment_id
          WHERE n.line_item_id = fulfillment_line_items.line_item_id AND n.fulfillment_id > fulfillment_line_items.fulfillment_id
-           AND f.status = 'pending');
+           AND f.status = 'pending' AND f.replacement IS NULL);
   UPDATE fulfillment_line_items
   SET quantity = quantity - (SELECT pending - left_to_send FROM line_item_balance b WHERE b.line_item_id = fulfillment_line_items.line_item_id)
-  WHERE fulfillment_id IN(SELECT id FROM fulfillments WHERE order_id = NEW.order_id AND status = 'pending')
+  WHERE fulfillment_id IN(SELECT id FROM fulfillments WHERE order_id = NEW.order_id AND status = 'pending' AND replacement IS NULL)
     AND (SELECT pending > left_to_send AND pending - left_to_send < fulfillment_line_items.quantity
          FROM line_item_balance b WHERE b.line_item_id = fulfillment_line_items.line_item_id);
   UPDATE fulfillments SET status = 'canceled'
-  WHERE order_id = NEW.order_id AND status = 'pending'
+  WHERE order_id = NEW.order_id AND status = 'pending' AND replacement IS NULL
     AND NOT EXISTS(SELECT 1 FROM fulfillment_line_items WHERE fulfillment_id = fulfillments.id);
 
   INSERT INTO fulfillments(order_id, requires_shipping)
   SELECT DISTINCT b.order_id, b.requires_shipping FROM line_item_balance b
   WHERE b.order_id = NEW.order_id AND b.left_to_send > b.pending
-    AND NOT EXISTS(SELECT 1 FROM fulfillments f WHERE f.order_id = b.order_id AND f.status = 'pending'
+    AND NOT EXISTS(SELECT 1 FROM fulfillments f WHERE f.order_id = b.order_id AND f.status = 'pending' AND f.replacement IS NULL
       AND f.requires_shipping = b.requires_shipping AND f.id IS NOT NEW.not_into)
   ORDER BY b.requires_shipping DESC;
   UPDATE fulfillment_line_items
   SET quantity = quantity + (SELECT left_to_send - pending FROM line_item_balance b WHERE b.line_item_id = fulfillment_line_items.line_item_id)
-  WHERE fulfillment_id IN(SELECT max(id) FROM fulfillments WHERE order_id = NEW.order_id AND status = 'pending' AND id IS NOT NEW.not_into
+  WHERE fulfillment_id IN(SELECT max(id) FROM fulfillments WHERE order_id = NEW.order_id AND status = 'pending' AND replacement IS NULL AND id IS NOT NEW.not_into
                           GROUP BY requires_shipping)
     AND (SELECT left_to_send > pending FROM line_item_balance b WHERE b.line_item_id = fulfillment_line_items.line_item_id);
   INSERT INTO fulfillment_line_items(fulfillment_id, line_item_id, quantity)
-  SELECT (SELECT max(id) FROM fulfillments f WHERE f.order_id = b.order_id AND f.status = 'pending'
+  SELECT (SELECT max(id) FROM fulfillments f WHERE f.order_id = b.order_id AND f.status = 'pending' AND f.replacement IS NULL
             AND f.requires_shipping = b.requires_shipping AND f.id IS NOT NEW.not_into),
     b.line_item_id, b.left_to_send - b.pending
   FROM line_item_balance b WHERE b.order_id = NEW.order_id AND b.left_to_send > b.pending;
@@ -1446,8 +1624,8 @@ END;
 CREATE VIEW news AS SELECT topic, order_id, key, created_at AS happened_at FROM outbox WHERE 0;
 CREATE TRIGGER news_insert INSTEAD OF INSERT ON news WHEN (SELECT name FROM actor) NOT GLOB 'operator*'
 BEGIN
-  INSERT INTO outbox(topic, order_id, key, state, last_error)
-  SELECT NEW.topic, NEW.order_id, NEW.key, CASE WHEN past THEN 'done' ELSE 'pending' END, CASE WHEN past THEN 'before this file' END
+  INSERT INTO outbox(topic, order_id, key, state, outcome)
+  SELECT NEW.topic, NEW.order_id, NEW.key, CASE WHEN past THEN 'done' ELSE 'pending' END, CASE WHEN past THEN 'past' END
   FROM (SELECT NEW.happened_at < (SELECT created_at FROM shop)
     AND EXISTS(SELECT 1 FROM events WHERE id = (SELECT substr(name, 8) FROM actor) AND source = 'backfill') AS past);
 END;
@@ -1481,9 +1659,107 @@ BEGIN
       AND EXISTS(SELECT 1 FROM line_items WHERE order_id = NEW.order_id AND requires_shipping = 1);
   SELECT RAISE(ABORT, 'ship: nothing in it needs a parcel; digital goods: INSERT INTO deliver VALUES(…)')
     WHERE NOT EXISTS(SELECT 1 FROM line_items WHERE order_id = NEW.order_id AND requires_shipping = 1);
+  SELECT RAISE(ABORT, 'ship: several parcels of it wait (see to_ship); one of them: INSERT INTO ship_parcel VALUES(fulfillment_id, ''company'', ''number'', NULL)')
+    WHERE (SELECT count(*) FROM fulfillments WHERE order_id = NEW.order_id AND status = 'pending' AND requires_shipping = 1) > 1;
   UPDATE fulfillments SET status = 'shipped', tracking_company = NEW.tracking_company, tracking_number = NEW.tracking_number,
     tracking_url = NEW.tracking_url
   WHERE order_id = NEW.order_id AND status = 'pending' AND requires_shipping = 1;
+END;
+
+-- INSERT INTO ship_parcel VALUES(17, 'DHL', 'JD0123456789', NULL): one of several parcels goes out, by its fulfillment_id in to_ship.
+CREATE VIEW ship_parcel AS SELECT id AS fulfillment_id, tracking_company, tracking_number, tracking_url FROM fulfillments WHERE 0;
+CREATE TRIGGER ship_parcel_insert INSTEAD OF INSERT ON ship_parcel
+BEGIN
+  SELECT RAISE(ABORT, 'ship_parcel: no such parcel waits (see fulfillment_id in to_ship)')
+    WHERE NOT EXISTS(SELECT 1 FROM fulfillments WHERE id = NEW.fulfillment_id AND status = 'pending' AND requires_shipping = 1);
+  UPDATE fulfillments SET status = 'shipped', tracking_company = NEW.tracking_company, tracking_number = NEW.tracking_number,
+    tracking_url = NEW.tracking_url
+  WHERE id = NEW.fulfillment_id;
+END;
+
+-- The triggers' own: of a pending parcel only so much stays; the rest waits in another one. `wanted` is a JSON object of positions and
+-- quantities, null for all of it.
+CREATE VIEW part AS SELECT id AS fulfillment_id, '{}' AS wanted FROM fulfillments WHERE 0;
+CREATE TRIGGER part_insert INSTEAD OF INSERT ON part
+BEGIN
+  UPDATE fulfillment_line_items SET quantity = coalesce((SELECT coalesce(w.value, fulfillment_line_items.quantity)
+    FROM json_each(NEW.wanted) w JOIN line_items li ON li.position = CAST(w.key AS INTEGER)
+    WHERE li.id = fulfillment_line_items.line_item_id), 0)
+  WHERE fulfillment_id = NEW.fulfillment_id;
+END;
+
+-- INSERT INTO ship_items VALUES(1042, '1,2x3', 'DHL', 'JD0123456789', NULL): all of line 1 and three of line 2 go out (position in
+-- order_lines); the rest waits in a parcel of its own.
+CREATE VIEW ship_items AS SELECT order_id, '' AS items, tracking_company, tracking_number, tracking_url FROM fulfillments WHERE 0;
+CREATE TRIGGER ship_items_insert INSTEAD OF INSERT ON ship_items
+BEGIN
+  SELECT RAISE(ABORT, 'ship_items: there is no such order (see order_overview)') WHERE NOT EXISTS(SELECT 1 FROM orders WHERE id = NEW.order_id);
+  INSERT INTO wanted VALUES(NEW.items);
+  INSERT INTO ship_wanted SELECT NEW.order_id, (SELECT json_group_object(CAST(CAST(j.value AS INTEGER) AS TEXT),
+      CASE WHEN instr(j.value, 'x') > 0 THEN CAST(substr(j.value, instr(j.value, 'x') + 1) AS INTEGER) END)
+    FROM json_each('["' || replace(replace(NEW.items, ' ', ''), ',', '","') || '"]') j), NEW.tracking_company, NEW.tracking_number, NEW.tracking_url;
+END;
+CREATE VIEW ship_wanted AS SELECT order_id, '{}' AS wanted, tracking_company, tracking_number, tracking_url FROM fulfillments WHERE 0;
+CREATE TRIGGER ship_wanted_insert INSTEAD OF INSERT ON ship_wanted
+BEGIN
+  SELECT RAISE(ABORT, 'ship_items: not so much of that waits for a parcel (see position and left_to_send in order_lines)')
+    WHERE EXISTS(SELECT 1 FROM json_each(NEW.wanted) w WHERE NOT EXISTS(SELECT 1 FROM line_items li JOIN line_item_balance b ON b.line_item_id = li.id
+      WHERE li.order_id = NEW.order_id AND li.position = CAST(w.key AS INTEGER) AND li.requires_shipping = 1 AND b.pending >= coalesce(w.value, 1)));
+  SELECT RAISE(ABORT, 'ship_items: that waits in several parcels (see to_ship); one after the other: INSERT INTO ship_parcel VALUES(fulfillment_id, ''company'', ''number'', NULL)')
+    WHERE NOT EXISTS(SELECT 1 FROM fulfillments f WHERE f.order_id = NEW.order_id AND f.status = 'pending' AND f.replacement IS NULL AND NOT EXISTS(SELECT 1 FROM json_each(NEW.wanted) w
+      WHERE NOT EXISTS(SELECT 1 FROM fulfillment_line_items fl JOIN line_items li ON li.id = fl.line_item_id
+        WHERE fl.fulfillment_id = f.id AND li.position = CAST(w.key AS INTEGER) AND fl.quantity >= coalesce(w.value, 1))));
+  INSERT INTO ship_part
+  SELECT min(f.id), NEW.wanted, NEW.tracking_company, NEW.tracking_number, NEW.tracking_url
+  FROM fulfillments f WHERE f.order_id = NEW.order_id AND f.status = 'pending' AND f.replacement IS NULL AND NOT EXISTS(SELECT 1 FROM json_each(NEW.wanted) w
+      WHERE NOT EXISTS(SELECT 1 FROM fulfillment_line_items fl JOIN line_items li ON li.id = fl.line_item_id
+        WHERE fl.fulfillment_id = f.id AND li.position = CAST(w.key AS INTEGER) AND fl.quantity >= coalesce(w.value, 1)));
+END;
+CREATE VIEW ship_part AS SELECT id AS fulfillment_id, '{}' AS wanted, tracking_company, tracking_number, tracking_url FROM fulfillments WHERE 0;
+CREATE TRIGGER ship_part_insert INSTEAD OF INSERT ON ship_part
+BEGIN
+  INSERT INTO part VALUES(NEW.fulfillment_id, NEW.wanted);
+  INSERT INTO ship_parcel VALUES(NEW.fulfillment_id, NEW.tracking_company, NEW.tracking_number, NEW.tracking_url);
+END;
+
+-- The triggers' own: refuses what is no list of positions and quantities.
+CREATE VIEW wanted AS SELECT '' AS items WHERE 0;
+CREATE TRIGGER wanted_insert INSTEAD OF INSERT ON wanted
+BEGIN
+  SELECT RAISE(ABORT, 'items: name positions of order_lines, each once, with a quantity where it is not all: ''1,2x3'' is all of 1 and three of 2')
+    WHERE coalesce(NEW.items GLOB '*[^0-9x, ]*' OR NEW.items NOT GLOB '*[0-9]*', 1);
+  SELECT RAISE(ABORT, 'items: name positions of order_lines, each once, with a quantity where it is not all: ''1,2x3'' is all of 1 and three of 2')
+    WHERE EXISTS(SELECT 1 FROM json_each('["' || replace(replace(NEW.items, ' ', ''), ',', '","') || '"]') j
+        WHERE length(j.value) > 15 OR j.value GLOB 'x*' OR j.value GLOB '*x' OR j.value GLOB '*x*x*' OR j.value NOT GLOB '*[0-9]*'
+          OR (instr(j.value, 'x') > 0 AND CAST(substr(j.value, instr(j.value, 'x') + 1) AS INTEGER) = 0))
+      OR (SELECT count(DISTINCT CAST(j.value AS INTEGER)) < count(*) FROM json_each('["' || replace(replace(NEW.items, ' ', ''), ',', '","') || '"]') j);
+END;
+
+-- INSERT INTO reship VALUES(1042, 'lost'): everything that was sent is sent once more, in a parcel beside what was bought. The reason is
+-- lost, damaged, wrong or other. A part of it: INSERT INTO reship_items VALUES(1042, '1,2x3', 'damaged').
+CREATE VIEW reship AS SELECT order_id, replacement AS reason FROM fulfillments WHERE 0;
+CREATE TRIGGER reship_insert INSTEAD OF INSERT ON reship
+BEGIN
+  SELECT RAISE(ABORT, 'reship: there is no such order (see order_overview)') WHERE NOT EXISTS(SELECT 1 FROM orders WHERE id = NEW.order_id);
+  SELECT RAISE(ABORT, 'reship: the reason is lost, damaged, wrong or other')
+    WHERE NEW.reason IS NULL OR NEW.reason NOT IN('lost', 'damaged', 'wrong', 'other');
+  SELECT RAISE(ABORT, 'reship: nothing of it has been shipped yet that could be sent once more (see order_lines)')
+    WHERE NOT EXISTS(SELECT 1 FROM line_item_balance WHERE order_id = NEW.order_id AND requires_shipping = 1 AND sent > 0);
+  INSERT INTO fulfillments(order_id, replacement) VALUES(NEW.order_id, NEW.reason);
+END;
+CREATE VIEW reship_items AS SELECT order_id, '' AS items, replacement AS reason FROM fulfillments WHERE 0;
+CREATE TRIGGER reship_items_insert INSTEAD OF INSERT ON reship_items
+BEGIN
+  INSERT INTO wanted VALUES(NEW.items);
+  SELECT RAISE(ABORT, 'reship: not so much of that has been sent (see position and sent in order_lines)')
+    WHERE EXISTS(SELECT 1 FROM json_each((SELECT json_group_object(CAST(CAST(j.value AS INTEGER) AS TEXT),
+      CASE WHEN instr(j.value, 'x') > 0 THEN CAST(substr(j.value, instr(j.value, 'x') + 1) AS INTEGER) END)
+    FROM json_each('["' || replace(replace(NEW.items, ' ', ''), ',', '","') || '"]') j)) w WHERE NOT EXISTS(SELECT 1 FROM line_items li JOIN line_item_balance b ON b.line_item_id = li.id
+      WHERE li.order_id = NEW.order_id AND li.position = CAST(w.key AS INTEGER) AND li.requires_shipping = 1 AND b.sent >= coalesce(w.value, 1)));
+  INSERT INTO reship VALUES(NEW.order_id, NEW.reason);
+  INSERT INTO part SELECT max(id), (SELECT json_group_object(CAST(CAST(j.value AS INTEGER) AS TEXT),
+      CASE WHEN instr(j.value, 'x') > 0 THEN CAST(substr(j.value, instr(j.value, 'x') + 1) AS INTEGER) END)
+    FROM json_each('["' || replace(replace(NEW.items, ' ', ''), ',', '","') || '"]') j) FROM fulfillments WHERE order_id = NEW.order_id;
 END;
 
 -- INSERT INTO deliver VALUES(1042): its parcels have arrived, and its digital goods are sent.
@@ -1509,8 +1785,9 @@ BEGIN
   SELECT RAISE(ABORT, 'cancel: all of it has been sent already; a refund is made in Stripe''s Dashboard')
     WHERE EXISTS(SELECT 1 FROM fulfillments WHERE order_id = NEW.order_id AND status IN('shipped', 'delivered'))
       AND NOT EXISTS(SELECT 1 FROM line_item_balance WHERE order_id = NEW.order_id AND left_to_send > 0);
-  UPDATE line_items SET canceled_quantity = quantity - (SELECT sent FROM line_item_balance b WHERE b.line_item_id = line_items.id)
-  WHERE order_id = NEW.order_id AND EXISTS(SELECT 1 FROM fulfillments WHERE order_id = NEW.order_id AND status IN('shipped', 'delivered'));
+  UPDATE line_items SET cancel_reason = NEW.reason,
+    canceled_quantity = quantity - (SELECT sent FROM line_item_balance b WHERE b.line_item_id = line_items.id)
+  WHERE order_id = NEW.order_id AND (SELECT left_to_send > 0 FROM line_item_balance b WHERE b.line_item_id = line_items.id) AND EXISTS(SELECT 1 FROM fulfillments WHERE order_id = NEW.order_id AND status IN('shipped', 'delivered'));
   UPDATE orders SET canceled_at = strftime('%Y-%m-%dT%H:%M:%SZ', 'now'), cancel_reason = NEW.reason
   WHERE id = NEW.order_id AND NOT EXISTS(SELECT 1 FROM fulfillments WHERE order_id = NEW.order_id AND status IN('shipped', 'delivered'));
 END;

@@ -107,7 +107,7 @@ pub fn derive(
         deriving.write(&question, &change, None)?;
     }
     // What is known long since is no news.
-    let quiet = "UPDATE outbox SET state = 'done', last_error = 'before this file' WHERE state = 'pending'";
+    let quiet = "UPDATE outbox SET state = 'done', outcome = 'past' WHERE state = 'pending'";
     let as_they_were = "UPDATE events SET awaits = (SELECT awaits FROM awaited a WHERE a.id = events.id)
                           WHERE id IN(SELECT id FROM awaited); DROP TABLE awaited;";
     inbox::as_author(new, "fulfilld:rebuild", |c| {
@@ -349,7 +349,8 @@ const RULES: &[Rule] = &[
         but: &["fulfillment_id", "line_item_id", "quantity"],
         from: "(SELECT line_item_id, order_id, sum(quantity) AS quantity, group_concat(DISTINCT requires_shipping) AS requires_shipping
                 FROM (SELECT l.line_item_id, f.order_id, l.quantity, f.requires_shipping
-                      FROM fulfillment_line_items l JOIN fulfillments f ON f.id = l.fulfillment_id WHERE f.status <> 'canceled'
+                      FROM fulfillment_line_items l JOIN fulfillments f ON f.id = l.fulfillment_id
+                      WHERE f.status <> 'canceled' AND f.replacement IS NULL
                       UNION ALL SELECT l.id, l.order_id, l.canceled_quantity, l.requires_shipping
                       FROM line_items l JOIN orders o ON o.id = l.order_id
                       WHERE l.canceled_quantity > 0 AND o.payment_status IN('paid', 'no_payment_required'))

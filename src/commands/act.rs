@@ -21,6 +21,12 @@ pub struct Orders {
     output: Output,
 }
 
+impl Orders {
+    pub fn count(&self) -> usize {
+        self.orders.len()
+    }
+}
+
 /// Sending in spite of what holds an order.
 #[derive(clap::Args)]
 pub struct Override {
@@ -53,8 +59,40 @@ pub struct Act<'a> {
 /// Does it to all the orders in one statement, which is what `fulfilld undo` takes back as one, and prints them as they
 /// are now. `Permanent` with the file's own sentence and the order's number when it refuses one; then nothing changed.
 pub fn run(orders: &Orders, act: &Act) -> Result<()> {
+    run_with(orders, act, &|_, order| Ok(vec![order]), &|_, _| None)
+}
+
+/// What a verb's first column is for an order: its number, or parcels of it by their ids.
+type Which<'a> = &'a dyn Fn(&Connection, i64) -> Result<Vec<i64>>;
+
+/// Why it was refused, where the verb knows better than the file's sentence.
+type Why<'a> = &'a dyn Fn(&Connection, &[i64]) -> Option<String>;
+
+/// The same where the verb's first column is not the order's number.
+pub fn run_with(orders: &Orders, act: &Act, which: Which, why: Why) -> Result<()> {
+    let refused = |order: i64, why: &str| {
+        Error::Permanent(format!("order {order} is not {}: {}", act.done, wording::refusal(sentence(why), Some(order))))
+    };
     let now = orders.file.write_as(act.author, |c| {
-        insert(c, act, &orders.orders).map_err(|why| refusal(c, act, &orders.orders).unwrap_or(why))?;
+        let mut all = Vec::new();
+        for order in &orders.orders {
+            all.push((
+                *order,
+                which(c, *order).map_err(|error| match error {
+                    Error::Permanent(why) => refused(*order, &why),
+                    other => other,
+                })?,
+            ));
+        }
+        let ids: Vec<i64> = all.iter().flat_map(|(_, ids)| ids).copied().collect();
+        insert(c, act, &ids).map_err(|error| {
+            // The first that is refused when they go one by one. The transaction ends with it.
+            let first = all.iter().find_map(|(order, ids)| match insert(c, act, ids) {
+                Err(Error::Permanent(said)) => Some(refused(*order, &why(c, ids).unwrap_or(said))),
+                _ => None,
+            });
+            first.unwrap_or(error)
+        })?;
         let numbers: Vec<String> = orders.orders.iter().map(i64::to_string).collect();
         let sql = format!("{} WHERE v.id IN ({}) ORDER BY v.id", overview(&orders.output), numbers.join(", "));
         Table::query(c, &sql, [])
@@ -62,24 +100,13 @@ pub fn run(orders: &Orders, act: &Act) -> Result<()> {
     now.print(orders.output.json, "")
 }
 
-fn insert(c: &Connection, act: &Act, orders: &[i64]) -> Result<()> {
+/// Types the verb for those, in one statement.
+pub fn insert(c: &Connection, act: &Act, orders: &[i64]) -> Result<()> {
     let columns: String = (2..act.with.len() + 2).map(|n| format!(", ?{n}")).collect();
     let sql = format!("INSERT INTO {} SELECT value{columns} FROM json_each(?1)", act.verb);
     let with = act.with.iter().map(|value| value.map_or(Cell::Null, |text| Cell::Text(text.into())));
     let values = [Cell::Text(serde_json::json!(orders).to_string())].into_iter().chain(with);
     c.execute(&sql, params_from_iter(values)).map(drop).map_err(db::translate)
-}
-
-/// Which of the orders it was: the first that is refused when they go one by one. The transaction ends with it.
-fn refusal(c: &Connection, act: &Act, orders: &[i64]) -> Option<Error> {
-    orders.iter().find_map(|order| match insert(c, act, &[*order]) {
-        Err(Error::Permanent(why)) => Some(Error::Permanent(format!(
-            "order {order} is not {}: {}",
-            act.done,
-            wording::refusal(sentence(&why), Some(*order))
-        ))),
-        _ => None,
-    })
 }
 
 /// The file's sentence without the name of the table or verb it begins with, which the person did not type.

@@ -39,6 +39,7 @@ enum What {
     List(List),
     Show(Show),
     Retry(Retry),
+    Resend(Resend),
     Test(Test),
 }
 
@@ -88,6 +89,23 @@ struct Retry {
     file: File,
 }
 
+/// Tell the hooks of an order's news once more, as news of its own
+///
+/// For a buyer whose mail was lost: the last news of that topic is told anew, with the order as it is now and under a new
+/// key, so that nobody takes it for what they had already. Every hook that wants the topic is told.
+#[derive(clap::Args)]
+#[command(before_help = "Example: fulfilld hooks resend 1042 fulfillment.shipped")]
+struct Resend {
+    /// The order's number
+    #[arg(value_name = "N")]
+    order: i64,
+    /// What had happened, e.g. fulfillment.shipped
+    #[arg(value_name = "TOPIC", value_parser = clap::builder::PossibleValuesParser::new(TOPICS))]
+    topic: String,
+    #[command(flatten)]
+    file: File,
+}
+
 /// Run the hooks that are set for a topic once, now, with a sample order, and say what each did
 ///
 /// The sample's JSON has "test": true in it, so that a hook can tell. The hooks are those of this environment, or of the
@@ -114,17 +132,17 @@ pub fn run(args: &Args) -> Result<()> {
         Some(What::List(args)) => list(args),
         Some(What::Show(args)) => show(args),
         Some(What::Retry(args)) => retry(args),
+        Some(What::Resend(args)) => resend(args),
         Some(What::Test(args)) => test(args),
     }
 }
 
-const COLUMNS: &str =
-    "id, topic, order_id, fulfillment_id, event_id, key, state, attempts, next_attempt_at, last_error, created_at";
+const COLUMNS: &str = "id, topic, order_id, fulfillment_id, event_id, key, state, attempts, next_attempt_at, last_error, created_at, outcome";
 
 fn list(args: &List) -> Result<()> {
     let columns = match args.output.json {
         true => COLUMNS,
-        false => "id, topic, order_id, created_at, state, attempts, next_attempt_at, last_error",
+        false => "id, topic, order_id, created_at, state, attempts, next_attempt_at, last_error, outcome",
     };
     // Written out, because only so do the indexes of what waits and of what is dead apply.
     let which = match args.all {
@@ -146,7 +164,7 @@ fn show(args: &Show) -> Result<()> {
     }
     let runs = Table::query(
         &c,
-        "SELECT target, state, attempts, next_attempt_at, ended_at, last_error FROM hook_runs WHERE outbox_id = ?1 ORDER BY target",
+        "SELECT target, state, attempts, next_attempt_at, ended_at, last_error, outcome FROM hook_runs WHERE outbox_id = ?1 ORDER BY target",
         [args.news],
     )?;
     let next = format!(
@@ -171,7 +189,7 @@ fn show(args: &Show) -> Result<()> {
 }
 
 fn retry(args: &Retry) -> Result<()> {
-    let again = "UPDATE outbox SET state = 'pending', next_attempt_at = NULL, last_error = 'again'";
+    let again = "UPDATE outbox SET state = 'pending', next_attempt_at = NULL, outcome = 'again', last_error = NULL";
     let n = args.file.write(|c| {
         if args.dead {
             return c.execute(&format!("{again} WHERE state = 'dead'"), []).map_err(db::translate);
@@ -197,6 +215,30 @@ fn retry(args: &Retry) -> Result<()> {
         1 => "1 piece of news goes to its hooks again\n".into(),
         n => format!("{n} pieces of news go to their hooks again\n"),
     })
+}
+
+/// The author of news that is told once more.
+const RESEND: &str = "fulfilld:resend";
+
+fn resend(args: &Resend) -> Result<()> {
+    let id = args.file.write_as(RESEND, |c| {
+        let again = "INSERT INTO outbox(topic, order_id, fulfillment_id, event_id, key)
+            SELECT topic, order_id, fulfillment_id, event_id, key || '#' || (SELECT max(id) + 1 FROM outbox) FROM outbox
+            WHERE order_id = ?1 AND topic = ?2 AND outcome IS NOT 'undone' ORDER BY id DESC LIMIT 1";
+        if c.execute(again, (args.order, &args.topic)).map_err(db::translate)? == 1 {
+            return Ok(c.last_insert_rowid());
+        }
+        let known = "SELECT group_concat(topic, ', ') FROM (SELECT DISTINCT topic FROM outbox WHERE order_id = ?1 ORDER BY topic)";
+        let known: Option<String> = c.query_row(known, [args.order], |row| row.get(0)).map_err(db::translate)?;
+        Err(match known {
+            None => none_such(format!("news of order {}", args.order), "fulfilld orders"),
+            Some(known) => Error::Permanent(format!(
+                "order {} has no news {} that could be told again; it has {known}",
+                args.order, args.topic
+            )),
+        })
+    })?;
+    table::print(&format!("{} of order {} is told once more, as news {id}\n", args.topic, args.order))
 }
 
 fn test(args: &Test) -> Result<()> {

@@ -17,10 +17,11 @@ pub mod demo; // the daemon, a simulated Stripe and a few purchases
 pub mod orders; // the orders, the packing queue, one order
 pub mod ship; // everything of an order goes out
 pub mod deliver; // it has arrived
+pub mod reship; // it is sent once more
 pub mod cancel; // what is left of an order will not be sent
 pub mod hold; // nothing of an order is sent for now
 pub mod release; // it may go on
-mod act; // what these five share
+mod act; // what these six share
 mod wording; // what the file says in SQL, in verbs
 pub mod undo; // the last change is taken back
 pub mod attention; // what needs a person

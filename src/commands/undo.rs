@@ -22,6 +22,9 @@ use crate::table::Table;
 #[derive(clap::Args)]
 #[command(before_help = "Example: fulfilld undo --dry-run")]
 pub struct Args {
+    /// The last change of this order, whatever was typed of others since
+    #[arg(long, value_name = "N")]
+    order: Option<i64>,
     /// Say what would be taken back, or why it cannot be, and change nothing
     #[arg(long)]
     dry_run: bool,
@@ -41,7 +44,7 @@ const UNDO: &str = "fulfilld:undo";
 /// something of it has moved since, or without --force when a hook was told of it; then nothing has changed.
 pub fn run(args: &Args) -> Result<()> {
     let (table, told) = args.file.write_as(UNDO, |c| {
-        let change = last_change(c)?;
+        let change = last_change(c, args.order)?;
         change.iter().try_for_each(|step| unmoved(c, step))?;
         let told = told(c, &change)?;
         if let (Some(news), false) = (told.first(), args.force) {
@@ -91,8 +94,11 @@ enum Place {
     Fulfillment(i64, String),
     /// How much of a line item is in a fulfillment.
     Quantity(i64, String),
-    /// `canceled_quantity` of the order's line at this position.
+    /// `canceled_quantity` of the order's line at this position, and why.
     Canceled(i64),
+    CanceledWhy(i64),
+    /// That a parcel is a replacement, which it stays; taken back, it is canceled and empty.
+    Replacement(i64),
     /// What was dismissed from attention: the reason, what it was about, and the facts.
     Dismissed(String, String, String),
 }
@@ -138,6 +144,8 @@ impl Place {
             }
             [column] if ORDER_COLUMNS.contains(&column) => Some(Place::Order(column.into())),
             ["line", position, "canceled_quantity"] => Some(Place::Canceled(position.parse().ok()?)),
+            ["line", position, "cancel_reason"] => Some(Place::CanceledWhy(position.parse().ok()?)),
+            ["fulfillment", id, "replacement"] => Some(Place::Replacement(id.parse().ok()?)),
             ["fulfillment", id, "quantity", "of", item] => Some(Place::Quantity(id.parse().ok()?, item.into())),
             ["fulfillment", id, column] if FULFILLMENT_COLUMNS.contains(&column) => {
                 Some(Place::Fulfillment(id.parse().ok()?, column.into()))
@@ -150,7 +158,7 @@ impl Place {
     fn moves_goods(&self) -> bool {
         match self {
             Place::Order(column) => column == "canceled_at",
-            Place::Dismissed(..) => false,
+            Place::CanceledWhy(_) | Place::Replacement(_) | Place::Dismissed(..) => false,
             Place::Fulfillment(_, column) => column == "status",
             Place::Quantity(..) | Place::Canceled(_) => true,
         }
@@ -176,6 +184,10 @@ impl Place {
                 "SELECT CAST(canceled_quantity AS TEXT) FROM line_items WHERE order_id = ?1 AND position = ?2",
                 &[&order, position],
             ),
+            Place::CanceledWhy(position) => {
+                text("SELECT cancel_reason FROM line_items WHERE order_id = ?1 AND position = ?2", &[&order, position])
+            }
+            Place::Replacement(id) => text("SELECT replacement FROM fulfillments WHERE id = ?1", &[id]),
             Place::Dismissed(reason, subject, facts) => text(
                 "SELECT facts FROM dismissals WHERE reason = ?1 AND subject = ?2 AND facts = ?3",
                 &[reason, subject, facts],
@@ -184,16 +196,21 @@ impl Place {
     }
 }
 
-/// The operator's last statement, newest first, each place once. A statement's rows follow each other without a gap and
+/// The operator's last statement, or what the last one that changed an order did to it; newest first, each place once. A statement's rows follow each other without a gap and
 /// have one author and one moment, because SQLite's clock stands still while a statement runs.
-fn last_change(c: &Connection) -> Result<Vec<Step>> {
-    let last =
-        "SELECT id, actor FROM order_history WHERE actor GLOB 'operator*' OR actor = ?1 ORDER BY id DESC LIMIT 1";
+fn last_change(c: &Connection, order: Option<i64>) -> Result<Vec<Step>> {
+    // One order's rows by its index; else the newest rows of all.
+    let of_order = if order.is_some() { "order_id = ?2" } else { "?2 IS NULL" };
+    let last = format!(
+        "SELECT id, actor FROM order_history WHERE (actor GLOB 'operator*' OR actor = ?1) AND {of_order}
+         ORDER BY id DESC LIMIT 1"
+    );
     let last: Option<(i64, String)> =
-        c.query_row(last, [UNDO], |row| Ok((row.get(0)?, row.get(1)?))).optional().map_err(db::translate)?;
+        c.query_row(&last, (UNDO, order), |row| Ok((row.get(0)?, row.get(1)?))).optional().map_err(db::translate)?;
     let Some((id, actor)) = last else {
+        let which = order.map_or("an order".into(), |order| format!("order {order}"));
         return Err(Error::Permanent(format!(
-            "there is nothing to take back: nobody has changed an order as {OPERATOR} yet"
+            "there is nothing to take back: nobody has changed {which} as {OPERATOR} yet"
         )));
     };
     if actor == UNDO {
@@ -203,14 +220,19 @@ fn last_change(c: &Connection) -> Result<Vec<Step>> {
                 .into(),
         ));
     }
-    let rows = "SELECT order_id, what, old, new FROM order_history h
-        WHERE id <= ?1 AND id > coalesce((SELECT max(g.id) FROM order_history g JOIN order_history l ON l.id = ?1
-          WHERE g.id < ?1 AND (g.actor, g.at, g.moment) <> (l.actor, l.at, l.moment)), 0) ORDER BY id DESC";
+    let of = |row: &str| if order.is_some() { format!("{row}.order_id = ?2") } else { "?2 IS NULL".into() };
+    let rows = format!(
+        "SELECT order_id, what, old, new FROM order_history h
+         WHERE id <= ?1 AND {} AND id > coalesce((SELECT max(g.id) FROM order_history g JOIN order_history l ON l.id = ?1
+           WHERE g.id < ?1 AND {} AND (g.actor, g.at, g.moment) <> (l.actor, l.at, l.moment)), 0) ORDER BY id DESC",
+        of("h"),
+        of("g")
+    );
     let rows: Vec<(i64, String, Option<String>, Option<String>)> = c
-        .prepare(rows)
+        .prepare(&rows)
         .and_then(|mut query| {
             let row = |row: &rusqlite::Row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
-            query.query_map([id], row)?.collect()
+            query.query_map((id, order), row)?.collect()
         })
         .map_err(db::translate)?;
     let mut change: Vec<Step> = Vec::new();
@@ -245,6 +267,10 @@ fn unmoved(c: &Connection, step: &Step) -> Result<()> {
     )))
 }
 
+fn number(value: &Option<String>) -> i64 {
+    value.as_ref().and_then(|text| text.parse().ok()).unwrap_or_default()
+}
+
 /// News of the change, by the beginning of its key in the outbox.
 fn news(change: &[Step]) -> impl Iterator<Item = String> {
     change.iter().filter_map(|step| match (&step.place, &step.before, &step.after) {
@@ -254,6 +280,12 @@ fn news(change: &[Step]) -> impl Iterator<Item = String> {
         (Place::Order(column), None, Some(_)) if column == "canceled_at" => {
             Some(format!("order:{}:canceled", step.order))
         }
+        (Place::Canceled(_), before, after) if number(after) > number(before) => {
+            Some(format!("order:{}:canceled", step.order))
+        }
+        (Place::Fulfillment(id, column), ..) if column.starts_with("tracking_") => {
+            Some(format!("fulfillment:{id}:updated"))
+        }
         _ => None,
     })
 }
@@ -262,7 +294,7 @@ fn news(change: &[Step]) -> impl Iterator<Item = String> {
 const LATEST_NEWS: &str = "SELECT id FROM outbox WHERE key >= ?1 AND key < ?1 || ';' ORDER BY id DESC LIMIT 1";
 
 /// Nobody was told of it, although it is done.
-const NOBODY_TOLD: &str = "coalesce(last_error IN ('no hook', 'before this file') AND attempts = 0, 0)";
+const NOBODY_TOLD: &str = "coalesce(outcome IN ('no_hook', 'past') AND attempts = 0, 0)";
 
 /// What is left to send goes into a pending parcel again, where it is not in one as it should be; settling an order in which
 /// nothing is amiss changes nothing, and takes longer than to look.
@@ -276,7 +308,7 @@ fn told(c: &Connection, change: &[Step]) -> Result<Vec<String>> {
     let sql = format!(
         "SELECT topic || ' of order ' || order_id FROM outbox
          WHERE id = ({LATEST_NEWS}) AND ((state = 'done' AND NOT {NOBODY_TOLD}) OR attempts > 0)
-           AND coalesce(last_error, '') NOT GLOB '*undone'"
+           AND outcome IS NOT 'undone'"
     );
     let mut query = c.prepare(&sql).map_err(db::translate)?;
     let mut told = Vec::new();
@@ -327,6 +359,10 @@ fn put_back(c: &Connection, change: &[Step]) -> Result<()> {
                 "UPDATE line_items SET canceled_quantity = ?3 WHERE order_id = ?1 AND position = ?2",
                 &[&step.order, position, &n],
             )?,
+            (Place::CanceledWhy(position), _) => run(
+                "UPDATE line_items SET cancel_reason = ?3 WHERE order_id = ?1 AND position = ?2",
+                &[&step.order, position, &step.before],
+            )?,
             (Place::Dismissed(reason, subject, facts), _) => {
                 let gone = "DELETE FROM dismissals WHERE reason = ?1 AND subject = ?2 AND facts = ?3";
                 run(gone, &[reason, subject, facts])?
@@ -347,7 +383,7 @@ fn put_back(c: &Connection, change: &[Step]) -> Result<()> {
         run(UNSETTLED, &[&order])?;
     }
     let drop_news = format!(
-        "UPDATE outbox SET state = 'done', next_attempt_at = NULL,
+        "UPDATE outbox SET state = 'done', next_attempt_at = NULL, outcome = 'undone',
            last_error = CASE WHEN attempts > 0 OR (state = 'done' AND NOT {NOBODY_TOLD}) THEN 'told, then undone' ELSE 'undone' END
          WHERE id = ({LATEST_NEWS})"
     );

@@ -9,7 +9,8 @@ const VERBS: &[(&str, &str, &[&str])] = &[
     ("cancel", "cancel", &["", "--reason"]),
     ("hold", "hold", &["", "--reason"]),
     ("release", "release", &[""]),
-    ("reship", "reship", &["", "--items", "--reason"]),
+    ("reship", "reship", &["", "--reason"]),
+    ("reship_items", "reship", &["", "--items", "--reason"]),
     ("dismiss", "dismiss", &["", ""]),
 ];
 

@@ -50,6 +50,7 @@ fn line_items() -> String {
         "SELECT json_group_array(json(item)) FROM (
            SELECT json_object('id', l.id, 'position', l.position, 'sku', l.sku, 'name', l.name, 'options', l.options,
              'quantity', l.quantity, 'sent', b.sent, 'left_to_send', b.left_to_send, 'canceled_quantity', l.canceled_quantity,
+             'cancel_reason', l.cancel_reason,
              'requires_shipping', {ships}, 'currency', l.currency, 'unit_amount', l.unit_amount, 'amount_total', l.amount_total,
              'price', {price}, 'total', {total}, 'price_id', l.price_id, 'product_id', l.product_id, 'metadata', json(l.metadata)) AS item
            FROM line_items l JOIN line_item_balance b ON b.line_item_id = l.id WHERE l.order_id = ?1 ORDER BY l.position)",
@@ -65,7 +66,7 @@ const SHIPPING: &str = "SELECT json_object('name', shipping_name, 'line1', shipp
 
 fn fulfillment() -> String {
     format!(
-        "SELECT json_object('id', f.id, 'status', f.status, 'requires_shipping', {ships}, 'tracking_company', f.tracking_company,
+        "SELECT json_object('id', f.id, 'status', f.status, 'requires_shipping', {ships}, 'replacement', f.replacement, 'tracking_company', f.tracking_company,
            'tracking_number', f.tracking_number, 'tracking_url', f.tracking_url, 'note', f.note, 'created_at', f.created_at,
            'shipped_at', f.shipped_at, 'delivered_at', f.delivered_at, 'canceled_at', f.canceled_at,
            'line_items', json((SELECT json_group_array(json(item)) FROM (
@@ -135,6 +136,8 @@ pub fn json(c: &Connection, outbox_id: i64, key: &str, attempt: i64, is_test: bo
     if let Some(id) = &fulfillment_id {
         put("fulfillment", part(&fulfillment(), id)?);
     }
+    // What is told once more has a sign and a number behind it.
+    let about = about.split('#').next().unwrap_or_default();
     if let Some(id) = about.strip_prefix("refund:") {
         put("refund", part(&refund(), &id)?);
     }

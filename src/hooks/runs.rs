@@ -70,7 +70,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The label `outcome` of the metrics.
+    /// `hook_runs.outcome`, and the label of the metrics.
     pub fn word(&self) -> &'static str {
         match self {
             Outcome::Done => "done",
@@ -103,14 +103,15 @@ pub fn begin(c: &Connection, plan: &Plan, now: Timestamp) -> Result<usize> {
         let pause = if *tries <= 3 { Duration::ZERO } else { backoff(*tries) };
         run(
             c,
-            "UPDATE hook_runs SET taken_at = NULL, next_attempt_at = ?3, last_error = 'fulfilld ended while it ran'
+            "UPDATE hook_runs SET taken_at = NULL, next_attempt_at = ?3, outcome = 'interrupted',
+               last_error = 'fulfilld ended while it ran'
              WHERE outbox_id = ?1 AND target = ?2",
             (id, target, clock::text(now + pause)),
         )?;
     }
     let known = vec!["?"; plan.targets.len()].join(", ");
     c.execute(
-        &format!("UPDATE hook_runs SET state = 'gone', last_error = 'no longer set' WHERE state = 'pending' AND target NOT IN ({known})"),
+        &format!("UPDATE hook_runs SET state = 'gone', outcome = 'not_set', last_error = 'no longer set' WHERE state = 'pending' AND target NOT IN ({known})"),
         params_from_iter(plan.targets.iter().map(|target| &target.name)),
     )
     .map_err(db::translate)?;
@@ -173,7 +174,7 @@ pub fn hand_out(c: &Connection, plan: &Plan, now: Timestamp) -> Result<usize> {
     let news: Vec<News> = all(
         c,
         &format!(
-            "SELECT id, topic, order_id, created_at, last_error IS 'again' FROM outbox
+            "SELECT id, topic, order_id, created_at, outcome IS 'again' FROM outbox
              WHERE state = 'pending' AND next_attempt_at IS NULL ORDER BY id LIMIT {AT_ONCE}"
         ),
         |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)),
@@ -273,7 +274,9 @@ pub fn take(
     for (id, topic, key, is_pending) in due.into_iter().filter(|due| !in_hand.contains(&due.0)).take(n) {
         // It was undone or put aside meanwhile, or the hook no longer asks for the topic.
         if !is_pending || !target.wants(&topic) {
-            run(c, "UPDATE hook_runs SET state = 'gone' WHERE outbox_id = ?1 AND target = ?2", (id, &target.name))?;
+            let outcome = if is_pending { "not_asked" } else { "put_aside" };
+            let gone = "UPDATE hook_runs SET state = 'gone', outcome = ?3 WHERE outbox_id = ?1 AND target = ?2";
+            run(c, gone, (id, &target.name, outcome))?;
             sum(c, id, false)?;
             continue;
         }
@@ -323,10 +326,21 @@ pub fn conclude(c: &Connection, ran: &Run, outcome: &Outcome, now: Timestamp) ->
     run(
         c,
         "UPDATE hook_runs SET state = ?3, taken_at = NULL, next_attempt_at = ?4, ended_at = ?5, last_error = ?6,
+           outcome = ?9,
            failures = failures + ?7, attempts = attempts - ?8, tries = tries - ?8,
            first_try_at = CASE WHEN tries - ?8 > 0 THEN first_try_at END
          WHERE outbox_id = ?1 AND target = ?2",
-        (ran.outbox_id, &ran.target, state, clock::text(now + pause), clock::text(now), why, failed, not_run),
+        (
+            ran.outbox_id,
+            &ran.target,
+            state,
+            clock::text(now + pause),
+            clock::text(now),
+            why,
+            failed,
+            not_run,
+            outcome.word(),
+        ),
     )?;
     sum(c, ran.outbox_id, false)?;
     Ok(state == "dead")
@@ -344,7 +358,8 @@ fn sum(c: &Connection, id: i64, handed_out: bool) -> Result<()> {
         "UPDATE outbox SET
            state = CASE WHEN pending > 0 THEN 'pending' WHEN dead > 0 THEN 'dead' ELSE 'done' END,
            next_attempt_at = next,
-           last_error = CASE WHEN pending + dead > 0 THEN why WHEN done = 0 THEN 'no hook' END
+           outcome = CASE WHEN pending > 0 THEN NULL WHEN dead > 0 THEN 'gave_up' WHEN done > 0 THEN 'told' ELSE 'no_hook' END,
+           last_error = CASE WHEN pending + dead > 0 THEN why END
          FROM (SELECT total(state = 'pending') AS pending, total(state = 'dead') AS dead, total(state = 'done') AS done,
                  min(CASE state WHEN 'pending' THEN next_attempt_at END) AS next,
                  (SELECT last_error FROM hook_runs WHERE outbox_id = ?1 AND state IN('pending', 'dead') AND last_error IS NOT NULL

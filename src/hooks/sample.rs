@@ -29,7 +29,7 @@ UPDATE fulfillments SET status = 'shipped', tracking_company = 'DHL', tracking_n
 UPDATE fulfillments SET shipped_at = '2025-11-24T09:00:00Z' WHERE requires_shipping = 1;";
 
 /// What happens to it then, for each topic.
-const THEN: [(&str, &str); 7] = [
+const THEN: [(&str, &str); 8] = [
     ("order.canceled", "UPDATE actor SET name = 'operator'; UPDATE orders SET canceled_at = '2025-11-24T08:00:00Z', cancel_reason = 'customer';"),
     (
         "order.refunded",
@@ -43,6 +43,7 @@ const THEN: [(&str, &str); 7] = [
              '2025-11-26T10:00:00Z', '1');",
     ),
     ("fulfillment.shipped", ""),
+    ("fulfillment.updated", "UPDATE fulfillments SET tracking_number = 'JD0146000035' WHERE status = 'shipped';"),
     (
         "fulfillment.delivered",
         "UPDATE fulfillments SET status = 'delivered' WHERE status = 'shipped';

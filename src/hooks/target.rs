@@ -13,12 +13,13 @@ use crate::error::{Error, Result};
 use crate::text;
 
 /// Everything that becomes news.
-pub const TOPICS: [&str; 8] = [
+pub const TOPICS: [&str; 9] = [
     "order.paid",
     "order.canceled",
     "order.refunded",
     "order.disputed",
     "fulfillment.shipped",
+    "fulfillment.updated",
     "fulfillment.delivered",
     "fulfillment.canceled",
     "event.failed",

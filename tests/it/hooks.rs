@@ -204,7 +204,7 @@ fn a_parcel_shipped_in_the_stock_shell_has_its_hook_run_within_two_seconds() {
     wait_for_state(&shop, "fulfillment.shipped", "done");
     assert_eq!(news(&shop, "fulfillment.shipped", "attempts, next_attempt_at, last_error"), "1||");
     // What no hook asks for is done, and nobody waits for it.
-    assert_eq!(news(&shop, "order.paid", "state, attempts, last_error"), "done|0|no hook");
+    assert_eq!(news(&shop, "order.paid", "state, attempts, outcome"), "done|0|no_hook");
     let (_, page) = shop.get("/metrics");
     for line in [
         "fulfilld_hooks_run_total{kind=\"command\",outcome=\"done\"} 3",
@@ -620,8 +620,8 @@ fn an_undo_beats_a_hook_that_is_held_back_and_not_one_that_was_told() {
     held_back(1);
     let (code, said) = verb(&shop, "undo");
     assert_eq!(code, Some(0), "{said}");
-    assert_eq!(news(&shop, "fulfillment.shipped", "state, attempts, last_error"), "done|0|undone");
-    let refused = shop.shell("UPDATE outbox SET state = 'pending' WHERE last_error = 'undone'").unwrap_err();
+    assert_eq!(news(&shop, "fulfillment.shipped", "state, attempts, outcome"), "done|0|undone");
+    let refused = shop.shell("UPDATE outbox SET state = 'pending' WHERE outcome = 'undone'").unwrap_err();
     assert!(refused.contains("nothing to tell"), "{refused}");
 
     // Typed again, it is news again; and the hour goes by.
@@ -643,7 +643,7 @@ fn an_undo_beats_a_hook_that_is_held_back_and_not_one_that_was_told() {
     );
     let (code, said) = verb(&shop, "undo --force");
     assert_eq!(code, Some(0), "{said}");
-    assert_eq!(news(&shop, "fulfillment.shipped", "state, last_error"), "done|told, then undone");
+    assert_eq!(news(&shop, "fulfillment.shipped", "state, outcome, last_error"), "done|undone|told, then undone");
     ship(&shop, 1);
     held_back(3);
     shop.check();
@@ -656,14 +656,14 @@ fn without_a_hook_nothing_is_kept_for_later_and_nobody_was_told() {
     sell(&shop, 2);
     ship(&shop, 1);
     wait_for_state(&shop, "fulfillment.shipped", "done");
-    assert_eq!(shop.rows("SELECT DISTINCT state, attempts, last_error FROM outbox"), ["done|0|no hook"]);
+    assert_eq!(shop.rows("SELECT DISTINCT state, attempts, outcome FROM outbox"), ["done|0|no_hook"]);
     assert_eq!(shop.one("SELECT count(*) FROM hook_runs"), "0");
     // An undo needs no --force, and the same act is news again.
     let (code, said) = verb(&shop, "undo");
     assert_eq!(code, Some(0), "{said}");
     ship(&shop, 1);
     wait_for("it is news again", || {
-        (shop.rows("SELECT last_error FROM outbox WHERE topic = 'fulfillment.shipped'") == ["undone", "no hook"])
+        (shop.rows("SELECT outcome FROM outbox WHERE topic = 'fulfillment.shipped'") == ["undone", "no_hook"])
             .then_some(())
     });
     shop.stop();

@@ -195,3 +195,339 @@ fn a_matter_of_no_order_is_dismissed_by_what_it_is_about_or_by_its_reason() {
     assert_eq!(desk.rows(needs), [""; 0]);
     assert_eq!(desk.one("SELECT group_concat(DISTINCT actor) FROM dismissals"), "operator");
 }
+
+const PARCELS: &str = "SELECT f.order_id, f.status, group_concat(l.position || 'x' || i.quantity) FROM fulfillments f
+    JOIN fulfillment_line_items i ON i.fulfillment_id = f.id JOIN line_items l ON l.id = i.line_item_id
+    WHERE f.status <> 'canceled' GROUP BY f.id ORDER BY f.id";
+
+#[test]
+fn of_two_different_things_one_goes_first_and_the_other_waits_in_a_parcel_of_its_own() {
+    let of_order_1 = format!("SELECT * FROM ({PARCELS}) WHERE order_id = 1");
+    for line in ["ship 1 --items 1 --company DHL --number JD1", "ship 1 --items 1x1 --company DHL --number JD1"] {
+        let desk = Desk::open();
+        desk.does(line);
+        assert_eq!(desk.rows(&of_order_1), ["1|shipped|1x1", "1|pending|2x1"]);
+        assert_eq!(desk.one("SELECT fulfillment_status FROM order_overview WHERE id = 1"), "partially_fulfilled");
+        desk.does("undo");
+        assert_eq!(desk.one("SELECT count(*) FROM to_fulfill WHERE order_id = 1"), "2", "nothing is lost by an undo");
+        desk.check();
+    }
+    for line in [
+        "DELETE FROM fulfillment_line_items WHERE line_item_id = 'li_2'",
+        "UPDATE fulfillment_line_items SET quantity = 0 WHERE line_item_id = 'li_2'",
+    ] {
+        let desk = Desk::open();
+        desk.typed(line);
+        assert_eq!(desk.rows(&of_order_1), ["1|pending|1x1", "1|pending|2x1"], "{line}");
+        desk.check();
+        desk.does("undo");
+        assert_eq!(desk.rows(&of_order_1), ["1|pending|1x1,2x1"], "{line}");
+        desk.check();
+    }
+    let desk = Desk::open();
+    desk.typed("INSERT INTO ship_items VALUES(2, '1x2', 'DHL', 'JD2', NULL)");
+    assert_eq!(desk.rows(&format!("SELECT * FROM ({PARCELS}) WHERE order_id = 2")), ["2|shipped|1x2", "2|pending|1x1"]);
+    for (items, why) in [
+        ("1,1", "each once"),
+        ("1x0", "each once"),
+        ("x1", "each once"),
+        ("1x", "each once"),
+        ("", "each once"),
+        ("1x2x3", "each once"),
+        ("1x99999999999999999999", "each once"),
+        ("9", "not so much of that waits"),
+        ("1x2", "not so much of that waits"),
+    ] {
+        desk.refuses(&format!("INSERT INTO ship_items VALUES(2, '{items}', 'DHL', 'JD3', NULL)"), why);
+    }
+    desk.declines("ship 3 --items 2", "order 3 is not shipped: not so much of that waits for a parcel");
+    // What is sent stays as it was sent.
+    desk.refuses("DELETE FROM fulfillment_line_items WHERE fulfillment_id = 2", "sent or canceled already");
+    desk.refuses(
+        "UPDATE fulfillment_line_items SET quantity = 0 WHERE fulfillment_id = 2",
+        "only while the fulfillment is pending",
+    );
+    // A whole parcel that is taken out is the same parcel under another number.
+    desk.typed("DELETE FROM fulfillment_line_items WHERE line_item_id IN('li_1', 'li_2')");
+    assert_eq!(desk.rows(&of_order_1), ["1|pending|1x1,2x1"]);
+    desk.check();
+}
+
+#[test]
+fn an_order_with_several_parcels_does_not_go_out_under_one_number_by_accident() {
+    let desk = Desk::open();
+    desk.typed("DELETE FROM fulfillment_line_items WHERE line_item_id = 'li_2'");
+    let said = desk
+        .declines("ship 1 --company DHL --number JD1", "order 1 is not shipped: several parcels of it wait; say which");
+    let id = desk.one("SELECT max(id) FROM fulfillments");
+    assert!(
+        said.contains(&format!("--parcel {id} (1 × Poster)")) && said.contains("(1 × Mug)") && said.contains("--all"),
+        "{said}"
+    );
+    desk.refuses("INSERT INTO ship VALUES(1, 'DHL', 'JD1', NULL)", "INSERT INTO ship_parcel VALUES(fulfillment_id");
+    desk.declines("ship 1 --parcel 2 --number JD1", "no parcel 2 of it waits; there is --parcel 1");
+    desk.refuses("INSERT INTO ship_parcel VALUES(999, 'DHL', 'JD1', NULL)", "no such parcel waits");
+    desk.does(&format!("ship 1 --parcel {id} --company DHL --number JD1"));
+    assert_eq!(
+        desk.rows("SELECT id, status FROM fulfillments WHERE order_id = 1"),
+        ["1|pending".to_string(), format!("{id}|shipped")]
+    );
+    // One is left, so there is nothing to choose.
+    desk.does("ship 1 --company DHL --number JD1b");
+    assert_eq!(desk.one("SELECT count(*) FROM outbox WHERE topic = 'fulfillment.shipped' AND order_id = 1"), "2");
+    let desk = Desk::open();
+    desk.typed("UPDATE fulfillment_line_items SET quantity = 1 WHERE line_item_id = 'li_3'");
+    desk.does("ship 2 --all --company DHL --number JD2");
+    assert_eq!(
+        desk.one("SELECT group_concat(DISTINCT status || tracking_number) FROM fulfillments WHERE order_id = 2"),
+        "shippedJD2"
+    );
+    desk.declines("ship 2 --all", "order 2 is not shipped: no parcel of it waits");
+    desk.does("undo");
+    assert_eq!(desk.one("SELECT group_concat(DISTINCT status) FROM fulfillments WHERE order_id = 2"), "pending");
+    desk.check();
+}
+
+#[test]
+fn what_is_lost_is_sent_once_more_beside_what_was_bought() {
+    let desk = Desk::open();
+    desk.declines("reship 1 --reason lost", "order 1 is not sent once more: nothing of it has been shipped yet");
+    desk.does("ship 1 --company DHL --number JD1");
+    desk.does("deliver 1");
+    let books = "SELECT financial_status, fulfillment_status, amount_total FROM order_overview WHERE id = 1";
+    let (before, left) = (
+        desk.one(books),
+        "SELECT sum(sent), sum(left_to_send), sum(pending) FROM line_item_balance WHERE order_id = 1",
+    );
+    assert_eq!(desk.one(left), "2|0|0");
+    desk.does("reship 1 --items 2 --reason damaged");
+    assert_eq!(desk.one("SELECT items, replacement FROM to_ship WHERE order_id = 1"), "1 × Poster|damaged");
+    desk.does("undo");
+    assert_eq!(desk.rows("SELECT * FROM to_ship WHERE order_id = 1"), [""; 0]);
+    desk.typed("INSERT INTO reship VALUES(1, 'lost')");
+    assert_eq!(desk.one("SELECT items, replacement FROM to_ship WHERE order_id = 1"), "1 × Mug, 1 × Poster|lost");
+    assert_eq!((desk.one(books), desk.one(left).as_str()), (before, "2|0|0"));
+    desk.check();
+    // A part of it after all; what is taken out of a replacement waits nowhere.
+    desk.typed("DELETE FROM fulfillment_line_items WHERE line_item_id = 'li_2' AND fulfillment_id = (SELECT max(id) FROM fulfillments)");
+    assert_eq!(desk.one("SELECT items FROM to_ship WHERE order_id = 1"), "1 × Mug");
+    desk.does("ship 1 --company DHL --number JD1-again");
+    desk.does("deliver 1");
+    desk.typed("INSERT INTO reship_items VALUES(1, '1', 'wrong')");
+    desk.typed(
+        "UPDATE fulfillment_line_items SET quantity = 0 WHERE fulfillment_id = (SELECT max(id) FROM fulfillments)",
+    );
+    assert_eq!(desk.rows("SELECT * FROM to_ship WHERE order_id = 1"), [""; 0]);
+    desk.refuses("INSERT INTO reship_items VALUES(1, '1x2', 'lost')", "not so much of that has been sent");
+    desk.refuses("INSERT INTO reship VALUES(1, 'late')", "lost, damaged, wrong or other");
+    desk.refuses(
+        "INSERT INTO fulfillments(order_id, replacement) VALUES(2, 'lost')",
+        "nothing of the order has been sent",
+    );
+    assert_eq!(desk.one(left), "2|0|0");
+    desk.check();
+}
+
+#[test]
+fn a_wrong_deliver_of_yesterday_is_taken_back_for_that_order_alone() {
+    let desk = Desk::open();
+    desk.does("ship 4 --company DHL --number JD4");
+    desk.typed("UPDATE orders SET note = 'both' WHERE id IN(4, 6)");
+    desk.does("deliver 4");
+    desk.does("ship 6 --company DHL --number JD6");
+    desk.does("hold 5 --reason color");
+    desk.does("undo --order 4");
+    assert_eq!(desk.one("SELECT status FROM fulfillments WHERE order_id = 4"), "shipped");
+    assert_eq!(desk.one("SELECT hold_reason FROM orders WHERE id = 5"), "color");
+    assert_eq!(desk.one("SELECT status FROM fulfillments WHERE order_id = 6"), "shipped");
+    desk.declines("undo --order 4", "taken back already");
+    desk.declines("undo --order 2", "nobody has changed order 2 as operator yet");
+    // Of a change of many orders it takes back that order's part.
+    let desk = Desk::open();
+    desk.typed("UPDATE orders SET note = 'both' WHERE id IN(4, 6)");
+    desk.does("undo --order 4");
+    assert_eq!(desk.rows("SELECT id, note FROM orders WHERE note IS NOT NULL"), ["6|both"]);
+    // A cancel of yesterday.
+    desk.does("cancel 4 --reason staff");
+    desk.does("hold 5 --reason color");
+    desk.does("undo --order 4");
+    assert_eq!(desk.one("SELECT blocked_by, fulfillment_status FROM order_overview WHERE id = 4"), "|unfulfilled");
+    desk.check();
+}
+
+#[test]
+fn a_tracking_number_is_the_text_that_was_meant() {
+    let desk = Desk::open();
+    desk.refuses("INSERT INTO ship VALUES(4, 'DHL', 00340434161094022115, NULL)", "put a tracking number in quotes");
+    desk.refuses(
+        "UPDATE fulfillments SET tracking_number = 340434161094022115 WHERE order_id = 4",
+        "put a tracking number in quotes",
+    );
+    desk.refuses("UPDATE fulfillments SET tracking_number = 1.5 WHERE order_id = 4", "put a tracking number in quotes");
+    desk.refuses(
+        "UPDATE fulfillments SET tracking_number = x'4a44' WHERE order_id = 4",
+        "put a tracking number in quotes",
+    );
+    desk.typed(
+        "INSERT INTO ship VALUES(4, ' DHL' || char(160), char(9, 8239) || '0034 0/4?&#%é' || char(13, 10, 65279), ' ')",
+    );
+    assert_eq!(
+        desk.one("SELECT tracking_company, tracking_number, tracking_url FROM fulfillments WHERE order_id = 4"),
+        "DHL|0034 0/4?&#%é|https://www.dhl.com/global-en/home/tracking.html?tracking-id=0034%200%2F4%3F%26%23%25%C3%A9"
+    );
+    // What the history says is what the file has, once.
+    let told = "SELECT quote(old), quote(new) FROM order_history WHERE order_id = 4 AND what GLOB '*tracking_number'";
+    assert_eq!(desk.rows(told), ["NULL|'0034 0/4?&#%é'"]);
+    for empty in ["''", "' '", "char(9)", "char(160, 12288)"] {
+        desk.typed(&format!("UPDATE fulfillments SET tracking_company = {empty}, tracking_number = {empty}, tracking_url = {empty}, note = {empty}"));
+        desk.typed(&format!("UPDATE orders SET note = {empty}, hold_reason = {empty}, phone = {empty}, shipping_line2 = {empty}, name = {empty}"));
+    }
+    assert_eq!(
+        desk.one("SELECT count(coalesce(tracking_number, tracking_company, tracking_url, note)) FROM fulfillments"),
+        "0"
+    );
+    assert_eq!(desk.one("SELECT count(coalesce(note, hold_reason, phone, shipping_line2, name)) FROM orders"), "0");
+    assert_eq!(desk.one("SELECT count(*) FROM order_history WHERE new = ''"), "0");
+    desk.typed("UPDATE orders SET shipping_city = char(160) || 'Lyon' || char(10) WHERE id = 4");
+    assert_eq!(desk.one("SELECT shipping_city FROM orders WHERE id = 4"), "Lyon");
+    desk.check();
+}
+
+#[test]
+fn a_number_is_one_order_s_unless_they_go_to_one_address() {
+    let desk = Desk::open();
+    desk.does("ship 6 --company DHL --number JD6");
+    let said =
+        desk.declines("ship 2 --company dhl --number JD6", "the tracking number JD6 is on a parcel of order 6 already");
+    assert!(said.contains("order 2 is not shipped"), "{said}");
+    desk.refuses("INSERT INTO ship VALUES(2, 'D.H.L.', ' JD6 ', NULL)", "on a parcel of another order");
+    // Numbers are the carrier's; and a parcel that was canceled has none.
+    desk.does("ship 2 --company UPS --number JD6");
+    desk.refuses("UPDATE fulfillments SET tracking_company = 'DHL' WHERE order_id = 2", "on a parcel of another order");
+    desk.typed("UPDATE fulfillments SET status = 'canceled' WHERE order_id = 6 AND status = 'shipped'");
+    desk.does("ship 1 --company DHL --number JD6");
+    // One address, two orders, one parcel.
+    desk.does("ship 4 5 --company DHL --number JD45");
+    assert_eq!(desk.rows("SELECT order_id FROM fulfillments WHERE tracking_number = 'JD45'"), ["4", "5"]);
+    desk.declines("ship 3 --company DHL --number JD45", "on a parcel of order 4, 5 already");
+    // A forgotten WHERE still changes nothing.
+    let desk = Desk::open();
+    desk.refuses("UPDATE fulfillments SET status = 'shipped', tracking_number = 'OOPS'", "needs WHERE");
+    desk.refuses(
+        "UPDATE fulfillments SET status = 'shipped', tracking_company = 'DHL', tracking_number = 'OOPS'",
+        "needs WHERE",
+    );
+    desk.check();
+}
+
+#[test]
+fn a_carrier_is_known_however_it_is_written() {
+    let desk = Desk::open();
+    let link = |company: &str| {
+        desk.typed(&format!("UPDATE fulfillments SET tracking_company = {company}, tracking_number = 'N1', tracking_url = NULL WHERE order_id = 4"));
+        desk.one("SELECT tracking_url FROM fulfillments WHERE order_id = 4")
+    };
+    for (names, page) in [
+        (
+            &["'DHL'", "'dhl'", "'D.H.L.'", "'DHL Germany'"][..],
+            "https://www.dhl.com/global-en/home/tracking.html?tracking-id=N1",
+        ),
+        (
+            &["'DHL Express'", "'DHL-Express'", "'dhl  EXPRESS worldwide'"],
+            "https://www.dhl.com/en/express/tracking.html?AWB=N1",
+        ),
+        (
+            &["'DHL Paket'", "'DHL-PAKET'"],
+            "https://www.dhl.de/de/privatkunden/pakete-empfangen/verfolgen.html?piececode=N1",
+        ),
+        (
+            &[
+                "'ÖSTERREICHISCHE POST'",
+                "'österreichische post ag'",
+                "'Oesterreichische Post'",
+                "'O' || char(776) || 'sterreichische Post'",
+            ],
+            "https://www.post.at/sv/sendungsdetails?snr=N1",
+        ),
+        (&["'UPS Standard'", "'U.P.S.'", "'United Parcel Service'"], "https://www.ups.com/track?tracknum=N1"),
+        (&["'Upstart'", "'The DHL'", "'Bike'", "NULL"], ""),
+    ] {
+        for name in names {
+            assert_eq!(link(name), page, "{name}");
+        }
+    }
+    // Yours are found in the same way.
+    desk.typed("INSERT INTO carriers(company, url) VALUES('Ma Poste à Vélo', 'https://example.org/{}')");
+    assert_eq!(link("'MA POSTE À VÉLO'"), "https://example.org/N1");
+    // A link that leads to the old number does not outlive it; one that was typed does.
+    desk.typed("UPDATE fulfillments SET tracking_company = 'Bike', tracking_number = 'N2' WHERE order_id = 4");
+    assert_eq!(desk.one("SELECT tracking_url FROM fulfillments WHERE order_id = 4"), "");
+    desk.typed("UPDATE fulfillments SET tracking_url = 'https://example.org/map' WHERE order_id = 4");
+    desk.typed("UPDATE fulfillments SET tracking_number = 'N3' WHERE order_id = 4");
+    assert_eq!(desk.one("SELECT tracking_url FROM fulfillments WHERE order_id = 4"), "https://example.org/map");
+}
+
+const UPDATED: &str = "SELECT order_id, fulfillment_id FROM outbox WHERE topic = 'fulfillment.updated' ORDER BY id";
+
+#[test]
+fn what_is_corrected_after_shipping_is_news_once_a_statement() {
+    let desk = Desk::open();
+    desk.typed("UPDATE fulfillments SET tracking_number = 'early' WHERE order_id = 4");
+    desk.does("ship 4 --company DHL --number JD4");
+    assert_eq!(desk.rows(UPDATED), [""; 0], "shipping is no correction");
+    let mut so_far = 0;
+    for (line, more) in [
+        ("UPDATE fulfillments SET tracking_number = 'JD4b' WHERE order_id = 4", 1),
+        ("UPDATE fulfillments SET tracking_number = ' JD4b ' WHERE order_id = 4", 0),
+        (
+            "UPDATE fulfillments SET tracking_company = 'UPS', tracking_number = 'N4', tracking_url = 'https://example.org/4' WHERE order_id = 4",
+            1,
+        ),
+        ("UPDATE fulfillments SET tracking_url = 'https://example.org/44' WHERE order_id = 4", 1),
+        ("UPDATE fulfillments SET note = 'left with the neighbor' WHERE order_id = 4", 0),
+        ("UPDATE orders SET shipping_line1 = '40 Rue D', shipping_city = 'Lyon' WHERE id = 4", 1),
+        ("UPDATE orders SET shipping_line1 = ' 40 Rue D' WHERE id = 4", 0),
+        ("UPDATE orders SET email = 'ada@example.org' WHERE id = 4", 1),
+        ("UPDATE orders SET note = 'gift' WHERE id = 4", 0),
+        ("UPDATE orders SET shipping_line1 = '50 Rue E' WHERE id = 5", 0),
+    ] {
+        desk.typed(line);
+        so_far += more;
+        assert_eq!(desk.rows(UPDATED).len(), so_far, "{line}");
+    }
+    // What was corrected wrongly and told to nobody yet is taken back with its news.
+    desk.does("undo --order 4");
+    desk.typed("UPDATE fulfillments SET tracking_number = 'N5' WHERE order_id = 4");
+    desk.does("undo");
+    assert_eq!(desk.one("SELECT outcome FROM outbox ORDER BY id DESC LIMIT 1"), "undone");
+    assert_eq!(desk.rows(UPDATED).len(), so_far + 1, "an undo is no news");
+    desk.does("deliver 4");
+    desk.typed("UPDATE fulfillments SET tracking_number = 'N6' WHERE order_id = 4");
+    assert_eq!(desk.rows(UPDATED).len(), so_far + 1, "it has arrived");
+    desk.check();
+}
+
+#[test]
+fn the_rest_of_a_partly_sent_order_is_canceled_with_its_reason_and_hooks_hear_of_it() {
+    for line in [
+        "cancel 1 --reason inventory",
+        "UPDATE line_items SET canceled_quantity = 1, cancel_reason = 'inventory' WHERE id = 'li_2'",
+    ] {
+        let desk = Desk::open();
+        desk.does("ship 1 --items 1 --company DHL --number JD1");
+        match line.starts_with("UPDATE") {
+            true => desk.typed(line),
+            false => drop(desk.does(line)),
+        }
+        let reason = "SELECT what, new FROM order_history WHERE what GLOB '*cancel_reason'";
+        assert_eq!(desk.one(reason), "line 2 cancel_reason|inventory", "{line}");
+        let news = "SELECT topic FROM outbox WHERE order_id = 1 AND topic GLOB '*canceled' ORDER BY topic";
+        assert_eq!(desk.rows(news), ["fulfillment.canceled", "order.canceled"], "{line}");
+        assert_eq!(desk.one("SELECT fulfillment_status FROM order_overview WHERE id = 1"), "fulfilled");
+        desk.does("undo");
+        assert_eq!(desk.one("SELECT count(*) FROM outbox WHERE outcome = 'undone'"), "2", "{line}");
+        assert_eq!(desk.one("SELECT canceled_quantity, cancel_reason FROM line_items WHERE id = 'li_2'"), "0|");
+        assert_eq!(desk.one("SELECT items FROM to_ship WHERE order_id = 1"), "1 × Poster");
+        desk.check();
+    }
+}

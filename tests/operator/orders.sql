@@ -29,7 +29,7 @@ INSERT INTO orders(id, checkout_session_id, payment_intent_id, livemode, mode, p
 WITH RECURSIVE n(id) AS (VALUES(1) UNION ALL SELECT id + 1 FROM n WHERE id < 24)
 SELECT id, 'cs_' || id, CASE WHEN id NOT IN(7, 21, 24) THEN 'pi_' || id END, 0,
   CASE id WHEN 21 THEN 'subscription' ELSE 'payment' END, 'unpaid', 'eur', total, total,
-  'ada@example.com', 'Ada', 'Ada', '12 Rue Exemple', 'Paris', 'FR', '2026-11-20T08:00:00Z', '2026-11-20T08:00:01.000000Z'
+  'ada@example.com', 'Ada', 'Ada', (12 + id / 3) || ' Rue Exemple', 'Paris', 'FR', '2026-11-20T08:00:00Z', '2026-11-20T08:00:01.000000Z'
 FROM (SELECT id, CASE id WHEN 7 THEN 0 ELSE 1000 END AS total FROM n);
 
 INSERT INTO line_items(id, order_id, position, name, quantity, currency, amount_total, requires_shipping)

@@ -131,13 +131,14 @@ fn times_masked(text: &str) -> String {
     let mut rest = text;
     while let Some(at) = rest.find("20") {
         out += &rest[..at];
-        let time = rest.get(at..at + 20).is_some_and(|t| {
-            t.bytes()
-                .zip("0000-00-00T00:00:00Z".bytes())
-                .all(|(b, m)| if m == b'0' { b.is_ascii_digit() } else { b == m })
-        });
-        let taken = if time { 20 } else { 2 };
-        out += if time { "TIME" } else { "20" };
+        let is_like = |mask: &str| {
+            rest.get(at..at + mask.len()).is_some_and(|t| {
+                t.bytes().zip(mask.bytes()).all(|(b, m)| if m == b'0' { b.is_ascii_digit() } else { b == m })
+            })
+        };
+        let time = ["0000-00-00T00:00:00Z", "0000-00-00T00:00:00.000Z"].into_iter().find(|mask| is_like(mask));
+        let taken = time.map_or(2, str::len);
+        out += if time.is_some() { "TIME" } else { "20" };
         rest = &rest[at + taken..];
     }
     out + rest

@@ -80,8 +80,14 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
         "fulfillment_line_items_changed",
         &["UPDATE fulfillment_line_items SET quantity = 1 WHERE line_item_id = 'li_2_1'"],
     ),
-    ("fulfillment_line_items_delete", &["DELETE FROM fulfillment_line_items WHERE fulfillment_id = 1"]),
+    (
+        "fulfillment_line_items_delete",
+        &[
+            "DELETE FROM fulfillment_line_items WHERE fulfillment_id IN(SELECT id FROM fulfillments WHERE status = 'shipped')",
+        ],
+    ),
     ("fulfillment_line_items_insert", &["INSERT INTO fulfillment_line_items VALUES(1, 'li_2_1', 1)"]),
+    ("fulfillment_line_items_out", &["DELETE FROM fulfillment_line_items WHERE line_item_id = 'li_2_1'"]),
     ("fulfillment_line_items_put", &["UPDATE fulfillment_line_items SET quantity = 1 WHERE line_item_id = 'li_2_1'"]),
     ("fulfillment_line_items_split", &["UPDATE fulfillment_line_items SET quantity = 1 WHERE line_item_id = 'li_2_1'"]),
     ("fulfillment_line_items_taken", &["UPDATE line_items SET canceled_quantity = quantity WHERE id = 'li_2_1'"]),
@@ -95,9 +101,15 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
     ("fulfillments_insert", &["INSERT INTO fulfillments(order_id) VALUES(1)"]),
     ("fulfillments_moved", &["UPDATE fulfillments SET status = 'shipped' WHERE id = 1"]),
     ("fulfillments_status", &["UPDATE fulfillments SET status = 'shipped' WHERE order_id = 19"]),
-    ("fulfillments_tracking", &["UPDATE fulfillments SET tracking_number = 'JD18' WHERE order_id = 1"]),
     (
-        "fulfillments_url",
+        "fulfillments_tracking",
+        &[
+            "UPDATE fulfillments SET status = 'shipped', tracking_number = 'JD4' WHERE order_id = 4",
+            "UPDATE fulfillments SET note = 'waits' WHERE order_id = 4 AND status = 'pending'",
+        ],
+    ),
+    (
+        "fulfillments_typed",
         &[
             "INSERT INTO ship VALUES(1, 'DHL', 'JD1', NULL)",
             "UPDATE fulfillments SET note = 'followed' WHERE order_id = 1 AND tracking_url LIKE '%JD1'",
@@ -145,6 +157,7 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
     ("order_history_update", &["UPDATE order_history SET new = 'unpaid'"]),
     ("orders_cancel", &["UPDATE orders SET canceled_at = NULL, cancel_reason = NULL WHERE id = 16"]),
     ("orders_changed", &["UPDATE orders SET note = 'blue' WHERE id = 1"]),
+    ("orders_corrected", &["UPDATE orders SET shipping_city = 'Lyon' WHERE id = 18"]),
     (
         "orders_created",
         &[
@@ -175,12 +188,13 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
     ),
     ("orders_payment_intent", &["stripe: UPDATE OR REPLACE orders SET payment_intent_id = 'pi_1' WHERE id = 2"]),
     ("orders_sale_is_final", &["stripe: UPDATE orders SET payment_status = 'unpaid' WHERE id = 22"]),
+    ("orders_tidy", &["UPDATE orders SET note = ' blue ' WHERE id = 1"]),
     (
         "outbox_again",
         &[
             "stripe: UPDATE outbox SET state = 'dead', next_attempt_at = '2026-11-22T09:00:00Z' WHERE id = 1",
             "UPDATE outbox SET state = 'pending' WHERE id = 1",
-            "UPDATE outbox SET state = 'done' WHERE id = 1 AND next_attempt_at IS NULL AND last_error = 'again'",
+            "UPDATE outbox SET state = 'done' WHERE id = 1 AND next_attempt_at IS NULL AND outcome = 'again'",
         ],
     ),
     ("outbox_delete", &["DELETE FROM outbox"]),
@@ -193,10 +207,11 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
     (
         "outbox_undone",
         &[
-            "stripe: UPDATE outbox SET state = 'done', last_error = 'undone' WHERE id = 1",
+            "stripe: UPDATE outbox SET state = 'done', outcome = 'undone' WHERE id = 1",
             "UPDATE outbox SET state = 'pending' WHERE id = 1",
         ],
     ),
+    ("part_insert", &["INSERT INTO ship_items VALUES(2, '1', 'DHL', 'JD2', NULL)"]),
     (
         "refunds_came",
         &[
@@ -213,6 +228,8 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
         ],
     ),
     ("release_insert", &["INSERT INTO release VALUES(17)"]),
+    ("reship_insert", &["INSERT INTO reship VALUES(18, 'lost')"]),
+    ("reship_items_insert", &["INSERT INTO reship_items VALUES(18, '1', 'lost')"]),
     (
         "reviews_came",
         &[
@@ -233,10 +250,15 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
     ("sequence_insert", &["REPLACE INTO sequence VALUES(1, 0)"]),
     ("settle_insert", &["UPDATE line_items SET canceled_quantity = 1 WHERE id = 'li_2_1'"]),
     ("ship_insert", &["INSERT INTO ship VALUES(1, 'DHL', 'JD1', NULL)"]),
+    ("ship_items_insert", &["INSERT INTO ship_items VALUES(2, '1', 'DHL', 'JD2', NULL)"]),
+    ("ship_parcel_insert", &["INSERT INTO ship_parcel VALUES(1, 'DHL', 'JD1', NULL)"]),
+    ("ship_part_insert", &["INSERT INTO ship_items VALUES(2, '1', 'DHL', 'JD2', NULL)"]),
+    ("ship_wanted_insert", &["INSERT INTO ship_items VALUES(2, '1', 'DHL', 'JD2', NULL)"]),
     ("shop_delete", &["DELETE FROM shop"]),
     ("shop_insert", &["REPLACE INTO shop VALUES(1, 1, '2026-11-01T00:00:00Z')"]),
     ("shop_update", &["UPDATE shop SET livemode = 1"]),
     ("sweeps_delete", &["DELETE FROM sweeps"]),
     ("sweeps_insert", &["REPLACE INTO sweeps VALUES('events', '2036-11-20T00:00:00Z')"]),
     ("sweeps_update", &["UPDATE sweeps SET until = 'next year'"]),
+    ("wanted_insert", &["INSERT INTO ship_items VALUES(2, 'all', 'DHL', 'JD2', NULL)"]),
 ];

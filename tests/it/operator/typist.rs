@@ -47,7 +47,7 @@ const TABLES: [&str; 22] = [
 ];
 const YOURS: [(&str, &[&str]); 5] = [
     ("orders", &["note", "hold_reason", "canceled_at", "cancel_reason", "email", "shipping_line1", "name"]),
-    ("line_items", &["canceled_quantity"]),
+    ("line_items", &["canceled_quantity", "canceled_quantity", "cancel_reason"]),
     (
         "fulfillments",
         &[
@@ -221,13 +221,34 @@ impl Operator<'_> {
     fn verb(&mut self) -> String {
         let or = if self.one_in(4) { self.or() } else { String::new() };
         let rows = if self.one_in(5) { 2 } else { 1 };
-        let verb =
-            self.pick(&["ship", "ship", "ship", "deliver", "cancel", "hold", "release", "settle", "early", "dismiss"]);
+        let verb = self.pick(&[
+            "ship",
+            "ship",
+            "ship_parcel",
+            "ship_items",
+            "reship",
+            "reship_items",
+            "deliver",
+            "cancel",
+            "hold",
+            "release",
+            "settle",
+            "early",
+            "dismiss",
+        ]);
         let rows: Vec<String> = (0..rows)
             .map(|_| {
                 let order = self.order();
                 let values = match verb {
-                    "ship" => format!(
+                    "reship" => format!("'{}'", self.pick(&["lost", "damaged", "late"])),
+                    "reship_items" => format!("'{}', 'lost'", self.pick(&["1", "2", "1x1", "1,2", "x", ""])),
+                    "ship_items" => format!(
+                        "'{}', {}, {}, NULL",
+                        self.pick(&["1", "2", "1x1", "1x2,2", "3", "x", ""]),
+                        self.value("fulfillments", "tracking_company"),
+                        self.value("fulfillments", "tracking_number")
+                    ),
+                    "ship" | "ship_parcel" => format!(
                         "{}, {}, {}",
                         self.value("fulfillments", "tracking_company"),
                         self.value("fulfillments", "tracking_number"),
@@ -365,7 +386,9 @@ impl Operator<'_> {
                 format!("'{}'", self.pick(&["customer", "fraud", "inventory", "other"]))
             }
             (_, "cancel_reason" | "hold_reason" | "note" | "tracking_url") if self.one_in(3) => "NULL".into(),
+            (_, "tracking_number") if self.one_in(8) => self.pick(&["'\t JD5 '", "12", "''"]).into(),
             (_, "tracking_number") => format!("'JD{}'", self.rng.u32(0..12)),
+            (_, "replacement") => self.pick(&["NULL", "NULL", "'lost'"]).into(),
             (_, "tracking_company") => self.pick(&["'DHL'", "' ups '", "'Bike'", "NULL"]).into(),
             (_, "order_id") => self.order(),
             (_, "canceled_at") if self.one_in(3) => "NULL".into(),
