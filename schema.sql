@@ -99,8 +99,10 @@ CREATE TABLE orders(
   client_reference_id  TEXT,                              -- the shop's own reference
   capture_method       TEXT                               -- manual: the buyer's money is only held until you capture it
                        CHECK(capture_method = 'manual'),
-  amount_capturable    INTEGER NOT NULL DEFAULT 0,        -- so much is held now
-  amount_captured      INTEGER,                           -- so much of it was taken: what the books say
+  amount_capturable    INTEGER NOT NULL DEFAULT 0         -- so much is held now
+                       CHECK(amount_capturable BETWEEN 0 AND 1000000000000),
+  amount_captured      INTEGER                            -- so much of it was taken: what the books say
+                       CHECK(amount_captured BETWEEN 0 AND 1000000000000),
   capture_before       TEXT,                              -- the hold ends then; NULL where Stripe does not say
   email                TEXT,                              -- contact and shipping: yours to correct
   name                 TEXT,
@@ -245,7 +247,8 @@ CREATE TABLE disputes(
   status            TEXT NOT NULL,                        -- open unless won, lost, warning_closed or prevented
   reason            TEXT,                                 -- e.g. fraudulent, product_not_received
   evidence_due_by   TEXT,                                 -- answer in Stripe's Dashboard until then
-  amount_lost       INTEGER NOT NULL DEFAULT 0,           -- gone for good: the dispute is lost, or was settled by giving it back
+  amount_lost       INTEGER NOT NULL DEFAULT 0            -- gone for good: the dispute is lost, or was settled by giving it back
+                    CHECK(amount_lost BETWEEN 0 AND 1000000000000),
   is_charge_refundable INTEGER NOT NULL DEFAULT 0         -- 0: Stripe refuses a refund while it is open
                     CHECK(is_charge_refundable IN(0, 1)),
   money_moves       TEXT NOT NULL DEFAULT '[]'            -- what left the shop (less than 0) and came back: [{"amount": -4200, "at": …}]
@@ -511,9 +514,11 @@ SELECT o.id AS order_id, f.key + 1 AS position,
   coalesce(json_extract(o.custom_fields, f.fullkey || '.label.custom'), json_extract(o.custom_fields, f.fullkey || '.key')) AS label,
   coalesce(json_extract(o.custom_fields, f.fullkey || '.text.value'), json_extract(o.custom_fields, f.fullkey || '.numeric.value'),
     (SELECT json_extract(o.custom_fields, c.fullkey || '.label') FROM json_each(o.custom_fields, f.fullkey || '.dropdown.options') c
-     WHERE json_extract(o.custom_fields, c.fullkey || '.value') = json_extract(o.custom_fields, f.fullkey || '.dropdown.value')),
+     WHERE json_type(o.custom_fields, f.fullkey || '.dropdown.options') = 'array'
+       AND json_extract(o.custom_fields, c.fullkey || '.value') = json_extract(o.custom_fields, f.fullkey || '.dropdown.value')),
     json_extract(o.custom_fields, f.fullkey || '.dropdown.value')) AS value
-FROM orders o, json_each(o.custom_fields) f;
+FROM orders o, json_each(o.custom_fields) f
+WHERE json_type(o.custom_fields) = 'array';
 
 -- What whoever packs must know, in one line: money that went back in part, the buyer's wishes, your note.
 CREATE VIEW order_cautions AS
@@ -641,10 +646,12 @@ FROM refunds r JOIN orders o ON o.payment_intent_id = r.payment_intent_id
 WHERE r.status IN('failed', 'canceled') AND r.failed_at IS NOT NULL AND o.payment_status IN('paid', 'no_payment_required')
   AND (o.capture_method IS 'manual' AND r.balance_transaction_id IS NULL AND r.created_at <= coalesce(o.paid_at, '9')) = 0
 UNION ALL
-SELECT json_extract(m.value, '$.at'), CASE WHEN json_extract(m.value, '$.amount') < 0 THEN 'chargeback' ELSE 'chargeback returned' END,
-  o.id, d.id, d.currency, 0, 0, 0, 0, 0, 0, -json_extract(m.value, '$.amount')
+SELECT json_extract(d.money_moves, m.fullkey || '.at'),
+  CASE WHEN json_extract(d.money_moves, m.fullkey || '.amount') < 0 THEN 'chargeback' ELSE 'chargeback returned' END,
+  o.id, d.id, d.currency, 0, 0, 0, 0, 0, 0, -json_extract(d.money_moves, m.fullkey || '.amount')
 FROM disputes d JOIN orders o ON o.payment_intent_id = d.payment_intent_id, json_each(d.money_moves) m
-WHERE o.payment_status IN('paid', 'no_payment_required');
+WHERE o.payment_status IN('paid', 'no_payment_required') AND json_type(d.money_moves) = 'array'
+  AND json_type(d.money_moves, m.fullkey || '.amount') = 'integer';
 
 -- What the shop took and gave back, by the day (UTC) on which the money moved and by currency: whole numbers for a spreadsheet,
 -- and the net for eyes.
@@ -724,7 +731,7 @@ FROM orders o JOIN orders e ON e.client_reference_id = o.client_reference_id AND
 WHERE o.payment_status = 'paid' AND e.payment_status = 'paid' AND o.amount_total > 0 AND e.amount_total > 0
   AND o.canceled_at IS NULL AND e.canceled_at IS NULL
   -- The same reference on another day is a customer's, and one in a link that many use is nobody's.
-  AND abs(julianday(o.created_at) - julianday(e.created_at)) < 2
+  AND o.created_at > strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-30 days') AND abs(julianday(o.created_at) - julianday(e.created_at)) < 2
   AND (o.payment_link_id IS NULL OR lower(o.email) = lower(e.email))
   AND (SELECT amount_refunded + refund_pending + amount_charged_back < amount_paid FROM order_totals t WHERE t.id = o.id)
   AND (SELECT amount_refunded + refund_pending + amount_charged_back < amount_paid FROM order_totals t WHERE t.id = e.id)
@@ -1175,8 +1182,10 @@ CREATE TRIGGER refunds_came AFTER INSERT ON refunds
 BEGIN
   INSERT INTO order_history(order_id, actor, what, new)
   SELECT o.id, actor.name, 'refund ' || NEW.id, NEW.status || ' ' || NEW.amount FROM actor, orders o WHERE o.payment_intent_id = NEW.payment_intent_id;
+  -- What was held and is let go was never taken, so nothing is refunded.
   INSERT INTO news SELECT 'order.refunded', o.id, 'refund:' || NEW.id, NEW.created_at
-  FROM orders o WHERE o.payment_intent_id = NEW.payment_intent_id AND NEW.status = 'succeeded';
+  FROM orders o WHERE o.payment_intent_id = NEW.payment_intent_id AND NEW.status = 'succeeded'
+    AND NOT(o.capture_method IS 'manual' AND NEW.balance_transaction_id IS NULL);
 END;
 CREATE TRIGGER refunds_changed AFTER UPDATE ON refunds WHEN OLD.status || ' ' || OLD.amount <> NEW.status || ' ' || NEW.amount
 BEGIN
@@ -1185,6 +1194,7 @@ BEGIN
   FROM actor, orders o WHERE o.payment_intent_id = NEW.payment_intent_id;
   INSERT INTO news SELECT 'order.refunded', o.id, 'refund:' || NEW.id, NEW.created_at
   FROM orders o WHERE o.payment_intent_id = NEW.payment_intent_id AND NEW.status = 'succeeded'
+    AND NOT(o.capture_method IS 'manual' AND NEW.balance_transaction_id IS NULL)
     AND NOT EXISTS(SELECT 1 FROM outbox WHERE key = 'refund:' || NEW.id);
 END;
 
@@ -1642,7 +1652,8 @@ BEGIN
     UNION ALL SELECT 'fraud warning ' || id, CASE actionable WHEN 1 THEN 'actionable' ELSE 'settled' END
       FROM fraud_warnings WHERE payment_intent_id = NEW.payment_intent_id) e;
   INSERT INTO news SELECT 'order.refunded', NEW.order_id, 'refund:' || id, created_at FROM refunds
-  WHERE payment_intent_id = NEW.payment_intent_id AND status = 'succeeded';
+  WHERE payment_intent_id = NEW.payment_intent_id AND status = 'succeeded'
+    AND NOT(balance_transaction_id IS NULL AND EXISTS(SELECT 1 FROM orders WHERE id = NEW.order_id AND capture_method IS 'manual'));
   INSERT INTO news SELECT 'order.disputed', NEW.order_id, 'dispute:' || id, created_at FROM disputes WHERE payment_intent_id = NEW.payment_intent_id;
 END;
 

@@ -282,9 +282,9 @@ fn insert_order(c: &Connection, order: &Order, asked: i64, number: Option<i64>) 
            presentment_amount, presentment_currency, customer_id, subscription_id, invoice_id, payment_link_id,
            client_reference_id, email, name, phone, shipping_name, shipping_line1, shipping_line2, shipping_city,
            shipping_state, shipping_postal_code, shipping_country, shipping_option, custom_fields, tax_ids, metadata,
-           created_at, as_of, asked, id, business_name)
+           created_at, as_of, asked, id, business_name, capture_method)
          VALUES (?1, ?2, ?3, ?4, 'unpaid', ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20,
-           ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36)",
+           ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37)",
     )
     .and_then(|mut insert| {
         insert.insert(params![
@@ -324,6 +324,7 @@ fn insert_order(c: &Connection, order: &Order, asked: i64, number: Option<i64>) 
             asked,
             number,
             order.business_name,
+            order.hold.as_ref().map(|_| "manual"),
         ])
     })
     .map_err(db::translate)

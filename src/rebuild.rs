@@ -229,10 +229,11 @@ fn questions(c: &Connection, account: Option<&str>) -> Result<Vec<Question>> {
     Ok(questions)
 }
 
-/// Of several bells about one object: a failed payment is told by its own alone, and an expiry asks nothing.
+/// Of several bells about one object: a failed payment is told by its own alone, when a delayed one came is as well where the key
+/// may not see balances, and an expiry asks nothing.
 fn weight(event: &Event) -> u8 {
     match event.name() {
-        "checkout.session.async_payment_failed" => 2,
+        "checkout.session.async_payment_failed" | "checkout.session.async_payment_succeeded" => 2,
         "checkout.session.expired" => 0,
         _ => 1,
     }
@@ -331,7 +332,7 @@ const OF_PAYMENT: [&str; 4] = ["t.id", "t.asked", "t.charge_id", "t.payment_inte
 const RULES: &[Rule] = &[
     Rule {
         table: "orders",
-        but: &["id", "as_of", "asked", "line_items_at", "paid_at", "note", "hold_reason", "canceled_at", "cancel_reason"],
+        but: &["id", "as_of", "asked", "line_items_at", "note", "hold_reason", "canceled_at", "cancel_reason"],
         from: "orders t",
         about: ["t.checkout_session_id", "t.asked", "t.checkout_session_id", "t.payment_intent_id"],
         more: &[],

@@ -28,6 +28,8 @@ const PURCHASES: &[(&str, &[usize], &str)] = &[
     ("discount", &[1, 0], ""),
     ("yen", &[0, 1], ""),
     ("unpaid", &[0], "the money is still under way"),
+    ("refunded-in-part", &[0, 1, 2, 3], "a third goes back before it is packed"),
+    ("authorized", &[1], "the money is held until you capture it"),
 ];
 
 /// See it work: the order desk, a simulated Stripe and a few purchases, in one command
@@ -79,7 +81,7 @@ pub fn run(args: &Args) -> Result<()> {
     for (scenario, order_of_arrival, remark) in PURCHASES {
         let purchase = stripe.trigger(&Trigger { deliver: false, ..Trigger::of(scenario) })?.remove(0);
         let answers = delivered(&stripe, &purchase, order_of_arrival)?;
-        let line = format!("  {scenario:9} {answers:<18} {remark}");
+        let line = format!("  {scenario:16} {answers:<18} {remark}");
         table::print(&format!("{}\n", line.trim_end()))?;
         sessions.push(purchase.session);
     }
@@ -143,6 +145,7 @@ fn what_to_try(file: &Path) -> String {
     format!(
         "Now it is yours. In another terminal, with plain SQL or with the command:\n\n\
          \x20 sqlite3 -box {file} 'SELECT * FROM to_ship'\n\
+         \x20 sqlite3 -box {file} 'SELECT * FROM to_capture'\n\
          \x20 sqlite3 {file} \"INSERT INTO ship VALUES(1, 'DHL', 'JD0146000034', NULL)\"\n\
          \x20 {program} ship 2 --company DHL --number JD0146000035 --db {file}\n\
          \x20 {program} orders show 2 --db {file}\n\

@@ -307,6 +307,16 @@ const BROKEN: &[(&str, Break)] = &[
             json!({"payload": "thin", "enabled_events": ["v1.checkout.session.completed", "v1.refund.created"]}),
         );
     }),
+    ("endpoint_held_money", |c| {
+        c.sql(
+            "INSERT INTO orders(checkout_session_id, payment_intent_id, livemode, mode, payment_status, currency, amount_total,
+               capture_method, created_at, as_of) VALUES('cs_9', 'pi_9', 0, 'payment', 'unpaid', 'eur', 0, 'manual', '2026-01-01T00:00:00Z', '1')",
+        );
+        let usual = "checkout.session.completed checkout.session.async_payment_succeeded checkout.session.async_payment_failed \
+            refund.created refund.updated refund.failed charge.dispute.created charge.dispute.updated charge.dispute.closed \
+            review.opened review.closed radar.early_fraud_warning.created radar.early_fraud_warning.updated";
+        c.endpoint(json!({"enabled_events": usual.split_whitespace().collect::<Vec<_>>()}));
+    }),
     ("endpoint_all_events", |c| c.endpoint(json!({"enabled_events": ["*"]}))),
     ("endpoint_version_old", |c| c.endpoint(json!({"api_version": "2017-08-15"}))),
     ("endpoint_mode_differs", |c| c.endpoint(json!({"livemode": true}))),

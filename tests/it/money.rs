@@ -248,6 +248,7 @@ fn money_that_is_only_held_is_captured_in_time_or_pointed_out() {
         format!("1|{0}|0|{0}", total / 2)
     );
     assert_eq!(shop.one("SELECT count(*) FROM to_ship WHERE order_id = 1"), "1");
+    assert_eq!(shop.one("SELECT count(*) FROM refunds, (SELECT count(*) AS told FROM outbox WHERE topic = 'order.refunded') WHERE told = 0"), "1");
     hear(&shop, "refund", json!({"session": session, "amount": total / 2}));
     assert_eq!(shop.one("SELECT financial_status, blocked_by FROM order_overview WHERE id = 1"), "refunded|refunded");
     shop.check();
@@ -347,4 +348,32 @@ fn one_basket_that_was_paid_twice_is_pointed_out() {
     let session = shop.one("SELECT checkout_session_id FROM orders WHERE id = 1");
     hear(&shop, "refund", json!({"session": session}));
     assert_eq!(reasons(&shop), ["refunded_not_canceled 1"], "one of them is refunded");
+}
+
+#[test]
+fn what_befalls_a_subscription_s_later_payment_is_shown_with_its_order_and_leaves_that_alone() {
+    let shop = shop();
+    let session = buy(&shop, "subscription", 0).session;
+    let renewal = act(&shop, "renew", json!({"session": session})).session;
+    hear(&shop, "fraud_warning", json!({"session": renewal}));
+    hear(&shop, "dispute", json!({"session": renewal}));
+    hear(
+        &shop,
+        "refund",
+        json!({"session": act(&shop, "renew", json!({"session": session})).session, "status": "failed"}),
+    );
+    hear(&shop, "review", json!({"session": renewal}));
+    // The dispute settles the warning.
+    assert_eq!(reasons(&shop), ["dispute_due 1", "in_review 1", "refund_failed 1"]);
+    let subscription = shop.one("SELECT subscription_id FROM orders");
+    let named = format!("SELECT count(*) FROM attention WHERE what LIKE '%a later payment of {subscription}%'");
+    assert_eq!(shop.one(&named), "3");
+    assert_eq!(shop.one("SELECT financial_status, blocked_by FROM order_overview"), "paid|");
+    assert_eq!(shop.rows("SELECT amount_refunded, amount_charged_back FROM sales_by_day"), ["0|0"]);
+
+    // Where the order is not here, it is shown all the same.
+    let made = shop.control("POST", "/_sandbox/trigger", json!({"scenario": "subscription", "deliver": false}));
+    let unheard = Purchase::of(&made["purchases"][0]).session;
+    hear(&shop, "dispute", json!({"session": act(&shop, "renew", json!({"session": unheard})).session}));
+    assert_eq!(shop.one("SELECT count(*) FROM attention WHERE reason = 'dispute_due' AND order_id IS NULL"), "1");
 }

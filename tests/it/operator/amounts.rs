@@ -119,8 +119,11 @@ fn value(rng: &mut fastrand::Rng, table: &str, column: &str, n: usize, orders: &
         }
         (_, "currency") => text(["eur", "eur", "jpy", "kwd", "xxx"][rng.usize(0..5)]),
         (_, "livemode") => Value::Integer(0),
-        (_, "open" | "actionable" | "requires_shipping") => Value::Integer(rng.i64(0..2)),
+        (_, "open" | "actionable" | "requires_shipping" | "is_charge_refundable") => Value::Integer(rng.i64(0..2)),
         (_, "custom_fields" | "tax_ids" | "metadata") => text(&json(rng)),
+        (_, "capture_method") => [Value::Null, text("manual")][rng.usize(0..2)].clone(),
+        (_, "money_moves") if rng.bool() => text(r#"[{"amount": -1000000000000, "at": "2026-11-22T09:00:00Z"}]"#),
+        (_, "money_moves") => text(&json(rng)),
         (_, "quantity") => Value::Integer([1, 2, 1_000_000_000][rng.usize(0..3)]),
         (_, "canceled_quantity" | "attempts" | "crashes" | "panics" | "tries" | "failures") => Value::Integer(0),
         (_, "cancel_reason" | "canceled_at") => Value::Null,
