@@ -227,7 +227,8 @@ impl Backfill {
 
     fn look_through(&mut self, list: List) -> Result<()> {
         self.learn_the_time();
-        let c = db::open_for_reading(&self.file)?;
+        // What is wrong with the file is none of Stripe's trouble.
+        let c = db::open_for_reading(&self.file).map_err(|error| Error::Temporary(error.to_string()))?;
         self.mend_birth(&c)?;
         match list {
             List::Events => self.catch_up(&c).inspect(|()| self.desk.metrics.backfilled(clock::now())),
@@ -370,10 +371,11 @@ impl Backfill {
     /// Has `attention` say which lists could not be looked through for an hour, as long as that is so.
     fn tell_what_fails(&mut self) -> Result<()> {
         let now = clock::since_boot();
+        let hour = if sabotage::is("an_hour_is_a_second") { Duration::from_secs(1) } else { FAILING_FOR };
         let failing: Vec<String> = self
             .turns
             .iter()
-            .filter_map(|(list, turn)| Some((list, turn.fails(now, FAILING_FOR)?)))
+            .filter_map(|(list, turn)| Some((list, turn.fails(now, hour)?)))
             .map(|(list, (_, why))| format!("{} ({why})", list.name()))
             .collect();
         let message = failing.join("; ");

@@ -54,6 +54,8 @@ enum Kind {
     Stranger,
     /// A list with rows that nobody can read among the right ones.
     Odd,
+    /// A list whose newest row was made in ten years.
+    Ahead,
     /// A list with every row twice.
     Repeat,
     /// A list without every other row, as if those were not made yet.
@@ -154,7 +156,7 @@ impl Fault {
             Kind::Empty => raw("application/json", b""),
             Kind::Shrug => raw("application/json", b"{}"),
             Kind::Stranger => stranger(right_but(Manner::Whole)),
-            Kind::Odd | Kind::Repeat | Kind::Skip | Kind::Loop | Kind::Cut | Kind::Short => {
+            Kind::Odd | Kind::Ahead | Kind::Repeat | Kind::Skip | Kind::Loop | Kind::Cut | Kind::Short => {
                 listed(right_but(Manner::Whole), self.kind)
             }
             Kind::Unlisted => unlisted(right_but(Manner::Whole)),
@@ -202,6 +204,13 @@ fn listed(right: Answer, how: Kind) -> Answer {
         Kind::Odd => {
             let odd = [json!(null), json!({"object": 7}), json!({"id": "../../v1/x?y=z", "object": "refund"})];
             (odd.into_iter().chain(rows).collect(), more)
+        }
+        Kind::Ahead => {
+            let mut rows = rows;
+            if let Some(created) = rows.first_mut().and_then(|row| row.get_mut("created")) {
+                *created = (created.as_i64().unwrap_or(0) + 10 * 366 * 86_400).into();
+            }
+            (rows, more)
         }
         Kind::Repeat => (rows.iter().chain(&rows).cloned().collect(), more),
         Kind::Skip => (rows.into_iter().step_by(2).collect(), more),

@@ -214,3 +214,81 @@ fn a_backlog_of_two_thousand_drains_at_the_permitted_rate_with_next_to_no_429() 
     assert!(asked("429") * 100 <= asked("200") + asked("429"), "{stats}");
     shop.check();
 }
+
+/// What Stripe was asked since the last time, by endpoint, and in all.
+fn asked(shop: &Shop) -> (Value, u64) {
+    let asked = shop.control("DELETE", "/_sandbox/stats", Value::Null)["requests"].clone();
+    let count =
+        |by_status: &Value| by_status.as_object().into_iter().flatten().filter_map(|(_, n)| n.as_u64()).sum::<u64>();
+    let all = asked.as_object().into_iter().flatten().map(|(_, by_status)| count(by_status)).sum();
+    (asked, all)
+}
+
+/// The figures of ARCHITECTURE.md: a look is one question a list, whatever the key lacks and whatever waits for it.
+#[test]
+fn a_missing_permission_costs_an_idle_shop_nothing_that_grows() {
+    let all = [
+        &["events"][..],
+        &["refunds", "refund", "charge"],
+        &["disputes", "dispute"],
+        &["reviews", "review", "fraud_warnings", "fraud_warning"],
+        &["invoice_payments"],
+    ];
+    std::thread::scope(|threads| {
+        for missing in all {
+            threads.spawn(move || {
+                let shop = Shop::open_with(
+                    &[("FULFILLD_BACKFILL_EVERY", "1"), ("FULFILLD_SWEEP_EVERY", "1")],
+                    &["--webhook", "none", "--rate", "0"],
+                );
+                for endpoint in missing {
+                    let fault = json!({"endpoint": endpoint, "kind": "status", "status": 403, "times": Value::Null});
+                    shop.control("POST", "/_sandbox/faults", fault);
+                }
+                for scenario in ["subscription", "refunded", "disputed", "in-review"] {
+                    shop.buy(scenario, 1, "snapshot");
+                }
+                let orders = "SELECT count(*) = 4 AND (SELECT count(*) = 0 FROM events WHERE attempts = 0) FROM orders";
+                wait_for("the orders are there, and what can be asked was", || (shop.one(orders) == "1").then_some(()));
+                let looks = |n: u64| {
+                    wait_for("looks", || {
+                        let stats = shop.control("GET", "/_sandbox/stats", Value::Null);
+                        (stats["requests"]["checkout_sessions"]["200"].as_u64() >= Some(n)).then_some(())
+                    });
+                };
+                asked(&shop);
+                looks(3);
+                asked(&shop);
+                looks(6);
+                let (what, n) = asked(&shop);
+                // Six lists, six or seven looks, and once more for what waits.
+                assert!(n <= 6 * 7 + 6, "{missing:?}: {n} questions: {what}");
+            });
+        }
+    });
+}
+
+#[test]
+fn a_list_that_has_failed_for_an_hour_is_told_until_it_can_be_seen() {
+    let shop = Shop::open_with(
+        &[
+            ("FULFILLD_BACKFILL_EVERY", "1"),
+            ("FULFILLD_SWEEP_EVERY", "1"),
+            ("FULFILLD_SABOTAGE", "an_hour_is_a_second"),
+        ],
+        &["--webhook", "none", "--rate", "0"],
+    );
+    let fault = json!({"endpoint": "disputes", "kind": "status", "status": 500, "times": Value::Null});
+    shop.control("POST", "/_sandbox/faults", fault);
+    let told = wait_for("attention tells it", || {
+        shop.rows("SELECT what FROM attention WHERE reason = 'backfill_failing'").pop()
+    });
+    assert!(told.contains("disputes (Stripe is busy or failing") && !told.contains("refunds"), "{told}");
+    let session = completed(&shop).0;
+    wait_for("the order is found all the same", || order_of(&shop, &session));
+    shop.control("DELETE", "/_sandbox/faults", json!({}));
+    wait_for("it is over", || {
+        shop.rows("SELECT name FROM alarms WHERE name = 'backfill_failing'").is_empty().then_some(())
+    });
+    shop.check();
+}
