@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::ops::RangeInclusive;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,118 +12,15 @@ use crate::signature::SigningSecret;
 use crate::text;
 use crate::variables;
 
+mod known; // every setting there is
+
+pub use known::{SETTINGS, Setting};
+
 /// What Stripe permits to one of its endpoints, in requests a second (docs.stripe.com/rate-limits).
 const STRIPE_RATE_MAX: f64 = 25.0;
 
-/// What `FULFILLD_STRIPE_RATE` may be; beyond Stripe's own limit only a sandbox goes along.
-pub const STRIPE_RATES: RangeInclusive<u32> = 1..=10_000;
-
-/// What `FULFILLD_WORKERS` may be.
-pub const WORKERS: RangeInclusive<u32> = 1..=64;
-
-/// What `FULFILLD_BACKFILL_EVERY`, `FULFILLD_SWEEP_EVERY` and `FULFILLD_ECHO_AFTER` may be, in seconds.
-pub const BACKFILL_EVERY: RangeInclusive<u32> = 0..=86_400;
-pub const SWEEP_EVERY: RangeInclusive<u32> = 1..=604_800;
-pub const ECHO_AFTER: RangeInclusive<u32> = 0..=3600;
-
 /// Signing secrets at once. Two are there in a roll, a few more where several endpoints lead here; each costs every webhook.
 const SIGNING_SECRETS_MAX: usize = 16;
-
-/// One setting as the README and the man page list it.
-pub struct Setting {
-    pub name: &'static str,
-    /// What holds when it is not set; empty when there is none.
-    pub default: &'static str,
-    pub about: &'static str,
-}
-
-/// Every setting there is. `NAME_FILE` works for the secrets; under systemd a credential of the lower-case name, without
-/// `fulfilld_`, wins.
-pub const SETTINGS: &[Setting] = &[
-    Setting {
-        name: "STRIPE_SECRET_KEY",
-        default: "",
-        about: "restricted key (rk_live_… or rk_test_…) that may read Checkout Sessions, Events, PaymentIntents, Charges and Refunds, Disputes, Radar, Invoices, Products, Prices and Shipping Rates",
-    },
-    Setting {
-        name: "WEBHOOK_SECRET",
-        default: "",
-        about: "signing secret of the webhook endpoint (whsec_…); several, one a line, while one is being rolled",
-    },
-    Setting { name: "FULFILLD_DB", default: "fulfilld.db", about: "the SQLite file" },
-    Setting {
-        name: "FULFILLD_LISTEN",
-        default: "127.0.0.1:4242",
-        about: "address and port that the proxy forwards /webhook to",
-    },
-    Setting {
-        name: "FULFILLD_ALLOW_PUBLIC_LISTEN",
-        default: "0",
-        about: "1 permits an address that is not loopback; a proxy in front is still needed for TLS",
-    },
-    Setting {
-        name: "FULFILLD_STRIPE_API",
-        default: "https://api.stripe.com",
-        about: "base URL of Stripe's API; http only for a sandbox with a test key",
-    },
-    Setting {
-        name: "FULFILLD_STRIPE_RATE",
-        default: "20",
-        about: "requests a second to each of Stripe's endpoints, at most 25 (a sandbox takes more)",
-    },
-    Setting {
-        name: "FULFILLD_ACCOUNT",
-        default: "",
-        about: "acct_… whose events are the shop's, where one endpoint receives events of several accounts",
-    },
-    Setting {
-        name: "FULFILLD_ONLY",
-        default: "",
-        about: "which sessions are the shop's, where the account sells other things too: payment_link=plink_1,plink_2 or metadata.KEY=VALUE",
-    },
-    Setting {
-        name: "FULFILLD_BACKFILL_EVERY",
-        default: "600",
-        about: "seconds between two checks of Stripe's events for what did not arrive; 0 never checks",
-    },
-    Setting {
-        name: "FULFILLD_SWEEP_EVERY",
-        default: "21600",
-        about: "seconds between two checks of Stripe's sessions, refunds and disputes themselves",
-    },
-    Setting {
-        name: "FULFILLD_ECHO_AFTER",
-        default: "2",
-        about: "seconds that an event waits which only repeats another, so that both cost one request (payment_intent.succeeded after checkout.session.completed)",
-    },
-    Setting {
-        name: "FULFILLD_PUBLIC_URL",
-        default: "",
-        about: "where Stripe posts to, e.g. https://shop.example.org/webhook; fulfilld doctor tries it and finds the endpoint in Stripe by it",
-    },
-    Setting {
-        name: "FULFILLD_HOOK_COMMAND",
-        default: "",
-        about: "programs to notify: /PATH and the topics it wants (none: all; order.* is permitted); several with a ; between",
-    },
-    Setting {
-        name: "FULFILLD_HOOK_URL",
-        default: "",
-        about: "URLs to notify by POST: https://HOST/PATH and the topics (http on this machine only); several with a ; between",
-    },
-    Setting {
-        name: "FULFILLD_HOOK_SECRET",
-        default: "",
-        about: "what those posts are signed with, by Standard Webhooks (whsec_ and base64); several, one a line, while one is being rolled",
-    },
-    Setting {
-        name: "FULFILLD_HOOK_DELAY",
-        default: "",
-        about: "how long a notification waits, so that undo can take it back, e.g. fulfillment.shipped=10m; several with a ; between",
-    },
-    Setting { name: "FULFILLD_WORKERS", default: "16", about: "events processed at once, 1 to 64" },
-    Setting { name: "FULFILLD_LOG", default: "info", about: "error, warn, info, debug or trace" },
-];
 
 /// A text that must not be seen: its `Debug` and `Display` say so instead.
 #[derive(Clone, PartialEq, Eq)]
@@ -249,21 +145,19 @@ impl Only {
 impl Settings {
     /// Reads and checks the environment. Every error names the setting and its remedy, and never its secret value.
     pub fn from_env() -> Result<Settings> {
-        let listen = value("FULFILLD_LISTEN");
-        let workers = number("FULFILLD_WORKERS", WORKERS)?;
+        SETTINGS.iter().try_for_each(|setting| setting.check(&value(setting.name)))?;
+        let listen = value("FULFILLD_LISTEN").parse();
         Ok(Settings {
             db: db_path()?,
-            listen: listen.parse().map_err(|_| {
-                Error::Config(format!("FULFILLD_LISTEN={listen} is not an address and port; try 127.0.0.1:4242"))
-            })?,
+            listen: listen.map_err(|_| Error::Config("FULFILLD_LISTEN is not an address and port".into()))?,
             allow_public_listen: value("FULFILLD_ALLOW_PUBLIC_LISTEN") == "1",
             stripe: StripeAccess::from_env()?,
             account: account(),
-            workers: workers as usize,
-            echo_after: Duration::from_secs(number("FULFILLD_ECHO_AFTER", ECHO_AFTER)?.into()),
+            workers: number("FULFILLD_WORKERS")? as usize,
+            echo_after: Duration::from_secs(number("FULFILLD_ECHO_AFTER")?.into()),
             backfill: Backfill {
-                every: Duration::from_secs(number("FULFILLD_BACKFILL_EVERY", BACKFILL_EVERY)?.into()),
-                sweep_every: Duration::from_secs(number("FULFILLD_SWEEP_EVERY", SWEEP_EVERY)?.into()),
+                every: Duration::from_secs(number("FULFILLD_BACKFILL_EVERY")?.into()),
+                sweep_every: Duration::from_secs(number("FULFILLD_SWEEP_EVERY")?.into()),
             },
             hooks: HookSettings::from_env()?,
         })
@@ -278,7 +172,7 @@ impl StripeAccess {
         let access = StripeAccess::new(
             &secret("STRIPE_SECRET_KEY")?,
             &value("FULFILLD_STRIPE_API"),
-            number("FULFILLD_STRIPE_RATE", STRIPE_RATES)? as f64,
+            number("FULFILLD_STRIPE_RATE")? as f64,
         )?;
         Ok(StripeAccess { only: Only::parse(&value("FULFILLD_ONLY"))?, ..access })
     }
@@ -407,22 +301,17 @@ pub fn stripe_api() -> String {
 
 /// The value of a plain setting, or its default.
 pub fn value(name: &'static str) -> String {
-    let setting = SETTINGS.iter().find(|s| s.name == name).expect("every setting read stands in SETTINGS");
     match variables::get(name) {
         Some(text) if !text.trim().is_empty() => text.trim().to_string(),
-        _ => setting.default.to_string(),
+        _ => Setting::named(name).default.to_string(),
     }
 }
 
-fn number(name: &'static str, range: RangeInclusive<u32>) -> Result<u32> {
-    parse_number(name, &value(name), range)
-}
-
-/// A number from its text; `Config` names the setting and what it may be.
-pub fn parse_number(name: &str, text: &str, range: RangeInclusive<u32>) -> Result<u32> {
-    text.parse().ok().filter(|n| range.contains(n)).ok_or_else(|| {
-        Error::Config(format!("{name}={text} is not a number from {} to {}", range.start(), range.end()))
-    })
+/// A number; `Config` names the setting and what it may be.
+fn number(name: &'static str) -> Result<u32> {
+    let text = value(name);
+    Setting::named(name).check(&text)?;
+    text.parse().map_err(|_| Error::Config(format!("{name}={text} is not a number")))
 }
 
 /// A secret's text: the systemd credential of its lower-case name without `fulfilld_`, else the file that `NAME_FILE` names, else the

@@ -5,8 +5,8 @@ use std::io::Write;
 use log::{Level, LevelFilter};
 
 use crate::clock::{self, Timestamp};
-use crate::config;
-use crate::error::{Error, Result};
+use crate::config::{self, Setting};
+use crate::error::Result;
 use crate::text;
 
 /// Starts the log of this program's own rooms, from `level` on where `FULFILLD_LOG` says nothing else. What the crates
@@ -17,9 +17,8 @@ pub fn start(level: LevelFilter) -> Result<()> {
         None => level,
         Some(_) => {
             let word = config::value("FULFILLD_LOG");
-            word.parse().map_err(|_| {
-                Error::Config(format!("FULFILLD_LOG={word} is not a level; use error, warn, info, debug or trace"))
-            })?
+            Setting::named("FULFILLD_LOG").check(&word)?;
+            word.parse().unwrap_or(level)
         }
     };
     let journald = leads_to_journald();

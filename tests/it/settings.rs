@@ -48,6 +48,7 @@ fn each_wrong_setting_is_named_with_its_remedy() {
         (vec![("FULFILLD_LISTEN", "4242")], "is not an address and port"),
         (vec![("FULFILLD_LISTEN", "0.0.0.0:0")], "FULFILLD_ALLOW_PUBLIC_LISTEN"),
         (vec![("FULFILLD_WORKERS", "0")], "FULFILLD_WORKERS=0"),
+        (vec![("FULFILLD_ALLOW_PUBLIC_LISTEN", "yes")], "FULFILLD_ALLOW_PUBLIC_LISTEN=yes is not a number from 0 to 1"),
         (vec![("FULFILLD_HOOK_COMMAND", "mail")], "mail is no absolute path"),
         (vec![("FULFILLD_HOOK_COMMAND", "/opt/mail order.payed")], "there is no topic order.payed"),
         (vec![("FULFILLD_HOOK_URL", "https://example.org/")], "FULFILLD_HOOK_SECRET is not"),

@@ -166,11 +166,11 @@ struct Setting {
     about: String,
 }
 
-/// The table in `src/config.rs`, read as text: a test cannot call into a program.
+/// The table in `src/config/known.rs`, read as text: a test cannot call into a program.
 fn settings() -> Vec<Setting> {
-    let source = shipped("src/config.rs");
+    let source = shipped("src/config/known.rs");
     let table = source.split("SETTINGS: &[Setting] = &[").nth(1).and_then(|s| s.split("];").next());
-    let table = table.expect("config.rs has a table SETTINGS");
+    let table = table.expect("it has a table SETTINGS");
     let field = |entry: &str, name: &str| -> String {
         let value = entry.split(&format!("{name}: \"")).nth(1).and_then(|s| s.split('"').next());
         value.unwrap_or_else(|| panic!("no {name} in {entry}")).into()

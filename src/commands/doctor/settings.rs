@@ -8,7 +8,7 @@ use ureq::http::Uri;
 
 use super::{Report, Shop};
 use crate::access;
-use crate::config::{self, Only, SETTINGS, StripeAccess};
+use crate::config::{self, SETTINGS, Setting, StripeAccess};
 use crate::text;
 use crate::variables::{ETC_VARIABLE, Variables};
 
@@ -36,8 +36,7 @@ pub struct SecretText {
 impl Settings {
     /// A setting's value, or what holds without it.
     pub fn get(&self, name: &str) -> String {
-        let default = SETTINGS.iter().find(|s| s.name == name).map_or("", |s| s.default);
-        self.set(name).unwrap_or_else(|| default.into())
+        self.set(name).unwrap_or_else(|| Setting::named(name).default.into())
     }
 
     /// What it is set to; a blank is nothing.
@@ -83,32 +82,18 @@ fn plain_settings(settings: &Settings, report: &mut Report) {
         report.problem("setting_odd", why, "fulfilld does not start with it.", remedy);
     };
     let remove = "correct it, or remove the line: what holds without it is in `fulfilld serve --help`";
-    for (name, range) in [
-        ("FULFILLD_STRIPE_RATE", config::STRIPE_RATES),
-        ("FULFILLD_BACKFILL_EVERY", config::BACKFILL_EVERY),
-        ("FULFILLD_SWEEP_EVERY", config::SWEEP_EVERY),
-        ("FULFILLD_ECHO_AFTER", config::ECHO_AFTER),
-        ("FULFILLD_WORKERS", config::WORKERS),
-    ] {
-        if let Err(why) = config::parse_number(name, &settings.get(name), range) {
+    for setting in SETTINGS {
+        if let Err(why) = setting.check(&settings.get(setting.name)) {
             odd(why.to_string(), remove);
         }
     }
-    let level = settings.get("FULFILLD_LOG");
-    if level.parse::<log::LevelFilter>().is_err() {
-        odd(format!("FULFILLD_LOG={level} is not a level"), "FULFILLD_LOG=info, or error, warn, debug or trace");
-    }
-    if let Err(why) = Only::parse(&settings.get("FULFILLD_ONLY")) {
-        odd(why.to_string(), remove);
-    }
     let listen = settings.get("FULFILLD_LISTEN");
-    match listen.parse::<SocketAddr>() {
-        Err(_) => odd(format!("FULFILLD_LISTEN={listen} is not an address and port"), "FULFILLD_LISTEN=127.0.0.1:4242"),
-        Ok(address) if !address.ip().is_loopback() && settings.get("FULFILLD_ALLOW_PUBLIC_LISTEN") != "1" => odd(
+    let is_public = listen.parse::<SocketAddr>().is_ok_and(|address| !address.ip().is_loopback());
+    if is_public && settings.get("FULFILLD_ALLOW_PUBLIC_LISTEN") != "1" {
+        odd(
             format!("FULFILLD_LISTEN={listen} can be reached from outside, which is refused"),
             "FULFILLD_LISTEN=127.0.0.1:4242, with the proxy in front (systemd/nginx.conf, systemd/Caddyfile)",
-        ),
-        Ok(_) => {}
+        );
     }
     stripe_api(settings, report);
     for name in settings.0.names().filter(|name| name.starts_with("FULFILLD_")) {
