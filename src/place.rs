@@ -350,6 +350,8 @@ pub struct Identity {
     stamp: Stamp,
     /// Its first bytes when its log was last empty.
     header: Header,
+    /// Device and inode of its log, once it has one: as long as the file is open SQLite keeps the same.
+    log: Option<(u64, u64)>,
 }
 
 /// Changes when anybody writes the file.
@@ -366,7 +368,7 @@ impl Identity {
         let (file, meta) = kept(path).map_err(cannot)?;
         let header = wal::header(&file).map_err(cannot)?;
         let (device, inode) = (meta.dev(), meta.ino());
-        Ok(Identity { path: path.to_path_buf(), file, device, inode, stamp: stamp(&meta), header })
+        Ok(Identity { path: path.to_path_buf(), file, device, inode, stamp: stamp(&meta), header, log: None })
     }
 
     pub fn path(&self) -> &Path {
@@ -378,9 +380,11 @@ impl Identity {
         wal::frame_size(&self.header)
     }
 
-    /// `Corrupt` when the path no longer leads to that file, or somebody put other bytes into it. Costs one stat(2).
+    /// `Corrupt` when the path no longer leads to that file, or its log's to the log that is written, or somebody put other
+    /// bytes into the file. Costs two stat(2).
     pub fn check(&mut self) -> Result<()> {
         let meta = self.meta()?;
+        self.check_log()?;
         if stamp(&meta) != self.stamp {
             self.look_inside()?;
             self.stamp = stamp(&meta);
@@ -416,6 +420,22 @@ impl Identity {
                 self.path.display()
             ))),
         }
+    }
+
+    fn check_log(&mut self) -> Result<()> {
+        let log = beside(&self.path, "-wal");
+        let found = std::fs::metadata(&log).ok().map(|meta| (meta.dev(), meta.ino()));
+        if self.log.is_none() {
+            self.log = found;
+        }
+        if found == self.log {
+            return Ok(());
+        }
+        Err(Error::Corrupt(format!(
+            "{} was deleted or replaced while fulfilld was writing it; put a backup in the place of {}: fulfilld restore BACKUP",
+            log.display(),
+            self.path.display()
+        )))
     }
 
     /// A checkpoint of somebody else's leaves what the log explains.

@@ -13,6 +13,7 @@ mod weeks; // everything at once
 mod crashes; // kill -9
 mod disk; // what a power cut leaves of it
 mod powercuts; // the file after one
+mod restores; // and put back by hand
 mod stops; // SIGTERM
 mod file; // one file, its log, and what people do with both
 mod restarts; // while somebody holds the socket

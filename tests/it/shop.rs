@@ -333,6 +333,13 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// The seed of a random test: `FULFILLD_SEED` where a run is repeated, else a new one. It is printed.
+pub fn seed() -> u64 {
+    let seed = number_of("FULFILLD_SEED").unwrap_or_else(|| fastrand::u64(..1 << 40));
+    println!("FULFILLD_SEED={seed}");
+    seed
+}
+
 /// The seeds of so many random rounds, or of as many as the variable says; of one, where that is repeated. Each is printed
 /// as it is taken.
 pub fn seeds(variable: &str, count: u64) -> impl Iterator<Item = u64> {
