@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::access;
 use crate::error::{Error, Result};
 use crate::locks;
+use crate::sabotage;
 use crate::text::quoted;
 use crate::wal::{self, Header, Whose};
 
@@ -265,7 +266,7 @@ fn kept(path: &Path) -> std::io::Result<(Arc<File>, Metadata)> {
 pub fn check_log(path: &Path) -> Result<()> {
     let log = beside(path, "-wal");
     let unreadable = |path: &Path, e: std::io::Error| Error::Config(access::why_not(path, &e));
-    if std::fs::metadata(&log).map_or(0, |meta| meta.len()) == 0 {
+    if std::fs::metadata(&log).map_or(0, |meta| meta.len()) == 0 || sabotage::is("any_log") {
         return Ok(());
     }
     let mut looks = 0;

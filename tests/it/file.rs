@@ -698,3 +698,47 @@ fn what_was_typed_and_is_lost_with_an_old_file_is_told_before_the_next_start() {
         (!shop.rows("SELECT 1 FROM attention WHERE reason = 'file_went_back'").is_empty()).then_some(())
     });
 }
+
+/// The controls: without the look at the log, without a mark in it, or without the last act of a stop, the tests above would
+/// see it.
+#[test]
+fn the_same_tests_catch_a_desk_that_does_not_own_its_log() {
+    let planted = |bug: &str| ("FULFILLD_SABOTAGE".to_string(), bug.to_string());
+    // A stop that leaves the log: the one file is not everything.
+    let mut shop = Shop::open();
+    shop.kill();
+    shop.settings.push(planted("log_left_at_stop"));
+    shop.start();
+    acknowledged(&shop, 0, 20);
+    shop.stop();
+    let copy = shop.dir.path().join("copy.db");
+    std::fs::copy(shop.file(), &copy).expect("a copy");
+    assert!(events(&copy) < 20);
+
+    // A log without a mark: an older file is taken for the one that it was begun for.
+    let mut shop = Shop::open();
+    shop.stop();
+    shop.settings.push(planted("unmarked_log"));
+    let backup = shop.dir.path().join("backup.db");
+    std::fs::copy(shop.file(), &backup).expect("a copy");
+    shell(&shop.file(), "UPDATE actor SET name = 'operator'").expect("an edit");
+    shop.start();
+    acknowledged(&shop, 0, 3);
+    shop.kill();
+    std::fs::copy(&backup, shop.file()).expect("cp");
+    shop.settings.clear();
+    shop.start();
+    shop.kill();
+
+    // No look at all: the log of before is played into the backup.
+    let (shop, backup) = shop_with_a_backup("copy", "killed");
+    std::fs::copy(&backup, shop.file()).expect("cp");
+    assert_eq!(refused(&shop).0, Some(78));
+    let c = run_with(&["orders", "--json"], &shop.file(), "any_log");
+    assert!(c.status.code() != Some(78), "{}", said(&c));
+    assert_ne!(events(&shop.file()), 20);
+}
+
+fn run_with(args: &[&str], db: &Path, sabotage: &str) -> Output {
+    fulfilld().args(args).arg("--db").arg(db).env("FULFILLD_SABOTAGE", sabotage).output().expect("the program starts")
+}
