@@ -742,3 +742,58 @@ fn the_same_tests_catch_a_desk_that_does_not_own_its_log() {
 fn run_with(args: &[&str], db: &Path, sabotage: &str) -> Output {
     fulfilld().args(args).arg("--db").arg(db).env("FULFILLD_SABOTAGE", sabotage).output().expect("the program starts")
 }
+
+/// The kernel forgets what it could not sync, so the disk may have a hole where its memory has none: everything is moved into
+/// the file, and synced there, before the first 200 of the next start.
+#[test]
+fn after_one_failed_sync_the_next_start_has_everything_in_the_file_before_it_answers() {
+    let mut shop = Shop::open();
+    shop.stop();
+    let log = beside(&shop.file(), "-wal");
+    let mut desk = traced(&shop, &["-P", log.to_str().expect("text"), "-e", "trace=fsync"], "fsync:error=EIO:when=12");
+    let mut kept = 0;
+    let refused = (0..200).find_map(|n| {
+        let body = format!("{{\"id\":\"evt_{n}\",\"type\":\"x\"}}");
+        match post_signed(&desk.url, body.as_bytes(), SECRET) {
+            Ok((200, _)) => kept += 1,
+            answer => return Some(answer),
+        }
+        None
+    });
+    assert!(!matches!(refused.expect("a sync failed"), Ok((200, _))));
+    let status = wait_for("the process makes room for a new one", || desk.child.try_wait().expect("it is ours"));
+    assert_eq!(status.code(), Some(75));
+    assert!(std::fs::metadata(&log).is_ok_and(|log| log.len() > 0), "there was something to move");
+    shop.start();
+    let copy = shop.dir.path().join("copy.db");
+    std::fs::copy(shop.file(), &copy).expect("a copy");
+    assert!(kept > 0 && events(&copy) >= kept, "{kept} acknowledged, {} in the file", events(&copy));
+}
+
+#[test]
+fn a_file_that_is_mounted_by_itself_is_refused() {
+    let mut shop = Shop::open();
+    acknowledged(&shop, 0, 1);
+    shop.stop();
+    let mounted = shop.dir.path().join("mounted here.db");
+    std::fs::write(&mounted, "").expect("it can be written");
+    let script = "mount --bind \"$1\" \"$2\" || exit 99; exec \"$0\" orders --db \"$2\"";
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", script, env!("CARGO_BIN_EXE_fulfilld")]).arg(shop.file()).arg(&mounted);
+    let output = command.output().expect("unshare is installed");
+    if output.status.code() == Some(99) || said(&output).contains("unshare") {
+        return println!("not permitted to mount: {}", said(&output));
+    }
+    assert_eq!(output.status.code(), Some(78), "{}", said(&output));
+    assert!(said(&output).contains("mounted by itself"), "{}", said(&output));
+}
+
+#[test]
+fn what_a_demo_keeps_is_in_the_one_file() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let demo = fulfilld().args(["demo", "--once", "--keep"]).arg(dir.path()).output().expect("the program starts");
+    assert!(demo.status.success(), "{}", said(&demo));
+    let copy = dir.path().join("copy.db");
+    std::fs::copy(dir.path().join("fulfilld.db"), &copy).expect("a copy");
+    assert_eq!(rows(&copy, "SELECT count(*) FROM orders"), ["7"]);
+}
