@@ -64,7 +64,8 @@ CREATE TABLE events(
   CHECK(rowid > 0)
 ) STRICT;
 -- What waits, the fresh before what is tried again or was fetched later: so neither keeps a buyer waiting.
-CREATE INDEX events_due ON events(attempts > 0 OR source = 'backfill', next_attempt_at, received_at) WHERE state = 'pending';
+CREATE INDEX events_due ON events(attempts > 0 OR source = 'backfill', next_attempt_at) WHERE state = 'pending';
+CREATE INDEX events_pending ON events(received_at) WHERE state = 'pending';
 CREATE INDEX events_object ON events(object_id) WHERE state = 'pending';
 CREATE INDEX events_twin ON events(snapshot_event) WHERE snapshot_event IS NOT NULL;
 CREATE INDEX events_thin ON events(object_id) WHERE shape = 'thin' AND snapshot_event IS NULL;

@@ -54,6 +54,9 @@ const PANICS_MAX: i64 = 12;
 /// A suspect that has been due for this long gets its turn though others wait: they wait until it was tried.
 const SUSPECT_WAITS: Duration = Duration::from_secs(30);
 
+/// Events that are asked about once more when the key may see more than before.
+const UNSEEN_MAX: i64 = 1000;
+
 /// Events in one claim, at most; the others about that object come next.
 const EVENTS_MAX: usize = 1000;
 
@@ -449,10 +452,15 @@ pub fn wake_all(c: &Connection, now: Timestamp) -> Result<usize> {
     .map_err(db::translate)
 }
 
-/// When the key may see more than before: what was read without a payment of it is asked about once more.
+/// When the key may see more than before: what was read with something missing is asked about once more, the latest
+/// [`UNSEEN_MAX`] of it. The daily look finds the others.
 pub fn wake_unseen(c: &Connection) -> Result<usize> {
-    c.execute("UPDATE events SET state = 'pending' WHERE state = 'done' AND awaits IS NOT NULL", [])
-        .map_err(db::translate)
+    c.execute(
+        "UPDATE events SET state = 'pending' WHERE id IN(SELECT id FROM events WHERE state = 'done' AND awaits IS NOT NULL
+           ORDER BY seq DESC LIMIT ?1)",
+        [UNSEEN_MAX],
+    )
+    .map_err(db::translate)
 }
 
 fn is_spent(event: &Claimed, now: Timestamp) -> bool {

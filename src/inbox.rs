@@ -152,7 +152,9 @@ pub fn replay(c: &Connection, id: &str) -> Result<bool> {
 /// Pending events and the age of the oldest in seconds, for `/readyz` and `/metrics`.
 pub fn backlog(c: &Connection, now: Timestamp) -> Result<(i64, i64)> {
     let (count, oldest): (i64, Option<String>) = c
-        .prepare_cached("SELECT count(*), min(received_at) FROM events WHERE state = 'pending'")
+        .prepare_cached(
+            "SELECT count(*), min(received_at) FROM events INDEXED BY events_pending WHERE state = 'pending'",
+        )
         .and_then(|mut q| q.query_row([], |row| Ok((row.get(0)?, row.get(1)?))))
         .map_err(db::translate)?;
     let age =

@@ -40,8 +40,11 @@ const PROBE_EVERY_MAX: Duration = Duration::from_secs(30);
 const WRITE_TRIES: u32 = 60;
 const WRITE_PAUSE: Duration = Duration::from_secs(1);
 
-/// Tries of an event whose answer lacks something, before the rest is left to the daily look.
+/// Tries of an event whose answer lacks something, before the rest is left to the daily look; and where the key may not see
+/// it, which is named by an alarm, so that it costs one more question and keeps nothing waiting for long.
 const TRIES_UNFINISHED: i64 = 5;
+const TRIES_HIDDEN: i64 = 2;
+const HIDDEN_PAUSE_MAX: Duration = Duration::from_secs(120);
 
 /// Between two suspects that are claimed while others wait.
 const SUSPECT_EVERY: Duration = Duration::from_secs(30);
@@ -272,7 +275,9 @@ impl Desk {
             Ok(Ok(Outcome::InPart(change, why))) => (Some(change), Conclusion::Failed(why)),
             Ok(Ok(Outcome::Unfinished(change, missing))) => {
                 let pause = missing.hidden.then(|| self.stripe.forbidden_pause());
-                let conclusion = match claim.attempts() < TRIES_UNFINISHED {
+                let tries = if missing.hidden { TRIES_HIDDEN } else { TRIES_UNFINISHED };
+                let soon = pause.is_none_or(|pause| pause <= HIDDEN_PAUSE_MAX);
+                let conclusion = match soon && claim.attempts() < tries {
                     true => again(missing.why, pause),
                     false => Conclusion::Done { awaits: Some(missing.of) },
                 };
@@ -442,7 +447,8 @@ impl Desk {
     fn note_recovery(&self, alarm: &'static str) {
         let woken = self.writer.write(move |c| {
             alarms::clear(c, alarm)?;
-            Ok(claims::wake_all(c, clock::now())? + claims::wake_unseen(c)?)
+            let unseen = if alarm == "key_lacks_permission" { claims::wake_unseen(c)? } else { 0 };
+            Ok(claims::wake_all(c, clock::now())? + unseen)
         });
         match woken {
             Ok(n) => log::debug!("{n} events are due again"),
