@@ -57,9 +57,54 @@ pub fn unusable(path: &Path) -> Option<String> {
         Ok(meta) if !meta.is_file() => Some(format!("{shown} is no file")),
         Ok(_) => rustix::fs::access(path, rustix::fs::Access::EXEC_OK)
             .err()
-            .map(|_| format!("{shown} is not executable for the user that fulfilld runs as; chmod +x {word}")),
+            .map(|_| format!("{shown} is not executable for the user that fulfilld runs as; chmod +x {word}"))
+            .or_else(|| script_fault(path)),
     }
 }
+
+/// The first bytes of a program that the kernel starts by itself.
+const ELF: &[u8] = b"\x7fELF";
+
+/// Why the kernel would not start a script: what its first line says runs it is not there, or it says nothing. `None` for a
+/// program, and for a file that may be run and not read.
+fn script_fault(path: &Path) -> Option<String> {
+    let shown = text::clean(&path.to_string_lossy());
+    let mut head = [0; 256];
+    let n = std::fs::File::open(path).and_then(|mut file| file.read(&mut head)).ok()?;
+    let head = &head[..n];
+    let Some(line) = head.strip_prefix(b"#!") else {
+        let is_text = !head.starts_with(ELF) && !head.contains(&0);
+        return is_text.then(|| format!("{shown} has no first line that says what runs it, such as #!/bin/sh"));
+    };
+    let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    if line.ends_with(b"\r") {
+        return Some(format!(
+            "{shown} has line ends of Windows (CR LF), so that no program of the name in its first line is there; \
+             convert it: sed -i 's/\\r$//' {shown}"
+        ));
+    }
+    let line = String::from_utf8_lossy(line);
+    let mut words = line.split_whitespace();
+    let interpreter = words.next().unwrap_or_default();
+    let named = text::clean(interpreter);
+    if !Path::new(interpreter).exists() {
+        return Some(format!(
+            "{shown} is to be run by {named}, which is not there; install it, or correct the first line"
+        ));
+    }
+    // Who runs it is looked for in PATH, as the hook has it.
+    let program =
+        words.next().filter(|word| interpreter.ends_with("/env") && !word.starts_with('-') && !word.contains('='))?;
+    let places = std::env::var_os("PATH").unwrap_or_else(|| PATH.into());
+    let found = std::env::split_paths(&places).any(|place| place.join(program).is_file());
+    let program = text::clean(program);
+    (!found).then(|| {
+        format!("{shown} is to be run by {program}, which is not in PATH; install it, or correct the first line")
+    })
+}
+
+/// Where programs are looked for when nothing else is set.
+const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// Runs it to its end, or kills it. `is_stopping` is asked meanwhile.
 pub fn run(call: &Call, json: &[u8], is_stopping: &dyn Fn() -> bool) -> Outcome {
@@ -79,7 +124,9 @@ pub fn run(call: &Call, json: &[u8], is_stopping: &dyn Fn() -> bool) -> Outcome 
             let missing = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied);
             // ENOEXEC: no program, and no script with a first line that names one.
             return match missing || error.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error()) {
-                true => Outcome::NotRun(format!("{shown} cannot be run: {error}")),
+                true => {
+                    Outcome::NotRun(unusable(call.path).unwrap_or_else(|| format!("{shown} cannot be run: {error}")))
+                }
                 false => Outcome::Again { why: format!("it could not be started: {error}"), pause: None },
             };
         }
@@ -216,7 +263,7 @@ fn environment(call: &Call) -> Vec<(OsString, OsString)> {
     };
     let mut environment: Vec<(OsString, OsString)> = std::env::vars_os().filter(|(name, _)| kept(name)).collect();
     if !environment.iter().any(|(name, _)| name == "PATH") {
-        environment.push(("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into()));
+        environment.push(("PATH".into(), PATH.into()));
     }
     environment.extend([
         ("FULFILLD_DB".into(), call.db.as_os_str().into()),
@@ -240,6 +287,32 @@ fn last_words(said: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_script_that_the_kernel_would_not_start_is_named_as_what_it_is() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        for (script, why) in [
+            ("#!/bin/sh\nexit 0\n", None),
+            ("#!/usr/bin/env sh\n", None),
+            ("#! /bin/sh -e\n", None),
+            ("#!/bin/sh\r\nexit 0\r\n", Some("CR LF")),
+            ("#!/usr/bin/env python3\r\n", Some("CR LF")),
+            ("echo hello\n", Some("no first line that says what runs it")),
+            ("", Some("no first line that says what runs it")),
+            ("#!/nowhere/python3\n", Some("/nowhere/python3, which is not there")),
+            ("#!\n", Some("which is not there")),
+            ("#!/usr/bin/env no-such-program\n", Some("no-such-program, which is not in PATH")),
+        ] {
+            let path = dir.path().join("hook");
+            std::fs::write(&path, script).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+            let said = unusable(&path);
+            assert_eq!(said.is_some(), why.is_some(), "{script:?}: {said:?}");
+            assert!(said.unwrap_or_default().contains(why.unwrap_or_default()), "{script:?}");
+        }
+        assert_eq!(unusable(Path::new("/bin/sh")), None);
+    }
 
     #[test]
     fn the_last_words_are_one_clean_line() {

@@ -198,6 +198,52 @@ fn a_packing_slip_is_whole_escaped_and_loads_nothing() {
 }
 
 #[test]
+fn the_slip_of_a_shipped_parcel_lists_that_parcel_and_says_what_was_refunded() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = [("HOOK_SLIPS_DIR", dir.path().to_str().unwrap())];
+    let mut news = sample("fulfillment.shipped");
+    let id = news["fulfillment"]["id"].as_i64().unwrap();
+    news["fulfillment"]["line_items"][0]["quantity"] = 1.into();
+    news["fulfillment"]["replacement"] = "lost".into();
+    news["order"]["amount_refunded"] = 1200.into();
+    news["order"]["refunded"] = "12.00 EUR".into();
+    assert_eq!(run("packing-slip", &news, &settings), (Some(0), String::new()));
+    let page = fs::read_to_string(dir.path().join(format!("order-1042-parcel-{id}.html"))).unwrap();
+    assert!(page.contains("<td>1</td><td>Stoneware mug (blue)</td>"), "{page}");
+    assert!(page.contains("Refunded: 12.00 EUR of 46.90 EUR") && page.contains("Replacement: lost"), "{page}");
+    // The order's slip says so, too, and nothing where nothing was refunded; the company and the wishes stand on each.
+    let mut order = sample("order.paid");
+    order["order"]["business_name"] = "Mill & Sons".into();
+    order["order"]["wishes"] = "Engraving: for A. L.".into();
+    assert_eq!(run("packing-slip", &order, &settings), (Some(0), String::new()));
+    let page = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
+    let slip = page("order-1042.html");
+    assert!(!slip.contains("Refunded") && slip.contains("Ada Lovelace<br>Mill &amp; Sons<br>"), "{slip}");
+    assert!(slip.contains("Engraving: for A. L.") && slip.contains("+33 1 23 45 67 89, ada@example.com"), "{slip}");
+    order["order"]["amount_refunded"] = 1200.into();
+    assert_eq!(run("packing-slip", &order, &settings), (Some(0), String::new()));
+    assert!(page("order-1042.html").contains("Refunded: "));
+}
+
+#[test]
+fn what_is_corrected_after_shipping_is_a_new_mail() {
+    let server = Smtp::start("250 ok");
+    let url = server.url();
+    let settings = [("HOOK_MAIL_SMTP", url.as_str()), ("HOOK_MAIL_FROM", "shop@example.org")];
+    for topic in ["fulfillment.shipped", "fulfillment.updated"] {
+        let mut news = sample(topic);
+        news["key"] = format!("key of {topic}").into();
+        assert_eq!(run("mail", &news, &settings), (Some(0), String::new()));
+    }
+    let mails = server.mails();
+    assert_eq!(mails[1].header("Subject"), "Your order 1042 was corrected");
+    assert_ne!(mails[0].header("Message-ID"), mails[1].header("Message-ID"));
+    for words in ["was corrected", "JD0146000035", "12 Rue Exemple"] {
+        assert!(mails[1].text().contains(words), "{words} is not in {}", mails[1].text());
+    }
+}
+
+#[test]
 fn a_shop_with_both_of_them_packs_and_writes() {
     let server = Smtp::start("250 ok");
     let dir = tempfile::tempdir().unwrap();
