@@ -134,9 +134,10 @@ CREATE TABLE orders(
   CONSTRAINT "set canceled_at and cancel_reason together" CHECK((canceled_at IS NULL) = (cancel_reason IS NULL)),
   -- What no bank knows is no amount: so no sum over any number of rows can overflow and stop a view.
   CONSTRAINT "an amount is at most 1000000000000 minor units" CHECK(
-    min(amount_subtotal, amount_discount, amount_shipping, amount_tax, coalesce(presentment_amount, 0)) >= -1000000000000
-    AND max(amount_subtotal, amount_discount, amount_shipping, amount_tax, amount_total, coalesce(presentment_amount, 0))
-      <= 1000000000000)
+    min(amount_subtotal, amount_discount, amount_shipping, amount_tax, coalesce(presentment_amount, 0), amount_capturable,
+      coalesce(amount_captured, 0)) >= -1000000000000
+    AND max(amount_subtotal, amount_discount, amount_shipping, amount_tax, amount_total, coalesce(presentment_amount, 0),
+      amount_capturable, coalesce(amount_captured, 0)) <= 1000000000000)
 ) STRICT;
 CREATE INDEX orders_created ON orders(created_at);
 CREATE INDEX orders_invoice ON orders(invoice_id) WHERE invoice_id IS NOT NULL;
@@ -514,12 +515,12 @@ CREATE VIEW order_custom_fields AS
 SELECT o.id AS order_id, f.key + 1 AS position,
   coalesce(json_extract(o.custom_fields, f.fullkey || '.label.custom'), json_extract(o.custom_fields, f.fullkey || '.key')) AS label,
   coalesce(json_extract(o.custom_fields, f.fullkey || '.text.value'), json_extract(o.custom_fields, f.fullkey || '.numeric.value'),
-    (SELECT json_extract(o.custom_fields, c.fullkey || '.label') FROM json_each(o.custom_fields, f.fullkey || '.dropdown.options') c
-     WHERE json_type(o.custom_fields, f.fullkey || '.dropdown.options') = 'array'
-       AND json_extract(o.custom_fields, c.fullkey || '.value') = json_extract(o.custom_fields, f.fullkey || '.dropdown.value')),
+    (SELECT json_extract(o.custom_fields, c.fullkey || '.label') FROM json_each(
+        CASE json_type(o.custom_fields, f.fullkey || '.dropdown.options') WHEN 'array' THEN o.custom_fields END, f.fullkey || '.dropdown.options') c
+     WHERE json_extract(o.custom_fields, c.fullkey || '.value') = json_extract(o.custom_fields, f.fullkey || '.dropdown.value')),
     json_extract(o.custom_fields, f.fullkey || '.dropdown.value')) AS value
-FROM orders o, json_each(o.custom_fields) f
-WHERE json_type(o.custom_fields) = 'array';
+-- A list, or it says nothing: a name in an object may be a path that is none.
+FROM orders o, json_each(CASE json_type(o.custom_fields) WHEN 'array' THEN o.custom_fields END) f;
 
 -- What whoever packs must know, in one line: money that went back in part, the buyer's wishes, your note.
 CREATE VIEW order_cautions AS
@@ -1200,8 +1201,21 @@ BEGIN
 END;
 
 CREATE TRIGGER disputes_insert BEFORE INSERT ON disputes
-  WHEN (SELECT name FROM actor) GLOB 'operator*' OR EXISTS(SELECT 1 FROM disputes WHERE id = NEW.id)
-BEGIN SELECT RAISE(ABORT, 'disputes: rows come from Stripe and are never replaced; answer it in Stripe''s Dashboard'); END;
+BEGIN
+  SELECT RAISE(ABORT, 'disputes: rows come from Stripe and are never replaced; answer it in Stripe''s Dashboard')
+    WHERE (SELECT name FROM actor) GLOB 'operator*' OR EXISTS(SELECT 1 FROM disputes WHERE id = NEW.id);
+  SELECT RAISE(ABORT, 'disputes: money_moves is a list of amounts and times: [{"amount": -4200, "at": "2026-11-24T03:05:00Z"}]')
+    WHERE json_type(NEW.money_moves) IS NOT 'array' OR EXISTS(SELECT 1 FROM json_each(NEW.money_moves) m
+      WHERE json_type(NEW.money_moves, m.fullkey || '.amount') IS NOT 'integer' OR json_type(NEW.money_moves, m.fullkey || '.at') IS NOT 'text'
+        OR json_extract(NEW.money_moves, m.fullkey || '.amount') NOT BETWEEN -1000000000000 AND 1000000000000);
+END;
+CREATE TRIGGER disputes_moves BEFORE UPDATE OF money_moves ON disputes
+BEGIN
+  SELECT RAISE(ABORT, 'disputes: money_moves is a list of amounts and times: [{"amount": -4200, "at": "2026-11-24T03:05:00Z"}]')
+    WHERE json_type(NEW.money_moves) IS NOT 'array' OR EXISTS(SELECT 1 FROM json_each(NEW.money_moves) m
+      WHERE json_type(NEW.money_moves, m.fullkey || '.amount') IS NOT 'integer' OR json_type(NEW.money_moves, m.fullkey || '.at') IS NOT 'text'
+        OR json_extract(NEW.money_moves, m.fullkey || '.amount') NOT BETWEEN -1000000000000 AND 1000000000000);
+END;
 CREATE TRIGGER disputes_facts BEFORE UPDATE ON disputes WHEN (SELECT name FROM actor) GLOB 'operator*' OR NEW.id <> OLD.id
 BEGIN SELECT RAISE(ABORT, 'disputes: a fact from Stripe; answer it in Stripe''s Dashboard'); END;
 CREATE TRIGGER disputes_delete BEFORE DELETE ON disputes

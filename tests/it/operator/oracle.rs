@@ -8,7 +8,7 @@ use super::harness::all;
 use super::typist::{BY_STRIPE, STRIPE};
 
 /// Cells that an operator or a payment may change, in the words of the history, joined by a character that no text has.
-pub(super) const ORDER_CELLS: [&str; 16] = [
+pub(super) const ORDER_CELLS: [&str; 20] = [
     "payment_status",
     "amount_total",
     "note",
@@ -25,6 +25,10 @@ pub(super) const ORDER_CELLS: [&str; 16] = [
     "shipping_state",
     "shipping_postal_code",
     "shipping_country",
+    "business_name",
+    "amount_capturable",
+    "amount_captured",
+    "capture_before",
 ];
 pub(super) const FULFILLMENT_CELLS: [&str; 9] = [
     "status",
@@ -47,7 +51,9 @@ pub(super) const ORDERS_SQL: &str = "SELECT id, payment_status || char(31) || am
     || char(31) || coalesce(shipping_name, char(30)) || char(31) || coalesce(shipping_line1, char(30))
     || char(31) || coalesce(shipping_line2, char(30)) || char(31) || coalesce(shipping_city, char(30))
     || char(31) || coalesce(shipping_state, char(30)) || char(31) || coalesce(shipping_postal_code, char(30))
-    || char(31) || coalesce(shipping_country, char(30)),
+    || char(31) || coalesce(shipping_country, char(30))
+    || char(31) || coalesce(business_name, char(30)) || char(31) || amount_capturable
+    || char(31) || coalesce(amount_captured, char(30)) || char(31) || coalesce(capture_before, char(30)),
     -- In other words than order_blocks.
     payment_status IN('unpaid', 'failed') OR canceled_at IS NOT NULL OR hold_reason IS NOT NULL
     -- A dispute holds an order when it leaves the shop nothing of what was paid.

@@ -33,6 +33,7 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
             "INSERT INTO disputes(id, payment_intent_id, amount, currency, status, created_at, as_of) VALUES('x', 'pi_98', 300, 'eur', 'needs_response', '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')",
         ],
     ),
+    ("disputes_moves", &["stripe: UPDATE disputes SET money_moves = '[5]' WHERE id = 'dp_11'"]),
     ("early_insert", &["stripe: UPDATE orders SET payment_intent_id = 'pi_99' WHERE id = 24"]),
     ("events_delete", &["DELETE FROM events"]),
     ("events_facts", &["UPDATE events SET payload = '{}' WHERE id = 'evt_4'"]),
