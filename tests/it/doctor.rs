@@ -369,6 +369,10 @@ const BROKEN: &[(&str, Break)] = &[
     ("directory_not_setgid", |c| chmod(c.shop.dir.path(), 0o770)),
     ("file_hard_links", |c| std::fs::hard_link(c.shop.file(), c.shop.dir.path().join("second.db")).unwrap()),
     ("wal_large", |c| {
+        // A reader that stays open: without one the running fulfilld cuts the log back.
+        let reader = Connection::open(c.shop.file()).unwrap();
+        reader.execute_batch("UPDATE actor SET name = 'operator'; BEGIN; SELECT count(*) FROM actor;").unwrap();
+        c.open.push(Box::new(reader));
         let log = std::fs::OpenOptions::new().append(true).open(c.shop.dir.path().join("shop.db-wal")).unwrap();
         log.set_len(65 << 20).unwrap();
     }),
