@@ -307,7 +307,7 @@ fn an_empty_file_is_filled_by_reconcile_alone_and_no_hook_runs_for_the_past() {
     shop.settle();
     let expected = facts(&shop);
     shop.stop();
-    let news = "SELECT count(*) FROM outbox WHERE topic GLOB 'order.*' AND last_error IS NOT 'before this file'";
+    let news = "SELECT count(*) FROM outbox WHERE topic GLOB 'order.*' AND outcome IS NOT 'past'";
     let news = count(&shop, news);
     assert!(news >= 26, "{news}");
     for suffix in ["", "-wal", "-shm", ".lock"] {
@@ -328,10 +328,7 @@ fn an_empty_file_is_filled_by_reconcile_alone_and_no_hook_runs_for_the_past() {
     assert!(done.status.success(), "{}{}", said(&done), String::from_utf8_lossy(&done.stderr));
     assert!(said(&done).starts_with("Stripe has 33, here 0, added 33, differing 0, cannot 0\n"), "{}", said(&done));
     assert_eq!(facts(&shop), expected);
-    assert_eq!(
-        shop.rows("SELECT topic, state, last_error FROM outbox WHERE last_error IS NOT 'before this file'"),
-        [""; 0]
-    );
+    assert_eq!(shop.rows("SELECT topic, state, outcome FROM outbox WHERE outcome IS NOT 'past'"), [""; 0]);
     shop.check();
 
     // A hook that is set from now on hears of what comes from now on.
