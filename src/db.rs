@@ -237,7 +237,7 @@ fn unmarked(connection: &Connection, path: &Path) -> Result<Error> {
         ),
         Some(first) => format!(
             "{shown} looks like a .dump of a fulfilld database that was read by half, or of another version: it lacks {first} and \
-             {} more; read all of it into a new file, or restore a backup",
+             {} more; read all of it into a new file, or put a backup in its place: fulfilld restore BACKUP",
             lacking.len() - 1
         ),
     }))

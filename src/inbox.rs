@@ -169,7 +169,9 @@ pub fn as_author<T>(c: &Connection, author: &str, work: impl FnOnce(&Connection)
         c.prepare_cached("UPDATE actor SET name = ?1").and_then(|mut u| u.execute([name])).map_err(db::translate)
     };
     if name(author)? != 1 {
-        return Err(Error::Corrupt("the table actor has lost its row; restore a backup".into()));
+        return Err(Error::Corrupt(
+            "the table actor has lost its row; put a backup in its place: fulfilld restore BACKUP".into(),
+        ));
     }
     let value = work(c)?;
     name("operator")?;

@@ -349,7 +349,12 @@ pub fn unsettled(c: &Connection, now: Timestamp) -> Result<Vec<Bell>> {
 
 /// A time that stands in the file; `Corrupt` when it is none.
 pub fn time(text: &str) -> Result<Timestamp> {
-    text.parse().map_err(|_| Error::Corrupt(format!("{} in the file is no time; restore a backup", text::clean(text))))
+    text.parse().map_err(|_| {
+        Error::Corrupt(format!(
+            "{} in the file is no time; put a backup in its place: fulfilld restore BACKUP",
+            text::clean(text)
+        ))
+    })
 }
 
 #[cfg(test)]
