@@ -87,6 +87,7 @@ struct Week {
     /// Refunds, disputes and reviews, with their path at the control.
     sequels: Vec<(&'static str, String)>,
     backup: Option<PathBuf>,
+    put_back: bool,
     diary: String,
     began: Instant,
     settled_within: Duration,
@@ -109,6 +110,7 @@ impl Week {
             sessions: vec![],
             sequels: vec![],
             backup: None,
+            put_back: false,
             diary: String::new(),
             began: Instant::now(),
             settled_within: if bug.is_none() { SETTLED_WITHIN } else { CAUGHT_WITHIN },
@@ -367,6 +369,7 @@ impl Week {
         let file = self.shop.file();
         if let Some(backup) = self.backup.take() {
             self.note("the backup is put back".into());
+            self.put_back = true;
             let _ = self.shop.desk.take().expect("it is running").stop();
             for end in ["-wal", "-shm"] {
                 let mut beside = file.clone().into_os_string();
@@ -428,8 +431,11 @@ impl Week {
                 .env("STRIPE_SECRET_KEY", "rk_test_of_the_shop")
                 .output()
                 .expect("the program runs");
-            if !said.status.success() {
-                let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            // After a backup was put back, what was typed since is gone, and check says so.
+            let lost = text(&said.stdout).lines().skip(1).all(|row| row.starts_with("what was typed is still there"));
+            let as_expected = self.put_back && verb[0] == "check" && lost;
+            if !said.status.success() && !as_expected {
                 return Err(format!("{verb:?}: {}{}", text(&said.stdout), text(&said.stderr)));
             }
         }
