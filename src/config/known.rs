@@ -69,7 +69,7 @@ pub const SETTINGS: &[Setting] = &[
         name: "STRIPE_SECRET_KEY",
         form: Form::Secret,
         default: "",
-        about: "restricted key (rk_live_… or rk_test_…) that may read Checkout Sessions, Events, PaymentIntents, Charges and Refunds, Disputes, Radar, Invoices, Products, Prices and Shipping Rates",
+        about: "restricted key (rk_live_… or rk_test_…) that may read Checkout Sessions, Events, PaymentIntents, Charges and Refunds, Disputes, Radar, Invoices, Balance, Products, Prices and Shipping Rates",
     },
     Setting {
         name: "WEBHOOK_SECRET",

@@ -42,11 +42,8 @@ pub const EVENT_TYPES: &[&str] = &[
 ];
 
 /// What a restricted key of the sandbox may not read: by endpoint, and the permission in Stripe's words.
-const UNGRANTED: &[(&str, &str)] = &[
-    ("balance", "Balance Read ('balance_read')"),
-    ("customers", "Customers Read ('customer_read')"),
-    ("payouts", "Payouts Read ('payout_read')"),
-];
+const UNGRANTED: &[(&str, &str)] =
+    &[("customers", "Customers Read ('customer_read')"), ("payouts", "Payouts Read ('payout_read')")];
 
 /// The permission that this key lacks for an endpoint: a restricted key has what fulfilld reads and no more.
 pub fn lacks(key: Option<&str>, endpoint: &str) -> Option<&'static str> {

@@ -276,6 +276,7 @@ const BROKEN: &[(&str, Break)] = &[
     ("permission_products", |c| c.fault("products", "status", 403)),
     ("permission_prices", |c| c.fault("prices", "status", 403)),
     ("permission_shipping_rates", |c| c.fault("shipping_rates", "status", 403)),
+    ("permission_balance", |c| c.fault("balance", "status", 403)),
     ("permission_events", |c| c.fault("events", "status", 403)),
     ("key_may_too_much", |c| {
         c.fault("payouts", "shrug", 200);

@@ -80,6 +80,12 @@ const PERMISSIONS: &[Permission] = &[
         without: "An order does not say which way of shipping was paid for.",
     },
     Permission {
+        id: "permission_balance",
+        name: "Balance",
+        paths: &["/v1/balance"],
+        without: "A delayed payment is booked on the day that Stripe first said it was paid, not on the day the money was there.",
+    },
+    Permission {
         id: "permission_events",
         name: "Events",
         paths: &["/v1/events?limit=1"],
@@ -88,8 +94,7 @@ const PERMISSIONS: &[Permission] = &[
 ];
 
 /// Harmless questions that fulfilld never asks, and what answers them.
-const TOO_MUCH: &[(&str, &str)] =
-    &[("/v1/balance", "Balance"), ("/v1/customers?limit=1", "Customers"), ("/v1/payouts?limit=1", "Payouts")];
+const TOO_MUCH: &[(&str, &str)] = &[("/v1/customers?limit=1", "Customers"), ("/v1/payouts?limit=1", "Payouts")];
 
 /// A client with the key, and the key's mode, where Stripe can be asked with it at all.
 pub fn usable(shop: &Shop, report: &mut Report) -> Option<(Stripe, bool)> {
