@@ -96,6 +96,7 @@ fn a_healthy_file_is_as_stripe_says_whatever_has_happened_to_its_orders() {
     shop.shell(&typed).unwrap();
     healthy(&shop);
     // A log that nobody has moved into the file yet stays where it is.
+    assert_eq!(shop.post(br#"{"id":"evt_last","type":"x"}"#).unwrap().0, 200);
     shop.kill();
     let before = lies_there(&shop);
     assert!(before.iter().any(|(path, bytes)| path.to_string_lossy().ends_with("-wal") && !bytes.is_empty()));
