@@ -373,7 +373,7 @@ CREATE TABLE dismissals(
 ) STRICT, WITHOUT ROWID;
 
 -- Where a parcel is followed, by the carrier; the number takes the place of {}. Yours to add to. A name is found however it is
--- written: capitals, accents and dots do not matter, and what follows it neither (`companies`, `parcel_carriers`).
+-- written: capitals, accents and dots do not matter, and what follows it neither (`carrier_names`, `parcel_carriers`).
 CREATE TABLE carriers(
   company TEXT PRIMARY KEY CONSTRAINT "a carrier has a name" CHECK(trim(company) <> ''),
   url     TEXT NOT NULL CONSTRAINT "a carrier's url has {} where the number goes" CHECK(instr(url, '{}') > 0)
@@ -421,34 +421,39 @@ INSERT INTO currency_decimals VALUES
 CREATE VIEW blanks AS SELECT char(9, 10, 11, 12, 13, 28, 29, 30, 31, 32, 133, 160, 5760, 8192, 8193, 8194, 8195, 8196, 8197, 8198, 8199,
   8200, 8201, 8202, 8203, 8232, 8233, 8239, 8287, 8288, 12288, 65279) AS signs;
 
--- Names of carriers as people write them, of parcels and of `carriers` (fulfillment_id NULL), and what is compared: small letters
--- without accents, dots and dashes.
-CREATE VIEW companies AS
-SELECT fulfillment_id, company, url, (
+-- Names of carriers as people write them, and what is compared: small letters without accents, dots and dashes. The same of what is
+-- known and of what was typed of a parcel.
+CREATE VIEW carrier_names AS
+SELECT company, (
   WITH RECURSIVE signs(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM signs WHERE n < length(company))
   SELECT trim(replace(replace(group_concat(CASE instr(marks, sign) WHEN 0 THEN lower(sign) ELSE rtrim(substr(plain, 2 * instr(marks, sign) - 1, 2))
     || CASE WHEN sign IN('-', '_', '/', '&', ',') THEN ' ' ELSE '' END END, ''), '  ', ' '), '  ', ' '))
   FROM (SELECT substr(company, n, 1) AS sign, 'ÄäÖöÜüßÆæØøÅåÀàÁáÂâÃãÇçČčÈèÉéÊêËëÍíÎîŁłÑñÓóÔôÕõŠšÚúÛûŽž̧̀́̂̃̊̌̈.''’-_/&,' AS marks,
           'aeaeoeoeueuessaeaeoeoea a a a a a a a a a c c c c e e e e e e e e i i i i l l n n o o o o o o s s u u u u z z               e                 ' AS plain FROM signs ORDER BY n)) AS written
-FROM (SELECT id AS fulfillment_id, nullif(trim(tracking_company, (SELECT signs FROM blanks)), '') AS company, NULL AS url FROM fulfillments
-      UNION ALL SELECT NULL, company, url FROM carriers);
+FROM carriers;
+CREATE VIEW parcel_names AS
+SELECT fulfillment_id, company, (
+  WITH RECURSIVE signs(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM signs WHERE n < length(company))
+  SELECT trim(replace(replace(group_concat(CASE instr(marks, sign) WHEN 0 THEN lower(sign) ELSE rtrim(substr(plain, 2 * instr(marks, sign) - 1, 2))
+    || CASE WHEN sign IN('-', '_', '/', '&', ',') THEN ' ' ELSE '' END END, ''), '  ', ' '), '  ', ' '))
+  FROM (SELECT substr(company, n, 1) AS sign, 'ÄäÖöÜüßÆæØøÅåÀàÁáÂâÃãÇçČčÈèÉéÊêËëÍíÎîŁłÑñÓóÔôÕõŠšÚúÛûŽž̧̀́̂̃̊̌̈.''’-_/&,' AS marks,
+          'aeaeoeoeueuessaeaeoeoea a a a a a a a a a c c c c e e e e e e e e i i i i l l n n o o o o o o s s u u u u z z               e                 ' AS plain FROM signs ORDER BY n)) AS written
+FROM (SELECT id AS fulfillment_id, nullif(trim(tracking_company, (SELECT signs FROM blanks)), '') AS company FROM fulfillments);
 
 -- Whose parcel it is: the carrier that is known by the longest name which what was typed begins with, else what was typed.
 CREATE VIEW parcel_carriers AS
-SELECT p.fulfillment_id, coalesce(k.company, p.written, '') AS carrier, k.url
-FROM companies p LEFT JOIN companies k ON k.fulfillment_id IS NULL AND k.company = (SELECT c.company FROM companies c
-  WHERE c.fulfillment_id IS NULL AND substr(p.written || ' ', 1, length(c.written) + 1) = c.written || ' '
-  ORDER BY length(c.written) DESC, c.company LIMIT 1)
-WHERE p.fulfillment_id IS NOT NULL;
+SELECT p.fulfillment_id, CASE WHEN p.company IS NULL THEN '' ELSE coalesce((SELECT k.company FROM carrier_names k
+  WHERE substr(p.written || ' ', 1, length(k.written) + 1) = k.written || ' ' ORDER BY length(k.written) DESC, k.company LIMIT 1), p.written) END AS carrier
+FROM parcel_names p;
 
 -- Where a parcel is followed, for a carrier that is known; of its number everything but letters, digits and -._~ is escaped.
 CREATE VIEW parcel_links AS
-SELECT f.id AS fulfillment_id, replace(c.url, '{}', (
+SELECT f.id AS fulfillment_id, replace(k.url, '{}', (
   WITH RECURSIVE bytes(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM bytes WHERE n < length(CAST(f.tracking_number AS BLOB)))
   SELECT group_concat(CASE WHEN CAST(byte AS TEXT) GLOB '[A-Za-z0-9._~-]' THEN CAST(byte AS TEXT) ELSE '%' || hex(byte) END, '')
   FROM (SELECT substr(CAST(f.tracking_number AS BLOB), n, 1) AS byte FROM bytes ORDER BY n))) AS url
-FROM fulfillments f JOIN parcel_carriers c ON c.fulfillment_id = f.id
-WHERE f.tracking_number IS NOT NULL AND c.url IS NOT NULL;
+FROM fulfillments f JOIN carriers k ON k.company = (SELECT carrier FROM parcel_carriers WHERE fulfillment_id = f.id)
+WHERE f.tracking_number IS NOT NULL;
 
 -- One carrier's number on parcels of two orders that go to different places, canceled ones aside: one of the numbers is wrong.
 CREATE VIEW tracking_clashes AS
@@ -457,7 +462,8 @@ FROM fulfillments f JOIN fulfillments g ON g.tracking_number = f.tracking_number
 JOIN orders o ON o.id = f.order_id JOIN orders p ON p.id = g.order_id
 WHERE f.status <> 'canceled' AND g.status <> 'canceled'
   -- Where no carrier is named it may be any.
-  AND (SELECT count(DISTINCT carrier) < 2 FROM parcel_carriers WHERE fulfillment_id IN(f.id, g.id) AND carrier <> '')
+  AND ((SELECT carrier FROM parcel_carriers WHERE fulfillment_id = f.id) IN('', (SELECT carrier FROM parcel_carriers WHERE fulfillment_id = g.id))
+    OR (SELECT carrier FROM parcel_carriers WHERE fulfillment_id = g.id) = '')
   AND (o.shipping_line1 IS NULL OR p.shipping_line1 IS NULL
     OR lower(replace(o.shipping_line1 || '/' || coalesce(o.shipping_line2, '') || '/' || coalesce(o.shipping_postal_code, '') || '/'
          || coalesce(o.shipping_country, ''), ' ', ''))

@@ -886,6 +886,8 @@ fn what_the_readme_shows_of_hooks_runs() {
     shop.settings = shown;
     shop.start();
     let lines: Vec<&str> = section.lines().filter_map(|line| line.strip_prefix("$ fulfilld ")).collect();
+    // What is told once more needs an order that had news.
+    let lines: Vec<&str> = lines.into_iter().filter(|line| !line.starts_with("hooks resend")).collect();
     assert_eq!(lines.len(), 3);
     for line in lines {
         let settings =
