@@ -148,7 +148,7 @@ fn today() -> Value {
         "payment_intent": "pi_1", "created": 1795489700});
     let list = |row: &Value| json!({"object": "list", "has_more": false, "data": [row]});
     json!({
-        "/v1/checkout/sessions/cs_test_1": session, "/v1/checkout/sessions": list(&json!({"id": "cs_test_1"})),
+        "/v1/checkout/sessions/cs_test_1": session, "/v1/checkout/sessions": list(&json!({"id": "cs_test_1", "object": "checkout.session", "payment_intent": "pi_1"})),
         "/v1/refunds/re_1": refund, "/v1/refunds": list(&refund), "/v1/charges/ch_1": charge,
         "/v1/disputes/du_1": {"id": "du_1", "object": "dispute", "amount": 500, "currency": "eur", "status": "won", "reason": "fraudulent", "charge": "ch_1",
             "payment_intent": "pi_1", "created": 1795489800, "evidence_details": {"due_by": 1796000000}},
