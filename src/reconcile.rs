@@ -175,6 +175,9 @@ impl Backfill {
         loop {
             sabotage::panic_in("backfill");
             self.look();
+            if self.desk.stripe.is_shut_down() {
+                return;
+            }
             let now = clock::since_boot();
             let left = self.turns.iter().map(|(_, turn)| turn.left(now)).min().unwrap_or(LOOK_EVERY);
             match rung.recv_timeout(left.min(LOOK_EVERY)) {
@@ -202,6 +205,10 @@ impl Backfill {
             let looked = looked.unwrap_or_else(|_| {
                 Err(Error::Temporary("a bug in fulfilld: looking through it panicked; please report it".into()))
             });
+            if self.desk.stripe.is_shut_down() {
+                // What was broken off is no failure of the list's, and the others are not begun.
+                return;
+            }
             self.desk.note_asked(&looked);
             let now = clock::since_boot();
             let turn = &mut self.turns[n].1;

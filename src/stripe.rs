@@ -1,6 +1,7 @@
 //! Asking Stripe: an HTTPS client that reads, paces itself, and turns every answer into a value or one of our errors.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -143,7 +144,12 @@ pub struct Stripe {
     skew: Arc<Skew>,
     /// The first sessions that were not the shop's, by their ids.
     others: Arc<Mutex<BTreeSet<String>>>,
+    /// fulfilld is stopping: nothing is asked any more.
+    stopping: Arc<AtomicBool>,
 }
+
+/// A pause ends this soon after fulfilld is told to stop.
+const STOP_SEEN_WITHIN: Duration = Duration::from_millis(50);
 
 /// So many sessions of others are remembered.
 pub const OTHERS_MAX: usize = 3;
@@ -232,6 +238,7 @@ impl Stripe {
             metrics,
             skew: Arc::default(),
             others: Arc::default(),
+            stopping: Arc::default(),
         }
     }
 
@@ -537,6 +544,9 @@ impl Stripe {
         let mut tries = 0;
         loop {
             self.wait_for_turn(endpoint);
+            if self.is_shut_down() {
+                return Err(Failure::stopping());
+            }
             tries += 1;
             let failure = match self.ask(endpoint, path, query) {
                 Ok(value) => {
@@ -565,7 +575,7 @@ impl Stripe {
                 return Err(failure);
             }
             log::debug!("asking Stripe again ({tries}): {}", failure.error);
-            std::thread::sleep(pause_before(tries));
+            self.pause(pause_before(tries));
         }
     }
 
@@ -631,7 +641,25 @@ impl Stripe {
 
     /// Makes every question under way return at once, with an error, and every later one too; for stopping.
     pub fn shut_down(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
         self.agent.clone().shutdown();
+    }
+
+    /// True once nothing is asked any more.
+    pub fn is_shut_down(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// Waits this long, or until fulfilld stops.
+    fn pause(&self, pause: Duration) {
+        let until = Instant::now() + pause;
+        while !self.is_shut_down() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            std::thread::sleep(left.min(STOP_SEEN_WITHIN));
+        }
     }
 
     fn pace(&self, endpoint: &'static str, change: fn(&mut Pace)) {
@@ -645,7 +673,7 @@ impl Stripe {
             let mut paces = lock(&self.paces);
             paces.entry(endpoint).or_insert_with(|| Pace::new(self.access.rate)).next_turn(Instant::now())
         };
-        std::thread::sleep(wait);
+        self.pause(wait);
     }
 }
 
@@ -701,6 +729,10 @@ impl Failure {
 
     fn forbidden(why: String) -> Failure {
         Failure { error: Error::Forbidden(why), again: false, busy: false, forbidden: true }
+    }
+
+    fn stopping() -> Failure {
+        Failure { again: false, ..Failure::retry("fulfilld is stopping".into()) }
     }
 
     fn retry(why: String) -> Failure {

@@ -195,16 +195,19 @@ fn retry(args: &Retry) -> Result<()> {
             return c.execute(&format!("{again} WHERE state = 'dead'"), []).map_err(db::translate);
         }
         for id in &args.news {
-            let state: Option<String> = c
-                .query_row("SELECT state FROM outbox WHERE id = ?1", [id], |row| row.get(0))
+            let news: Option<(String, String, Option<i64>)> = c
+                .query_row("SELECT state, topic, order_id FROM outbox WHERE id = ?1", [id], |row| {
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+                })
                 .optional()
                 .map_err(db::translate)?;
-            match state.as_deref() {
+            match news {
                 None => return Err(none_such(format!("news {id}"), "fulfilld hooks list --all")),
-                Some("done") => {
-                    return Err(Error::Permanent(format!(
-                        "news {id} is done; to tell its hooks once more all the same: UPDATE outbox SET state = 'pending' WHERE id = {id}"
-                    )));
+                Some((state, topic, order)) if state == "done" => {
+                    let resend = order.map_or(String::new(), |order| {
+                        format!("; to tell its hooks once more: fulfilld hooks resend {order} {topic}")
+                    });
+                    return Err(Error::Permanent(format!("news {id} is done{resend}")));
                 }
                 Some(_) => c.execute(&format!("{again} WHERE id = ?1"), [id]).map_err(db::translate)?,
             };

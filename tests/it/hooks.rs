@@ -517,8 +517,12 @@ fn an_exit_code_says_whether_to_try_again_and_how_often() {
     // Told is told, until somebody insists.
     let (code_, said) = verb(&shop, &format!("hooks retry {id}"));
     assert!(code_ == Some(1) && said.contains("is done; to tell its hooks once more"), "{said}");
-    shop.shell(&format!("UPDATE outbox SET state = 'pending' WHERE id = {id}")).unwrap();
+    let typed = "hooks resend 1 order.paid";
+    assert!(said.trim_end().ends_with(&format!("fulfilld {typed}")), "{said}");
+    let (code_, said) = verb(&shop, typed);
+    assert_eq!(code_, Some(0), "{said}");
     wait_for("it is told once more", || (hooks.told().len() == 8).then_some(()));
+    assert_ne!(hooks.told()[7].key, "order:1:paid", "a receiver does not take it for what it has seen");
     shop.check();
 }
 
