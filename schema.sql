@@ -1291,6 +1291,9 @@ BEGIN
   SELECT RAISE(ABORT, 'fulfillments: nothing of the order has been sent that could be replaced')
     WHERE NEW.replacement IS NOT NULL AND NOT EXISTS(SELECT 1 FROM line_item_balance b
       WHERE b.order_id = NEW.order_id AND b.requires_shipping = NEW.requires_shipping AND b.sent > 0);
+  SELECT RAISE(ABORT, 'fulfillments: a new one is made now, and its other dates are set by changing the status')
+    WHERE coalesce(NEW.shipped_at, NEW.delivered_at, NEW.canceled_at) IS NOT NULL
+      OR ((SELECT name FROM actor) GLOB 'operator*' AND NEW.created_at <> strftime('%Y-%m-%dT%H:%M:%SZ', 'now'));
 END;
 
 CREATE TRIGGER fulfillments_identity BEFORE UPDATE ON fulfillments

@@ -20,6 +20,9 @@ const CELL_MIN: usize = 10;
 /// Columns that hold a line to type. They are never broken, so that it can be copied.
 const LINES_TO_TYPE: &[&str] = &["next"];
 
+/// Columns that hold a day and a time of day, which belong together.
+const TIMES: &[&str] = &["placed_at"];
+
 /// What a query gave.
 pub struct Table {
     pub columns: Vec<String>,
@@ -119,7 +122,7 @@ impl Table {
 
     /// The widest piece of a column's lines, its name included, as `pieces` cuts them.
     fn widest(&self, column: usize, pieces: impl Fn(&str) -> Vec<&str>) -> usize {
-        let is_whole = LINES_TO_TYPE.contains(&self.columns[column].as_str());
+        let is_whole = [LINES_TO_TYPE, TIMES].concat().contains(&self.columns[column].as_str());
         let of_cell = |row: &Vec<Cell>| {
             let text = shown(&row[column]);
             let widths = text.split('\n').map(|line| match is_whole {

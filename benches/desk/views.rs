@@ -39,7 +39,7 @@ const TYPED: [(&str, f64); 16] = [
     ("SELECT * FROM order_history WHERE order_id = {}", 20.0),
     ("SELECT * FROM to_ship WHERE order_id = {}", 20.0),
     ("SELECT * FROM order_overview ORDER BY id DESC LIMIT 50", 20.0),
-    ("UPDATE fulfillment_line_items SET quantity = 1 WHERE fulfillment_id = {}", 20.0),
+    ("UPDATE fulfillment_line_items SET quantity = 1 WHERE fulfillment_id = {} + 700", 20.0),
     ("INSERT INTO hold VALUES({}, 'asks for blue')", 20.0),
     ("INSERT INTO release VALUES({})", 20.0),
     ("INSERT INTO ship VALUES({}, 'DHL', 'JD{}', NULL)", 20.0),

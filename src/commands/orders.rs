@@ -126,8 +126,9 @@ fn list(args: &List) -> Result<()> {
     Ok(())
 }
 
-/// What a packer does not need on a terminal: the company is in `ship_to`, and `orders N` shows the rest.
-const NOT_TO_PACK: &[&str] = &["business_name", "phone", "email"];
+/// What a packer does not need on a terminal: the company is in `ship_to`, note and custom fields in `caution`, and
+/// `orders N` shows the rest.
+const NOT_TO_PACK: &[&str] = &["business_name", "phone", "email", "custom_fields", "note"];
 
 /// The packing queue. A terminal is shown the columns in which something stands.
 fn to_ship(c: &Connection, json: bool) -> Result<()> {

@@ -99,7 +99,13 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
     ("fulfillments_dates", &["UPDATE fulfillments SET shipped_at = NULL WHERE order_id = 18"]),
     ("fulfillments_delete", &["DELETE FROM fulfillments WHERE order_id = 18"]),
     ("fulfillments_identity", &["UPDATE fulfillments SET order_id = 2 WHERE id = 1"]),
-    ("fulfillments_insert", &["INSERT INTO fulfillments(order_id) VALUES(1)"]),
+    (
+        "fulfillments_insert",
+        &[
+            "INSERT INTO fulfillments(order_id) VALUES(1)",
+            "INSERT INTO fulfillments(order_id, replacement, shipped_at) VALUES(3, 'lost', '2026-11-22T09:00:00Z')",
+        ],
+    ),
     ("fulfillments_moved", &["UPDATE fulfillments SET status = 'shipped' WHERE id = 1"]),
     ("fulfillments_status", &["UPDATE fulfillments SET status = 'shipped' WHERE order_id = 19"]),
     (
