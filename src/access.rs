@@ -6,7 +6,8 @@ use std::path::Path;
 
 use rustix::process::{getegid, geteuid, getgroups};
 
-/// Why `path` could not be looked at, read or opened, in a sentence with its remedy where it has one.
+/// Why `path` could not be looked at, read or opened, in a sentence with its remedy where it has
+/// one.
 pub fn why_not(path: &Path, error: &Error) -> String {
     match error.kind() {
         ErrorKind::PermissionDenied => denied(path),
@@ -14,11 +15,13 @@ pub fn why_not(path: &Path, error: &Error) -> String {
     }
 }
 
-/// Which file or directory on the way to `path` is closed to this user, and what opens it: a new login for somebody who has
-/// joined its group since they logged in, the group for others, or `sudo`.
+/// Which file or directory on the way to `path` is closed to this user, and what opens it: a new
+/// login for somebody who has joined its group since they logged in, the group for others, or
+/// `sudo`.
 pub fn denied(path: &Path) -> String {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.into());
-    // What is behind a closed directory cannot be looked at, so the first that can is the closed one.
+    // What is behind a closed directory cannot be looked at, so the first that can is the closed
+    // one.
     let closed = path.ancestors().find_map(|place| Some((place, std::fs::metadata(place).ok()?)));
     let uid = geteuid().as_raw();
     let user = name_of(uid, "/etc/passwd").unwrap_or_else(|| uid.to_string());
@@ -45,7 +48,8 @@ pub fn denied(path: &Path) -> String {
 
 /// Whether this process has the group's rights.
 fn is_in_force(gid: u32) -> bool {
-    getegid().as_raw() == gid || getgroups().is_ok_and(|groups| groups.iter().any(|group| group.as_raw() == gid))
+    getegid().as_raw() == gid
+        || getgroups().is_ok_and(|groups| groups.iter().any(|group| group.as_raw() == gid))
 }
 
 /// Whether the next login of a user will have the group's rights.
@@ -64,6 +68,8 @@ fn is_member(user: &str, gid: u32) -> bool {
 /// The name of a user or group in one of the machine's lists, whose third column is its number.
 fn name_of(number: u32, list: &str) -> Option<String> {
     let text = std::fs::read_to_string(list).ok()?;
-    let line = text.lines().find(|line| line.split(':').nth(2).is_some_and(|column| column.parse() == Ok(number)))?;
+    let line = text
+        .lines()
+        .find(|line| line.split(':').nth(2).is_some_and(|column| column.parse() == Ok(number)))?;
     Some(crate::text::clean(line.split(':').next()?))
 }

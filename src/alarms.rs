@@ -37,7 +37,11 @@ impl Alarm {
 
     /// The file is older than it was; what was lost is named once.
     pub fn file_went_back(message: String) -> Alarm {
-        Alarm { name: "file_went_back", message, next: "DELETE FROM alarms WHERE name = 'file_went_back';" }
+        Alarm {
+            name: "file_went_back",
+            message,
+            next: "DELETE FROM alarms WHERE name = 'file_went_back';",
+        }
     }
 
     /// This server's clock is so many seconds fast by Stripe's, slow when negative.
@@ -54,15 +58,15 @@ impl Alarm {
 
     /// These lists of Stripe's, each with why, could not be looked through for an hour.
     pub fn backfill_failing(lists: &str) -> Alarm {
-        let message =
-            format!("what never arrived is not looked for in Stripe's {lists}; webhooks are taken all the same");
+        let message = format!(
+            "what never arrived is not looked for in Stripe's {lists}; webhooks are taken all the same"
+        );
         Alarm { name: "backfill_failing", message, next: "fulfilld doctor" }
     }
 
     /// Every session so far is somebody else's by `FULFILLD_ONLY`.
     pub fn only_matches_nothing() -> Alarm {
-        let message =
-            "FULFILLD_ONLY matches none of the sessions that Stripe has told of, so none of them became an order";
+        let message = "FULFILLD_ONLY matches none of the sessions that Stripe has told of, so none of them became an order";
         let next = "correct FULFILLD_ONLY or remove it, then: sudo systemctl restart fulfilld; then: fulfilld replay \
                     --state ignored --type checkout.session.completed";
         Alarm { name: "only_matches_nothing", message: message.into(), next }
@@ -70,8 +74,7 @@ impl Alarm {
 
     /// The write-ahead log cannot be moved into the file.
     pub fn checkpoint_failing(message: String) -> Alarm {
-        let next =
-            "look at the disk: df -h, dmesg; fulfilld goes on trying, and nothing is lost while it can write the log";
+        let next = "look at the disk: df -h, dmesg; fulfilld goes on trying, and nothing is lost while it can write the log";
         Alarm { name: "checkpoint_failing", message, next }
     }
 
@@ -83,7 +86,8 @@ impl Alarm {
 
     /// A hook's command cannot be run.
     pub fn hook_missing(message: String) -> Alarm {
-        let next = "put the program there and make it executable; it is looked for every few seconds";
+        let next =
+            "put the program there and make it executable; it is looked for every few seconds";
         Alarm { name: "hook_missing", message, next }
     }
 }
@@ -91,7 +95,10 @@ impl Alarm {
 /// Writes or renews a condition; `attention` shows it. Its beginning stays the first one.
 pub fn raise(c: &Connection, alarm: &Alarm, since: Timestamp) -> Result<()> {
     let changed = c
-        .execute("UPDATE alarms SET message = ?2, next = ?3 WHERE name = ?1", (alarm.name, &alarm.message, alarm.next))
+        .execute(
+            "UPDATE alarms SET message = ?2, next = ?3 WHERE name = ?1",
+            (alarm.name, &alarm.message, alarm.next),
+        )
         .and_then(|n| match n {
             0 => c.execute(
                 "INSERT INTO alarms(name, message, next, since) VALUES (?1, ?2, ?3, ?4)",

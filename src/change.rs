@@ -1,14 +1,17 @@
-//! What a handler found out: facts about the shop's orders as Stripe had them at one moment. Plain values, no effects.
+//! What a handler found out: facts about the shop's orders as Stripe had them at one moment. Plain
+//! values, no effects.
 
 use serde_json::Value;
 
 use crate::clock::Timestamp;
 
-/// One answer of Stripe's, ready to be written. Applying the same Change again, or the answer to an older question after that
-/// to a newer one, changes nothing; which question is older says its place in the file's sequence, never a clock.
+/// One answer of Stripe's, ready to be written. Applying the same Change again, or the answer to an
+/// older question after that to a newer one, changes nothing; which question is older says its
+/// place in the file's sequence, never a clock.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
-    /// A completed Checkout Session: an order, its line items, and once it is a sale, something to send.
+    /// A completed Checkout Session: an order, its line items, and once it is a sale, something to
+    /// send.
     Order(Box<Order>),
     /// All the refunds of one payment.
     Refunds(Vec<Refund>),
@@ -22,10 +25,14 @@ impl Change {
     pub fn covers(&self) -> Vec<&str> {
         match self {
             Change::Order(order) => {
-                [Some(&order.checkout_session_id), order.payment_intent_id.as_ref()].into_iter().flatten().collect()
+                [Some(&order.checkout_session_id), order.payment_intent_id.as_ref()]
+                    .into_iter()
+                    .flatten()
+                    .collect()
             }
             Change::Refunds(refunds) => {
-                let mut charges: Vec<&String> = refunds.iter().filter_map(|r| r.about.charge_id.as_ref()).collect();
+                let mut charges: Vec<&String> =
+                    refunds.iter().filter_map(|r| r.about.charge_id.as_ref()).collect();
                 charges.dedup();
                 refunds.iter().map(|r| &r.about.id).chain(charges).collect()
             }
@@ -61,13 +68,15 @@ pub struct Refund {
     /// Minor units of `currency`, 1 or more.
     pub amount: i64,
     pub currency: String,
-    /// Stripe's word, whatever it is; one that is not known gives no money back, and holds the goods as a pending one does.
+    /// Stripe's word, whatever it is; one that is not known gives no money back, and holds the
+    /// goods as a pending one does.
     pub status: String,
     pub reason: Option<String>,
     pub failure_reason: Option<String>,
     /// `None` where no money moved: a hold was let go.
     pub balance_transaction_id: Option<String>,
-    /// When the money came back to the shop, by Stripe's record; `None` where it did not, or the key may not see when.
+    /// When the money came back to the shop, by Stripe's record; `None` where it did not, or the
+    /// key may not see when.
     pub failed_at: Option<Timestamp>,
 }
 
@@ -86,7 +95,8 @@ pub struct Dispute {
     pub amount_lost: i64,
     /// Stripe accepts a refund of the payment meanwhile.
     pub is_charge_refundable: bool,
-    /// Each time that its money left the shop (less than 0) or came back, minor units of `currency`.
+    /// Each time that its money left the shop (less than 0) or came back, minor units of
+    /// `currency`.
     pub money_moves: Vec<(i64, Timestamp)>,
 }
 
@@ -109,7 +119,8 @@ pub struct FraudWarning {
     pub fraud_type: Option<String>,
 }
 
-/// A completed session that is the shop's. Texts are cleaned for display; amounts are minor units of `currency`.
+/// A completed session that is the shop's. Texts are cleaned for display; amounts are minor units
+/// of `currency`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Order {
     /// When Stripe was asked, for people.
@@ -145,14 +156,16 @@ pub struct Order {
     pub created_at: Timestamp,
     /// When the payment was made, by Stripe's record; `None` until it is a sale.
     pub paid_at: Option<Timestamp>,
-    /// When the money was there; `None` where Stripe does not show it. A delayed payment is made days before.
+    /// When the money was there; `None` where Stripe does not show it. A delayed payment is made
+    /// days before.
     pub settled_at: Option<Timestamp>,
     /// Of a payment that is captured by hand.
     pub hold: Option<Hold>,
     pub lines: Vec<LineItem>,
 }
 
-/// Money that the buyer's bank holds for the shop until it is captured. Minor units of the order's currency.
+/// Money that the buyer's bank holds for the shop until it is captured. Minor units of the order's
+/// currency.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hold {
     /// Held now.
@@ -163,7 +176,8 @@ pub struct Hold {
     pub before: Option<Timestamp>,
 }
 
-/// `orders.payment_status`. The order of the variants is the only direction it may move in: what was paid stays paid.
+/// `orders.payment_status`. The order of the variants is the only direction it may move in: what
+/// was paid stays paid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PaymentStatus {
     Unpaid,
@@ -225,7 +239,8 @@ pub struct LineItem {
     pub options: Option<String>,
     pub quantity: i64,
     pub currency: String,
-    /// `None` where Stripe has no whole number of minor units; then `unit_amount_decimal` has the text.
+    /// `None` where Stripe has no whole number of minor units; then `unit_amount_decimal` has the
+    /// text.
     pub unit_amount: Option<i64>,
     pub unit_amount_decimal: Option<String>,
     pub amount_subtotal: i64,

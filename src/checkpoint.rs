@@ -1,8 +1,9 @@
-//! The log's one owner: moves it into the file before it is long, in quiet moments, at the start and at the end.
+//! The log's one owner: moves it into the file before it is long, in quiet moments, at the start
+//! and at the end.
 //!
-//! SQLite would move the log by the way and tell nobody how that went. Here the writer does it after its callers have their
-//! answers, looks at what came of it, and begins each log with a change of page 1, so that a log can be told to be the
-//! file's own (wal.rs).
+//! SQLite would move the log by the way and tell nobody how that went. Here the writer does it
+//! after its callers have their answers, looks at what came of it, and begins each log with a
+//! change of page 1, so that a log can be told to be the file's own (wal.rs).
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -17,8 +18,8 @@ use crate::place::{self, Identity, Lock};
 use crate::sabotage;
 use crate::wal;
 
-/// The log is moved into the file from here on. With the largest batch on top it stays below a thousand pages, where older
-/// shells begin to move it themselves.
+/// The log is moved into the file from here on. With the largest batch on top it stays below a
+/// thousand pages, where older shells begin to move it themselves.
 pub const PAGES: u64 = 400;
 
 /// A quiet moment: so long nobody wanted anything.
@@ -31,7 +32,8 @@ const AGAIN_AFTER: Duration = Duration::from_secs(1);
 const GROWN_PAGES: u64 = 1_000;
 const GROWN_FOR: Duration = Duration::from_secs(10);
 
-/// At a start, after an unclean end: how long to wait for somebody who reads before the log is made safe in its place.
+/// At a start, after an unclean end: how long to wait for somebody who reads before the log is made
+/// safe in its place.
 const HEAL_AFTER: Duration = Duration::from_secs(3);
 
 /// At a stop: how long to wait for whoever keeps the log from being emptied.
@@ -81,7 +83,7 @@ impl Condition {
 }
 
 /// Owns the log of one file. It is used by the thread that owns the write connection.
-pub struct Keeper {
+pub struct Checkpointer {
     identity: Identity,
     noting: Option<Arc<Lock>>,
     log: Option<File>,
@@ -96,11 +98,13 @@ pub struct Keeper {
     unclean: bool,
 }
 
-impl Keeper {
-    /// For the file at the real path, before anything of it is written. `noting` is the lock of whoever serves it.
-    pub fn of(identity: Identity, noting: Option<Arc<Lock>>) -> Keeper {
-        let clean = noting.as_ref().is_some_and(|lock| lock.file_noted().is_none_or(|note| note.clean));
-        let mut keeper = Keeper {
+impl Checkpointer {
+    /// For the file at the real path, before anything of it is written. `noting` is the lock of
+    /// whoever serves it.
+    pub fn of(identity: Identity, noting: Option<Arc<Lock>>) -> Checkpointer {
+        let clean =
+            noting.as_ref().is_some_and(|lock| lock.file_noted().is_none_or(|note| note.clean));
+        let mut checkpointer = Checkpointer {
             identity,
             noting,
             log: None,
@@ -111,16 +115,17 @@ impl Keeper {
             tried_at: None,
             unclean: false,
         };
-        keeper.measure();
-        keeper.unclean = !clean || keeper.condition.pages > 0;
-        keeper
+        checkpointer.measure();
+        checkpointer.unclean = !clean || checkpointer.condition.pages > 0;
+        checkpointer
     }
 
     pub fn condition(&self) -> &Condition {
         &self.condition
     }
 
-    /// What is to hold before the first 200: after an unclean end every page can be read. `Config` when the file is damaged.
+    /// What is to hold before the first 200: after an unclean end every page can be read. `Config`
+    /// when the file is damaged.
     pub fn verify(&self, c: &Connection) -> Result<()> {
         if !self.unclean {
             return Ok(());
@@ -139,8 +144,8 @@ impl Keeper {
         }
     }
 
-    /// The log at a start, which may have a hole where a sync failed: true once everything in it is safe. `waited` is for how
-    /// long this has been tried.
+    /// The log at a start, which may have a hole where a sync failed: true once everything in it is
+    /// safe. `waited` is for how long this has been tried.
     pub fn settle(&mut self, c: &Connection, waited: Duration) -> Result<bool> {
         if sabotage::is("log_without_owner") {
             return Ok(true);
@@ -169,7 +174,8 @@ impl Keeper {
         Ok(())
     }
 
-    /// After a COMMIT and before anybody is told: `Corrupt` when the file is no longer the one that was opened.
+    /// After a COMMIT and before anybody is told: `Corrupt` when the file is no longer the one that
+    /// was opened.
     pub fn committed(&mut self) -> Result<()> {
         self.marked |= std::mem::take(&mut self.marking);
         self.identity.check()?;
@@ -187,8 +193,8 @@ impl Keeper {
         self.condition.pages >= PAGES && self.tried_at.is_none_or(|at| at.elapsed() >= AGAIN_AFTER)
     }
 
-    /// Moves the log into the file, as far as nobody who reads or writes keeps it from that. An error means that the process
-    /// must end; what else goes wrong is in [`Keeper::condition`].
+    /// Moves the log into the file, as far as nobody who reads or writes keeps it from that. An
+    /// error means that the process must end; what else goes wrong is in [`Checkpointer::condition`].
     pub fn empty(&mut self, c: &Connection) -> Result<()> {
         if sabotage::is("log_without_owner") {
             return Ok(());
@@ -203,7 +209,9 @@ impl Keeper {
         if !self.marked && !self.mark_alone(c)? {
             return Ok(());
         }
-        let moved = c.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).map(|busy: bool| !busy);
+        let moved = c
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
+            .map(|busy: bool| !busy);
         match moved {
             Ok(true) => {
                 self.identity.renew(self.noting.as_deref(), false)?;
@@ -224,7 +232,9 @@ impl Keeper {
             Err(error) if is_damage(&error) => return Err(db::translate(error)),
             Err(error) => {
                 if self.condition.failing.is_none() {
-                    log::error!("the write-ahead log cannot be moved into the file, and grows: {error}");
+                    log::error!(
+                        "the write-ahead log cannot be moved into the file, and grows: {error}"
+                    );
                 }
                 self.condition.failing.get_or_insert_with(|| (Instant::now(), error.to_string()));
             }
@@ -232,7 +242,8 @@ impl Keeper {
         Ok(())
     }
 
-    /// The last act of a stop: the file alone is whole. What keeps it from that is said and is no failure.
+    /// The last act of a stop: the file alone is whole. What keeps it from that is said and is no
+    /// failure.
     pub fn finish(&mut self, c: &Connection) -> Result<()> {
         let until = Instant::now() + STOP_WITHIN;
         if sabotage::is("log_left_at_stop") {
@@ -254,14 +265,24 @@ impl Keeper {
             std::thread::sleep(Duration::from_millis(20));
         }
         // A log that is left has a page 1 of its own, so what the file is noted as need not change.
-        if self.condition.pages == 0 { self.identity.renew(self.noting.as_deref(), true) } else { Ok(()) }
+        if self.condition.pages == 0 {
+            self.identity.renew(self.noting.as_deref(), true)
+        } else {
+            Ok(())
+        }
     }
 
-    /// For a verb beside no daemon: what it wrote is moved into the file, and whether the last daemon ended well stays noted.
+    /// For a verb beside no daemon: what it wrote is moved into the file, and whether the last
+    /// daemon ended well stays noted.
     pub fn leave(&mut self, c: &Connection) -> Result<()> {
-        let clean = self.noting.as_ref().and_then(|lock| lock.file_noted()).is_none_or(|note| note.clean);
+        let clean =
+            self.noting.as_ref().and_then(|lock| lock.file_noted()).is_none_or(|note| note.clean);
         self.empty(c)?;
-        if self.condition.pages == 0 { self.identity.renew(self.noting.as_deref(), clean) } else { Ok(()) }
+        if self.condition.pages == 0 {
+            self.identity.renew(self.noting.as_deref(), clean)
+        } else {
+            Ok(())
+        }
     }
 
     /// False when it has to wait for somebody else's write.
@@ -294,19 +315,24 @@ impl Keeper {
         if self.log.is_none() {
             self.log = File::open(place::beside(self.identity.path(), "-wal")).ok();
         }
-        let size = self.log.as_ref().and_then(|log| log.metadata().ok()).map_or(0, |meta| meta.len());
+        let size =
+            self.log.as_ref().and_then(|log| log.metadata().ok()).map_or(0, |meta| meta.len());
         self.condition.pages = size / self.identity.frame_size();
-        let salt = self.log.as_ref().and_then(|log| wal::salt(log).ok().flatten()).filter(|_| size > 0);
+        let salt =
+            self.log.as_ref().and_then(|log| wal::salt(log).ok().flatten()).filter(|_| size > 0);
         if self.salt.is_some() && self.salt != salt {
             self.marked = false;
         }
         self.salt = salt;
     }
 
-    /// Somebody who reads keeps the log from being emptied: its own bytes are written again in their place and synced, which
-    /// fills the hole that a failed sync may have left on the disk behind the kernel's memory of it.
+    /// Somebody who reads keeps the log from being emptied: its own bytes are written again in
+    /// their place and synced, which fills the hole that a failed sync may have left on the disk
+    /// behind the kernel's memory of it.
     fn write_again(&self, c: &Connection) -> Result<()> {
-        let failed = |e: std::io::Error| Error::Temporary(format!("the write-ahead log cannot be made safe: {e}"));
+        let failed = |e: std::io::Error| {
+            Error::Temporary(format!("the write-ahead log cannot be made safe: {e}"))
+        };
         c.execute_batch("BEGIN IMMEDIATE").map_err(db::translate)?;
         let path = place::beside(self.identity.path(), "-wal");
         let written = OpenOptions::new().read(true).write(true).open(path).and_then(|log| {

@@ -1,4 +1,5 @@
-//! Claims due events by what they are about, and finishes them: one question to Stripe, however many events ring for it.
+//! Claims due events by what they are about, and finishes them: one question to Stripe, however
+//! many events ring for it.
 //!
 //! ```text
 //!            claim (attempts + 1, lease)                finish
@@ -7,15 +8,16 @@
 //!     └──────────── again, later ◄─────────────────────────┘         replay ◄──────────┘
 //! ```
 //!
-//! A claim is the longest waiting event that is due, and every other event that waits and leads to the same question. It
-//! takes the next number of the file's sequence. Its answer finishes them all, and all others that wait, are about an object
-//! in the answer and have a lower number.
+//! A claim is the longest waiting event that is due, and every other event that waits and leads to
+//! the same question. It takes the next number of the file's sequence. Its answer finishes them
+//! all, and all others that wait, are about an object in the answer and have a lower number.
 //!
-//! What happens when the process dies: every event in hand counts it (`crashes`). The first three deaths are forgiven (a
-//! restart, a power cut). From the third on the event is a suspect: it is claimed when nothing else is in hand, so a further
-//! death is evidence against it alone, and after twelve of those it is parked. A start that finds nothing in hand shows that
-//! the process dies for another reason: the suspects' counts go back to three. A handler that panics is caught and counts
-//! for its own events alone (`panics`), and they are parked after twelve.
+//! What happens when the process dies: every event in hand counts it (`crashes`). The first three
+//! deaths are forgiven (a restart, a power cut). From the third on the event is a suspect: it is
+//! claimed when nothing else is in hand, so a further death is evidence against it alone, and after
+//! twelve of those it is parked. A start that finds nothing in hand shows that the process dies for
+//! another reason: the suspects' counts go back to three. A handler that panics is caught and
+//! counts for its own events alone (`panics`), and they are parked after twelve.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -29,29 +31,32 @@ use crate::event::Event;
 use crate::handlers;
 use crate::inbox;
 
-/// A claimed event comes back after this long when its worker could not write what it found; longer than any handler may
-/// need (`stripe.rs` bounds it).
+/// A claimed event comes back after this long when its worker could not write what it found; longer
+/// than any handler may need (`stripe.rs` bounds it).
 const LEASE: Duration = Duration::from_secs(600);
 
-/// Temporary failures are tried for at least this long, and at least [`TRIES_MIN`] times, before the event is parked.
+/// Temporary failures are tried for at least this long, and at least [`TRIES_MIN`] times, before
+/// the event is parked.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(3 * 24 * 3600);
 const TRIES_MIN: i64 = 20;
 
 /// The longest pause between two tries.
 const PAUSE_MAX_S: u64 = 3600;
 
-/// An event that is due later than this was put off by a clock that was ahead: it is due now. No pause is as long.
+/// An event that is due later than this was put off by a clock that was ahead: it is due now. No
+/// pause is as long.
 const AHEAD_MAX: Duration = Duration::from_secs(2 * 3600);
 
-/// Deaths of the process with an event in hand before the event is claimed alone, and deaths while it was in hand alone
-/// before it is parked as their cause.
+/// Deaths of the process with an event in hand before the event is claimed alone, and deaths while
+/// it was in hand alone before it is parked as their cause.
 const CRASHES_FORGIVEN: i64 = 3;
 const CRASHES_MAX: i64 = 12;
 
 /// Panics of its handler before an event is parked.
 const PANICS_MAX: i64 = 12;
 
-/// A suspect that has been due for this long gets its turn though others wait: they wait until it was tried.
+/// A suspect that has been due for this long gets its turn though others wait: they wait until it
+/// was tried.
 const SUSPECT_WAITS: Duration = Duration::from_secs(30);
 
 /// Events that are asked about once more when the key may see more than before.
@@ -67,7 +72,8 @@ pub struct Claim {
     pub asked: i64,
     /// One or more; the first was due, and all lead to the same question.
     pub events: Vec<Claimed>,
-    /// The first was tried before, or fetched because it never arrived: a fresh event does not wait for such.
+    /// The first was tried before, or fetched because it never arrived: a fresh event does not wait
+    /// for such.
     pub late: bool,
     /// Nothing else may be in hand beside it.
     pub alone: bool,
@@ -89,7 +95,8 @@ pub struct Claimed {
 /// What a try came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Conclusion {
-    /// The file now says what Stripe says. `awaits`: but for a payment, which Stripe does not show yet.
+    /// The file now says what Stripe says. `awaits`: but for a payment, which Stripe does not show
+    /// yet.
     Done { awaits: Option<String> },
     /// Nothing to do, and why. `awaits`: until an order with that payment is here.
     Ignored { why: String, awaits: Option<String> },
@@ -137,7 +144,8 @@ impl InHand {
     }
 
     fn holds(&self, event: &Event) -> bool {
-        self.events.contains(&event.id) || event.object_id.as_ref().is_some_and(|object| self.objects.contains(object))
+        self.events.contains(&event.id)
+            || event.object_id.as_ref().is_some_and(|object| self.objects.contains(object))
     }
 }
 
@@ -180,20 +188,32 @@ fn claimed(row: &Row) -> rusqlite::Result<Claimed> {
     })
 }
 
-/// True when an event is due, or put off too far, without claiming it; for a connection that only reads.
+/// True when an event is due, or put off too far, without claiming it; for a connection that only
+/// reads.
 pub fn is_any_due(c: &Connection, now: Timestamp) -> Result<bool> {
     let due = |late: u8, when: &str| {
-        format!("EXISTS(SELECT 1 FROM events WHERE state = 'pending' AND {LATE} = {late} AND next_attempt_at {when})")
+        format!(
+            "EXISTS(SELECT 1 FROM events WHERE state = 'pending' AND {LATE} = {late} AND next_attempt_at {when})"
+        )
     };
-    let sql = format!("SELECT {} OR {} OR {} OR {}", due(0, "<= ?1"), due(1, "<= ?1"), due(0, "> ?2"), due(1, "> ?2"));
+    let sql = format!(
+        "SELECT {} OR {} OR {} OR {}",
+        due(0, "<= ?1"),
+        due(1, "<= ?1"),
+        due(0, "> ?2"),
+        due(1, "> ?2")
+    );
     c.prepare_cached(&sql)
-        .and_then(|mut q| q.query_row((clock::text(now), clock::text(now + AHEAD_MAX)), |row| row.get(0)))
+        .and_then(|mut q| {
+            q.query_row((clock::text(now), clock::text(now + AHEAD_MAX)), |row| row.get(0))
+        })
         .map_err(db::translate)
 }
 
-/// Claims what is due, the longest waiting first: fresh events, then up to `room.late` that were tried before or fetched, so
-/// that events which hang or fail or come by the hundred do not keep new ones waiting. Counting the attempt and moving it
-/// into the future before anything is tried is lease, backoff and crash guard in one.
+/// Claims what is due, the longest waiting first: fresh events, then up to `room.late` that were
+/// tried before or fetched, so that events which hang or fail or come by the hundred do not keep
+/// new ones waiting. Counting the attempt and moving it into the future before anything is tried is
+/// lease, backoff and crash guard in one.
 pub fn claim(c: &Connection, room: Room, in_hand: &InHand, now: Timestamp) -> Result<Vec<Claim>> {
     bring_back(c, now)?;
     let suspect = if room.idle || room.suspects_turn { suspect(c, now)? } else { None };
@@ -201,7 +221,8 @@ pub fn claim(c: &Connection, room: Room, in_hand: &InHand, now: Timestamp) -> Re
         return claim_others(c, room, in_hand, now);
     };
     // Either its turn has come, or it has waited so long that the hands are to empty.
-    let others_wait = room.suspects_turn && (room.idle || since.is_none_or(|due| due + SUSPECT_WAITS <= now));
+    let others_wait =
+        room.suspects_turn && (room.idle || since.is_none_or(|due| due + SUSPECT_WAITS <= now));
     let others = if others_wait { Vec::new() } else { claim_others(c, room, in_hand, now)? };
     match others.is_empty() && room.idle {
         true => Ok(vec![take(c, suspect, in_hand, true, true, now)?]),
@@ -209,7 +230,12 @@ pub fn claim(c: &Connection, room: Room, in_hand: &InHand, now: Timestamp) -> Re
     }
 }
 
-fn claim_others(c: &Connection, room: Room, in_hand: &InHand, now: Timestamp) -> Result<Vec<Claim>> {
+fn claim_others(
+    c: &Connection,
+    room: Room,
+    in_hand: &InHand,
+    now: Timestamp,
+) -> Result<Vec<Claim>> {
     let mut in_hand = in_hand.clone();
     let mut claims: Vec<Claim> = Vec::new();
     for late in [false, true] {
@@ -225,7 +251,13 @@ fn claim_others(c: &Connection, room: Room, in_hand: &InHand, now: Timestamp) ->
 }
 
 /// The first events that are due in one of the queues, each about another object.
-fn due(c: &Connection, late: bool, n: usize, in_hand: &InHand, now: Timestamp) -> Result<Vec<Claimed>> {
+fn due(
+    c: &Connection,
+    late: bool,
+    n: usize,
+    in_hand: &InHand,
+    now: Timestamp,
+) -> Result<Vec<Claimed>> {
     let mut found: Vec<Claimed> = Vec::new();
     if n == 0 {
         return Ok(found);
@@ -236,7 +268,8 @@ fn due(c: &Connection, late: bool, n: usize, in_hand: &InHand, now: Timestamp) -
         columns()
     );
     let mut statement = c.prepare_cached(&sql).map_err(db::translate)?;
-    let mut rows = statement.query((late, clock::text(now), CRASHES_FORGIVEN)).map_err(db::translate)?;
+    let mut rows =
+        statement.query((late, clock::text(now), CRASHES_FORGIVEN)).map_err(db::translate)?;
     let mut seen = HashSet::new();
     while let Some(row) = rows.next().map_err(db::translate)? {
         let next = claimed(row).map_err(db::translate)?;
@@ -263,11 +296,20 @@ fn suspect(c: &Connection, now: Timestamp) -> Result<Option<(Claimed, Option<Tim
         let since: String = row.get(inbox::EVENT_COLUMNS + 5)?;
         Ok((claimed(row)?, since.parse().ok()))
     };
-    c.prepare_cached(&sql).and_then(|mut q| q.query_row([clock::text(now)], row).optional()).map_err(db::translate)
+    c.prepare_cached(&sql)
+        .and_then(|mut q| q.query_row([clock::text(now)], row).optional())
+        .map_err(db::translate)
 }
 
 /// Makes a claim of an event and of the others that lead to the same question.
-fn take(c: &Connection, first: Claimed, in_hand: &InHand, late: bool, alone: bool, now: Timestamp) -> Result<Claim> {
+fn take(
+    c: &Connection,
+    first: Claimed,
+    in_hand: &InHand,
+    late: bool,
+    alone: bool,
+    now: Timestamp,
+) -> Result<Claim> {
     let mut events = vec![first];
     if let Some(object) = events[0].event.object_id.clone() {
         let sql = format!(
@@ -279,19 +321,22 @@ fn take(c: &Connection, first: Claimed, in_hand: &InHand, late: bool, alone: boo
             .and_then(|mut q| q.query_map((&object, &events[0].event.id), claimed)?.collect())
             .map_err(db::translate)?;
         let same = |other: &Claimed| {
-            handlers::one_question(&events[0].event, &other.event) && !in_hand.events.contains(&other.event.id)
+            handlers::one_question(&events[0].event, &other.event)
+                && !in_hand.events.contains(&other.event.id)
         };
         let others: Vec<Claimed> = others.into_iter().filter(same).collect();
         events.extend(others);
     }
     for claimed in &mut events {
         claimed.attempts += 1;
-        c.prepare_cached("UPDATE events SET attempts = ?2, taken_at = ?3, next_attempt_at = ?4 WHERE id = ?1")
-            .and_then(|mut update| {
-                let lease = clock::text(now + LEASE);
-                update.execute((&claimed.event.id, claimed.attempts, clock::text(now), lease))
-            })
-            .map_err(db::translate)?;
+        c.prepare_cached(
+            "UPDATE events SET attempts = ?2, taken_at = ?3, next_attempt_at = ?4 WHERE id = ?1",
+        )
+        .and_then(|mut update| {
+            let lease = clock::text(now + LEASE);
+            update.execute((&claimed.event.id, claimed.attempts, clock::text(now), lease))
+        })
+        .map_err(db::translate)?;
     }
     Ok(Claim { asked: inbox::next_number(c)?, events, late, alone })
 }
@@ -309,30 +354,47 @@ fn bring_back(c: &Connection, now: Timestamp) -> Result<()> {
     Ok(())
 }
 
-/// Writes what a try came to, for each event of the claim. The caller is inside its transaction, has named itself in `actor`
-/// and has applied the change, where there is one.
-pub fn finish(c: &Connection, claim: &Claim, conclusion: &Conclusion, now: Timestamp) -> Result<()> {
+/// Writes what a try came to, for each event of the claim. The caller is inside its transaction,
+/// has named itself in `actor` and has applied the change, where there is one.
+pub fn finish(
+    c: &Connection,
+    claim: &Claim,
+    conclusion: &Conclusion,
+    now: Timestamp,
+) -> Result<()> {
     for claimed in &claim.events {
         finish_one(c, claimed, claim.asked, conclusion, now)?;
     }
     Ok(())
 }
 
-fn finish_one(c: &Connection, event: &Claimed, asked: i64, conclusion: &Conclusion, now: Timestamp) -> Result<()> {
+fn finish_one(
+    c: &Connection,
+    event: &Claimed,
+    asked: i64,
+    conclusion: &Conclusion,
+    now: Timestamp,
+) -> Result<()> {
     let again = |why: &str, pause: Duration| (None, Some(why.to_string()), None, Some(now + pause));
     let failed = |why: String| (Some("failed"), Some(why), None, None);
     let (state, reason, awaits, next) = match conclusion {
         Conclusion::Done { awaits } => (Some("done"), None, awaits.clone(), None),
         // Its partner came while Stripe was asked, and Stripe does not list it yet.
-        Conclusion::Ignored { why, awaits: Some(payment) } if may_be_an_orders(c, event, payment)? => {
+        Conclusion::Ignored { why, awaits: Some(payment) }
+            if may_be_an_orders(c, event, payment)? =>
+        {
             again(why, backoff(event.attempts))
         }
-        Conclusion::Ignored { why, awaits } => (Some("ignored"), Some(why.clone()), awaits.clone(), None),
+        Conclusion::Ignored { why, awaits } => {
+            (Some("ignored"), Some(why.clone()), awaits.clone(), None)
+        }
         Conclusion::Failed(why) => failed(why.clone()),
         Conclusion::Again { why, .. } if is_spent(event, now) => {
             failed(format!("given up after {} tries in 3 days: {why}", event.attempts))
         }
-        Conclusion::Again { why, pause } => again(why, pause.unwrap_or_else(|| backoff(event.attempts))),
+        Conclusion::Again { why, pause } => {
+            again(why, pause.unwrap_or_else(|| backoff(event.attempts)))
+        }
         Conclusion::Panicked(why) if event.panics + 1 >= PANICS_MAX => failed(why.clone()),
         Conclusion::Panicked(why) => again(why, pause_after(event.panics + 1)),
     };
@@ -366,8 +428,9 @@ fn finish_one(c: &Connection, event: &Claimed, asked: i64, conclusion: &Conclusi
     Ok(())
 }
 
-/// True when an order has this payment after all, so that what is about it cannot be ignored. The session of a
-/// subscription's order is not found by its payment, and its own events say what became of that.
+/// True when an order has this payment after all, so that what is about it cannot be ignored. The
+/// session of a subscription's order is not found by its payment, and its own events say what
+/// became of that.
 fn may_be_an_orders(c: &Connection, event: &Claimed, payment: &str) -> Result<bool> {
     let of_payment = event.event.name().starts_with("payment_intent.");
     c.prepare_cached(
@@ -377,9 +440,14 @@ fn may_be_an_orders(c: &Connection, event: &Claimed, payment: &str) -> Result<bo
     .map_err(db::translate)
 }
 
-/// Finishes what waits, in nobody's hand, for an object in an answer, and rang before the question was asked. Returns the
-/// events.
-pub fn finish_covered(c: &Connection, objects: &[&str], asked: i64, now: Timestamp) -> Result<Vec<String>> {
+/// Finishes what waits, in nobody's hand, for an object in an answer, and rang before the question
+/// was asked. Returns the events.
+pub fn finish_covered(
+    c: &Connection,
+    objects: &[&str],
+    asked: i64,
+    now: Timestamp,
+) -> Result<Vec<String>> {
     let mut covered = Vec::new();
     for object in objects {
         let waiting: Vec<(String, String)> = c
@@ -404,13 +472,18 @@ pub fn finish_covered(c: &Connection, objects: &[&str], asked: i64, now: Timesta
     Ok(covered)
 }
 
-/// At start: the events that were in a worker's hands when the process ended. The few first times they are due at once; then
-/// each is claimed alone, ever later; and the one in which the daemon keeps dying is parked, so that the ones behind it go
-/// on. Returns how many there were.
+/// At start: the events that were in a worker's hands when the process ended. The few first times
+/// they are due at once; then each is claimed alone, ever later; and the one in which the daemon
+/// keeps dying is parked, so that the ones behind it go on. Returns how many there were.
 pub fn release_interrupted(c: &Connection, now: Timestamp) -> Result<usize> {
-    let sql = format!("SELECT {} FROM events WHERE state = 'pending' AND taken_at IS NOT NULL", columns());
-    let interrupted: Vec<Claimed> =
-        c.prepare(&sql).and_then(|mut q| q.query_map([], claimed)?.collect()).map_err(db::translate)?;
+    let sql = format!(
+        "SELECT {} FROM events WHERE state = 'pending' AND taken_at IS NOT NULL",
+        columns()
+    );
+    let interrupted: Vec<Claimed> = c
+        .prepare(&sql)
+        .and_then(|mut q| q.query_map([], claimed)?.collect())
+        .map_err(db::translate)?;
     if interrupted.is_empty() {
         // Whatever ended it, these did not.
         c.execute(
@@ -442,7 +515,8 @@ pub fn release_interrupted(c: &Connection, now: Timestamp) -> Result<usize> {
     Ok(interrupted.len())
 }
 
-/// When Stripe answers again after an outage, or the clock was set: everything that is only waiting is due now.
+/// When Stripe answers again after an outage, or the clock was set: everything that is only waiting
+/// is due now.
 pub fn wake_all(c: &Connection, now: Timestamp) -> Result<usize> {
     c.execute(
         "UPDATE events SET next_attempt_at = ?1 WHERE state = 'pending' AND taken_at IS NULL AND next_attempt_at > ?1
@@ -452,8 +526,8 @@ pub fn wake_all(c: &Connection, now: Timestamp) -> Result<usize> {
     .map_err(db::translate)
 }
 
-/// When the key may see more than before: what was read with something missing is asked about once more, the latest
-/// [`UNSEEN_MAX`] of it. The daily look finds the others.
+/// When the key may see more than before: what was read with something missing is asked about once
+/// more, the latest [`UNSEEN_MAX`] of it. The daily look finds the others.
 pub fn wake_unseen(c: &Connection) -> Result<usize> {
     c.execute(
         "UPDATE events SET state = 'pending' WHERE id IN(SELECT id FROM events WHERE state = 'done' AND awaits IS NOT NULL
@@ -464,10 +538,12 @@ pub fn wake_unseen(c: &Connection) -> Result<usize> {
 }
 
 fn is_spent(event: &Claimed, now: Timestamp) -> bool {
-    event.attempts >= TRIES_MIN && now.as_second() - event.received_at.as_second() > GIVE_UP_AFTER.as_secs() as i64
+    event.attempts >= TRIES_MIN
+        && now.as_second() - event.received_at.as_second() > GIVE_UP_AFTER.as_secs() as i64
 }
 
-/// 1 s, 2 s, 4 s … an hour, each shortened by up to half at random so that a crowd does not come back together.
+/// 1 s, 2 s, 4 s … an hour, each shortened by up to half at random so that a crowd does not come
+/// back together.
 fn backoff(attempts: i64) -> Duration {
     let exponent = (attempts - 1).clamp(0, 20) as u32;
     let full = 2u64.pow(exponent).min(PAUSE_MAX_S) as f64;

@@ -7,15 +7,16 @@ use clap::{CommandFactory, Parser, Subcommand};
 use log::LevelFilter;
 
 use crate::commands;
+use crate::env;
 use crate::error::Result;
-use crate::journal;
+use crate::logging;
 use crate::table;
-use crate::variables;
 
 /// The order desk for a shop on Stripe Checkout: one daemon, one SQLite file
 ///
-/// Stripe posts events to it. It stores them, asks Stripe what was bought, and writes orders, line items and what is to
-/// be sent into one file. You read and edit that file with these verbs or with sqlite3.
+/// Stripe posts events to it. It stores them, asks Stripe what was bought, and writes orders, line
+/// items and what is to be sent into one file. You read and edit that file with these verbs or with
+/// sqlite3.
 #[derive(Parser)]
 #[command(name = "fulfilld", version, max_term_width = 100)]
 #[command(before_help = "Example: fulfilld demo", after_help = exit_codes())]
@@ -68,7 +69,8 @@ fulfilld: the order desk for a shop on Stripe Checkout. One daemon, one SQLite f
 All verbs: fulfilld --help. One verb: fulfilld ship --help. As a manual: fulfilld man | man -l -
 ";
 
-/// What a script learns from the process, after BSD's sysexits(3); `error.rs` says which error is which.
+/// What a script learns from the process, after BSD's sysexits(3); `error.rs` says which error is
+/// which.
 pub const EXIT_CODES: &[(u8, &str)] = &[
     (0, "done"),
     (1, "refused by the file's rules, not found, or a check found something"),
@@ -104,10 +106,10 @@ fn dispatch(verb: Option<Verb>) -> Result<()> {
     match &verb {
         // They have the settings of their own environment, whatever else is served on this machine.
         Verb::Serve(_) | Verb::Demo(_) | Verb::Sandbox(_) | Verb::Trigger(_) => {}
-        Verb::Doctor(args) => variables::use_the_services(args.etc()),
-        _ => variables::use_the_services(None),
+        Verb::Doctor(args) => env::use_the_services(args.etc()),
+        _ => env::use_the_services(None),
     }
-    let log = journal::start(match verb {
+    let log = logging::start(match verb {
         Verb::Serve(_) => LevelFilter::Info,
         _ => LevelFilter::Warn,
     });
@@ -146,7 +148,9 @@ fn dispatch(verb: Option<Verb>) -> Result<()> {
 }
 
 fn exit_codes() -> String {
-    EXIT_CODES.iter().fold("Exit codes:".into(), |table, (code, meaning)| format!("{table}\n  {code:<3} {meaning}"))
+    EXIT_CODES.iter().fold("Exit codes:".into(), |table, (code, meaning)| {
+        format!("{table}\n  {code:<3} {meaning}")
+    })
 }
 
 #[cfg(test)]
@@ -167,7 +171,10 @@ mod tests {
             let name = verb.get_name();
             let help = verb.clone().render_help().to_string();
             let first = help.lines().next().unwrap_or_default();
-            assert!(first.starts_with("Example: ") && first.contains("fulfilld "), "{name}: {first}");
+            assert!(
+                first.starts_with("Example: ") && first.contains("fulfilld "),
+                "{name}: {first}"
+            );
             assert!(first.contains(name), "{name}: {first}");
         }
     }
@@ -175,7 +182,9 @@ mod tests {
     #[test]
     fn every_error_has_an_exit_code_that_is_documented() {
         use crate::error::Error::*;
-        for error in [Temporary, Full, Permanent, Usage, Config, Forbidden, Corrupt].map(|kind| kind(String::new())) {
+        for error in [Temporary, Full, Permanent, Usage, Config, Forbidden, Corrupt]
+            .map(|kind| kind(String::new()))
+        {
             assert!(EXIT_CODES.iter().any(|(code, _)| *code == error.exit_code()), "{error:?}");
         }
         assert!(EXIT_CODES.iter().any(|(code, _)| *code == EXIT_USAGE));

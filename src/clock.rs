@@ -34,8 +34,8 @@ impl Steps {
         now().as_millisecond() - since_boot().as_millis() as i64
     }
 
-    /// By how many milliseconds the clock was set since the last look, negative when it was set back; `None` when it was
-    /// not.
+    /// By how many milliseconds the clock was set since the last look, negative when it was set
+    /// back; `None` when it was not.
     pub fn look(&mut self) -> Option<i64> {
         let offset = Steps::offset();
         let by = offset - std::mem::replace(&mut self.offset_ms, offset);
@@ -53,7 +53,8 @@ pub fn from_unix(seconds: i64) -> Option<Timestamp> {
     Timestamp::from_second(seconds).ok()
 }
 
-/// The `Date` of an HTTP answer (RFC 9110, in the one form that is still sent); `None` when it is none.
+/// The `Date` of an HTTP answer (RFC 9110, in the one form that is still sent); `None` when it is
+/// none.
 pub fn from_http(date: &str) -> Option<Timestamp> {
     jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(date).ok()
 }

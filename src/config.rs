@@ -1,4 +1,5 @@
-//! Settings: one table of environment variables; secrets come from files or variables and are never printed.
+//! Settings: one table of environment variables; secrets come from files or variables and are never
+//! printed.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -7,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::access;
+use crate::env;
 use crate::error::{Error, Result};
 use crate::signature::SigningSecret;
 use crate::text;
-use crate::variables;
 
 mod known; // every setting there is
 
@@ -19,7 +20,8 @@ pub use known::{SETTINGS, Setting};
 /// What Stripe permits to one of its endpoints, in requests a second (docs.stripe.com/rate-limits).
 const STRIPE_RATE_MAX: f64 = 25.0;
 
-/// Signing secrets at once. Two are there in a roll, a few more where several endpoints lead here; each costs every webhook.
+/// Signing secrets at once. Two are there in a roll, a few more where several endpoints lead here;
+/// each costs every webhook.
 const SIGNING_SECRETS_MAX: usize = 16;
 
 /// A text that must not be seen: its `Debug` and `Display` say so instead.
@@ -42,7 +44,8 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// What `serve` needs to know, checked; the secrets of the endpoint are read apart, because they are read again on SIGHUP.
+/// What `serve` needs to know, checked; the secrets of the endpoint are read apart, because they
+/// are read again on SIGHUP.
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub db: PathBuf,
@@ -88,7 +91,12 @@ impl HookSettings {
 
     /// Nobody is told.
     pub fn none() -> HookSettings {
-        HookSettings { command: String::new(), url: String::new(), secret: Secret::new(""), delay: String::new() }
+        HookSettings {
+            command: String::new(),
+            url: String::new(),
+            secret: Secret::new(""),
+            delay: String::new(),
+        }
     }
 }
 
@@ -120,7 +128,8 @@ pub struct Only {
 }
 
 impl Only {
-    /// `None` for an empty text. `Config` when it names no field that can be looked at, or no value.
+    /// `None` for an empty text. `Config` when it names no field that can be looked at, or no
+    /// value.
     pub fn parse(text: &str) -> Result<Option<Only>> {
         if text.is_empty() {
             return Ok(None);
@@ -131,8 +140,12 @@ impl Only {
             Some(key) => format!("/metadata/{}", key.replace('~', "~0").replace('/', "~1")),
             None => "/payment_link".into(),
         };
-        let values: Vec<String> =
-            values.split(',').map(str::trim).filter(|value| !value.is_empty()).map(String::from).collect();
+        let values: Vec<String> = values
+            .split(',')
+            .map(str::trim)
+            .filter(|value| !value.is_empty())
+            .map(String::from)
+            .collect();
         if values.is_empty() || (key.is_none() && field.trim() != "payment_link") {
             return Err(Error::Config(format!(
                 "FULFILLD_ONLY={text} names no sessions; write payment_link=plink_1,plink_2 or metadata.KEY=VALUE"
@@ -143,13 +156,15 @@ impl Only {
 }
 
 impl Settings {
-    /// Reads and checks the environment. Every error names the setting and its remedy, and never its secret value.
+    /// Reads and checks the environment. Every error names the setting and its remedy, and never
+    /// its secret value.
     pub fn from_env() -> Result<Settings> {
         SETTINGS.iter().try_for_each(|setting| setting.check(&value(setting.name)))?;
         let listen = value("FULFILLD_LISTEN").parse();
         Ok(Settings {
             db: db_path()?,
-            listen: listen.map_err(|_| Error::Config("FULFILLD_LISTEN is not an address and port".into()))?,
+            listen: listen
+                .map_err(|_| Error::Config("FULFILLD_LISTEN is not an address and port".into()))?,
             allow_public_listen: value("FULFILLD_ALLOW_PUBLIC_LISTEN") == "1",
             stripe: StripeAccess::from_env()?,
             account: account(),
@@ -165,8 +180,8 @@ impl Settings {
 }
 
 impl StripeAccess {
-    /// Reads and checks the key, the base URL, the rate and which sessions are the shop's. Beside a service the service's
-    /// own, which root can read.
+    /// Reads and checks the key, the base URL, the rate and which sessions are the shop's. Beside a
+    /// service the service's own, which root can read.
     pub fn from_env() -> Result<StripeAccess> {
         readable()?;
         let access = StripeAccess::new(
@@ -229,7 +244,8 @@ pub fn key_mode(key: &str) -> Result<bool> {
     }
 }
 
-/// The endpoint's signing secrets, one a line; blank lines and white space around them do not count.
+/// The endpoint's signing secrets, one a line; blank lines and white space around them do not
+/// count.
 pub fn signing_secrets() -> Result<Vec<SigningSecret>> {
     parse_signing_secrets(&secret("WEBHOOK_SECRET")?)
 }
@@ -275,9 +291,10 @@ pub fn parse_signing_secrets(text: &str) -> Result<Vec<SigningSecret>> {
     Ok(secrets)
 }
 
-/// `Config` when settings that count, the service's, cannot be read; it says what gives access to them.
+/// `Config` when settings that count, the service's, cannot be read; it says what gives access to
+/// them.
 pub fn readable() -> Result<()> {
-    match &variables::all().unreadable {
+    match &env::all().unreadable {
         Some(why) => Err(Error::Config(format!("the service's settings cannot be read: {why}"))),
         None => Ok(()),
     }
@@ -301,7 +318,7 @@ pub fn stripe_api() -> String {
 
 /// The value of a plain setting, or its default.
 pub fn value(name: &'static str) -> String {
-    match variables::get(name) {
+    match env::get(name) {
         Some(text) if !text.trim().is_empty() => text.trim().to_string(),
         _ => Setting::named(name).default.to_string(),
     }
@@ -314,19 +331,22 @@ fn number(name: &'static str) -> Result<u32> {
     text.parse().map_err(|_| Error::Config(format!("{name}={text} is not a number")))
 }
 
-/// A secret's text: the systemd credential of its lower-case name without `fulfilld_`, else the file that `NAME_FILE` names, else the
-/// variable. Empty when there is none. A file that others can read is refused.
+/// A secret's text: the systemd credential of its lower-case name without `fulfilld_`, else the
+/// file that `NAME_FILE` names, else the variable. Empty when there is none. A file that others can
+/// read is refused.
 fn secret(name: &'static str) -> Result<String> {
-    match variables::all().secret_file(name) {
+    match env::all().secret_file(name) {
         Some(path) => read_private(name, &path),
-        None => Ok(variables::get(name).unwrap_or_default()),
+        None => Ok(env::get(name).unwrap_or_default()),
     }
 }
 
 fn read_private(name: &str, path: &Path) -> Result<String> {
     let shown = path.display();
     let unreadable = |e: std::io::Error| match e.kind() {
-        std::io::ErrorKind::PermissionDenied => Error::Config(format!("{name}: {}", access::denied(path))),
+        std::io::ErrorKind::PermissionDenied => {
+            Error::Config(format!("{name}: {}", access::denied(path)))
+        }
         _ => Error::Config(format!("{name}: cannot read {shown}: {e}")),
     };
     let mode = std::fs::metadata(path).map_err(unreadable)?.permissions().mode();
@@ -369,7 +389,9 @@ mod tests {
         assert_eq!(only("payment_link = plink_1, plink_2,").values, ["plink_1", "plink_2"]);
         assert_eq!(only("payment_link=plink_1").pointer, "/payment_link");
         assert_eq!(only("metadata.a/b~c=desk").pointer, "/metadata/a~1b~0c");
-        for odd in ["plink_1", "payment_link=", "metadata.=x", "customer=cus_1", "=", "payment_link= ,"] {
+        for odd in
+            ["plink_1", "payment_link=", "metadata.=x", "customer=cus_1", "=", "payment_link= ,"]
+        {
             assert!(matches!(Only::parse(odd), Err(Error::Config(m)) if m.contains(odd)), "{odd}");
         }
     }

@@ -1,4 +1,5 @@
-//! The file: opening it, what every connection is set to, and the one door where SQLite's errors become ours.
+//! The file: opening it, what every connection is set to, and the one door where SQLite's errors
+//! become ours.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -18,7 +19,8 @@ use crate::sabotage;
 use crate::shape;
 use crate::text::quoted;
 
-// Older ones can damage a file when two processes move its log into it at once (sqlite.org/wal.html#walresetbug).
+// Older ones can damage a file when two processes move its log into it at once
+// (sqlite.org/wal.html#walresetbug).
 const _: () = assert!(rusqlite::ffi::SQLITE_VERSION_NUMBER >= 3_051_003);
 
 /// Marks the file as ours for `file(1)` and for every verb: the letters `flfd`.
@@ -33,9 +35,10 @@ pub const SCHEMA: &str = include_str!("../schema.sql");
 /// How long a verb of the command line waits for somebody else's write.
 const CLI_BUSY: Duration = Duration::from_secs(5);
 
-/// Opens the file for the daemon, creating it when it is not there: born live or test, mode 0660, so that an operator in
-/// the group and the daemon can both open it. The path is the real one. Refuses, with `Error::Config`, a file of the other
-/// mode, of a newer version, not ours, empty, with a second name, or beside the log of another file.
+/// Opens the file for the daemon, creating it when it is not there: born live or test, mode 0660,
+/// so that an operator in the group and the daemon can both open it. The path is the real one.
+/// Refuses, with `Error::Config`, a file of the other mode, of a newer version, not ours, empty,
+/// with a second name, or beside the log of another file.
 pub fn open_for_serving(path: &Path, livemode: bool) -> Result<Connection> {
     place::check_log(path)?;
     create_if_missing(path, livemode)?;
@@ -45,7 +48,8 @@ pub fn open_for_serving(path: &Path, livemode: bool) -> Result<Connection> {
     Ok(connection)
 }
 
-/// Makes a file that was not there, as [`open_for_serving`] does. `Usage` when there is one: it is never overwritten.
+/// Makes a file that was not there, as [`open_for_serving`] does. `Usage` when there is one: it is
+/// never overwritten.
 pub fn create(path: &Path, livemode: bool) -> Result<Connection> {
     place::check_log(path)?;
     match create_if_missing(path, livemode)? {
@@ -57,7 +61,8 @@ pub fn create(path: &Path, livemode: bool) -> Result<Connection> {
     }
 }
 
-/// Moves the log into the file, which is whole without it then. False when somebody who reads keeps it from that.
+/// Moves the log into the file, which is whole without it then. False when somebody who reads keeps
+/// it from that.
 pub fn empty_log(connection: &Connection) -> Result<bool> {
     connection
         .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
@@ -77,7 +82,8 @@ pub fn open_for_writing(path: &Path) -> Result<Connection> {
     existing(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
 }
 
-/// One connection for looking that several rooms share, a query at a time: each costs memory and the time to read the schema.
+/// One connection for looking that several rooms share, a query at a time: each costs memory and
+/// the time to read the schema.
 pub type Reader = Arc<Mutex<Connection>>;
 
 /// Opens an existing file for looking only.
@@ -127,8 +133,8 @@ fn without_tables(path: &Path) -> Error {
 }
 
 fn open(path: &Path, flags: OpenFlags) -> Result<Connection> {
-    let connection =
-        Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(|e| unopened(path, e))?;
+    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+        .map_err(|e| unopened(path, e))?;
     let set = |name: &str, value: &dyn rusqlite::ToSql| {
         connection.pragma_update(None, name, value).map_err(|e| unopened(path, e))
     };
@@ -138,25 +144,36 @@ fn open(path: &Path, flags: OpenFlags) -> Result<Connection> {
         set("synchronous", &"NORMAL")?;
     }
     set("foreign_keys", &true)?;
-    // The log has one owner: checkpoint.rs moves it into the file, and nobody else by the way, not even when closing.
+    // The log has one owner: checkpoint.rs moves it into the file, and nobody else by the way, not
+    // even when closing.
     set("wal_autocheckpoint", &0)?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(|e| unopened(path, e))?;
+    connection
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+        .map_err(|e| unopened(path, e))?;
     // What stands in the file may call SQLite's own functions and nothing else.
     set("trusted_schema", &false)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
 }
 
-/// True when it was missing. It is made whole under another name and then gets its own, so a file at the path is never half
-/// made, whenever the process dies.
+/// True when it was missing. It is made whole under another name and then gets its own, so a file
+/// at the path is never half made, whenever the process dies.
 fn create_if_missing(path: &Path, livemode: bool) -> Result<bool> {
     if path.symlink_metadata().is_ok() {
         return Ok(false);
     }
     let new = beside(path, ".new");
-    let cannot = |e: std::io::Error| Error::Config(format!("cannot create {}: {e}; {}", path.display(), hint(path)));
+    let cannot = |e: std::io::Error| {
+        Error::Config(format!("cannot create {}: {e}; {}", path.display(), hint(path)))
+    };
     remove(&new);
-    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o660).open(&new).map_err(cannot)?;
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(0o660)
+        .open(&new)
+        .map_err(cannot)?;
     // The umask may have taken the group's bits; SQLite gives -wal and -shm the mode of this file.
     file.set_permissions(std::fs::Permissions::from_mode(0o660)).map_err(cannot)?;
     let named = create_tables(&new, livemode).and_then(|()| {
@@ -170,7 +187,8 @@ fn create_if_missing(path: &Path, livemode: bool) -> Result<bool> {
     named
 }
 
-/// False when somebody else was quicker. The file never has two names at once where the file system can do that.
+/// False when somebody else was quicker. The file never has two names at once where the file system
+/// can do that.
 fn give_name(new: &Path, path: &Path) -> std::io::Result<bool> {
     let named = match rustix::fs::renameat_with(CWD, new, CWD, path, RenameFlags::NOREPLACE) {
         Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
@@ -190,8 +208,11 @@ fn create_tables(new: &Path, livemode: bool) -> Result<()> {
     tx.execute_batch(SCHEMA).map_err(translate)?;
     tx.pragma_update(None, "application_id", APPLICATION_ID).map_err(translate)?;
     tx.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(translate)?;
-    tx.execute("INSERT INTO shop(one, livemode, created_at) VALUES (1, ?1, ?2)", (livemode, clock::text(clock::now())))
-        .map_err(translate)?;
+    tx.execute(
+        "INSERT INTO shop(one, livemode, created_at) VALUES (1, ?1, ?2)",
+        (livemode, clock::text(clock::now())),
+    )
+    .map_err(translate)?;
     tx.commit().map_err(translate)?;
     // The file itself says it, and this connection, the last one, leaves no log.
     connection.pragma_update(None, "journal_mode", "WAL").map_err(translate)?;
@@ -205,7 +226,9 @@ fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {
 fn check_version(connection: &Connection, path: &Path) -> Result<()> {
     let shown = path.display();
     let pragma = |name: &str| {
-        connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(|e| unopened(path, e))
+        connection
+            .pragma_query_value(None, name, |row| row.get::<_, i64>(0))
+            .map_err(|e| unopened(path, e))
     };
     let mark = pragma("application_id")?;
     if mark == 0 && shape::is_alike(connection).map_err(|e| unopened(path, e))? {
@@ -226,7 +249,8 @@ fn check_version(connection: &Connection, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What a `.dump` that was read into a new file is told: it leaves out the two marks, and may have been read by half.
+/// What a `.dump` that was read into a new file is told: it leaves out the two marks, and may have
+/// been read by half.
 fn unmarked(connection: &Connection, path: &Path) -> Result<Error> {
     let (shown, word) = (path.display(), quoted(path));
     let lacking = shape::lacking(connection, SCHEMA).map_err(translate)?;
@@ -246,7 +270,9 @@ fn unmarked(connection: &Connection, path: &Path) -> Result<Error> {
 /// `Config` when the key is not of the mode that the file was born with.
 pub fn check_mode(connection: &Connection, path: &Path, livemode: bool) -> Result<()> {
     let word = |live: bool| if live { "live" } else { "test" };
-    let born: bool = connection.query_row("SELECT livemode FROM shop", [], |row| row.get(0)).map_err(translate)?;
+    let born: bool = connection
+        .query_row("SELECT livemode FROM shop", [], |row| row.get(0))
+        .map_err(translate)?;
     if born == livemode {
         return Ok(());
     }
@@ -266,7 +292,9 @@ fn unopened(path: &Path, error: rusqlite::Error) -> Error {
         Some(ErrorCode::NotADatabase) => Error::Config(format!(
             "{shown} is not a fulfilld database; name the right file with --db or FULFILLD_DB, or put a backup in its place: fulfilld restore BACKUP"
         )),
-        Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) if is_denied(path) => {
+        Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied)
+            if is_denied(path) =>
+        {
             Error::Config(access::denied(path))
         }
         Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
@@ -276,7 +304,8 @@ fn unopened(path: &Path, error: rusqlite::Error) -> Error {
     }
 }
 
-/// Whether the kernel refuses the file to this user. Opening it to find out would cost SQLite's locks on it.
+/// Whether the kernel refuses the file to this user. Opening it to find out would cost SQLite's
+/// locks on it.
 fn is_denied(path: &Path) -> bool {
     rustix::fs::access(path, rustix::fs::Access::READ_OK) == Err(rustix::io::Errno::ACCESS)
 }
@@ -314,7 +343,12 @@ mod tests {
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
         let error = open_for_serving(&path, true).unwrap_err();
         assert!(matches!(&error, Error::Config(m) if m.contains("holds test orders")), "{error}");
-        assert!(open_for_reading(&path).unwrap().execute("UPDATE actor SET name = 'operator'", []).is_err());
+        assert!(
+            open_for_reading(&path)
+                .unwrap()
+                .execute("UPDATE actor SET name = 'operator'", [])
+                .is_err()
+        );
     }
 
     #[test]
@@ -322,18 +356,26 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("shop.db");
         let held = place::lock(&path).unwrap();
-        assert!(matches!(place::lock(&path), Err(Error::Config(m)) if m.contains("another fulfilld")));
+        assert!(
+            matches!(place::lock(&path), Err(Error::Config(m)) if m.contains("another fulfilld"))
+        );
         drop(held);
         drop(place::lock(&path).unwrap());
 
         let noise = dir.path().join("noise.db");
-        std::fs::write(&noise, "not a database at all, but long enough to look like one".repeat(50)).unwrap();
+        std::fs::write(
+            &noise,
+            "not a database at all, but long enough to look like one".repeat(50),
+        )
+        .unwrap();
         assert!(open_for_reading(&noise).is_err());
 
         let connection = open_for_serving(&path, false).unwrap();
         connection.pragma_update(None, "user_version", SCHEMA_VERSION + 1).unwrap();
         drop(connection);
-        assert!(matches!(open_for_writing(&path), Err(Error::Config(m)) if m.contains("newer fulfilld")));
+        assert!(
+            matches!(open_for_writing(&path), Err(Error::Config(m)) if m.contains("newer fulfilld"))
+        );
         assert!(
             matches!(open_for_writing(&dir.path().join("none.db")), Err(Error::Config(m)) if m.contains("no file"))
         );

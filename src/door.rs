@@ -1,16 +1,19 @@
-//! The front door: everything we do about tiny_http, which accepts connections and reads the heads of requests.
+//! The front door: everything we do about tiny_http, which accepts connections and reads the heads
+//! of requests.
 //!
-//! tiny_http 0.12 has no time-outs and no limits, drains what it drops into a buffer as large as its Content-Length claims,
-//! and ends for good at the first error of accept(2). So:
-//! - A *handler* (`door/handler.rs`) takes one request a connection: it checks the framing before it touches the body, reads
-//!   the body within bounds, and answers with a head of our own that says `Connection: close`.
-//! - The *keeper* (`door/keeper.rs`) looks at all connections five times a second and cuts the refused, the slow and the
-//!   too many.
-//! - Where both end, [`Door::broken`] says why a new process is needed. Nothing acknowledged is lost by that, and a socket
-//!   unit holds the line meanwhile; no guard here has to be cleverer than a restart.
+//! tiny_http 0.12 has no time-outs and no limits, drains what it drops into a buffer as large as
+//! its Content-Length claims, and ends for good at the first error of accept(2). So:
+//! - A *handler* (`door/handler.rs`) takes one request a connection: it checks the framing before
+//!   it touches the body, reads the body within bounds, and answers with a head of our own that
+//!   says `Connection: close`.
+//! - The *reaper* (`door/reaper.rs`) looks at all connections five times a second and cuts the
+//!   refused, the slow and the too many.
+//! - Where both end, [`Door::broken`] says why a new process is needed. Nothing acknowledged is
+//!   lost by that, and a socket unit holds the line meanwhile; no guard here has to be cleverer
+//!   than a restart.
 
 mod handler;
-mod keeper;
+mod reaper;
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{ErrorKind, Read, Write};
@@ -25,8 +28,8 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use socket2::SockRef;
 
 use crate::error::{Error, Result};
-use crate::locks::lock;
-use keeper::{Keeper, Seen};
+use crate::sync::lock;
+use reaper::{Reaper, Seen};
 
 pub use handler::{Answer, Request};
 
@@ -37,28 +40,34 @@ pub struct Limits {
     pub handlers: usize,
     /// Bytes of a body; Stripe's events have a few thousand.
     pub body_max: usize,
-    /// Silence while a connection is read or written: a proxy on this server is never silent for long.
+    /// Silence while a connection is read or written: a proxy on this server is never silent for
+    /// long.
     pub silence: Duration,
     /// From a request's head to the end of its body ...
     pub body_within: Duration,
-    /// ... and while others have been waiting longer than `waiting_max`, whom a slow client must not keep out.
+    /// ... and while others have been waiting longer than `waiting_max`, whom a slow client must
+    /// not keep out.
     pub body_within_when_waited_for: Duration,
     pub waiting_max: Duration,
-    /// A connection's whole life, the queue, the body and the commit included; the proxy waits no longer ...
+    /// A connection's whole life, the queue, the body and the commit included; the proxy waits no
+    /// longer ...
     pub connection_within: Duration,
-    /// ... and while more than `connections_max` are open. Above `memory_max` bytes it is one round of the keeper.
+    /// ... and while more than `connections_max` are open. Above `memory_max` bytes it is one round
+    /// of the reaper.
     pub connection_within_when_crowded: Duration,
     /// Each takes a thread and two descriptors; the proxy is told to open half as many.
     pub connections_max: usize,
     /// tiny_http keeps a head of any size; this is below the unit's MemoryHigh.
     pub memory_max: u64,
-    /// A request that has waited so long is answered 503: whoever sent it has given up, and sends it again.
+    /// A request that has waited so long is answered 503: whoever sent it has given up, and sends
+    /// it again.
     pub shed_after: Duration,
-    /// Connections that outlive being cut. `GET / HTTP/2.0` hangs a thread of tiny_http's for ever, for one.
+    /// Connections that outlive being cut. `GET / HTTP/2.0` hangs a thread of tiny_http's for ever,
+    /// for one.
     pub leaks_max: usize,
     /// The same where nobody can be cut, and leaks are known by their threads only.
     pub threads_max: u64,
-    /// Between two rounds of the keeper.
+    /// Between two rounds of the reaper.
     pub round: Duration,
 }
 
@@ -86,10 +95,11 @@ impl Default for Limits {
 /// Connections that the kernel completes while we are busy or being replaced.
 const BACKLOG: i32 = 4096;
 
-/// A client that is still sending would lose its answer if its connection were cut as soon as that is written.
+/// A client that is still sending would lose its answer if its connection were cut as soon as that
+/// is written.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// A queue or a keeper that stands still for so long has died.
+/// A queue or a reaper that stands still for so long has died.
 const STALLED_AFTER: Duration = Duration::from_secs(30);
 
 /// For a probe to connect, and again to be answered.
@@ -104,8 +114,8 @@ const SILENT_WITHIN: Duration = Duration::from_secs(1);
 /// Enough for JSON, HMAC and the queries of the metrics page; only what is touched costs memory.
 const STACK: usize = 512 << 10;
 
-/// Opens a socket to listen on. `Config` when the address is taken or not to be had, and when it is not loopback without
-/// `allow_public`.
+/// Opens a socket to listen on. `Config` when the address is taken or not to be had, and when it is
+/// not loopback without `allow_public`.
 pub fn bind(address: SocketAddr, allow_public: bool) -> Result<TcpListener> {
     if !allow_public && !address.ip().to_canonical().is_loopback() {
         return Err(Error::Config(format!(
@@ -124,7 +134,8 @@ pub fn bind(address: SocketAddr, allow_public: bool) -> Result<TcpListener> {
     })
 }
 
-/// Lets the process have as many descriptors as it may: tiny_http ends for good when there are none left.
+/// Lets the process have as many descriptors as it may: tiny_http ends for good when there are none
+/// left.
 pub fn raise_descriptor_limit() {
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current == limit.maximum {
@@ -164,15 +175,16 @@ struct Inside {
 struct Hall {
     /// By the client's address, which names a connection as long as it is open.
     visits: HashMap<SocketAddr, Visit>,
-    /// When each marker was put into tiny_http's queue that is still there. A request's age cannot be known, a marker's can,
-    /// and all that stands before it is older.
+    /// When each marker was put into tiny_http's queue that is still there. A request's age cannot
+    /// be known, a marker's can, and all that stands before it is older.
     markers: VecDeque<Instant>,
 }
 
 struct Visit {
     since: Instant,
     doing: Doing,
-    /// Not to be dropped while the connection is open: dropping a request reads its body to the end.
+    /// Not to be dropped while the connection is open: dropping a request reads its body to the
+    /// end.
     held: Vec<tiny_http::Request>,
 }
 
@@ -181,15 +193,15 @@ enum Doing {
     Reading,
     /// A handler waits for the answer, or writes it.
     Answering,
-    /// The keeper is to tell the client why.
+    /// The reaper is to tell the client why.
     Refused(Vec<u8>),
-    /// The keeper is to cut the connection then.
+    /// The reaper is to cut the connection then.
     Ending(Instant),
 }
 
 impl Door {
-    /// Serves the listener: `answer` is called from many threads, and a panic in it is a 500. `Temporary` when threads or
-    /// descriptors are not to be had.
+    /// Serves the listener: `answer` is called from many threads, and a panic in it is a 500.
+    /// `Temporary` when threads or descriptors are not to be had.
     pub fn open(
         listener: TcpListener,
         limits: Limits,
@@ -215,8 +227,8 @@ impl Door {
             let inside = inside.clone();
             spawn(format!("handler-{n}"), move || inside.handle())?;
         }
-        let keeper = Keeper::new(inside.clone(), reachable(address));
-        spawn("keeper".into(), move || keeper.run())?;
+        let reaper = Reaper::new(inside.clone(), reachable(address));
+        spawn("reaper".into(), move || reaper.run())?;
         Ok(Door { inside, address, listener: Mutex::new(Some(kept)), accepting })
     }
 
@@ -225,7 +237,8 @@ impl Door {
         self.address
     }
 
-    /// `GET path` on a connection of its own, as any client: how long a 200 took. `Temporary` when none came in time.
+    /// `GET path` on a connection of its own, as any client: how long a 200 took. `Temporary` when
+    /// none came in time.
     pub fn probe(&self, path: &str) -> Result<Duration> {
         let began = Instant::now();
         let fetch = || {
@@ -237,12 +250,19 @@ impl Door {
         };
         match fetch() {
             Ok(status) if status == "HTTP/1.1 200" => Ok(began.elapsed()),
-            Ok(status) => Err(Error::Temporary(format!("GET {path} on {} was answered {status}", self.address))),
-            Err(error) => Err(Error::Temporary(format!("GET {path} on {} was not answered: {error}", self.address))),
+            Ok(status) => Err(Error::Temporary(format!(
+                "GET {path} on {} was answered {status}",
+                self.address
+            ))),
+            Err(error) => Err(Error::Temporary(format!(
+                "GET {path} on {} was not answered: {error}",
+                self.address
+            ))),
         }
     }
 
-    /// Why the process should be replaced; `None` while the door works. Cheap enough to ask several times a second.
+    /// Why the process should be replaced; `None` while the door works. Cheap enough to ask several
+    /// times a second.
     pub fn broken(&self) -> Option<String> {
         if !self.accepts() {
             let why = lock(&self.inside.ended).clone();
@@ -252,14 +272,18 @@ impl Door {
         let waiting = lock(&self.inside.hall).waiting();
         let limits = &self.inside.limits;
         match &*lock(&self.inside.seen) {
-            seen if seen.leaked > limits.leaks_max => Some(format!("{} connections are leaked", seen.leaked)),
+            seen if seen.leaked > limits.leaks_max => {
+                Some(format!("{} connections are leaked", seen.leaked))
+            }
             seen if !seen.reach && seen.threads > limits.threads_max => {
                 Some(format!("{} threads are too many", seen.threads))
             }
             seen if !seen.reach && seen.memory > limits.memory_max => {
                 Some(format!("{} MiB of memory are too much", seen.memory >> 20))
             }
-            seen if seen.at.elapsed().max(waiting) > STALLED_AFTER => Some("requests are no longer taken up".into()),
+            seen if seen.at.elapsed().max(waiting) > STALLED_AFTER => {
+                Some("requests are no longer taken up".into())
+            }
             _ => None,
         }
     }
@@ -274,18 +298,27 @@ impl Door {
         let seen = lock(&self.inside.seen);
         vec![
             ("fulfilld_http_in_hand", "Requests being read or answered.", in_hand),
-            ("fulfilld_http_waiting_seconds", "How long the next request has been waiting.", waiting),
+            (
+                "fulfilld_http_waiting_seconds",
+                "How long the next request has been waiting.",
+                waiting,
+            ),
             ("fulfilld_http_connections", "Connections open.", seen.connections as f64),
             ("fulfilld_http_refused", "Requests refused unread since the start.", refused),
             ("fulfilld_http_cut", "Connections cut since the start.", seen.cut as f64),
             ("fulfilld_http_leaked", "Connections that outlived being cut.", seen.leaked as f64),
             ("fulfilld_threads", "Threads of the process.", seen.threads as f64),
-            ("fulfilld_memory_bytes", "Memory of the process that no file backs.", seen.memory as f64),
+            (
+                "fulfilld_memory_bytes",
+                "Memory of the process that no file backs.",
+                seen.memory as f64,
+            ),
         ]
     }
 
-    /// Lets nobody in any more and answers everybody who is. A socket that systemd holds goes on queueing, so nobody is
-    /// refused. True when all were answered in time. Afterwards the threads end.
+    /// Lets nobody in any more and answers everybody who is. A socket that systemd holds goes on
+    /// queueing, so nobody is refused. True when all were answered in time. Afterwards the threads
+    /// end.
     pub fn close(&self, deadline: Instant) -> bool {
         let in_time = |done: &mut dyn FnMut() -> bool| loop {
             match done() {
@@ -294,7 +327,8 @@ impl Door {
                 false => std::thread::sleep(Duration::from_millis(2)),
             }
         };
-        // From now on accept(2) fails when nobody waits to be let in, and the knock ends the sleep that it may be in.
+        // From now on accept(2) fails when nobody waits to be let in, and the knock ends the sleep
+        // that it may be in.
         if let Some(listener) = &*lock(&self.listener) {
             let _ = listener.set_nonblocking(true);
             knock(reachable(self.address));
@@ -309,7 +343,10 @@ impl Door {
             }
             drop(hall);
             let quiet = quiet_since.elapsed() > QUIET;
-            if quiet && shut_at.elapsed() < SILENT_WITHIN && open_connections(self.address.port()) > 0 {
+            if quiet
+                && shut_at.elapsed() < SILENT_WITHIN
+                && open_connections(self.address.port()) > 0
+            {
                 quiet_since = Instant::now();
                 return false;
             }
@@ -320,9 +357,12 @@ impl Door {
         shut && answered
     }
 
-    /// True while tiny_http's accept loop lives; it takes its descriptor with it, be it by an error or by a panic.
+    /// True while tiny_http's accept loop lives; it takes its descriptor with it, be it by an error
+    /// or by a panic.
     fn accepts(&self) -> bool {
-        let is_there = |(name, target): &(PathBuf, PathBuf)| std::fs::read_link(name).is_ok_and(|t| t == *target);
+        let is_there = |(name, target): &(PathBuf, PathBuf)| {
+            std::fs::read_link(name).is_ok_and(|t| t == *target)
+        };
         lock(&self.inside.ended).is_none() && self.accepting.as_ref().is_none_or(is_there)
     }
 }
@@ -352,7 +392,8 @@ impl Inside {
     }
 }
 
-/// Sets on the socket what connections inherit from it; one that systemd holds still has what the last process set.
+/// Sets on the socket what connections inherit from it; one that systemd holds still has what the
+/// last process set.
 fn prepare(listener: &TcpListener, limits: &Limits) -> std::io::Result<SocketAddr> {
     listener.set_nonblocking(false)?;
     rustix::net::listen(listener, BACKLOG)?;
@@ -362,7 +403,12 @@ fn prepare(listener: &TcpListener, limits: &Limits) -> std::io::Result<SocketAdd
 }
 
 fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> Result<()> {
-    std::thread::Builder::new().name(name).stack_size(STACK).spawn(run).map(drop).map_err(cannot_open)
+    std::thread::Builder::new()
+        .name(name)
+        .stack_size(STACK)
+        .spawn(run)
+        .map(drop)
+        .map_err(cannot_open)
 }
 
 fn cannot_open(why: impl std::fmt::Display) -> Error {
@@ -374,8 +420,8 @@ fn knock(address: SocketAddr) -> bool {
     TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_ok()
 }
 
-/// Connections to that port that a process has accepted and not closed, by the kernel's own list; one that waits in the
-/// queue has no inode yet, one that is closed has none any more.
+/// Connections to that port that a process has accepted and not closed, by the kernel's own list;
+/// one that waits in the queue has no inode yet, one that is closed has none any more.
 fn open_connections(port: u16) -> usize {
     let port = format!(":{port:04X}");
     let is_open = |line: &&str| {
@@ -383,8 +429,8 @@ fn open_connections(port: u16) -> usize {
         let [_, local, _, state, _, _, _, _, _, inode, ..] = fields[..] else { return false };
         local.ends_with(&port) && state != "0A" && inode != "0"
     };
-    let lists =
-        ["/proc/self/net/tcp", "/proc/self/net/tcp6"].map(|list| std::fs::read_to_string(list).unwrap_or_default());
+    let lists = ["/proc/self/net/tcp", "/proc/self/net/tcp6"]
+        .map(|list| std::fs::read_to_string(list).unwrap_or_default());
     lists.iter().map(|list| list.lines().skip(1).filter(is_open).count()).sum()
 }
 
@@ -462,15 +508,22 @@ mod tests {
             ("GET /a?b=c#d HTTP/1.1\r\nX-Test: yes\r\n\r\n", "GET /a 0 yes"),
             ("POST /a/ HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello", "POST /a/ 5 "),
             ("POST / HTTP/1.0\r\nContent-Length: 0\r\n\r\n", "POST / 0 "),
-            ("POST / HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n\r\n3;x=y\r\nabc\r\n0\r\n\r\n", "POST / 3 "),
+            (
+                "POST / HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n\r\n3;x=y\r\nabc\r\n0\r\n\r\n",
+                "POST / 3 ",
+            ),
             ("PURGE / HTTP/1.1\r\nConnection: Keep-Alive\r\n\r\n", "PURGE / 0 "),
             ("POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nab", "POST / 2 "),
         ] {
             let said = ask(&door, request);
-            assert!(said.contains("HTTP/1.1 200 OK\r\n") && said.contains("\r\nConnection: close\r\n"), "{said}");
+            assert!(
+                said.contains("HTTP/1.1 200 OK\r\n") && said.contains("\r\nConnection: close\r\n"),
+                "{said}"
+            );
             assert!(said.ends_with(answer), "{request}: {said}");
         }
-        let large = format!("POST / HTTP/1.1\r\nContent-Length: 1048576\r\n\r\n{}", "x".repeat(1 << 20));
+        let large =
+            format!("POST / HTTP/1.1\r\nContent-Length: 1048576\r\n\r\n{}", "x".repeat(1 << 20));
         assert!(ask(&door, &large).ends_with("POST / 1048576 "));
         let head = ask(&door, "HEAD / HTTP/1.1\r\n\r\n");
         assert!(head.contains("Content-Length: 9\r\n") && head.ends_with("\r\n\r\n"), "{head}");
@@ -506,9 +559,13 @@ mod tests {
             ("Connection: close\r\nConnection: upgrade", "400"),
             ("X: a\nContent-Length: 5", "400"),
         ] {
-            let alone = hear(send(&door, format!("POST / HTTP/1.1\r\n{head}\r\n\r\nhello").as_bytes()));
+            let alone =
+                hear(send(&door, format!("POST / HTTP/1.1\r\n{head}\r\n\r\nhello").as_bytes()));
             assert_eq!(status(&alone), expected, "{head}: {alone}");
-            let said = hear(send(&door, format!("POST / HTTP/1.1\r\n{head}\r\n\r\n{smuggled}").as_bytes()));
+            let said = hear(send(
+                &door,
+                format!("POST / HTTP/1.1\r\n{head}\r\n\r\n{smuggled}").as_bytes(),
+            ));
             assert!([expected, "none"].contains(&status(&said)), "{head}: {said}");
             assert!(!said.contains("HTTP/1.1 2") && !said.contains("smuggled"), "{head}: {said}");
         }
@@ -518,11 +575,15 @@ mod tests {
             ("FFFFFFFFFFFFFFFFF\r\nabc\r\n0\r\n\r\n", "400"),
             (&format!("{:x}\r\n{}\r\n0\r\n\r\n", 1 << 21, "x".repeat(1 << 21)), "413"),
         ] {
-            let request = format!("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}{smuggled}");
+            let request =
+                format!("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}{smuggled}");
             let said = hear(send(&door, request.as_bytes()));
             assert!(status(&said) == expected && !said.contains("smuggled"), "{said}");
         }
-        assert_eq!(status(&ask(&door, "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")), "400");
+        assert_eq!(
+            status(&ask(&door, "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")),
+            "400"
+        );
         assert_eq!(status(&ask(&door, "GET / HTTP/0.9\r\n\r\n")), "505");
         wait_for("the refused are gone", || {
             door.gauges().iter().any(|g| g.0 == "fulfilld_http_connections" && g.2 < 5.0)
@@ -550,7 +611,8 @@ mod tests {
     #[test]
     fn slow_clients_keep_nobody_out() {
         let door = open(Limits { handlers: 4, ..limits() });
-        let mut slow: Vec<TcpStream> = (0..12).map(|_| TcpStream::connect(door.address()).unwrap()).collect();
+        let mut slow: Vec<TcpStream> =
+            (0..12).map(|_| TcpStream::connect(door.address()).unwrap()).collect();
         for stream in &mut slow {
             stream.write_all(b"POST / HTTP/1.1\r\nContent-Length: 5000\r\n\r\n").unwrap();
         }
@@ -564,7 +626,8 @@ mod tests {
     fn a_burst_is_answered_though_nobody_hangs_up() {
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            // On a busy server tiny_http's threads wake late, and it gives them more to do than they are.
+            // On a busy server tiny_http's threads wake late, and it gives them more to do than
+            // they are.
             (0..4).for_each(|_| {
                 drop(scope.spawn(|| {
                     while !over.load(Relaxed) {
@@ -575,7 +638,8 @@ mod tests {
             for _ in 0..8 {
                 let door = open(Limits { silence: Duration::from_secs(60), ..limits() });
                 assert_eq!(status(&ask(&door, "GET / HTTP/1.1\r\n\r\n")), "200");
-                let mut callers: Vec<_> = (0..60).map(|_| send(&door, b"GET / HTTP/1.1\r\n\r\n")).collect();
+                let mut callers: Vec<_> =
+                    (0..60).map(|_| send(&door, b"GET / HTTP/1.1\r\n\r\n")).collect();
                 let unanswered = callers.iter_mut().filter(|caller| {
                     caller.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
                     caller.peek(&mut [0]).is_err()
@@ -591,9 +655,11 @@ mod tests {
 
     #[test]
     fn what_waited_too_long_is_answered_503() {
-        let door = open(Limits { handlers: 1, shed_after: Duration::from_millis(1200), ..limits() });
+        let door =
+            open(Limits { handlers: 1, shed_after: Duration::from_millis(1200), ..limits() });
         let codes: Vec<String> = std::thread::scope(|scope| {
-            let asked: Vec<_> = (0..6).map(|_| scope.spawn(|| ask(&door, "GET /slow HTTP/1.1\r\n\r\n"))).collect();
+            let asked: Vec<_> =
+                (0..6).map(|_| scope.spawn(|| ask(&door, "GET /slow HTTP/1.1\r\n\r\n"))).collect();
             asked.into_iter().map(|a| status(&a.join().unwrap()).to_string()).collect()
         });
         assert!(codes.iter().filter(|c| *c == "200").count() >= 2, "{codes:?}");
@@ -605,7 +671,11 @@ mod tests {
     #[test]
     fn silence_ends_a_connection_and_not_the_door() {
         let minute = Duration::from_secs(60);
-        let door = open(Limits { silence: Duration::from_millis(200), connection_within: minute, ..limits() });
+        let door = open(Limits {
+            silence: Duration::from_millis(200),
+            connection_within: minute,
+            ..limits()
+        });
         let mut silent = TcpStream::connect(door.address()).unwrap();
         silent.set_read_timeout(Some(PATIENCE)).unwrap();
         assert_eq!(silent.read(&mut [0]).unwrap(), 0, "it was ended");
@@ -626,21 +696,29 @@ mod tests {
             silence: 60 * second,
             ..limits()
         });
-        let mut few: Vec<TcpStream> = (0..10).map(|_| TcpStream::connect(door.address()).unwrap()).collect();
+        let mut few: Vec<TcpStream> =
+            (0..10).map(|_| TcpStream::connect(door.address()).unwrap()).collect();
         assert_eq!(status(&ask(&door, "GET / HTTP/1.1\r\n\r\n")), "200");
         few[0].set_read_timeout(Some(second)).unwrap();
         assert!(few[0].read(&mut [0]).is_err(), "it is still open");
         few.extend((0..20).map(|_| TcpStream::connect(door.address()).unwrap()));
         few[0].set_read_timeout(Some(PATIENCE)).unwrap();
         let ended = few[0].read(&mut [0]);
-        assert!(matches!(ended, Ok(0)) || ended.is_err_and(|e| e.kind() == ErrorKind::ConnectionReset), "it was ended");
+        assert!(
+            matches!(ended, Ok(0)) || ended.is_err_and(|e| e.kind() == ErrorKind::ConnectionReset),
+            "it was ended"
+        );
         assert_eq!(status(&ask(&door, "GET / HTTP/1.1\r\n\r\n")), "200");
         door.close(Instant::now());
     }
 
     #[test]
     fn leaks_past_the_budget_and_a_dead_listener_are_told() {
-        let door = open(Limits { leaks_max: 3, connection_within: Duration::from_millis(100), ..limits() });
+        let door = open(Limits {
+            leaks_max: 3,
+            connection_within: Duration::from_millis(100),
+            ..limits()
+        });
         for _ in 0..5 {
             let mut stream = TcpStream::connect(door.address()).unwrap();
             stream.write_all(b"GET / HTTP/2.0\r\n\r\n").unwrap();
@@ -650,7 +728,9 @@ mod tests {
         // What an error of accept(2) does.
         let listener = lock(&door.listener).as_ref().unwrap().try_clone().unwrap();
         SockRef::from(&listener).shutdown(Shutdown::Both).unwrap();
-        wait_for("the end of the accept loop is seen", || door.broken().is_some_and(|why| why.contains("no longer")));
+        wait_for("the end of the accept loop is seen", || {
+            door.broken().is_some_and(|why| why.contains("no longer"))
+        });
         assert!(door.probe("/").is_err());
         door.close(Instant::now() + Duration::from_secs(2));
     }
@@ -704,7 +784,10 @@ mod tests {
             ("0.0.0.0:0".parse().unwrap(), "FULFILLD_ALLOW_PUBLIC_LISTEN=1"),
             ("[::ffff:10.0.0.1]:0".parse().unwrap(), "FULFILLD_ALLOW_PUBLIC_LISTEN=1"),
         ] {
-            assert!(matches!(bind(address, false), Err(Error::Config(text)) if text.contains(why)), "{address}");
+            assert!(
+                matches!(bind(address, false), Err(Error::Config(text)) if text.contains(why)),
+                "{address}"
+            );
         }
         assert!(bind("[::ffff:127.0.0.1]:0".parse().unwrap(), false).is_ok());
         assert!(bind("0.0.0.0:0".parse().unwrap(), true).is_ok());

@@ -65,7 +65,10 @@ pub type Read = fn(&Value) -> Endpoint;
 /// Stripe's two lists; the second shows a URL only when asked to.
 pub const LISTS: &[(&str, Read)] = &[
     ("/v1/webhook_endpoints?limit=100", Endpoint::snapshot),
-    ("/v2/core/event_destinations?limit=100&include[0]=webhook_endpoint.url", Endpoint::destination),
+    (
+        "/v2/core/event_destinations?limit=100&include[0]=webhook_endpoint.url",
+        Endpoint::destination,
+    ),
 ];
 
 /// Adds the endpoints of one of the lists; one that stands in both is one.
@@ -77,7 +80,8 @@ pub fn add(all: &mut Vec<Endpoint>, read: Read, list: &Value) {
     }
 }
 
-/// One endpoint in both lists: by its id, or the same snapshots to the same URL under an id of each list's own.
+/// One endpoint in both lists: by its id, or the same snapshots to the same URL under an id of each
+/// list's own.
 fn same(old: &Endpoint, new: &Endpoint) -> bool {
     let other_list = old.id.starts_with("we_") != new.id.starts_with("we_");
     old.id == new.id || other_list && old.url == new.url && old.thin == new.thin

@@ -2,11 +2,12 @@
 
 use std::fmt;
 
-/// What went wrong, sorted by what the caller should do about it. The text is one sentence for a person: it names the
-/// thing, the act and the next step, and never carries a secret, a body or an address.
+/// What went wrong, sorted by what the caller should do about it. The text is one sentence for a
+/// person: it names the thing, the act and the next step, and never carries a secret, a body or an
+/// address.
 ///
-/// Foreign errors become one of these at one door each: SQLite's in `db.rs` by result code, Stripe's in `stripe.rs` by
-/// status.
+/// Foreign errors become one of these at one door each: SQLite's in `db.rs` by result code,
+/// Stripe's in `stripe.rs` by status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Error {
     /// Try again later: a lock, Stripe busy, a broken connection.

@@ -1,4 +1,5 @@
-//! What an event says of itself: the envelope, in either of Stripe's two shapes. The inside is not read here.
+//! What an event says of itself: the envelope, in either of Stripe's two shapes. The inside is not
+//! read here.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -25,13 +26,15 @@ impl Shape {
     }
 }
 
-/// The envelope of one event. Everything but the id is optional, because what Stripe adds or changes tomorrow must be
-/// kept today.
+/// The envelope of one event. Everything but the id is optional, because what Stripe adds or
+/// changes tomorrow must be kept today.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// `evt_…`; 1 to 255 characters, none of them a control character. The idempotency of the whole desk.
+    /// `evt_…`; 1 to 255 characters, none of them a control character. The idempotency of the whole
+    /// desk.
     pub id: String,
-    /// The type as received (`v1.checkout.session.completed` in the thin shape); empty when there was none.
+    /// The type as received (`v1.checkout.session.completed` in the thin shape); empty when there
+    /// was none.
     pub kind: String,
     /// The id of the object the event is about.
     pub object_id: Option<String>,
@@ -42,7 +45,8 @@ pub struct Event {
     pub api_version: Option<String>,
     /// The connected account it happened in (Connect only).
     pub account: Option<String>,
-    /// The account to name when asking about it; set for Connect and organizations, sometimes for the shop's own.
+    /// The account to name when asking about it; set for Connect and organizations, sometimes for
+    /// the shop's own.
     pub context: Option<String>,
     pub shape: Shape,
     /// The thin shape's twin.
@@ -50,15 +54,20 @@ pub struct Event {
 }
 
 impl Event {
-    /// Reads the envelope of a signed body. The error is the `<why>` of `400 Webhook Error: <why>`: only a body that is not
-    /// a UTF-8 JSON object with a usable string `id` has one. Whatever else is odd is for the worker to park.
+    /// Reads the envelope of a signed body. The error is the `<why>` of `400 Webhook Error: <why>`:
+    /// only a body that is not a UTF-8 JSON object with a usable string `id` has one. Whatever else
+    /// is odd is for the worker to park.
     pub fn parse(body: &[u8]) -> Result<Event, String> {
         let text = std::str::from_utf8(body).map_err(|_| "the body is not UTF-8".to_string())?;
         match serde_json::from_str::<Envelope>(text) {
-            Ok(envelope) if text.trim_ascii_start().starts_with('{') => Event::from_envelope(envelope),
-            // Not an object, a field of an unexpected kind, the same key twice: read it the slow and tolerant way.
+            Ok(envelope) if text.trim_ascii_start().starts_with('{') => {
+                Event::from_envelope(envelope)
+            }
+            // Not an object, a field of an unexpected kind, the same key twice: read it the slow
+            // and tolerant way.
             _ => {
-                let value: Value = serde_json::from_str(text).map_err(|e| format!("the body is not JSON: {e}"))?;
+                let value: Value =
+                    serde_json::from_str(text).map_err(|e| format!("the body is not JSON: {e}"))?;
                 Event::from_value(&value)
             }
         }
@@ -69,7 +78,8 @@ impl Event {
         if !value.is_object() {
             return Err("the body is not a JSON object".into());
         }
-        let string = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).map(String::from);
+        let string =
+            |pointer: &str| value.pointer(pointer).and_then(Value::as_str).map(String::from);
         Event::from_envelope(Envelope {
             id: string("/id"),
             kind: string("/type"),
@@ -91,7 +101,9 @@ impl Event {
     fn from_envelope(envelope: Envelope) -> Result<Event, String> {
         let id = envelope.id.ok_or("the body has no string id")?;
         if id.is_empty() || id.len() > 255 || id.chars().any(char::is_control) {
-            return Err("the id is empty, longer than 255 bytes or holds a control character".into());
+            return Err(
+                "the id is empty, longer than 255 bytes or holds a control character".into()
+            );
         }
         let shape = match envelope.object.as_deref() {
             Some("v2.core.event") => Shape::Thin,
@@ -127,7 +139,8 @@ impl Event {
         }
     }
 
-    /// Why the event is none of the shop's, by the file's mode and the account that was set; `None` when it is.
+    /// Why the event is none of the shop's, by the file's mode and the account that was set; `None`
+    /// when it is.
     pub fn foreign_to(&self, livemode: bool, account: Option<&str>) -> Option<String> {
         let word = |live: bool| if live { "live" } else { "test" };
         if let Some(live) = self.livemode.filter(|live| *live != livemode) {
@@ -146,10 +159,12 @@ impl Event {
     }
 }
 
-/// True for text that may stand in a path to Stripe: letters, digits, `_` and `-`, at most 255. Ids come from a body that
-/// Stripe signed, and still nothing else may shape a URL of ours.
+/// True for text that may stand in a path to Stripe: letters, digits, `_` and `-`, at most 255. Ids
+/// come from a body that Stripe signed, and still nothing else may shape a URL of ours.
 pub fn is_object_id(id: &str) -> bool {
-    !id.is_empty() && id.len() <= 255 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+    !id.is_empty()
+        && id.len() <= 255
+        && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
 
 #[derive(Deserialize)]
@@ -196,23 +211,32 @@ mod tests {
         assert!(Event::parse(snapshot).unwrap_err().starts_with("the body is not JSON"));
         let snapshot = br#"{"id":"evt_1","object":"event","type":"checkout.session.completed","created":1795489500,
             "livemode":false,"api_version":"2019-02-19","data":{"object":{"id":"cs_test_1"}},"new":{"a":[1]}}"#;
-        let thin = br#"{"id":"evt_2","object":"v2.core.event","type":"v1.checkout.session.completed",
+        let thin =
+            br#"{"id":"evt_2","object":"v2.core.event","type":"v1.checkout.session.completed",
             "created":"2026-11-24T03:05:00.000Z","livemode":false,"snapshot_event":"evt_1",
             "related_object":{"id":"cs_test_1","type":"checkout.session","url":"/v1/evil"}}"#;
         let (a, b) = (Event::parse(snapshot).unwrap(), Event::parse(thin).unwrap());
-        assert_eq!((a.name(), a.object_id.as_deref(), a.created), (b.name(), b.object_id.as_deref(), b.created));
+        assert_eq!(
+            (a.name(), a.object_id.as_deref(), a.created),
+            (b.name(), b.object_id.as_deref(), b.created)
+        );
         assert_eq!((a.shape, b.shape), (Shape::Snapshot, Shape::Thin));
         assert_eq!(b.snapshot_event.as_deref(), Some("evt_1"));
     }
 
     #[test]
     fn an_event_of_another_mode_or_account_is_not_the_shop_s() {
-        let event = |more: &str| Event::parse(format!(r#"{{"id":"evt_1"{more}}}"#).as_bytes()).unwrap();
+        let event =
+            |more: &str| Event::parse(format!(r#"{{"id":"evt_1"{more}}}"#).as_bytes()).unwrap();
         for (more, account, why) in [
             ("", None, None),
             (r#","livemode":false"#, None, None),
             (r#","livemode":true"#, None, Some("a live event in a test file")),
-            (r#","account":"acct_2""#, None, Some("of the connected account acct_2; set FULFILLD_ACCOUNT")),
+            (
+                r#","account":"acct_2""#,
+                None,
+                Some("of the connected account acct_2; set FULFILLD_ACCOUNT"),
+            ),
             (r#","account":"acct_2""#, Some("acct_1"), Some("of account acct_2, not acct_1")),
             (r#","account":"acct_1""#, Some("acct_1"), None),
             (r#","context":"acct_1""#, None, None),
@@ -221,7 +245,10 @@ mod tests {
         ] {
             let said = event(more).foreign_to(false, account);
             assert_eq!(said.is_some(), why.is_some(), "{more} {account:?}: {said:?}");
-            assert!(said.unwrap_or_default().starts_with(why.unwrap_or_default()), "{more} {account:?}");
+            assert!(
+                said.unwrap_or_default().starts_with(why.unwrap_or_default()),
+                "{more} {account:?}"
+            );
         }
     }
 
@@ -240,7 +267,8 @@ mod tests {
 
     #[test]
     fn depth_is_skipped_without_recursion() {
-        let deep = format!("{{\"id\":\"evt_1\",\"a\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+        let deep =
+            format!("{{\"id\":\"evt_1\",\"a\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
         assert_eq!(Event::parse(deep.as_bytes()).unwrap().id, "evt_1");
     }
 

@@ -10,8 +10,8 @@ use crate::db::Reader;
 use crate::door::{Answer, Door};
 use crate::hooks;
 use crate::inbox;
-use crate::locks::lock;
 use crate::metrics::Metrics;
+use crate::sync::lock;
 use crate::worker::Desk;
 
 /// A transaction that takes longer than this is a disk that hangs.
@@ -57,7 +57,8 @@ impl Health {
         Health { reader, file, desk, metrics, started: Instant::now() }
     }
 
-    /// `GET /healthz`: 200 while the process serves and the writer commits. Somebody else's lock is not our illness.
+    /// `GET /healthz`: 200 while the process serves and the writer commits. Somebody else's lock is
+    /// not our illness.
     pub fn alive(&self) -> Answer {
         match self.illness() {
             None => Answer::text(200, "ok".into()),
@@ -71,7 +72,9 @@ impl Health {
         if let Some(why) = state.failed {
             return Some(format!("the writer has stopped: {why}"));
         }
-        if let Some(busy) = state.busy_since.map(|since| since.elapsed()).filter(|busy| *busy > COMMIT_MAX) {
+        if let Some(busy) =
+            state.busy_since.map(|since| since.elapsed()).filter(|busy| *busy > COMMIT_MAX)
+        {
             return Some(format!("the disk has not answered for {} s", busy.as_secs()));
         }
         let looked = lock(&self.reader).query_row("SELECT livemode FROM shop", [], |_| Ok(()));
@@ -80,8 +83,13 @@ impl Health {
 
     /// `GET /readyz`: 200, or 503 with one cause a line, its name before the colon.
     pub fn ready(&self) -> Answer {
-        let lines: Vec<String> = self.causes().iter().map(|cause| format!("{}: {}", cause.name, cause.what)).collect();
-        if lines.is_empty() { Answer::text(200, "ready".into()) } else { Answer::text(503, lines.join("\n")) }
+        let lines: Vec<String> =
+            self.causes().iter().map(|cause| format!("{}: {}", cause.name, cause.what)).collect();
+        if lines.is_empty() {
+            Answer::text(200, "ready".into())
+        } else {
+            Answer::text(503, lines.join("\n"))
+        }
     }
 
     /// What keeps orders from going through.
@@ -98,7 +106,9 @@ impl Health {
         for (alarm, what) in state.log.trouble() {
             add(alarm, what);
         }
-        if let Some(locked) = state.locked_since.map(|since| since.elapsed()).filter(|locked| *locked > LOCKED_MAX) {
+        if let Some(locked) =
+            state.locked_since.map(|since| since.elapsed()).filter(|locked| *locked > LOCKED_MAX)
+        {
             let text = "by somebody else (an open BEGIN in a sqlite3 shell? type COMMIT there)";
             add(FILE_LOCKED, format!("file locked for {} s {text}", locked.as_secs()));
         }
@@ -118,14 +128,18 @@ impl Health {
             && age > BACKLOG_MAX.as_secs() as i64
         {
             let text = "(fulfilld events --state pending)";
-            add(EVENTS_WAITING, format!("{waiting} events waiting, the oldest for {} min {text}", age / 60));
+            add(
+                EVENTS_WAITING,
+                format!("{waiting} events waiting, the oldest for {} min {text}", age / 60),
+            );
         }
         causes
     }
 
     /// `GET /metrics`: the counters, and what is measured now.
     pub fn metrics(&self, door: Option<&Door>) -> Answer {
-        let (pending, oldest) = inbox::backlog(&lock(&self.reader), clock::now()).unwrap_or_default();
+        let (pending, oldest) =
+            inbox::backlog(&lock(&self.reader), clock::now()).unwrap_or_default();
         let (news, dead) = hooks::runs::counts(&lock(&self.reader)).unwrap_or_default();
         let writer = self.desk.writer.state();
         let bytes = |suffix: &str| {
@@ -135,7 +149,11 @@ impl Health {
         };
         let locked = writer.locked_since.map_or(0.0, |since| since.elapsed().as_secs_f64());
         let mut gauges = vec![
-            ("fulfilld_ready", "1 when /readyz answers 200.", f64::from(u8::from(self.causes().is_empty()))),
+            (
+                "fulfilld_ready",
+                "1 when /readyz answers 200.",
+                f64::from(u8::from(self.causes().is_empty())),
+            ),
             ("fulfilld_events_pending", "Events kept and not yet concluded.", pending as f64),
             ("fulfilld_events_oldest_pending_seconds", "Age of the oldest of them.", oldest as f64),
             (
@@ -151,14 +169,25 @@ impl Health {
             (
                 "fulfilld_silence",
                 "1 while Stripe makes events that do not come by webhook.",
-                f64::from(u8::from(matches!(alarms::message(&lock(&self.reader), "silence"), Ok(Some(_))))),
+                f64::from(u8::from(matches!(
+                    alarms::message(&lock(&self.reader), "silence"),
+                    Ok(Some(_))
+                ))),
             ),
             ("fulfilld_hooks_pending", "News that a hook is still to be told.", news as f64),
             ("fulfilld_hooks_dead", "News that a hook gave up.", dead as f64),
             ("fulfilld_db_bytes", "Size of the file.", bytes("")),
             ("fulfilld_db_wal_bytes", "Size of its write-ahead log.", bytes("-wal")),
-            ("fulfilld_db_locked_seconds", "How long somebody else has held the write lock.", locked),
-            ("fulfilld_db_commits", "Transactions committed since the start.", writer.commits as f64),
+            (
+                "fulfilld_db_locked_seconds",
+                "How long somebody else has held the write lock.",
+                locked,
+            ),
+            (
+                "fulfilld_db_commits",
+                "Transactions committed since the start.",
+                writer.commits as f64,
+            ),
             ("fulfilld_db_writes", "Pieces of work in them.", writer.jobs as f64),
             ("fulfilld_uptime_seconds", "Since the start.", self.started.elapsed().as_secs_f64()),
         ];

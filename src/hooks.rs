@@ -1,12 +1,14 @@
-//! Runs the outbox: takes due news, tells each hook that wants it, decides whether to try again or to give up.
+//! Runs the outbox: takes due news, tells each hook that wants it, decides whether to try again or
+//! to give up.
 //!
-//! One thread looks for news, whoever wrote it: SQLite says cheaply whether anything was committed. Each hook has its own few
-//! threads, so that one that hangs delays only itself. Every attempt is committed before it is made, so that a death of the
-//! process at any moment leads to another run with the same key; at least once is the promise, and the key is for the
-//! receiver. Nothing here touches a process or the network inside a transaction.
+//! One thread looks for news, whoever wrote it: SQLite says cheaply whether anything was committed.
+//! Each hook has its own few threads, so that one that hangs delays only itself. Every attempt is
+//! committed before it is made, so that a death of the process at any moment leads to another run
+//! with the same key; at least once is the promise, and the key is for the receiver. Nothing here
+//! touches a process or the network inside a transaction.
 
 pub mod command;
-pub mod news;
+pub mod payload;
 pub mod post;
 pub mod runs;
 pub mod sample;
@@ -27,9 +29,9 @@ use crate::clock;
 use crate::db::Reader;
 use crate::error::{Error, Result};
 use crate::inbox;
-use crate::locks::lock;
 use crate::metrics::Metrics;
 use crate::sabotage;
+use crate::sync::lock;
 use crate::text;
 use crate::writer::Writer;
 use command::Call;
@@ -50,7 +52,8 @@ const HANDS_AGAIN: usize = 2;
 /// A command that cannot be run is looked for again this often.
 const LOOK_FOR_MISSING: Duration = Duration::from_secs(5);
 
-/// Tries to write what a run came to, while somebody else holds the lock, and the pause between two; then the lease brings it back.
+/// Tries to write what a run came to, while somebody else holds the lock, and the pause between
+/// two; then the lease brings it back.
 const WRITE_TRIES: u32 = 60;
 const WRITE_PAUSE: Duration = Duration::from_secs(1);
 
@@ -105,7 +108,13 @@ struct Missing {
 
 impl Hooks {
     /// Starts the looking thread, and four for each hook.
-    pub fn start(plan: Plan, writer: Writer, reader: Reader, db: &Path, metrics: Arc<Metrics>) -> Hooks {
+    pub fn start(
+        plan: Plan,
+        writer: Writer,
+        reader: Reader,
+        db: &Path,
+        metrics: Arc<Metrics>,
+    ) -> Hooks {
         let (bell, rung) = sync_channel(1);
         let desk = Arc::new(Desk {
             post: Post::new(plan.secrets.clone()),
@@ -157,7 +166,8 @@ impl Hooks {
         (is_dead && !self.desk.is_stopping()).then_some("hooks")
     }
 
-    /// Waits until what is in hand is written. False when something was not by the deadline; it runs again at the next start.
+    /// Waits until what is in hand is written. False when something was not by the deadline; it
+    /// runs again at the next start.
     pub fn stop(self, deadline: Instant) -> bool {
         self.tell_to_stop();
         while !self.threads.iter().all(JoinHandle::is_finished) {
@@ -220,7 +230,8 @@ impl Desk {
         Ok(())
     }
 
-    /// One look: news is handed out, what is due is taken by free hands. Returns when to look again even if nothing is committed.
+    /// One look: news is handed out, what is due is taken by free hands. Returns when to look again
+    /// even if nothing is committed.
     fn look(&self, gives: &[SyncSender<Run>]) -> Result<Duration> {
         while !self.is_stopping() && runs::is_news(&lock(&self.reader))? {
             self.write(|c, plan| runs::hand_out(c, plan, clock::now()))?;
@@ -263,7 +274,8 @@ impl Desk {
         Ok(pause)
     }
 
-    /// How many runs may be taken now for that target, and how many of them may be of news that it was tried with.
+    /// How many runs may be taken now for that target, and how many of them may be of news that it
+    /// was tried with.
     fn room(&self, n: usize) -> (usize, usize) {
         let target = &self.plan.targets[n];
         let mut states = lock(&self.states);
@@ -293,8 +305,10 @@ impl Desk {
 
     /// Has the alarm in `attention` say which commands cannot be run just now.
     fn show_missing(&self) -> Result<()> {
-        let missing: Vec<String> =
-            lock(&self.states).iter().filter_map(|state| Some(state.missing.as_ref()?.why.clone())).collect();
+        let missing: Vec<String> = lock(&self.states)
+            .iter()
+            .filter_map(|state| Some(state.missing.as_ref()?.why.clone()))
+            .collect();
         let message = missing.join("; ");
         let mut shown = lock(&self.shown);
         if *shown == message {
@@ -304,7 +318,8 @@ impl Desk {
         self.write(move |c, _| match written.is_empty() {
             true => alarms::clear(c, "hook_missing"),
             false => {
-                let alarm = Alarm::hook_missing(format!("a hook cannot be run, its news waits: {written}"));
+                let alarm =
+                    Alarm::hook_missing(format!("a hook cannot be run, its news waits: {written}"));
                 alarms::raise(c, &alarm, clock::now())
             }
         })?;
@@ -338,7 +353,13 @@ impl Desk {
 
     /// One run, outside any transaction.
     fn run(&self, target: &Target, run: &Run) -> Outcome {
-        let json = match news::json(&lock(&self.reader), run.outbox_id, &run.key, run.attempts, false) {
+        let json = match payload::json(
+            &lock(&self.reader),
+            run.outbox_id,
+            &run.key,
+            run.attempts,
+            false,
+        ) {
             Ok(json) => json,
             Err(Error::Permanent(why)) => return Outcome::Dead(why),
             Err(error) => return Outcome::Again { why: error.to_string(), pause: None },
@@ -346,7 +367,13 @@ impl Desk {
         match &target.kind {
             Kind::Post(url) => self.post.send(url, &run.key, json.as_bytes()),
             Kind::Command(path) => {
-                let call = Call { path, topic: &run.topic, key: &run.key, attempt: run.attempts, db: &self.db };
+                let call = Call {
+                    path,
+                    topic: &run.topic,
+                    key: &run.key,
+                    attempt: run.attempts,
+                    db: &self.db,
+                };
                 command::run(&call, json.as_bytes(), &|| self.is_stopping())
             }
         }

@@ -1,4 +1,5 @@
-//! The SQL of `events`: one row per Stripe event, whatever happens around it. `claims.rs` takes and finishes them.
+//! The SQL of `events`: one row per Stripe event, whatever happens around it. `claims.rs` takes and
+//! finishes them.
 
 use rusqlite::{Connection, Row};
 
@@ -32,8 +33,8 @@ pub fn next_number(c: &Connection) -> Result<i64> {
         .map_err(db::translate)
 }
 
-/// Keeps an event that is due at `due`. True when it is new; the same id again is a success that changes nothing (the schema
-/// sees to it).
+/// Keeps an event that is due at `due`. True when it is new; the same id again is a success that
+/// changes nothing (the schema sees to it).
 pub fn keep(
     c: &Connection,
     event: &Event,
@@ -71,7 +72,8 @@ pub fn keep(
     .map_err(db::translate)
 }
 
-/// True when Stripe's event is here, in either of its two shapes: by its id, or as the twin that a thin one names.
+/// True when Stripe's event is here, in either of its two shapes: by its id, or as the twin that a
+/// thin one names.
 pub fn is_here(c: &Connection, event: &Event) -> Result<bool> {
     c.prepare_cached(
         "SELECT EXISTS(SELECT 1 FROM events WHERE id = ?1) OR EXISTS(SELECT 1 FROM events WHERE snapshot_event = ?1)",
@@ -82,11 +84,14 @@ pub fn is_here(c: &Connection, event: &Event) -> Result<bool> {
 
 /// Thin events that name no twin and may be this snapshot's, by what they are about and when.
 /// (Parameters: the object, the type, the moments between which it was made.)
-const NAMELESS: &str = "SELECT id FROM events WHERE object_id = ?1 AND shape = 'thin' AND snapshot_event IS NULL
+const NAMELESS: &str =
+    "SELECT id FROM events WHERE object_id = ?1 AND shape = 'thin' AND snapshot_event IS NULL
     AND type = 'v1.' || ?2 AND created BETWEEN ?3 AND ?4";
 
 fn nameless(event: &Event) -> (&Option<String>, &str, Option<String>, Option<String>) {
-    let created = |away_s: i64| event.created.and_then(|at| clock::from_unix(at.as_second() + away_s)).map(clock::text);
+    let created = |away_s: i64| {
+        event.created.and_then(|at| clock::from_unix(at.as_second() + away_s)).map(clock::text)
+    };
     (&event.object_id, event.name(), created(-2), created(2))
 }
 
@@ -110,9 +115,11 @@ pub fn name_the_twin(c: &Connection, event: &Event) -> Result<bool> {
 
 /// True when an event about this object has not been concluded yet.
 pub fn is_awaited(c: &Connection, object: &str) -> Result<bool> {
-    c.prepare_cached("SELECT EXISTS(SELECT 1 FROM events WHERE object_id = ?1 AND state = 'pending')")
-        .and_then(|mut q| q.query_row([object], |row| row.get(0)))
-        .map_err(db::translate)
+    c.prepare_cached(
+        "SELECT EXISTS(SELECT 1 FROM events WHERE object_id = ?1 AND state = 'pending')",
+    )
+    .and_then(|mut q| q.query_row([object], |row| row.get(0)))
+    .map_err(db::translate)
 }
 
 /// Makes an event pending that was concluded; false when it is pending anyway, or there is none.
@@ -124,10 +131,12 @@ pub fn ring_again(c: &Connection, id: &str) -> Result<bool> {
 }
 
 /// The columns that [`event`] reads, and how many they are.
-pub const EVENT: &str = "id, type, object_id, created, livemode, api_version, account, context, shape, snapshot_event";
+pub const EVENT: &str =
+    "id, type, object_id, created, livemode, api_version, account, context, shape, snapshot_event";
 pub const EVENT_COLUMNS: usize = 10;
 
-/// The envelope as it was read at the door. The columns are all that is ever needed of it; the payload is for people.
+/// The envelope as it was read at the door. The columns are all that is ever needed of it; the
+/// payload is for people.
 pub fn event(row: &Row) -> rusqlite::Result<Event> {
     let (created, shape): (Option<String>, String) = (row.get(3)?, row.get(8)?);
     Ok(Event {
@@ -146,7 +155,9 @@ pub fn event(row: &Row) -> rusqlite::Result<Event> {
 
 /// Makes an event due again, whatever its state. False when there is no such event.
 pub fn replay(c: &Connection, id: &str) -> Result<bool> {
-    c.execute("UPDATE events SET state = 'pending' WHERE id = ?1", [id]).map(|n| n == 1).map_err(db::translate)
+    c.execute("UPDATE events SET state = 'pending' WHERE id = ?1", [id])
+        .map(|n| n == 1)
+        .map_err(db::translate)
 }
 
 /// Pending events and the age of the oldest in seconds, for `/readyz` and `/metrics`.
@@ -157,20 +168,28 @@ pub fn backlog(c: &Connection, now: Timestamp) -> Result<(i64, i64)> {
         )
         .and_then(|mut q| q.query_row([], |row| Ok((row.get(0)?, row.get(1)?))))
         .map_err(db::translate)?;
-    let age =
-        oldest.and_then(|at| at.parse::<Timestamp>().ok()).map_or(0, |at| (now.as_second() - at.as_second()).max(0));
+    let age = oldest
+        .and_then(|at| at.parse::<Timestamp>().ok())
+        .map_or(0, |at| (now.as_second() - at.as_second()).max(0));
     Ok((count, age))
 }
 
-/// In the name of `author`: sets `actor` for the work and sets it back, so that history knows who wrote. The savepoint
-/// around the caller undoes both together.
-pub fn as_author<T>(c: &Connection, author: &str, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+/// In the name of `author`: sets `actor` for the work and sets it back, so that history knows who
+/// wrote. The savepoint around the caller undoes both together.
+pub fn as_author<T>(
+    c: &Connection,
+    author: &str,
+    work: impl FnOnce(&Connection) -> Result<T>,
+) -> Result<T> {
     let name = |name: &str| {
-        c.prepare_cached("UPDATE actor SET name = ?1").and_then(|mut u| u.execute([name])).map_err(db::translate)
+        c.prepare_cached("UPDATE actor SET name = ?1")
+            .and_then(|mut u| u.execute([name]))
+            .map_err(db::translate)
     };
     if name(author)? != 1 {
         return Err(Error::Corrupt(
-            "the table actor has lost its row; put a backup in its place: fulfilld restore BACKUP".into(),
+            "the table actor has lost its row; put a backup in its place: fulfilld restore BACKUP"
+                .into(),
         ));
     }
     let value = work(c)?;

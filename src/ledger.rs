@@ -1,4 +1,5 @@
-//! The SQL that applies a Change: rows as Stripe has them, and so what is to be sent. It holds no Stripe client.
+//! The SQL that applies a Change: rows as Stripe has them, and so what is to be sent. It holds no
+//! Stripe client.
 
 use rusqlite::{Connection, OptionalExtension, ToSql, params};
 use serde_json::{Value, json};
@@ -9,15 +10,21 @@ use crate::db;
 use crate::error::{Error, Result};
 use crate::sabotage;
 
-/// Applies a fact that answers the question with the number `asked` (`inbox::next_number`). The caller is inside its
-/// transaction and has named itself in `actor`. Applying it again, or the answer to an older question after that to a newer
-/// one, changes nothing; triggers write the history, the fulfillments and the outbox.
+/// Applies a fact that answers the question with the number `asked` (`inbox::next_number`). The
+/// caller is inside its transaction and has named itself in `actor`. Applying it again, or the
+/// answer to an older question after that to a newer one, changes nothing; triggers write the
+/// history, the fulfillments and the outbox.
 pub fn apply(c: &Connection, change: &Change, asked: i64) -> Result<()> {
     apply_numbered(c, change, asked, None)
 }
 
 /// The same, with the number that an order has when it is a new one; `None` is the next.
-pub fn apply_numbered(c: &Connection, change: &Change, asked: i64, number: Option<i64>) -> Result<()> {
+pub fn apply_numbered(
+    c: &Connection,
+    change: &Change,
+    asked: i64,
+    number: Option<i64>,
+) -> Result<()> {
     match change {
         Change::Order(order) => match find(c, &order.checkout_session_id)? {
             None => take_in(c, order, asked, number),
@@ -36,8 +43,10 @@ pub fn apply_numbered(c: &Connection, change: &Change, asked: i64, number: Optio
             keep(c, "refunds", &refund.about, asked, &facts)
         }),
         Change::Dispute(dispute) => {
-            let moves =
-                dispute.money_moves.iter().map(|(amount, at)| json!({"amount": amount, "at": clock::text(*at)}));
+            let moves = dispute
+                .money_moves
+                .iter()
+                .map(|(amount, at)| json!({"amount": amount, "at": clock::text(*at)}));
             let facts: [(&str, &dyn ToSql); 8] = [
                 ("amount", &dispute.amount),
                 ("currency", &dispute.currency),
@@ -51,8 +60,11 @@ pub fn apply_numbered(c: &Connection, change: &Change, asked: i64, number: Optio
             keep(c, "disputes", &dispute.about, asked, &facts)
         }
         Change::Review(review) => {
-            let facts: [(&str, &dyn ToSql); 3] =
-                [("open", &review.open), ("reason", &review.reason), ("closed_reason", &review.closed_reason)];
+            let facts: [(&str, &dyn ToSql); 3] = [
+                ("open", &review.open),
+                ("reason", &review.reason),
+                ("closed_reason", &review.closed_reason),
+            ];
             keep(c, "reviews", &review.about, asked, &facts)
         }
         Change::FraudWarning(warning) => {
@@ -63,8 +75,15 @@ pub fn apply_numbered(c: &Connection, change: &Change, asked: i64, number: Optio
     }
 }
 
-/// A row of what comes beside an order, whether or not the order is there yet: made, or brought up to date by a newer answer.
-fn keep(c: &Connection, table: &str, about: &About, asked: i64, facts: &[(&str, &dyn ToSql)]) -> Result<()> {
+/// A row of what comes beside an order, whether or not the order is there yet: made, or brought up
+/// to date by a newer answer.
+fn keep(
+    c: &Connection,
+    table: &str,
+    about: &About,
+    asked: i64,
+    facts: &[(&str, &dyn ToSql)],
+) -> Result<()> {
     let known: Option<i64> = c
         .prepare_cached(&format!("SELECT asked FROM {table} WHERE id = ?1"))
         .and_then(|mut q| q.query_row([&about.id], |row| row.get(0)).optional())
@@ -85,13 +104,19 @@ fn keep(c: &Connection, table: &str, about: &About, asked: i64, facts: &[(&str, 
         ("as_of", &as_of),
         ("asked", &asked),
     ];
-    let (columns, values): (Vec<&str>, Vec<&dyn ToSql>) = common.iter().chain(facts).copied().unzip();
+    let (columns, values): (Vec<&str>, Vec<&dyn ToSql>) =
+        common.iter().chain(facts).copied().unzip();
     let places: Vec<String> = (1..=columns.len()).map(|n| format!("?{n}")).collect();
     let sql = match known {
-        None => format!("INSERT INTO {table}({}) VALUES({})", columns.join(", "), places.join(", ")),
+        None => {
+            format!("INSERT INTO {table}({}) VALUES({})", columns.join(", "), places.join(", "))
+        }
         Some(_) => {
-            let set: Vec<String> =
-                columns.iter().zip(&places).map(|(column, place)| format!("{column} = {place}")).collect();
+            let set: Vec<String> = columns
+                .iter()
+                .zip(&places)
+                .map(|(column, place)| format!("{column} = {place}"))
+                .collect();
             format!("UPDATE {table} SET {} WHERE id = ?1", set.join(", "))
         }
     };
@@ -105,7 +130,8 @@ fn keep(c: &Connection, table: &str, about: &About, asked: i64, facts: &[(&str, 
     }
 }
 
-/// The order of an invoice learns which payment paid it, where Stripe did not show that when the order came.
+/// The order of an invoice learns which payment paid it, where Stripe did not show that when the
+/// order came.
 fn learn_payment(c: &Connection, invoice: &str, payment_intent: &str) -> Result<()> {
     let learned = c
         .prepare_cached(
@@ -125,7 +151,8 @@ fn wake(c: &Connection, payment_intent: &str) -> Result<()> {
         .map_err(db::translate)
 }
 
-/// When a refund's money came back to the shop: as it was booked, which stays; else as Stripe says, or says it first.
+/// When a refund's money came back to the shop: as it was booked, which stays; else as Stripe says,
+/// or says it first.
 fn failed_at(c: &Connection, refund: &Refund) -> Result<Option<String>> {
     if !matches!(refund.status.as_str(), "failed" | "canceled") {
         return Ok(None);
@@ -140,8 +167,12 @@ fn failed_at(c: &Connection, refund: &Refund) -> Result<Option<String>> {
 /// What the file already says of a session.
 /// True when the row's answer is of a later time, whatever that is worth.
 fn is_older_by_the_clock(c: &Connection, table: &str, id: &str, as_of: &str) -> Result<bool> {
-    c.query_row(&format!("SELECT count(*) FROM {table} WHERE id = ?1 AND as_of > ?2"), (id, as_of), |row| row.get(0))
-        .map_err(db::translate)
+    c.query_row(
+        &format!("SELECT count(*) FROM {table} WHERE id = ?1 AND as_of > ?2"),
+        (id, as_of),
+        |row| row.get(0),
+    )
+    .map_err(db::translate)
 }
 
 struct Known {
@@ -173,8 +204,8 @@ fn find(c: &Connection, session: &str) -> Result<Option<Known>> {
         .map_err(db::translate)
 }
 
-/// A new order: the row, its lines, and only then whether it is paid, because that is what makes the database write what is
-/// to be sent.
+/// A new order: the row, its lines, and only then whether it is paid, because that is what makes
+/// the database write what is to be sent.
 fn take_in(c: &Connection, order: &Order, asked: i64, number: Option<i64>) -> Result<()> {
     let id = insert_order(c, order, asked, number)?;
     for (position, line) in (1..).zip(&order.lines) {
@@ -182,12 +213,19 @@ fn take_in(c: &Connection, order: &Order, asked: i64, number: Option<i64>) -> Re
     }
     keep_hold(c, id, order)?;
     let status = order.payment_status;
-    c.prepare_cached("UPDATE orders SET payment_status = ?2, paid_at = ?3, line_items_at = ?4 WHERE id = ?1")
-        .and_then(|mut update| {
-            update.execute((id, status.as_str(), order.paid_at.map(clock::text), clock::text(order.as_of)))
-        })
-        .map_err(db::translate)
-        .and_then(one_row)?;
+    c.prepare_cached(
+        "UPDATE orders SET payment_status = ?2, paid_at = ?3, line_items_at = ?4 WHERE id = ?1",
+    )
+    .and_then(|mut update| {
+        update.execute((
+            id,
+            status.as_str(),
+            order.paid_at.map(clock::text),
+            clock::text(order.as_of),
+        ))
+    })
+    .map_err(db::translate)
+    .and_then(one_row)?;
     order.payment_intent_id.as_ref().map_or(Ok(()), |payment| wake(c, payment))
 }
 
@@ -205,8 +243,8 @@ fn keep_hold(c: &Connection, order_id: i64, order: &Order) -> Result<()> {
     .and_then(one_row)
 }
 
-/// A known order: the payment moves forward, whichever answer came last; the sums are the newest answer's. Contact and
-/// shipping are the operator's to correct, so no event touches them again.
+/// A known order: the payment moves forward, whichever answer came last; the sums are the newest
+/// answer's. Contact and shipping are the operator's to correct, so no event touches them again.
 fn bring_up_to_date(c: &Connection, known: &Known, order: &Order, asked: i64) -> Result<()> {
     let status = known.payment_status.forward(order.payment_status);
     let newer = asked > known.asked;
@@ -216,13 +254,16 @@ fn bring_up_to_date(c: &Connection, known: &Known, order: &Order, asked: i64) ->
     if !newer && status == known.payment_status {
         return Ok(());
     }
-    // It was under way before, so it was not paid when it was made: it is when Stripe says so first.
+    // It was under way before, so it was not paid when it was made: it is when Stripe says so
+    // first.
     let now_paid = order.payment_status.is_sale() && !known.payment_status.is_sale();
     let paid_at = now_paid.then(|| clock::text(order.settled_at.unwrap_or(order.as_of)));
-    c.prepare_cached("UPDATE orders SET payment_status = ?2, paid_at = coalesce(paid_at, ?3) WHERE id = ?1")
-        .and_then(|mut update| update.execute((known.id, status.as_str(), paid_at)))
-        .map_err(db::translate)
-        .and_then(one_row)?;
+    c.prepare_cached(
+        "UPDATE orders SET payment_status = ?2, paid_at = coalesce(paid_at, ?3) WHERE id = ?1",
+    )
+    .and_then(|mut update| update.execute((known.id, status.as_str(), paid_at)))
+    .map_err(db::translate)
+    .and_then(one_row)?;
     if !newer {
         return Ok(());
     }
@@ -364,7 +405,11 @@ fn insert_line(c: &Connection, order_id: i64, position: i64, line: &LineItem) ->
 }
 
 fn one_row(rows: usize) -> Result<()> {
-    if rows == 1 { Ok(()) } else { Err(Error::Permanent(format!("{rows} rows were written where one was meant"))) }
+    if rows == 1 {
+        Ok(())
+    } else {
+        Err(Error::Permanent(format!("{rows} rows were written where one was meant")))
+    }
 }
 
 #[cfg(test)]
@@ -382,7 +427,8 @@ mod tests {
 
     const BEGAN: i64 = 1_795_489_500;
 
-    /// The clock goes backwards in these tests, because nothing depends on it: the later a question, the earlier it says.
+    /// The clock goes backwards in these tests, because nothing depends on it: the later a
+    /// question, the earlier it says.
     fn clock_at(question: i64) -> clock::Timestamp {
         clock::from_unix(BEGAN - question).unwrap()
     }
@@ -501,13 +547,23 @@ mod tests {
     fn an_older_refund_dispute_review_or_warning_never_overwrites_a_newer_one() {
         let review = |question: i64, open: bool| {
             let closed_reason = (!open).then(|| "approved".into());
-            Change::Review(Review { about: about(question, "prv_1"), open, reason: None, closed_reason })
+            Change::Review(Review {
+                about: about(question, "prv_1"),
+                open,
+                reason: None,
+                closed_reason,
+            })
         };
         let warning = |question: i64, actionable: bool| {
-            Change::FraudWarning(FraudWarning { about: about(question, "issfr_1"), actionable, fraud_type: None })
+            Change::FraudWarning(FraudWarning {
+                about: about(question, "issfr_1"),
+                actionable,
+                fraud_type: None,
+            })
         };
-        let refunds =
-            |question: i64, status: &'static str| Change::Refunds(vec![refund(question, "re_1", status, 400)]);
+        let refunds = |question: i64, status: &'static str| {
+            Change::Refunds(vec![refund(question, "re_1", status, 400)])
+        };
         for (older, newer, sql, left) in [
             (refunds(1, "pending"), refunds(2, "failed"), "SELECT status FROM refunds", "failed"),
             (
@@ -516,8 +572,18 @@ mod tests {
                 "SELECT status || evidence_due_by FROM disputes",
                 "won2026-11-24T03:05:00Z",
             ),
-            (review(1, true), review(2, false), "SELECT open || closed_reason FROM reviews", "0approved"),
-            (warning(1, true), warning(2, false), "SELECT actionable || '' FROM fraud_warnings", "0"),
+            (
+                review(1, true),
+                review(2, false),
+                "SELECT open || closed_reason FROM reviews",
+                "0approved",
+            ),
+            (
+                warning(1, true),
+                warning(2, false),
+                "SELECT actionable || '' FROM fraud_warnings",
+                "0",
+            ),
         ] {
             for answers in [[&older, &newer], [&newer, &older]] {
                 let c = file();
@@ -532,16 +598,24 @@ mod tests {
     #[test]
     fn what_comes_before_its_order_finds_it_and_holds_it() {
         let order = answer(3, PaymentStatus::Paid, 400);
-        let back = Change::Refunds(vec![refund(1, "re_1", "succeeded", 100), refund(1, "re_2", "pending", 50)]);
+        let back = Change::Refunds(vec![
+            refund(1, "re_1", "succeeded", 100),
+            refund(1, "re_2", "pending", 50),
+        ]);
         let left = "SELECT financial_status || amount_refunded || refund_pending || fulfillment_status || blocked_by FROM order_overview";
-        for changes in [[&order, &back, &dispute(2, "needs_response")], [&dispute(2, "needs_response"), &back, &order]]
-        {
+        for changes in [
+            [&order, &back, &dispute(2, "needs_response")],
+            [&dispute(2, "needs_response"), &back, &order],
+        ] {
             let c = file();
             for change in changes {
                 hear(&c, change);
             }
             assert_eq!(one(&c, left), "partially_refunded10050on_holddisputed");
-            assert_eq!(one(&c, "SELECT count(*) || '' FROM outbox WHERE topic = 'order.disputed'"), "1");
+            assert_eq!(
+                one(&c, "SELECT count(*) || '' FROM outbox WHERE topic = 'order.disputed'"),
+                "1"
+            );
         }
     }
 
@@ -596,7 +670,8 @@ mod tests {
         #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
         #[test]
         fn what_the_views_show_reads_back_to_the_last_minor_unit(amount in 0..=1_000_000_000_000i64, which in 0usize..8) {
-            // By Stripe's list (docs.stripe.com/currencies): ISK and UGX travel in hundredths, HUF and TWD have them.
+            // By Stripe's list (docs.stripe.com/currencies): ISK and UGX travel in hundredths, HUF
+            // and TWD have them.
             let (currency, decimals) =
                 [("eur", 2), ("jpy", 0), ("krw", 0), ("kwd", 3), ("bhd", 3), ("isk", 2), ("ugx", 2), ("huf", 2)][which];
             let c = file();

@@ -1,7 +1,8 @@
 //! fulfilld: the order desk for a shop on Stripe Checkout. This page is the map of the house.
 //!
-//! The modules stand in reading order, the door first and the foundations last, and imports point down this page: a room
-//! may use the rooms below it and none above. A test at the end keeps that true.
+//! The modules stand in reading order, the door first and the foundations last, and imports point
+//! down this page: a room may use the rooms below it and none above. A test at the end keeps that
+//! true.
 
 mod cli; // arguments, help, exit codes
 mod commands; // what the operator can ask: one file a verb
@@ -32,20 +33,20 @@ mod sandbox; // a simulated Stripe, for first runs, development and tests
 mod table; // rows as people and machines read them
 mod writer; // the single writer: group commit
 mod checkpoint; // the log's one owner
-mod mark; // how far the file had got
+mod rollback_guard; // how far the file had got
 mod db; // the file, and SQLite's errors
 mod shape; // what a file lacks of the schema
 mod place; // where the file lies, its lock, and whether it is still the same
 mod wal; // whose log it is, pure
-mod journal; // the log on standard error
+mod logging; // the log on standard error
 mod config; // settings and secrets
-mod variables; // whose settings count
+mod env; // whose settings count
 mod access; // why a file is closed to this user, and what opens it
 mod signature; // Stripe-Signature, pure
 mod metrics; // counts
 mod text; // text from outside, made safe
 mod skew; // Stripe's clock against ours
-mod locks; // a lock that a panic does not poison
+mod sync; // a lock that a panic does not poison
 mod sabotage; // bugs that the tests plant
 mod clock; // UTC
 mod error; // what should the caller do now?
@@ -74,22 +75,38 @@ mod the_page {
     fn imports_point_down_it() {
         let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
         let page = include_str!("main.rs");
-        let rooms: Vec<&str> =
-            page.lines().filter_map(|l| l.strip_prefix("mod ")?.split_once(';').map(|(room, _)| room)).collect();
+        let rooms: Vec<&str> = page
+            .lines()
+            .filter_map(|l| l.strip_prefix("mod ")?.split_once(';').map(|(room, _)| room))
+            .collect();
         let place = |room: &str| rooms.iter().position(|r| *r == room);
         let mut files = Vec::new();
         sources(&src, &mut files);
         assert!(rooms.len() > 15 && files.len() > rooms.len(), "the page and the house were read");
         for file in files.iter().filter(|f| !f.ends_with("main.rs") || f.parent() != Some(&src)) {
             let inside = file.strip_prefix(&src).expect("it is in src");
-            let own = inside.iter().next().and_then(|p| p.to_str()).expect("a name").trim_end_matches(".rs");
-            let from = place(own).unwrap_or_else(|| panic!("{} stands on the page", inside.display()));
+            let own = inside
+                .iter()
+                .next()
+                .and_then(|p| p.to_str())
+                .expect("a name")
+                .trim_end_matches(".rs");
+            let from =
+                place(own).unwrap_or_else(|| panic!("{} stands on the page", inside.display()));
             let text = std::fs::read_to_string(file).expect("a source is text");
             for (n, _) in text.match_indices("crate::") {
-                let to: String = text[n + 7..].chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
-                let to_place =
-                    place(&to).unwrap_or_else(|| panic!("{}: crate::{to} stands on the page", inside.display()));
-                assert!(to == own || to_place > from, "{} imports {to}, which stands above it", inside.display());
+                let to: String = text[n + 7..]
+                    .chars()
+                    .take_while(|c| c.is_ascii_lowercase() || *c == '_')
+                    .collect();
+                let to_place = place(&to).unwrap_or_else(|| {
+                    panic!("{}: crate::{to} stands on the page", inside.display())
+                });
+                assert!(
+                    to == own || to_place > from,
+                    "{} imports {to}, which stands above it",
+                    inside.display()
+                );
             }
         }
     }

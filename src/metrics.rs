@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::locks::lock;
+use crate::sync::lock;
 
 /// A family of counters, as the README lists it.
 pub struct Family {
@@ -18,7 +18,11 @@ pub struct Family {
 
 /// Every counter there is. No label carries an id, so their number is bounded.
 pub const COUNTERS: &[Family] = &[
-    Family { name: "fulfilld_http_requests_total", labels: &["path", "code"], help: "Requests answered." },
+    Family {
+        name: "fulfilld_http_requests_total",
+        labels: &["path", "code"],
+        help: "Requests answered.",
+    },
     Family {
         name: "fulfilld_webhook_refused_total",
         labels: &["cause"],
@@ -106,7 +110,8 @@ impl Metrics {
 
     /// So many of these had never arrived.
     pub fn backfill_found(&self, what: &'static str, n: usize) {
-        *lock(&self.counts).entry(("fulfilld_backfill_found_total", what, "", 0)).or_default() += n as u64;
+        *lock(&self.counts).entry(("fulfilld_backfill_found_total", what, "", 0)).or_default() +=
+            n as u64;
     }
 
     /// All of Stripe's events were looked through.
@@ -127,18 +132,21 @@ impl Metrics {
     /// Webhooks that were not believed, and webhooks that could not be stored, so far.
     pub fn webhooks_turned_away(&self) -> (u64, u64) {
         let counts = lock(&self.counts);
-        let sum = |wanted: &dyn Fn(&Key) -> bool| counts.iter().filter(|(key, _)| wanted(key)).map(|(_, n)| n).sum();
+        let sum = |wanted: &dyn Fn(&Key) -> bool| {
+            counts.iter().filter(|(key, _)| wanted(key)).map(|(_, n)| n).sum()
+        };
         (
             sum(&|key| key.0 == "fulfilld_webhook_refused_total"),
             sum(&|key| *key == ("fulfilld_http_requests_total", "/webhook", "", 503)),
         )
     }
 
-    /// These signing secrets are in force from now on: for each, where it stood among those before. Its counts go with it to
-    /// its new line.
+    /// These signing secrets are in force from now on: for each, where it stood among those before.
+    /// Its counts go with it to its new line.
     pub fn secrets_are(&self, stood: &[Option<usize>]) {
         let mut secrets = lock(&self.secrets);
-        let of = |place: &Option<usize>| place.and_then(|n| secrets.get(n).copied()).unwrap_or_default();
+        let of =
+            |place: &Option<usize>| place.and_then(|n| secrets.get(n).copied()).unwrap_or_default();
         *secrets = stood.iter().map(of).collect();
     }
 
@@ -178,23 +186,40 @@ impl Metrics {
         let counts = lock(&self.counts);
         for family in COUNTERS {
             let _ = writeln!(page, "# HELP {0} {1}\n# TYPE {0} counter", family.name, family.help);
-            for ((_, first, word, code), value) in counts.iter().filter(|((name, ..), _)| *name == family.name) {
+            for ((_, first, word, code), value) in
+                counts.iter().filter(|((name, ..), _)| *name == family.name)
+            {
                 let second = if word.is_empty() { code.to_string() } else { word.to_string() };
-                let second = family.labels.get(1).map(|label| format!(",{label}=\"{second}\"")).unwrap_or_default();
-                let _ = writeln!(page, "{}{{{}=\"{first}\"{second}}} {value}", family.name, family.labels[0]);
+                let second = family
+                    .labels
+                    .get(1)
+                    .map(|label| format!(",{label}=\"{second}\""))
+                    .unwrap_or_default();
+                let _ = writeln!(
+                    page,
+                    "{}{{{}=\"{first}\"{second}}} {value}",
+                    family.name, family.labels[0]
+                );
             }
         }
         let name = "fulfilld_webhook_duration_seconds";
         let histogram = lock(&self.webhook);
-        let _ =
-            writeln!(page, "# HELP {name} From a webhook read to its 200, commit included.\n# TYPE {name} histogram");
+        let _ = writeln!(
+            page,
+            "# HELP {name} From a webhook read to its 200, commit included.\n# TYPE {name} histogram"
+        );
         let mut below = 0;
         for (bound, count) in BOUNDS_MS.iter().zip(histogram.buckets) {
             below += count;
             let _ = writeln!(page, "{name}_bucket{{le=\"{}\"}} {below}", *bound as f64 / 1000.0);
         }
         let _ = writeln!(page, "{name}_bucket{{le=\"+Inf\"}} {}", histogram.count);
-        let _ = writeln!(page, "{name}_sum {}\n{name}_count {}", histogram.sum.as_secs_f64(), histogram.count);
+        let _ = writeln!(
+            page,
+            "{name}_sum {}\n{name}_count {}",
+            histogram.sum.as_secs_f64(),
+            histogram.count
+        );
         let name = "fulfilld_build_info";
         let version = env!("CARGO_PKG_VERSION");
         let _ = writeln!(
@@ -208,11 +233,16 @@ impl Metrics {
                 let _ = writeln!(page, "{name}{{secret=\"{}\"}} {}", n + 1, count(secret));
             }
         };
-        let (verified, needed) =
-            ("Events whose signature this secret matched.", "Of these, the ones that no other secret matched.");
-        by_line(&mut page, "fulfilld_webhook_secret_verified_total", verified, |secret| secret.verified);
+        let (verified, needed) = (
+            "Events whose signature this secret matched.",
+            "Of these, the ones that no other secret matched.",
+        );
+        by_line(&mut page, "fulfilld_webhook_secret_verified_total", verified, |secret| {
+            secret.verified
+        });
         by_line(&mut page, "fulfilld_webhook_secret_needed_total", needed, |secret| secret.needed);
-        let in_force = ("fulfilld_webhook_secrets", "Signing secrets in force.", secrets.len() as f64);
+        let in_force =
+            ("fulfilld_webhook_secrets", "Signing secrets in force.", secrets.len() as f64);
         for (name, help, value) in gauges.iter().chain([&in_force]) {
             let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
         }
@@ -230,7 +260,10 @@ mod tests {
         let counts = || {
             let page = metrics.page(&[]);
             let lines = page.lines().filter(|l| l.starts_with("fulfilld_webhook_secret"));
-            lines.map(|l| l.rsplit(' ').next().unwrap_or_default().to_string()).collect::<Vec<_>>().join(" ")
+            lines
+                .map(|l| l.rsplit(' ').next().unwrap_or_default().to_string())
+                .collect::<Vec<_>>()
+                .join(" ")
         };
         metrics.secrets_are(&[None]);
         metrics.verified_by(&[0]);

@@ -1,10 +1,11 @@
-//! Watches `FULFILLD_ONLY`: one under which no session is the shop's loses every order, and nothing fails.
+//! Watches `FULFILLD_ONLY`: one under which no session is the shop's loses every order, and nothing
+//! fails.
 
 use crate::alarms::{self, Alarm};
 use crate::clock;
 use crate::db::Reader;
-use crate::locks::lock;
 use crate::stripe::OTHERS_MAX;
+use crate::sync::lock;
 use crate::worker::Desk;
 
 /// Raises the alarm, and ends it with the first order.
@@ -21,7 +22,8 @@ impl Watch {
         if self.sold || desk.stripe.sessions_of_others() < OTHERS_MAX {
             return;
         }
-        let sold = lock(reader).query_row("SELECT EXISTS(SELECT 1 FROM orders)", [], |row| row.get(0));
+        let sold =
+            lock(reader).query_row("SELECT EXISTS(SELECT 1 FROM orders)", [], |row| row.get(0));
         let Ok(sold) = sold else { return };
         let alarm = Alarm::only_matches_nothing();
         let said = alarm.message.clone();
@@ -37,7 +39,9 @@ impl Watch {
                 log::error!("{said}");
                 self.raised = true;
             }
-            Err(error) => log::debug!("the alarm about FULFILLD_ONLY is written a little later: {error}"),
+            Err(error) => {
+                log::debug!("the alarm about FULFILLD_ONLY is written a little later: {error}")
+            }
         }
     }
 }

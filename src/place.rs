@@ -1,4 +1,5 @@
-//! Where the file lies: its real path, its lock, what is noted beside it, and whether it is still the file that was opened.
+//! Where the file lies: its real path, its lock, what is noted beside it, and whether it is still
+//! the file that was opened.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -12,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::access;
 use crate::error::{Error, Result};
-use crate::locks;
 use crate::sabotage;
+use crate::sync;
 use crate::text::quoted;
 use crate::wal::{self, Header, Whose};
 
@@ -38,8 +39,9 @@ pub fn folder(path: &Path) -> PathBuf {
     }
 }
 
-/// The path without symbolic links, so that the lock and the log lie beside the file itself whatever it is called. The file
-/// may be missing, its directory too. `Config` for a link that leads to nothing.
+/// The path without symbolic links, so that the lock and the log lie beside the file itself
+/// whatever it is called. The file may be missing, its directory too. `Config` for a link that
+/// leads to nothing.
 pub fn real(path: &Path) -> Result<PathBuf> {
     if let Ok(real) = path.canonicalize() {
         return Ok(real);
@@ -57,8 +59,8 @@ pub fn real(path: &Path) -> Result<PathBuf> {
     }
 }
 
-/// `Config` when the file has more than one name, or is mounted by itself: its log lies beside it under its name, and who
-/// comes by another does not see it. A file that is not there is fine.
+/// `Config` when the file has more than one name, or is mounted by itself: its log lies beside it
+/// under its name, and who comes by another does not see it. A file that is not there is fine.
 pub fn has_one_name(path: &Path) -> Result<()> {
     let Ok(meta) = std::fs::metadata(path) else { return Ok(()) };
     if meta.nlink() > 1 {
@@ -95,7 +97,8 @@ fn second_name(path: &Path, meta: &Metadata) -> String {
 fn unescaped(field: &str) -> Vec<u8> {
     let (mut bytes, mut rest) = (Vec::new(), field.as_bytes());
     while let [first, after @ ..] = rest {
-        let octal = after.get(..3).and_then(|d| u8::from_str_radix(std::str::from_utf8(d).ok()?, 8).ok());
+        let octal =
+            after.get(..3).and_then(|d| u8::from_str_radix(std::str::from_utf8(d).ok()?, 8).ok());
         match octal.filter(|_| *first == b'\\') {
             Some(byte) => (bytes.push(byte), rest = &after[3..]).1,
             None => (bytes.push(*first), rest = after).1,
@@ -104,7 +107,8 @@ fn unescaped(field: &str) -> Vec<u8> {
     bytes
 }
 
-/// The daemon's hold on the file: while it lives, a second daemon is refused. What is noted beside the file stands in it.
+/// The daemon's hold on the file: while it lives, a second daemon is refused. What is noted beside
+/// the file stands in it.
 pub struct Lock {
     file: File, // closing it releases the lock
     notes: Mutex<Notes>,
@@ -143,23 +147,23 @@ impl Note {
 impl Lock {
     /// What stands beside the file about how far it had got; empty when nothing does.
     pub fn noted(&self) -> Vec<u8> {
-        locks::lock(&self.notes).rest.clone()
+        sync::lock(&self.notes).rest.clone()
     }
 
     /// Writes that, in place of the one before.
     pub fn note(&self, text: &[u8]) -> std::io::Result<()> {
-        let mut notes = locks::lock(&self.notes);
+        let mut notes = sync::lock(&self.notes);
         notes.rest = text.to_vec();
         self.write(&notes)
     }
 
     /// What was noted of the file; `None` when nothing was.
     pub fn file_noted(&self) -> Option<Note> {
-        locks::lock(&self.notes).file.clone()
+        sync::lock(&self.notes).file.clone()
     }
 
     fn note_file(&self, note: Note) -> std::io::Result<()> {
-        let mut notes = locks::lock(&self.notes);
+        let mut notes = sync::lock(&self.notes);
         notes.file = Some(note);
         self.write(&notes)
     }
@@ -180,8 +184,8 @@ fn parsed(text: &[u8]) -> Notes {
     Notes { file, rest: text.get(end + 1..).unwrap_or_default().to_vec() }
 }
 
-/// Takes `<file>.lock`, which belongs to the file's owner whoever makes it. A second daemon gets `Error::Config` with one
-/// sentence. The path is the real one.
+/// Takes `<file>.lock`, which belongs to the file's owner whoever makes it. A second daemon gets
+/// `Error::Config` with one sentence. The path is the real one.
 pub fn lock(path: &Path) -> Result<Lock> {
     take(path, LOCK_WITHIN)?.ok_or_else(|| {
         Error::Config(format!(
@@ -191,7 +195,8 @@ pub fn lock(path: &Path) -> Result<Lock> {
     })
 }
 
-/// The same for a moment, where nobody serves the file; `None` where somebody does, or this user may not take it.
+/// The same for a moment, where nobody serves the file; `None` where somebody does, or this user
+/// may not take it.
 pub fn lock_if_free(path: &Path) -> Option<Lock> {
     take(path, Duration::ZERO).ok().flatten()
 }
@@ -205,7 +210,9 @@ fn take(path: &Path, within: Duration) -> Result<Option<Lock>> {
         .write(true)
         .mode(0o660)
         .open(&name)
-        .map_err(|e| Error::Config(format!("cannot create {}: {e}; {}", name.display(), hint(path))))?;
+        .map_err(|e| {
+            Error::Config(format!("cannot create {}: {e}; {}", name.display(), hint(path)))
+        })?;
     let until = Instant::now() + within;
     while rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
         if Instant::now() >= until {
@@ -219,11 +226,13 @@ fn take(path: &Path, within: Duration) -> Result<Option<Lock>> {
     Ok(Some(Lock { file, notes: Mutex::new(notes) }))
 }
 
-/// What root makes beside the file of another user is to be that user's, or the service cannot start with it.
+/// What root makes beside the file of another user is to be that user's, or the service cannot
+/// start with it.
 fn give_to_owner(path: &Path, made: &File) {
     let owner = std::fs::metadata(path).or_else(|_| std::fs::metadata(folder(path)));
     let (Ok(owner), Ok(now)) = (owner, made.metadata()) else { return };
-    if rustix::process::geteuid().is_root() && (now.uid(), now.gid()) != (owner.uid(), owner.gid()) {
+    if rustix::process::geteuid().is_root() && (now.uid(), now.gid()) != (owner.uid(), owner.gid())
+    {
         let _ = std::os::unix::fs::fchown(made, Some(owner.uid()), Some(owner.gid()));
     }
     if now.permissions().mode() & 0o777 != 0o660 {
@@ -231,7 +240,8 @@ fn give_to_owner(path: &Path, made: &File) {
     }
 }
 
-/// What to look at when a file or its lock cannot be opened or made: its owner, its mode, its directory.
+/// What to look at when a file or its lock cannot be opened or made: its owner, its mode, its
+/// directory.
 pub fn hint(path: &Path) -> String {
     let me = rustix::process::geteuid().as_raw();
     match std::fs::metadata(path) {
@@ -245,14 +255,16 @@ pub fn hint(path: &Path) -> String {
     }
 }
 
-/// Descriptors of SQLite's files stay open until the process ends: closing one drops the locks that SQLite holds on the file
-/// through others (fcntl(2)).
+/// Descriptors of SQLite's files stay open until the process ends: closing one drops the locks that
+/// SQLite holds on the file through others (fcntl(2)).
 static KEPT: Mutex<Vec<(u64, u64, Arc<File>)>> = Mutex::new(Vec::new());
 
 fn kept(path: &Path) -> std::io::Result<(Arc<File>, Metadata)> {
-    let mut kept = locks::lock(&KEPT);
+    let mut kept = sync::lock(&KEPT);
     let meta = std::fs::metadata(path)?;
-    if let Some((.., file)) = kept.iter().find(|(device, inode, _)| (*device, *inode) == (meta.dev(), meta.ino())) {
+    if let Some((.., file)) =
+        kept.iter().find(|(device, inode, _)| (*device, *inode) == (meta.dev(), meta.ino()))
+    {
         return Ok((file.clone(), meta));
     }
     let file = Arc::new(File::open(path)?);
@@ -261,8 +273,9 @@ fn kept(path: &Path) -> std::io::Result<(Arc<File>, Metadata)> {
     Ok((file, meta))
 }
 
-/// Whether a log that lies beside the file is the file's own, which is to be known before SQLite opens it and plays the log
-/// back. `Config` with the line to type when it is another file's, or lies beside no file. The path is the real one.
+/// Whether a log that lies beside the file is the file's own, which is to be known before SQLite
+/// opens it and plays the log back. `Config` with the line to type when it is another file's, or
+/// lies beside no file. The path is the real one.
 pub fn check_log(path: &Path) -> Result<()> {
     let log = beside(path, "-wal");
     let unreadable = |path: &Path, e: std::io::Error| Error::Config(access::why_not(path, &e));
@@ -272,7 +285,9 @@ pub fn check_log(path: &Path) -> Result<()> {
     let mut looks = 0;
     loop {
         let (file, _) = match kept(path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(Error::Config(orphan(path, &log))),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                return Err(Error::Config(orphan(path, &log)));
+            }
             file => file.map_err(|e| unreadable(path, e))?,
         };
         let read = |e| unreadable(&log, e);
@@ -287,7 +302,8 @@ pub fn check_log(path: &Path) -> Result<()> {
             return Ok(());
         }
         // Whoever serves the file may have moved the log into it meanwhile.
-        let same = wal::header(&file).is_ok_and(|now| now == header) && wal::salt(&opened).is_ok_and(|now| now == salt);
+        let same = wal::header(&file).is_ok_and(|now| now == header)
+            && wal::salt(&opened).is_ok_and(|now| now == salt);
         looks += 1;
         if same || looks == LOOKS_MAX {
             return Err(Error::Config(foreign(path, &log)));
@@ -302,12 +318,17 @@ fn belongs(whose: Whose, header: &Header, noted: Option<&Note>) -> bool {
     match whose {
         Whose::Nobodys | Whose::TheFiles => true,
         Whose::Anothers => false,
-        Whose::BegunForIt => noted.is_none_or(|noted| count(&noted) != count(header) || noted == *header),
-        Whose::Unsaid => noted.is_none_or(|noted| count(header) > count(&noted) || noted == *header),
+        Whose::BegunForIt => {
+            noted.is_none_or(|noted| count(&noted) != count(header) || noted == *header)
+        }
+        Whose::Unsaid => {
+            noted.is_none_or(|noted| count(header) > count(&noted) || noted == *header)
+        }
     }
 }
 
-/// What stands beside the file about how far it had got, for whoever only looks; empty when nothing does.
+/// What stands beside the file about how far it had got, for whoever only looks; empty when nothing
+/// does.
 pub fn noted_beside(path: &Path) -> Vec<u8> {
     std::fs::read(beside(path, ".lock")).map(|text| parsed(&text).rest).unwrap_or_default()
 }
@@ -340,8 +361,8 @@ fn orphan(path: &Path, log: &Path) -> String {
     )
 }
 
-/// Which file is open, so that one that is deleted, replaced or written over under the daemon is noticed before anything
-/// is acknowledged.
+/// Which file is open, so that one that is deleted, replaced or written over under the daemon is
+/// noticed before anything is acknowledged.
 pub struct Identity {
     path: PathBuf,
     file: Arc<File>,
@@ -351,7 +372,8 @@ pub struct Identity {
     stamp: Stamp,
     /// Its first bytes when its log was last empty.
     header: Header,
-    /// Device and inode of its log, once it has one: as long as the file is open SQLite keeps the same.
+    /// Device and inode of its log, once it has one: as long as the file is open SQLite keeps the
+    /// same.
     log: Option<(u64, u64)>,
 }
 
@@ -369,7 +391,15 @@ impl Identity {
         let (file, meta) = kept(path).map_err(cannot)?;
         let header = wal::header(&file).map_err(cannot)?;
         let (device, inode) = (meta.dev(), meta.ino());
-        Ok(Identity { path: path.to_path_buf(), file, device, inode, stamp: stamp(&meta), header, log: None })
+        Ok(Identity {
+            path: path.to_path_buf(),
+            file,
+            device,
+            inode,
+            stamp: stamp(&meta),
+            header,
+            log: None,
+        })
     }
 
     pub fn path(&self) -> &Path {
@@ -381,8 +411,8 @@ impl Identity {
         wal::frame_size(&self.header)
     }
 
-    /// `Corrupt` when the path no longer leads to that file, or its log's to the log that is written, or somebody put other
-    /// bytes into the file. Costs two stat(2).
+    /// `Corrupt` when the path no longer leads to that file, or its log's to the log that is
+    /// written, or somebody put other bytes into the file. Costs two stat(2).
     pub fn check(&mut self) -> Result<()> {
         let meta = self.meta()?;
         self.check_log()?;
@@ -393,10 +423,12 @@ impl Identity {
         Ok(())
     }
 
-    /// The log was moved into the file: remembers it as it is now, and notes it. `Corrupt` as for [`Identity::check`].
+    /// The log was moved into the file: remembers it as it is now, and notes it. `Corrupt` as for
+    /// [`Identity::check`].
     pub fn renew(&mut self, noting: Option<&Lock>, clean: bool) -> Result<()> {
         let meta = self.meta()?;
-        let header = wal::header(&self.file).map_err(|e| Error::Corrupt(format!("the disk failed: {e}")))?;
+        let header =
+            wal::header(&self.file).map_err(|e| Error::Corrupt(format!("the disk failed: {e}")))?;
         if wal::changes(&header) < wal::changes(&self.header) || !wal::is_sqlite(&header) {
             return Err(self.written_over());
         }
@@ -411,7 +443,11 @@ impl Identity {
 
     fn meta(&self) -> Result<Metadata> {
         match std::fs::metadata(&self.path) {
-            Ok(meta) if (meta.dev(), meta.ino()) == (self.device, self.inode) && meta.nlink() == 1 => Ok(meta),
+            Ok(meta)
+                if (meta.dev(), meta.ino()) == (self.device, self.inode) && meta.nlink() == 1 =>
+            {
+                Ok(meta)
+            }
             Ok(meta) if (meta.dev(), meta.ino()) == (self.device, self.inode) => {
                 Err(Error::Corrupt(second_name(&self.path, &meta)))
             }

@@ -1,7 +1,8 @@
-//! Derives the tables that come from Stripe once more, from the stored events and from Stripe, into a second file; compares.
+//! Derives the tables that come from Stripe once more, from the stored events and from Stripe, into
+//! a second file; compares.
 //!
-//! What is asked and how an answer becomes rows is the worker's: `handlers` and `ledger`. Here is only which questions the
-//! stored events lead to, each once, and where the two files then differ.
+//! What is asked and how an answer becomes rows is the worker's: `handlers` and `ledger`. Here is
+//! only which questions the stored events lead to, each once, and where the two files then differ.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
@@ -19,13 +20,14 @@ use crate::event::Event;
 use crate::handlers::{self, Look, Outcome};
 use crate::inbox;
 use crate::ledger;
-use crate::locks::lock;
 use crate::stripe::Stripe;
+use crate::sync::lock;
 
 /// Questions at once; the pace is the client's.
 const ASKERS: usize = 16;
 
-/// Pauses before a question that failed for now is asked again, once Stripe has answered another one.
+/// Pauses before a question that failed for now is asked again, once Stripe has answered another
+/// one.
 const PAUSES_S: [u64; 5] = [1, 2, 4, 8, 16];
 
 /// Between two lines of progress.
@@ -47,11 +49,13 @@ pub struct Derived {
 pub struct Compared {
     /// In the order of the tables and their keys.
     pub differences: Vec<Difference>,
-    /// Rows that differ and were left out, because an event about them waits, or came while Stripe was asked.
+    /// Rows that differ and were left out, because an event about them waits, or came while Stripe
+    /// was asked.
     pub moved: usize,
 }
 
-/// One value that is another one here than Stripe would have it, or a row that only one of the files has.
+/// One value that is another one here than Stripe would have it, or a row that only one of the
+/// files has.
 #[derive(Debug, PartialEq)]
 pub struct Difference {
     pub table: &'static str,
@@ -72,8 +76,9 @@ struct Question {
     place: usize,
 }
 
-/// Copies the events of `here` into `new`, which is empty, and derives from them and from Stripe what comes from Stripe.
-/// The orders get the numbers that they have in `here`. An error leaves `new` empty; `Temporary` when Stripe fails.
+/// Copies the events of `here` into `new`, which is empty, and derives from them and from Stripe
+/// what comes from Stripe. The orders get the numbers that they have in `here`. An error leaves
+/// `new` empty; `Temporary` when Stripe fails.
 pub fn derive(
     here: &Connection,
     new: &Connection,
@@ -90,7 +95,12 @@ pub fn derive(
         numbers,
         unnumbered: Vec::new(),
         payments: HashSet::new(),
-        derived: Derived { asked: 0, lost: Vec::new(), lost_objects: HashSet::new(), began: copy_events(here, new)? },
+        derived: Derived {
+            asked: 0,
+            lost: Vec::new(),
+            lost_objects: HashSet::new(),
+            began: copy_events(here, new)?,
+        },
     };
     // Asking may take hours, and a reader that stays keeps the log of a running daemon growing.
     drop(moment);
@@ -99,7 +109,9 @@ pub fn derive(
     let total = sessions.len() + rest.len();
     ask_all(sessions, stripe, total, tell, &mut deriving)?;
     // A payment whose session has been read leads to that session again.
-    rest.retain(|q| !(q.event.name().starts_with("payment_intent.") && deriving.payments.contains(q.object())));
+    rest.retain(|q| {
+        !(q.event.name().starts_with("payment_intent.") && deriving.payments.contains(q.object()))
+    });
     let total = deriving.derived.asked + rest.len();
     ask_all(rest, stripe, total, tell, &mut deriving)?;
     deriving.unnumbered.sort_by_key(|(question, _)| question.place);
@@ -108,7 +120,8 @@ pub fn derive(
     }
     // What is known long since is no news.
     let quiet = "UPDATE outbox SET state = 'done', outcome = 'past' WHERE state = 'pending'";
-    let as_they_were = "UPDATE events SET awaits = (SELECT awaits FROM awaited a WHERE a.id = events.id)
+    let as_they_were =
+        "UPDATE events SET awaits = (SELECT awaits FROM awaited a WHERE a.id = events.id)
                           WHERE id IN(SELECT id FROM awaited); DROP TABLE awaited;";
     inbox::as_author(new, "fulfilld:rebuild", |c| {
         c.execute(quiet, []).and_then(|_| c.execute_batch(as_they_were)).map_err(db::translate)
@@ -135,7 +148,11 @@ impl Deriving<'_> {
         self.derived.asked += 1;
         let change = match answer {
             // What of it cannot be kept is not in the first file either.
-            Ok(Outcome::Change(change) | Outcome::InPart(change, _) | Outcome::Unfinished(change, _)) => change,
+            Ok(
+                Outcome::Change(change)
+                | Outcome::InPart(change, _)
+                | Outcome::Unfinished(change, _),
+            ) => change,
             Ok(Outcome::Ignore(_) | Outcome::Await { .. }) => return Ok(()),
             Ok(Outcome::NotYet(why)) | Err(Error::Permanent(why)) => {
                 self.derived.lose(&question, &why);
@@ -159,8 +176,9 @@ impl Deriving<'_> {
         let batch = |sql: &str| self.new.execute_batch(sql).map_err(db::translate);
         batch("SAVEPOINT fact")?;
         let author = format!("stripe:{}", question.event.id);
-        match inbox::as_author(self.new, &author, |c| ledger::apply_numbered(c, change, inbox::next_number(c)?, number))
-        {
+        match inbox::as_author(self.new, &author, |c| {
+            ledger::apply_numbered(c, change, inbox::next_number(c)?, number)
+        }) {
             Ok(()) => batch("RELEASE fact"),
             Err(Error::Permanent(why)) => {
                 batch("ROLLBACK TO fact; RELEASE fact")?;
@@ -197,10 +215,11 @@ fn numbers(c: &Connection) -> Result<HashMap<String, i64>> {
         .map_err(db::translate)
 }
 
-/// What the stored events lead to, each object once: the sessions, then the rest, each in the order in which they came.
-/// Events that wait are left out, and so are those of another mode or account.
+/// What the stored events lead to, each object once: the sessions, then the rest, each in the order
+/// in which they came. Events that wait are left out, and so are those of another mode or account.
 fn questions(c: &Connection, account: Option<&str>) -> Result<Vec<Question>> {
-    let livemode: bool = c.query_row("SELECT livemode FROM shop", [], |row| row.get(0)).map_err(db::translate)?;
+    let livemode: bool =
+        c.query_row("SELECT livemode FROM shop", [], |row| row.get(0)).map_err(db::translate)?;
     let sql = format!(
         "SELECT {}, state = 'done' FROM events WHERE state <> 'pending' AND object_id IS NOT NULL ORDER BY rowid",
         inbox::EVENT
@@ -218,7 +237,11 @@ fn questions(c: &Connection, account: Option<&str>) -> Result<Vec<Question>> {
         }
         let (place, id) = (found.len(), event.id.clone());
         let object = event.object_id.clone().unwrap_or_default();
-        let question = found.entry(object).or_insert(Question { event: event.clone(), done: Vec::new(), place });
+        let question = found.entry(object).or_insert(Question {
+            event: event.clone(),
+            done: Vec::new(),
+            place,
+        });
         if weight(&event) > weight(&question.event) {
             question.event = event;
         }
@@ -229,8 +252,8 @@ fn questions(c: &Connection, account: Option<&str>) -> Result<Vec<Question>> {
     Ok(questions)
 }
 
-/// Of several bells about one object: a failed payment is told by its own alone, when a delayed one came is as well where the key
-/// may not see balances, and an expiry asks nothing.
+/// Of several bells about one object: a failed payment is told by its own alone, when a delayed one
+/// came is as well where the key may not see balances, and an expiry asks nothing.
 fn weight(event: &Event) -> u8 {
     match event.name() {
         "checkout.session.async_payment_failed" | "checkout.session.async_payment_succeeded" => 2,
@@ -246,7 +269,8 @@ fn copy_events(here: &Connection, new: &Connection) -> Result<i64> {
     let names = columns.join(", ");
     let copy = || -> rusqlite::Result<i64> {
         let mut from = here.prepare(&format!("SELECT {names} FROM events ORDER BY seq"))?;
-        let mut into = new.prepare(&format!("INSERT INTO events({names}) VALUES({})", places.join(", ")))?;
+        let mut into =
+            new.prepare(&format!("INSERT INTO events({names}) VALUES({})", places.join(", ")))?;
         let mut rows = from.query([])?;
         while let Some(row) = rows.next()? {
             into.execute(params_from_iter(cells(row, columns.len())?))?;
@@ -263,7 +287,8 @@ fn copy_events(here: &Connection, new: &Connection) -> Result<i64> {
     inbox::as_author(new, "fulfilld:rebuild", |_| copy().map_err(db::translate))
 }
 
-/// Asks, many at once, and hands on each answer as it comes. The first failure that is Stripe's or the key's ends it.
+/// Asks, many at once, and hands on each answer as it comes. The first failure that is Stripe's or
+/// the key's ends it.
 fn ask_all(
     questions: Vec<Question>,
     stripe: &Stripe,
@@ -277,8 +302,11 @@ fn ask_all(
     let ask = |question: &Question| {
         for pause in PAUSES_S {
             match handlers::handle(&Look::of([&question.event]), stripe) {
-                // Stripe that has not answered at all is down; else this is a hiccup among hours of answers.
-                Err(Error::Temporary(_)) if any.load(Ordering::Relaxed) && !stop.load(Ordering::Relaxed) => {
+                // Stripe that has not answered at all is down; else this is a hiccup among hours of
+                // answers.
+                Err(Error::Temporary(_))
+                    if any.load(Ordering::Relaxed) && !stop.load(Ordering::Relaxed) =>
+                {
                     std::thread::sleep(Duration::from_secs(pause));
                 }
                 answer => return answer,
@@ -315,13 +343,15 @@ fn ask_all(
     })
 }
 
-/// How the rows of a table are compared: which of its columns are not Stripe's facts, or are given out by the file itself.
+/// How the rows of a table are compared: which of its columns are not Stripe's facts, or are given
+/// out by the file itself.
 struct Rule {
     table: &'static str,
     but: &'static [&'static str],
     /// Where the rows are, as `t`, with their order as `o`.
     from: &'static str,
-    /// A row's name in both files; then the number of the question to Stripe about it, and which objects it is about.
+    /// A row's name in both files; then the number of the question to Stripe about it, and which
+    /// objects it is about.
     about: [&'static str; 4],
     /// More values to compare.
     more: &'static [&'static str],
@@ -344,7 +374,8 @@ const RULES: &[Rule] = &[
         about: ["t.id", "o.asked", "o.checkout_session_id", "o.payment_intent_id"],
         more: &["o.checkout_session_id"],
     },
-    // How much of a line is to be sent, was sent or will not be: that is what a sale begins with, however it was packed.
+    // How much of a line is to be sent, was sent or will not be: that is what a sale begins with,
+    // however it was packed.
     Rule {
         table: "fulfillment_line_items",
         but: &["fulfillment_id", "line_item_id", "quantity"],
@@ -365,8 +396,9 @@ const RULES: &[Rule] = &[
     Rule { table: "fraud_warnings", but: &["id", "as_of", "asked"], from: "fraud_warnings t", about: OF_PAYMENT, more: &[] },
 ];
 
-/// Compares what comes from Stripe. What the operator has done is not compared: notes, holds, cancellations, parcels, and the
-/// columns of contact and shipping that the history says were corrected.
+/// Compares what comes from Stripe. What the operator has done is not compared: notes, holds,
+/// cancellations, parcels, and the columns of contact and shipping that the history says were
+/// corrected.
 pub fn compare(here: &Connection, new: &Connection, derived: &Derived) -> Result<Compared> {
     // One moment for all of it, whatever the daemon writes meanwhile.
     let moment = here.unchecked_transaction().map_err(db::translate)?;
@@ -390,8 +422,8 @@ pub fn compare(here: &Connection, new: &Connection, derived: &Derived) -> Result
     Ok(compared)
 }
 
-/// The objects about which an event waits, waited when the events were copied, or has come since; and their payments,
-/// because an event about one refund tells of all.
+/// The objects about which an event waits, waited when the events were copied, or has come since;
+/// and their payments, because an event about one refund tells of all.
 fn moving(here: &Connection, new: &Connection, began: i64) -> Result<HashSet<String>> {
     let waits = "SELECT object_id FROM events WHERE object_id IS NOT NULL AND (state = 'pending' OR seq > ?1)";
     let mut moving = texts(here, waits, &[&began])?;
@@ -405,7 +437,8 @@ fn moving(here: &Connection, new: &Connection, began: i64) -> Result<HashSet<Str
     let mut rows = statement.query([]).map_err(db::translate)?;
     let mut paid = Vec::new();
     while let Some(row) = rows.next().map_err(db::translate)? {
-        let [id, charge, payment] = [0, 1, 2].map(|i| row.get::<_, Option<String>>(i).unwrap_or_default());
+        let [id, charge, payment] =
+            [0, 1, 2].map(|i| row.get::<_, Option<String>>(i).unwrap_or_default());
         let moves = |id: &Option<String>| id.as_ref().is_some_and(|id| moving.contains(id));
         paid.extend(payment.filter(|_| moves(&id) || moves(&charge)));
     }
@@ -414,7 +447,9 @@ fn moving(here: &Connection, new: &Connection, began: i64) -> Result<HashSet<Str
 }
 
 fn texts(c: &Connection, sql: &str, params: &[&dyn rusqlite::ToSql]) -> Result<HashSet<String>> {
-    c.prepare(sql).and_then(|mut q| q.query_map(params, |row| row.get(0))?.collect()).map_err(db::translate)
+    c.prepare(sql)
+        .and_then(|mut q| q.query_map(params, |row| row.get(0))?.collect())
+        .map_err(db::translate)
 }
 
 /// What is not compared.
@@ -439,8 +474,14 @@ struct Fact {
 
 impl Fact {
     fn next(rows: &mut Rows, about: usize, all: usize) -> Result<Option<Fact>> {
-        let row = rows.next().and_then(|row| row.map(|row| cells(row, all)).transpose()).map_err(db::translate)?;
-        Ok(row.map(|mut about_and_values| Fact { values: about_and_values.split_off(about), about: about_and_values }))
+        let row = rows
+            .next()
+            .and_then(|row| row.map(|row| cells(row, all)).transpose())
+            .map_err(db::translate)?;
+        Ok(row.map(|mut about_and_values| Fact {
+            values: about_and_values.split_off(about),
+            about: about_and_values,
+        }))
     }
 
     fn text(&self, at: usize) -> &str {
@@ -465,16 +506,28 @@ impl Fact {
 
 impl Compared {
     /// Walks both tables by their keys.
-    fn table(&mut self, here: &Connection, new: &Connection, rule: &'static Rule, apart: &Apart) -> Result<()> {
+    fn table(
+        &mut self,
+        here: &Connection,
+        new: &Connection,
+        rule: &'static Rule,
+        apart: &Apart,
+    ) -> Result<()> {
         let names = columns(new, rule.table, rule.but)?;
-        let compared = names.iter().map(|name| format!("t.{name}")).chain(rule.more.iter().map(|c| c.to_string()));
+        let compared = names
+            .iter()
+            .map(|name| format!("t.{name}"))
+            .chain(rule.more.iter().map(|c| c.to_string()));
         let all: Vec<String> = rule.about.iter().map(|c| c.to_string()).chain(compared).collect();
         let sql = format!("SELECT {} FROM {} ORDER BY 1", all.join(", "), rule.from);
         let names: Vec<&str> = all[rule.about.len()..].iter().map(|c| &c[2..]).collect();
-        let (mut a, mut b) = (here.prepare(&sql).map_err(db::translate)?, new.prepare(&sql).map_err(db::translate)?);
-        let (mut a, mut b) = (a.query([]).map_err(db::translate)?, b.query([]).map_err(db::translate)?);
+        let (mut a, mut b) =
+            (here.prepare(&sql).map_err(db::translate)?, new.prepare(&sql).map_err(db::translate)?);
+        let (mut a, mut b) =
+            (a.query([]).map_err(db::translate)?, b.query([]).map_err(db::translate)?);
         let about = rule.about.len();
-        let (mut left, mut right) = (Fact::next(&mut a, about, all.len())?, Fact::next(&mut b, about, all.len())?);
+        let (mut left, mut right) =
+            (Fact::next(&mut a, about, all.len())?, Fact::next(&mut b, about, all.len())?);
         loop {
             let order = match (&left, &right) {
                 (None, None) => return Ok(()),
@@ -494,7 +547,14 @@ impl Compared {
         }
     }
 
-    fn fact(&mut self, rule: &'static Rule, names: &[&str], ours: Option<&Fact>, theirs: Option<&Fact>, apart: &Apart) {
+    fn fact(
+        &mut self,
+        rule: &'static Rule,
+        names: &[&str],
+        ours: Option<&Fact>,
+        theirs: Option<&Fact>,
+        apart: &Apart,
+    ) {
         let Some(one) = ours.or(theirs) else { return };
         let key = one.text(0);
         let difference = |column: &str, here: Cell, rebuilt: Cell| Difference {
@@ -504,7 +564,9 @@ impl Compared {
             here,
             rebuilt,
         };
-        let is = |fact: Option<&Fact>| Cell::Text(if fact.is_some() { "there" } else { "missing" }.into());
+        let is = |fact: Option<&Fact>| {
+            Cell::Text(if fact.is_some() { "there" } else { "missing" }.into())
+        };
         let found: Vec<Difference> = match (ours, theirs) {
             (Some(ours), Some(theirs)) => (names.iter().zip(&ours.values).zip(&theirs.values))
                 .filter(|((name, here), rebuilt)| {

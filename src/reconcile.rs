@@ -1,14 +1,18 @@
-//! Finds what never arrived: what Stripe lists and the file lacks goes through the same inbox as what is posted.
+//! Finds what never arrived: what Stripe lists and the file lacks goes through the same inbox as
+//! what is posted.
 //!
-//! Two kinds of look. *Catching up* goes through Stripe's events since the newest one seen, at start and every ten minutes.
-//! The *sweep* goes through the sessions, refunds, disputes, reviews and fraud warnings themselves, because Stripe can fail to
-//! make an event at all, and asks once a day after whatever is not settled yet. What only the sweep finds becomes an event of
-//! our own making, one for each object: a difference that is still there at the next look makes it pending again.
+//! Two kinds of look. *Catching up* goes through Stripe's events since the newest one seen, at
+//! start and every ten minutes. The *sweep* goes through the sessions, refunds, disputes, reviews
+//! and fraud warnings themselves, because Stripe can fail to make an event at all, and asks once a
+//! day after whatever is not settled yet. What only the sweep finds becomes an event of our own
+//! making, one for each object: a difference that is still there at the next look makes it pending
+//! again.
 //!
-//! Each list has a turn of its own (`turns.rs`): one that fails, or that the key may not see, stops no other. Nothing here
-//! writes an order: an event is kept, and the workers do what they always do. `until` moves after the COMMIT of everything
-//! before it, only when a list was seen to its end, and never past now by Stripe's clock or past an event that was left to the
-//! webhook; so a list that breaks off, repeats itself or leaves something out costs a second look and no order.
+//! Each list has a turn of its own (`turns.rs`): one that fails, or that the key may not see, stops
+//! no other. Nothing here writes an order: an event is kept, and the workers do what they always
+//! do. `until` moves after the COMMIT of everything before it, only when a list was seen to its
+//! end, and never past now by Stripe's clock or past an event that was left to the webhook; so a
+//! list that breaks off, repeats itself or leaves something out costs a second look and no order.
 
 mod compare;
 mod silence;
@@ -46,8 +50,8 @@ const OVERLAP_EVENTS: Duration = Duration::from_secs(3600);
 /// How long Stripe keeps events.
 const EVENTS_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// An event that has not arrived this long after Stripe made it is missed, sooner where looks are more frequent; until then it is
-/// left to the webhook.
+/// An event that has not arrived this long after Stripe made it is missed, sooner where looks are
+/// more frequent; until then it is left to the webhook.
 const MISSED_AFTER: Duration = Duration::from_secs(60);
 
 /// Stripe says when an event was made in whole seconds.
@@ -59,7 +63,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A file made less than so long ago was made by this process.
 const NEWBORN: Duration = Duration::from_secs(60);
 
-/// The question that is asked for the time alone, in the answer's head; nobody is an order's without it.
+/// The question that is asked for the time alone, in the answer's head; nobody is an order's
+/// without it.
 const WHAT_TIME_IS_IT: &str = "/v1/checkout/sessions?limit=1";
 
 /// The author of what is written here.
@@ -78,7 +83,8 @@ impl Looking {
         let (bell, rung) = channel();
         let mut backfill = Backfill::new(desk, file, how_often);
         let body = move || backfill.look_until_stopped(&rung);
-        let thread = std::thread::Builder::new().name("backfill".into()).stack_size(512 << 10).spawn(body);
+        let thread =
+            std::thread::Builder::new().name("backfill".into()).stack_size(512 << 10).spawn(body);
         Looking { bell, thread: thread.expect("a thread can be started at start-up") }
     }
 
@@ -92,7 +98,8 @@ impl Looking {
         self.thread.is_finished()
     }
 
-    /// Ends it; a question under way is broken off by the client's shutting down. False when it was not done in time.
+    /// Ends it; a question under way is broken off by the client's shutting down. False when it was
+    /// not done in time.
     pub fn stop(self, deadline: Instant) -> bool {
         drop(self.bell);
         while !self.thread.is_finished() && Instant::now() < deadline {
@@ -127,7 +134,8 @@ struct Backfill {
     file: PathBuf,
     how_often: config::Backfill,
     turns: Vec<(List, Turn)>,
-    /// Since when webhooks could have been heard, and since when there has been a file, by the time since boot.
+    /// Since when webhooks could have been heard, and since when there has been a file, by the time
+    /// since boot.
     began: Duration,
     born: Option<Duration>,
     /// Payments of sessions that were found missing: what follows them is the shop's.
@@ -138,7 +146,8 @@ struct Backfill {
     heard: u64,
     /// Stripe's own trouble held everything up, at the last look.
     was_in_trouble: bool,
-    /// What the alarm about lists that fail says, empty for none; `None` when the file was not asked yet.
+    /// What the alarm about lists that fail says, empty for none; `None` when the file was not
+    /// asked yet.
     told: Option<String>,
     /// Rows that nobody could read, by list, as they were logged.
     unreadable: BTreeMap<&'static str, usize>,
@@ -151,10 +160,15 @@ impl Backfill {
             List::Events => (list, Turn::new(how_often.every, now)),
             _ => (list, Turn::new(how_often.sweep_every, now)),
         };
-        let lists = [List::Events].into_iter().chain(Subject::ALL.map(List::Of)).chain([List::Unsettled]);
+        let lists =
+            [List::Events].into_iter().chain(Subject::ALL.map(List::Of)).chain([List::Unsettled]);
         let born = db::open_for_reading(&file).and_then(|c| birth(&c)).ok();
-        let age = born.and_then(|born| u64::try_from(clock::now().as_second() - born.as_second()).ok());
-        let born = age.map(Duration::from_secs).filter(|age| *age < NEWBORN).map(|age| now.saturating_sub(age));
+        let age =
+            born.and_then(|born| u64::try_from(clock::now().as_second() - born.as_second()).ok());
+        let born = age
+            .map(Duration::from_secs)
+            .filter(|age| *age < NEWBORN)
+            .map(|age| now.saturating_sub(age));
         Backfill {
             turns: lists.map(turn).collect(),
             began: now,
@@ -179,9 +193,12 @@ impl Backfill {
                 return;
             }
             let now = clock::since_boot();
-            let left = self.turns.iter().map(|(_, turn)| turn.left(now)).min().unwrap_or(LOOK_EVERY);
+            let left =
+                self.turns.iter().map(|(_, turn)| turn.left(now)).min().unwrap_or(LOOK_EVERY);
             match rung.recv_timeout(left.min(LOOK_EVERY)) {
-                Ok(()) => self.turns.iter_mut().for_each(|(_, turn)| turn.look_again(clock::since_boot())),
+                Ok(()) => {
+                    self.turns.iter_mut().for_each(|(_, turn)| turn.look_again(clock::since_boot()))
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -203,7 +220,9 @@ impl Backfill {
             }
             let looked = catch_unwind(AssertUnwindSafe(|| self.look_through(list)));
             let looked = looked.unwrap_or_else(|_| {
-                Err(Error::Temporary("a bug in fulfilld: looking through it panicked; please report it".into()))
+                Err(Error::Temporary(
+                    "a bug in fulfilld: looking through it panicked; please report it".into(),
+                ))
             });
             if self.desk.stripe.is_shut_down() {
                 // What was broken off is no failure of the list's, and the others are not begun.
@@ -213,11 +232,15 @@ impl Backfill {
             let now = clock::since_boot();
             let turn = &mut self.turns[n].1;
             match looked {
-                // What the key may not see counts as seen: an alarm of its own names the permission.
+                // What the key may not see counts as seen: an alarm of its own names the
+                // permission.
                 Ok(()) | Err(Error::Forbidden(_)) => turn.looked(now),
                 Err(error) => {
                     if turn.failed(now, &error.to_string()) {
-                        log::warn!("could not look through Stripe's {}, and will again: {error}", list.name());
+                        log::warn!(
+                            "could not look through Stripe's {}, and will again: {error}",
+                            list.name()
+                        );
                     }
                     if matches!(error, Error::Config(_)) {
                         // The key is refused: the other lists would be told the same.
@@ -235,34 +258,41 @@ impl Backfill {
     fn look_through(&mut self, list: List) -> Result<()> {
         self.learn_the_time();
         // What is wrong with the file is none of Stripe's trouble.
-        let c = db::open_for_reading(&self.file).map_err(|error| Error::Temporary(error.to_string()))?;
+        let c = db::open_for_reading(&self.file)
+            .map_err(|error| Error::Temporary(error.to_string()))?;
         self.mend_birth(&c)?;
         match list {
-            List::Events => self.catch_up(&c).inspect(|()| self.desk.metrics.backfilled(clock::now())),
+            List::Events => {
+                self.catch_up(&c).inspect(|()| self.desk.metrics.backfilled(clock::now()))
+            }
             _ if sabotage::is("never_sweep") => Ok(()),
             List::Of(subject) => self.sweep(&c, subject),
             List::Unsettled => {
-                let found = keep(&self.desk, compare::unsettled(&c, self.desk.stripe.skew().now())?)?;
+                let found =
+                    keep(&self.desk, compare::unsettled(&c, self.desk.stripe.skew().now())?)?;
                 self.desk.metrics.backfill_found("unsettled", found);
                 Ok(())
             }
         }
     }
 
-    /// Asks Stripe for the time, where it is not known: nothing is looked for by a clock that may be wrong.
+    /// Asks Stripe for the time, where it is not known: nothing is looked for by a clock that may
+    /// be wrong.
     fn learn_the_time(&self) {
         for _ in 0..3 {
             if self.desk.stripe.skew().is_known() {
                 return;
             }
-            let told = self.desk.stripe.look(WHAT_TIME_IS_IT).is_ok_and(|answer| answer.date.is_some());
+            let told =
+                self.desk.stripe.look(WHAT_TIME_IS_IT).is_ok_and(|answer| answer.date.is_some());
             if !told {
                 return;
             }
         }
     }
 
-    /// A file that was born by a wrong clock was so at another time: what was sold since is the shop's, what was before is not.
+    /// A file that was born by a wrong clock was so at another time: what was sold since is the
+    /// shop's, what was before is not.
     fn mend_birth(&mut self, c: &Connection) -> Result<()> {
         let skew = self.desk.stripe.skew();
         if !skew.is_known() {
@@ -276,10 +306,16 @@ impl Backfill {
             _ if said > now + AHEAD_MAX => now,
             _ => return Ok(()),
         };
-        log::warn!("this file was made at {}, by Stripe's clock, not at {}", clock::text(truly), clock::text(said));
+        log::warn!(
+            "this file was made at {}, by Stripe's clock, not at {}",
+            clock::text(truly),
+            clock::text(said)
+        );
         self.desk.writer.write(move |c| {
             inbox::as_author(c, AUTHOR, |c| {
-                c.execute("UPDATE shop SET created_at = ?1", [clock::text(truly)]).map(drop).map_err(db::translate)
+                c.execute("UPDATE shop SET created_at = ?1", [clock::text(truly)])
+                    .map(drop)
+                    .map_err(db::translate)
             })
         })?;
         self.born = None;
@@ -308,7 +344,8 @@ impl Backfill {
                 if inbox::is_here(c, &event)? || is_the_twin_of_one(desk, c, &event)? {
                     continue;
                 }
-                // The endpoint need not send these, so they are not missed; they matter where an order waits for its money.
+                // The endpoint need not send these, so they are not missed; they matter where an
+                // order waits for its money.
                 if handlers::OF_HELD_MONEY.contains(&event.name()) {
                     if awaits_money(c, event.object_id.as_deref())? {
                         new.push((event, value.to_string()));
@@ -332,7 +369,12 @@ impl Backfill {
             log::info!("{found} events had not arrived and were fetched from Stripe");
             desk.metrics.backfill_found("event", found);
         }
-        seen_until(desk, "events", newest.min(left.map_or(newest, |left| Some(left - ITS_SECOND))), now)?;
+        seen_until(
+            desk,
+            "events",
+            newest.min(left.map_or(newest, |left| Some(left - ITS_SECOND))),
+            now,
+        )?;
         self.note_unreadable("events", unreadable);
         self.note_silence(c, &missed)
     }
@@ -366,19 +408,24 @@ impl Backfill {
         Ok(())
     }
 
-    /// Rows that nobody could read hold up no other; they are counted, and told when they become more.
+    /// Rows that nobody could read hold up no other; they are counted, and told when they become
+    /// more.
     fn note_unreadable(&mut self, list: &'static str, n: usize) {
         let known = self.unreadable.insert(list, n).unwrap_or(0);
         if n > known {
-            log::error!("{n} rows in Stripe's list of {list} cannot be read and are left out; please report it");
+            log::error!(
+                "{n} rows in Stripe's list of {list} cannot be read and are left out; please report it"
+            );
             self.desk.metrics.backfill_found("unreadable", n - known);
         }
     }
 
-    /// Has `attention` say which lists could not be looked through for an hour, as long as that is so.
+    /// Has `attention` say which lists could not be looked through for an hour, as long as that is
+    /// so.
     fn tell_what_fails(&mut self) -> Result<()> {
         let now = clock::since_boot();
-        let hour = if sabotage::is("an_hour_is_a_second") { Duration::from_secs(1) } else { FAILING_FOR };
+        let hour =
+            if sabotage::is("an_hour_is_a_second") { Duration::from_secs(1) } else { FAILING_FOR };
         let failing: Vec<String> = self
             .turns
             .iter()
@@ -388,7 +435,9 @@ impl Backfill {
         let message = failing.join("; ");
         // After a start the alarm of before stays until every list has been seen.
         if self.told.as_ref() == Some(&message)
-            || message.is_empty() && self.told.is_none() && !self.turns.iter().all(|(_, turn)| turn.has_looked)
+            || message.is_empty()
+                && self.told.is_none()
+                && !self.turns.iter().all(|(_, turn)| turn.has_looked)
         {
             return Ok(());
         }
@@ -408,7 +457,8 @@ impl Backfill {
     /// Says that webhooks do not come, as long as that is so.
     fn note_silence(&mut self, c: &Connection, missed: &BTreeMap<String, usize>) -> Result<()> {
         let turned_away = self.desk.metrics.webhooks_turned_away();
-        let (refused, unstored) = (turned_away.0 - self.turned_away.0, turned_away.1 - self.turned_away.1);
+        let (refused, unstored) =
+            (turned_away.0 - self.turned_away.0, turned_away.1 - self.turned_away.1);
         self.turned_away = turned_away;
         if missed.is_empty() {
             // Silence ends with a webhook, not with nothing to hear.
@@ -420,7 +470,8 @@ impl Backfill {
             return Ok(());
         }
         self.heard = self.desk.metrics.webhooks_acknowledged();
-        let types: Vec<String> = missed.iter().map(|(name, n)| format!("{n} {}", text::clean(name))).collect();
+        let types: Vec<String> =
+            missed.iter().map(|(name, n)| format!("{n} {}", text::clean(name))).collect();
         let cause = match (unstored, refused) {
             (1.., _) => format!("fulfilld could not store {unstored} webhooks meanwhile (see /readyz)"),
             (_, 1..) => format!("fulfilld refused {refused} webhooks meanwhile: is WEBHOOK_SECRET this endpoint's?"),
@@ -440,11 +491,14 @@ impl Backfill {
 /// True for the payment of an order that is not paid yet.
 fn awaits_money(c: &Connection, payment_intent: Option<&str>) -> Result<bool> {
     let sql = "SELECT EXISTS(SELECT 1 FROM orders WHERE payment_intent_id = ?1 AND payment_status = 'unpaid')";
-    c.prepare_cached(sql).and_then(|mut q| q.query_row([payment_intent], |row| row.get(0))).map_err(db::translate)
+    c.prepare_cached(sql)
+        .and_then(|mut q| q.query_row([payment_intent], |row| row.get(0)))
+        .map_err(db::translate)
 }
 
-/// A thin event that names no twin stands for one snapshot: the first that is about the same object, of the same type, made at
-/// the same time. From then on it names that one, so that the next is another piece of news.
+/// A thin event that names no twin stands for one snapshot: the first that is about the same
+/// object, of the same type, made at the same time. From then on it names that one, so that the
+/// next is another piece of news.
 fn is_the_twin_of_one(desk: &Desk, c: &Connection, event: &Event) -> Result<bool> {
     if !inbox::may_be_the_twin_of_one(c, event)? {
         return Ok(false);
@@ -465,7 +519,8 @@ fn keep(desk: &Desk, events: Vec<Bell>) -> Result<usize> {
     Ok(new)
 }
 
-/// The same inside somebody's transaction. An event of our own making that is there and concluded is made pending again.
+/// The same inside somebody's transaction. An event of our own making that is there and concluded
+/// is made pending again.
 pub fn keep_in(c: &Connection, events: &[Bell]) -> Result<usize> {
     let now = clock::now();
     let mut new = 0;
@@ -479,24 +534,34 @@ pub fn keep_in(c: &Connection, events: &[Bell]) -> Result<usize> {
 
 /// When the file was made.
 fn birth(c: &Connection) -> Result<Timestamp> {
-    let text: String = c.query_row("SELECT created_at FROM shop", [], |row| row.get(0)).map_err(db::translate)?;
+    let text: String =
+        c.query_row("SELECT created_at FROM shop", [], |row| row.get(0)).map_err(db::translate)?;
     compare::time(&text)
 }
 
-/// From when on a list is to be looked through. What was before the file was made is for `fulfilld reconcile`, because
-/// somebody has to say whether it was sent already. A cursor that is ahead of now says nothing.
+/// From when on a list is to be looked through. What was before the file was made is for `fulfilld
+/// reconcile`, because somebody has to say whether it was sent already. A cursor that is ahead of
+/// now says nothing.
 fn since(c: &Connection, name: &str, overlap: Duration, now: Timestamp) -> Result<Timestamp> {
     let until: Option<String> = c
         .query_row("SELECT until FROM sweeps WHERE name = ?1", [name], |row| row.get(0))
         .optional()
         .map_err(db::translate)?;
     let first = birth(c)? - OVERLAP_EVENTS;
-    let until = until.map(|text| compare::time(&text)).transpose()?.filter(|until| *until <= now + AHEAD_MAX);
+    let until = until
+        .map(|text| compare::time(&text))
+        .transpose()?
+        .filter(|until| *until <= now + AHEAD_MAX);
     Ok(until.map_or(first, |until| (until - overlap).max(first)))
 }
 
 /// All of a list was seen, up to this moment of Stripe's, which is not after now.
-fn seen_until(desk: &Desk, name: &'static str, newest: Option<Timestamp>, now: Timestamp) -> Result<()> {
+fn seen_until(
+    desk: &Desk,
+    name: &'static str,
+    newest: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<()> {
     let Some(until) = newest.map(|newest| clock::text(newest.min(now))) else {
         return Ok(());
     };
@@ -504,13 +569,16 @@ fn seen_until(desk: &Desk, name: &'static str, newest: Option<Timestamp>, now: T
     desk.writer.write(move |c| {
         inbox::as_author(c, AUTHOR, |c| {
             let known = "SELECT EXISTS(SELECT 1 FROM sweeps WHERE name = ?1)";
-            let known: bool = c.query_row(known, [name], |row| row.get(0)).map_err(db::translate)?;
+            let known: bool =
+                c.query_row(known, [name], |row| row.get(0)).map_err(db::translate)?;
             let written = match known {
                 true => c.execute(
                     "UPDATE sweeps SET until = ?2 WHERE name = ?1 AND (until < ?2 OR until > ?3)",
                     (name, until, now),
                 ),
-                false => c.execute("INSERT INTO sweeps(name, until) VALUES (?1, ?2)", (name, until)),
+                false => {
+                    c.execute("INSERT INTO sweeps(name, until) VALUES (?1, ?2)", (name, until))
+                }
             };
             written.map(drop).map_err(db::translate)
         })

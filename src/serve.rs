@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::alarms::{self, Alarm};
-use crate::checkpoint::Keeper;
+use crate::checkpoint::Checkpointer;
 use crate::claims;
 use crate::clock;
 use crate::config::{self, Settings};
@@ -21,21 +21,22 @@ use crate::health::Health;
 use crate::hooks::Hooks;
 use crate::hooks::target::Plan;
 use crate::inbox;
-use crate::locks::lock;
-use crate::mark::Mark;
 use crate::metrics::Metrics;
 use crate::only;
 use crate::place::{self, Identity, Lock};
 use crate::reconcile::Looking;
+use crate::rollback_guard::Mark;
 use crate::sabotage;
 use crate::signature::SigningSecret;
 use crate::stripe::Stripe;
+use crate::sync::lock;
 use crate::timing;
 use crate::webhook::Webhook;
 use crate::worker::Desk;
 use crate::writer::Writer;
 
-/// How often the daemon tries its own front door and its own writer; less than half of the unit's WatchdogSec.
+/// How often the daemon tries its own front door and its own writer; less than half of the unit's
+/// WatchdogSec.
 const PROBE_EVERY: Duration = Duration::from_secs(3);
 
 /// How often it looks whether either says of itself that it is broken, which costs nothing to know.
@@ -47,7 +48,8 @@ const SECRETS_EVERY: Duration = Duration::from_secs(1);
 /// Failed probes in a row after which the process makes room for a new one.
 const PROBES_FAILED_MAX: u32 = 3;
 
-/// How long a start waits for the file before it says that it listens; until the file is ready it answers 503.
+/// How long a start waits for the file before it says that it listens; until the file is ready it
+/// answers 503.
 const READY_WITHIN: Duration = Duration::from_secs(5);
 
 /// For everything that is to be finished on stopping; below the unit's TimeoutStopSec.
@@ -76,7 +78,8 @@ pub enum Wake {
     Reload,
 }
 
-/// `fulfilld serve`: until a signal ends it, or until it is better replaced; then `Temporary`, which is exit code 75.
+/// `fulfilld serve`: until a signal ends it, or until it is better replaced; then `Temporary`,
+/// which is exit code 75.
 pub fn serve() -> Result<()> {
     let settings = Settings::from_env()?;
     let secrets = config::signing_secrets()?;
@@ -97,12 +100,14 @@ pub fn serve() -> Result<()> {
     let clean = serving.stop();
     match why {
         Ok(()) if clean => Ok(()),
-        Ok(()) => {
-            Err(Error::Temporary("stopped before everything in hand was done; it is taken up at the next start".into()))
-        }
+        Ok(()) => Err(Error::Temporary(
+            "stopped before everything in hand was done; it is taken up at the next start".into(),
+        )),
         // A new process would do no better.
         Err(Error::Config(why)) => Err(Error::Config(why)),
-        Err(why) => Err(Error::Temporary(format!("{why}; ending, so that a new process takes over"))),
+        Err(why) => {
+            Err(Error::Temporary(format!("{why}; ending, so that a new process takes over")))
+        }
     }
 }
 
@@ -110,32 +115,44 @@ impl Serving {
     /// Opens the file and the door and starts every thread.
     pub fn start(settings: &Settings, secrets: Vec<SigningSecret>) -> Result<Serving> {
         // Neither a core file nor another process of this user gets to see the secrets.
-        let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+        let _ =
+            rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
         door::raise_descriptor_limit();
         let plan = Plan::read(&settings.hooks)?;
         let path = place::real(&settings.db)?;
         place::has_one_name(&path)?;
         let held = Arc::new(place::lock(&path)?);
         let connection = db::open_for_serving(&path, settings.stripe.livemode)?;
-        let keeper = Keeper::of(Identity::of(&path)?, Some(held.clone()));
+        let checkpointer = Checkpointer::of(Identity::of(&path)?, Some(held.clone()));
         let (mark, lost) = Mark::read(&held, &connection)?;
         if let Some(lost) = &lost {
             log::error!("{lost}");
         }
-        let (writer, writing) = Writer::start(connection, keeper, Box::new(move |c| begin(c, lost.as_deref())));
+        let (writer, writing) =
+            Writer::start(connection, checkpointer, Box::new(move |c| begin(c, lost.as_deref())));
 
         let metrics = Arc::new(Metrics::default());
         let stripe = Stripe::new(settings.stripe.clone(), metrics.clone());
-        let desk = Desk::new(writer, stripe, metrics.clone(), settings.stripe.livemode, settings.account.clone());
+        let desk = Desk::new(
+            writer,
+            stripe,
+            metrics.clone(),
+            settings.stripe.livemode,
+            settings.account.clone(),
+        );
         let reader: Reader = Arc::new(Mutex::new(db::open_for_reading(&path)?));
-        let health = Arc::new(Health::new(reader.clone(), path.clone(), desk.clone(), metrics.clone()));
-        let webhook = Arc::new(Webhook::new(secrets, desk.clone(), metrics.clone(), settings.echo_after));
+        let health =
+            Arc::new(Health::new(reader.clone(), path.clone(), desk.clone(), metrics.clone()));
+        let webhook =
+            Arc::new(Webhook::new(secrets, desk.clone(), metrics.clone(), settings.echo_after));
         let counts = metrics.clone();
         let listener = listener(settings)?;
         let itself: Arc<OnceLock<Arc<Door>>> = Arc::default();
         let answer = {
             let (webhook, health, itself) = (webhook.clone(), health.clone(), itself.clone());
-            move |request: &Request| route(request, &webhook, &health, itself.get().map(Arc::as_ref), &metrics)
+            move |request: &Request| {
+                route(request, &webhook, &health, itself.get().map(Arc::as_ref), &metrics)
+            }
         };
         let door = Arc::new(Door::open(listener, Limits::default(), answer)?);
         let _ = itself.set(door.clone());
@@ -166,8 +183,8 @@ impl Serving {
         self.door.address()
     }
 
-    /// Waits until the file is ready, for so long at most: then it is served all the same, with 503. An error when it never
-    /// will be.
+    /// Waits until the file is ready, for so long at most: then it is served all the same, with
+    /// 503. An error when it never will be.
     fn ready_within(&self, within: Duration, wake: &Receiver<Wake>) -> Result<()> {
         let until = Instant::now() + within;
         loop {
@@ -187,8 +204,9 @@ impl Serving {
         }
     }
 
-    /// Probes the door and the writer, feeds the watchdog after both have answered, and follows the signing secrets.
-    /// Returns when it is time to end: for a signal, or an error that says why a new process would do better.
+    /// Probes the door and the writer, feeds the watchdog after both have answered, and follows the
+    /// signing secrets. Returns when it is time to end: for a signal, or an error that says why a
+    /// new process would do better.
     fn watch(&mut self, wake: &Receiver<Wake>) -> Result<()> {
         let mut failed = 0;
         let mut locked = false;
@@ -199,7 +217,9 @@ impl Serving {
         loop {
             match wake.recv_timeout(LOOK_EVERY) {
                 Ok(Wake::Stop) => return Ok(()),
-                Err(RecvTimeoutError::Disconnected) => return Err(Error::Temporary(died("signals"))),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Error::Temporary(died("signals")));
+                }
                 Ok(Wake::Reload) => self.webhook.reload_secrets(),
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -240,9 +260,13 @@ impl Serving {
                 }
                 Err(why) => {
                     failed += 1;
-                    log::warn!("the daemon's own probe failed ({failed} of {PROBES_FAILED_MAX}): {why}");
+                    log::warn!(
+                        "the daemon's own probe failed ({failed} of {PROBES_FAILED_MAX}): {why}"
+                    );
                     if failed >= PROBES_FAILED_MAX {
-                        return Err(Error::Temporary(format!("the front door no longer answers: {why}")));
+                        return Err(Error::Temporary(format!(
+                            "the front door no longer answers: {why}"
+                        )));
                     }
                 }
             }
@@ -251,14 +275,17 @@ impl Serving {
 
     /// A thread that has ended by a panic: nobody else does its work, so a new process is to.
     fn dead(&self) -> Option<String> {
-        let looking = self.looking.as_ref().filter(|looking| looking.is_finished()).map(|_| "backfill");
+        let looking =
+            self.looking.as_ref().filter(|looking| looking.is_finished()).map(|_| "backfill");
         let writing = self.writing.is_finished().then_some("writer");
         writing.or_else(|| self.workers.dead()).or(looking).or_else(|| self.hooks.dead()).map(died)
     }
 
-    /// Asks the writer for an empty transaction, so that a lock is noticed without an event; logs its beginning and end once.
+    /// Asks the writer for an empty transaction, so that a lock is noticed without an event; logs
+    /// its beginning and end once.
     fn note_lock(&self, was: bool) -> bool {
-        let locked = self.desk.writer.write(|_| Ok(())).is_err() && self.desk.writer.state().locked_since.is_some();
+        let locked = self.desk.writer.write(|_| Ok(())).is_err()
+            && self.desk.writer.state().locked_since.is_some();
         match (was, locked) {
             (false, true) => log::error!(
                 "the file is locked by somebody else; webhooks are answered 503 and come again (an open BEGIN in a sqlite3 \
@@ -273,7 +300,9 @@ impl Serving {
     /// Has `attention` say what is wrong with the write-ahead log, from its beginning to its end.
     fn note_log(&mut self) {
         let trouble = self.desk.writer.state().log.trouble();
-        let of = |wanted: &str| trouble.iter().find(|(name, _)| *name == wanted).map(|(_, what)| what.clone());
+        let of = |wanted: &str| {
+            trouble.iter().find(|(name, _)| *name == wanted).map(|(_, what)| what.clone())
+        };
         let now = [
             ("checkpoint_failing", of("checkpoint_failing").map(Alarm::checkpoint_failing)),
             ("log_grows", of("log_grows").map(Alarm::log_grows)),
@@ -296,13 +325,14 @@ impl Serving {
         }
     }
 
-    /// Stops in the order of the road: no new requests, those in hand answered; no new events, those in hand written; then
-    /// the writer. False when something was not done in time.
+    /// Stops in the order of the road: no new requests, those in hand answered; no new events,
+    /// those in hand written; then the writer. False when something was not done in time.
     pub fn stop(mut self) -> bool {
         let deadline = Instant::now() + STOP_WITHIN;
         self.hooks.tell_to_stop();
         let answered = self.door.close(deadline - STOP_WITHIN / 2);
-        let worked = self.workers.stop(deadline) & self.looking.is_none_or(|looking| looking.stop(deadline));
+        let worked =
+            self.workers.stop(deadline) & self.looking.is_none_or(|looking| looking.stop(deadline));
         let told = self.hooks.stop(deadline);
         self.desk.writer.close();
         while !self.writing.is_finished() && Instant::now() < deadline {
@@ -314,26 +344,41 @@ impl Serving {
 }
 
 fn died(thread: &str) -> String {
-    format!("a thread of the {thread} died of a bug in fulfilld (the lines before say where; please report them)")
+    format!(
+        "a thread of the {thread} died of a bug in fulfilld (the lines before say where; please report them)"
+    )
 }
 
-/// What the writer does before anything else: what was under way when the process before ended goes on, and what that one
-/// said of itself no longer counts.
+/// What the writer does before anything else: what was under way when the process before ended goes
+/// on, and what that one said of itself no longer counts.
 fn begin(c: &Connection, lost: Option<&str>) -> Result<()> {
-    let interrupted = inbox::as_author(c, "fulfilld:start", |c| claims::release_interrupted(c, clock::now()))?;
+    let interrupted =
+        inbox::as_author(c, "fulfilld:start", |c| claims::release_interrupted(c, clock::now()))?;
     if interrupted > 0 {
         log::info!("{interrupted} events were under way when fulfilld last ended; they go on");
     }
     if let Some(lost) = lost {
         alarms::raise(c, &Alarm::file_went_back(lost.into()), clock::now())?;
     }
-    ["key_refused", "key_lacks_permission", "only_matches_nothing", "checkpoint_failing", "log_grows"]
-        .into_iter()
-        .try_for_each(|alarm| alarms::clear(c, alarm))
+    [
+        "key_refused",
+        "key_lacks_permission",
+        "only_matches_nothing",
+        "checkpoint_failing",
+        "log_grows",
+    ]
+    .into_iter()
+    .try_for_each(|alarm| alarms::clear(c, alarm))
 }
 
 /// The paths of section "HTTP" in the README.
-fn route(request: &Request, webhook: &Webhook, health: &Health, door: Option<&Door>, metrics: &Metrics) -> Answer {
+fn route(
+    request: &Request,
+    webhook: &Webhook,
+    health: &Health,
+    door: Option<&Door>,
+    metrics: &Metrics,
+) -> Answer {
     let method = request.method.as_str();
     let look = |answer: &dyn Fn() -> Answer| {
         if matches!(method, "GET" | "HEAD") { answer() } else { not_allowed("GET") }
@@ -359,7 +404,9 @@ fn not_allowed(allow: &'static str) -> Answer {
 /// The socket that systemd holds over a restart, else our own.
 fn listener(settings: &Settings) -> Result<TcpListener> {
     let handed = listenfd::ListenFd::from_env().take_tcp_listener(0);
-    match handed.map_err(|e| Error::Config(format!("the socket handed over by systemd cannot be used: {e}")))? {
+    match handed.map_err(|e| {
+        Error::Config(format!("the socket handed over by systemd cannot be used: {e}"))
+    })? {
         Some(listener) => Ok(listener),
         None => door::bind(settings.listen, settings.allow_public_listen),
     }

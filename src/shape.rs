@@ -2,8 +2,8 @@
 
 use rusqlite::{Connection, Result};
 
-/// What is in `schema` and not in the file, or not as the schema has it: `trigger orders_delete` and the like, in the
-/// schema's order. What the file has beside it is its owner's and not told.
+/// What is in `schema` and not in the file, or not as the schema has it: `trigger orders_delete`
+/// and the like, in the schema's order. What the file has beside it is its owner's and not told.
 pub fn lacking(file: &Connection, schema: &str) -> Result<Vec<String>> {
     let fresh = Connection::open_in_memory()?;
     fresh.execute_batch(schema)?;
@@ -13,7 +13,8 @@ pub fn lacking(file: &Connection, schema: &str) -> Result<Vec<String>> {
     Ok(lacking.into_iter().map(|(kind, name, _)| format!("{kind} {name}")).collect())
 }
 
-/// True when the file has the tables that no other program's file has all of, whatever marks it bears.
+/// True when the file has the tables that no other program's file has all of, whatever marks it
+/// bears.
 pub fn is_alike(file: &Connection) -> Result<bool> {
     let sql = "SELECT count(*) = 4 FROM sqlite_schema
                WHERE type = 'table' AND name IN('shop', 'events', 'orders', 'order_history')";

@@ -1,8 +1,10 @@
-//! Stripe-Signature: pure. Was this body signed with one of our secrets, within the last five minutes?
+//! Stripe-Signature: pure. Was this body signed with one of our secrets, within the last five
+//! minutes?
 //!
-//! The rule is the strict one that agrees with every situation on which Stripe's official libraries agree among
-//! themselves (docs.stripe.com/webhooks#verify-manually): `t` is one run of 1 to 12 ASCII digits; a `v1` is 64 lower-case
-//! hex digits, others are skipped; `v0` and unknown schemes never count; every v1 is compared with every secret.
+//! The rule is the strict one that agrees with every situation on which Stripe's official libraries
+//! agree among themselves (docs.stripe.com/webhooks#verify-manually): `t` is one run of 1 to 12
+//! ASCII digits; a `v1` is 64 lower-case hex digits, others are skipped; `v0` and unknown schemes
+//! never count; every v1 is compared with every secret.
 
 use std::fmt;
 
@@ -13,14 +15,17 @@ use sha2::Sha256;
 /// How old a signature may be, in seconds; Stripe's own libraries use the same.
 pub const TOLERANCE_S: i64 = 300;
 
-/// A signing secret, ready to compute with: the whole `whsec_…` text is the key, not base64-decoded.
+/// A signing secret, ready to compute with: the whole `whsec_…` text is the key, not
+/// base64-decoded.
 #[derive(Clone)]
 pub struct SigningSecret(Hmac<Sha256>);
 
 impl SigningSecret {
     /// Takes the text as Stripe shows it. Checking its form is for `config.rs`.
     pub fn new(text: &str) -> SigningSecret {
-        SigningSecret(Hmac::new_from_slice(text.as_bytes()).expect("HMAC takes a key of any length"))
+        SigningSecret(
+            Hmac::new_from_slice(text.as_bytes()).expect("HMAC takes a key of any length"),
+        )
     }
 
     fn of(&self, t: &str, body: &[u8]) -> CtOutput<Hmac<Sha256>> {
@@ -88,17 +93,26 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Verifies or refuses. `now` is unix seconds. The future is accepted, because a slow clock of ours must not cost orders;
-/// the caller logs it. Time spent does not depend on where a wrong signature differs from the right one.
-pub fn verify(header: Option<&str>, body: &[u8], secrets: &[SigningSecret], now: i64) -> Result<Verified, Refusal> {
+/// Verifies or refuses. `now` is unix seconds. The future is accepted, because a slow clock of ours
+/// must not cost orders; the caller logs it. Time spent does not depend on where a wrong signature
+/// differs from the right one.
+pub fn verify(
+    header: Option<&str>,
+    body: &[u8],
+    secrets: &[SigningSecret],
+    now: i64,
+) -> Result<Verified, Refusal> {
     let header = header.ok_or(Refusal::Missing)?;
     let pairs = || header.split(',').filter_map(|pair| pair.split_once('='));
     let mut times = pairs().filter(|(key, _)| *key == "t").map(|(_, t)| t);
     let t = match (times.next(), times.next()) {
-        (Some(t), None) if (1..=12).contains(&t.len()) && t.bytes().all(|b| b.is_ascii_digit()) => t,
+        (Some(t), None) if (1..=12).contains(&t.len()) && t.bytes().all(|b| b.is_ascii_digit()) => {
+            t
+        }
         _ => return Err(Refusal::NoTimestamp),
     };
-    let mut candidates = pairs().filter(|(key, _)| *key == "v1").filter_map(|(_, hex)| digest(hex)).peekable();
+    let mut candidates =
+        pairs().filter(|(key, _)| *key == "v1").filter_map(|(_, hex)| digest(hex)).peekable();
     candidates.peek().ok_or(Refusal::NoSignature)?;
     let candidates: Vec<_> = candidates.collect();
 
@@ -112,7 +126,11 @@ pub fn verify(header: Option<&str>, body: &[u8], secrets: &[SigningSecret], now:
         return Err(Refusal::NoMatch);
     }
     let age_s = now - t.parse::<i64>().expect("12 digits fit");
-    if age_s > TOLERANCE_S { Err(Refusal::TooOld) } else { Ok(Verified { age_s, secrets: matched }) }
+    if age_s > TOLERANCE_S {
+        Err(Refusal::TooOld)
+    } else {
+        Ok(Verified { age_s, secrets: matched })
+    }
 }
 
 /// 64 lower-case hex digits as a digest that compares in constant time.
@@ -142,7 +160,8 @@ mod tests {
         digest.iter().map(|b| format!("{b:02x}")).collect()
     }
 
-    /// Written out from a known answer (computed with OpenSSL), so that signing and verifying cannot be wrong together.
+    /// Written out from a known answer (computed with OpenSSL), so that signing and verifying
+    /// cannot be wrong together.
     #[test]
     fn a_known_vector_verifies() {
         let hex = "78e828231225387ecc804a8ae4281a0dfa1c7b8a2b78a1b5f784683c0fe2d1fe";
@@ -189,7 +208,11 @@ mod tests {
                 ok(0, 0),
             ),
             ("leading zeros, signed without", format!("t=0{t},v1={good}"), Err(Refusal::NoMatch)),
-            ("13 digits", format!("t=000{t},v1={}", sign(a, &format!("000{t}"), BODY)), Err(Refusal::NoTimestamp)),
+            (
+                "13 digits",
+                format!("t=000{t},v1={}", sign(a, &format!("000{t}"), BODY)),
+                Err(Refusal::NoTimestamp),
+            ),
             ("wrong", format!("t={t},v1={wrong}"), Err(Refusal::NoMatch)),
             ("only v0", format!("t={t},v0={good}"), Err(Refusal::NoSignature)),
             ("v1=bad_signature", format!("t={t},v1=bad_signature"), Err(Refusal::NoSignature)),
@@ -205,8 +228,16 @@ mod tests {
             ("no t", format!("v1={good}"), Err(Refusal::NoTimestamp)),
             ("t=", format!("t=,v1={good}"), Err(Refusal::NoTimestamp)),
             ("v1,t=1", "v1,t=1".into(), Err(Refusal::NoSignature)),
-            ("t=yesterday", format!("t=yesterday,v1={}", sign(a, "NaN", BODY)), Err(Refusal::NoTimestamp)),
-            ("t=123abc", format!("t=123abc,v1={}", sign(a, "123", BODY)), Err(Refusal::NoTimestamp)),
+            (
+                "t=yesterday",
+                format!("t=yesterday,v1={}", sign(a, "NaN", BODY)),
+                Err(Refusal::NoTimestamp),
+            ),
+            (
+                "t=123abc",
+                format!("t=123abc,v1={}", sign(a, "123", BODY)),
+                Err(Refusal::NoTimestamp),
+            ),
             ("t=+n", format!("t=+{t},v1={good}"), Err(Refusal::NoTimestamp)),
             ("t=-1", format!("t=-1,v1={}", sign(a, "-1", BODY)), Err(Refusal::NoTimestamp)),
             ("t=n.5", format!("t={t}.5,v1={good}"), Err(Refusal::NoTimestamp)),
@@ -220,8 +251,14 @@ mod tests {
             assert_eq!(verify(Some(&header), BODY, &secrets, NOW), expected, "{name}: {header}");
         }
         assert_eq!(verify(None, BODY, &secrets, NOW), Err(Refusal::Missing));
-        assert_eq!(verify(Some(&format!("t={t},v1={good}")), b"{}", &secrets, NOW), Err(Refusal::NoMatch));
-        assert_eq!(verify(Some(&format!("t={t},v1={good}")), BODY, &[], NOW), Err(Refusal::NoMatch));
+        assert_eq!(
+            verify(Some(&format!("t={t},v1={good}")), b"{}", &secrets, NOW),
+            Err(Refusal::NoMatch)
+        );
+        assert_eq!(
+            verify(Some(&format!("t={t},v1={good}")), BODY, &[], NOW),
+            Err(Refusal::NoMatch)
+        );
         let empty = format!("t={t},v1={}", sign(a, &t, b""));
         assert_eq!(verify(Some(&empty), b"", &secrets, NOW), ok(0, 0));
     }

@@ -1,15 +1,15 @@
 //! Stripe's clock against ours, by the `Date` of its answers.
 //!
-//! An answer says what time it is at Stripe, to the second. What is kept is Stripe's clock against the time since boot,
-//! which nobody can set: so the skew is right the moment after our own clock was set. It is the median of the last answers,
-//! so one odd answer moves nothing.
+//! An answer says what time it is at Stripe, to the second. What is kept is Stripe's clock against
+//! the time since boot, which nobody can set: so the skew is right the moment after our own clock
+//! was set. It is the median of the last answers, so one odd answer moves nothing.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use crate::clock::{self, Timestamp};
-use crate::locks::lock;
+use crate::sync::lock;
 
 /// Answers that are remembered, and how many it takes to believe them.
 const ANSWERS: usize = 5;
@@ -57,16 +57,20 @@ impl Skew {
         lock(&self.0).offsets.len() >= ANSWERS_MIN
     }
 
-    /// Our clock was set, or the machine stood still meanwhile, which looks the same: what was learned holds until enough
-    /// new answers have come.
+    /// Our clock was set, or the machine stood still meanwhile, which looks the same: what was
+    /// learned holds until enough new answers have come.
     pub fn doubt(&self) {
         lock(&self.0).offsets.clear();
     }
 
-    /// By how many seconds our clock is fast, negative when it is slow; `None` when that is not known.
+    /// By how many seconds our clock is fast, negative when it is slow; `None` when that is not
+    /// known.
     pub fn fast_s(&self) -> Option<i64> {
         let offset = lock(&self.0).offset?;
-        Some((clock::now().as_millisecond() - clock::since_boot().as_millis() as i64 - offset) / 1000)
+        Some(
+            (clock::now().as_millisecond() - clock::since_boot().as_millis() as i64 - offset)
+                / 1000,
+        )
     }
 
     /// The same when it is so much that the clock is wrong ([`WRONG_FROM_S`]); 0 otherwise.

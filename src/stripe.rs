@@ -1,4 +1,5 @@
-//! Asking Stripe: an HTTPS client that reads, paces itself, and turns every answer into a value or one of our errors.
+//! Asking Stripe: an HTTPS client that reads, paces itself, and turns every answer into a value or
+//! one of our errors.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,29 +13,33 @@ use crate::clock::{self, Timestamp};
 use crate::config::StripeAccess;
 use crate::error::{Error, Result};
 use crate::event::is_object_id;
-use crate::locks::lock;
 use crate::metrics::Metrics;
 use crate::skew::Skew;
+use crate::sync::lock;
 use crate::text;
 
-/// The API version that every question names, so that answers do not change when Stripe's default does.
+/// The API version that every question names, so that answers do not change when Stripe's default
+/// does.
 pub const API_VERSION: &str = "2026-10-28.endive";
 
-/// The largest answer that is read: a page of a hundred line items with their products is below 1 MiB.
+/// The largest answer that is read: a page of a hundred line items with their products is below 1
+/// MiB.
 const ANSWER_MAX: u64 = 8 << 20;
 
 /// Rows on one page, Stripe's maximum.
 const PAGE: usize = 100;
 
-/// Pages of one list, at most; Stripe permits a hundred lines in a session, this a hundred times as many.
+/// Pages of one list, at most; Stripe permits a hundred lines in a session, this a hundred times as
+/// many.
 const PAGES_MAX: usize = 100;
 
-/// Without these there are no orders: a 403 from one of them is the key's failure as a whole. From any other it is a
-/// missing permission, which holds up what needs it and nothing else.
+/// Without these there are no orders: a 403 from one of them is the key's failure as a whole. From
+/// any other it is a missing permission, which holds up what needs it and nothing else.
 const VITAL: [&str; 3] = ["checkout_session", "checkout_sessions", "checkout_session_line_items"];
 
-/// An endpoint that was answered 403 is not asked again for so long, however many events would like to; twice as long after
-/// each further 403, up to the second figure: then a missing permission costs at most 2,880 questions a month.
+/// An endpoint that was answered 403 is not asked again for so long, however many events would like
+/// to; twice as long after each further 403, up to the second figure: then a missing permission
+/// costs at most 2,880 questions a month.
 const FORBIDDEN_FOR: Duration = Duration::from_secs(30);
 const FORBIDDEN_FOR_MAX: Duration = Duration::from_secs(15 * 60);
 
@@ -111,9 +116,13 @@ impl Unreached {
             ureq::Error::Tls(_) | ureq::Error::Rustls(_) => Unreached::Tls(why),
             ureq::Error::Timeout(ureq::Timeout::Resolve) => Unreached::NoSuchHost(why),
             ureq::Error::Timeout(_) => Unreached::TimedOut(why),
-            ureq::Error::Io(e) if e.kind() == std::io::ErrorKind::ConnectionRefused => Unreached::Refused(why),
+            ureq::Error::Io(e) if e.kind() == std::io::ErrorKind::ConnectionRefused => {
+                Unreached::Refused(why)
+            }
             // rustls tells of bad certificates, and of a partner that speaks no TLS, through these.
-            ureq::Error::Io(e) if e.kind() == std::io::ErrorKind::InvalidData => Unreached::Tls(why),
+            ureq::Error::Io(e) if e.kind() == std::io::ErrorKind::InvalidData => {
+                Unreached::Tls(why)
+            }
             // The C library's resolver has no kind of its own for it.
             ureq::Error::Io(_) if why.contains("lookup address") => Unreached::NoSuchHost(why),
             ureq::Error::Io(_) | ureq::Error::ConnectionFailed => Unreached::Refused(why),
@@ -171,16 +180,22 @@ impl Listed {
     /// The endpoint's name, its path, and what is asked beside the time.
     fn question(self) -> (&'static str, &'static str, Vec<(&'static str, String)>) {
         match self {
-            Listed::Events(types) => {
-                ("events", "/v1/events", types.iter().map(|name| ("types[]", name.to_string())).collect())
-            }
-            Listed::Sessions => {
-                ("checkout_sessions", "/v1/checkout/sessions", vec![("status", "complete".to_string())])
-            }
+            Listed::Events(types) => (
+                "events",
+                "/v1/events",
+                types.iter().map(|name| ("types[]", name.to_string())).collect(),
+            ),
+            Listed::Sessions => (
+                "checkout_sessions",
+                "/v1/checkout/sessions",
+                vec![("status", "complete".to_string())],
+            ),
             Listed::Refunds => ("refunds", "/v1/refunds", Vec::new()),
             Listed::Disputes => ("disputes", "/v1/disputes", Vec::new()),
             Listed::Reviews => ("reviews", "/v1/reviews", Vec::new()),
-            Listed::FraudWarnings => ("early_fraud_warnings", "/v1/radar/early_fraud_warnings", Vec::new()),
+            Listed::FraudWarnings => {
+                ("early_fraud_warnings", "/v1/radar/early_fraud_warnings", Vec::new())
+            }
         }
     }
 
@@ -197,7 +212,8 @@ impl Listed {
     }
 }
 
-/// What Stripe said when the key lacked a permission, when it was last asked, and for how long it is not asked again.
+/// What Stripe said when the key lacked a permission, when it was last asked, and for how long it
+/// is not asked again.
 struct Forbidden {
     why: String,
     at: Instant,
@@ -221,12 +237,17 @@ impl Stripe {
             .timeout_global(Some(access.timeout))
             .timeout_connect(Some(Duration::from_secs(5)))
             .timeout_resolve(Some(Duration::from_secs(5)))
-            // A status is an answer, not a failure; a redirect of an API is a mistake, and would carry the key elsewhere.
+            // A status is an answer, not a failure; a redirect of an API is a mistake, and would
+            // carry the key elsewhere.
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
             .https_only(access.base_url.starts_with("https://"))
-            .proxy(if access.base_url.starts_with("https://") { ureq::Proxy::try_from_env() } else { None })
+            .proxy(if access.base_url.starts_with("https://") {
+                ureq::Proxy::try_from_env()
+            } else {
+                None
+            })
             .max_idle_connections_per_host(32)
             .user_agent(concat!("fulfilld/", env!("CARGO_PKG_VERSION")))
             .build();
@@ -249,10 +270,12 @@ impl Stripe {
 
     /// How long what waits for a permission may wait before it is tried again.
     pub fn forbidden_pause(&self) -> Duration {
-        lock(&self.forbidden).values().map(Forbidden::left).max().unwrap_or(FORBIDDEN_FOR) + FORBIDDEN_GRACE
+        lock(&self.forbidden).values().map(Forbidden::left).max().unwrap_or(FORBIDDEN_FOR)
+            + FORBIDDEN_GRACE
     }
 
-    /// The permissions that the key turned out to lack and has not shown since, one sentence an endpoint.
+    /// The permissions that the key turned out to lack and has not shown since, one sentence an
+    /// endpoint.
     pub fn forbidden(&self) -> Vec<String> {
         lock(&self.forbidden).values().map(|forbidden| forbidden.why.clone()).collect()
     }
@@ -269,13 +292,15 @@ impl Stripe {
         (!ours).then(|| format!("the session is not of FULFILLD_ONLY={}", only.setting))
     }
 
-    /// How many sessions were somebody else's so far; what `only.rs` makes of them needs no more than a few.
+    /// How many sessions were somebody else's so far; what `only.rs` makes of them needs no more
+    /// than a few.
     pub fn sessions_of_others(&self) -> usize {
         lock(&self.others).len()
     }
 
-    /// A Checkout Session as it is now, with its payment intent and all its line items with their products, whatever their
-    /// number: one question up to ten lines, then one more for each further hundred.
+    /// A Checkout Session as it is now, with its payment intent and all its line items with their
+    /// products, whatever their number: one question up to ten lines, then one more for each
+    /// further hundred.
     pub fn checkout_session(&self, id: &str) -> Result<Asked> {
         let id = checked(id)?;
         let at = clock::now();
@@ -287,7 +312,11 @@ impl Stripe {
                 "payment_intent.latest_charge.balance_transaction",
                 "shipping_cost.shipping_rate",
             ],
-            &["line_items.data.price.product", "payment_intent.latest_charge", "shipping_cost.shipping_rate"],
+            &[
+                "line_items.data.price.product",
+                "payment_intent.latest_charge",
+                "shipping_cost.shipping_rate",
+            ],
             &["line_items.data.price.product", "payment_intent.latest_charge"],
             &["line_items.data.price.product"],
             &["line_items"],
@@ -296,30 +325,39 @@ impl Stripe {
         is_the_one(&value, "checkout.session", id)?;
         let lines = value.get_mut("line_items").map(Value::take).unwrap_or_default();
         let wishes: [&[&str]; 2] = [&["data.price.product"], &[]];
-        let lines =
-            self.rest_of(("checkout_session_line_items", "item"), &format!("{path}/line_items"), &[], &wishes, lines)?;
+        let lines = self.rest_of(
+            ("checkout_session_line_items", "item"),
+            &format!("{path}/line_items"),
+            &[],
+            &wishes,
+            lines,
+        )?;
         value["line_items"] = Value::Array(lines);
         Ok(Asked { at, value })
     }
 
-    /// The Checkout Session of a payment intent; `None` when it was not made by Checkout, or for a subscription, whose
-    /// session names its invoice instead.
+    /// The Checkout Session of a payment intent; `None` when it was not made by Checkout, or for a
+    /// subscription, whose session names its invoice instead.
     pub fn session_of_payment_intent(&self, payment_intent: &str) -> Result<Option<Value>> {
-        let query = [("payment_intent", checked(payment_intent)?.to_string()), ("limit", "1".to_string())];
-        let list = self.get("checkout_sessions", "/v1/checkout/sessions", &query).map_err(|f| f.error)?;
+        let query =
+            [("payment_intent", checked(payment_intent)?.to_string()), ("limit", "1".to_string())];
+        let list =
+            self.get("checkout_sessions", "/v1/checkout/sessions", &query).map_err(|f| f.error)?;
         let first = page_of(list)?.0.into_iter().next();
         let theirs = |session: &Value| {
-            is_row(session, "checkout.session") && session["payment_intent"].as_str() == Some(payment_intent)
+            is_row(session, "checkout.session")
+                && session["payment_intent"].as_str() == Some(payment_intent)
         };
         match first {
-            Some(session) if !theirs(&session) => {
-                Err(Error::Temporary(format!("Stripe was asked for the session of {payment_intent} and lists another")))
-            }
+            Some(session) if !theirs(&session) => Err(Error::Temporary(format!(
+                "Stripe was asked for the session of {payment_intent} and lists another"
+            ))),
             first => Ok(first),
         }
     }
 
-    /// The payment intent that paid an invoice, else one that is to pay it; `None` where Stripe shows none yet.
+    /// The payment intent that paid an invoice, else one that is to pay it; `None` where Stripe
+    /// shows none yet.
     pub fn payment_intent_of_invoice(&self, invoice: &str) -> Result<Sight<Option<String>>> {
         let payments = match self.invoice_payments(&[("invoice", checked(invoice)?.to_string())])? {
             Sight::Seen(payments) => payments,
@@ -333,14 +371,19 @@ impl Stripe {
             Some("canceled") => 2,
             _ => 1,
         };
-        let best = payments.iter().filter(|payment| by(payment).is_some()).min_by_key(|payment| rank(payment));
+        let best = payments
+            .iter()
+            .filter(|payment| by(payment).is_some())
+            .min_by_key(|payment| rank(payment));
         Ok(Sight::Seen(best.and_then(by)))
     }
 
-    /// The invoice that a payment intent pays, and its subscription where the key may see it; `None` where it pays none.
+    /// The invoice that a payment intent pays, and its subscription where the key may see it;
+    /// `None` where it pays none.
     pub fn invoice_of_payment_intent(&self, payment_intent: &str) -> Result<Sight<Option<Billed>>> {
         let payment = checked(payment_intent)?.to_string();
-        let query = [("payment[type]", "payment_intent".to_string()), ("payment[payment_intent]", payment)];
+        let query =
+            [("payment[type]", "payment_intent".to_string()), ("payment[payment_intent]", payment)];
         Ok(match self.invoice_payments(&query)? {
             Sight::Seen(payments) if payments.is_empty() => Sight::Seen(None),
             Sight::Seen(payments) => match payments.iter().find_map(Billed::of) {
@@ -386,7 +429,13 @@ impl Stripe {
         let query = [("payment_intent", checked(payment_intent)?.to_string())];
         let wishes: [&[&str]; 2] = [&["data.failure_balance_transaction"], &[]];
         let first = self.page("refunds", "/v1/refunds", &query, &wishes)?;
-        let value = Value::Array(self.rest_of(("refunds", "refund"), "/v1/refunds", &query, &wishes, first)?);
+        let value = Value::Array(self.rest_of(
+            ("refunds", "refund"),
+            "/v1/refunds",
+            &query,
+            &wishes,
+            first,
+        )?);
         Ok(Asked { at, value })
     }
 
@@ -402,13 +451,19 @@ impl Stripe {
 
     /// An early fraud warning as it is now.
     pub fn fraud_warning(&self, id: &str) -> Result<Asked> {
-        self.object("early_fraud_warning", "radar.early_fraud_warning", "/v1/radar/early_fraud_warnings", id)
+        self.object(
+            "early_fraud_warning",
+            "radar.early_fraud_warning",
+            "/v1/radar/early_fraud_warnings",
+            id,
+        )
     }
 
-    /// Goes through a list from the newest to the oldest that was made at `since` or later, page by page; `look` takes each
-    /// page. Only when this returns well was all of it seen: a list that breaks off, or leads back to where it was, is
-    /// `Temporary`. Each row that is handed over is of the list's kind and has an id that may stand in a path; a row that is
-    /// not holds up no other, it is left out. Returns how many were.
+    /// Goes through a list from the newest to the oldest that was made at `since` or later, page by
+    /// page; `look` takes each page. Only when this returns well was all of it seen: a list that
+    /// breaks off, or leads back to where it was, is `Temporary`. Each row that is handed over is
+    /// of the list's kind and has an id that may stand in a path; a row that is not holds up no
+    /// other, it is left out. Returns how many were.
     pub fn list(
         &self,
         listed: Listed,
@@ -425,16 +480,24 @@ impl Stripe {
             let all = rows.len();
             rows.retain(|row| is_row(row, listed.object()));
             unreadable += all - rows.len();
-            let last = rows.last().and_then(|row| row.get("id")).and_then(Value::as_str).map(String::from);
+            let last =
+                rows.last().and_then(|row| row.get("id")).and_then(Value::as_str).map(String::from);
             let goes_on = last.filter(|last| ends.insert(last.clone()));
-            // What was made earlier is somebody else's to take in, also when a list shows more than was asked for.
-            rows.retain(|row| row["created"].as_i64().is_none_or(|created| created >= since.as_second()));
+            // What was made earlier is somebody else's to take in, also when a list shows more than
+            // was asked for.
+            rows.retain(|row| {
+                row["created"].as_i64().is_none_or(|created| created >= since.as_second())
+            });
             look(rows)?;
             match (more, goes_on) {
                 (false, _) => return Ok(unreadable),
-                (true, Some(last)) => next = query.iter().cloned().chain([("starting_after", last)]).collect(),
+                (true, Some(last)) => {
+                    next = query.iter().cloned().chain([("starting_after", last)]).collect()
+                }
                 (true, None) => {
-                    return Err(Error::Temporary(format!("Stripe's list {path} leads back to where it was")));
+                    return Err(Error::Temporary(format!(
+                        "Stripe's list {path} leads back to where it was"
+                    )));
                 }
             }
         }
@@ -448,7 +511,8 @@ impl Stripe {
         Ok(Asked { at, value })
     }
 
-    /// Follows a list of such objects from its first page to its end. One row that is none makes all of it `Temporary`.
+    /// Follows a list of such objects from its first page to its end. One row that is none makes
+    /// all of it `Temporary`.
     fn rest_of(
         &self,
         (endpoint, object): (&'static str, &str),
@@ -460,7 +524,9 @@ impl Stripe {
         let (mut rows, mut more) = page_of(first)?;
         for _ in 0..PAGES_MAX {
             if !rows.iter().all(|row| is_row(row, object)) {
-                return Err(Error::Temporary(format!("Stripe's list {path} has a row that is no {object}")));
+                return Err(Error::Temporary(format!(
+                    "Stripe's list {path} has a row that is no {object}"
+                )));
             }
             if !more {
                 return Ok(rows);
@@ -472,12 +538,17 @@ impl Stripe {
             let (next, has_more) = page_of(self.page(endpoint, path, &query, wishes)?)?;
             // A page that brings nothing new would be asked for for ever.
             if has_more && next.is_empty() {
-                return Err(Error::Temporary(format!("Stripe's list {path} says there is more and sends none")));
+                return Err(Error::Temporary(format!(
+                    "Stripe's list {path} says there is more and sends none"
+                )));
             }
             rows.extend(next);
             more = has_more;
         }
-        Err(Error::Permanent(format!("Stripe's list {path} has more than {} rows", PAGE * PAGES_MAX)))
+        Err(Error::Permanent(format!(
+            "Stripe's list {path} has more than {} rows",
+            PAGE * PAGES_MAX
+        )))
     }
 
     fn page(
@@ -514,8 +585,9 @@ impl Stripe {
         unreachable!("the last wish returns")
     }
 
-    /// One question, tried again while that may help. `Temporary`: later. `Permanent`: never (404). `Config`: the key.
-    /// `Forbidden`: the key lacks a permission that orders do not need; then it is not asked again for a while.
+    /// One question, tried again while that may help. `Temporary`: later. `Permanent`: never (404).
+    /// `Config`: the key. `Forbidden`: the key lacks a permission that orders do not need; then it
+    /// is not asked again for a while.
     fn get(
         &self,
         endpoint: &'static str,
@@ -557,8 +629,11 @@ impl Stripe {
                     let mut forbidden = lock(&self.forbidden);
                     // The first sentence stays: the later ones differ in the request's id alone.
                     let known = forbidden.contains_key(endpoint);
-                    let since = forbidden.entry(endpoint).or_insert_with(|| Forbidden::now(failure.error.to_string()));
-                    // Longer only by the question that was to show it: the answers to a burst all say the same.
+                    let since = forbidden
+                        .entry(endpoint)
+                        .or_insert_with(|| Forbidden::now(failure.error.to_string()));
+                    // Longer only by the question that was to show it: the answers to a burst all
+                    // say the same.
                     if known && since.at == asked_at {
                         since.pause = (since.pause * 2).min(FORBIDDEN_FOR_MAX);
                     }
@@ -605,7 +680,8 @@ impl Stripe {
         }
         let head = Head::of(answer.status(), answer.headers());
         let body = answer.body_mut().with_config().limit(ANSWER_MAX).read_to_vec();
-        let body = body.map_err(|e| Failure::of(&format!("Stripe's answer broke off ({head})"), e))?;
+        let body =
+            body.map_err(|e| Failure::of(&format!("Stripe's answer broke off ({head})"), e))?;
         log::debug!("asked Stripe {path}: {head}");
         if head.status != StatusCode::OK {
             return Err(head.failure(&body));
@@ -633,13 +709,23 @@ impl Stripe {
         if let Some(date) = date {
             self.skew.note(date, asked, clock::since_boot());
         }
-        let body = answer.body_mut().with_config().limit(ANSWER_MAX).read_to_vec().map_err(|e| Unreached::of(&e))?;
+        let body = answer
+            .body_mut()
+            .with_config()
+            .limit(ANSWER_MAX)
+            .read_to_vec()
+            .map_err(|e| Unreached::of(&e))?;
         let value: Value = serde_json::from_slice(&body).unwrap_or_default();
-        let code = value.pointer("/error/code").and_then(Value::as_str).map(text::clean).unwrap_or_default();
+        let code = value
+            .pointer("/error/code")
+            .and_then(Value::as_str)
+            .map(text::clean)
+            .unwrap_or_default();
         Ok(Looked { status: answer.status().as_u16(), date, code, said: said(&value), value })
     }
 
-    /// Makes every question under way return at once, with an error, and every later one too; for stopping.
+    /// Makes every question under way return at once, with an error, and every later one too; for
+    /// stopping.
     pub fn shut_down(&self) {
         self.stopping.store(true, Ordering::SeqCst);
         self.agent.clone().shutdown();
@@ -671,13 +757,17 @@ impl Stripe {
     fn wait_for_turn(&self, endpoint: &'static str) {
         let wait = {
             let mut paces = lock(&self.paces);
-            paces.entry(endpoint).or_insert_with(|| Pace::new(self.access.rate)).next_turn(Instant::now())
+            paces
+                .entry(endpoint)
+                .or_insert_with(|| Pace::new(self.access.rate))
+                .next_turn(Instant::now())
         };
         self.pause(wait);
     }
 }
 
-/// One endpoint's pace: a turn every 1/rate seconds, slower after a 429, and slowly up to the permitted rate again.
+/// One endpoint's pace: a turn every 1/rate seconds, slower after a 429, and slowly up to the
+/// permitted rate again.
 struct Pace {
     rate: f64,
     rate_max: f64,
@@ -721,7 +811,8 @@ struct Failure {
 }
 
 impl Failure {
-    /// The connection failed. After a time-out the event waits as a whole: asking again at once would hold a worker.
+    /// The connection failed. After a time-out the event waits as a whole: asking again at once
+    /// would hold a worker.
     fn of(what: &str, error: ureq::Error) -> Failure {
         let again = !matches!(error, ureq::Error::Timeout(_));
         Failure { again, ..Failure::retry(format!("{what}: {error}")) }
@@ -736,7 +827,12 @@ impl Failure {
     }
 
     fn retry(why: String) -> Failure {
-        Failure { error: Error::Temporary(text::clean(&why)), again: true, busy: false, forbidden: false }
+        Failure {
+            error: Error::Temporary(text::clean(&why)),
+            again: true,
+            busy: false,
+            forbidden: false,
+        }
     }
 }
 
@@ -769,14 +865,27 @@ impl Head {
         }
     }
 
-    /// Stripe's status as one of our errors (docs.stripe.com/api/errors); `Stripe-Should-Retry` wins.
+    /// Stripe's status as one of our errors (docs.stripe.com/api/errors); `Stripe-Should-Retry`
+    /// wins.
     fn failure(&self, body: &[u8]) -> Failure {
         let said = said(&serde_json::from_slice(body).unwrap_or_default());
         let (error, again) = match self.status.as_u16() {
-            401 => (Error::Config(format!("Stripe refuses the key in STRIPE_SECRET_KEY: {said} ({self})")), false),
-            403 => (Error::Config(format!("the key in STRIPE_SECRET_KEY lacks a permission: {said} ({self})")), false),
+            401 => (
+                Error::Config(format!(
+                    "Stripe refuses the key in STRIPE_SECRET_KEY: {said} ({self})"
+                )),
+                false,
+            ),
+            403 => (
+                Error::Config(format!(
+                    "the key in STRIPE_SECRET_KEY lacks a permission: {said} ({self})"
+                )),
+                false,
+            ),
             404 => (Error::Permanent(format!("Stripe has no such object: {said} ({self})")), false),
-            409 | 429 | 500.. => (Error::Temporary(format!("Stripe is busy or failing: {said} ({self})")), true),
+            409 | 429 | 500.. => {
+                (Error::Temporary(format!("Stripe is busy or failing: {said} ({self})")), true)
+            }
             300..=399 => (
                 Error::Temporary(format!(
                     "Stripe's API redirects, which it never does; is FULFILLD_STRIPE_API right? ({self})"
@@ -807,11 +916,16 @@ impl std::fmt::Display for Head {
     }
 }
 
-/// The sentence of Stripe's error. Stripe names keys only shortened; still nothing that looks like one is passed on.
+/// The sentence of Stripe's error. Stripe names keys only shortened; still nothing that looks like
+/// one is passed on.
 fn said(answer: &Value) -> String {
     let said = answer.pointer("/error/message").and_then(Value::as_str).unwrap_or_default();
     let said = text::clean(said);
-    said.split(' ').filter(|w| !w.contains("_live_") && !w.contains("_test_")).take(40).collect::<Vec<_>>().join(" ")
+    said.split(' ')
+        .filter(|w| !w.contains("_live_") && !w.contains("_test_"))
+        .take(40)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// Stripe's clock, as an answer's head tells it.
@@ -827,12 +941,15 @@ fn checked(id: &str) -> Result<&str> {
     Err(Error::Permanent(format!("{} is no id that Stripe could be asked for", text::clean(id))))
 }
 
-/// `Temporary` unless the answer is the object that was asked for: half an answer, or somebody else's, is no fact.
+/// `Temporary` unless the answer is the object that was asked for: half an answer, or somebody
+/// else's, is no fact.
 fn is_the_one(value: &Value, object: &str, id: &str) -> Result<()> {
     if value["object"] == object && value["id"] == id {
         return Ok(());
     }
-    Err(Error::Temporary(format!("Stripe was asked for the {object} {id} and answered something else")))
+    Err(Error::Temporary(format!(
+        "Stripe was asked for the {object} {id} and answered something else"
+    )))
 }
 
 /// True for a row of a list that is such an object and says which.
@@ -846,12 +963,15 @@ fn id_at(value: &Value, pointer: &str) -> Option<String> {
     value.as_str().or_else(|| value.get("id")?.as_str()).map(String::from)
 }
 
-/// A list's rows and whether there are more; a list that is not one is tried again later, never taken for an empty one.
+/// A list's rows and whether there are more; a list that is not one is tried again later, never
+/// taken for an empty one.
 fn page_of(mut list: Value) -> Result<(Vec<Value>, bool)> {
     let is_list = list["object"] == "list";
     match (list.get_mut("data").map(Value::take), list.get("has_more").and_then(Value::as_bool)) {
         (Some(Value::Array(rows)), Some(more)) if is_list => Ok((rows, more)),
-        _ => Err(Error::Temporary("Stripe's list is no list, or has no data or no has_more".into())),
+        _ => {
+            Err(Error::Temporary("Stripe's list is no list, or has no data or no has_more".into()))
+        }
     }
 }
 
@@ -889,7 +1009,9 @@ mod tests {
                 should_retry: retry,
                 rate_limited: String::new(),
             };
-            head.failure(br#"{"error":{"message":"Invalid API Key provided: sk_live_abc\u001b[31m"}}"#)
+            head.failure(
+                br#"{"error":{"message":"Invalid API Key provided: sk_live_abc\u001b[31m"}}"#,
+            )
         };
         for (status, again, kind) in [
             (401, false, 'c'),
@@ -908,14 +1030,19 @@ mod tests {
                 _ => 't',
             };
             assert_eq!((f.again, is), (again, kind), "{status}");
-            assert!(!f.error.to_string().contains("sk_live_abc") && !f.error.to_string().contains('\u{1b}'));
+            assert!(
+                !f.error.to_string().contains("sk_live_abc")
+                    && !f.error.to_string().contains('\u{1b}')
+            );
         }
         assert!(!failure(500, Some(false)).again && failure(400, Some(true)).again);
     }
 
     #[test]
     fn a_list_that_is_not_one_is_never_taken_for_an_empty_one() {
-        assert!(page_of(serde_json::json!({"object": "list", "data": [], "has_more": false})).is_ok());
+        assert!(
+            page_of(serde_json::json!({"object": "list", "data": [], "has_more": false})).is_ok()
+        );
         for odd in [
             serde_json::json!({}),
             serde_json::json!({"object": "list", "data": []}),

@@ -1,4 +1,5 @@
-//! Rows as people and machines read them: laid out for the terminal, one JSON object a line for scripts.
+//! Rows as people and machines read them: laid out for the terminal, one JSON object a line for
+//! scripts.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -62,12 +63,13 @@ impl Table {
         let is_kept = |i: &usize| !names.contains(&self.columns[*i].as_str()) && is_filled(i);
         let kept: Vec<usize> = (0..self.columns.len()).filter(is_kept).collect();
         let columns = kept.iter().map(|i| self.columns[*i].clone()).collect();
-        let rows = self.rows.iter().map(|row| kept.iter().map(|i| row[*i].clone()).collect()).collect();
+        let rows =
+            self.rows.iter().map(|row| kept.iter().map(|i| row[*i].clone()).collect()).collect();
         Table { columns, rows }
     }
 
-    /// Prints to standard output: JSON lines, or what fits the terminal, or `nothing` when there are no rows. A pipe gets
-    /// tabs, for awk.
+    /// Prints to standard output: JSON lines, or what fits the terminal, or `nothing` when there
+    /// are no rows. A pipe gets tabs, for awk.
     pub fn print(&self, json: bool, nothing: &str) -> Result<()> {
         let mut out = io::stdout().lock();
         let text = match (json, terminal_width()) {
@@ -94,15 +96,21 @@ impl Table {
     pub fn tabbed(&self) -> String {
         let line = |cells: Vec<String>| cells.join("\t") + "\n";
         let header = line(self.columns.clone());
-        let rows = self.rows.iter().map(|row| line(row.iter().map(|cell| text::clean(&shown(cell))).collect()));
+        let rows = self
+            .rows
+            .iter()
+            .map(|row| line(row.iter().map(|cell| text::clean(&shown(cell))).collect()));
         header + &rows.collect::<String>()
     }
 
-    /// A box at most `width` columns wide: the widest columns of text go on in the next line, between words. Where that
-    /// is not enough, a list, a row a paragraph.
+    /// A box at most `width` columns wide: the widest columns of text go on in the next line,
+    /// between words. Where that is not enough, a list, a row a paragraph.
     pub fn fitted(&self, width: usize) -> String {
-        let natural: Vec<usize> = (0..self.columns.len()).map(|i| self.widest(i, |line| vec![line])).collect();
-        let words = |i: usize| self.widest(i, |line| line.split(' ').collect()).max(CELL_MIN).min(natural[i]);
+        let natural: Vec<usize> =
+            (0..self.columns.len()).map(|i| self.widest(i, |line| vec![line])).collect();
+        let words = |i: usize| {
+            self.widest(i, |line| line.split(' ').collect()).max(CELL_MIN).min(natural[i])
+        };
         let least: Vec<usize> = (0..self.columns.len()).map(words).collect();
         // A bar and a blank before each cell, a blank and at last a bar after it.
         let room = width.saturating_sub(3 * self.columns.len() + 1);
@@ -127,16 +135,21 @@ impl Table {
             let text = shown(&row[column]);
             let widths = text.split('\n').map(|line| match is_whole {
                 true => line.width(),
-                false => pieces(line).iter().map(|piece| piece.width()).max().unwrap_or(0).min(CELL_MAX),
+                false => {
+                    pieces(line).iter().map(|piece| piece.width()).max().unwrap_or(0).min(CELL_MAX)
+                }
             });
             widths.max().unwrap_or(0)
         };
         self.rows.iter().map(of_cell).max().unwrap_or(0).max(self.columns[column].width())
     }
 
-    /// As `sqlite3 -box` draws it, several lines in a cell included; nothing from outside can drive the terminal.
+    /// As `sqlite3 -box` draws it, several lines in a cell included; nothing from outside can drive
+    /// the terminal.
     fn drawn(&self, most: &[usize]) -> String {
-        let cell = |(cell, most): (&Cell, &usize)| shown(cell).split('\n').flat_map(|l| wrapped(l, *most)).collect();
+        let cell = |(cell, most): (&Cell, &usize)| {
+            shown(cell).split('\n').flat_map(|l| wrapped(l, *most)).collect()
+        };
         let rows: Vec<Vec<Vec<String>>> =
             self.rows.iter().map(|row| row.iter().zip(most).map(cell).collect()).collect();
         let width = |i: usize| {
@@ -149,7 +162,10 @@ impl Table {
             format!("{left}{}{right}\n", dashes.join(middle))
         };
         let line = |cells: Vec<&str>| {
-            let padded = cells.iter().zip(&widths).map(|(cell, w)| format!(" {cell}{} ", " ".repeat(w - cell.width())));
+            let padded = cells
+                .iter()
+                .zip(&widths)
+                .map(|(cell, w)| format!(" {cell}{} ", " ".repeat(w - cell.width())));
             format!("│{}│\n", padded.collect::<Vec<_>>().join("│"))
         };
         let mut drawn = rule("┌", "┬", "┐");
@@ -158,14 +174,15 @@ impl Table {
         for row in &rows {
             let height = row.iter().map(Vec::len).max().unwrap_or(1);
             for n in 0..height {
-                drawn += &line(row.iter().map(|cell| cell.get(n).map_or("", String::as_str)).collect());
+                drawn +=
+                    &line(row.iter().map(|cell| cell.get(n).map_or("", String::as_str)).collect());
             }
         }
         drawn + &rule("└", "┴", "┘")
     }
 
-    /// `column  value`, a line each, for one thing looked at closely; on a terminal long values go on in the next line.
-    /// Empty columns are left out.
+    /// `column  value`, a line each, for one thing looked at closely; on a terminal long values go
+    /// on in the next line. Empty columns are left out.
     pub fn list(&self) -> String {
         self.list_within(terminal_width())
     }
@@ -178,7 +195,10 @@ impl Table {
             for (column, cell) in self.columns.iter().zip(row) {
                 let most = if LINES_TO_TYPE.contains(&column.as_str()) { usize::MAX } else { room };
                 let text = shown(cell);
-                let pieces = text.split('\n').filter(|line| !line.is_empty()).flat_map(|line| wrapped(line, most));
+                let pieces = text
+                    .split('\n')
+                    .filter(|line| !line.is_empty())
+                    .flat_map(|line| wrapped(line, most));
                 for (n, line) in pieces.enumerate() {
                     let label = if n == 0 { column.as_str() } else { "" };
                     let gap = " ".repeat(widest - label.width() + 2);
@@ -191,15 +211,29 @@ impl Table {
     }
 }
 
-/// Runs a query and prints it as [`Table::print`] does; JSON row by row, so that a hundred thousand need no memory.
-pub fn print_query(c: &Connection, sql: &str, params: impl Params, json: bool, nothing: &str) -> Result<()> {
+/// Runs a query and prints it as [`Table::print`] does; JSON row by row, so that a hundred thousand
+/// need no memory.
+pub fn print_query(
+    c: &Connection,
+    sql: &str,
+    params: impl Params,
+    json: bool,
+    nothing: &str,
+) -> Result<()> {
     match json {
-        true => stream(c, sql, params, |_| String::new(), |columns, cells| json_line(object(columns, &cells))),
+        true => stream(
+            c,
+            sql,
+            params,
+            |_| String::new(),
+            |columns, cells| json_line(object(columns, &cells)),
+        ),
         false => Table::query(c, sql, params)?.print(false, nothing),
     }
 }
 
-/// Prints what `head` makes of the columns' names, then what `line` makes of each row, while they are read.
+/// Prints what `head` makes of the columns' names, then what `line` makes of each row, while they
+/// are read.
 pub fn stream(
     c: &Connection,
     sql: &str,
@@ -213,7 +247,10 @@ pub fn stream(
     let mut rows = statement.query(params).map_err(db::translate)?;
     let mut outcome = out.write_all(head(&columns).as_bytes());
     while let (Ok(()), Some(row)) = (&outcome, rows.next().map_err(db::translate)?) {
-        let cells = (0..columns.len()).map(|i| row.get(i)).collect::<rusqlite::Result<_>>().map_err(db::translate)?;
+        let cells = (0..columns.len())
+            .map(|i| row.get(i))
+            .collect::<rusqlite::Result<_>>()
+            .map_err(db::translate)?;
         outcome = out.write_all(line(&columns, cells).as_bytes());
     }
     written(outcome.and_then(|()| out.flush()))
@@ -238,12 +275,15 @@ pub fn print(text: &str) -> Result<()> {
 /// A reader that has had enough (`| head`) is no failure.
 fn written(outcome: io::Result<()>) -> Result<()> {
     match outcome {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Error::Temporary(format!("cannot print: {e}"))),
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::Temporary(format!("cannot print: {e}")))
+        }
         _ => Ok(()),
     }
 }
 
-/// How many columns standard output has; `None` where it is no terminal. `COLUMNS` wins, as for other programs.
+/// How many columns standard output has; `None` where it is no terminal. `COLUMNS` wins, as for
+/// other programs.
 pub fn terminal_width() -> Option<usize> {
     let out = io::stdout();
     if !out.is_terminal() {
@@ -255,7 +295,8 @@ pub fn terminal_width() -> Option<usize> {
     set.or_else(asked).filter(|columns| *columns > 0).or(Some(80))
 }
 
-/// A line as it stands in a cell: clean, in pieces of at most `most` columns, broken at blanks where it has some.
+/// A line as it stands in a cell: clean, in pieces of at most `most` columns, broken at blanks
+/// where it has some.
 fn wrapped(line: &str, most: usize) -> Vec<String> {
     let (mut pieces, mut piece) = (Vec::new(), String::new());
     for word in text::clean(line).split_inclusive(' ') {
@@ -335,8 +376,13 @@ mod tests {
     #[test]
     fn a_long_cell_goes_on_in_the_next_line() {
         let words = "1 × Mug, ".repeat(20);
-        for (long, pieces) in [(words.as_str(), 3), (&"x".repeat(150), 3), (&"海报".repeat(31), 3), ("", 1), ("a b", 1)]
-        {
+        for (long, pieces) in [
+            (words.as_str(), 3),
+            (&"x".repeat(150), 3),
+            (&"海报".repeat(31), 3),
+            ("", 1),
+            ("a b", 1),
+        ] {
             let wrapped = wrapped(long, CELL_MAX);
             assert!(wrapped.iter().all(|piece| piece.width() <= CELL_MAX), "{wrapped:?}");
             assert_eq!(wrapped.len(), pieces, "{wrapped:?}");
@@ -374,7 +420,8 @@ next   INSERT INTO release VALUES(1042);
     #[test]
     fn a_row_is_one_line_for_awk_and_one_object_for_scripts() {
         assert_eq!(table().tabbed().lines().count(), 3);
-        let json: Vec<Value> = table().json_lines().lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        let json: Vec<Value> =
+            table().json_lines().lines().map(|l| serde_json::from_str(l).unwrap()).collect();
         assert_eq!(json[0], serde_json::json!({"order": 1, "items": "2 × Mug\n1 × 海报"}));
         assert_eq!(table().list().lines().next(), Some("order  1"));
     }

@@ -1,17 +1,19 @@
-//! Text from outside, made safe to show: no control character reaches a terminal, a log line or a column people read.
+//! Text from outside, made safe to show: no control character reaches a terminal, a log line or a
+//! column people read.
 
 use std::path::Path;
 
-/// A name, an address, a description as it is stored for display: C0 and C1 controls become U+FFFD (line ends and tabs a
-/// blank), so that nobody's terminal is driven; marks of direction go without a trace, so that no text reads backwards: phones
-/// put them round numbers and names by themselves. What joins letters and emoji stays. The raw event payload keeps what was
-/// received.
+/// A name, an address, a description as it is stored for display: C0 and C1 controls become U+FFFD
+/// (line ends and tabs a blank), so that nobody's terminal is driven; marks of direction go without
+/// a trace, so that no text reads backwards: phones put them round numbers and names by themselves.
+/// What joins letters and emoji stays. The raw event payload keeps what was received.
 pub fn clean(text: &str) -> String {
     let shown = text.chars().filter(|c| !is_direction(*c));
     shown.map(|c| if is_hidden(c) { replacement(c) } else { c }).collect()
 }
 
-/// The same characters in a JSON text, as JSON's own escapes: it means what it meant, and a terminal shows it.
+/// The same characters in a JSON text, as JSON's own escapes: it means what it meant, and a
+/// terminal shows it.
 pub fn escape_json(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
     for c in json.chars() {
@@ -23,9 +25,12 @@ pub fn escape_json(json: &str) -> String {
     escaped
 }
 
-/// A path or an id as one word of a line for the shell: as it is when it is plain, else in single quotes.
+/// A path or an id as one word of a line for the shell: as it is when it is plain, else in single
+/// quotes.
 pub fn shell_word(raw: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | '+' | ':' | '@' | ',');
+    let is_plain = |c: char| {
+        c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | '+' | ':' | '@' | ',')
+    };
     match !raw.is_empty() && raw.chars().all(is_plain) {
         true => raw.to_string(),
         false => format!("'{}'", raw.replace('\'', r"'\''")),
@@ -41,14 +46,18 @@ fn replacement(c: char) -> char {
     if matches!(c, '\n' | '\r' | '\t' | '\u{2028}' | '\u{2029}') { ' ' } else { '\u{FFFD}' }
 }
 
-/// Says only in which direction the text around it runs (UAX #9), or nothing at all, as a byte order mark does.
+/// Says only in which direction the text around it runs (UAX #9), or nothing at all, as a byte
+/// order mark does.
 fn is_direction(c: char) -> bool {
     matches!(c, '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}')
 }
 
-/// Unicode's control characters, and those that reorder or hide text (UAX #9; "Trojan Source", CVE-2021-42574).
+/// Unicode's control characters, and those that reorder or hide text (UAX #9; "Trojan Source",
+/// CVE-2021-42574).
 fn is_hidden(c: char) -> bool {
-    c.is_control() || is_direction(c) || matches!(c, '\u{2028}' | '\u{2029}' | '\u{FFF9}'..='\u{FFFB}')
+    c.is_control()
+        || is_direction(c)
+        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{FFF9}'..='\u{FFFB}')
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! Watches this server's clock: that it was set, and that it is wrong by Stripe's.
 //!
-//! Neither may cost an order. What waits for a time is looked at again when the clock was set. While it is wrong, signatures
-//! and Stripe's lists are judged by Stripe's clock (`skew.rs`), and an alarm says what to type.
+//! Neither may cost an order. What waits for a time is looked at again when the clock was set.
+//! While it is wrong, signatures and Stripe's lists are judged by Stripe's clock (`skew.rs`), and
+//! an alarm says what to type.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,8 @@ use crate::inbox;
 use crate::skew::WRONG_FROM_S;
 use crate::worker::Desk;
 
-/// The alarm ends when the clock is this much nearer than where it begins, so that it does not come and go.
+/// The alarm ends when the clock is this much nearer than where it begins, so that it does not come
+/// and go.
 const NEARER_S: i64 = 10;
 
 /// Between two tries to write what the file did not take.
@@ -21,7 +23,8 @@ const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// What is known of the clock.
 pub struct Watch {
     steps: Steps,
-    /// By how much the alarm in the file says that the clock is fast, 0 for no alarm; `None` when the file was not asked yet.
+    /// By how much the alarm in the file says that the clock is fast, 0 for no alarm; `None` when
+    /// the file was not asked yet.
     told_s: Option<i64>,
     /// What waits is still to be woken.
     to_wake: bool,
@@ -34,13 +37,16 @@ impl Watch {
         Watch { steps: Steps::begin(), told_s: None, to_wake: false, write_at: Instant::now() }
     }
 
-    /// One look, cheap enough for five in a second. True when the clock was set; then events that wait are due again, and the
-    /// caller wakes whatever else waits for a time.
+    /// One look, cheap enough for five in a second. True when the clock was set; then events that
+    /// wait are due again, and the caller wakes whatever else waits for a time.
     pub fn look(&mut self, desk: &Desk) -> bool {
         let step = self.steps.look();
         if let Some(by) = step {
             let way = if by > 0 { "forward" } else { "back" };
-            log::warn!("this server's clock was set {way} by {} s; what waits is looked at again", by.abs() / 1000);
+            log::warn!(
+                "this server's clock was set {way} by {} s; what waits is looked at again",
+                by.abs() / 1000
+            );
             desk.stripe.skew().doubt();
             self.to_wake = true;
         }
@@ -56,7 +62,10 @@ impl Watch {
         if !self.to_wake {
             return;
         }
-        match desk.writer.write(|c| inbox::as_author(c, "fulfilld:clock", |c| claims::wake_all(c, clock::now()))) {
+        match desk
+            .writer
+            .write(|c| inbox::as_author(c, "fulfilld:clock", |c| claims::wake_all(c, clock::now())))
+        {
             Ok(_) => {
                 self.to_wake = false;
                 desk.event_came();
@@ -71,7 +80,8 @@ impl Watch {
         let (true, Some(fast_s)) = (skew.is_known(), skew.fast_s()) else { return };
         let told_s = self.told_s.unwrap_or(0);
         let is_wrong = fast_s.abs() >= WRONG_FROM_S - if told_s == 0 { 0 } else { NEARER_S };
-        if is_wrong && (fast_s - told_s).abs() < WRONG_FROM_S || !is_wrong && self.told_s == Some(0) {
+        if is_wrong && (fast_s - told_s).abs() < WRONG_FROM_S || !is_wrong && self.told_s == Some(0)
+        {
             return;
         }
         let alarm = Alarm::clock_wrong(fast_s);
@@ -82,9 +92,13 @@ impl Watch {
         });
         match written {
             Ok(()) if is_wrong && told_s == 0 => log::error!("{said}"),
-            Ok(()) if !is_wrong && told_s != 0 => log::info!("this server's clock is right again, by Stripe's"),
+            Ok(()) if !is_wrong && told_s != 0 => {
+                log::info!("this server's clock is right again, by Stripe's")
+            }
             Ok(()) => {}
-            Err(error) => return log::debug!("the alarm about the clock is written a little later: {error}"),
+            Err(error) => {
+                return log::debug!("the alarm about the clock is written a little later: {error}");
+            }
         }
         self.told_s = Some(if is_wrong { fast_s } else { 0 });
     }

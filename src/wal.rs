@@ -1,9 +1,11 @@
-//! The bytes of a write-ahead log, and whose it is: SQLite plays back whatever lies beside a file, so we look first. Pure.
+//! The bytes of a write-ahead log, and whose it is: SQLite plays back whatever lies beside a file,
+//! so we look first. Pure.
 //!
-//! Page 1 of a file counts its own changes (offset 24). The writer begins every log with a change of page 1, so the first
-//! page 1 in a log counts one more than the file that the log was begun for. What a checkpoint has moved since is one of the
-//! page 1s in the log, byte for byte. A file that is neither (an older or a newer one, a copy made by VACUUM INTO or
-//! .backup, whose count begins at 1) is another file, and its pages would be mixed with those of the log.
+//! Page 1 of a file counts its own changes (offset 24). The writer begins every log with a change
+//! of page 1, so the first page 1 in a log counts one more than the file that the log was begun
+//! for. What a checkpoint has moved since is one of the page 1s in the log, byte for byte. A file
+//! that is neither (an older or a newer one, a copy made by VACUUM INTO or .backup, whose count
+//! begins at 1) is another file, and its pages would be mixed with those of the log.
 
 use std::fs::File;
 use std::io;
@@ -26,7 +28,8 @@ pub enum Whose {
     Nobodys,
     /// The file's own.
     TheFiles,
-    /// The log begins one change after the file, as its own does; who knows the file's bytes can be surer.
+    /// The log begins one change after the file, as its own does; who knows the file's bytes can be
+    /// surer.
     BegunForIt,
     /// It has no page 1: its bytes do not say.
     Unsaid,
@@ -78,19 +81,24 @@ pub fn whose(header: &Header, log: &File) -> io::Result<Whose> {
         }
     }
     // A file is in WAL mode, which bytes 18 and 19 say, before its first log is begun.
-    let of_its_kind = is_sqlite(header) && header[18..20] == [2, 2] && page_size(header) == frames.page_size;
+    let of_its_kind =
+        is_sqlite(header) && header[18..20] == [2, 2] && page_size(header) == frames.page_size;
     Ok(match (committed, first) {
         (false, _) => Whose::Nobodys,
         _ if !of_its_kind => Whose::Anothers,
         (_, None) => Whose::Unsaid,
         _ if matches => Whose::TheFiles,
-        // A writer that has page 1 in memory while another empties the log counts from what it remembers.
-        (_, Some(first)) if [1, 0].contains(&changes(&first).wrapping_sub(changes(header))) => Whose::BegunForIt,
+        // A writer that has page 1 in memory while another empties the log counts from what it
+        // remembers.
+        (_, Some(first)) if [1, 0].contains(&changes(&first).wrapping_sub(changes(header))) => {
+            Whose::BegunForIt
+        }
         _ => Whose::Anothers,
     })
 }
 
-/// The mark that each log has from its beginning on, as long as it is not begun anew; `None` when there is none.
+/// The mark that each log has from its beginning on, as long as it is not begun anew; `None` when
+/// there is none.
 pub fn salt(log: &File) -> io::Result<Option<[u8; 8]>> {
     let mut salt = [0; 8];
     match log.read_exact_at(&mut salt, 16) {
@@ -150,7 +158,8 @@ impl Frames<'_> {
         let sum = add((0, 0), &head[..24], big_endian);
         let salt = head[16..24].try_into().expect("eight bytes");
         let buffer = vec![0; FRAME_HEADER + page_size];
-        let frames = Frames { log, page_size, big_endian, sum, salt, at: LOG_HEADER as u64, buffer };
+        let frames =
+            Frames { log, page_size, big_endian, sum, salt, at: LOG_HEADER as u64, buffer };
         Ok((sum == (number(&head, 24), number(&head, 28))).then_some(frames))
     }
 
@@ -161,7 +170,10 @@ impl Frames<'_> {
         }
         let (head, page) = self.buffer.split_at(FRAME_HEADER);
         let sum = add(add(self.sum, &head[..8], self.big_endian), page, self.big_endian);
-        if head[8..16] != self.salt || number(head, 0) == 0 || sum != (number(head, 16), number(head, 20)) {
+        if head[8..16] != self.salt
+            || number(head, 0) == 0
+            || sum != (number(head, 16), number(head, 20))
+        {
             return Ok(None);
         }
         self.sum = sum;

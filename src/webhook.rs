@@ -13,10 +13,10 @@ use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::handlers;
 use crate::inbox::{self, Source};
-use crate::locks::lock;
 use crate::metrics::Metrics;
 use crate::sabotage;
 use crate::signature::{self, Refusal, SigningSecret};
+use crate::sync::lock;
 use crate::worker::Desk;
 
 /// Our clock is this far behind Stripe's before it is worth a line in the log.
@@ -37,7 +37,12 @@ pub struct Webhook {
 }
 
 impl Webhook {
-    pub fn new(secrets: Vec<SigningSecret>, desk: Arc<Desk>, metrics: Arc<Metrics>, echo_after: Duration) -> Webhook {
+    pub fn new(
+        secrets: Vec<SigningSecret>,
+        desk: Arc<Desk>,
+        metrics: Arc<Metrics>,
+        echo_after: Duration,
+    ) -> Webhook {
         metrics.secrets_are(&vec![None; secrets.len()]);
         let looked = Mutex::new((Ok(secrets.clone()), true));
         Webhook {
@@ -57,9 +62,9 @@ impl Webhook {
         *lock(&self.looked) = (found, true);
     }
 
-    /// Notices by itself that the secrets' file says something else, so that rolling one loses nothing when the reload is
-    /// forgotten; to be called every second. A file that is being written in place is half there for a moment, so what two
-    /// looks agree on is taken.
+    /// Notices by itself that the secrets' file says something else, so that rolling one loses
+    /// nothing when the reload is forgotten; to be called every second. A file that is being
+    /// written in place is half there for a moment, so what two looks agree on is taken.
     pub fn follow_secrets(&self) {
         let found = config::signing_secrets();
         let mut looked = lock(&self.looked);
@@ -82,8 +87,8 @@ impl Webhook {
         log::info!("the signing secrets were read again: {} in force", new.len());
     }
 
-    /// Answers `POST /webhook`. 400: not Stripe's, or not to be understood even as an envelope. 503: Stripe's, but not on
-    /// disk; Stripe sends it again.
+    /// Answers `POST /webhook`. 400: not Stripe's, or not to be understood even as an envelope.
+    /// 503: Stripe's, but not on disk; Stripe sends it again.
     pub fn post(&self, request: &Request) -> Answer {
         let began = Instant::now();
         let event = match self.verify(request) {
@@ -94,10 +99,16 @@ impl Webhook {
         let payload = String::from_utf8(request.body.clone()).expect("what was parsed is UTF-8");
         if sabotage::is("answer_before_commit") {
             let writer = self.desk.writer.clone();
-            std::thread::spawn(move || writer.write(move |c| keep(c, &event, &payload, echo_after)));
+            std::thread::spawn(move || {
+                writer.write(move |c| keep(c, &event, &payload, echo_after))
+            });
             return received();
         }
-        match self.desk.writer.write_large(payload.len(), move |c| keep(c, &event, &payload, echo_after)) {
+        match self
+            .desk
+            .writer
+            .write_large(payload.len(), move |c| keep(c, &event, &payload, echo_after))
+        {
             Ok(new) => {
                 if new {
                     self.desk.event_came();
@@ -105,7 +116,8 @@ impl Webhook {
                 self.metrics.event_received(new, began.elapsed());
                 received()
             }
-            // What SQLite refuses as such can be stored no better by being sent again, but it is not lost either.
+            // What SQLite refuses as such can be stored no better by being sent again, but it is
+            // not lost either.
             Err(error) => {
                 log::warn!("a webhook was answered 503: {error}");
                 not_stored(&error)
@@ -124,15 +136,23 @@ impl Webhook {
         // Where this server's clock is known to be wrong, a signature's age is told by Stripe's.
         let now = self.desk.stripe.skew().now().as_second();
         let verified =
-            signature::verify(request.header("Stripe-Signature"), &request.body, &secrets, now).map_err(|refusal| {
-                if refusal == Refusal::NoMatch && !self.mismatch_told.swap(true, Ordering::Relaxed) {
-                    log::warn!("a webhook was answered 400, and more of them are not logged: {refusal}");
-                }
-                refuse(refusal.cause(), &refusal.to_string())
-            })?;
+            signature::verify(request.header("Stripe-Signature"), &request.body, &secrets, now)
+                .map_err(|refusal| {
+                    if refusal == Refusal::NoMatch
+                        && !self.mismatch_told.swap(true, Ordering::Relaxed)
+                    {
+                        log::warn!(
+                            "a webhook was answered 400, and more of them are not logged: {refusal}"
+                        );
+                    }
+                    refuse(refusal.cause(), &refusal.to_string())
+                })?;
         self.mismatch_told.store(false, Ordering::Relaxed);
         if verified.age_s < -CLOCK_BEHIND_S {
-            log::warn!("Stripe signs {} s in the future: is this server's clock slow?", -verified.age_s);
+            log::warn!(
+                "Stripe signs {} s in the future: is this server's clock slow?",
+                -verified.age_s
+            );
         }
         let event = Event::parse(&request.body).map_err(|why| refuse("not_an_event", &why))?;
         self.metrics.verified_by(&verified.secrets);

@@ -1,8 +1,9 @@
 //! Takes due events, asks the handler, applies the Change, decides whether to try again or to park.
 //!
-//! One thread looks for due events, woken by the doorbell and, as the guarantee, by a timer; it hands them to a fixed number
-//! of workers. When Stripe fails for everyone the taking slows to one probe at a time, so that an outage does not use up
-//! every event's patience; the first answer lets them all go on at once.
+//! One thread looks for due events, woken by the doorbell and, as the guarantee, by a timer; it
+//! hands them to a fixed number of workers. When Stripe fails for everyone the taking slows to one
+//! probe at a time, so that an outage does not use up every event's patience; the first answer lets
+//! them all go on at once.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -19,10 +20,10 @@ use crate::error::{Error, Result};
 use crate::handlers::{self, Look, Outcome};
 use crate::inbox;
 use crate::ledger;
-use crate::locks::lock;
 use crate::metrics::Metrics;
 use crate::sabotage;
 use crate::stripe::Stripe;
+use crate::sync::lock;
 use crate::text;
 use crate::writer::Writer;
 
@@ -35,13 +36,15 @@ const OUTAGE_AFTER: u32 = 5;
 /// Between two probes during an outage, at most; and always while the key is refused.
 const PROBE_EVERY_MAX: Duration = Duration::from_secs(30);
 
-/// Tries to write what was found, while somebody else holds the lock, before the event is left to be taken again; and the
-/// pause between two, because the writer does not keep a caller long once the file has been locked for a while.
+/// Tries to write what was found, while somebody else holds the lock, before the event is left to
+/// be taken again; and the pause between two, because the writer does not keep a caller long once
+/// the file has been locked for a while.
 const WRITE_TRIES: u32 = 60;
 const WRITE_PAUSE: Duration = Duration::from_secs(1);
 
-/// Tries of an event whose answer lacks something, before the rest is left to the daily look; and where the key may not see
-/// it, which is named by an alarm, so that it costs one more question and keeps nothing waiting for long.
+/// Tries of an event whose answer lacks something, before the rest is left to the daily look; and
+/// where the key may not see it, which is named by an alarm, so that it costs one more question and
+/// keeps nothing waiting for long.
 const TRIES_UNFINISHED: i64 = 5;
 const TRIES_HIDDEN: i64 = 2;
 const HIDDEN_PAUSE_MAX: Duration = Duration::from_secs(120);
@@ -68,7 +71,8 @@ pub struct Desk {
 struct State {
     stopping: bool,
     workers: usize,
-    /// Claims in workers' hands, and how many of them are late: tried before, or fetched because they never arrived.
+    /// Claims in workers' hands, and how many of them are late: tried before, or fetched because
+    /// they never arrived.
     busy: usize,
     busy_late: usize,
     /// What they hold.
@@ -107,8 +111,10 @@ impl Bell {
     /// Returns when rung, or after the time-out.
     fn wait(&self, timeout: Duration) {
         let rung = lock(&self.rung);
-        let (mut rung, _) =
-            self.changed.wait_timeout_while(rung, timeout, |rung| !*rung).unwrap_or_else(PoisonError::into_inner);
+        let (mut rung, _) = self
+            .changed
+            .wait_timeout_while(rung, timeout, |rung| !*rung)
+            .unwrap_or_else(PoisonError::into_inner);
         *rung = false;
     }
 }
@@ -145,7 +151,8 @@ impl Desk {
         state.outage.since.map(|since| (state.outage.why.clone(), since.elapsed()))
     }
 
-    /// A new event is on disk: wakes the taking, unless nobody has a hand free; whoever has one first wakes it by itself.
+    /// A new event is on disk: wakes the taking, unless nobody has a hand free; whoever has one
+    /// first wakes it by itself.
     pub fn event_came(&self) {
         let state = lock(&self.state);
         let free = state.outage.since.is_none() && state.busy < state.workers;
@@ -284,12 +291,23 @@ impl Desk {
                 (Some(change), conclusion)
             }
             Ok(Ok(Outcome::Ignore(why))) => (None, Conclusion::Ignored { why, awaits: None }),
-            Ok(Ok(Outcome::Await { payment, why })) => (None, Conclusion::Ignored { why, awaits: Some(payment) }),
-            Ok(Ok(Outcome::NotYet(why)) | Err(Error::Temporary(why) | Error::Full(why))) => (None, again(why, None)),
+            Ok(Ok(Outcome::Await { payment, why })) => {
+                (None, Conclusion::Ignored { why, awaits: Some(payment) })
+            }
+            Ok(Ok(Outcome::NotYet(why)) | Err(Error::Temporary(why) | Error::Full(why))) => {
+                (None, again(why, None))
+            }
             Ok(Err(Error::Config(why))) => (None, again(why, Some(PROBE_EVERY_MAX))),
-            Ok(Err(Error::Forbidden(why))) => (None, again(why, Some(self.stripe.forbidden_pause()))),
+            Ok(Err(Error::Forbidden(why))) => {
+                (None, again(why, Some(self.stripe.forbidden_pause())))
+            }
             Ok(Err(error)) => (None, Conclusion::Failed(error.to_string())),
-            Err(_) => (None, Conclusion::Panicked("a bug in fulfilld: the handler panicked; please report it".into())),
+            Err(_) => (
+                None,
+                Conclusion::Panicked(
+                    "a bug in fulfilld: the handler panicked; please report it".into(),
+                ),
+            ),
         };
         let (conclusion, covered) = self.write(claim, change.map(Arc::new), conclusion);
         let (outcome, level, why) = match &conclusion {
@@ -301,7 +319,12 @@ impl Desk {
         };
         for Claimed { event, attempts, .. } in &claim.events {
             self.metrics.event_tried(outcome);
-            log::log!(level, "event {} {outcome} (try {attempts}) {}", text::clean(&event.id), text::clean(why));
+            log::log!(
+                level,
+                "event {} {outcome} (try {attempts}) {}",
+                text::clean(&event.id),
+                text::clean(why)
+            );
         }
         for event in &covered {
             self.metrics.event_tried("known");
@@ -311,31 +334,44 @@ impl Desk {
 
     /// What the claim leads to, by asking Stripe; nothing is written.
     fn ask(&self, claim: &Claim) -> Result<Outcome> {
-        let answer = handlers::handle(&Look::of(claim.events.iter().map(|e| &e.event)), &self.stripe);
+        let answer =
+            handlers::handle(&Look::of(claim.events.iter().map(|e| &e.event)), &self.stripe);
         self.note_stripe(answer.as_ref().map(drop));
         self.note_forbidden();
         match answer {
-            Ok(Outcome::Change(Change::Order(order)) | Outcome::Unfinished(Change::Order(order), _))
-                if order.livemode != self.livemode =>
-            {
+            Ok(
+                Outcome::Change(Change::Order(order))
+                | Outcome::Unfinished(Change::Order(order), _),
+            ) if order.livemode != self.livemode => {
                 let (its, ours) = if order.livemode { ("live", "test") } else { ("test", "live") };
-                Err(Error::Permanent(format!("the session is of {its} mode, and this file of {ours} mode")))
+                Err(Error::Permanent(format!(
+                    "the session is of {its} mode, and this file of {ours} mode"
+                )))
             }
             answer => answer,
         }
     }
 
-    /// Takes note of how Stripe answered somebody else's questions. What may as well be the file's failure does not count.
+    /// Takes note of how Stripe answered somebody else's questions. What may as well be the file's
+    /// failure does not count.
     pub fn note_asked(&self, answer: &Result<()>) {
-        if !matches!(answer, Err(Error::Temporary(_) | Error::Full(_) | Error::Permanent(_) | Error::Corrupt(_))) {
+        if !matches!(
+            answer,
+            Err(Error::Temporary(_) | Error::Full(_) | Error::Permanent(_) | Error::Corrupt(_))
+        ) {
             self.note_stripe(answer.as_ref().map(drop));
         }
         self.note_forbidden();
     }
 
-    /// Writes the change and the conclusion in one transaction; returns what was concluded in the end, and which other events
-    /// the answer covers.
-    fn write(&self, claim: &Claim, change: Option<Arc<Change>>, conclusion: Conclusion) -> (Conclusion, Vec<String>) {
+    /// Writes the change and the conclusion in one transaction; returns what was concluded in the
+    /// end, and which other events the answer covers.
+    fn write(
+        &self,
+        claim: &Claim,
+        change: Option<Arc<Change>>,
+        conclusion: Conclusion,
+    ) -> (Conclusion, Vec<String>) {
         let (mut change, mut conclusion) = (change, conclusion);
         let claim = Arc::new(claim.clone());
         for _ in 0..WRITE_TRIES {
@@ -393,7 +429,8 @@ impl Desk {
                 }
                 return;
             }
-            // Neither a failure nor a sign that it is over: this one question is not permitted, and may not even have been asked.
+            // Neither a failure nor a sign that it is over: this one question is not permitted, and
+            // may not even have been asked.
             Err(Error::Forbidden(_)) => return,
             Err(Error::Config(why)) => {
                 outage.failures = OUTAGE_AFTER;
@@ -419,7 +456,8 @@ impl Desk {
         }
     }
 
-    /// Shows the permissions that the key lacks in `attention`, and lets what waited go on once one is granted.
+    /// Shows the permissions that the key lacks in `attention`, and lets what waited go on once one
+    /// is granted.
     fn note_forbidden(&self) {
         let mut shown = lock(&self.forbidden);
         let now = self.stripe.forbidden();
@@ -469,7 +507,8 @@ fn room(state: &mut State) -> Room {
         return none;
     }
     if state.outage.since.is_some() {
-        // One at a time, and not too often. The failing ones fall behind in the queue, so each probe is another event.
+        // One at a time, and not too often. The failing ones fall behind in the queue, so each
+        // probe is another event.
         let due = state.outage.next_probe.is_none_or(|at| at <= Instant::now());
         if !idle || !due {
             return none;
@@ -490,8 +529,9 @@ impl Workers {
         (is_dead && !lock(&self.desk.state).stopping).then_some("workers")
     }
 
-    /// Takes no more events, breaks off what hangs at Stripe, and waits until what is in hand is written. False when a
-    /// worker was not done by the deadline; its event is taken up at the next start.
+    /// Takes no more events, breaks off what hangs at Stripe, and waits until what is in hand is
+    /// written. False when a worker was not done by the deadline; its event is taken up at the next
+    /// start.
     pub fn stop(self, deadline: Instant) -> bool {
         lock(&self.desk.state).stopping = true;
         self.desk.bell.ring();

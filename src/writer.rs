@@ -1,7 +1,8 @@
 //! Group commit: many callers, one transaction; nobody is answered before COMMIT.
 //!
-//! One thread owns the write connection. A caller hands it a job and waits; the thread runs what is waiting in one
-//! transaction, a savepoint each, commits once, and then tells every caller. It never touches a socket or Stripe.
+//! One thread owns the write connection. A caller hands it a job and waits; the thread runs what is
+//! waiting in one transaction, a savepoint each, commits once, and then tells every caller. It
+//! never touches a socket or Stripe.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -10,19 +11,21 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use crate::checkpoint::{Condition, Keeper, PAGES, QUIET};
+use crate::checkpoint::{Checkpointer, Condition, PAGES, QUIET};
 use crate::db;
 use crate::error::{Error, Result};
-use crate::locks::lock;
 use crate::sabotage;
+use crate::sync::lock;
 
 /// Callers in one transaction, at most: bounds what the last of them waits for.
 const BATCH_MAX: usize = 256;
 
-/// And so many bytes of theirs, unless one alone brings more: what they write has to fit into the log.
+/// And so many bytes of theirs, unless one alone brings more: what they write has to fit into the
+/// log.
 const BATCH_BYTES: usize = PAGES as usize * 4096;
 
-/// After this long of back-to-back transactions the writer pauses, so that a shell's edit gets its turn.
+/// After this long of back-to-back transactions the writer pauses, so that a shell's edit gets its
+/// turn.
 const YIELD_EVERY: Duration = Duration::from_millis(100);
 const YIELD_FOR: Duration = Duration::from_millis(2);
 
@@ -38,7 +41,8 @@ const START_POLL: Duration = Duration::from_millis(20);
 /// How long a caller waits for somebody else's write before it is told that the file is locked.
 pub const LOCK_BUDGET: Duration = Duration::from_secs(2);
 
-/// The same once the file has been locked for that long: callers who would wait in vain are not to use up the front door.
+/// The same once the file has been locked for that long: callers who would wait in vain are not to
+/// use up the front door.
 const LOCK_BUDGET_WHEN_LOCKED: Duration = Duration::from_millis(100);
 
 /// How long a caller waits for everything: the queue, the lock, the disk.
@@ -85,10 +89,12 @@ pub struct State {
 
 type Work = dyn FnMut(&Connection) -> Result<()> + Send;
 
-/// What the writer does before anybody else's work: in one transaction, again until it could be committed.
+/// What the writer does before anybody else's work: in one transaction, again until it could be
+/// committed.
 pub type First = Box<Work>;
 
-/// A caller's piece of work. `run` is called once, inside a savepoint; `answer` after the transaction has ended.
+/// A caller's piece of work. `run` is called once, inside a savepoint; `answer` after the
+/// transaction has ended.
 struct Job {
     asked_at: Instant,
     /// About as many as it writes, where that is much.
@@ -97,7 +103,8 @@ struct Job {
     answer: Box<dyn FnOnce(Result<()>) + Send>,
 }
 
-/// Where a caller waits for what its job leaves there. It is woken once, when everything lies ready.
+/// Where a caller waits for what its job leaves there. It is woken once, when everything lies
+/// ready.
 struct Seat<T> {
     value: Mutex<Option<T>>,
     outcome: Mutex<Option<Result<()>>>,
@@ -105,23 +112,34 @@ struct Seat<T> {
 }
 
 impl Writer {
-    /// Starts the thread on a connection that it owns from now on, and its log with it. Jobs are taken once the log of
-    /// before is in the file and `first` is committed; until then [`State::starting`] says what that waits for. It ends when
-    /// [`Writer::close`] is called and the queue is empty, or when the disk or the file can no longer be trusted.
-    pub fn start(connection: Connection, keeper: Keeper, first: First) -> (Writer, JoinHandle<()>) {
-        let state = State { starting: Some("the file is being looked at".into()), ..State::default() };
-        let shared = Arc::new(Shared { queue: Mutex::default(), arrived: Condvar::new(), state: Mutex::new(state) });
+    /// Starts the thread on a connection that it owns from now on, and its log with it. Jobs are
+    /// taken once the log of before is in the file and `first` is committed; until then
+    /// [`State::starting`] says what that waits for. It ends when [`Writer::close`] is called and
+    /// the queue is empty, or when the disk or the file can no longer be trusted.
+    pub fn start(
+        connection: Connection,
+        checkpointer: Checkpointer,
+        first: First,
+    ) -> (Writer, JoinHandle<()>) {
+        let state =
+            State { starting: Some("the file is being looked at".into()), ..State::default() };
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            arrived: Condvar::new(),
+            state: Mutex::new(state),
+        });
         let writer = Writer { shared: shared.clone() };
         let thread = std::thread::Builder::new()
             .name("writer".into())
-            .spawn(move || shared.run(connection, keeper, first))
+            .spawn(move || shared.run(connection, checkpointer, first))
             .expect("a thread can be started at start-up");
         (writer, thread)
     }
 
-    /// Runs the job in a transaction and returns what it returned, after COMMIT. An error of the job undoes only its own
-    /// work. `Temporary` when the file was locked or the disk full, or nothing came back in time (then the job may still
-    /// be committed later: jobs must bear being repeated). `Corrupt` when the process must end.
+    /// Runs the job in a transaction and returns what it returned, after COMMIT. An error of the
+    /// job undoes only its own work. `Temporary` when the file was locked or the disk full, or
+    /// nothing came back in time (then the job may still be committed later: jobs must bear being
+    /// repeated). `Corrupt` when the process must end.
     pub fn write<T, F>(&self, job: F) -> Result<T>
     where
         T: Send + 'static,
@@ -130,14 +148,18 @@ impl Writer {
         self.write_large(0, job)
     }
 
-    /// The same for a job that writes about so many bytes, so that a transaction does not become too large for the log.
+    /// The same for a job that writes about so many bytes, so that a transaction does not become
+    /// too large for the log.
     pub fn write_large<T, F>(&self, bytes: usize, job: F) -> Result<T>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
-        let seat =
-            Arc::new(Seat { value: Mutex::default(), outcome: Mutex::default(), caller: std::thread::current() });
+        let seat = Arc::new(Seat {
+            value: Mutex::default(),
+            outcome: Mutex::default(),
+            caller: std::thread::current(),
+        });
         let (left, told) = (seat.clone(), seat.clone());
         let mut job = Some(job);
         let boxed = Job {
@@ -185,7 +207,9 @@ impl<T> Seat<T> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(outcome) = lock(&self.outcome).take() {
-                return outcome.map(|()| lock(&self.value).take().expect("a job that succeeded left its value"));
+                return outcome.map(|()| {
+                    lock(&self.value).take().expect("a job that succeeded left its value")
+                });
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -211,34 +235,45 @@ impl Queue {
 }
 
 impl Shared {
-    fn run(&self, connection: Connection, mut keeper: Keeper, first: First) {
-        // The writer waits for a lock by itself: it goes on taking callers, and each has its own budget.
+    fn run(&self, connection: Connection, mut checkpointer: Checkpointer, first: First) {
+        // The writer waits for a lock by itself: it goes on taking callers, and each has its own
+        // budget.
         let _ = connection.busy_timeout(Duration::ZERO);
-        let served = self.make_ready(&connection, &mut keeper, first).and_then(|ready| match ready {
-            true => self.serve(&connection, &mut keeper),
-            false => {
-                answer_all(self.all_waiting(), &Error::Temporary("fulfilld is stopping".into()));
-                Ok(())
-            }
-        });
+        let served =
+            self.make_ready(&connection, &mut checkpointer, first).and_then(|ready| match ready {
+                true => self.serve(&connection, &mut checkpointer),
+                false => {
+                    answer_all(
+                        self.all_waiting(),
+                        &Error::Temporary("fulfilld is stopping".into()),
+                    );
+                    Ok(())
+                }
+            });
         let ended = served.and_then(|()| {
             let _ = connection.execute_batch("PRAGMA optimize");
-            keeper.finish(&connection)
+            checkpointer.finish(&connection)
         });
         if let Err(error) = ended {
             self.abandon(&error);
         }
     }
 
-    /// What has to be so before the first job: the file is whole, its log of before is in it, and `first` is committed. Waits
-    /// for whoever keeps it from that, and tells callers so. False when it was closed before.
-    fn make_ready(&self, connection: &Connection, keeper: &mut Keeper, mut first: First) -> Result<bool> {
-        keeper.verify(connection)?;
+    /// What has to be so before the first job: the file is whole, its log of before is in it, and
+    /// `first` is committed. Waits for whoever keeps it from that, and tells callers so. False when
+    /// it was closed before.
+    fn make_ready(
+        &self,
+        connection: &Connection,
+        checkpointer: &mut Checkpointer,
+        mut first: First,
+    ) -> Result<bool> {
+        checkpointer.verify(connection)?;
         let began = Instant::now();
         let mut said = false;
         while !lock(&self.queue).closed {
-            let ready = keeper.settle(connection, began.elapsed()).and_then(|settled| match settled {
-                true => self.commit_first(connection, keeper, &mut first),
+            let ready = checkpointer.settle(connection, began.elapsed()).and_then(|settled| match settled {
+                true => self.commit_first(connection, checkpointer, &mut first),
                 false => Err(Error::Temporary(
                     "the file is locked, or read without an end, by somebody else, so that its log cannot be moved into it (an \
                      open BEGIN in a sqlite3 shell? type COMMIT there)"
@@ -247,7 +282,7 @@ impl Shared {
             });
             match ready {
                 Ok(()) => {
-                    self.settle_first(connection, keeper)?;
+                    self.settle_first(connection, checkpointer)?;
                     lock(&self.state).starting = None;
                     if said {
                         log::info!("the file is ready");
@@ -258,12 +293,17 @@ impl Shared {
                     self.note(&error);
                     lock(&self.state).starting = Some(error.to_string());
                     if !said && began.elapsed() >= LOCK_BUDGET {
-                        log::error!("webhooks are answered 503 and come again until the file is ready: {error}");
+                        log::error!(
+                            "webhooks are answered 503 and come again until the file is ready: {error}"
+                        );
                         said = true;
                     }
                     let late: VecDeque<Job> = {
                         let mut queue = lock(&self.queue);
-                        let (late, still) = queue.jobs.drain(..).partition(|job| job.asked_at.elapsed() >= LOCK_BUDGET);
+                        let (late, still) = queue
+                            .jobs
+                            .drain(..)
+                            .partition(|job| job.asked_at.elapsed() >= LOCK_BUDGET);
                         queue.jobs = still;
                         late
                     };
@@ -276,44 +316,51 @@ impl Shared {
         Ok(false)
     }
 
-    /// What was done to the file without us does not count in its page 1: from here on it does. Somebody who reads keeps it
-    /// from that no longer than a moment.
-    fn settle_first(&self, connection: &Connection, keeper: &mut Keeper) -> Result<()> {
+    /// What was done to the file without us does not count in its page 1: from here on it does.
+    /// Somebody who reads keeps it from that no longer than a moment.
+    fn settle_first(&self, connection: &Connection, checkpointer: &mut Checkpointer) -> Result<()> {
         let until = Instant::now() + SETTLE_WITHIN;
         loop {
-            keeper.empty(connection)?;
-            if keeper.condition().pages == 0 || Instant::now() >= until {
+            checkpointer.empty(connection)?;
+            if checkpointer.condition().pages == 0 || Instant::now() >= until {
                 return Ok(());
             }
             std::thread::sleep(LOCK_POLL);
         }
     }
 
-    fn commit_first(&self, connection: &Connection, keeper: &mut Keeper, first: &mut First) -> Result<()> {
+    fn commit_first(
+        &self,
+        connection: &Connection,
+        checkpointer: &mut Checkpointer,
+        first: &mut First,
+    ) -> Result<()> {
         let committed = execute(connection, "BEGIN IMMEDIATE").and_then(|()| {
             first(connection)?;
-            keeper.mark(connection)?;
+            checkpointer.mark(connection)?;
             execute(connection, "COMMIT")
         });
         if committed.is_err() {
-            keeper.rolled_back();
+            checkpointer.rolled_back();
             if !connection.is_autocommit() {
                 execute(connection, "ROLLBACK")?;
             }
         }
-        committed.and_then(|()| keeper.committed())
+        committed.and_then(|()| checkpointer.committed())
     }
 
-    fn serve(&self, connection: &Connection, keeper: &mut Keeper) -> Result<()> {
+    fn serve(&self, connection: &Connection, checkpointer: &mut Checkpointer) -> Result<()> {
         let mut busy_since = Instant::now();
-        while let Some(mut batch) = self.next_batch(keeper.condition().pages > 0) {
+        while let Some(mut batch) = self.next_batch(checkpointer.condition().pages > 0) {
             sabotage::panic_in("writer");
             if batch.is_empty() {
-                self.empty_log(connection, keeper)?;
+                self.empty_log(connection, checkpointer)?;
                 continue;
             }
             // Nothing is written into a log beside a file that is not ours any more.
-            if let Err(error) = self.begin(connection, &mut batch).and_then(|()| keeper.check()) {
+            if let Err(error) =
+                self.begin(connection, &mut batch).and_then(|()| checkpointer.check())
+            {
                 let fatal = self.note(&error);
                 answer_all(batch, &error);
                 if fatal {
@@ -321,9 +368,9 @@ impl Shared {
                 }
                 continue;
             }
-            self.commit(connection, keeper, batch)?;
-            if keeper.is_due() {
-                self.empty_log(connection, keeper)?;
+            self.commit(connection, checkpointer, batch)?;
+            if checkpointer.is_due() {
+                self.empty_log(connection, checkpointer)?;
             }
             if lock(&self.queue).jobs.is_empty() {
                 busy_since = Instant::now();
@@ -335,14 +382,14 @@ impl Shared {
         Ok(())
     }
 
-    fn empty_log(&self, connection: &Connection, keeper: &mut Keeper) -> Result<()> {
-        keeper.empty(connection)?;
-        lock(&self.state).log = keeper.condition().clone();
+    fn empty_log(&self, connection: &Connection, checkpointer: &mut Checkpointer) -> Result<()> {
+        checkpointer.empty(connection)?;
+        lock(&self.state).log = checkpointer.condition().clone();
         Ok(())
     }
 
-    /// Blocks until somebody wants something; an empty batch when there is a log and nobody did for a while; `None` once
-    /// closed and empty.
+    /// Blocks until somebody wants something; an empty batch when there is a log and nobody did for
+    /// a while; `None` once closed and empty.
     fn next_batch(&self, log: bool) -> Option<Vec<Job>> {
         let mut queue = lock(&self.queue);
         while queue.jobs.is_empty() {
@@ -354,7 +401,8 @@ impl Shared {
                 queue = self.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
-            let (woken, quiet) = self.arrived.wait_timeout(queue, QUIET).unwrap_or_else(PoisonError::into_inner);
+            let (woken, quiet) =
+                self.arrived.wait_timeout(queue, QUIET).unwrap_or_else(PoisonError::into_inner);
             queue = woken;
             if quiet.timed_out() && queue.jobs.is_empty() && !queue.closed {
                 queue.asleep = false;
@@ -366,8 +414,8 @@ impl Shared {
         Some(batch)
     }
 
-    /// Gets the write lock, or tells why not. While somebody else has it, newcomers join the batch and those whose budget
-    /// is spent are told so.
+    /// Gets the write lock, or tells why not. While somebody else has it, newcomers join the batch
+    /// and those whose budget is spent are told so.
     fn begin(&self, connection: &Connection, batch: &mut Vec<Job>) -> Result<()> {
         loop {
             let error = match execute(connection, "BEGIN IMMEDIATE") {
@@ -382,7 +430,8 @@ impl Shared {
             }
             let first = lock(&self.state).locked_since.get_or_insert_with(Instant::now).elapsed();
             let budget = if first > LOCK_BUDGET { LOCK_BUDGET_WHEN_LOCKED } else { LOCK_BUDGET };
-            let (late, still): (Vec<Job>, Vec<Job>) = batch.drain(..).partition(|job| job.asked_at.elapsed() >= budget);
+            let (late, still): (Vec<Job>, Vec<Job>) =
+                batch.drain(..).partition(|job| job.asked_at.elapsed() >= budget);
             if !late.is_empty() && first >= LOCK_BUDGET {
                 log::debug!("the file has been locked by somebody else for {} s", first.as_secs());
             }
@@ -396,8 +445,14 @@ impl Shared {
         }
     }
 
-    /// Runs each job in a savepoint, commits, and answers. An error means that the process must end.
-    fn commit(&self, connection: &Connection, keeper: &mut Keeper, batch: Vec<Job>) -> Result<()> {
+    /// Runs each job in a savepoint, commits, and answers. An error means that the process must
+    /// end.
+    fn commit(
+        &self,
+        connection: &Connection,
+        checkpointer: &mut Checkpointer,
+        batch: Vec<Job>,
+    ) -> Result<()> {
         lock(&self.state).busy_since = Some(Instant::now());
         let before = written(connection)?;
         let mut outcomes = Vec::with_capacity(batch.len());
@@ -420,9 +475,9 @@ impl Shared {
         let committed = match &broken {
             Some(error) => Err(error.clone()),
             None => written(connection)
-                .and_then(|now| if now == before { Ok(()) } else { keeper.mark(connection) })
+                .and_then(|now| if now == before { Ok(()) } else { checkpointer.mark(connection) })
                 .and_then(|()| execute(connection, "COMMIT"))
-                .and_then(|()| keeper.committed()),
+                .and_then(|()| checkpointer.committed()),
         };
         let mut state = lock(&self.state);
         state.busy_since = None;
@@ -431,7 +486,7 @@ impl Shared {
                 state.commits += 1;
                 state.jobs += outcomes.len() as u64;
                 state.full_since = None;
-                state.log = keeper.condition().clone();
+                state.log = checkpointer.condition().clone();
                 drop(state);
                 for (job, outcome) in outcomes {
                     (job.answer)(outcome);
@@ -440,7 +495,7 @@ impl Shared {
             }
             Err(error) => {
                 drop(state);
-                keeper.rolled_back();
+                checkpointer.rolled_back();
                 if !connection.is_autocommit() {
                     let _ = execute(connection, "ROLLBACK");
                 }
@@ -460,7 +515,8 @@ impl Shared {
         matches!(error, Error::Corrupt(_) | Error::Config(_))
     }
 
-    /// The last act: no further job is taken, those waiting are told, and the reason is left for `serve.rs`.
+    /// The last act: no further job is taken, those waiting are told, and the reason is left for
+    /// `serve.rs`.
     fn abandon(&self, error: &Error) {
         log::error!("the writer stops: {error}");
         lock(&self.queue).closed = true;
@@ -477,7 +533,9 @@ fn in_savepoint(connection: &Connection, job: &mut Job) -> Result<()> {
     execute(connection, "SAVEPOINT job")?;
     let run = std::panic::AssertUnwindSafe(|| (job.run)(connection));
     let outcome = std::panic::catch_unwind(run).unwrap_or_else(|_| {
-        Err(Error::Permanent("a bug in fulfilld: the writer's job panicked; please report it".into()))
+        Err(Error::Permanent(
+            "a bug in fulfilld: the writer's job panicked; please report it".into(),
+        ))
     });
     if outcome.is_err() && !connection.is_autocommit() {
         execute(connection, "ROLLBACK TO job")?;
@@ -489,7 +547,11 @@ fn in_savepoint(connection: &Connection, job: &mut Job) -> Result<()> {
 }
 
 fn execute(connection: &Connection, sql: &str) -> Result<()> {
-    connection.prepare_cached(sql).and_then(|mut statement| statement.execute([])).map(drop).map_err(db::translate)
+    connection
+        .prepare_cached(sql)
+        .and_then(|mut statement| statement.execute([]))
+        .map(drop)
+        .map_err(db::translate)
 }
 
 /// Rows changed over this connection so far.
@@ -515,9 +577,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("w.db");
         let connection = Connection::open(&path).unwrap();
-        connection.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(a INTEGER UNIQUE)").unwrap();
-        let keeper = Keeper::of(Identity::of(&path).unwrap(), None);
-        let (writer, thread) = Writer::start(connection, keeper, Box::new(|_| Ok(())));
+        connection
+            .execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(a INTEGER UNIQUE)")
+            .unwrap();
+        let checkpointer = Checkpointer::of(Identity::of(&path).unwrap(), None);
+        let (writer, thread) = Writer::start(connection, checkpointer, Box::new(|_| Ok(())));
         (dir, writer, thread)
     }
 

@@ -112,17 +112,21 @@ impl Contender {
         self.next += outcome.sent;
         match self.missing(&outcome.acknowledged)? {
             0 => Ok(Loaded { outcome, cpu, generator_cpu, others }),
-            missing => Err(format!("{} acknowledged {missing} events that are not in its file", self.name)),
+            missing => {
+                Err(format!("{} acknowledged {missing} events that are not in its file", self.name))
+            }
         }
     }
 
     /// How many of these events were acknowledged and are not in the file.
     fn missing(&self, acknowledged: &[u64]) -> Result<usize> {
         let Some(file) = self.file() else { return Ok(0) };
-        let failed = |e: rusqlite::Error| format!("cannot look for the events of {}: {e}", self.name);
+        let failed =
+            |e: rusqlite::Error| format!("cannot look for the events of {}: {e}", self.name);
         let connection = rusqlite::Connection::open(file).map_err(failed)?;
-        let mut look =
-            connection.prepare("SELECT length(CAST(payload AS BLOB)) FROM events WHERE id = ?1").map_err(failed)?;
+        let mut look = connection
+            .prepare("SELECT length(CAST(payload AS BLOB)) FROM events WHERE id = ?1")
+            .map_err(failed)?;
         let (writer, mut body) = (Deliveries::default(), Vec::new());
         let mut missing = 0;
         for number in acknowledged {
@@ -140,9 +144,16 @@ impl Contender {
 }
 
 impl Process {
-    /// Starts a program on a side of the machine and waits for its line. What it logs goes to `log`.
+    /// Starts a program on a side of the machine and waits for its line. What it logs goes to
+    /// `log`.
     pub fn start(command: &mut Command, side: Side, log: &Path) -> Result<Process> {
-        let shown = command.get_program().to_string_lossy().rsplit('/').next().unwrap_or_default().to_string();
+        let shown = command
+            .get_program()
+            .to_string_lossy()
+            .rsplit('/')
+            .next()
+            .unwrap_or_default()
+            .to_string();
         let file = File::create(log).map_err(|e| format!("cannot make a log for {shown}: {e}"))?;
         machine::pin(side);
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(file).spawn();
@@ -168,7 +179,8 @@ impl Process {
         Ok(process)
     }
 
-    /// SIGTERM, and an end in time and without an error; a yardstick ends when its standard input does.
+    /// SIGTERM, and an end in time and without an error; a yardstick ends when its standard input
+    /// does.
     pub fn stop(&mut self) -> Result<()> {
         drop(self.child.stdin.take());
         let pid = rustix::process::Pid::from_child(&self.child);
@@ -195,11 +207,14 @@ impl Drop for Process {
 /// `…http://127.0.0.1:4242…` in a line.
 pub fn address_in(line: &str) -> Result<SocketAddr> {
     let after = line.split_once("http://").map(|(_, rest)| rest).unwrap_or_default();
-    let end = after.find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | ':'))).unwrap_or(after.len());
+    let end = after
+        .find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | ':')))
+        .unwrap_or(after.len());
     after[..end].parse().map_err(|_| format!("no address in {line:?}"))
 }
 
-/// The environment in which a `fulfilld` is measured: its own file, any port, and a Stripe that does not answer.
+/// The environment in which a `fulfilld` is measured: its own file, any port, and a Stripe that
+/// does not answer.
 pub fn fulfilld(program: &Path, file: &Path) -> Command {
     let mut command = Command::new(program);
     command
@@ -222,7 +237,8 @@ fn launch(
     let mut command = match program {
         Program::Fulfilld(path) => fulfilld(path, &dir.join("bench.db")),
         Program::Yardstick(name) => {
-            let itself = std::env::current_exe().map_err(|e| format!("cannot find this program again: {e}"))?;
+            let itself = std::env::current_exe()
+                .map_err(|e| format!("cannot find this program again: {e}"))?;
             let mut command = Command::new(itself);
             command.args(["--yardstick", name]);
             command
@@ -249,5 +265,8 @@ fn post(address: SocketAddr, number: u64) -> Result<u16> {
         socket.read_to_string(&mut answer)
     };
     exchange().map_err(|e| format!("cannot post an event: {e}"))?;
-    answer.get(9..12).and_then(|status| status.parse().ok()).ok_or_else(|| "an event got no answer".into())
+    answer
+        .get(9..12)
+        .and_then(|status| status.parse().ok())
+        .ok_or_else(|| "an event got no answer".into())
 }

@@ -9,7 +9,8 @@ pub const SECRET: &str = "whsec_bench";
 /// A paid session of 4.2 KB, pretty-printed with two blanks as Stripe does it.
 const EVENT: &str = include_str!("checkout.session.completed.json");
 
-/// What stands before the signature. One request a connection, as a proxy without upstream keep-alive sends it.
+/// What stands before the signature. One request a connection, as a proxy without upstream
+/// keep-alive sends it.
 const HEAD: &str = "POST /webhook HTTP/1.1\r\n\
     Host: shop.example\r\n\
     Connection: close\r\n\
@@ -33,22 +34,34 @@ pub struct Deliveries {
 impl Default for Deliveries {
     fn default() -> Deliveries {
         let (before, rest) = EVENT.split_once("$EVENT").expect("the event has a place for its id");
-        let (between, rest) = rest.split_once("$SESSION").expect("the event has a place for its session's id");
-        let (middle, after) = rest.split_once("$PAYMENT").expect("the event has a place for its payment's id");
+        let (between, rest) =
+            rest.split_once("$SESSION").expect("the event has a place for its session's id");
+        let (middle, after) =
+            rest.split_once("$PAYMENT").expect("the event has a place for its payment's id");
         let key = Hmac::new_from_slice(SECRET.as_bytes()).expect("HMAC takes a key of any length");
         Deliveries { pieces: [before, between, middle, after], key }
     }
 }
 
 impl Deliveries {
-    /// The whole request, signed at `now` (unix seconds), in place of what `request` held. `body` is room to work in.
+    /// The whole request, signed at `now` (unix seconds), in place of what `request` held. `body`
+    /// is room to work in.
     pub fn write(&self, number: u64, now: u64, request: &mut Vec<u8>, body: &mut Vec<u8>) {
         self.write_body(number, body);
         let t = now.to_string();
-        let digest = self.key.clone().chain_update(&t).chain_update(b".").chain_update(&*body).finalize().into_bytes();
+        let digest = self
+            .key
+            .clone()
+            .chain_update(&t)
+            .chain_update(b".")
+            .chain_update(&*body)
+            .finalize()
+            .into_bytes();
         request.clear();
         request.extend_from_slice(HEAD.as_bytes());
-        request.extend_from_slice(format!("Content-Length: {}\r\nStripe-Signature: t={t},v1=", body.len()).as_bytes());
+        request.extend_from_slice(
+            format!("Content-Length: {}\r\nStripe-Signature: t={t},v1=", body.len()).as_bytes(),
+        );
         for byte in digest {
             request.extend_from_slice(&[hex(byte >> 4), hex(byte & 15)]);
         }
@@ -73,8 +86,8 @@ impl Deliveries {
     }
 }
 
-/// As Stripe's ids are: some that grow with time, some of the account, some at random; so that the index is as hard to keep
-/// as with real ones.
+/// As Stripe's ids are: some that grow with time, some of the account, some at random; so that the
+/// index is as hard to keep as with real ones.
 pub fn event_id(number: u64) -> String {
     format!("evt_1{}2eZvKYlo2C{}", base62(TIME_ORIGIN + number / 1000, 6), at_random(number))
 }

@@ -1,4 +1,5 @@
-//! The load: real sockets, a new connection for each delivery, one thread that waits on all of them.
+//! The load: real sockets, a new connection for each delivery, one thread that waits on all of
+//! them.
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
@@ -13,7 +14,8 @@ use socket2::{Domain, Socket, Type};
 use crate::Result;
 use crate::deliveries::Deliveries;
 
-/// Connections open at once when the pace asks for more than the server answers; later ones wait, and that counts.
+/// Connections open at once when the pace asks for more than the server answers; later ones wait,
+/// and that counts.
 const OPEN_MAX: usize = 512;
 
 /// A delivery without an answer for so long is broken off, as Stripe would.
@@ -27,7 +29,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub enum Pace {
     /// So many clients, each sending its next delivery as soon as the last one is answered.
     Clients(usize),
-    /// So many deliveries a second, answered or not. Time runs from when one was due, not from when it could be sent.
+    /// So many deliveries a second, answered or not. Time runs from when one was due, not from when
+    /// it could be sent.
     PerSecond(u32),
 }
 
@@ -87,12 +90,14 @@ impl Outcome {
     }
 }
 
-/// Sends deliveries with numbers from `first` on to `target` for so long, then waits for those under way.
+/// Sends deliveries with numbers from `first` on to `target` for so long, then waits for those
+/// under way.
 pub fn run(target: SocketAddr, pace: Pace, lasting: Duration, first: u64) -> Result<Outcome> {
     let mut load = Load {
         target,
         deliveries: Deliveries::default(),
-        epoll: epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|e| format!("cannot wait on sockets: {e}"))?,
+        epoll: epoll::create(epoll::CreateFlags::CLOEXEC)
+            .map_err(|e| format!("cannot wait on sockets: {e}"))?,
         under_way: Vec::new(),
         free: Vec::new(),
         outcome: Outcome::default(),
@@ -180,10 +185,15 @@ impl Load {
     }
 
     fn start(&mut self, due: Instant) -> Result<()> {
-        let failed = |e: std::io::Error| format!("the load generator cannot open a connection: {e}");
-        let socket = Socket::new(Domain::for_address(self.target), Type::STREAM.nonblocking(), None).map_err(failed)?;
+        let failed =
+            |e: std::io::Error| format!("the load generator cannot open a connection: {e}");
+        let socket =
+            Socket::new(Domain::for_address(self.target), Type::STREAM.nonblocking(), None)
+                .map_err(failed)?;
         match socket.connect(&self.target.into()) {
-            Err(e) if e.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => return Err(failed(e)),
+            Err(e) if e.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {
+                return Err(failed(e));
+            }
             _ => {}
         }
         let slot = self.free.pop().unwrap_or_else(|| {
@@ -192,7 +202,15 @@ impl Load {
         });
         let mut request = Vec::with_capacity(6 << 10);
         self.deliveries.write(self.number, unix_now(), &mut request, &mut self.body);
-        let mut delivery = Delivery { socket, number: self.number, due, request, sent: 0, status: None, answered: due };
+        let mut delivery = Delivery {
+            socket,
+            number: self.number,
+            due,
+            request,
+            sent: 0,
+            status: None,
+            answered: due,
+        };
         self.number += 1;
         self.outcome.sent += 1;
         // On loopback the connection usually stands already and takes everything at once.
@@ -209,12 +227,18 @@ impl Load {
     /// Returns when something happened, or after the time-out.
     fn wait(&self, timeout: Duration, events: &mut Vec<epoll::Event>) -> Result<()> {
         let zero = Timespec::default();
-        let mut timeout = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: i64::from(timeout.subsec_nanos()) };
+        let mut timeout = Timespec {
+            tv_sec: timeout.as_secs() as i64,
+            tv_nsec: i64::from(timeout.subsec_nanos()),
+        };
         events.clear();
         let waited = (|| {
             // epoll rounds up to whole milliseconds, poll does not.
             if timeout.tv_sec == 0 && timeout.tv_nsec < 20_000_000 {
-                poll(&mut [PollFd::from_borrowed_fd(self.epoll.as_fd(), PollFlags::IN)], Some(&timeout))?;
+                poll(
+                    &mut [PollFd::from_borrowed_fd(self.epoll.as_fd(), PollFlags::IN)],
+                    Some(&timeout),
+                )?;
                 timeout = zero;
             }
             epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), Some(&timeout))
@@ -272,7 +296,9 @@ impl Delivery {
         while self.sent < self.request.len() {
             match self.socket.write(&self.request[self.sent..]) {
                 Ok(n) => self.sent += n,
-                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => return Next::Writable,
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => {
+                    return Next::Writable;
+                }
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 // An answer may have come before everything was sent.
                 Err(_) => {

@@ -32,16 +32,21 @@ impl Facts {
     pub fn of(dir: &Path) -> Result<Facts> {
         let first = |file: &str, key: &str| {
             let text = fs::read_to_string(file).unwrap_or_default();
-            let line = text.lines().find(|line| line.starts_with(key)).unwrap_or_default().to_string();
+            let line =
+                text.lines().find(|line| line.starts_with(key)).unwrap_or_default().to_string();
             line.split_once(':').map(|(_, value)| value.trim().to_string()).unwrap_or_default()
         };
-        let memory_kb = first("/proc/meminfo", "MemTotal").trim_end_matches(" kB").parse().unwrap_or(0u64);
+        let memory_kb =
+            first("/proc/meminfo", "MemTotal").trim_end_matches(" kB").parse().unwrap_or(0u64);
         Ok(Facts {
             cores: cores().len(),
             pinned: cores().len() > 1,
             cpu: first("/proc/cpuinfo", "model name"),
             memory_mb: memory_kb / 1024,
-            kernel: fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_string(),
+            kernel: fs::read_to_string("/proc/sys/kernel/osrelease")
+                .unwrap_or_default()
+                .trim()
+                .to_string(),
             file_system: file_system(dir),
             fsync_ms: fsync_ms(dir).map_err(|e| format!("cannot measure fsync: {e}"))?,
             sqlite: rusqlite::version(),
@@ -49,8 +54,8 @@ impl Facts {
     }
 }
 
-/// Who runs on which core: the server on the first, the load and everything else on the second. On a machine with one
-/// core all share it.
+/// Who runs on which core: the server on the first, the load and everything else on the second. On
+/// a machine with one core all share it.
 #[derive(Debug, Clone, Copy)]
 pub enum Side {
     Server,
@@ -84,16 +89,24 @@ fn cores() -> Vec<usize> {
 /// CPU time of a process since its start, threads that have ended included.
 pub fn cpu_time(pid: u32) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // The name, in parentheses, may hold anything; user and system time are the 12th and 13th fields after it.
+    // The name, in parentheses, may hold anything; user and system time are the 12th and 13th
+    // fields after it.
     let fields = stat.rsplit_once(')').map(|(_, rest)| rest).unwrap_or_default();
-    let ticks: u32 = fields.split_ascii_whitespace().skip(11).take(2).filter_map(|f| f.parse::<u32>().ok()).sum();
+    let ticks: u32 = fields
+        .split_ascii_whitespace()
+        .skip(11)
+        .take(2)
+        .filter_map(|f| f.parse::<u32>().ok())
+        .sum();
     TICK * ticks
 }
 
 /// CPU time of this thread, to the nanosecond.
 pub fn thread_cpu_time() -> Duration {
     let stat = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    Duration::from_nanos(stat.split_ascii_whitespace().next().and_then(|f| f.parse().ok()).unwrap_or(0))
+    Duration::from_nanos(
+        stat.split_ascii_whitespace().next().and_then(|f| f.parse().ok()).unwrap_or(0),
+    )
 }
 
 /// Memory that a process holds now and has held at most, in MB.
@@ -120,7 +133,8 @@ impl Watch {
     /// The share of the whole machine that neither `own` nor idling accounts for since the start.
     pub fn others_share(&self, own: Duration) -> f64 {
         let all = self.since.elapsed().as_secs_f64() * cores().len() as f64;
-        (busy_time().saturating_sub(self.busy).saturating_sub(own).as_secs_f64() / all).clamp(0.0, 1.0)
+        (busy_time().saturating_sub(self.busy).saturating_sub(own).as_secs_f64() / all)
+            .clamp(0.0, 1.0)
     }
 }
 

@@ -1,4 +1,5 @@
-//! `cargo bench`: fulfilld beside its yardsticks, over real sockets, in one run. README.md beside this file tells how.
+//! `cargo bench`: fulfilld beside its yardsticks, over real sockets, in one run. README.md beside
+//! this file tells how.
 
 mod contender;
 mod deliveries;
@@ -65,7 +66,8 @@ struct Arguments {
     /// Another fulfilld to measure beside this one (may be given several times)
     #[arg(long, value_name = "PROGRAM")]
     versus: Vec<PathBuf>,
-    /// Put the load on a server that runs already and whose signing secret is whsec_bench; for profiling it
+    /// Put the load on a server that runs already and whose signing secret is whsec_bench; for
+    /// profiling it
     #[arg(long, value_name = "ADDRESS")]
     at: Option<SocketAddr>,
     /// Given by cargo
@@ -98,8 +100,10 @@ impl Arguments {
     }
 
     fn paces(&self) -> Vec<Pace> {
-        let bursts = self.clients.iter().map(|n| Pace::Clients(*n)).filter(|_| self.wants(Part::Burst));
-        let steady = self.rates.iter().map(|n| Pace::PerSecond(*n)).filter(|_| self.wants(Part::Steady));
+        let bursts =
+            self.clients.iter().map(|n| Pace::Clients(*n)).filter(|_| self.wants(Part::Burst));
+        let steady =
+            self.rates.iter().map(|n| Pace::PerSecond(*n)).filter(|_| self.wants(Part::Steady));
         bursts.chain(steady).collect()
     }
 
@@ -127,7 +131,8 @@ fn main() -> ExitCode {
 fn load_only(arguments: &Arguments, address: SocketAddr) -> Result<()> {
     machine::pin(Side::Load);
     // Not the numbers of an earlier run.
-    let mut next = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64);
+    let mut next =
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64);
     for pace in arguments.paces() {
         let outcome = load::run(address, pace, arguments.lasting(), next)?;
         next += outcome.sent;
@@ -154,7 +159,8 @@ fn exit(result: Result<()>) -> ExitCode {
 
 fn measure(arguments: &Arguments) -> Result<Report> {
     // On the disk that holds the build, because the usual place for temporary files may be memory.
-    let room = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).map_err(|e| format!("no room to work in: {e}"))?;
+    let room = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+        .map_err(|e| format!("no room to work in: {e}"))?;
     let mut report = Report::of(Facts::of(room.path())?);
     machine::pin(Side::Load);
     if [Part::Start, Part::Burst, Part::Steady].iter().any(|part| arguments.wants(*part)) {
@@ -181,7 +187,9 @@ fn servers(arguments: &Arguments, room: &Path, report: &mut Report) -> Result<()
         (report::FULFILLD.to_string(), Program::Fulfilld(env!("CARGO_BIN_EXE_fulfilld").into())),
     ];
     let others = arguments.versus.iter().enumerate();
-    programs.extend(others.map(|(n, path)| (format!("{} {}", report::OTHER, n + 1), Program::Fulfilld(path.clone()))));
+    programs.extend(others.map(|(n, path)| {
+        (format!("{} {}", report::OTHER, n + 1), Program::Fulfilld(path.clone()))
+    }));
 
     let mut contenders = Vec::new();
     for (name, program) in programs {
@@ -215,7 +223,11 @@ fn servers(arguments: &Arguments, room: &Path, report: &mut Report) -> Result<()
 }
 
 /// Every contender under one pace, taking turns.
-fn one_pace(arguments: &Arguments, contenders: &mut [Contender], pace: Pace) -> Result<Vec<Figures>> {
+fn one_pace(
+    arguments: &Arguments,
+    contenders: &mut [Contender],
+    pace: Pace,
+) -> Result<Vec<Figures>> {
     let mut rounds: Vec<Vec<Loaded>> = contenders.iter().map(|_| Vec::new()).collect();
     for round in 0..arguments.rounds() {
         for turn in 0..contenders.len() {
@@ -225,7 +237,11 @@ fn one_pace(arguments: &Arguments, contenders: &mut [Contender], pace: Pace) -> 
             rounds[i].push(contenders[i].load(pace, arguments.lasting())?);
         }
     }
-    Ok(contenders.iter().zip(rounds).map(|(c, rounds)| Figures::of(&c.name, pace, rounds)).collect())
+    Ok(contenders
+        .iter()
+        .zip(rounds)
+        .map(|(c, rounds)| Figures::of(&c.name, pace, rounds))
+        .collect())
 }
 
 /// SQLite alone, in every batch size and, for the limit, in fulfilld's own tables; taking turns.
@@ -249,7 +265,8 @@ fn sqlite(arguments: &Arguments, room: &Path) -> Result<Vec<Rows>> {
 fn drains(arguments: &Arguments, room: &Path) -> Result<Vec<Orders>> {
     let program = Path::new(env!("CARGO_BIN_EXE_fulfilld"));
     let seconds = if arguments.quick { 3 } else { 20 };
-    let settings = [("usual settings", 25, 20), ("at Stripe's rate", 25, 25), ("no limit at Stripe", 0, 25)];
+    let settings =
+        [("usual settings", 25, 20), ("at Stripe's rate", 25, 25), ("no limit at Stripe", 0, 25)];
     let wanted = if arguments.quick { &settings[..1] } else { &settings[..] };
     let drain = |(setting, permitted, asked): &(&'static str, u32, u32)| {
         eprintln!("bench: webhook to order, {setting}");

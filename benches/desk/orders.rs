@@ -1,4 +1,5 @@
-//! End to end: a webhook in, Stripe asked, the order in the file; against a simulated Stripe that takes 100 ms to answer.
+//! End to end: a webhook in, Stripe asked, the order in the file; against a simulated Stripe that
+//! takes 100 ms to answer.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -56,7 +57,13 @@ pub fn run(
     let (latency, rate) = (LATENCY_MS.to_string(), permitted.to_string());
     let mut sandbox = Process::start(
         Command::new(program)
-            .args(["sandbox", "--listen", "127.0.0.1:0", "--webhook", &format!("http://{listen}/webhook")])
+            .args([
+                "sandbox",
+                "--listen",
+                "127.0.0.1:0",
+                "--webhook",
+                &format!("http://{listen}/webhook"),
+            ])
             .args(["--secret", deliveries::SECRET, "--latency", &latency, "--rate", &rate]),
         Side::Load,
         &dir.join("sandbox.log"),
@@ -111,11 +118,18 @@ pub fn run(
 /// Makes purchases, whose events the sandbox delivers.
 fn buy(stripe: &str, count: usize) -> Result<()> {
     let wish = json!({"scenario": "card", "count": count}).to_string();
-    control(ureq::post(format!("{stripe}/_sandbox/trigger")).content_type("application/json").send(wish)).map(drop)
+    control(
+        ureq::post(format!("{stripe}/_sandbox/trigger"))
+            .content_type("application/json")
+            .send(wish),
+    )
+    .map(drop)
 }
 
 /// What the sandbox answered.
-fn control(answer: std::result::Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<Value> {
+fn control(
+    answer: std::result::Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+) -> Result<Value> {
     let text = answer.and_then(|mut answer| answer.body_mut().read_to_string());
     let text = text.map_err(|e| format!("the sandbox did not do it: {e}"))?;
     Ok(serde_json::from_str(&text).unwrap_or_default())
@@ -133,7 +147,9 @@ fn wait_for_orders(reader: &Connection, wanted: i64) -> Result<()> {
         let count = reader.query_row("SELECT count(*) FROM orders", [], |row| row.get::<_, i64>(0));
         match count.map_err(|e| format!("cannot count the orders: {e}"))? {
             n if n >= wanted => return Ok(()),
-            n if began.elapsed() > PATIENCE => return Err(format!("only {n} of {wanted} orders came")),
+            n if began.elapsed() > PATIENCE => {
+                return Err(format!("only {n} of {wanted} orders came"));
+            }
             _ => std::thread::sleep(Duration::from_millis(1)),
         }
     }

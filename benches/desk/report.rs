@@ -37,7 +37,8 @@ pub struct Report {
 #[derive(Default, Serialize)]
 pub struct Start {
     pub contender: String,
-    /// From exec to the first 200, with a new file and, the middle of several, with a file that is there.
+    /// From exec to the first 200, with a new file and, the middle of several, with a file that is
+    /// there.
     pub first_ms: f64,
     pub again_ms: Option<f64>,
     pub idle_mb: f64,
@@ -71,7 +72,8 @@ pub struct Limit {
     pub verify_us: f64,
     pub row_us: f64,
     pub events_per_s: f64,
-    /// What fulfilld reaches of it in events a second, and in CPU time, which a disturbed machine changes less.
+    /// What fulfilld reaches of it in events a second, and in CPU time, which a disturbed machine
+    /// changes less.
     pub reached: f64,
     pub reached_in_cpu: f64,
 }
@@ -93,9 +95,10 @@ impl Report {
         let failed = self.figures.iter().find(|f| f.broken > 0 || !f.refused.is_empty());
         match failed {
             None => Ok(()),
-            Some(f) => {
-                Err(format!("{} under {}: {} unanswered, refused {:?}", f.contender, f.under, f.broken, f.refused))
-            }
+            Some(f) => Err(format!(
+                "{} under {}: {} unanswered, refused {:?}",
+                f.contender, f.under, f.broken, f.refused
+            )),
         }
     }
 
@@ -106,7 +109,9 @@ impl Report {
         });
         let most = most.max()?;
         let of = |name: &str| {
-            self.figures.iter().find(|f| f.contender == name && matches!(f.pace, Pace::Clients(n) if n == most))
+            self.figures
+                .iter()
+                .find(|f| f.contender == name && matches!(f.pace, Pace::Clients(n) if n == most))
         };
         let row = self.rows.iter().find(|r| r.table == "plain" && r.batch == LIMIT_BATCH)?;
         let (verify_us, row_us) = (of(VERIFY)?.cpu_s_per_1000 * 1000.0, row.cpu_us_per_row);
@@ -119,14 +124,23 @@ impl Report {
 
     fn print_tables(&self) {
         let f = &self.facts;
-        println!("{} cores ({}), {} MB, Linux {}, {}", f.cores, f.cpu, f.memory_mb, f.kernel, f.file_system);
+        println!(
+            "{} cores ({}), {} MB, Linux {}, {}",
+            f.cores, f.cpu, f.memory_mb, f.kernel, f.file_system
+        );
         println!(
             "fsync {:.2} ms, SQLite {}, WAL, synchronous=FULL; {}",
             f.fsync_ms,
             f.sqlite,
-            if f.pinned { "server on one core, load on another" } else { "server and load share the one core" },
+            if f.pinned {
+                "server on one core, load on another"
+            } else {
+                "server and load share the one core"
+            },
         );
-        println!("events: checkout.session.completed, 4.2 KB, signed, unique; a new connection for each");
+        println!(
+            "events: checkout.session.completed, 4.2 KB, signed, unique; a new connection for each"
+        );
         let mut under = "";
         for row in &self.figures {
             if row.under != under {
@@ -137,8 +151,17 @@ impl Report {
                 );
             }
             let l = &row.latency;
-            print!("  {:<32}{:>9.0}{:>9.2}{:>9.2}", row.contender, row.events_per_s, l.p50_ms, l.p99_ms);
-            println!("{:>9.2}{:>9.2}{:>13.3}{}", l.p999_ms, l.max_ms, row.cpu_s_per_1000, row.warning());
+            print!(
+                "  {:<32}{:>9.0}{:>9.2}{:>9.2}",
+                row.contender, row.events_per_s, l.p50_ms, l.p99_ms
+            );
+            println!(
+                "{:>9.2}{:>9.2}{:>13.3}{}",
+                l.p999_ms,
+                l.max_ms,
+                row.cpu_s_per_1000,
+                row.warning()
+            );
         }
         if !self.rows.is_empty() {
             println!("\n{:<34}{:>9}{:>13}", "SQLite alone", "rows/s", "CPU us/row");
@@ -163,16 +186,25 @@ impl Report {
         }
         for s in &self.starts {
             let again = s.again_ms.map_or("-".into(), |ms| format!("{ms:.0}"));
-            println!("  {:<32}{:>9.0}{again:>9}{:>9.1}{:>9.1}", s.contender, s.first_ms, s.idle_mb, s.peak_mb);
+            println!(
+                "  {:<32}{:>9.0}{again:>9}{:>9.1}{:>9.1}",
+                s.contender, s.first_ms, s.idle_mb, s.peak_mb
+            );
         }
         if !self.orders.is_empty() {
             println!(
                 "\n{:<34}{:>9}{:>13}{:>13}{:>9}{:>9}",
-                "webhook to order, Stripe 100 ms", "orders/s", "calls/order", "of the rate", "429s", "ms"
+                "webhook to order, Stripe 100 ms",
+                "orders/s",
+                "calls/order",
+                "of the rate",
+                "429s",
+                "ms"
             );
         }
         for o in &self.orders {
-            let share = o.share_of_permitted.map_or("-".into(), |share| format!("{:.0} %", share * 100.0));
+            let share =
+                o.share_of_permitted.map_or("-".into(), |share| format!("{:.0} %", share * 100.0));
             print!("  {:<32}{:>9.1}{:>13.2}", o.setting, o.orders_per_s, o.calls_per_order);
             println!("{share:>13}{:>9}{:>9.0}", o.answered_429, o.webhook_to_order_ms);
         }

@@ -9,7 +9,8 @@ use serde::Serialize;
 
 use crate::{Result, median};
 
-/// A shop of some years: 100,000 orders of three lines, the last 1,000 not sent yet, refunds on 5 % and disputes on 1 %.
+/// A shop of some years: 100,000 orders of three lines, the last 1,000 not sent yet, refunds on 5 %
+/// and disputes on 1 %.
 const SHOP: &str = "
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = OFF;
@@ -74,7 +75,10 @@ pub fn run(room: &Path) -> Result<Vec<Typed>> {
     Connection::open(&file)
         .and_then(|c| c.execute_batch(schema).and_then(|()| c.execute_batch(SHOP)))
         .map_err(|e| format!("cannot make a large shop: {e}"))?;
-    TYPED.iter().map(|(line, goal_ms)| Ok(Typed { line, ms: took(&file, line)?, goal_ms: *goal_ms })).collect()
+    TYPED
+        .iter()
+        .map(|(line, goal_ms)| Ok(Typed { line, ms: took(&file, line)?, goal_ms: *goal_ms }))
+        .collect()
 }
 
 /// Each time in a shell of its own, as somebody who opens the file for that one line.
@@ -83,7 +87,9 @@ fn took(file: &Path, line: &str) -> Result<f64> {
     for n in 0..TIMES {
         let typed = line.replace("{}", &(FIRST + n).to_string());
         let said = shell(file, &format!(".timer on\n{typed};\n"))?;
-        let real = said.lines().find_map(|l| l.strip_prefix("Run Time: real ")?.split(' ').next()?.parse::<f64>().ok());
+        let real = said.lines().find_map(|l| {
+            l.strip_prefix("Run Time: real ")?.split(' ').next()?.parse::<f64>().ok()
+        });
         times.push(1000.0 * real.ok_or_else(|| format!("sqlite3 told no time for {typed}"))?);
     }
     Ok(median(times))

@@ -35,7 +35,8 @@ pub fn serve(verify: bool) -> Result<()> {
         let server = server.clone();
         let handler = std::thread::Builder::new().name("handler".into());
         let started = handler.spawn(move || {
-            let key = Hmac::new_from_slice(deliveries::SECRET.as_bytes()).expect("HMAC takes a key of any length");
+            let key = Hmac::new_from_slice(deliveries::SECRET.as_bytes())
+                .expect("HMAC takes a key of any length");
             while let Ok(request) = server.recv() {
                 answer(request, verify.then_some(&key));
             }
@@ -58,10 +59,17 @@ fn answer(mut request: Request, key: Option<&Hmac<Sha256>>) {
 fn is_signed(request: &Request, key: &Hmac<Sha256>, body: &[u8]) -> bool {
     let header = request.headers().iter().find(|h| h.field.equiv("Stripe-Signature"));
     let text = header.map(|h| h.value.as_str()).unwrap_or_default();
-    let part = |name: &str| text.split(',').find_map(|pair| pair.strip_prefix(name)).unwrap_or_default();
+    let part =
+        |name: &str| text.split(',').find_map(|pair| pair.strip_prefix(name)).unwrap_or_default();
     let nibble = |b: u8| (b as char).to_digit(16).unwrap_or(0) as u8;
-    let v1: Vec<u8> = part("v1=").as_bytes().chunks_exact(2).map(|d| nibble(d[0]) << 4 | nibble(d[1])).collect();
-    key.clone().chain_update(part("t=")).chain_update(b".").chain_update(body).verify_slice(&v1).is_ok()
+    let v1: Vec<u8> =
+        part("v1=").as_bytes().chunks_exact(2).map(|d| nibble(d[0]) << 4 | nibble(d[1])).collect();
+    key.clone()
+        .chain_update(part("t="))
+        .chain_update(b".")
+        .chain_update(body)
+        .verify_slice(&v1)
+        .is_ok()
 }
 
 fn has_envelope(body: &[u8]) -> bool {
@@ -71,7 +79,8 @@ fn has_envelope(body: &[u8]) -> bool {
         #[serde(rename = "type")]
         kind: String,
     }
-    serde_json::from_slice::<Envelope>(body).is_ok_and(|e| e.id.starts_with("evt_") && !e.kind.is_empty())
+    serde_json::from_slice::<Envelope>(body)
+        .is_ok_and(|e| e.id.starts_with("evt_") && !e.kind.is_empty())
 }
 
 /// What SQLite alone did in one batch size.
@@ -110,7 +119,8 @@ const KEEP: &str = "INSERT INTO events(id, type, object_id, created, livemode, a
     VALUES (?1, 'checkout.session.completed', ?2, '2026-11-24T03:05:00Z', 0, '2026-10-28.endive', NULL, 'snapshot', NULL,
       ?3, 'webhook', ?4, ?4)";
 
-/// A file that takes rows in batches of one size, each batch a transaction that is on disk before the next.
+/// A file that takes rows in batches of one size, each batch a transaction that is on disk before
+/// the next.
 pub struct Inserter {
     connection: Connection,
     table: &'static str,
@@ -123,13 +133,16 @@ impl Inserter {
     pub fn new(dir: &Path, own: bool, batch: usize) -> Result<Inserter> {
         let table = if own { "fulfilld's" } else { "plain" };
         let open = || {
-            let connection = Connection::open(dir.join(format!("{}-{batch}.db", if own { "own" } else { "plain" })))?;
+            let connection = Connection::open(
+                dir.join(format!("{}-{batch}.db", if own { "own" } else { "plain" })),
+            )?;
             connection.pragma_update(None, "journal_mode", "WAL")?;
             connection.pragma_update(None, "synchronous", "FULL")?;
             connection.execute_batch(if own { SCHEMA } else { PLAIN })?;
             Ok(connection)
         };
-        let connection = open().map_err(|e: rusqlite::Error| format!("cannot make the table: {e}"))?;
+        let connection =
+            open().map_err(|e: rusqlite::Error| format!("cannot make the table: {e}"))?;
         Ok(Inserter { connection, table, batch, number: 1 })
     }
 
@@ -146,7 +159,8 @@ impl Inserter {
         while took < lasting {
             let chunk = self.chunk();
             let (began, cpu_before) = (Instant::now(), machine::thread_cpu_time());
-            let (own, numbered) = (self.table != "plain", KEEP.replace("received_at", "received_at, seq"));
+            let (own, numbered) =
+                (self.table != "plain", KEEP.replace("received_at", "received_at, seq"));
             let numbered = numbered.replace("?4, ?4", "?4, (SELECT n FROM sequence), ?4");
             let mut next = own.then(|| self.connection.prepare_cached(NEXT)).transpose()?;
             let mut insert = self.connection.prepare_cached(if own { &numbered } else { KEEP })?;

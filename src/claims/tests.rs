@@ -18,7 +18,8 @@ fn file() -> Connection {
 
 /// Keeps an event about an object, received and due at that second.
 fn keep(c: &Connection, id: &str, kind: &str, object: &str, second: i64) {
-    let body = format!(r#"{{"id":"{id}","type":"{kind}","data":{{"object":{{"id":"{object}"}}}}}}"#);
+    let body =
+        format!(r#"{{"id":"{id}","type":"{kind}","data":{{"object":{{"id":"{object}"}}}}}}"#);
     let event = Event::parse(body.as_bytes()).unwrap();
     assert!(inbox::keep(c, &event, &body, Source::Webhook, at(second), at(second)).unwrap());
 }
@@ -30,9 +31,16 @@ fn session(c: &Connection, n: usize) {
 const ALL: Room = Room { hands: 16, late: 8, idle: true, suspects_turn: false };
 
 /// What is claimed at that second, by the ids of its events.
-fn claim_all(c: &Connection, room: Room, in_hand: &InHand, second: i64) -> (Vec<Claim>, Vec<String>) {
+fn claim_all(
+    c: &Connection,
+    room: Room,
+    in_hand: &InHand,
+    second: i64,
+) -> (Vec<Claim>, Vec<String>) {
     let claims = claim(c, room, in_hand, at(second)).unwrap();
-    let ids = |claim: &Claim| claim.events.iter().map(|e| e.event.id.as_str()).collect::<Vec<_>>().join("+");
+    let ids = |claim: &Claim| {
+        claim.events.iter().map(|e| e.event.id.as_str()).collect::<Vec<_>>().join("+")
+    };
     let named = claims.iter().map(ids).collect();
     (claims, named)
 }
@@ -42,7 +50,10 @@ fn one(c: &Connection, sql: &str) -> String {
 }
 
 fn states(c: &Connection) -> String {
-    one(c, "SELECT group_concat(id || ' ' || state, ', ') FROM (SELECT * FROM events ORDER BY rowid)")
+    one(
+        c,
+        "SELECT group_concat(id || ' ' || state, ', ') FROM (SELECT * FROM events ORDER BY rowid)",
+    )
 }
 
 const DONE: Conclusion = Conclusion::Done { awaits: None };
@@ -56,7 +67,11 @@ fn whatever_rings_for_one_object_is_one_question() {
     keep(&c, "evt_4", "payment_intent.succeeded", "pi_1", 50);
     keep(&c, "evt_5", "payment_intent.created", "pi_1", 0);
     let (claims, named) = claim_all(&c, ALL, &InHand::default(), 1);
-    assert_eq!(named, ["evt_1+evt_3+evt_4", "evt_2"], "those not due as well, but what asks nothing");
+    assert_eq!(
+        named,
+        ["evt_1+evt_3+evt_4", "evt_2"],
+        "those not due as well, but what asks nothing"
+    );
     let mut in_hand = InHand::default();
     claims.iter().for_each(|claim| in_hand.add(claim));
     // What rings meanwhile waits for the answer.
@@ -69,7 +84,10 @@ fn whatever_rings_for_one_object_is_one_question() {
     finish(&c, &claims[0], &Conclusion::Ignored { why: "no".into(), awaits: None }, at(2)).unwrap();
     assert_eq!(claim_all(&c, ALL, &in_hand, 2).1, ["evt_6"]);
     assert_eq!(
-        one(&c, "SELECT group_concat(DISTINCT state || attempts) FROM events WHERE id IN('evt_1', 'evt_3', 'evt_4')"),
+        one(
+            &c,
+            "SELECT group_concat(DISTINCT state || attempts) FROM events WHERE id IN('evt_1', 'evt_3', 'evt_4')"
+        ),
         "done1"
     );
 }
@@ -147,7 +165,8 @@ fn the_event_in_which_the_process_dies_is_found_and_its_neighbors_are_not_blamed
     (1..=5).for_each(|n| session(&c, n));
     let mut second = 0;
     let mut deaths = 0;
-    // evt_3 kills the process as soon as it is worked on; the others are done when it is not in hand.
+    // evt_3 kills the process as soon as it is worked on; the others are done when it is not in
+    // hand.
     while one(&c, "SELECT state FROM events WHERE id = 'evt_3'") == "pending" {
         second += 3600;
         let (claims, named) = claim_all(&c, ALL, &InHand::default(), second);
@@ -176,9 +195,18 @@ fn a_crash_loop_from_elsewhere_parks_no_event() {
         let second = death * 2;
         claim_all(&c, ALL, &InHand::default(), second);
         if death % 100 == 50 {
-            keep(&c, &format!("evt_new_{death}"), "checkout.session.completed", &format!("cs_new_{death}"), second);
+            keep(
+                &c,
+                &format!("evt_new_{death}"),
+                "checkout.session.completed",
+                &format!("cs_new_{death}"),
+                second,
+            );
             let (_, named) = claim_all(&c, ALL, &InHand::default(), second);
-            assert!(named.contains(&format!("evt_new_{death}")), "a new order is not kept waiting: {named:?}");
+            assert!(
+                named.contains(&format!("evt_new_{death}")),
+                "a new order is not kept waiting: {named:?}"
+            );
         }
         die(&c, second);
     }
@@ -190,20 +218,36 @@ fn a_suspect_gets_its_turn_and_then_nothing_is_beside_it() {
     let c = file();
     (1..=3).for_each(|n| session(&c, n));
     for _ in 0..3 {
-        c.execute("UPDATE events SET crashes = crashes + 1, attempts = attempts + 1 WHERE id = 'evt_1'", []).unwrap();
+        c.execute(
+            "UPDATE events SET crashes = crashes + 1, attempts = attempts + 1 WHERE id = 'evt_1'",
+            [],
+        )
+        .unwrap();
     }
     let none = InHand::default();
     let busy = Room { hands: 10, late: 8, idle: false, suspects_turn: true };
     assert_eq!(claim_all(&c, Room { hands: 0, ..busy }, &none, 1).1, [""; 0]);
     // It has not waited long: the others go on, and it is not among them.
     assert_eq!(claim(&c, Room { suspects_turn: false, ..ALL }, &none, at(1)).unwrap().len(), 2);
-    assert_eq!(claim_all(&c, Room { suspects_turn: false, ..ALL }, &none, 1).1, ["evt_1"], "nothing else was due");
+    assert_eq!(
+        claim_all(&c, Room { suspects_turn: false, ..ALL }, &none, 1).1,
+        ["evt_1"],
+        "nothing else was due"
+    );
     let c = file();
     (1..=3).for_each(|n| session(&c, n));
     for _ in 0..3 {
-        c.execute("UPDATE events SET crashes = crashes + 1, attempts = attempts + 1 WHERE id = 'evt_1'", []).unwrap();
+        c.execute(
+            "UPDATE events SET crashes = crashes + 1, attempts = attempts + 1 WHERE id = 'evt_1'",
+            [],
+        )
+        .unwrap();
     }
-    assert_eq!(claim_all(&c, busy, &none, 40).1, [""; 0], "it has waited for long: the hands are to empty");
+    assert_eq!(
+        claim_all(&c, busy, &none, 40).1,
+        [""; 0],
+        "it has waited for long: the hands are to empty"
+    );
     let (claims, named) = claim_all(&c, Room { suspects_turn: true, ..ALL }, &none, 40);
     assert!(claims[0].alone && named == ["evt_1"], "{named:?}");
 }
@@ -252,10 +296,18 @@ fn a_handler_that_panics_counts_for_its_own_event_alone() {
     let c = file();
     (1..=2).for_each(|n| session(&c, n));
     for panic in 1..=12 {
-        assert_eq!(one(&c, "SELECT state || crashes FROM events WHERE id = 'evt_1'"), "pending0", "{panic}");
+        assert_eq!(
+            one(&c, "SELECT state || crashes FROM events WHERE id = 'evt_1'"),
+            "pending0",
+            "{panic}"
+        );
         let (claims, _) = claim_all(&c, ALL, &InHand::default(), panic * 7200);
         for claim in &claims {
-            let what = if claim.object_id() == Some("cs_1") { Conclusion::Panicked("a bug".into()) } else { DONE };
+            let what = if claim.object_id() == Some("cs_1") {
+                Conclusion::Panicked("a bug".into())
+            } else {
+                DONE
+            };
             finish(&c, claim, &what, at(panic * 7200)).unwrap();
         }
     }

@@ -2,15 +2,15 @@
 
 use super::{File, Output, wording};
 use crate::error::{Error, Result};
-use crate::mark;
 use crate::place;
+use crate::rollback_guard;
 use crate::table::Table;
 
 /// List what needs you, each with the line to type next
 ///
-/// Empty in a clean shop, and piped it then prints nothing, so that cron mails only when there is something. The same
-/// is SELECT * FROM attention in sqlite3; there, and with --json, the lines to type are SQL. The exit code is 0
-/// unless you ask for another with --fail.
+/// Empty in a clean shop, and piped it then prints nothing, so that cron mails only when there is
+/// something. The same is SELECT * FROM attention in sqlite3; there, and with --json, the lines to
+/// type are SQL. The exit code is 0 unless you ask for another with --fail.
 #[derive(clap::Args)]
 #[command(before_help = "Example: fulfilld attention")]
 pub struct Args {
@@ -23,13 +23,17 @@ pub struct Args {
     output: Output,
 }
 
-/// Prints the rows of the view, those that have waited longest first. `Permanent` with --fail when there are any.
+/// Prints the rows of the view, those that have waited longest first. `Permanent` with --fail when
+/// there are any.
 pub fn run(args: &Args) -> Result<()> {
-    let columns = if args.output.json { "*" } else { "reason, order_id, subject, since, what, next" };
+    let columns =
+        if args.output.json { "*" } else { "reason, order_id, subject, since, what, next" };
     let sql = format!("SELECT {columns} FROM attention ORDER BY since, order_id, subject");
     let c = args.file.read()?;
     // A file that was put back is an alarm from the next start on; until then its note says it.
-    if let Some(lost) = place::real(&args.file.path()?).and_then(|path| mark::lost(&path, &c))? {
+    if let Some(lost) =
+        place::real(&args.file.path()?).and_then(|path| rollback_guard::lost(&path, &c))?
+    {
         log::warn!("{lost}");
     }
     let mut needed = Table::query(&c, &sql, [])?;

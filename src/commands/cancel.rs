@@ -3,13 +3,13 @@
 use clap::ValueEnum;
 
 use super::OPERATOR;
-use super::act::{self, Act, Orders};
+use super::order_verbs::{self, Act, Orders};
 use crate::error::Result;
 
 /// Cancel what has not been sent of orders
 ///
-/// All or nothing: if one order is refused, none is canceled. It moves no money: refund the payment in Stripe's Dashboard;
-/// `fulfilld attention` lists the order until that is done.
+/// All or nothing: if one order is refused, none is canceled. It moves no money: refund the payment
+/// in Stripe's Dashboard; `fulfilld attention` lists the order until that is done.
 #[derive(clap::Args)]
 #[command(before_help = "Example: fulfilld cancel 1042 --reason customer")]
 pub struct Args {
@@ -36,10 +36,13 @@ enum Reason {
     Other,
 }
 
-/// Cancels all of them and prints them as they are now. `Permanent` with the file's own sentence when it refuses one;
-/// then nothing has changed.
+/// Cancels all of them and prints them as they are now. `Permanent` with the file's own sentence
+/// when it refuses one; then nothing has changed.
 pub fn run(args: &Args) -> Result<()> {
     let reason = args.reason.to_possible_value();
     let with = vec![reason.as_ref().map(|word| word.get_name())];
-    act::run(&args.orders, &Act { verb: "cancel", done: "canceled", author: OPERATOR, with })
+    order_verbs::run(
+        &args.orders,
+        &Act { verb: "cancel", done: "canceled", author: OPERATOR, with },
+    )
 }

@@ -6,17 +6,17 @@ use rusqlite::types::Value as Cell;
 use super::{File, Output};
 use crate::db;
 use crate::error::{Error, Result};
-use crate::mark;
 use crate::place;
+use crate::rollback_guard;
 use crate::shape;
 use crate::table::Table;
 
 /// Check that the file is undamaged and consistent
 ///
-/// Runs SQLite's own check of every page and index (--quick leaves the indexes out), verifies that the tables, triggers
-/// and views are those of this version, and verifies what must hold between rows, such as: what is left to send of a paid
-/// order is in a pending fulfillment. It only reads, and may run beside a running fulfilld. Exit code 1 with a row for
-/// each finding.
+/// Runs SQLite's own check of every page and index (--quick leaves the indexes out), verifies that
+/// the tables, triggers and views are those of this version, and verifies what must hold between
+/// rows, such as: what is left to send of a paid order is in a pending fulfillment. It only reads,
+/// and may run beside a running fulfilld. Exit code 1 with a row for each finding.
 #[derive(clap::Args)]
 #[command(before_help = "Example: fulfilld check")]
 pub struct Args {
@@ -94,12 +94,17 @@ pub fn run(args: &Args) -> Result<()> {
     let c = c.unchecked_transaction().map_err(db::translate)?;
     let mut findings = Vec::new();
     let mut find = |must_hold: &str, places: Vec<String>| {
-        findings.extend(places.into_iter().map(|place| vec![Cell::Text(must_hold.into()), Cell::Text(place)]));
+        findings.extend(
+            places.into_iter().map(|place| vec![Cell::Text(must_hold.into()), Cell::Text(place)]),
+        );
     };
-    let lost = place::real(&args.file.path()?).and_then(|path| mark::lost(&path, &c))?;
+    let lost = place::real(&args.file.path()?).and_then(|path| rollback_guard::lost(&path, &c))?;
     find("what was typed is still there", lost.into_iter().collect());
     let pages = if args.quick { "PRAGMA quick_check" } else { "PRAGMA integrity_check" };
-    find("every page can be read", places(&c, pages)?.into_iter().filter(|said| said != "ok").collect());
+    find(
+        "every page can be read",
+        places(&c, pages)?.into_iter().filter(|said| said != "ok").collect(),
+    );
     find(
         "what a row refers to is there",
         places(
@@ -127,5 +132,7 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 fn places(c: &Connection, query: &str) -> Result<Vec<String>> {
-    c.prepare(query).and_then(|mut q| q.query_map([], |row| row.get(0))?.collect()).map_err(db::translate)
+    c.prepare(query)
+        .and_then(|mut q| q.query_map([], |row| row.get(0))?.collect())
+        .map_err(db::translate)
 }

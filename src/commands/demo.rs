@@ -1,4 +1,5 @@
-//! `fulfilld demo`: the order desk, a simulated Stripe and a few purchases in one command, with no account and no network.
+//! `fulfilld demo`: the order desk, a simulated Stripe and a few purchases in one command, with no
+//! account and no network.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,8 @@ use crate::serve::{self, Serving};
 use crate::table::{self, Table};
 use crate::text;
 
-/// Everything the demo waits for takes a moment; a machine that needs longer has a problem worth seeing.
+/// Everything the demo waits for takes a moment; a machine that needs longer has a problem worth
+/// seeing.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 const SECRET: &str = "whsec_demo";
@@ -35,10 +37,12 @@ const PURCHASES: &[(&str, &[usize], &str)] = &[
 /// See it work: the order desk, a simulated Stripe and a few purchases, in one command
 #[derive(clap::Args)]
 #[command(before_help = "Example: fulfilld demo")]
-#[command(long_about = "See it work: the order desk, a simulated Stripe and a few purchases, in one command
+#[command(
+    long_about = "See it work: the order desk, a simulated Stripe and a few purchases, in one command
 
 Everything is on 127.0.0.1 and nothing leaves this machine; no Stripe account is needed. The orders are in a real file, which \
-another terminal reads and edits while the demo runs. Ctrl-C ends it and removes the file.")]
+another terminal reads and edits while the demo runs. Ctrl-C ends it and removes the file."
+)]
 pub struct Args {
     /// End when every order is there; exit 0 only if each is there exactly once
     #[arg(long)]
@@ -63,7 +67,10 @@ pub fn run(args: &Args) -> Result<()> {
         account: None,
         workers: 4,
         echo_after: Duration::ZERO,
-        backfill: Backfill { every: Duration::from_secs(600), sweep_every: Duration::from_secs(21_600) },
+        backfill: Backfill {
+            every: Duration::from_secs(600),
+            sweep_every: Duration::from_secs(21_600),
+        },
         hooks: HookSettings::none(),
     };
     let desk = Serving::start(&settings, parse_signing_secrets(SECRET)?)?;
@@ -79,7 +86,8 @@ pub fn run(args: &Args) -> Result<()> {
     let looking = db::open_for_reading(&file)?;
     let mut sessions = Vec::new();
     for (scenario, order_of_arrival, remark) in PURCHASES {
-        let purchase = stripe.trigger(&Trigger { deliver: false, ..Trigger::of(scenario) })?.remove(0);
+        let purchase =
+            stripe.trigger(&Trigger { deliver: false, ..Trigger::of(scenario) })?.remove(0);
         let answers = delivered(&stripe, &purchase, order_of_arrival)?;
         let line = format!("  {scenario:16} {answers:<18} {remark}");
         table::print(&format!("{}\n", line.trim_end()))?;
@@ -109,22 +117,30 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// Delivers a purchase's events as they are to come; what each was answered.
 fn delivered(stripe: &Sandbox, purchase: &Purchase, order_of_arrival: &[usize]) -> Result<String> {
-    let answers: Result<Vec<String>> =
-        order_of_arrival.iter().map(|n| Ok(stripe.deliver(&purchase.events[*n].id)?.to_string())).collect();
+    let answers: Result<Vec<String>> = order_of_arrival
+        .iter()
+        .map(|n| Ok(stripe.deliver(&purchase.events[*n].id)?.to_string()))
+        .collect();
     Ok(answers?.join(" "))
 }
 
-/// Waits until each session has its order and no event is pending. `Permanent` when that does not come about.
+/// Waits until each session has its order and no event is pending. `Permanent` when that does not
+/// come about.
 fn wait_for_orders(c: &Connection, sessions: &[String]) -> Result<()> {
     let count = |sql: &str, session: &str| -> Result<i64> {
-        c.prepare_cached(sql).and_then(|mut q| q.query_row([session], |row| row.get(0))).map_err(db::translate)
+        c.prepare_cached(sql)
+            .and_then(|mut q| q.query_row([session], |row| row.get(0)))
+            .map_err(db::translate)
     };
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let pending = count("SELECT count(*) FROM events WHERE state = 'pending' AND id <> ?1", "")?;
+        let pending =
+            count("SELECT count(*) FROM events WHERE state = 'pending' AND id <> ?1", "")?;
         let orders: Vec<i64> = sessions
             .iter()
-            .map(|session| count("SELECT count(*) FROM orders WHERE checkout_session_id = ?1", session))
+            .map(|session| {
+                count("SELECT count(*) FROM orders WHERE checkout_session_id = ?1", session)
+            })
             .collect::<Result<_>>()?;
         if pending == 0 && orders.iter().all(|n| *n == 1) {
             return Ok(());
@@ -141,7 +157,8 @@ fn wait_for_orders(c: &Connection, sessions: &[String]) -> Result<()> {
 
 fn what_to_try(file: &Path) -> String {
     let word = |path: &Path| text::shell_word(&path.to_string_lossy());
-    let (file, program) = (word(file), std::env::current_exe().map_or("fulfilld".into(), |path| word(&path)));
+    let (file, program) =
+        (word(file), std::env::current_exe().map_or("fulfilld".into(), |path| word(&path)));
     format!(
         "Now it is yours. In another terminal, with plain SQL or with the command:\n\n\
          \x20 sqlite3 -box {file} 'SELECT * FROM to_ship'\n\
@@ -166,8 +183,12 @@ impl Home {
             Some(dir) => dir.to_path_buf(),
             None => std::env::temp_dir().join(format!("fulfilld-demo.{:08x}", fastrand::u32(..))),
         };
-        let cannot =
-            |e| Error::Usage(format!("cannot make the directory {}: {e}; name another with --keep", dir.display()));
+        let cannot = |e| {
+            Error::Usage(format!(
+                "cannot make the directory {}: {e}; name another with --keep",
+                dir.display()
+            ))
+        };
         match keep {
             Some(_) => std::fs::create_dir_all(&dir).map_err(cannot)?,
             None => std::fs::create_dir(&dir).map_err(cannot)?,

@@ -1,8 +1,9 @@
-//! `fulfilld dismiss`: a matter that somebody has dealt with leaves attention. It types `INSERT INTO dismiss` for you.
+//! `fulfilld dismiss`: a matter that somebody has dealt with leaves attention. It types `INSERT
+//! INTO dismiss` for you.
 
 use rusqlite::types::Value as Cell;
 
-use super::act::sentence;
+use super::order_verbs::sentence;
 use super::{File, Output};
 use crate::db;
 use crate::error::{Error, Result};
@@ -10,8 +11,9 @@ use crate::table::Table;
 
 /// Dismiss a matter from attention until its facts change
 ///
-/// Named by the order's number and the reason, or by the subject that attention shows (a refund, a dispute, an event) and
-/// the reason; what has neither, such as an alarm, by its reason alone. The order's history says who did so.
+/// Named by the order's number and the reason, or by the subject that attention shows (a refund, a
+/// dispute, an event) and the reason; what has neither, such as an alarm, by its reason alone. The
+/// order's history says who did so.
 #[derive(clap::Args)]
 #[command(before_help = "Example: fulfilld dismiss 1042 refunded_after_shipping")]
 pub struct Args {
@@ -29,7 +31,9 @@ pub fn run(args: &Args) -> Result<()> {
     let (about, reason) = match &args.what[..] {
         [about, reason] => (Some(about), reason),
         [reason, ..] => (None, reason),
-        [] => return Err(Error::Usage("name an order and a reason, as attention shows them".into())),
+        [] => {
+            return Err(Error::Usage("name an order and a reason, as attention shows them".into()));
+        }
     };
     let gone = args.file.write(|c| {
         let gone = Table::query(
@@ -38,7 +42,8 @@ pub fn run(args: &Args) -> Result<()> {
              WHERE reason = ?2 AND (CAST(order_id AS TEXT) IS ?1 OR subject = ?1)",
             (about, reason),
         )?;
-        let values = [about.map_or(Cell::Null, |text| Cell::Text(text.clone())), Cell::Text(reason.clone())];
+        let values =
+            [about.map_or(Cell::Null, |text| Cell::Text(text.clone())), Cell::Text(reason.clone())];
         c.execute("INSERT INTO dismiss VALUES (?1, ?2)", values).map_err(db::translate)?;
         Ok(gone)
     });

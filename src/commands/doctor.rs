@@ -1,4 +1,5 @@
-//! `fulfilld doctor`: asks Stripe, the machine and fulfilld itself whether orders can arrive, and says how to fix what is wrong.
+//! `fulfilld doctor`: asks Stripe, the machine and fulfilld itself whether orders can arrive, and
+//! says how to fix what is wrong.
 
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
@@ -6,10 +7,10 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::{File, Output};
+use crate::env;
 use crate::error::{Error, Result};
 use crate::table;
 use crate::text;
-use crate::variables;
 
 mod settings; // what is set, and whether it can be used
 mod key; // the key: whose, and what it may read
@@ -25,13 +26,14 @@ use settings::Settings;
 
 /// Find what keeps orders from arriving, and how to fix it
 ///
-/// Checks the settings and secrets, what the key may read, the webhook endpoint in Stripe and what it sends, the public
-/// URL (one post without a signature), the clock, the file, the disk and the running fulfilld. It makes at most 18
-/// requests to Stripe, writes nothing here or there, and prints no secret.
+/// Checks the settings and secrets, what the key may read, the webhook endpoint in Stripe and what
+/// it sends, the public URL (one post without a signature), the clock, the file, the disk and the
+/// running fulfilld. It makes at most 18 requests to Stripe, writes nothing here or there, and
+/// prints no secret.
 ///
-/// It uses the service's settings (/etc/fulfilld/fulfilld.env and the secrets beside it), and before them what this
-/// environment sets. Where this environment names a file or a secret, only this environment counts. Exit code 1 when
-/// something must be fixed; advice (!) alone is 0.
+/// It uses the service's settings (/etc/fulfilld/fulfilld.env and the secrets beside it), and
+/// before them what this environment sets. Where this environment names a file or a secret, only
+/// this environment counts. Exit code 1 when something must be fixed; advice (!) alone is 0.
 #[derive(clap::Args)]
 #[command(before_help = "Example: sudo fulfilld doctor")]
 pub struct Args {
@@ -60,7 +62,8 @@ struct Shop {
     offline: bool,
     /// The SQLite file.
     file: PathBuf,
-    /// What lies beside it, as it was before anything was opened: as root SQLite gives these files to the file's owner.
+    /// What lies beside it, as it was before anything was opened: as root SQLite gives these files
+    /// to the file's owner.
     companions: Vec<(PathBuf, Metadata)>,
     daemon: Daemon,
 }
@@ -80,7 +83,7 @@ const CHECKS: &[(&str, &str, Check)] = &[
 
 /// Prints what it finds. `Permanent` when something must be fixed.
 pub fn run(args: &Args) -> Result<()> {
-    let settings = Settings(variables::all());
+    let settings = Settings(env::all());
     let file = args.file.db.clone().unwrap_or_else(|| PathBuf::from(settings.get("FULFILLD_DB")));
     let daemon = Daemon::ask(&settings.get("FULFILLD_LISTEN"), &file);
     let companions = file::companions_of(&file);
@@ -96,7 +99,10 @@ pub fn run(args: &Args) -> Result<()> {
     match problems {
         0 if args.output.json => Ok(()),
         0 if advice == 0 => table::print("\nNothing to fix.\n"),
-        0 => table::print(&format!("\nNothing to fix; {advice} {} to think about (!).\n", things(advice))),
+        0 => table::print(&format!(
+            "\nNothing to fix; {advice} {} to think about (!).\n",
+            things(advice)
+        )),
         n => Err(Error::Permanent(format!("doctor found {n} {} to fix (✗)", things(n)))),
     }
 }
@@ -161,12 +167,24 @@ impl Report {
     }
 
     /// Something must be fixed.
-    fn problem(&mut self, id: impl Into<String>, what: impl Into<String>, why: &str, remedy: impl Into<String>) {
+    fn problem(
+        &mut self,
+        id: impl Into<String>,
+        what: impl Into<String>,
+        why: &str,
+        remedy: impl Into<String>,
+    ) {
         self.found(Level::Problem, id.into(), what.into(), why, remedy.into());
     }
 
     /// Something could be better.
-    fn advice(&mut self, id: impl Into<String>, what: impl Into<String>, why: &str, remedy: impl Into<String>) {
+    fn advice(
+        &mut self,
+        id: impl Into<String>,
+        what: impl Into<String>,
+        why: &str,
+        remedy: impl Into<String>,
+    ) {
         self.found(Level::Advice, id.into(), what.into(), why, remedy.into());
     }
 
@@ -182,9 +200,11 @@ impl Report {
         })
     }
 
-    /// True when a problem with an id that begins so was found: what follows from it needs no finding of its own.
+    /// True when a problem with an id that begins so was found: what follows from it needs no
+    /// finding of its own.
     fn has(&self, id: &str) -> bool {
-        self.findings().any(|(_, finding)| finding.level == Level::Problem && finding.id.starts_with(id))
+        self.findings()
+            .any(|(_, finding)| finding.level == Level::Problem && finding.id.starts_with(id))
     }
 
     fn count(&self, level: Level) -> usize {
@@ -204,7 +224,8 @@ impl Report {
 
     /// A list for eyes: what is well in a line, what is not with its reason and its remedy.
     fn text(&self, shop: &Shop) -> String {
-        let mut page = format!("fulfilld doctor: {}, {}\n", shop.file.display(), shop.settings.0.origin);
+        let mut page =
+            format!("fulfilld doctor: {}, {}\n", shop.file.display(), shop.settings.0.origin);
         for line in &self.lines {
             page += &match line {
                 Line::Title(title) => format!("\n{title}\n"),

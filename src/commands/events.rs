@@ -14,12 +14,19 @@ const COLUMNS: &str =
 
 /// List Stripe's events in the order they came, newest last, or show one
 ///
-/// Without more it lists the latest 50, as `events list` does; with an id it shows that event, as `events show` does. A
-/// state is pending (due, or tried again later), done,
-/// ignored (nothing to do, with the reason) or failed (parked until somebody looks, with the reason).
+/// Without more it lists the latest 50, as `events list` does; with an id it shows that event, as
+/// `events show` does. A state is pending (due, or tried again later), done, ignored (nothing to
+/// do, with the reason) or failed (parked until somebody looks, with the reason).
 #[derive(clap::Args)]
-#[command(before_help = "Example: fulfilld events --state failed", args_conflicts_with_subcommands = true)]
-#[command(subcommand_value_name = "WHAT", subcommand_help_heading = "What", disable_help_subcommand = true)]
+#[command(
+    before_help = "Example: fulfilld events --state failed",
+    args_conflicts_with_subcommands = true
+)]
+#[command(
+    subcommand_value_name = "WHAT",
+    subcommand_help_heading = "What",
+    disable_help_subcommand = true
+)]
 pub struct Args {
     #[command(subcommand)]
     what: Option<What>,
@@ -38,7 +45,9 @@ enum What {
 
 /// List the events in the order they came, newest last
 #[derive(clap::Args)]
-#[command(before_help = "Example: fulfilld events list --type checkout.session.completed --limit 10")]
+#[command(
+    before_help = "Example: fulfilld events list --type checkout.session.completed --limit 10"
+)]
 struct List {
     #[command(flatten)]
     which: Which,
@@ -85,11 +94,12 @@ pub enum State {
 }
 
 impl Which {
-    /// The condition of a WHERE whose parameter 1 is [`Which::kind`]. The state is written out, because only so do the
-    /// indexes of pending and of failed events apply.
+    /// The condition of a WHERE whose parameter 1 is [`Which::kind`]. The state is written out,
+    /// because only so do the indexes of pending and of failed events apply.
     pub fn condition(&self) -> String {
         let state = self.state.and_then(|state| state.to_possible_value());
-        let state = state.map_or(String::new(), |word| format!("state = '{}' AND ", word.get_name()));
+        let state =
+            state.map_or(String::new(), |word| format!("state = '{}' AND ", word.get_name()));
         format!("{state}(?1 IS NULL OR type IN (?1, 'v1.' || ?1))")
     }
 }
@@ -109,7 +119,8 @@ fn list(args: &List) -> Result<()> {
         true => COLUMNS,
         false => "id, type, object_id, received_at, state, attempts, state_reason",
     };
-    // Pending and failed events have an index by the time they came; the others come by the table's own order.
+    // Pending and failed events have an index by the time they came; the others come by the table's
+    // own order.
     let came = match args.which.state {
         Some(State::Pending | State::Failed) => "received_at",
         _ => "rowid",
@@ -124,7 +135,11 @@ fn list(args: &List) -> Result<()> {
 }
 
 fn show(file: &File, output: &Output, id: &str) -> Result<()> {
-    let event = Table::query(&file.read()?, &format!("SELECT {COLUMNS}, payload FROM events WHERE id = ?1"), [id])?;
+    let event = Table::query(
+        &file.read()?,
+        &format!("SELECT {COLUMNS}, payload FROM events WHERE id = ?1"),
+        [id],
+    )?;
     match event.is_empty() {
         true => Err(none_such(format!("event {}", text::clean(id)), "fulfilld events")),
         false if output.json => event.print(true, ""),

@@ -1,4 +1,5 @@
-//! `fulfilld export`: the books, a row each time that money moved or a line item a row, for a spreadsheet or a program.
+//! `fulfilld export`: the books, a row each time that money moved or a line item a row, for a
+//! spreadsheet or a program.
 
 use clap::ValueEnum;
 use jiff::civil::Date;
@@ -13,14 +14,16 @@ use crate::text;
 
 /// Write the books: each sale, refund and chargeback, or a line item a row
 ///
-/// A sale stands on the day it was paid, a refund and a chargeback on the day the money went; what comes back, because a
-/// refund failed or a dispute was won, is a row of its own with the sign turned. So the books of a period that is over stay
-/// the same to the letter, whatever happens later, and the customer is told as at the sale. Days are in UTC, or with --tz
-/// where the shop lives. Orders that are not paid are not in them.
+/// A sale stands on the day it was paid, a refund and a chargeback on the day the money went; what
+/// comes back, because a refund failed or a dispute was won, is a row of its own with the sign
+/// turned. So the books of a period that is over stay the same to the letter, whatever happens
+/// later, and the customer is told as at the sale. Days are in UTC, or with --tz where the shop
+/// lives. Orders that are not paid are not in them.
 ///
-/// In CSV amounts are decimal text in the currency's own decimals, exact to the last one, and the column currency says of
-/// what; text that a spreadsheet would take for a formula begins with an apostrophe. In JSON lines amounts are whole minor
-/// units. Shipping is in the sales, not in the lines. `net` is the total less what was refunded or charged back.
+/// In CSV amounts are decimal text in the currency's own decimals, exact to the last one, and the
+/// column currency says of what; text that a spreadsheet would take for a formula begins with an
+/// apostrophe. In JSON lines amounts are whole minor units. Shipping is in the sales, not in the
+/// lines. `net` is the total less what was refunded or charged back.
 #[derive(clap::Args)]
 #[command(
     before_help = "Example: fulfilld export --since 2026-10-01 --until 2026-10-31 --tz Europe/Berlin > october.csv"
@@ -51,7 +54,8 @@ enum Format {
     Jsonl,
 }
 
-/// What a column of orders was when Stripe told it, whatever was corrected since: so that the books stay as they are.
+/// What a column of orders was when Stripe told it, whatever was corrected since: so that the books
+/// stay as they are.
 fn as_sold(column: &str) -> String {
     format!(
         "CASE WHEN EXISTS(SELECT 1 FROM order_history h WHERE h.order_id = o.id AND h.what = '{column}')
@@ -65,8 +69,8 @@ fn customer() -> String {
     format!("coalesce({}, {}, {})", as_sold("name"), as_sold("shipping_name"), as_sold("email"))
 }
 
-/// A booking a row. The first column is when the money moved, of which the day is shown; columns whose name has `amount` are
-/// minor units; the last one is for us.
+/// A booking a row. The first column is when the money moved, of which the day is shown; columns
+/// whose name has `amount` are minor units; the last one is for us.
 fn bookings() -> String {
     format!(
         "SELECT b.at AS day, b.what, b.order_id AS \"order\", o.created_at AS placed_at, o.paid_at, b.at AS booked_at,
@@ -113,7 +117,9 @@ pub fn run(args: &Args) -> Result<()> {
     if let (Some(since), Some(until)) = (args.since, args.until)
         && since > until
     {
-        return Err(Error::Usage(format!("--since {since} is later than --until {until}; exchange them")));
+        return Err(Error::Usage(format!(
+            "--since {since} is later than --until {until}; exchange them"
+        )));
     }
     let zone = TimeZone::get(&args.tz).map_err(|_| {
         let name = text::clean(&args.tz);
@@ -122,8 +128,10 @@ pub fn run(args: &Args) -> Result<()> {
         ))
     })?;
     let from = args.since.map(|day| begins(day, &zone)).transpose()?;
-    let to =
-        args.until.map(|day| day.tomorrow().map_err(out_of_range).and_then(|day| begins(day, &zone))).transpose()?;
+    let to = args
+        .until
+        .map(|day| day.tomorrow().map_err(out_of_range).and_then(|day| begins(day, &zone)))
+        .transpose()?;
     let c = args.file.read()?;
     match args.format {
         Format::Csv => table::stream(&c, &sql, (from, to), header, |columns, mut cells| {
@@ -146,7 +154,9 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// The moment at which a day begins there, as times are in the file.
 fn begins(day: Date, zone: &TimeZone) -> Result<String> {
-    day.to_zoned_datetime(zone.clone()).map(|begin| clock::text(begin.timestamp())).map_err(out_of_range)
+    day.to_zoned_datetime(zone.clone())
+        .map(|begin| clock::text(begin.timestamp()))
+        .map_err(out_of_range)
 }
 
 fn out_of_range(error: jiff::Error) -> Error {
@@ -190,7 +200,8 @@ fn line(cells: impl Iterator<Item = String>) -> String {
     cells.collect::<Vec<_>>().join(",") + "\r\n"
 }
 
-/// Minor units, written as the whole ones: the point moves and no digit is lost. `-5` with 2 decimals is `-0.05`.
+/// Minor units, written as the whole ones: the point moves and no digit is lost. `-5` with 2
+/// decimals is `-0.05`.
 fn decimal(minor: &str, decimals: usize) -> String {
     let (sign, digits) = match minor.strip_prefix('-') {
         Some(digits) => ("-", digits),
@@ -208,7 +219,8 @@ fn decimal(minor: &str, decimals: usize) -> String {
 /// Text as a cell: clean, never a formula, quoted where RFC 4180 asks for it.
 fn quoted(raw: &str) -> String {
     // A spreadsheet takes these for the beginning of a formula (OWASP, CSV injection).
-    let formula = raw.starts_with(['=', '+', '-', '@', '\t', '\r', '＝', '＋', '－', '＠']) && !is_number(raw);
+    let formula = raw.starts_with(['=', '+', '-', '@', '\t', '\r', '＝', '＋', '－', '＠'])
+        && !is_number(raw);
     let cell = format!("{}{}", if formula { "'" } else { "" }, text::clean(raw));
     match cell.contains(['"', ',', '\n', '\r', ';']) || cell.trim() != cell {
         true => format!("\"{}\"", cell.replace('"', "\"\"")),

@@ -15,18 +15,23 @@ use crate::hooks::command::{self, Call};
 use crate::hooks::post::Post;
 use crate::hooks::runs::{self, Outcome};
 use crate::hooks::target::{Kind, Plan, TOPICS};
-use crate::hooks::{news, sample};
+use crate::hooks::{payload, sample};
 use crate::table::{self, Table};
 use crate::text;
 
 /// List the news that waits for a hook, run it again, or try the hooks
 ///
-/// Without more it lists what waits and what is dead, as `hooks list` does. Hooks are set with FULFILLD_HOOK_COMMAND and
-/// FULFILLD_HOOK_URL (fulfilld serve --help); fulfilld serve runs them. The same is SELECT * FROM outbox, a row a piece of
-/// news, and SELECT * FROM hook_runs, a row a hook it goes to.
+/// Without more it lists what waits and what is dead, as `hooks list` does. Hooks are set with
+/// FULFILLD_HOOK_COMMAND and FULFILLD_HOOK_URL (fulfilld serve --help); fulfilld serve runs them.
+/// The same is SELECT * FROM outbox, a row a piece of news, and SELECT * FROM hook_runs, a row a
+/// hook it goes to.
 #[derive(clap::Args)]
 #[command(before_help = "Example: fulfilld hooks", args_conflicts_with_subcommands = true)]
-#[command(subcommand_value_name = "WHAT", subcommand_help_heading = "What", disable_help_subcommand = true)]
+#[command(
+    subcommand_value_name = "WHAT",
+    subcommand_help_heading = "What",
+    disable_help_subcommand = true
+)]
 pub struct Args {
     #[command(subcommand)]
     what: Option<What>,
@@ -59,7 +64,8 @@ struct List {
     output: Output,
 }
 
-/// Show one piece of news, what became of it at each hook, and the JSON that a hook would be given now
+/// Show one piece of news, what became of it at each hook, and the JSON that a hook would be given
+/// now
 #[derive(clap::Args)]
 #[command(before_help = "Example: fulfilld hooks show 17")]
 struct Show {
@@ -74,7 +80,8 @@ struct Show {
 
 /// Have the hooks that gave up run again, and those that wait run now
 ///
-/// A running fulfilld does so within a second; otherwise the next start does. Hooks that were told already are left alone.
+/// A running fulfilld does so within a second; otherwise the next start does. Hooks that were told
+/// already are left alone.
 #[derive(clap::Args)]
 #[command(before_help = "Example: fulfilld hooks retry --dead")]
 #[command(group = ArgGroup::new("which").required(true).args(["news", "dead"]))]
@@ -91,8 +98,9 @@ struct Retry {
 
 /// Tell the hooks of an order's news once more, as news of its own
 ///
-/// For a buyer whose mail was lost: the last news of that topic is told anew, with the order as it is now and under a new
-/// key, so that nobody takes it for what they had already. Every hook that wants the topic is told.
+/// For a buyer whose mail was lost: the last news of that topic is told anew, with the order as it
+/// is now and under a new key, so that nobody takes it for what they had already. Every hook that
+/// wants the topic is told.
 #[derive(clap::Args)]
 #[command(before_help = "Example: fulfilld hooks resend 1042 fulfillment.shipped")]
 struct Resend {
@@ -108,10 +116,13 @@ struct Resend {
 
 /// Run the hooks that are set for a topic once, now, with a sample order, and say what each did
 ///
-/// The sample's JSON has "test": true in it, so that a hook can tell. The hooks are those of this environment, or of the
-/// service. Nothing is written into the file, which need not be there. Exit code 1 when a hook failed.
+/// The sample's JSON has "test": true in it, so that a hook can tell. The hooks are those of this
+/// environment, or of the service. Nothing is written into the file, which need not be there. Exit
+/// code 1 when a hook failed.
 #[derive(clap::Args)]
-#[command(before_help = "Example: FULFILLD_HOOK_COMMAND=/etc/fulfilld/hooks/mail fulfilld hooks test order.paid")]
+#[command(
+    before_help = "Example: FULFILLD_HOOK_COMMAND=/etc/fulfilld/hooks/mail fulfilld hooks test order.paid"
+)]
 struct Test {
     /// What is to have happened, e.g. fulfillment.shipped
     #[arg(value_name = "TOPIC", value_parser = clap::builder::PossibleValuesParser::new(TOPICS))]
@@ -125,7 +136,8 @@ struct Test {
     output: Output,
 }
 
-/// Does what was asked for. `Permanent` when there is no news of an id, or with `test` when a hook failed.
+/// Does what was asked for. `Permanent` when there is no news of an id, or with `test` when a hook
+/// failed.
 pub fn run(args: &Args) -> Result<()> {
     match &args.what {
         None => list(&args.list),
@@ -142,7 +154,9 @@ const COLUMNS: &str = "id, topic, order_id, fulfillment_id, event_id, key, state
 fn list(args: &List) -> Result<()> {
     let columns = match args.output.json {
         true => COLUMNS,
-        false => "id, topic, order_id, created_at, state, attempts, next_attempt_at, last_error, outcome",
+        false => {
+            "id, topic, order_id, created_at, state, attempts, next_attempt_at, last_error, outcome"
+        }
     };
     // Written out, because only so do the indexes of what waits and of what is dead apply.
     let which = match args.all {
@@ -153,12 +167,19 @@ fn list(args: &List) -> Result<()> {
         }
     };
     let sql = format!("SELECT {columns} FROM outbox WHERE id IN ({which}) ORDER BY id");
-    table::print_query(&args.file.read()?, &sql, [args.limit], args.output.json, "nothing waits, and no hook gave up")
+    table::print_query(
+        &args.file.read()?,
+        &sql,
+        [args.limit],
+        args.output.json,
+        "nothing waits, and no hook gave up",
+    )
 }
 
 fn show(args: &Show) -> Result<()> {
     let c = args.file.read()?;
-    let row = Table::query(&c, &format!("SELECT {COLUMNS} FROM outbox WHERE id = ?1"), [args.news])?;
+    let row =
+        Table::query(&c, &format!("SELECT {COLUMNS} FROM outbox WHERE id = ?1"), [args.news])?;
     if row.is_empty() {
         return Err(none_such(format!("news {}", args.news), "fulfilld hooks list --all"));
     }
@@ -171,9 +192,10 @@ fn show(args: &Show) -> Result<()> {
         "SELECT {}, (SELECT coalesce(max(attempts), 0) + 1 FROM hook_runs WHERE outbox_id = ?1) FROM outbox x WHERE id = ?1",
         runs::KEY
     );
-    let (key, attempt): (String, i64) =
-        c.query_row(&next, [args.news], |row| Ok((row.get(0)?, row.get(1)?))).map_err(db::translate)?;
-    let json = text::escape_json(&news::json(&c, args.news, &key, attempt, false)?);
+    let (key, attempt): (String, i64) = c
+        .query_row(&next, [args.news], |row| Ok((row.get(0)?, row.get(1)?)))
+        .map_err(db::translate)?;
+    let json = text::escape_json(&payload::json(&c, args.news, &key, attempt, false)?);
     if args.output.json {
         row.print(true, "")?;
         runs.print(true, "")?;
@@ -205,11 +227,15 @@ fn retry(args: &Retry) -> Result<()> {
                 None => return Err(none_such(format!("news {id}"), "fulfilld hooks list --all")),
                 Some((state, topic, order)) if state == "done" => {
                     let resend = order.map_or(String::new(), |order| {
-                        format!("; to tell its hooks once more: fulfilld hooks resend {order} {topic}")
+                        format!(
+                            "; to tell its hooks once more: fulfilld hooks resend {order} {topic}"
+                        )
                     });
                     return Err(Error::Permanent(format!("news {id} is done{resend}")));
                 }
-                Some(_) => c.execute(&format!("{again} WHERE id = ?1"), [id]).map_err(db::translate)?,
+                Some(_) => {
+                    c.execute(&format!("{again} WHERE id = ?1"), [id]).map_err(db::translate)?
+                }
             };
         }
         Ok(args.news.len())
@@ -241,7 +267,10 @@ fn resend(args: &Resend) -> Result<()> {
             )),
         })
     })?;
-    table::print(&format!("{} of order {} is told once more, as news {id}\n", args.topic, args.order))
+    table::print(&format!(
+        "{} of order {} is told once more, as news {id}\n",
+        args.topic, args.order
+    ))
 }
 
 fn test(args: &Test) -> Result<()> {
@@ -286,6 +315,8 @@ fn test(args: &Test) -> Result<()> {
             let _ = writeln!(std::io::stderr(), "each of them was given a sample order");
             Ok(())
         }
-        (n, failed) => Err(Error::Permanent(format!("{failed} of {n} hooks failed; mend them and try again"))),
+        (n, failed) => {
+            Err(Error::Permanent(format!("{failed} of {n} hooks failed; mend them and try again")))
+        }
     }
 }

@@ -19,7 +19,8 @@ pub struct Args {}
 
 /// Prints the page to standard output.
 pub fn run(_: &Args, program: Command, exit_codes: &[(u8, &str)]) -> Result<()> {
-    let page = page(program, exit_codes).map_err(|e| Error::Permanent(format!("cannot make the page: {e}")))?;
+    let page = page(program, exit_codes)
+        .map_err(|e| Error::Permanent(format!("cannot make the page: {e}")))?;
     table::print(&page)
 }
 
@@ -40,7 +41,10 @@ fn page(mut program: Command, exit_codes: &[(u8, &str)]) -> io::Result<String> {
         default => (format!("{} [default: {default}]", s.name), s.about),
     });
     page += &definitions("ENVIRONMENT", settings);
-    page += &definitions("EXIT STATUS", exit_codes.iter().map(|(code, meaning)| (code.to_string(), *meaning)));
+    page += &definitions(
+        "EXIT STATUS",
+        exit_codes.iter().map(|(code, meaning)| (code.to_string(), *meaning)),
+    );
     Ok(page + ".SH SEE ALSO\n.BR sqlite3 (1)\n")
 }
 
@@ -56,7 +60,9 @@ fn add_verb(page: &mut String, verb: &Command) -> io::Result<()> {
         head.text([bold(example.to_string())]).control("PP", []);
     }
     *page += &head.render();
-    for section in [Man::render_description_section, Man::render_synopsis_section, Man::render_options_section] {
+    for section in
+        [Man::render_description_section, Man::render_synopsis_section, Man::render_options_section]
+    {
         let mut text = Vec::new();
         section(&man, &mut text)?;
         *page += ".PP\n";

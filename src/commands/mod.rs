@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use crate::checkpoint::Keeper;
+use crate::checkpoint::Checkpointer;
 use crate::config;
 use crate::db;
 use crate::error::{Error, Result};
@@ -21,7 +21,7 @@ pub mod reship; // it is sent once more
 pub mod cancel; // what is left of an order will not be sent
 pub mod hold; // nothing of an order is sent for now
 pub mod release; // it may go on
-mod act; // what these six share
+mod order_verbs; // what these six share
 mod wording; // what the file says in SQL, in verbs
 pub mod undo; // the last change is taken back
 pub mod attention; // what needs a person
@@ -60,17 +60,25 @@ impl File {
         db::open_for_reading(&self.path()?)
     }
 
-    /// Does `work` in one transaction, as the operator whom the history will name: all of it, or on an error nothing.
-    /// `Temporary` when somebody else has been writing for 5 s.
+    /// Does `work` in one transaction, as the operator whom the history will name: all of it, or on
+    /// an error nothing. `Temporary` when somebody else has been writing for 5 s.
     pub fn write<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         self.write_as(OPERATOR, work)
     }
 
     /// The same as another author, which is named inside the transaction alone.
-    pub fn write_as<T>(&self, author: &str, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+    pub fn write_as<T>(
+        &self,
+        author: &str,
+        work: impl FnOnce(&Connection) -> Result<T>,
+    ) -> Result<T> {
         let mut connection = db::open_for_writing(&self.path()?)?;
-        let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(db::translate)?;
-        let name = |author: &str| tx.execute("UPDATE actor SET name = ?1", [author]).map_err(db::translate);
+        let tx = connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(db::translate)?;
+        let name = |author: &str| {
+            tx.execute("UPDATE actor SET name = ?1", [author]).map_err(db::translate)
+        };
         if author != OPERATOR {
             name(author)?;
         }
@@ -92,13 +100,15 @@ impl File {
 const LEAVE_WITHIN: Duration = Duration::from_millis(500);
 
 impl File {
-    /// Where no fulfilld serves the file, what was written is moved into it, so that the one file is whole. What keeps it
-    /// from that keeps nothing from what was done: the log stays beside the file.
+    /// Where no fulfilld serves the file, what was written is moved into it, so that the one file
+    /// is whole. What keeps it from that keeps nothing from what was done: the log stays beside the
+    /// file.
     fn leave_whole(&self, c: &Connection) {
         let Ok(path) = self.path().and_then(|path| place::real(&path)) else { return };
         let _ = c.busy_timeout(LEAVE_WITHIN);
         if let Some(held) = place::lock_if_free(&path) {
-            let emptied = Identity::of(&path).and_then(|identity| Keeper::of(identity, Some(Arc::new(held))).leave(c));
+            let emptied = Identity::of(&path)
+                .and_then(|identity| Checkpointer::of(identity, Some(Arc::new(held))).leave(c));
             if let Err(error) = emptied {
                 log::debug!("the log could not be moved into the file: {error}");
             }

@@ -1,4 +1,5 @@
-//! `fulfilld orders`: the orders, those that a text is found in, the packing queue, one order looked at closely.
+//! `fulfilld orders`: the orders, those that a text is found in, the packing queue, one order
+//! looked at closely.
 
 use std::io::Write;
 
@@ -17,8 +18,9 @@ mod search; // in which orders a text is found
 /// As many as are read on a screen or two; `--all` lifts it.
 const LATEST: i64 = 50;
 
-/// Orders in a row each; a WHERE may follow. For eyes a long list of items is cut, and a canceled order says so first;
-/// for machines it is every column of the order, and what the view derives from them.
+/// Orders in a row each; a WHERE may follow. For eyes a long list of items is cut, and a canceled
+/// order says so first; for machines it is every column of the order, and what the view derives
+/// from them.
 pub fn overview(output: &Output) -> &'static str {
     match output.json {
         true => "SELECT o.*, v.* FROM order_overview v JOIN orders o ON o.id = v.id",
@@ -34,11 +36,19 @@ pub fn overview(output: &Output) -> &'static str {
 
 /// List the orders, newest last, search them, or show one
 ///
-/// Without more it lists the latest 50, as `orders list` does. With a number it shows that order, as `orders show` does.
-/// The list is SELECT * FROM order_overview in sqlite3, and the packing queue SELECT * FROM to_ship.
+/// Without more it lists the latest 50, as `orders list` does. With a number it shows that order,
+/// as `orders show` does. The list is SELECT * FROM order_overview in sqlite3, and the packing
+/// queue SELECT * FROM to_ship.
 #[derive(clap::Args)]
-#[command(before_help = "Example: fulfilld orders --to-ship", args_conflicts_with_subcommands = true)]
-#[command(subcommand_value_name = "WHAT", subcommand_help_heading = "What", disable_help_subcommand = true)]
+#[command(
+    before_help = "Example: fulfilld orders --to-ship",
+    args_conflicts_with_subcommands = true
+)]
+#[command(
+    subcommand_value_name = "WHAT",
+    subcommand_help_heading = "What",
+    disable_help_subcommand = true
+)]
 pub struct Args {
     #[command(subcommand)]
     what: Option<What>,
@@ -62,8 +72,9 @@ struct List {
     /// The packing queue: what is paid for, not on hold, and waits for a parcel, oldest first
     #[arg(long, conflicts_with_all = ["all", "search"])]
     to_ship: bool,
-    /// Only orders in which each word of TEXT is found: in a name, an e-mail address, a company, a phone number, an
-    /// address, a tracking number, an id of Stripe's, a reference of yours, an item or its SKU; or the order's number
+    /// Only orders in which each word of TEXT is found: in a name, an e-mail address, a company, a
+    /// phone number, an address, a tracking number, an id of Stripe's, a reference of yours, an
+    /// item or its SKU; or the order's number
     #[arg(long, value_name = "TEXT")]
     search: Option<String>,
     /// Every order instead of the latest 50
@@ -107,16 +118,30 @@ fn list(args: &List) -> Result<()> {
     let limit = if args.all { -1 } else { LATEST };
     let all: i64 = match &args.search {
         None => {
-            let latest = "WHERE v.id IN (SELECT id FROM orders ORDER BY id DESC LIMIT ?1) ORDER BY v.id";
-            table::print_query(&c, &format!("{} {latest}", overview(&args.output)), [limit], json, "no orders yet")?;
-            c.query_row("SELECT count(*) FROM orders", [], |row| row.get(0)).map_err(db::translate)?
+            let latest =
+                "WHERE v.id IN (SELECT id FROM orders ORDER BY id DESC LIMIT ?1) ORDER BY v.id";
+            table::print_query(
+                &c,
+                &format!("{} {latest}", overview(&args.output)),
+                [limit],
+                json,
+                "no orders yet",
+            )?;
+            c.query_row("SELECT count(*) FROM orders", [], |row| row.get(0))
+                .map_err(db::translate)?
         }
         Some(text) => {
             let found = search::orders(&c, text)?;
             let ids = serde_json::json!(found).to_string();
             let latest = "WHERE v.id IN (SELECT value FROM json_each(?2) ORDER BY value DESC LIMIT ?1) ORDER BY v.id";
             let nothing = format!("no order has {} in it", text::clean(text));
-            table::print_query(&c, &format!("{} {latest}", overview(&args.output)), (limit, ids), json, &nothing)?;
+            table::print_query(
+                &c,
+                &format!("{} {latest}", overview(&args.output)),
+                (limit, ids),
+                json,
+                &nothing,
+            )?;
             found.len() as i64
         }
     };
@@ -126,8 +151,8 @@ fn list(args: &List) -> Result<()> {
     Ok(())
 }
 
-/// What a packer does not need on a terminal: the company is in `ship_to`, note and custom fields in `caution`, and
-/// `orders N` shows the rest.
+/// What a packer does not need on a terminal: the company is in `ship_to`, note and custom fields
+/// in `caution`, and `orders N` shows the rest.
 const NOT_TO_PACK: &[&str] = &["business_name", "phone", "email", "custom_fields", "note"];
 
 /// The packing queue. A terminal is shown the columns in which something stands.
@@ -168,11 +193,14 @@ fn print_page(c: &Connection, order: i64) -> Result<()> {
         FROM fulfillments f WHERE f.order_id = ?1 ORDER BY f.id";
     let lines = "SELECT quantity, name, options, sku, price, total, sent, left_to_send, canceled
         FROM order_lines WHERE order_id = ?1";
-    let history = "SELECT at, actor, what, old, new FROM order_history WHERE order_id = ?1 ORDER BY id";
+    let history =
+        "SELECT at, actor, what, old, new FROM order_history WHERE order_id = ?1 ORDER BY id";
     table::print(&Table::query(c, head, [order])?.list())?;
-    for (nothing, sql) in
-        [("Stripe names nothing that was bought", lines), ("nothing to send", parcels), ("no history", history)]
-    {
+    for (nothing, sql) in [
+        ("Stripe names nothing that was bought", lines),
+        ("nothing to send", parcels),
+        ("no history", history),
+    ] {
         table::print("\n")?;
         Table::query(c, sql, [order])?.print(false, nothing)?;
     }
@@ -181,7 +209,8 @@ fn print_page(c: &Connection, order: i64) -> Result<()> {
 
 /// The same as one object in one line.
 fn print_object(c: &Connection, output: &Output, order: i64) -> Result<()> {
-    let of = |sql: &str| Table::query(c, sql, [order]).map(|table| table.objects().collect::<Vec<_>>());
+    let of =
+        |sql: &str| Table::query(c, sql, [order]).map(|table| table.objects().collect::<Vec<_>>());
     let mut object = of(&format!("{} WHERE v.id = ?1", overview(output)))?.swap_remove(0);
     for (key, sql) in [
         ("line_items", "SELECT * FROM order_lines WHERE order_id = ?1"),

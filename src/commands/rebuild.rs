@@ -1,4 +1,5 @@
-//! `fulfilld rebuild`: does the file say what Stripe says? Everything that comes from Stripe, derived once more and compared.
+//! `fulfilld rebuild`: does the file say what Stripe says? Everything that comes from Stripe,
+//! derived once more and compared.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -17,14 +18,17 @@ use crate::table::Table;
 
 /// Derive what comes from Stripe again, into a second file, and show the differences
 ///
-/// Asks Stripe again about every object that a stored event names, and builds orders, line items, what is to be sent,
-/// refunds, disputes, reviews and fraud warnings from the answers. It only reads your file, and may run
-/// beside a running fulfilld. Exit code 1 with a row for each difference: a value, a row that is missing here or there, or an event
-/// that cannot be rebuilt because Stripe no longer has its object; then the second file is kept. A product that was
-/// edited at Stripe since it was sold is a difference of its line items.
+/// Asks Stripe again about every object that a stored event names, and builds orders, line items,
+/// what is to be sent, refunds, disputes, reviews and fraud warnings from the answers. It only
+/// reads your file, and may run beside a running fulfilld. Exit code 1 with a row for each
+/// difference: a value, a row that is missing here or there, or an event that cannot be rebuilt
+/// because Stripe no longer has its object; then the second file is kept. A product that was edited
+/// at Stripe since it was sold is a difference of its line items.
 ///
-/// What you did is not compared and not in the second file: parcels, notes, holds, cancellations, corrected addresses.
-/// The settings are those of serve, FULFILLD_ONLY and FULFILLD_ACCOUNT too; beside the service its own. It asks at half of FULFILLD_STRIPE_RATE, so that a running fulfilld has the other half.
+/// What you did is not compared and not in the second file: parcels, notes, holds, cancellations,
+/// corrected addresses. The settings are those of serve, FULFILLD_ONLY and FULFILLD_ACCOUNT too;
+/// beside the service its own. It asks at half of FULFILLD_STRIPE_RATE, so that a running fulfilld
+/// has the other half.
 #[derive(clap::Args)]
 #[command(before_help = "Example: sudo fulfilld rebuild --into rebuilt.db")]
 pub struct Args {
@@ -37,8 +41,8 @@ pub struct Args {
     output: Output,
 }
 
-/// Prints the differences. `Permanent` when there are any, `Usage` when the second file is there already; any other error
-/// leaves no second file and nothing on standard output.
+/// Prints the differences. `Permanent` when there are any, `Usage` when the second file is there
+/// already; any other error leaves no second file and nothing on standard output.
 pub fn run(args: &Args) -> Result<()> {
     let path = args.file.path()?;
     let here = db::open_for_reading(&path)?;
@@ -50,16 +54,22 @@ pub fn run(args: &Args) -> Result<()> {
         name.into()
     });
     let new = db::create(&into, access.livemode)?;
-    let stripe = Stripe::new(StripeAccess { rate: access.rate / 2.0, ..access }, Arc::new(Metrics::default()));
+    let stripe = Stripe::new(
+        StripeAccess { rate: access.rate / 2.0, ..access },
+        Arc::new(Metrics::default()),
+    );
     let account = config::account();
     let found = rebuild::derive(&here, &new, &stripe, account.as_deref(), &tell)
         .and_then(|derived| Ok((rebuild::compare(&here, &new, &derived)?, derived)));
     let whole = db::empty_log(&new);
     drop(new);
-    let (compared, derived) = found.and_then(|found| whole.map(|_| found)).inspect_err(|_| db::remove(&into))?;
+    let (compared, derived) =
+        found.and_then(|found| whole.map(|_| found)).inspect_err(|_| db::remove(&into))?;
     let text = |text: String| Cell::Text(text);
     let lost = derived.lost.into_iter().map(|(event, why)| {
-        ["events".into(), event, "cannot be rebuilt".into(), "done".into(), why].map(Cell::Text).to_vec()
+        ["events".into(), event, "cannot be rebuilt".into(), "done".into(), why]
+            .map(Cell::Text)
+            .to_vec()
     });
     let differ = compared.differences.into_iter();
     let rows: Vec<Vec<Cell>> = differ
@@ -85,7 +95,8 @@ pub fn run(args: &Args) -> Result<()> {
     } else {
         db::remove(&into);
     }
-    Table { columns, rows }.print(args.output.json, "no difference: the file says what Stripe says")?;
+    Table { columns, rows }
+        .print(args.output.json, "no difference: the file says what Stripe says")?;
     match found {
         0 => Ok(()),
         n => Err(Error::Permanent(format!(

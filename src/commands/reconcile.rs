@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension};
 use serde_json::json;
 
 use super::{File, Output};
-use crate::checkpoint::Keeper;
+use crate::checkpoint::Checkpointer;
 use crate::clock::{self, Timestamp};
 use crate::config::{self, StripeAccess};
 use crate::db;
@@ -25,11 +25,12 @@ use crate::writer::Writer;
 
 /// Compare the file with Stripe, and repair it
 ///
-/// Goes through Stripe's completed sessions, refunds, disputes, reviews and fraud warnings since then, and takes in what is
-/// missing or differs (payments and line items as well): one line of counts, then a row for each. Also how a shop's past orders get into a new file; no hook runs for what
-/// happened before the file was made. Beside a running fulfilld the repair is its work, otherwise it is done here. The
-/// settings are those of serve; beside the service its own. Exit code 1 when something could not be repaired, or with
-/// --dry-run when something differs.
+/// Goes through Stripe's completed sessions, refunds, disputes, reviews and fraud warnings since
+/// then, and takes in what is missing or differs (payments and line items as well): one line of
+/// counts, then a row for each. Also how a shop's past orders get into a new file; no hook runs for
+/// what happened before the file was made. Beside a running fulfilld the repair is its work,
+/// otherwise it is done here. The settings are those of serve; beside the service its own. Exit
+/// code 1 when something could not be repaired, or with --dry-run when something differs.
 #[derive(clap::Args)]
 #[command(before_help = "Example: sudo fulfilld reconcile --since 30d --dry-run")]
 pub struct Args {
@@ -51,7 +52,8 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// Events worked on at once where no fulfilld is running.
 const WORKERS: usize = 8;
 
-/// Compares, repairs and prints. `Permanent` when something is left to do, `Temporary` when Stripe does not answer.
+/// Compares, repairs and prints. `Permanent` when something is left to do, `Temporary` when Stripe
+/// does not answer.
 pub fn run(args: &Args) -> Result<()> {
     let since = moment(&args.since, clock::now())?;
     let access = StripeAccess::from_env()?;
@@ -81,7 +83,11 @@ pub fn run(args: &Args) -> Result<()> {
             tally => tally?,
         };
         if tally.unreadable > 0 {
-            log::warn!("{} rows in Stripe's list of {} cannot be read", tally.unreadable, subject.name());
+            log::warn!(
+                "{} rows in Stripe's list of {} cannot be read",
+                tally.unreadable,
+                subject.name()
+            );
         }
         has += tally.stripe;
         here += tally.here;
@@ -102,8 +108,12 @@ pub fn run(args: &Args) -> Result<()> {
     }
     match rows.iter().filter(|row| row.outcome.is_left()).count() {
         0 => Ok(()),
-        1 if args.dry_run => Err(Error::Permanent("one differs; to repair it: fulfilld reconcile".into())),
-        n if args.dry_run => Err(Error::Permanent(format!("{n} differ; to repair them: fulfilld reconcile"))),
+        1 if args.dry_run => {
+            Err(Error::Permanent("one differs; to repair it: fulfilld reconcile".into()))
+        }
+        n if args.dry_run => {
+            Err(Error::Permanent(format!("{n} differ; to repair them: fulfilld reconcile")))
+        }
         1 => Err(Error::Permanent("one could not be repaired; its row says why".into())),
         n => Err(Error::Permanent(format!("{n} could not be repaired; each row says why"))),
     }
@@ -131,20 +141,23 @@ impl Outcome {
 fn ring(args: &Args, found: &[Finding]) -> Result<()> {
     found.chunks(500).try_for_each(|some| {
         args.file.write_as("fulfilld:reconcile", |c| {
-            some.iter().try_for_each(|finding| reconcile::keep_in(c, std::slice::from_ref(&finding.bell)).map(drop))
+            some.iter().try_for_each(|finding| {
+                reconcile::keep_in(c, std::slice::from_ref(&finding.bell)).map(drop)
+            })
         })
     })
 }
 
-/// Waits until the events are concluded, by a running fulfilld or, where there is none, by workers of our own.
+/// Waits until the events are concluded, by a running fulfilld or, where there is none, by workers
+/// of our own.
 fn work_off(path: &Path, livemode: bool, c: &Connection, found: &[Finding]) -> Result<()> {
     let path = &place::real(path)?;
     let Ok(held) = place::lock(path) else {
         return wait(c, found);
     };
     let connection = db::open_for_serving(path, livemode)?;
-    let keeper = Keeper::of(Identity::of(path)?, Some(Arc::new(held)));
-    let (writer, writing) = Writer::start(connection, keeper, Box::new(|_| Ok(())));
+    let checkpointer = Checkpointer::of(Identity::of(path)?, Some(Arc::new(held)));
+    let (writer, writing) = Writer::start(connection, checkpointer, Box::new(|_| Ok(())));
     let metrics = Arc::<Metrics>::default();
     let stripe = Stripe::new(StripeAccess::from_env()?, metrics.clone());
     let account = config::account();
@@ -180,7 +193,9 @@ fn wait(c: &Connection, found: &[Finding]) -> Result<()> {
 /// What became of a difference's event, and why.
 fn bell(c: &Connection, finding: &Finding) -> Result<Option<(String, Option<String>)>> {
     c.prepare_cached("SELECT state, state_reason FROM events WHERE id = ?1")
-        .and_then(|mut q| q.query_row([&finding.bell.0.id], |row| Ok((row.get(0)?, row.get(1)?))).optional())
+        .and_then(|mut q| {
+            q.query_row([&finding.bell.0.id], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+        })
         .map_err(db::translate)
 }
 
@@ -193,7 +208,9 @@ fn outcome(args: &Args, c: &Connection, finding: &Finding) -> Result<Outcome> {
     }
     let why = match bell(c, finding)? {
         Some((state, Some(why))) => format!("{state}: {why}"),
-        Some((state, None)) if state == "done" => "the file keeps what it says: a fact that never moves back".into(),
+        Some((state, None)) if state == "done" => {
+            "the file keeps what it says: a fact that never moves back".into()
+        }
         _ => "it waits; is fulfilld running? look with: fulfilld events".into(),
     };
     Ok(Outcome::Cannot(why))
@@ -202,7 +219,8 @@ fn outcome(args: &Args, c: &Connection, finding: &Finding) -> Result<Outcome> {
 fn print(args: &Args, has: usize, here: usize, rows: &[Row]) -> Result<()> {
     let count = |wanted: &dyn Fn(&Row) -> bool| rows.iter().filter(|row| wanted(row)).count();
     let cannot = count(&|row| matches!(row.outcome, Outcome::Cannot(_)));
-    let missing = count(&|row| row.finding.here.is_none() && !matches!(row.outcome, Outcome::Cannot(_)));
+    let missing =
+        count(&|row| row.finding.here.is_none() && !matches!(row.outcome, Outcome::Cannot(_)));
     let differing = rows.len() - cannot - missing;
     let added = if args.dry_run { "missing" } else { "added" };
     table::print(&match args.output.json {
@@ -211,7 +229,9 @@ fn print(args: &Args, has: usize, here: usize, rows: &[Row]) -> Result<()> {
             json!({"stripe": has, "here": here, added: missing, "differing": differing, "cannot": cannot})
         ),
         false => {
-            format!("Stripe has {has}, here {here}, {added} {missing}, differing {differing}, cannot {cannot}\n")
+            format!(
+                "Stripe has {has}, here {here}, {added} {missing}, differing {differing}, cannot {cannot}\n"
+            )
         }
     })?;
     let text = |text: &str| Cell::Text(text.into());
@@ -222,10 +242,17 @@ fn print(args: &Args, has: usize, here: usize, rows: &[Row]) -> Result<()> {
             Outcome::Cannot(why) => format!("cannot: {why}"),
         };
         let here = row.finding.here.as_deref().map_or(Cell::Null, text);
-        vec![text(row.finding.subject.name()), text(&row.finding.id), here, text(&row.finding.stripe), text(&outcome)]
+        vec![
+            text(row.finding.subject.name()),
+            text(&row.finding.id),
+            here,
+            text(&row.finding.stripe),
+            text(&outcome),
+        ]
     };
     let columns = ["of", "id", "here", "stripe", "outcome"].map(String::from).into();
-    Table { columns, rows: rows.iter().map(row).collect() }.print(args.output.json, "nothing differs")
+    Table { columns, rows: rows.iter().map(row).collect() }
+        .print(args.output.json, "nothing differs")
 }
 
 /// A moment in the past from `30d`, `12h`, a day or a time in UTC. `Usage` for anything else.

@@ -1,12 +1,13 @@
 //! `fulfilld release`: an order leaves its hold. It types `INSERT INTO release` for you.
 
 use super::OPERATOR;
-use super::act::{self, Act, Orders};
+use super::order_verbs::{self, Act, Orders};
 use crate::error::Result;
 
 /// Release orders from hold
 ///
-/// All or nothing: if one order is refused, none is released. A dispute or a review is resolved in Stripe's Dashboard.
+/// All or nothing: if one order is refused, none is released. A dispute or a review is resolved in
+/// Stripe's Dashboard.
 #[derive(clap::Args)]
 #[command(before_help = "Example: fulfilld release 1042")]
 pub struct Args {
@@ -14,8 +15,11 @@ pub struct Args {
     orders: Orders,
 }
 
-/// Releases all of them and prints them as they are now. `Permanent` with the file's own sentence when it refuses one;
-/// then nothing has changed.
+/// Releases all of them and prints them as they are now. `Permanent` with the file's own sentence
+/// when it refuses one; then nothing has changed.
 pub fn run(args: &Args) -> Result<()> {
-    act::run(&args.orders, &Act { verb: "release", done: "released", author: OPERATOR, with: vec![] })
+    order_verbs::run(
+        &args.orders,
+        &Act { verb: "release", done: "released", author: OPERATOR, with: vec![] },
+    )
 }

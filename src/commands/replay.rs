@@ -12,8 +12,8 @@ use crate::text;
 
 /// Process stored events again
 ///
-/// A running fulfilld processes them within a second; otherwise the next start does. Replaying is safe: the order ends as
-/// Stripe has it, and there is still only one.
+/// A running fulfilld processes them within a second; otherwise the next start does. Replaying is
+/// safe: the order ends as Stripe has it, and there is still only one.
 #[derive(clap::Args)]
 #[command(before_help = "Example: fulfilld replay --failed")]
 #[command(group = ArgGroup::new("what").required(true).multiple(true).args(["events", "failed", "state", "kind"]))]
@@ -33,7 +33,8 @@ pub struct Args {
 /// Events in one transaction, so that a running fulfilld gets its turn between two of them.
 const AT_ONCE: usize = 500;
 
-/// Makes them due and says how many there are. `Permanent` when one of the ids is unknown; then none has changed.
+/// Makes them due and says how many there are. `Permanent` when one of the ids is unknown; then
+/// none has changed.
 pub fn run(args: &Args) -> Result<()> {
     let state = if args.failed { Some(State::Failed) } else { args.which.state };
     let which = Which { state, kind: args.which.kind.clone() };

@@ -1,15 +1,17 @@
-//! `fulfilld reship`: what was sent is sent once more, beside what was bought. It types `INSERT INTO reship` for you.
+//! `fulfilld reship`: what was sent is sent once more, beside what was bought. It types `INSERT
+//! INTO reship` for you.
 
 use clap::ValueEnum;
 
 use super::OPERATOR;
-use super::act::{self, Act, Orders};
+use super::order_verbs::{self, Act, Orders};
 use crate::error::{Error, Result};
 
 /// Send once more what was lost, damaged or wrong
 ///
-/// A parcel beside what was bought: it waits in to_ship, is shipped and delivered like any other, and no money and no
-/// quantity of the order changes. All that was shipped, or with --items a part of it.
+/// A parcel beside what was bought: it waits in to_ship, is shipped and delivered like any other,
+/// and no money and no quantity of the order changes. All that was shipped, or with --items a part
+/// of it.
 #[derive(clap::Args)]
 #[command(before_help = "Example: fulfilld reship 1042 --reason lost")]
 pub struct Args {
@@ -35,8 +37,9 @@ enum Reason {
     Other,
 }
 
-/// Makes the parcels and prints the orders as they are now. `Usage` when some lines are asked of several orders,
-/// `Permanent` with the file's own sentence when it refuses one; then nothing has changed.
+/// Makes the parcels and prints the orders as they are now. `Usage` when some lines are asked of
+/// several orders, `Permanent` with the file's own sentence when it refuses one; then nothing has
+/// changed.
 pub fn run(args: &Args) -> Result<()> {
     let reason = args.reason.to_possible_value();
     let reason = reason.as_ref().map(|word| word.get_name());
@@ -47,5 +50,5 @@ pub fn run(args: &Args) -> Result<()> {
         Some(items) => ("reship_items", vec![Some(items.as_str()), reason]),
         None => ("reship", vec![reason]),
     };
-    act::run(&args.orders, &Act { verb, done: "sent once more", author: OPERATOR, with })
+    order_verbs::run(&args.orders, &Act { verb, done: "sent once more", author: OPERATOR, with })
 }

@@ -1,4 +1,5 @@
-//! `fulfilld restore`: a backup in the place of the file, in an order of steps that may be broken off anywhere.
+//! `fulfilld restore`: a backup in the place of the file, in an order of steps that may be broken
+//! off anywhere.
 
 use std::fs::Metadata;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -18,24 +19,26 @@ use crate::text::quoted;
 
 /// Put a backup in the place of the file, which is kept
 ///
-/// Checks the backup first: that it is whole, of this version, and of the same mode (live or test). Then it takes the place
-/// of the file with the file's owner and mode, and the file of before stays beside it under a name that is printed. At no
-/// moment is there no file; broken off anywhere, it is typed again. fulfilld must not run meanwhile. At its next start it
-/// fetches what Stripe knows since; what you typed since then is named by fulfilld attention.
+/// Checks the backup first: that it is whole, of this version, and of the same mode (live or test).
+/// Then it takes the place of the file with the file's owner and mode, and the file of before stays
+/// beside it under a name that is printed. At no moment is there no file; broken off anywhere, it
+/// is typed again. fulfilld must not run meanwhile. At its next start it fetches what Stripe knows
+/// since; what you typed since then is named by fulfilld attention.
 #[derive(clap::Args)]
 #[command(
     before_help = "Example: sudo systemctl stop fulfilld.socket fulfilld && sudo fulfilld restore fulfilld.db.backup-2026-11-01"
 )]
 pub struct Args {
-    /// The backup: a file made by VACUUM INTO or .backup, or a copy that was made while fulfilld stood still
+    /// The backup: a file made by VACUUM INTO or .backup, or a copy that was made while fulfilld
+    /// stood still
     #[arg(value_name = "BACKUP")]
     backup: PathBuf,
     #[command(flatten)]
     file: File,
 }
 
-/// Prints where the file of before is. `Config` when the backup is none, is damaged or of the other mode, `Usage` when
-/// somebody has the file open; then nothing has changed.
+/// Prints where the file of before is. `Config` when the backup is none, is damaged or of the other
+/// mode, `Usage` when somebody has the file open; then nothing has changed.
 pub fn run(args: &Args) -> Result<()> {
     let path = place::real(&args.file.path()?)?;
     let backup = place::real(&args.backup)?;
@@ -85,8 +88,13 @@ fn in_use(path: &Path, who: &str) -> Error {
 fn make(backup: &Path, new: &Path, path: &Path, old: Option<&Metadata>) -> Result<()> {
     place::check_log(backup)?;
     let copied = |from: &Path, to: &Path| {
-        std::fs::copy(from, to)
-            .map_err(|e| Error::Config(format!("{} cannot be copied: {}", from.display(), access::why_not(from, &e))))
+        std::fs::copy(from, to).map_err(|e| {
+            Error::Config(format!(
+                "{} cannot be copied: {}",
+                from.display(),
+                access::why_not(from, &e)
+            ))
+        })
     };
     copied(backup, new)?;
     let log = beside(backup, "-wal");
@@ -104,7 +112,9 @@ fn make(backup: &Path, new: &Path, path: &Path, old: Option<&Metadata>) -> Resul
         Some(old) => (Some(old), old.permissions().mode() & 0o770 | 0o600),
         None => (around.as_ref(), 0o660),
     };
-    let cannot = |e: std::io::Error| Error::Config(format!("cannot give {} its owner and mode: {e}", new.display()));
+    let cannot = |e: std::io::Error| {
+        Error::Config(format!("cannot give {} its owner and mode: {e}", new.display()))
+    };
     if let Some(owner) = owner
         && rustix::process::geteuid().is_root()
     {
@@ -117,15 +127,20 @@ fn make(backup: &Path, new: &Path, path: &Path, old: Option<&Metadata>) -> Resul
 /// Every page, and whether its orders are of the file's kind.
 fn check(new: &Path, path: &Path) -> Result<Connection> {
     let c = db::open_for_writing(new)?;
-    let said: String = c.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0)).map_err(db::translate)?;
+    let said: String =
+        c.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0)).map_err(db::translate)?;
     if said != "ok" {
         return Err(Error::Config(format!("{} is damaged: {said}", new.display())));
     }
-    let before = db::open_for_reading(path)
-        .and_then(|c| c.query_row("SELECT livemode FROM shop", [], |row| row.get::<_, bool>(0)).map_err(db::translate));
+    let before = db::open_for_reading(path).and_then(|c| {
+        c.query_row("SELECT livemode FROM shop", [], |row| row.get::<_, bool>(0))
+            .map_err(db::translate)
+    });
     // Where the file of before cannot be read, the next start compares it with the key.
     if let Ok(livemode) = before {
-        let now: bool = c.query_row("SELECT livemode FROM shop", [], |row| row.get(0)).map_err(db::translate)?;
+        let now: bool = c
+            .query_row("SELECT livemode FROM shop", [], |row| row.get(0))
+            .map_err(db::translate)?;
         if now != livemode {
             let word = |live| if live { "live" } else { "test" };
             return Err(Error::Config(format!(
@@ -149,8 +164,8 @@ fn of_the_backup(why: Error, new: &Path, backup: &Path) -> Error {
     }
 }
 
-/// The log of before goes into the file of before, where it is its own, else under a name of its own: beside the new file
-/// it would be another file's.
+/// The log of before goes into the file of before, where it is its own, else under a name of its
+/// own: beside the new file it would be another file's.
 fn set_aside_log(path: &Path, stamp: &str) -> Result<()> {
     let log = beside(path, "-wal");
     if path.exists() {
@@ -180,7 +195,11 @@ fn set_aside_log(path: &Path, stamp: &str) -> Result<()> {
 /// Both names change hands at once, so there is a file at the path at every moment.
 fn exchange(new: &Path, path: &Path, kept: Option<&PathBuf>) -> Result<()> {
     let cannot = |e: std::io::Error| {
-        Error::Config(format!("cannot put {} in the place of {}: {e}", new.display(), path.display()))
+        Error::Config(format!(
+            "cannot put {} in the place of {}: {e}",
+            new.display(),
+            path.display()
+        ))
     };
     let Some(kept) = kept else { return std::fs::rename(new, path).map_err(cannot) };
     match rustix::fs::renameat_with(CWD, new, CWD, path, RenameFlags::EXCHANGE) {
@@ -193,8 +212,9 @@ fn exchange(new: &Path, path: &Path, kept: Option<&PathBuf>) -> Result<()> {
 }
 
 fn rename(from: &Path, to: &Path) -> Result<()> {
-    std::fs::rename(from, to)
-        .map_err(|e| Error::Config(format!("cannot rename {} to {}: {e}", quoted(from), quoted(to))))
+    std::fs::rename(from, to).map_err(|e| {
+        Error::Config(format!("cannot rename {} to {}: {e}", quoted(from), quoted(to)))
+    })
 }
 
 fn synced(path: &Path) -> Result<()> {

@@ -10,8 +10,8 @@ use crate::sandbox::{KEY, Options, Sandbox, Shape};
 
 /// Run a simulated Stripe on this machine, until stopped
 ///
-/// It sells, answers as Stripe's API does, and delivers signed events. `fulfilld trigger` makes purchases in it.
-/// Nothing leaves this machine and nothing is kept.
+/// It sells, answers as Stripe's API does, and delivers signed events. `fulfilld trigger` makes
+/// purchases in it. Nothing leaves this machine and nothing is kept.
 #[derive(clap::Args)]
 #[command(before_help = "Example: fulfilld sandbox --shape thin")]
 pub struct Args {
@@ -35,8 +35,8 @@ pub struct Args {
     rate: u32,
 }
 
-/// Starts, says on standard output where it listens, and returns after SIGTERM or SIGINT. `Usage` when an argument cannot
-/// be used or the port is taken.
+/// Starts, says on standard output where it listens, and returns after SIGTERM or SIGINT. `Usage`
+/// when an argument cannot be used or the port is taken.
 pub fn run(args: &Args) -> Result<()> {
     let webhook = (args.webhook != "none").then(|| args.webhook.clone());
     let to = webhook.clone().unwrap_or_else(|| "nobody".into());

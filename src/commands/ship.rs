@@ -2,15 +2,16 @@
 
 use rusqlite::Connection;
 
-use super::act::{self, Act, Orders, Override};
+use super::order_verbs::{self, Act, Orders, Override};
 use crate::db;
 use crate::error::{Error, Result};
 use crate::text;
 
 /// Mark orders as shipped
 ///
-/// All that is left of them and needs a parcel goes out: several orders at once, or on any refusal none. Where several
-/// parcels of an order wait, say which: --parcel, --items or --all. Orders that go to one address may share a number.
+/// All that is left of them and needs a parcel goes out: several orders at once, or on any refusal
+/// none. Where several parcels of an order wait, say which: --parcel, --items or --all. Orders that
+/// go to one address may share a number.
 #[derive(clap::Args)]
 #[command(before_help = "Example: fulfilld ship 1042 --company DHL --number JD0146000034")]
 pub struct Args {
@@ -23,7 +24,8 @@ pub struct Args {
     /// Where the buyer follows it
     #[arg(long)]
     url: Option<String>,
-    /// Only these lines: positions as on the receipt, with a quantity where it is not all; the rest waits in its own parcel
+    /// Only these lines: positions as on the receipt, with a quantity where it is not all; the rest
+    /// waits in its own parcel
     #[arg(long, value_name = "1,2x3", conflicts_with_all = ["parcel", "all"])]
     items: Option<String>,
     /// One of several parcels that wait, by its fulfillment_id in `fulfilld orders --to-ship`
@@ -38,8 +40,9 @@ pub struct Args {
     orders: Orders,
 }
 
-/// Ships all of them and prints them as they are now. `Usage` when one parcel or some lines are asked of several orders,
-/// `Permanent` with the file's own sentence when it refuses one; then nothing has changed.
+/// Ships all of them and prints them as they are now. `Usage` when one parcel or some lines are
+/// asked of several orders, `Permanent` with the file's own sentence when it refuses one; then
+/// nothing has changed.
 pub fn run(args: &Args) -> Result<()> {
     let tracking = [args.company.as_deref(), args.number.as_deref(), args.url.as_deref()];
     if (args.items.is_some() || args.parcel.is_some()) && args.orders.count() > 1 {
@@ -52,35 +55,48 @@ pub fn run(args: &Args) -> Result<()> {
     };
     let with = first.into_iter().chain(tracking).collect();
     let act = Act { verb, done: "shipped", author: args.lift.author(), with };
-    act::run_with(&args.orders, &act, &|c, order| which(c, args, order), &|c, ids| taken(c, args, &act, ids))
+    order_verbs::run_with(&args.orders, &act, &|c, order| which(c, args, order), &|c, ids| {
+        taken(c, args, &act, ids)
+    })
 }
 
-/// What goes out of an order: itself, or parcels by their ids. `Permanent` with the choices where several wait and none was
-/// named, or the one that was named does not wait.
+/// What goes out of an order: itself, or parcels by their ids. `Permanent` with the choices where
+/// several wait and none was named, or the one that was named does not wait.
 fn which(c: &Connection, args: &Args, order: i64) -> Result<Vec<i64>> {
     let waiting = "SELECT f.id, '--parcel ' || f.id || ' (' || (SELECT group_concat(fl.quantity || ' × ' || li.name, ', ')
           FROM fulfillment_line_items fl JOIN line_items li ON li.id = fl.line_item_id WHERE fl.fulfillment_id = f.id) || ')'
         FROM fulfillments f WHERE f.order_id = ?1 AND f.status = 'pending' AND f.requires_shipping = 1 ORDER BY f.id";
     let waiting: Vec<(i64, String)> = c
         .prepare(waiting)
-        .and_then(|mut query| query.query_map([order], |row| Ok((row.get(0)?, row.get(1)?)))?.collect())
+        .and_then(|mut query| {
+            query.query_map([order], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+        })
         .map_err(db::translate)?;
-    let choices = || waiting.iter().map(|(_, choice)| choice.as_str()).collect::<Vec<_>>().join(", ");
+    let choices =
+        || waiting.iter().map(|(_, choice)| choice.as_str()).collect::<Vec<_>>().join(", ");
     match args.parcel {
         Some(parcel) if waiting.iter().any(|(id, _)| *id == parcel) => Ok(vec![parcel]),
-        Some(parcel) if waiting.is_empty() => Err(Error::Permanent(format!("no parcel {parcel} of it waits"))),
-        Some(parcel) => Err(Error::Permanent(format!("no parcel {parcel} of it waits; there is {}", choices()))),
-        None if args.all && waiting.is_empty() => Err(Error::Permanent("no parcel of it waits".into())),
-        None if args.all => Ok(waiting.iter().map(|(id, _)| *id).collect()),
-        None if args.items.is_none() && waiting.len() > 1 => {
-            Err(Error::Permanent(format!("several parcels of it wait; say which: {}, or --all", choices())))
+        Some(parcel) if waiting.is_empty() => {
+            Err(Error::Permanent(format!("no parcel {parcel} of it waits")))
         }
+        Some(parcel) => {
+            Err(Error::Permanent(format!("no parcel {parcel} of it waits; there is {}", choices())))
+        }
+        None if args.all && waiting.is_empty() => {
+            Err(Error::Permanent("no parcel of it waits".into()))
+        }
+        None if args.all => Ok(waiting.iter().map(|(id, _)| *id).collect()),
+        None if args.items.is_none() && waiting.len() > 1 => Err(Error::Permanent(format!(
+            "several parcels of it wait; say which: {}, or --all",
+            choices()
+        ))),
         // Whether anything waits, and why not, is for the file to say.
         None => Ok(vec![order]),
     }
 }
 
-/// The orders that have the tracking number already, when it is the number that was refused: without it they would go.
+/// The orders that have the tracking number already, when it is the number that was refused:
+/// without it they would go.
 fn taken(c: &Connection, args: &Args, act: &Act, ids: &[i64]) -> Option<String> {
     let number = args.number.as_ref()?;
     let mut with = act.with.clone();
@@ -88,7 +104,7 @@ fn taken(c: &Connection, args: &Args, act: &Act, ids: &[i64]) -> Option<String> 
     with[last - 2] = None;
     let without = Act { verb: act.verb, done: act.done, author: act.author, with };
     c.execute_batch("SAVEPOINT without_number").ok()?;
-    let goes = act::insert(c, &without, ids).is_ok();
+    let goes = order_verbs::insert(c, &without, ids).is_ok();
     c.execute_batch("ROLLBACK TO without_number; RELEASE without_number").ok()?;
     let others = "SELECT group_concat(order_id, ', ') FROM (SELECT DISTINCT f.order_id FROM fulfillments f, blanks
         WHERE f.tracking_number = trim(?1, signs) AND f.status <> 'canceled')";

@@ -13,11 +13,13 @@ const OLDEST_SQLITE: (u32, u32) = (3, 37);
 
 /// Open the file in the stock sqlite3 shell, set up for it
 ///
-/// The shell waits 5 s for somebody else's write instead of giving up, enforces foreign keys, and draws boxes (tabs
-/// when piped). Whatever follows is handed to sqlite3: a statement, a dot-command, its options; the exit code is
-/// sqlite3's. Begin with SELECT * FROM readme.
+/// The shell waits 5 s for somebody else's write instead of giving up, enforces foreign keys, and
+/// draws boxes (tabs when piped). Whatever follows is handed to sqlite3: a statement, a
+/// dot-command, its options; the exit code is sqlite3's. Begin with SELECT * FROM readme.
 #[derive(clap::Args)]
-#[command(before_help = "Example: fulfilld sql \"UPDATE orders SET note = 'gift wrap' WHERE id = 1042\"")]
+#[command(
+    before_help = "Example: fulfilld sql \"UPDATE orders SET note = 'gift wrap' WHERE id = 1042\""
+)]
 pub struct Args {
     #[command(flatten)]
     file: File,
@@ -29,15 +31,16 @@ pub struct Args {
     args: Vec<OsString>,
 }
 
-/// Becomes sqlite3, so it returns only when that cannot be: `Config` when sqlite3 is missing or too old, or the file is
-/// not there or not ours.
+/// Becomes sqlite3, so it returns only when that cannot be: `Config` when sqlite3 is missing or too
+/// old, or the file is not there or not ours.
 pub fn run(args: &Args) -> Result<()> {
     check_shell()?;
     drop(args.file.read()?);
     let path = args.file.path()?;
     // Beyond 19 bytes the shell cuts a prompt off.
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let name: String = name.chars().filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).take(12).collect();
+    let name: String =
+        name.chars().filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).take(12).collect();
     let mode = if std::io::stdout().is_terminal() { ".mode box" } else { ".mode tabs" };
     let set_up = [
         ".timeout 5000",
@@ -51,7 +54,10 @@ pub fn run(args: &Args) -> Result<()> {
     ];
     let mut shell = Command::new("sqlite3");
     shell.args(set_up.iter().flat_map(|command| ["-cmd", command]));
-    shell.args(args.ro.then_some("-readonly")).arg(path.canonicalize().unwrap_or(path)).args(&args.args);
+    shell
+        .args(args.ro.then_some("-readonly"))
+        .arg(path.canonicalize().unwrap_or(path))
+        .args(&args.args);
     Err(cannot_run(shell.exec()))
 }
 
@@ -71,9 +77,9 @@ fn check_shell() -> Result<()> {
 
 fn cannot_run(error: std::io::Error) -> Error {
     match error.kind() {
-        ErrorKind::NotFound => {
-            Error::Config("the sqlite3 shell is not installed; on Debian and Ubuntu: apt install sqlite3".into())
-        }
+        ErrorKind::NotFound => Error::Config(
+            "the sqlite3 shell is not installed; on Debian and Ubuntu: apt install sqlite3".into(),
+        ),
         _ => Error::Config(format!("cannot run sqlite3: {error}")),
     }
 }

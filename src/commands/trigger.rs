@@ -13,8 +13,8 @@ use crate::text;
 
 /// Make purchases in a running sandbox
 ///
-/// By a scenario's name, or by an event's type, as `stripe trigger` does. Start the sandbox first, in another terminal:
-/// fulfilld sandbox.
+/// By a scenario's name, or by an event's type, as `stripe trigger` does. Start the sandbox first,
+/// in another terminal: fulfilld sandbox.
 #[derive(clap::Args)]
 #[command(before_help = "Example: fulfilld trigger checkout.session.completed --count 5")]
 pub struct Args {
@@ -33,7 +33,8 @@ pub struct Args {
     /// Each event is delivered so often
     #[arg(long, value_name = "N", default_value_t = 1)]
     times: usize,
-    /// Where the sandbox is; without it FULFILLD_STRIPE_API if that is not Stripe, else http://127.0.0.1:12111
+    /// Where the sandbox is; without it FULFILLD_STRIPE_API if that is not Stripe, else
+    /// http://127.0.0.1:12111
     #[arg(long, value_name = "URL")]
     sandbox: Option<String>,
     /// One JSON object a line
@@ -56,17 +57,24 @@ const ANSWER_MAX: u64 = 64 << 20;
 /// The sandbox has made ten thousand purchases in a second or two.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 
-/// Makes the purchases and prints a row an event, or with `list` every scenario. `Usage` when the sandbox refuses, with its
-/// reason; `Temporary` when none answers.
+/// Makes the purchases and prints a row an event, or with `list` every scenario. `Usage` when the
+/// sandbox refuses, with its reason; `Temporary` when none answers.
 pub fn run(args: &Args) -> Result<()> {
     let Some(what) = &args.what else { return list(args.json) };
-    let order = json!({"scenario": what, "count": args.count, "shape": args.shape, "times": args.times});
+    let order =
+        json!({"scenario": what, "count": args.count, "shape": args.shape, "times": args.times});
     let said = ask(&args.url(), &order)?;
-    let cell = |object: &Value, name: &str| object[name].as_str().map_or(Cell::Null, |t| Cell::Text(t.into()));
+    let cell = |object: &Value, name: &str| {
+        object[name].as_str().map_or(Cell::Null, |t| Cell::Text(t.into()))
+    };
     let mut events = table(&["session", "event", "type"]);
     for purchase in said["purchases"].as_array().into_iter().flatten() {
         for event in purchase["events"].as_array().into_iter().flatten() {
-            events.rows.push(vec![cell(purchase, "session"), cell(event, "id"), cell(event, "type")]);
+            events.rows.push(vec![
+                cell(purchase, "session"),
+                cell(event, "id"),
+                cell(event, "type"),
+            ]);
         }
     }
     events.print(args.json, "no event was made")
@@ -74,13 +82,18 @@ pub fn run(args: &Args) -> Result<()> {
 
 fn list(json: bool) -> Result<()> {
     let mut all = table(&["scenario", "about"]);
-    all.rows.extend(sandbox::scenarios().map(|(name, about)| vec![Cell::Text(name.into()), Cell::Text(about.into())]));
+    all.rows.extend(
+        sandbox::scenarios()
+            .map(|(name, about)| vec![Cell::Text(name.into()), Cell::Text(about.into())]),
+    );
     all.print(json, "there is no scenario")
 }
 
 fn ask(url: &str, order: &Value) -> Result<Value> {
     let nobody = |e: ureq::Error| {
-        Error::Temporary(format!("no sandbox answers at {url} ({e}); start one in another terminal: fulfilld sandbox"))
+        Error::Temporary(format!(
+            "no sandbox answers at {url} ({e}); start one in another terminal: fulfilld sandbox"
+        ))
     };
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .timeout_global(Some(ANSWER_WITHIN))
@@ -89,7 +102,8 @@ fn ask(url: &str, order: &Value) -> Result<Value> {
         .build()
         .into();
     let asked = agent.post(format!("{}/_sandbox/trigger", url.trim_end_matches('/')));
-    let mut answer = asked.content_type("application/json").send(order.to_string()).map_err(nobody)?;
+    let mut answer =
+        asked.content_type("application/json").send(order.to_string()).map_err(nobody)?;
     let body = answer.body_mut().with_config().limit(ANSWER_MAX).read_to_vec().map_err(nobody)?;
     match serde_json::from_slice::<Value>(&body) {
         Ok(said) if said["purchases"].is_array() => Ok(said),

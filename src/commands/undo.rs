@@ -6,7 +6,7 @@ use std::io::Write;
 use rusqlite::types::Value as Cell;
 use rusqlite::{Connection, OptionalExtension, params_from_iter};
 
-use super::act::sentence;
+use super::order_verbs::sentence;
 use super::{File, OPERATOR, Output};
 use crate::db;
 use crate::error::{Error, Result};
@@ -14,11 +14,12 @@ use crate::table::Table;
 
 /// Take back what you typed last
 ///
-/// The last statement that changed orders, line items or fulfillments, through a verb or in sqlite3, also one that
-/// changed a hundred orders; what Stripe has reported since stays. All of it or nothing, as the author fulfilld:undo in
-/// the history. News of it that no hook was told yet is dropped. Once: an undo is not undone. Of several statements
-/// between BEGIN and COMMIT it is the last one, because SQLite tells no trigger where a transaction began (those within
-/// the same thousandth of a second count as one).
+/// The last statement that changed orders, line items or fulfillments, through a verb or in
+/// sqlite3, also one that changed a hundred orders; what Stripe has reported since stays. All of it
+/// or nothing, as the author fulfilld:undo in the history. News of it that no hook was told yet is
+/// dropped. Once: an undo is not undone. Of several statements between BEGIN and COMMIT it is the
+/// last one, because SQLite tells no trigger where a transaction began (those within the same
+/// thousandth of a second count as one).
 #[derive(clap::Args)]
 #[command(before_help = "Example: fulfilld undo --dry-run")]
 pub struct Args {
@@ -40,8 +41,9 @@ pub struct Args {
 /// The author of what undo changes. The triggers let it go back where nobody else may.
 const UNDO: &str = "fulfilld:undo";
 
-/// Takes it back and prints what was put back. `Permanent` when there is nothing of the operator's to take back, when
-/// something of it has moved since, or without --force when a hook was told of it; then nothing has changed.
+/// Takes it back and prints what was put back. `Permanent` when there is nothing of the operator's
+/// to take back, when something of it has moved since, or without --force when a hook was told of
+/// it; then nothing has changed.
 pub fn run(args: &Args) -> Result<()> {
     let (table, told) = args.file.write_as(UNDO, |c| {
         let change = last_change(c, args.order)?;
@@ -143,10 +145,14 @@ impl Place {
                 Some(Place::Dismissed(reason.into(), subject.into(), after?.into()))
             }
             [column] if ORDER_COLUMNS.contains(&column) => Some(Place::Order(column.into())),
-            ["line", position, "canceled_quantity"] => Some(Place::Canceled(position.parse().ok()?)),
+            ["line", position, "canceled_quantity"] => {
+                Some(Place::Canceled(position.parse().ok()?))
+            }
             ["line", position, "cancel_reason"] => Some(Place::CanceledWhy(position.parse().ok()?)),
             ["fulfillment", id, "replacement"] => Some(Place::Replacement(id.parse().ok()?)),
-            ["fulfillment", id, "quantity", "of", item] => Some(Place::Quantity(id.parse().ok()?, item.into())),
+            ["fulfillment", id, "quantity", "of", item] => {
+                Some(Place::Quantity(id.parse().ok()?, item.into()))
+            }
             ["fulfillment", id, column] if FULFILLMENT_COLUMNS.contains(&column) => {
                 Some(Place::Fulfillment(id.parse().ok()?, column.into()))
             }
@@ -154,7 +160,8 @@ impl Place {
         }
     }
 
-    /// True where a change can leave something to send in no pending parcel; to look at that is the slowest part of an undo.
+    /// True where a change can leave something to send in no pending parcel; to look at that is the
+    /// slowest part of an undo.
     fn moves_goods(&self) -> bool {
         match self {
             Place::Order(column) => column == "canceled_at",
@@ -167,15 +174,19 @@ impl Place {
     /// What stands there now, as the history writes it.
     fn now(&self, c: &Connection, order: i64) -> Result<Option<String>> {
         let text = |sql: &str, params: &[&dyn rusqlite::ToSql]| {
-            let value =
-                c.prepare_cached(sql).and_then(|mut query| query.query_row(params, |row| row.get(0)).optional());
+            let value = c
+                .prepare_cached(sql)
+                .and_then(|mut query| query.query_row(params, |row| row.get(0)).optional());
             value.map(Option::flatten).map_err(db::translate)
         };
         match self {
-            Place::Order(column) => text(&format!("SELECT {column} FROM orders WHERE id = ?1"), &[&order]),
-            Place::Fulfillment(id, column) => {
-                text(&format!("SELECT {column} FROM fulfillments WHERE id = ?1 AND order_id = ?2"), &[id, &order])
+            Place::Order(column) => {
+                text(&format!("SELECT {column} FROM orders WHERE id = ?1"), &[&order])
             }
+            Place::Fulfillment(id, column) => text(
+                &format!("SELECT {column} FROM fulfillments WHERE id = ?1 AND order_id = ?2"),
+                &[id, &order],
+            ),
             Place::Quantity(id, item) => text(
                 "SELECT CAST(quantity AS TEXT) FROM fulfillment_line_items WHERE fulfillment_id = ?1 AND line_item_id = ?2",
                 &[id, item],
@@ -184,10 +195,13 @@ impl Place {
                 "SELECT CAST(canceled_quantity AS TEXT) FROM line_items WHERE order_id = ?1 AND position = ?2",
                 &[&order, position],
             ),
-            Place::CanceledWhy(position) => {
-                text("SELECT cancel_reason FROM line_items WHERE order_id = ?1 AND position = ?2", &[&order, position])
+            Place::CanceledWhy(position) => text(
+                "SELECT cancel_reason FROM line_items WHERE order_id = ?1 AND position = ?2",
+                &[&order, position],
+            ),
+            Place::Replacement(id) => {
+                text("SELECT replacement FROM fulfillments WHERE id = ?1", &[id])
             }
-            Place::Replacement(id) => text("SELECT replacement FROM fulfillments WHERE id = ?1", &[id]),
             Place::Dismissed(reason, subject, facts) => text(
                 "SELECT facts FROM dismissals WHERE reason = ?1 AND subject = ?2 AND facts = ?3",
                 &[reason, subject, facts],
@@ -196,8 +210,9 @@ impl Place {
     }
 }
 
-/// The operator's last statement, or what the last one that changed an order did to it; newest first, each place once. A statement's rows follow each other without a gap and
-/// have one author and one moment, because SQLite's clock stands still while a statement runs.
+/// The operator's last statement, or what the last one that changed an order did to it; newest
+/// first, each place once. A statement's rows follow each other without a gap and have one author
+/// and one moment, because SQLite's clock stands still while a statement runs.
 fn last_change(c: &Connection, order: Option<i64>) -> Result<Vec<Step>> {
     // One order's rows by its index; else the newest rows of all.
     let of_order = if order.is_some() { "order_id = ?2" } else { "?2 IS NULL" };
@@ -205,8 +220,10 @@ fn last_change(c: &Connection, order: Option<i64>) -> Result<Vec<Step>> {
         "SELECT id, actor FROM order_history WHERE (actor GLOB 'operator*' OR actor = ?1) AND {of_order}
          ORDER BY id DESC LIMIT 1"
     );
-    let last: Option<(i64, String)> =
-        c.query_row(&last, (UNDO, order), |row| Ok((row.get(0)?, row.get(1)?))).optional().map_err(db::translate)?;
+    let last: Option<(i64, String)> = c
+        .query_row(&last, (UNDO, order), |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()
+        .map_err(db::translate)?;
     let Some((id, actor)) = last else {
         let which = order.map_or("an order".into(), |order| format!("order {order}"));
         return Err(Error::Permanent(format!(
@@ -220,7 +237,9 @@ fn last_change(c: &Connection, order: Option<i64>) -> Result<Vec<Step>> {
                 .into(),
         ));
     }
-    let of = |row: &str| if order.is_some() { format!("{row}.order_id = ?2") } else { "?2 IS NULL".into() };
+    let of = |row: &str| {
+        if order.is_some() { format!("{row}.order_id = ?2") } else { "?2 IS NULL".into() }
+    };
     let rows = format!(
         "SELECT order_id, what, old, new FROM order_history h
          WHERE id <= ?1 AND {} AND id > coalesce((SELECT max(g.id) FROM order_history g JOIN order_history l ON l.id = ?1
@@ -231,15 +250,17 @@ fn last_change(c: &Connection, order: Option<i64>) -> Result<Vec<Step>> {
     let rows: Vec<(i64, String, Option<String>, Option<String>)> = c
         .prepare(&rows)
         .and_then(|mut query| {
-            let row = |row: &rusqlite::Row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+            let row =
+                |row: &rusqlite::Row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
             query.query_map((id, order), row)?.collect()
         })
         .map_err(db::translate)?;
     let mut change: Vec<Step> = Vec::new();
     let mut known: BTreeMap<(i64, Place), usize> = BTreeMap::new();
     for (order, what, before, after) in rows {
-        let place = Place::named(&what, after.as_deref())
-            .ok_or_else(|| Error::Permanent(format!("order {order}: {what} cannot be taken back by undo")))?;
+        let place = Place::named(&what, after.as_deref()).ok_or_else(|| {
+            Error::Permanent(format!("order {order}: {what} cannot be taken back by undo"))
+        })?;
         match known.get(&(order, place.clone())) {
             Some(n) => change[*n].before = before,
             None => {
@@ -257,7 +278,8 @@ fn unmoved(c: &Connection, step: &Step) -> Result<()> {
     if now == step.after {
         return Ok(());
     }
-    let word = |value: &Option<String>| value.as_ref().map_or("empty".into(), |text| format!("'{text}'"));
+    let word =
+        |value: &Option<String>| value.as_ref().map_or("empty".into(), |text| format!("'{text}'"));
     Err(Error::Permanent(format!(
         "order {} has moved on since: {} is {} and your last change made it {}; nothing was changed",
         step.order,
@@ -291,13 +313,14 @@ fn news(change: &[Step]) -> impl Iterator<Item = String> {
 }
 
 /// The latest news with such a key; the same act after an undo has a longer one.
-const LATEST_NEWS: &str = "SELECT id FROM outbox WHERE key >= ?1 AND key < ?1 || ';' ORDER BY id DESC LIMIT 1";
+const LATEST_NEWS: &str =
+    "SELECT id FROM outbox WHERE key >= ?1 AND key < ?1 || ';' ORDER BY id DESC LIMIT 1";
 
 /// Nobody was told of it, although it is done.
 const NOBODY_TOLD: &str = "coalesce(outcome IN ('no_hook', 'past') AND attempts = 0, 0)";
 
-/// What is left to send goes into a pending parcel again, where it is not in one as it should be; settling an order in which
-/// nothing is amiss changes nothing, and takes longer than to look.
+/// What is left to send goes into a pending parcel again, where it is not in one as it should be;
+/// settling an order in which nothing is amiss changes nothing, and takes longer than to look.
 const UNSETTLED: &str = "INSERT INTO settle(order_id) SELECT ?1
     WHERE EXISTS(SELECT 1 FROM line_item_balance WHERE order_id = ?1 AND pending <> left_to_send)
       OR EXISTS(SELECT 1 FROM fulfillments f WHERE order_id = ?1 AND status = 'pending'
@@ -318,8 +341,9 @@ fn told(c: &Connection, change: &[Step]) -> Result<Vec<String>> {
     Ok(told)
 }
 
-/// Puts every value back, in the order that the triggers ask for: the parcels are what they were, then what is in them,
-/// then the order; last of all, what is left to send is in a pending parcel again.
+/// Puts every value back, in the order that the triggers ask for: the parcels are what they were,
+/// then what is in them, then the order; last of all, what is left to send is in a pending parcel
+/// again.
 fn put_back(c: &Connection, change: &[Step]) -> Result<()> {
     let mut fulfillments: BTreeMap<i64, Vec<(&str, Option<String>)>> = BTreeMap::new();
     let mut orders: BTreeMap<i64, Vec<(&str, Option<String>)>> = BTreeMap::new();
@@ -334,20 +358,25 @@ fn put_back(c: &Connection, change: &[Step]) -> Result<()> {
             Place::Fulfillment(id, column) => {
                 fulfillments.entry(*id).or_default().push((column, step.before.clone()));
             }
-            Place::Order(column) => orders.entry(step.order).or_default().push((column, step.before.clone())),
+            Place::Order(column) => {
+                orders.entry(step.order).or_default().push((column, step.before.clone()))
+            }
             _ => {}
         }
     }
     fulfillments.iter().try_for_each(|(id, columns)| set(c, "fulfillments", *id, columns))?;
     let run = |sql: &str, params: &[&dyn rusqlite::ToSql]| {
-        c.prepare_cached(sql).and_then(|mut statement| statement.execute(params)).map_err(db::translate)
+        c.prepare_cached(sql)
+            .and_then(|mut statement| statement.execute(params))
+            .map_err(db::translate)
     };
     for step in change {
         let before = step.before.as_ref().and_then(|n| n.parse::<i64>().ok());
         match (&step.place, before) {
-            (Place::Quantity(id, item), None) => {
-                run("DELETE FROM fulfillment_line_items WHERE fulfillment_id = ?1 AND line_item_id = ?2", &[id, item])?
-            }
+            (Place::Quantity(id, item), None) => run(
+                "DELETE FROM fulfillment_line_items WHERE fulfillment_id = ?1 AND line_item_id = ?2",
+                &[id, item],
+            )?,
             (Place::Quantity(id, item), Some(n)) if step.after.is_none() => {
                 run("INSERT INTO fulfillment_line_items VALUES (?1, ?2, ?3)", &[id, item, &n])?
             }
@@ -364,7 +393,8 @@ fn put_back(c: &Connection, change: &[Step]) -> Result<()> {
                 &[&step.order, position, &step.before],
             )?,
             (Place::Dismissed(reason, subject, facts), _) => {
-                let gone = "DELETE FROM dismissals WHERE reason = ?1 AND subject = ?2 AND facts = ?3";
+                let gone =
+                    "DELETE FROM dismissals WHERE reason = ?1 AND subject = ?2 AND facts = ?3";
                 run(gone, &[reason, subject, facts])?
             }
             _ => 0,
@@ -395,11 +425,14 @@ fn put_back(c: &Connection, change: &[Step]) -> Result<()> {
 
 /// Several columns of a row in one statement, because some may only change together.
 fn set(c: &Connection, table: &str, id: i64, columns: &[(&str, Option<String>)]) -> Result<()> {
-    let list: Vec<String> = columns.iter().enumerate().map(|(n, (name, _))| format!("{name} = ?{}", n + 2)).collect();
+    let list: Vec<String> =
+        columns.iter().enumerate().map(|(n, (name, _))| format!("{name} = ?{}", n + 2)).collect();
     let sql = format!("UPDATE {table} SET {} WHERE id = ?1", list.join(", "));
     let values = columns.iter().map(|(_, value)| value.clone().map_or(Cell::Null, Cell::Text));
     c.prepare_cached(&sql)
-        .and_then(|mut statement| statement.execute(params_from_iter([Cell::Integer(id)].into_iter().chain(values))))
+        .and_then(|mut statement| {
+            statement.execute(params_from_iter([Cell::Integer(id)].into_iter().chain(values)))
+        })
         .map(drop)
         .map_err(db::translate)
 }
@@ -408,7 +441,12 @@ fn set(c: &Connection, table: &str, id: i64, columns: &[(&str, Option<String>)])
 fn shown(change: &[Step]) -> Table {
     let text = |value: &Option<String>| value.clone().map_or(Cell::Null, Cell::Text);
     let row = |step: &Step| {
-        vec![Cell::Integer(step.order), Cell::Text(step.what.clone()), text(&step.after), text(&step.before)]
+        vec![
+            Cell::Integer(step.order),
+            Cell::Text(step.what.clone()),
+            text(&step.after),
+            text(&step.before),
+        ]
     };
     Table {
         columns: ["order_id", "what", "was", "is_again"].map(String::from).into(),

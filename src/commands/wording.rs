@@ -1,6 +1,8 @@
-//! The file speaks SQL: its refusals and the lines to type next name statements and views. Here they become verbs.
+//! The file speaks SQL: its refusals and the lines to type next name statements and views. Here
+//! they become verbs.
 
-/// A verb of the file, the verb of the command line, and the options that its columns become; blank is an argument.
+/// A verb of the file, the verb of the command line, and the options that its columns become; blank
+/// is an argument.
 const VERBS: &[(&str, &str, &[&str])] = &[
     ("ship", "ship", &["", "--company", "--number", "--url"]),
     ("ship_parcel", "ship N", &["--parcel", "--company", "--number", "--url"]),
@@ -30,8 +32,8 @@ const LOOKS: &[(&str, &str)] = &[
 /// What only somebody who types SQL understands.
 const SQL: &[&str] = &["SELECT", "INSERT", "UPDATE", "DELETE", "WHERE", "VALUES"];
 
-/// A refusal of the file in the words of verbs, about that order where it is about one. What it says about SQL alone is
-/// left out.
+/// A refusal of the file in the words of verbs, about that order where it is about one. What it
+/// says about SQL alone is left out.
 pub fn refusal(sentence: &str, order: Option<i64>) -> String {
     let translated = numbered(&translated(sentence), order);
     let mut parts = Vec::new();
@@ -39,7 +41,9 @@ pub fn refusal(sentence: &str, order: Option<i64>) -> String {
         // A remark in brackets that is SQL, then the part of a sentence that is.
         let remark = part.find(" (").and_then(|at| Some((at, at + part[at..].find(')')? + 1)));
         let part = match remark {
-            Some((from, to)) if is_sql(&part[from..to]) => format!("{}{}", &part[..from], &part[to..]),
+            Some((from, to)) if is_sql(&part[from..to]) => {
+                format!("{}{}", &part[..from], &part[to..])
+            }
             _ => part.to_string(),
         };
         if !is_sql(&part) {
@@ -64,7 +68,8 @@ fn translated(text: &str) -> String {
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
         let at_word = !done.ends_with(|c: char| c.is_alphanumeric() || c == '_');
-        let verb = at_word.then(|| insert(rest).or_else(|| select(rest)).or_else(|| look(rest))).flatten();
+        let verb =
+            at_word.then(|| insert(rest).or_else(|| select(rest)).or_else(|| look(rest))).flatten();
         let (verb, length) = verb.unwrap_or((first.to_string(), first.len_utf8()));
         done += &verb;
         rest = &rest[length..];
@@ -80,7 +85,8 @@ fn insert(text: &str) -> Option<(String, usize)> {
     let mut typed = format!("fulfilld {verb}");
     for (value, option) in values.iter().zip(*options).filter(|(value, _)| *value != "NULL") {
         let value = if value == "…" && option.is_empty() { "N" } else { value };
-        let is_word = !value.is_empty() && value.chars().all(|c| c.is_alphanumeric() || "_-.,…".contains(c));
+        let is_word =
+            !value.is_empty() && value.chars().all(|c| c.is_alphanumeric() || "_-.,…".contains(c));
         let value = if is_word { value.to_string() } else { format!("\"{value}\"") };
         typed += &[" ", option, if option.is_empty() { "" } else { " " }, &value].concat();
     }
@@ -93,7 +99,9 @@ fn values_of(text: &str) -> Option<(Vec<String>, &str)> {
     let mut chars = text.char_indices().peekable();
     while let Some((at, c)) = chars.next() {
         match c {
-            '\'' if quoted && chars.next_if(|(_, next)| *next == '\'').is_some() => value.push('\''),
+            '\'' if quoted && chars.next_if(|(_, next)| *next == '\'').is_some() => {
+                value.push('\'')
+            }
             '\'' => quoted = !quoted,
             ',' if !quoted => values.push(std::mem::take(&mut value)),
             ')' if !quoted => {
@@ -119,7 +127,8 @@ fn select(text: &str) -> Option<(String, usize)> {
 
 /// The name of a view at the beginning.
 fn look(text: &str) -> Option<(String, usize)> {
-    let name = &text[..text.find(|c: char| !c.is_ascii_lowercase() && c != '_').unwrap_or(text.len())];
+    let name =
+        &text[..text.find(|c: char| !c.is_ascii_lowercase() && c != '_').unwrap_or(text.len())];
     // Of the others, the name is an English word as well.
     let (_, verb) = LOOKS.iter().find(|(view, _)| *view == name && view.contains('_'))?;
     Some((verb.to_string(), name.len()))
@@ -155,13 +164,22 @@ mod tests {
                 "cancel it: INSERT INTO cancel VALUES(…, 'fraud'), or wait",
                 "cancel it: fulfilld cancel 7 --reason fraud, or wait",
             ),
-            ("there is no such order (see order_overview)", "there is no such order (see fulfilld orders)"),
-            ("that waits (see position in order_lines)", "that waits (see position in fulfilld orders 7)"),
+            (
+                "there is no such order (see order_overview)",
+                "there is no such order (see fulfilld orders)",
+            ),
+            (
+                "that waits (see position in order_lines)",
+                "that waits (see position in fulfilld orders 7)",
+            ),
             (
                 "no such thing; what it shows: SELECT subject FROM attention",
                 "no such thing; what it shows: fulfilld attention",
             ),
-            ("it is taken (SELECT id FROM x WHERE y = …); a bulk UPDATE needs WHERE order_id = …", "it is taken"),
+            (
+                "it is taken (SELECT id FROM x WHERE y = …); a bulk UPDATE needs WHERE order_id = …",
+                "it is taken",
+            ),
             ("it is on hold: 'N (No)'; wait", "it is on hold: 'N (No)'; wait"),
             ("an UPDATE needs a WHERE", "an UPDATE needs a WHERE"),
         ] {
@@ -172,7 +190,10 @@ mod tests {
                 "INSERT INTO ship VALUES(7, 'company', 'number', NULL);",
                 "fulfilld ship 7 --company company --number number",
             ),
-            ("INSERT INTO hold VALUES(7, 'it''s (late), so');", "fulfilld hold 7 --reason \"it's (late), so\""),
+            (
+                "INSERT INTO hold VALUES(7, 'it''s (late), so');",
+                "fulfilld hold 7 --reason \"it's (late), so\"",
+            ),
             ("INSERT INTO release VALUES(7);", "fulfilld release 7"),
             ("INSERT INTO nothing VALUES(7);", "fulfilld sql \"INSERT INTO nothing VALUES(7)\""),
             ("SELECT * FROM order_lines WHERE order_id = 7;", "fulfilld orders 7"),
@@ -182,7 +203,10 @@ mod tests {
                 "fulfilld sql \"UPDATE orders SET note = '…' WHERE id = 7\"",
             ),
             ("fulfilld hooks retry 7", "fulfilld hooks retry 7"),
-            ("approve or refund it in Stripe's Dashboard", "approve or refund it in Stripe's Dashboard"),
+            (
+                "approve or refund it in Stripe's Dashboard",
+                "approve or refund it in Stripe's Dashboard",
+            ),
         ] {
             assert_eq!(to_type(next), typed);
         }
@@ -195,7 +219,8 @@ mod tests {
             let sentence = raised.replace("''", "\u{1}");
             let sentence = sentence.split('\'').next().unwrap().replace('\u{1}', "'");
             let verb = sentence.split(": ").next().unwrap();
-            // What a verb can run into: its own view's refusals, and those of the parcels it changes.
+            // What a verb can run into: its own view's refusals, and those of the parcels it
+            // changes.
             if VERBS.iter().any(|(name, ..)| *name == verb) || verb == "fulfillments" {
                 let said = refusal(&sentence, Some(7));
                 assert!(!is_sql(&said), "{said}");

@@ -1,7 +1,9 @@
-//! Every setting there is, once: its name, what holds without it, its help, and which values it may have.
+//! Every setting there is, once: its name, what holds without it, its help, and which values it may
+//! have.
 //!
-//! `serve --help`, the manual, `serve` at its start and `doctor` read this table; a test keeps README.md and the environment
-//! file in step with it. A new setting is a row here and one line where it is used.
+//! `serve --help`, the manual, `serve` at its start and `doctor` read this table; a test keeps
+//! README.md and the environment file in step with it. A new setting is a row here and one line
+//! where it is used.
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -38,7 +40,10 @@ pub enum Form {
 impl Setting {
     /// The setting of that name.
     pub fn named(name: &str) -> &'static Setting {
-        SETTINGS.iter().find(|setting| setting.name == name).expect("every setting that is read stands in SETTINGS")
+        SETTINGS
+            .iter()
+            .find(|setting| setting.name == name)
+            .expect("every setting that is read stands in SETTINGS")
     }
 
     /// `Config` when the text is no value of this setting; it names both and says what it may be.
@@ -62,8 +67,8 @@ impl Setting {
     }
 }
 
-/// Every setting there is. `NAME_FILE` works for the secrets; under systemd a credential of the lower-case name, without
-/// `fulfilld_`, wins.
+/// Every setting there is. `NAME_FILE` works for the secrets; under systemd a credential of the
+/// lower-case name, without `fulfilld_`, wins.
 pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "STRIPE_SECRET_KEY",
@@ -77,7 +82,12 @@ pub const SETTINGS: &[Setting] = &[
         default: "",
         about: "signing secret of the webhook endpoint (whsec_…); several, one a line, while one is being rolled",
     },
-    Setting { name: "FULFILLD_DB", form: Form::Text, default: "fulfilld.db", about: "the SQLite file" },
+    Setting {
+        name: "FULFILLD_DB",
+        form: Form::Text,
+        default: "fulfilld.db",
+        about: "the SQLite file",
+    },
     Setting {
         name: "FULFILLD_LISTEN",
         form: Form::Address,
@@ -168,7 +178,12 @@ pub const SETTINGS: &[Setting] = &[
         default: "16",
         about: "events processed at once, 1 to 64",
     },
-    Setting { name: "FULFILLD_LOG", form: Form::Level, default: "info", about: "error, warn, info, debug or trace" },
+    Setting {
+        name: "FULFILLD_LOG",
+        form: Form::Level,
+        default: "info",
+        about: "error, warn, info, debug or trace",
+    },
 ];
 
 #[cfg(test)]
@@ -181,7 +196,12 @@ mod tests {
             assert_eq!(setting.check(setting.default), Ok(()), "{}", setting.name);
             let free = matches!(setting.form, Form::Text | Form::Secret);
             let said = setting.check("-7").err().map(|error| error.to_string()).unwrap_or_default();
-            assert_eq!(said.starts_with(&format!("{}=-7 ", setting.name)), !free, "{}: {said}", setting.name);
+            assert_eq!(
+                said.starts_with(&format!("{}=-7 ", setting.name)),
+                !free,
+                "{}: {said}",
+                setting.name
+            );
         }
     }
 }

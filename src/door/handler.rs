@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use super::{Doing, Inside, LINGER, Visit};
-use crate::locks::lock;
+use crate::sync::lock;
 
 /// A request, read to its end.
 pub struct Request {
@@ -74,7 +74,9 @@ impl Inside {
         loop {
             match self.server.recv() {
                 Ok(request) => drop(catch_unwind(AssertUnwindSafe(|| self.receive(request)))),
-                Err(error) if error.raw_os_error().is_some() => *lock(&self.ended) = Some(error.to_string()),
+                Err(error) if error.raw_os_error().is_some() => {
+                    *lock(&self.ended) = Some(error.to_string())
+                }
                 Err(_) if self.stopping.load(Relaxed) => return,
                 Err(_) => drop(lock(&self.hall).markers.pop_front()),
             }
@@ -89,8 +91,9 @@ impl Inside {
             Entry::Vacant(entry) => {
                 entry.insert(Visit { since: Instant::now(), doing: Doing::Reading, held: vec![] });
             }
-            // What is left of a refused request, or sent before the answer to another; two handlers cannot tell which of
-            // them has the first, and an answer to the wrong one would be a lie. So nobody is answered.
+            // What is left of a refused request, or sent before the answer to another; two handlers
+            // cannot tell which of them has the first, and an answer to the wrong one would be a
+            // lie. So nobody is answered.
             Entry::Occupied(mut entry) => {
                 if entry.get().in_hand() {
                     entry.get_mut().doing = Doing::Ending(Instant::now());
@@ -100,7 +103,9 @@ impl Inside {
         }
         drop(hall);
         let _leaving = Leaving { inside: self, peer };
-        let body = match framing(&raw, self.limits.body_max).and_then(|length| self.read(&mut raw, length)) {
+        let body = match framing(&raw, self.limits.body_max)
+            .and_then(|length| self.read(&mut raw, length))
+        {
             Ok(body) => body,
             Err(refusal) => return self.refuse(peer, raw, refusal),
         };
@@ -109,16 +114,23 @@ impl Inside {
         let request = Request { method: raw.method().to_string(), path, body, raw };
         let answer = match too_late {
             true => overloaded(),
-            false => catch_unwind(AssertUnwindSafe(|| (self.answer)(&request))).unwrap_or_else(|_| broken_off()),
+            false => catch_unwind(AssertUnwindSafe(|| (self.answer)(&request)))
+                .unwrap_or_else(|_| broken_off()),
         };
-        // tiny_http makes us wait here for an earlier request of this connection; the keeper cuts it first.
+        // tiny_http makes us wait here for an earlier request of this connection; the reaper cuts
+        // it first.
         if self.turn(peer, Doing::Answering) {
             tell(request.raw, &answer.wire(request.method != "HEAD"));
         }
     }
 
-    /// The body, whole. A chunked one that breaks off inside a chunk looks whole to tiny_http; its signature tells.
-    fn read(&self, raw: &mut tiny_http::Request, length: Option<usize>) -> Result<Vec<u8>, Refusal> {
+    /// The body, whole. A chunked one that breaks off inside a chunk looks whole to tiny_http; its
+    /// signature tells.
+    fn read(
+        &self,
+        raw: &mut tiny_http::Request,
+        length: Option<usize>,
+    ) -> Result<Vec<u8>, Refusal> {
         let began = Instant::now();
         // A chunked one gets a byte more than it may have, to show that it has.
         let mut body = vec![0; length.unwrap_or(self.limits.body_max + 1)];
@@ -138,7 +150,9 @@ impl Inside {
             }
         }
         match length {
-            Some(length) if filled < length => Err((400, "The body is shorter than its Content-Length")),
+            Some(length) if filled < length => {
+                Err((400, "The body is shorter than its Content-Length"))
+            }
             None if filled > self.limits.body_max => Err(TOO_LARGE),
             _ => {
                 body.truncate(filled);
@@ -147,13 +161,14 @@ impl Inside {
         }
     }
 
-    /// Answers a request that is not read. One that has more to come is left to the keeper: to drain it would pin a handler,
-    /// and drown us if its Content-Length lies.
+    /// Answers a request that is not read. One that has more to come is left to the reaper: to
+    /// drain it would pin a handler, and drown us if its Content-Length lies.
     fn refuse(&self, peer: SocketAddr, raw: tiny_http::Request, (status, why): Refusal) {
         log::debug!("a request was refused with {status}: {why}");
         self.refused.fetch_add(1, Relaxed);
         let text = Answer::text(status, why.into()).wire(true);
-        // Whatever follows it is nobody's request, so the visit goes on until the connection has ended.
+        // Whatever follows it is nobody's request, so the visit goes on until the connection has
+        // ended.
         if nothing_to_drain(&raw) && self.turn(peer, Doing::Ending(Instant::now() + LINGER)) {
             return tell(raw, &text);
         }
@@ -163,7 +178,8 @@ impl Inside {
         }
     }
 
-    /// What the handler does next for that client. False when its connection ends, and it is not to be answered.
+    /// What the handler does next for that client. False when its connection ends, and it is not to
+    /// be answered.
     fn turn(&self, peer: SocketAddr, next: Doing) -> bool {
         let mut hall = lock(&self.hall);
         let visit = hall.visits.get_mut(&peer).filter(|visit| visit.in_hand());
@@ -187,8 +203,9 @@ impl Drop for Leaving<'_> {
     }
 }
 
-/// The length of the body, `None` when it is chunked; or why nobody can be sure of its end. The proxy, tiny_http and we must
-/// agree on it, and tiny_http alone takes any Transfer-Encoding for chunked, and the first Content-Length for the only one.
+/// The length of the body, `None` when it is chunked; or why nobody can be sure of its end. The
+/// proxy, tiny_http and we must agree on it, and tiny_http alone takes any Transfer-Encoding for
+/// chunked, and the first Content-Length for the only one.
 fn framing(raw: &tiny_http::Request, body_max: usize) -> Result<Option<usize>, Refusal> {
     let version = (raw.http_version().0, raw.http_version().1);
     if !matches!(version, (1, 0) | (1, 1)) {
@@ -204,11 +221,15 @@ fn framing(raw: &tiny_http::Request, body_max: usize) -> Result<Option<usize>, R
     let lengths: Vec<&str> = headers(raw, "Content-Length").collect();
     match (encodings.as_slice(), lengths.as_slice()) {
         ([], []) => Ok(Some(0)),
-        ([], [digits]) if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) => match digits.parse() {
-            Ok(length) if length <= body_max => Ok(Some(length)),
-            _ => Err(TOO_LARGE),
-        },
-        ([encoding], []) if encoding.eq_ignore_ascii_case("chunked") && version == (1, 1) => Ok(None),
+        ([], [digits]) if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) => {
+            match digits.parse() {
+                Ok(length) if length <= body_max => Ok(Some(length)),
+                _ => Err(TOO_LARGE),
+            }
+        }
+        ([encoding], []) if encoding.eq_ignore_ascii_case("chunked") && version == (1, 1) => {
+            Ok(None)
+        }
         _ => Err((400, "The body needs one Content-Length, or Transfer-Encoding: chunked")),
     }
 }
@@ -216,7 +237,10 @@ fn framing(raw: &tiny_http::Request, body_max: usize) -> Result<Option<usize>, R
 /// True when tiny_http has read all of it already, which it does up to 1,024 bytes.
 fn nothing_to_drain(raw: &tiny_http::Request) -> bool {
     let has = |name| headers(raw, name).next().is_some();
-    !has("Connection") && !has("Transfer-Encoding") && !has("Expect") && raw.body_length().is_none_or(|n| n <= 1024)
+    !has("Connection")
+        && !has("Transfer-Encoding")
+        && !has("Expect")
+        && raw.body_length().is_none_or(|n| n <= 1024)
 }
 
 fn headers<'a>(raw: &'a tiny_http::Request, name: &str) -> impl Iterator<Item = &'a str> {
@@ -224,13 +248,15 @@ fn headers<'a>(raw: &'a tiny_http::Request, name: &str) -> impl Iterator<Item = 
     raw.headers().iter().filter(named).map(|h| h.value.as_str())
 }
 
-/// Drains a request, which tiny_http does by itself, and answers it. A client that has gone is told nothing.
+/// Drains a request, which tiny_http does by itself, and answers it. A client that has gone is told
+/// nothing.
 pub fn tell(raw: tiny_http::Request, text: &[u8]) {
     let mut writer = raw.into_writer();
     let _ = writer.write_all(text).and_then(|()| writer.flush());
 }
 
-/// False when to drain it would end the process: tiny_http makes as much room as its Content-Length claims.
+/// False when to drain it would end the process: tiny_http makes as much room as its Content-Length
+/// claims.
 pub fn can_be_drained(raw: &tiny_http::Request) -> bool {
     Vec::<u8>::new().try_reserve_exact(raw.body_length().unwrap_or(0).saturating_mul(2)).is_ok()
 }

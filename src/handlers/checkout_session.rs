@@ -14,7 +14,9 @@ use crate::stripe::{Asked, Sight, Stripe};
 pub fn changed(look: &Look, stripe: &Stripe) -> Result<Outcome> {
     let bell = Bell {
         payment_failed: look.event("checkout.session.async_payment_failed").is_some(),
-        settled_at: look.event("checkout.session.async_payment_succeeded").and_then(|event| event.created),
+        settled_at: look
+            .event("checkout.session.async_payment_succeeded")
+            .and_then(|event| event.created),
     };
     ask(look.object_id()?, stripe, bell)
 }
@@ -52,7 +54,8 @@ fn completed(mut order: Box<Order>, stripe: &Stripe) -> Result<Outcome> {
         let (why, of) = ("Stripe names nothing that was bought", order.checkout_session_id.clone());
         missing = Some(Missing { why: why.into(), of, hidden: false });
     }
-    // A subscription's session names its invoice, not its payment; refunds and disputes know only the payment.
+    // A subscription's session names its invoice, not its payment; refunds and disputes know only
+    // the payment.
     if let (None, Some(invoice)) = (&order.payment_intent_id, order.invoice_id.clone()) {
         let (paid_by, hidden) = match stripe.payment_intent_of_invoice(&invoice)? {
             Sight::Seen(paid_by) => (paid_by, false),
@@ -103,9 +106,11 @@ fn read(asked: &Asked, bell: Bell) -> Result<Outcome> {
     // Who chooses how it is sent, or picks it up, buys something that can be.
     let collected = shipping.is_some() || shipping_option.is_some();
     let settled = session.amount("/payment_intent/latest_charge/balance_transaction/created")?;
-    let settled_at = settled.and_then(clock::from_unix).or(bell.settled_at).filter(|_| payment_status.is_sale());
+    let settled_at =
+        settled.and_then(clock::from_unix).or(bell.settled_at).filter(|_| payment_status.is_sale());
     let hold = hold(session, payment_status)?;
-    let lines = session.at("/line_items").and_then(Value::as_array).ok_or_else(|| needed("line_items"))?;
+    let lines =
+        session.at("/line_items").and_then(Value::as_array).ok_or_else(|| needed("line_items"))?;
     Ok(Outcome::Change(Change::Order(Box::new(Order {
         as_of: asked.at,
         checkout_session_id: session.id("/id").ok_or_else(|| needed("id"))?,
@@ -119,9 +124,9 @@ fn read(asked: &Asked, bell: Bell) -> Result<Outcome> {
         amount_tax: session.amount("/total_details/amount_tax")?.unwrap_or(0),
         amount_total,
         presentment: match session.amount("/presentment_details/presentment_amount")? {
-            Some(amount) => {
-                session.text("/presentment_details/presentment_currency").map(|c| (amount, c.to_lowercase()))
-            }
+            Some(amount) => session
+                .text("/presentment_details/presentment_currency")
+                .map(|c| (amount, c.to_lowercase())),
             None => None,
         },
         customer_id: session.id("/customer"),
@@ -130,7 +135,9 @@ fn read(asked: &Asked, bell: Bell) -> Result<Outcome> {
         payment_link_id: session.id("/payment_link"),
         client_reference_id: session.text("/client_reference_id"),
         email: session.text("/customer_details/email").or_else(|| session.text("/customer_email")),
-        name: session.text("/customer_details/name").or_else(|| session.text("/customer_details/individual_name")),
+        name: session
+            .text("/customer_details/name")
+            .or_else(|| session.text("/customer_details/individual_name")),
         business_name: session
             .text("/customer_details/business_name")
             .or_else(|| session.text("/collected_information/business_name")),
@@ -142,7 +149,8 @@ fn read(asked: &Asked, bell: Bell) -> Result<Outcome> {
         metadata: session.json("/metadata", json!({})),
         created_at,
         paid_at: payment_status.is_sale().then(|| {
-            let places = ["/payment_intent/latest_charge/created", "/payment_intent/charges/data/0/created"];
+            let places =
+                ["/payment_intent/latest_charge/created", "/payment_intent/charges/data/0/created"];
             let charged = places.into_iter().find_map(|place| session.amount(place).ok().flatten());
             // A charge that was held first was made when the hold was.
             let charged = charged.filter(|_| hold.is_none()).and_then(clock::from_unix);
@@ -151,7 +159,10 @@ fn read(asked: &Asked, bell: Bell) -> Result<Outcome> {
         }),
         settled_at,
         hold,
-        lines: lines.iter().map(|line| line_item(Fields(line), &currency, collected)).collect::<Result<_>>()?,
+        lines: lines
+            .iter()
+            .map(|line| line_item(Fields(line), &currency, collected))
+            .collect::<Result<_>>()?,
         currency,
     }))))
 }
@@ -159,10 +170,13 @@ fn read(asked: &Asked, bell: Bell) -> Result<Outcome> {
 /// True for a payment whose money is held until somebody captures it.
 fn is_manual(session: Fields) -> bool {
     let intent = "/payment_intent";
-    let options = session.at(&format!("{intent}/payment_method_options")).and_then(Value::as_object);
+    let options =
+        session.at(&format!("{intent}/payment_method_options")).and_then(Value::as_object);
     session.word(&format!("{intent}/status")) == Some("requires_capture")
         || session.word(&format!("{intent}/capture_method")) == Some("manual")
-        || options.is_some_and(|all| all.values().any(|of| Fields(of).word("/capture_method") == Some("manual")))
+        || options.is_some_and(|all| {
+            all.values().any(|of| Fields(of).word("/capture_method") == Some("manual"))
+        })
 }
 
 /// How much is held, and until when; how much was taken.
@@ -170,9 +184,14 @@ fn hold(session: Fields, payment_status: PaymentStatus) -> Result<Option<Hold>> 
     if !is_manual(session) {
         return Ok(None);
     }
-    let details = session.at("/payment_intent/latest_charge/payment_method_details").and_then(Value::as_object);
+    let details = session
+        .at("/payment_intent/latest_charge/payment_method_details")
+        .and_then(Value::as_object);
     // Each way to pay has its own place for it.
-    let before = details.into_iter().flatten().find_map(|(_, of)| Fields(of).amount("/capture_before").ok().flatten());
+    let before = details
+        .into_iter()
+        .flatten()
+        .find_map(|(_, of)| Fields(of).amount("/capture_before").ok().flatten());
     let held = session.word("/payment_intent/status") == Some("requires_capture");
     let amount = session.amount("/payment_intent/amount_capturable")?;
     let whole = session.amount("/payment_intent/amount")?;
@@ -198,7 +217,9 @@ fn payment_status(session: Fields, payment_failed: bool) -> Result<PaymentStatus
         _ => {}
     }
     let intent_failed = matches!(intent, Some("requires_payment_method" | "canceled"));
-    match session.word("/payment_status").or(intent.map(|status| if status == "succeeded" { "paid" } else { "unpaid" }))
+    match session
+        .word("/payment_status")
+        .or(intent.map(|status| if status == "succeeded" { "paid" } else { "unpaid" }))
     {
         Some("paid") => Ok(PaymentStatus::Paid),
         Some("no_payment_required") => Ok(PaymentStatus::NoPaymentRequired),
@@ -211,8 +232,8 @@ fn payment_status(session: Fields, payment_failed: bool) -> Result<PaymentStatus
     }
 }
 
-/// Where the buyer wants it sent, in the three places where Stripe's versions since 2019 have put it; `None` when no
-/// shipping address was asked for.
+/// Where the buyer wants it sent, in the three places where Stripe's versions since 2019 have put
+/// it; `None` when no shipping address was asked for.
 fn shipping(session: Fields) -> Option<Address> {
     ["/collected_information/shipping_details", "/shipping_details", "/shipping"]
         .into_iter()
@@ -233,20 +254,25 @@ fn address(session: Fields, place: &str) -> Address {
     }
 }
 
-/// One line as sold. `collected`: a shipping address was asked for, which tells physical from digital where the product
-/// itself does not.
+/// One line as sold. `collected`: a shipping address was asked for, which tells physical from
+/// digital where the product itself does not.
 fn line_item(line: Fields, currency: &str, collected: bool) -> Result<LineItem> {
     let amount = |pointer: &str| Ok(line.amount(pointer)?.unwrap_or(0));
     let id = line.id("/id").ok_or_else(|| Error::Permanent("a line item has no id".into()))?;
-    let line_currency = line.text("/currency").map_or_else(|| currency.to_string(), |c| c.to_lowercase());
+    let line_currency =
+        line.text("/currency").map_or_else(|| currency.to_string(), |c| c.to_lowercase());
     if line_currency != currency {
-        return Err(Error::Permanent(format!("the line item {id} is in {line_currency}, its order in {currency}")));
+        return Err(Error::Permanent(format!(
+            "the line item {id} is in {line_currency}, its order in {currency}"
+        )));
     }
     let product = "/price/product";
     // Stripe may leave it out; a line that was bought was bought once at least.
     let quantity = line.quantity("/quantity")?.unwrap_or(1);
-    // A price in several currencies names itself in its first one; what was paid for one is then what can be told from the line.
-    let foreign = line.text("/price/currency").is_some_and(|other| other.to_lowercase() != line_currency);
+    // A price in several currencies names itself in its first one; what was paid for one is then
+    // what can be told from the line.
+    let foreign =
+        line.text("/price/currency").is_some_and(|other| other.to_lowercase() != line_currency);
     let (unit_amount, unit_amount_decimal) = if foreign {
         let subtotal = line.amount("/amount_subtotal")?.unwrap_or(0);
         ((quantity > 0 && subtotal % quantity == 0).then(|| subtotal / quantity), None)
@@ -286,7 +312,8 @@ fn line_item(line: Fields, currency: &str, collected: bool) -> Result<LineItem> 
     })
 }
 
-/// What the product or the price say of themselves; Stripe's `shippable` first, then the shop's own `requires_shipping`.
+/// What the product or the price say of themselves; Stripe's `shippable` first, then the shop's own
+/// `requires_shipping`.
 fn requires_shipping(line: Fields) -> Option<bool> {
     let shippable = line.at("/price/product/shippable").and_then(Value::as_bool);
     shippable.or_else(|| {
@@ -336,8 +363,14 @@ mod tests {
     fn shipping_is_found_in_each_of_its_places_newest_first() {
         let at = |line1: &str| json!({"name": "Ada", "address": {"line1": line1, "country": "FR"}});
         for (session, line1) in [
-            (json!({"collected_information": {"shipping_details": at("new")}, "shipping": at("old")}), "new"),
-            (json!({"collected_information": {"shipping_details": null}, "shipping_details": at("2022")}), "2022"),
+            (
+                json!({"collected_information": {"shipping_details": at("new")}, "shipping": at("old")}),
+                "new",
+            ),
+            (
+                json!({"collected_information": {"shipping_details": null}, "shipping_details": at("2022")}),
+                "2022",
+            ),
             (json!({"shipping": at("2019")}), "2019"),
             (json!({"customer_details": at("billing")}), "billing"),
         ] {
@@ -374,7 +407,10 @@ mod tests {
 
     #[test]
     fn what_is_no_sale_makes_no_order_and_says_why() {
-        assert!(matches!(order(json!({"mode": "setup", "amount_total": null})), Ok(Outcome::Ignore(_))));
+        assert!(matches!(
+            order(json!({"mode": "setup", "amount_total": null})),
+            Ok(Outcome::Ignore(_))
+        ));
         assert!(matches!(order(json!({"status": "expired"})), Ok(Outcome::Ignore(_))));
         assert!(matches!(order(json!({"status": "open"})), Ok(Outcome::NotYet(_))));
         for (odd, why) in [
@@ -391,9 +427,14 @@ mod tests {
 
     #[test]
     fn a_delayed_payment_has_failed_when_its_intent_says_so() {
-        let status = |intent: Value| made(json!({"payment_status": "unpaid", "payment_intent": intent})).payment_status;
+        let status = |intent: Value| {
+            made(json!({"payment_status": "unpaid", "payment_intent": intent})).payment_status
+        };
         assert_eq!(status(json!({"id": "pi_1", "status": "processing"})), PaymentStatus::Unpaid);
-        assert_eq!(status(json!({"id": "pi_1", "status": "requires_payment_method"})), PaymentStatus::Failed);
+        assert_eq!(
+            status(json!({"id": "pi_1", "status": "requires_payment_method"})),
+            PaymentStatus::Failed
+        );
         assert_eq!(status(json!("pi_1")), PaymentStatus::Unpaid);
     }
 }

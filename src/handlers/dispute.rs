@@ -24,29 +24,44 @@ fn read(dispute: Fields, about: About) -> Result<Change> {
         moves.push((-amount, about.created_at));
     }
     let taken = -moves.iter().map(|(amount, _)| amount).sum::<i64>();
-    // An open one has taken nothing for good; one that was prevented may have been settled by giving the money back.
-    let amount_lost = if matches!(status.as_str(), "lost" | "prevented") { taken.max(0) } else { 0 };
+    // An open one has taken nothing for good; one that was prevented may have been settled by
+    // giving the money back.
+    let amount_lost =
+        if matches!(status.as_str(), "lost" | "prevented") { taken.max(0) } else { 0 };
     Ok(Change::Dispute(Dispute {
         about,
         amount,
         currency,
         status,
         amount_lost,
-        is_charge_refundable: dispute.at("/is_charge_refundable").and_then(Value::as_bool).unwrap_or(false),
+        is_charge_refundable: dispute
+            .at("/is_charge_refundable")
+            .and_then(Value::as_bool)
+            .unwrap_or(false),
         money_moves: moves,
         reason: dispute.text("/reason"),
         evidence_due_by: dispute.amount("/evidence_details/due_by")?.and_then(clock::from_unix),
     }))
 }
 
-/// What its balance transactions say, in the dispute's currency: an account that is paid out in another one shows only which
-/// way the money went.
-fn money_moves(dispute: Fields, amount: i64, currency: &str, since: Timestamp) -> Result<Vec<(i64, Timestamp)>> {
-    let all = dispute.at("/balance_transactions").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+/// What its balance transactions say, in the dispute's currency: an account that is paid out in
+/// another one shows only which way the money went.
+fn money_moves(
+    dispute: Fields,
+    amount: i64,
+    currency: &str,
+    since: Timestamp,
+) -> Result<Vec<(i64, Timestamp)>> {
+    let all = dispute
+        .at("/balance_transactions")
+        .and_then(Value::as_array)
+        .map(Vec::as_slice)
+        .unwrap_or_default();
     let mut moves = Vec::new();
     for transaction in all.iter().map(Fields).filter(|transaction| transaction.0.is_object()) {
         let moved = transaction.amount("/amount")?.unwrap_or(0);
-        let same = transaction.text("/currency").is_none_or(|other| other.eq_ignore_ascii_case(currency));
+        let same =
+            transaction.text("/currency").is_none_or(|other| other.eq_ignore_ascii_case(currency));
         let at = transaction.amount("/created")?.and_then(clock::from_unix).unwrap_or(since);
         if moved != 0 {
             moves.push((if same { moved } else { moved.signum() * amount }, at));
@@ -86,14 +101,20 @@ mod tests {
             let dispute = json!({"id": "du_1", "amount": 900, "currency": "eur", "status": status, "created": at,
                 "balance_transactions": moves});
             let dispute = read(dispute).unwrap();
-            (dispute.amount_lost, dispute.money_moves.into_iter().map(|(amount, _)| amount).collect::<Vec<_>>())
+            (
+                dispute.amount_lost,
+                dispute.money_moves.into_iter().map(|(amount, _)| amount).collect::<Vec<_>>(),
+            )
         };
         let moved = |amount: i64, currency: &str| json!({"amount": amount, "currency": currency, "created": 1795489600, "fee": 1500});
         assert_eq!(money("needs_response", json!([moved(-900, "eur")])), (0, vec![-900]));
         assert_eq!(money("lost", json!([moved(-900, "eur")])), (900, vec![-900]));
         assert_eq!(money("lost", json!([])), (900, vec![-900]));
         assert_eq!(money("lost", json!([moved(-1030, "usd")])), (900, vec![-900]));
-        assert_eq!(money("won", json!([moved(-900, "eur"), moved(900, "eur")])), (0, vec![-900, 900]));
+        assert_eq!(
+            money("won", json!([moved(-900, "eur"), moved(900, "eur")])),
+            (0, vec![-900, 900])
+        );
         assert_eq!(money("prevented", json!([])), (0, vec![]));
         assert_eq!(money("prevented", json!([moved(-900, "eur")])), (900, vec![-900]));
         let error = read(json!({"id": "du_1", "amount": 1, "currency": "eur"})).unwrap_err();

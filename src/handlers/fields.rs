@@ -1,11 +1,13 @@
-//! Reading Stripe's objects: every field may be missing, null or new; an amount is whole or the event is parked.
+//! Reading Stripe's objects: every field may be missing, null or new; an amount is whole or the
+//! event is parked.
 
 use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::text::clean;
 
-/// No bank knows more than this, in minor units; the largest amounts Stripe takes have twelve digits.
+/// No bank knows more than this, in minor units; the largest amounts Stripe takes have twelve
+/// digits.
 const AMOUNT_MAX: i64 = 1_000_000_000_000;
 
 /// Stripe lets a buyer choose up to 999,999 of a thing.
@@ -38,8 +40,9 @@ impl<'a> Fields<'a> {
         Some(clean(id))
     }
 
-    /// Whole minor units, or a time. `None` when missing; `Permanent` when it is no whole number, or more than
-    /// [`AMOUNT_MAX`] either way: sums over such amounts would fail for the whole shop.
+    /// Whole minor units, or a time. `None` when missing; `Permanent` when it is no whole number,
+    /// or more than [`AMOUNT_MAX`] either way: sums over such amounts would fail for the whole
+    /// shop.
     pub fn amount(self, pointer: &str) -> Result<Option<i64>> {
         self.whole(pointer, AMOUNT_MAX, "amount")
     }
@@ -73,7 +76,9 @@ fn cleaned(value: &Value) -> Value {
     match value {
         Value::String(text) => Value::String(clean(text)),
         Value::Array(items) => items.iter().map(cleaned).collect(),
-        Value::Object(map) => Value::Object(map.iter().map(|(key, value)| (clean(key), cleaned(value))).collect()),
+        Value::Object(map) => {
+            Value::Object(map.iter().map(|(key, value)| (clean(key), cleaned(value))).collect())
+        }
         other => other.clone(),
     }
 }
@@ -107,7 +112,10 @@ mod tests {
         let fields = Fields(&v);
         assert_eq!(fields.text("/name").as_deref(), Some("\u{FFFD}[2J"));
         assert_eq!(fields.text("/blank"), None);
-        assert_eq!((fields.id("/a"), fields.id("/b")), (Some("prod_1".into()), Some("prod_1".into())));
+        assert_eq!(
+            (fields.id("/a"), fields.id("/b")),
+            (Some("prod_1".into()), Some("prod_1".into()))
+        );
         assert_eq!(fields.json("/m", Value::Null), json!({"k\u{FFFD}": ["x"]}));
     }
 }

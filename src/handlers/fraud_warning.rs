@@ -1,4 +1,5 @@
-//! radar.early_fraud_warning.*: the card's issuer suspects fraud; can something still be done about it?
+//! radar.early_fraud_warning.*: the card's issuer suspects fraud; can something still be done about
+//! it?
 
 use serde_json::Value;
 
@@ -17,7 +18,11 @@ pub fn changed(look: &Look, stripe: &Stripe) -> Result<Outcome> {
 fn read(warning: Fields, about: About) -> Result<Change> {
     Ok(Change::FraudWarning(FraudWarning {
         about,
-        actionable: needed(warning, "actionable", warning.at("/actionable").and_then(Value::as_bool))?,
+        actionable: needed(
+            warning,
+            "actionable",
+            warning.at("/actionable").and_then(Value::as_bool),
+        )?,
         fraud_type: warning.text("/fraud_type"),
     }))
 }

@@ -1,7 +1,7 @@
 //! What Stripe can tell us: the table of event types, and one file a subject.
 //!
-//! An event is a doorbell, not the news: a handler reads from it only which object to look at, asks Stripe for that object
-//! as it is now, and returns what it found. It holds no database connection.
+//! An event is a doorbell, not the news: a handler reads from it only which object to look at, asks
+//! Stripe for that object as it is now, and returns what it found. It holds no database connection.
 
 mod checkout_session;
 mod dispute;
@@ -24,9 +24,11 @@ use crate::stripe::Stripe;
 pub enum Outcome {
     /// A fact for the ledger.
     Change(Change),
-    /// As much of it as can be kept, and what a person has to see to: the event is parked with that reason.
+    /// As much of it as can be kept, and what a person has to see to: the event is parked with that
+    /// reason.
     InPart(Change, String),
-    /// A fact in which something is missing that Stripe will show, and what: it is kept, and asked about again.
+    /// A fact in which something is missing that Stripe will show, and what: it is kept, and asked
+    /// about again.
     Unfinished(Change, Missing),
     /// Nothing to do for the shop, and why.
     Ignore(String),
@@ -62,11 +64,15 @@ impl<'a> Look<'a> {
     /// The id of the object, or why it cannot be looked at.
     pub fn object_id(&self) -> Result<&'a str> {
         self.events[0].object_id.as_deref().ok_or_else(|| {
-            Error::Permanent("the event does not name its object; look at its payload (fulfilld events show)".into())
+            Error::Permanent(
+                "the event does not name its object; look at its payload (fulfilld events show)"
+                    .into(),
+            )
         })
     }
 
-    /// The last event of that type, by its snapshot name: a few types say more than which object to look at.
+    /// The last event of that type, by its snapshot name: a few types say more than which object to
+    /// look at.
     pub fn event(&self, name: &str) -> Option<&'a Event> {
         self.events.iter().rev().copied().find(|event| event.name() == name)
     }
@@ -86,8 +92,9 @@ pub enum Subject {
 }
 
 impl Subject {
-    /// Asks Stripe about the object. `Temporary` is tried again, `Permanent` parks the events, `Config` means the key,
-    /// `Forbidden` means that the key lacks a permission which orders can do without.
+    /// Asks Stripe about the object. `Temporary` is tried again, `Permanent` parks the events,
+    /// `Config` means the key, `Forbidden` means that the key lacks a permission which orders can
+    /// do without.
     fn ask(self, look: &Look, stripe: &Stripe) -> Result<Outcome> {
         match self {
             Subject::Session => checkout_session::changed(look, stripe),
@@ -101,7 +108,8 @@ impl Subject {
     }
 }
 
-/// Every event type that is acted on, by its snapshot name; its thin twin has `v1.` in front. Any other is kept as `ignored`.
+/// Every event type that is acted on, by its snapshot name; its thin twin has `v1.` in front. Any
+/// other is kept as `ignored`.
 pub const TABLE: &[(&str, Subject)] = &[
     ("checkout.session.completed", Subject::Session),
     ("checkout.session.async_payment_succeeded", Subject::Session),
@@ -127,8 +135,9 @@ pub const TABLE: &[(&str, Subject)] = &[
     ("radar.early_fraud_warning.updated", Subject::FraudWarning),
 ];
 
-/// Types that say nothing which another of them does not say of the same payment: they are listened to a little later
-/// (`FULFILLD_ECHO_AFTER`), when there is usually nothing left to ask. An endpoint without them loses nothing.
+/// Types that say nothing which another of them does not say of the same payment: they are listened
+/// to a little later (`FULFILLD_ECHO_AFTER`), when there is usually nothing left to ask. An
+/// endpoint without them loses nothing.
 const ECHOES: &[&str] = &[
     "payment_intent.succeeded",
     "payment_intent.payment_failed",
@@ -139,24 +148,29 @@ const ECHOES: &[&str] = &[
     "charge.dispute.funds_reinstated",
 ];
 
-/// Types that tell of money that is only held: it may be captured, captured in part, or let go. An endpoint need not send them:
-/// they are listed, and looked at where an order waits for its money.
-pub const OF_HELD_MONEY: &[&str] =
-    &["payment_intent.amount_capturable_updated", "payment_intent.succeeded", "payment_intent.canceled"];
+/// Types that tell of money that is only held: it may be captured, captured in part, or let go. An
+/// endpoint need not send them: they are listed, and looked at where an order waits for its money.
+pub const OF_HELD_MONEY: &[&str] = &[
+    "payment_intent.amount_capturable_updated",
+    "payment_intent.succeeded",
+    "payment_intent.canceled",
+];
 
 /// Types that say more than which object to look at, or lead to no question.
-const MORE_THAN_A_BELL: &[&str] = &["checkout.session.expired", "checkout.session.async_payment_failed"];
+const MORE_THAN_A_BELL: &[&str] =
+    &["checkout.session.expired", "checkout.session.async_payment_failed"];
 
 /// True for an event that only echoes another.
 pub fn is_an_echo(event: &Event) -> bool {
     ECHOES.contains(&event.name())
 }
 
-/// The types without which something could stay unknown: what an endpoint in Stripe should send, and what is fetched when it
-/// did not arrive.
+/// The types without which something could stay unknown: what an endpoint in Stripe should send,
+/// and what is fetched when it did not arrive.
 pub static NEEDED: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
-    let spare =
-        |name: &&str| ECHOES.contains(name) || OF_HELD_MONEY.contains(name) || *name == "checkout.session.expired";
+    let spare = |name: &&str| {
+        ECHOES.contains(name) || OF_HELD_MONEY.contains(name) || *name == "checkout.session.expired"
+    };
     TABLE.iter().map(|(name, _)| *name).filter(|name| !spare(name)).collect()
 });
 
@@ -175,7 +189,8 @@ fn subject(event: &Event) -> Option<Subject> {
     TABLE.iter().find(|(name, _)| *name == event.name()).map(|(_, subject)| *subject)
 }
 
-/// True when one answer serves both events: they are about the same object, and the same is asked about it.
+/// True when one answer serves both events: they are about the same object, and the same is asked
+/// about it.
 pub fn one_question(a: &Event, b: &Event) -> bool {
     a.object_id.is_some()
         && a.object_id == b.object_id
@@ -186,7 +201,9 @@ pub fn one_question(a: &Event, b: &Event) -> bool {
 pub fn handle(look: &Look, stripe: &Stripe) -> Result<Outcome> {
     let event = look.events[0];
     if event.kind.is_empty() {
-        return Err(Error::Permanent("the event has no type; look at its payload (fulfilld events show)".into()));
+        return Err(Error::Permanent(
+            "the event has no type; look at its payload (fulfilld events show)".into(),
+        ));
     }
     match subject(event) {
         Some(subject) => subject.ask(look, stripe),

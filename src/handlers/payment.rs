@@ -31,8 +31,13 @@ pub enum Payment {
     Unknown { payment_intent: String },
 }
 
-/// The change that an object leads to when its payment may be an order's; else why it leads to none.
-pub fn told_by(asked: &Asked, stripe: &Stripe, read: fn(Fields, About) -> Result<Change>) -> Result<Outcome> {
+/// The change that an object leads to when its payment may be an order's; else why it leads to
+/// none.
+pub fn told_by(
+    asked: &Asked,
+    stripe: &Stripe,
+    read: fn(Fields, About) -> Result<Change>,
+) -> Result<Outcome> {
     let object = Fields(&asked.value);
     match of(object, stripe)? {
         Payment::Ours { payment_intent, invoice, missing } => {
@@ -51,7 +56,9 @@ pub fn of(object: Fields, stripe: &Stripe) -> Result<Payment> {
         Some(charge) => Ok(Fields(&stripe.charge(&charge)?.value).id("/payment_intent")),
         None => Ok(None),
     };
-    let Some(payment_intent) = object.id("/payment_intent").map_or_else(by_charge, |id| Ok(Some(id)))? else {
+    let Some(payment_intent) =
+        object.id("/payment_intent").map_or_else(by_charge, |id| Ok(Some(id)))?
+    else {
         // Checkout pays by payment intent and by nothing else.
         return Ok(Payment::Foreign(NO_SESSION.into()));
     };
@@ -61,7 +68,8 @@ pub fn of(object: Fields, stripe: &Stripe) -> Result<Payment> {
             None => Payment::Ours { payment_intent, invoice: None, missing: None },
         });
     }
-    // A subscription's session is found by its invoice alone; so whatever pays one, or may pay one, may be an order's.
+    // A subscription's session is found by its invoice alone; so whatever pays one, or may pay one,
+    // may be an order's.
     Ok(match stripe.invoice_of_payment_intent(&payment_intent)? {
         Sight::Seen(None) => Payment::Unknown { payment_intent },
         Sight::Seen(invoice) => Payment::Ours { payment_intent, invoice, missing: None },

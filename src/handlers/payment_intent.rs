@@ -6,13 +6,16 @@ use super::{Look, Outcome, payment};
 use crate::error::{Error, Result};
 use crate::stripe::Stripe;
 
-/// Succeeded, failed or canceled: whatever its session says now. One that Checkout did not make is not the shop's.
+/// Succeeded, failed or canceled: whatever its session says now. One that Checkout did not make is
+/// not the shop's.
 pub fn changed(look: &Look, stripe: &Stripe) -> Result<Outcome> {
     let payment_intent = look.object_id()?;
     let Some(session) = stripe.session_of_payment_intent(payment_intent)? else {
         return Ok(payment::no_session(payment_intent));
     };
-    if Fields(&session).word("/status") == Some("open") && look.event("payment_intent.succeeded").is_none() {
+    if Fields(&session).word("/status") == Some("open")
+        && look.event("payment_intent.succeeded").is_none()
+    {
         // The buyer tries another card, or goes away.
         return Ok(Outcome::Ignore("the checkout is still open; a success rings by itself".into()));
     }

@@ -8,8 +8,8 @@ use crate::clock;
 use crate::error::{Error, Result};
 use crate::stripe::{Asked, Stripe};
 
-/// A refund was made, moved or failed, or a charge was refunded: all the refunds of that payment, whatever rang. One that
-/// cannot be kept does not hold up the others.
+/// A refund was made, moved or failed, or a charge was refunded: all the refunds of that payment,
+/// whatever rang. One that cannot be kept does not hold up the others.
 pub fn changed(look: &Look, stripe: &Stripe) -> Result<Outcome> {
     let id = look.object_id()?;
     let named = if is_charge(id) { stripe.charge(id)? } else { stripe.refund(id)? };
@@ -19,7 +19,8 @@ pub fn changed(look: &Look, stripe: &Stripe) -> Result<Outcome> {
         Payment::Unknown { payment_intent } => return Ok(payment::no_session(&payment_intent)),
     };
     let asked = stripe.refunds_of(&payment_intent)?;
-    let listed = list(&asked).any(|refund| is_charge(id) || refund.id("/id").as_deref() == Some(id));
+    let listed =
+        list(&asked).any(|refund| is_charge(id) || refund.id("/id").as_deref() == Some(id));
     if !listed {
         return Ok(Outcome::NotYet("Stripe does not list the refund yet".into()));
     }
@@ -58,17 +59,23 @@ fn one(refund: Fields, asked: &Asked, payment_intent: &str) -> Result<Refund> {
     let about = about(refund, asked, payment_intent)?;
     let amount = needed(refund, "amount", refund.amount("/amount")?)?;
     if amount < 1 {
-        return Err(Error::Permanent(format!("the refund {} is of {amount}, which gives nothing back", about.id)));
+        return Err(Error::Permanent(format!(
+            "the refund {} is of {amount}, which gives nothing back",
+            about.id
+        )));
     }
     Ok(Refund {
         amount,
         currency: needed(refund, "currency", refund.text("/currency"))?.to_lowercase(),
-        // New words come without a new version of Stripe's API; attention shows those that are not known.
+        // New words come without a new version of Stripe's API; attention shows those that are not
+        // known.
         status: refund.text("/status").unwrap_or_else(|| "missing".into()),
         reason: refund.text("/reason"),
         failure_reason: refund.text("/failure_reason"),
         balance_transaction_id: refund.id("/balance_transaction"),
-        failed_at: refund.amount("/failure_balance_transaction/created")?.and_then(clock::from_unix),
+        failed_at: refund
+            .amount("/failure_balance_transaction/created")?
+            .and_then(clock::from_unix),
         about,
     })
 }
@@ -92,16 +99,26 @@ mod tests {
         ]);
         let (read, unread) = refunds(list);
         assert_eq!(unread, [""; 0]);
-        assert_eq!((read[0].about.id.as_str(), read[0].currency.as_str(), read[0].amount), ("re_2", "eur", 300));
-        assert_eq!((read[1].status.as_str(), read[1].about.payment_intent_id.as_str()), ("failed", "pi_1"));
+        assert_eq!(
+            (read[0].about.id.as_str(), read[0].currency.as_str(), read[0].amount),
+            ("re_2", "eur", 300)
+        );
+        assert_eq!(
+            (read[1].status.as_str(), read[1].about.payment_intent_id.as_str()),
+            ("failed", "pi_1")
+        );
         assert_eq!(read[1].about.charge_id.as_deref(), Some("ch_1"));
         assert_eq!(read[1].failure_reason.as_deref(), Some("expired_or_canceled_card"));
         assert_eq!((read[0].failed_at, read[1].failed_at), (None, clock::from_unix(1795489900)));
         assert_eq!(refunds(json!([])), (vec![], vec![]));
-        let words =
-            [(json!("on_its_way\u{1b}"), "on_its_way\u{FFFD}"), (json!(" "), "missing"), (Value::Null, "missing")];
+        let words = [
+            (json!("on_its_way\u{1b}"), "on_its_way\u{FFFD}"),
+            (json!(" "), "missing"),
+            (Value::Null, "missing"),
+        ];
         for (status, kept) in words {
-            let (read, unread) = refunds(json!([{"id": "re_1", "amount": 5, "currency": "eur", "status": status}]));
+            let (read, unread) =
+                refunds(json!([{"id": "re_1", "amount": 5, "currency": "eur", "status": status}]));
             assert_eq!((read[0].status.as_str(), unread.len()), (kept, 0));
         }
     }
@@ -115,9 +132,11 @@ mod tests {
             (json!({"amount": null}), "no amount"),
             (json!({"currency": null}), "re_1 has no currency"),
         ] {
-            let mut refund = json!({"id": "re_1", "amount": 5, "currency": "eur", "status": "succeeded"});
+            let mut refund =
+                json!({"id": "re_1", "amount": 5, "currency": "eur", "status": "succeeded"});
             refund.as_object_mut().unwrap().extend(odd.as_object().unwrap().clone());
-            let other = json!({"id": "re_2", "amount": 7, "currency": "eur", "status": "succeeded"});
+            let other =
+                json!({"id": "re_2", "amount": 7, "currency": "eur", "status": "succeeded"});
             let (read, unread) = refunds(json!([refund, other]));
             assert!(read.len() == 1 && read[0].about.id == "re_2", "{read:?}");
             assert!(unread.len() == 1 && unread[0].contains(why), "{unread:?}");

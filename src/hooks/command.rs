@@ -1,9 +1,10 @@
-//! A hook that is a command: an executable in a process group of its own, with nothing in its environment that it need not
-//! know, bounded in time and in what is kept of its words.
+//! A hook that is a command: an executable in a process group of its own, with nothing in its
+//! environment that it need not know, bounded in time and in what is kept of its words.
 //!
-//! One thread does all of it without ever blocking: it writes to the hook's standard input and reads its standard error
-//! as far as either goes, and looks whether the process has ended. So a hook that does not read, that floods, or that leaves
-//! a child behind which holds the pipes open, takes up nobody's time but its own.
+//! One thread does all of it without ever blocking: it writes to the hook's standard input and
+//! reads its standard error as far as either goes, and looks whether the process has ended. So a
+//! hook that does not read, that floods, or that leaves a child behind which holds the pipes open,
+//! takes up nobody's time but its own.
 
 use std::ffi::OsString;
 use std::io::{ErrorKind, Read, Write};
@@ -28,7 +29,8 @@ const STOP_GRACE: Duration = Duration::from_secs(5);
 const LOOK_FIRST: Duration = Duration::from_millis(2);
 const LOOK_LAST: Duration = Duration::from_millis(25);
 
-/// A process that was killed is gone within this, unless the kernel itself hangs; then it is not waited for.
+/// A process that was killed is gone within this, unless the kernel itself hangs; then it is not
+/// waited for.
 const GONE_WITHIN: Duration = Duration::from_secs(2);
 
 /// Read at one look, and kept of all of it: the last so many bytes, shown as so many characters.
@@ -57,7 +59,11 @@ pub fn unusable(path: &Path) -> Option<String> {
         Ok(meta) if !meta.is_file() => Some(format!("{shown} is no file")),
         Ok(_) => rustix::fs::access(path, rustix::fs::Access::EXEC_OK)
             .err()
-            .map(|_| format!("{shown} is not executable for the user that fulfilld runs as; chmod +x {word}"))
+            .map(|_| {
+                format!(
+                    "{shown} is not executable for the user that fulfilld runs as; chmod +x {word}"
+                )
+            })
             .or_else(|| script_fault(path)),
     }
 }
@@ -65,8 +71,8 @@ pub fn unusable(path: &Path) -> Option<String> {
 /// The first bytes of a program that the kernel starts by itself.
 const ELF: &[u8] = b"\x7fELF";
 
-/// Why the kernel would not start a script: what its first line says runs it is not there, or it says nothing. `None` for a
-/// program, and for a file that may be run and not read.
+/// Why the kernel would not start a script: what its first line says runs it is not there, or it
+/// says nothing. `None` for a program, and for a file that may be run and not read.
 fn script_fault(path: &Path) -> Option<String> {
     let shown = text::clean(&path.to_string_lossy());
     let mut head = [0; 256];
@@ -74,7 +80,9 @@ fn script_fault(path: &Path) -> Option<String> {
     let head = &head[..n];
     let Some(line) = head.strip_prefix(b"#!") else {
         let is_text = !head.starts_with(ELF) && !head.contains(&0);
-        return is_text.then(|| format!("{shown} has no first line that says what runs it, such as #!/bin/sh"));
+        return is_text.then(|| {
+            format!("{shown} has no first line that says what runs it, such as #!/bin/sh")
+        });
     };
     let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
     if line.ends_with(b"\r") {
@@ -93,8 +101,9 @@ fn script_fault(path: &Path) -> Option<String> {
         ));
     }
     // Who runs it is looked for in PATH, as the hook has it.
-    let program =
-        words.next().filter(|word| interpreter.ends_with("/env") && !word.starts_with('-') && !word.contains('='))?;
+    let program = words.next().filter(|word| {
+        interpreter.ends_with("/env") && !word.starts_with('-') && !word.contains('=')
+    })?;
     let places = std::env::var_os("PATH").unwrap_or_else(|| PATH.into());
     let found = std::env::split_paths(&places).any(|place| place.join(program).is_file());
     let program = text::clean(program);
@@ -123,11 +132,16 @@ pub fn run(call: &Call, json: &[u8], is_stopping: &dyn Fn() -> bool) -> Outcome 
             let shown = text::clean(&call.path.to_string_lossy());
             let missing = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied);
             // ENOEXEC: no program, and no script with a first line that names one.
-            return match missing || error.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error()) {
-                true => {
-                    Outcome::NotRun(unusable(call.path).unwrap_or_else(|| format!("{shown} cannot be run: {error}")))
+            return match missing
+                || error.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error())
+            {
+                true => Outcome::NotRun(
+                    unusable(call.path)
+                        .unwrap_or_else(|| format!("{shown} cannot be run: {error}")),
+                ),
+                false => {
+                    Outcome::Again { why: format!("it could not be started: {error}"), pause: None }
                 }
-                false => Outcome::Again { why: format!("it could not be started: {error}"), pause: None },
             };
         }
     };
@@ -165,7 +179,8 @@ impl Running {
             if let Some(pipe) = &mut stdin {
                 match pipe.write(left) {
                     Ok(n) => left = &left[n..],
-                    Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+                    Err(e)
+                        if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
                     // It closed its standard input, which is its own affair.
                     Err(_) => left = &[],
                 }
@@ -180,13 +195,16 @@ impl Running {
             if self.began.elapsed() >= RUN_MAX {
                 break End::TooLong;
             }
-            if is_stopping() && stopping_since.get_or_insert_with(Instant::now).elapsed() >= STOP_GRACE {
+            if is_stopping()
+                && stopping_since.get_or_insert_with(Instant::now).elapsed() >= STOP_GRACE
+            {
                 break End::Stopped;
             }
             std::thread::sleep(look);
             look = (look * 2).min(LOOK_LAST);
         };
-        // The process is not reaped yet, so the number is still its own; what it left running ends with it.
+        // The process is not reaped yet, so the number is still its own; what it left running ends
+        // with it.
         let _ = kill_process_group(self.pid(), Signal::KILL);
         self.listen(&mut stderr);
         let status = self.reap();
@@ -196,9 +214,10 @@ impl Running {
         };
         let again = |what: String| Outcome::Again { why: why(what), pause: None };
         match (end, status) {
-            (End::Stopped, _) => {
-                Outcome::Again { why: "fulfilld was stopped while it ran".into(), pause: Some(Duration::ZERO) }
-            }
+            (End::Stopped, _) => Outcome::Again {
+                why: "fulfilld was stopped while it ran".into(),
+                pause: Some(Duration::ZERO),
+            },
             (End::TooLong, _) => again(format!("killed after {} s", RUN_MAX.as_secs())),
             (End::ByItself, None) => again("nobody knows how it ended".into()),
             (End::ByItself, Some(status)) => match (status.code(), status.signal()) {
@@ -256,12 +275,15 @@ fn never_block(pipe: &impl std::os::fd::AsFd) -> rustix::io::Result<()> {
     fcntl_setfl(pipe, fcntl_getfl(pipe)? | OFlags::NONBLOCK)
 }
 
-/// What a program needs to run, what is set for the hooks, and what this call is about. Nothing else of fulfilld's.
+/// What a program needs to run, what is set for the hooks, and what this call is about. Nothing
+/// else of fulfilld's.
 fn environment(call: &Call) -> Vec<(OsString, OsString)> {
     let kept = |name: &OsString| {
-        ["PATH", "LANG", "HOME"].iter().any(|known| name == known) || name.to_string_lossy().starts_with("HOOK_")
+        ["PATH", "LANG", "HOME"].iter().any(|known| name == known)
+            || name.to_string_lossy().starts_with("HOOK_")
     };
-    let mut environment: Vec<(OsString, OsString)> = std::env::vars_os().filter(|(name, _)| kept(name)).collect();
+    let mut environment: Vec<(OsString, OsString)> =
+        std::env::vars_os().filter(|(name, _)| kept(name)).collect();
     if !environment.iter().any(|(name, _)| name == "PATH") {
         environment.push(("PATH".into(), PATH.into()));
     }

@@ -1,4 +1,5 @@
-//! A hook that is a URL: an HTTP POST signed by the Standard Webhooks scheme (standardwebhooks.com).
+//! A hook that is a URL: an HTTP POST signed by the Standard Webhooks scheme
+//! (standardwebhooks.com).
 
 use std::time::Duration;
 
@@ -52,8 +53,8 @@ impl Post {
         Post { plain: agent(false), tls: agent(true), secrets }
     }
 
-    /// Posts the news. 2xx is done, 410 wants to hear no more of it, everything else is tried again; a redirect is not
-    /// followed.
+    /// Posts the news. 2xx is done, 410 wants to hear no more of it, everything else is tried
+    /// again; a redirect is not followed.
     pub fn send(&self, url: &str, key: &str, json: &[u8]) -> Outcome {
         let now = clock::now();
         let agent = if url.starts_with("https://") { &self.tls } else { &self.plain };
@@ -66,7 +67,9 @@ impl Post {
             .send(json);
         match answer {
             Ok(answer) => judged(answer.status(), answer.headers(), clock::now()),
-            Err(ureq::Error::Timeout(_)) => again(format!("no answer within {} s", POST_MAX.as_secs()), None),
+            Err(ureq::Error::Timeout(_)) => {
+                again(format!("no answer within {} s", POST_MAX.as_secs()), None)
+            }
             Err(error) => again(format!("no answer: {}", text::clean(&error.to_string())), None),
         }
     }
@@ -76,9 +79,10 @@ fn judged(status: StatusCode, headers: &HeaderMap, now: Timestamp) -> Outcome {
     match status.as_u16() {
         200..=299 => Outcome::Done,
         410 => Outcome::Dead("answered 410, it wants to hear no more".into()),
-        code @ 300..=399 => {
-            again(format!("answered {code}, a redirect, which is not followed; set the URL it leads to"), None)
-        }
+        code @ 300..=399 => again(
+            format!("answered {code}, a redirect, which is not followed; set the URL it leads to"),
+            None,
+        ),
         code @ (429 | 503) => again(format!("answered {code}"), retry_after(headers, now)),
         code => again(format!("answered {code}"), None),
     }
@@ -104,7 +108,8 @@ fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
 /// `webhook-signature`: over `id.timestamp.body`, one `v1,<base64>` a secret.
 fn signature(secrets: &[SignKey], id: &str, timestamp: i64, body: &[u8]) -> String {
     let sign = |secret: &SignKey| {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&secret.0).expect("HMAC takes a key of any length");
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(&secret.0).expect("HMAC takes a key of any length");
         mac.update(format!("{id}.{timestamp}.").as_bytes());
         mac.update(body);
         format!("v1,{}", BASE64_STANDARD.encode(mac.finalize().into_bytes()))
@@ -121,7 +126,8 @@ mod tests {
     fn a_signature_is_that_of_the_specification() {
         let key = SignKey(BASE64_STANDARD.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap());
         let body = br#"{"test": 2432232314}"#;
-        let signed = signature(&[key.clone(), key], "msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, body);
+        let signed =
+            signature(&[key.clone(), key], "msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, body);
         let one = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=";
         assert_eq!(signed, format!("{one} {one}"));
     }

@@ -1,4 +1,5 @@
-//! The SQL of `hook_runs` and of `outbox` as their sum: handing out, taking, concluding, and when to try again.
+//! The SQL of `hook_runs` and of `outbox` as their sum: handing out, taking, concluding, and when
+//! to try again.
 //!
 //! ```text
 //!  outbox pending --hand out--> hook_runs pending, one a target --take (attempts + 1)--> running --conclude--> done | dead
@@ -25,14 +26,15 @@ const PAUSES_S: [u64; 9] = [5, 30, 120, 600, 1800, 3600, 7200, 14_400, 28_800];
 const GIVE_UP_AFTER: Duration = Duration::from_secs(3 * 24 * 3600);
 const TRIES_MIN: i64 = 18;
 
-/// No pause of a run that was tried is longer than this, Stripe's or a receiver's own wish included; one that is due later was
-/// put off by a clock that was wrong.
+/// No pause of a run that was tried is longer than this, Stripe's or a receiver's own wish
+/// included; one that is due later was put off by a clock that was wrong.
 const PAUSE_MAX: Duration = Duration::from_secs(11 * 3600);
 
 /// The same for news that was not tried yet, beside the delay that is set.
 const DELAY_GRACE: Duration = Duration::from_secs(60);
 
-/// A command that says of itself that it failed (any exit code but 0 and 75) is run so many times before it is dead.
+/// A command that says of itself that it failed (any exit code but 0 and 75) is run so many times
+/// before it is dead.
 const FAILURES_MAX: i64 = 5;
 
 /// News handed out in one transaction.
@@ -85,14 +87,17 @@ impl Outcome {
     pub fn why(&self) -> &str {
         match self {
             Outcome::Done => "",
-            Outcome::Again { why, .. } | Outcome::Failed(why) | Outcome::Dead(why) | Outcome::NotRun(why) => why,
+            Outcome::Again { why, .. }
+            | Outcome::Failed(why)
+            | Outcome::Dead(why)
+            | Outcome::NotRun(why) => why,
         }
     }
 }
 
-/// At start: what was running when fulfilld ended runs again (at once the first times, because a restart is nobody's
-/// fault), what waits for a hook that is no longer set does not wait any more, and all that waits is handed out anew, so
-/// that a hook which is new is told too.
+/// At start: what was running when fulfilld ended runs again (at once the first times, because a
+/// restart is nobody's fault), what waits for a hook that is no longer set does not wait any more,
+/// and all that waits is handed out anew, so that a hook which is new is told too.
 pub fn begin(c: &Connection, plan: &Plan, now: Timestamp) -> Result<usize> {
     let interrupted: Vec<(i64, String, i64)> = all(
         c,
@@ -120,7 +125,8 @@ pub fn begin(c: &Connection, plan: &Plan, now: Timestamp) -> Result<usize> {
     Ok(interrupted.len())
 }
 
-/// What is due later than any pause or delay can be is due now, or after its delay: it was put off by a clock that was ahead.
+/// What is due later than any pause or delay can be is due now, or after its delay: it was put off
+/// by a clock that was ahead.
 pub fn mend_due(c: &Connection, plan: &Plan, now: Timestamp) -> Result<()> {
     run(
         c,
@@ -144,7 +150,8 @@ pub fn mend_due(c: &Connection, plan: &Plan, now: Timestamp) -> Result<()> {
     Ok(())
 }
 
-/// The clock was set: what failed is tried again now, and what is held back waits no longer than its delay from now on.
+/// The clock was set: what failed is tried again now, and what is held back waits no longer than
+/// its delay from now on.
 pub fn wake_all(c: &Connection, plan: &Plan, now: Timestamp) -> Result<()> {
     mend_due(c, plan, now)?;
     run(
@@ -162,13 +169,15 @@ pub fn is_put_off(plan: &Plan, next: Timestamp, now: Timestamp) -> bool {
 
 /// True when there is news that was not handed out yet; for a connection that only reads.
 pub fn is_news(c: &Connection) -> Result<bool> {
-    c.prepare_cached("SELECT EXISTS(SELECT 1 FROM outbox WHERE state = 'pending' AND next_attempt_at IS NULL)")
-        .and_then(|mut q| q.query_row([], |row| row.get(0)))
-        .map_err(db::translate)
+    c.prepare_cached(
+        "SELECT EXISTS(SELECT 1 FROM outbox WHERE state = 'pending' AND next_attempt_at IS NULL)",
+    )
+    .and_then(|mut q| q.query_row([], |row| row.get(0)))
+    .map_err(db::translate)
 }
 
-/// Hands out news to every hook that wants it, at the earliest when its delay is over. What nobody wants is done. Returns
-/// how many there were, at most [`AT_ONCE`].
+/// Hands out news to every hook that wants it, at the earliest when its delay is over. What nobody
+/// wants is done. Returns how many there were, at most [`AT_ONCE`].
 pub fn hand_out(c: &Connection, plan: &Plan, now: Timestamp) -> Result<usize> {
     type News = (i64, String, Option<i64>, String, bool);
     let news: Vec<News> = all(
@@ -181,8 +190,10 @@ pub fn hand_out(c: &Connection, plan: &Plan, now: Timestamp) -> Result<usize> {
     )?;
     for (id, topic, order, created_at, again) in &news {
         let told = "SELECT count(*) > 0 AND count(*) = total(state = 'done') FROM hook_runs WHERE outbox_id = ?1 AND state <> 'gone'";
-        let all_told: bool =
-            c.prepare_cached(told).and_then(|mut q| q.query_row([id], |row| row.get(0))).map_err(db::translate)?;
+        let all_told: bool = c
+            .prepare_cached(told)
+            .and_then(|mut q| q.query_row([id], |row| row.get(0)))
+            .map_err(db::translate)?;
         // Made by a clock that was ahead, it is made now.
         let made = created_at.parse().unwrap_or(now).min(now);
         let due = clock::text(made + plan.delay(topic));
@@ -196,11 +207,14 @@ pub fn hand_out(c: &Connection, plan: &Plan, now: Timestamp) -> Result<usize> {
             let anew = "tries = 0, failures = 0, first_try_at = NULL, state = 'pending', next_attempt_at = ?3";
             run(
                 c,
-                &format!("UPDATE hook_runs SET {anew} WHERE outbox_id = ?1 AND target = ?2 AND state = 'gone'"),
+                &format!(
+                    "UPDATE hook_runs SET {anew} WHERE outbox_id = ?1 AND target = ?2 AND state = 'gone'"
+                ),
                 (id, &target.name, &due),
             )?;
             if *again {
-                // By hand: those that gave up or wait start anew now; all of them where each had been told.
+                // By hand: those that gave up or wait start anew now; all of them where each had
+                // been told.
                 run(
                     c,
                     &format!(
@@ -216,10 +230,10 @@ pub fn hand_out(c: &Connection, plan: &Plan, now: Timestamp) -> Result<usize> {
     Ok(news.len())
 }
 
-/// The key that a receiver is told for a row `x` of the outbox. It carries the order's session, because order numbers may be
-/// given out otherwise after a backup was put back, and then a receiver must not take one order's news for another's.
-pub const KEY: &str =
-    "x.key || coalesce('@' || (SELECT o.checkout_session_id FROM orders o WHERE o.id = x.order_id), '')";
+/// The key that a receiver is told for a row `x` of the outbox. It carries the order's session,
+/// because order numbers may be given out otherwise after a backup was put back, and then a
+/// receiver must not take one order's news for another's.
+pub const KEY: &str = "x.key || coalesce('@' || (SELECT o.checkout_session_id FROM orders o WHERE o.id = x.order_id), '')";
 
 /// What may be run now at a target: due, and no earlier news of the same order is on its way there.
 /// (Parameters: the target, now, whether it was tried before.)
@@ -227,7 +241,8 @@ const DUE: &str = "r.target = ?1 AND r.state = 'pending' AND (r.tries > 0) = ?3 
     AND NOT EXISTS(SELECT 1 FROM hook_runs e JOIN outbox x ON x.id = e.outbox_id AND x.state = 'pending'
       WHERE e.order_id = r.order_id AND e.target = r.target AND e.outbox_id < r.outbox_id AND e.state = 'pending')";
 
-/// True when something may be run at the target that was tried there before, or was not; for a connection that only reads.
+/// True when something may be run at the target that was tried there before, or was not; for a
+/// connection that only reads.
 pub fn is_any_due(c: &Connection, target: &Target, again: bool, now: Timestamp) -> Result<bool> {
     c.prepare_cached(&format!("SELECT EXISTS(SELECT 1 FROM hook_runs r WHERE {DUE})"))
         .and_then(|mut q| q.query_row((&target.name, clock::text(now), again), |row| row.get(0)))
@@ -242,16 +257,19 @@ pub fn next_due(c: &Connection, target: &Target, now: Timestamp) -> Result<Optio
     for again in [false, true] {
         let at: Option<String> = c
             .prepare_cached(sql)
-            .and_then(|mut q| q.query_row((&target.name, clock::text(now), again), |row| row.get(0)))
+            .and_then(|mut q| {
+                q.query_row((&target.name, clock::text(now), again), |row| row.get(0))
+            })
             .map_err(db::translate)?;
         next = [next, at.and_then(|at| at.parse().ok())].into_iter().flatten().min();
     }
     Ok(next)
 }
 
-/// Takes up to `n` due runs of a target, of news that it was tried with before or of other news: apart, so that news which
-/// hangs does not keep others waiting. What is `in_hand` runs already, however late the clock says that it is. The attempt is
-/// counted, and committed by the caller, before anything is run.
+/// Takes up to `n` due runs of a target, of news that it was tried with before or of other news:
+/// apart, so that news which hangs does not keep others waiting. What is `in_hand` runs already,
+/// however late the clock says that it is. The attempt is counted, and committed by the caller,
+/// before anything is run.
 pub fn take(
     c: &Connection,
     target: &Target,
@@ -271,7 +289,9 @@ pub fn take(
         })
         .map_err(db::translate)?;
     let mut taken = Vec::new();
-    for (id, topic, key, is_pending) in due.into_iter().filter(|due| !in_hand.contains(&due.0)).take(n) {
+    for (id, topic, key, is_pending) in
+        due.into_iter().filter(|due| !in_hand.contains(&due.0)).take(n)
+    {
         // It was undone or put aside meanwhile, or the hook no longer asks for the topic.
         if !is_pending || !target.wants(&topic) {
             let outcome = if is_pending { "not_asked" } else { "put_aside" };
@@ -297,8 +317,8 @@ pub fn take(
     Ok(taken)
 }
 
-/// Writes what a run came to; true when the news is dead by it. A run that somebody concluded meanwhile, or that was taken
-/// again, stays as it is.
+/// Writes what a run came to; true when the news is dead by it. A run that somebody concluded
+/// meanwhile, or that was taken again, stays as it is.
 pub fn conclude(c: &Connection, ran: &Run, outcome: &Outcome, now: Timestamp) -> Result<bool> {
     let known: Option<(i64, i64, Option<String>)> = c
         .prepare_cached(
@@ -321,7 +341,8 @@ pub fn conclude(c: &Connection, ran: &Run, outcome: &Outcome, now: Timestamp) ->
         Outcome::Failed(_) => ("pending", backoff(tries)),
         Outcome::NotRun(_) => ("pending", Duration::ZERO),
     };
-    let (failed, not_run) = (matches!(outcome, Outcome::Failed(_)), matches!(outcome, Outcome::NotRun(_)));
+    let (failed, not_run) =
+        (matches!(outcome, Outcome::Failed(_)), matches!(outcome, Outcome::NotRun(_)));
     let why = Some(outcome.why()).filter(|why| !why.is_empty());
     run(
         c,
@@ -346,7 +367,8 @@ pub fn conclude(c: &Connection, ran: &Run, outcome: &Outcome, now: Timestamp) ->
     Ok(state == "dead")
 }
 
-/// The outbox row says what its runs come to. A row that waits to be handed out again is left alone, but by the handing out.
+/// The outbox row says what its runs come to. A row that waits to be handed out again is left
+/// alone, but by the handing out.
 fn sum(c: &Connection, id: i64, handed_out: bool) -> Result<()> {
     run(
         c,
@@ -383,17 +405,25 @@ fn spent(tries: i64, first: Timestamp, now: Timestamp) -> bool {
     tries >= TRIES_MIN && now.as_second() - first.as_second() >= GIVE_UP_AFTER.as_secs() as i64
 }
 
-/// 5 s, 30 s, 2 min … 8 h, each lengthened by up to a quarter at random so that a crowd does not come back together.
+/// 5 s, 30 s, 2 min … 8 h, each lengthened by up to a quarter at random so that a crowd does not
+/// come back together.
 fn backoff(tries: i64) -> Duration {
     let n = (tries - 1).clamp(0, PAUSES_S.len() as i64 - 1) as usize;
     Duration::from_secs_f64(PAUSES_S[n] as f64 * (1.0 + 0.25 * fastrand::f64()))
 }
 
 fn run(c: &Connection, sql: &str, params: impl rusqlite::Params) -> Result<()> {
-    c.prepare_cached(sql).and_then(|mut statement| statement.execute(params)).map(drop).map_err(db::translate)
+    c.prepare_cached(sql)
+        .and_then(|mut statement| statement.execute(params))
+        .map(drop)
+        .map_err(db::translate)
 }
 
-fn all<T>(c: &Connection, sql: &str, row: fn(&rusqlite::Row) -> rusqlite::Result<T>) -> Result<Vec<T>> {
+fn all<T>(
+    c: &Connection,
+    sql: &str,
+    row: fn(&rusqlite::Row) -> rusqlite::Result<T>,
+) -> Result<Vec<T>> {
     c.prepare_cached(sql).and_then(|mut q| q.query_map([], row)?.collect()).map_err(db::translate)
 }
 
@@ -410,10 +440,15 @@ mod tests {
         }
         let now = clock::now();
         let days = |n: u64| now - Duration::from_secs(n * 86_400);
-        assert!(!spent(TRIES_MIN - 1, days(10), now) && !spent(100, days(2), now) && spent(TRIES_MIN, days(3), now));
+        assert!(
+            !spent(TRIES_MIN - 1, days(10), now)
+                && !spent(100, days(2), now)
+                && spent(TRIES_MIN, days(3), now)
+        );
         // The tries alone take as long, so that the last one is not far behind the third day.
-        let least: Duration =
-            (1..TRIES_MIN).map(|tries| Duration::from_secs(PAUSES_S[(tries - 1).min(8) as usize])).sum();
+        let least: Duration = (1..TRIES_MIN)
+            .map(|tries| Duration::from_secs(PAUSES_S[(tries - 1).min(8) as usize]))
+            .sum();
         assert!(least >= GIVE_UP_AFTER && least < GIVE_UP_AFTER * 4 / 3, "{least:?}");
     }
 }

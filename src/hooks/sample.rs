@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-use super::news;
+use super::payload;
 use super::target::TOPICS;
 use crate::db;
 use crate::error::{Error, Result};
@@ -63,7 +63,8 @@ const THEN: [(&str, &str); 8] = [
     ),
 ];
 
-/// The sample's news of that topic: the JSON with `"test": true` in it, under that key. `Usage` when there is no such topic.
+/// The sample's news of that topic: the JSON with `"test": true` in it, under that key. `Usage`
+/// when there is no such topic.
 pub fn of(topic: &str, key: &str) -> Result<String> {
     if !TOPICS.contains(&topic) {
         return Err(Error::Usage(format!(
@@ -78,9 +79,10 @@ pub fn of(topic: &str, key: &str) -> Result<String> {
     for sql in [db::SCHEMA, PAID, shipped, then] {
         c.execute_batch(sql).map_err(db::translate)?;
     }
-    let id: i64 =
-        c.query_row("SELECT max(id) FROM outbox WHERE topic = ?1", [topic], |row| row.get(0)).map_err(db::translate)?;
-    news::json(&c, id, key, 1, true)
+    let id: i64 = c
+        .query_row("SELECT max(id) FROM outbox WHERE topic = ?1", [topic], |row| row.get(0))
+        .map_err(db::translate)?;
+    payload::json(&c, id, key, 1, true)
 }
 
 #[cfg(test)]
@@ -97,8 +99,14 @@ mod tests {
                 "event.failed" => "event",
                 _ => topic.split('.').next().unwrap_or_default(),
             };
-            assert!(news[about]["id"].is_string() || news[about]["id"].is_number(), "{topic}: {news}");
-            assert_eq!((&news["topic"], &news["key"], &news["test"]), (&topic.into(), &"k".into(), &true.into()));
+            assert!(
+                news[about]["id"].is_string() || news[about]["id"].is_number(),
+                "{topic}: {news}"
+            );
+            assert_eq!(
+                (&news["topic"], &news["key"], &news["test"]),
+                (&topic.into(), &"k".into(), &true.into())
+            );
         }
         assert!(matches!(of("order.payed", "k"), Err(Error::Usage(_))));
     }

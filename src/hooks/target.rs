@@ -1,4 +1,5 @@
-//! The settings FULFILLD_HOOK_…, read: which hooks there are, what each wants to hear, and how long news is held back.
+//! The settings FULFILLD_HOOK_…, read: which hooks there are, what each wants to hear, and how long
+//! news is held back.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -65,7 +66,8 @@ impl Target {
         self.topics.contains(&topic)
     }
 
-    /// Its name for a log line: of a URL the host alone, because the rest is often as good as a password.
+    /// Its name for a log line: of a URL the host alone, because the rest is often as good as a
+    /// password.
     pub fn shown(&self) -> String {
         match &self.kind {
             Kind::Command(_) => text::clean(&self.name),
@@ -137,7 +139,11 @@ fn entries(text: &str) -> impl Iterator<Item = &str> {
     text.split(';').map(str::trim).filter(|entry| !entry.is_empty())
 }
 
-fn target(setting: &str, entry: &str, kind: fn(&str) -> std::result::Result<Kind, String>) -> Result<Target> {
+fn target(
+    setting: &str,
+    entry: &str,
+    kind: fn(&str) -> std::result::Result<Kind, String>,
+) -> Result<Target> {
     let mut words = entry.split_whitespace();
     let name = words.next().unwrap_or_default();
     let kind = kind(name).map_err(|why| Error::Config(format!("{setting}: {why}")))?;
@@ -145,14 +151,18 @@ fn target(setting: &str, entry: &str, kind: fn(&str) -> std::result::Result<Kind
     for word in words {
         wanted.extend(matching(setting, word)?);
     }
-    let topics = TOPICS.into_iter().filter(|topic| wanted.is_empty() || wanted.contains(topic)).collect();
+    let topics =
+        TOPICS.into_iter().filter(|topic| wanted.is_empty() || wanted.contains(topic)).collect();
     Ok(Target { name: name.into(), kind, topics })
 }
 
 fn command(name: &str) -> std::result::Result<Kind, String> {
     match name.starts_with('/') {
         true => Ok(Kind::Command(name.into())),
-        false => Err(format!("{} is no absolute path; write /PATH/OF/THE/HOOK, then its topics", text::clean(name))),
+        false => Err(format!(
+            "{} is no absolute path; write /PATH/OF/THE/HOOK, then its topics",
+            text::clean(name)
+        )),
     }
 }
 
@@ -163,15 +173,22 @@ fn post(name: &str) -> std::result::Result<Kind, String> {
         .and_then(|url| Some((url.scheme_str()?, url.authority()?)))
         .ok_or("there is something that is no URL; write https://HOST/PATH, then its topics")?;
     if authority.as_str().contains('@') {
-        return Err(format!("the URL of {} has a user or a password in it, which is kept nowhere", authority.host()));
+        return Err(format!(
+            "the URL of {} has a user or a password in it, which is kept nowhere",
+            authority.host()
+        ));
     }
     let host = authority.host().trim_matches(['[', ']']);
     let loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
     match scheme {
         "https" => Ok(Kind::Post(name.into())),
         "http" if loopback => Ok(Kind::Post(name.into())),
-        "http" => Err(format!("{host} would be sent customers' addresses in the clear; write https://")),
-        _ => Err(format!("{host}: a hook's URL begins with https://, or with http:// on this machine")),
+        "http" => {
+            Err(format!("{host} would be sent customers' addresses in the clear; write https://"))
+        }
+        _ => Err(format!(
+            "{host}: a hook's URL begins with https://, or with http:// on this machine"
+        )),
     }
 }
 
@@ -193,8 +210,11 @@ fn matching(setting: &str, word: &str) -> Result<Vec<&'static str>> {
 
 fn secrets(text: &Secret) -> Result<Vec<SignKey>> {
     let mut keys = Vec::new();
-    for (n, line) in text.reveal().lines().map(str::trim).filter(|line| !line.is_empty()).enumerate() {
-        let bytes = line.strip_prefix("whsec_").and_then(|base64| BASE64_STANDARD.decode(base64).ok());
+    for (n, line) in
+        text.reveal().lines().map(str::trim).filter(|line| !line.is_empty()).enumerate()
+    {
+        let bytes =
+            line.strip_prefix("whsec_").and_then(|base64| BASE64_STANDARD.decode(base64).ok());
         match bytes.filter(|bytes| SECRET_BYTES.contains(&bytes.len())) {
             Some(bytes) => keys.push(SignKey(bytes)),
             None => {
@@ -263,7 +283,9 @@ mod tests {
             "fulfillment.*=10m; fulfillment.shipped=90s",
         )
         .unwrap();
-        let wanted = |n: usize| -> Vec<&str> { TOPICS.into_iter().filter(|t| plan.targets[n].wants(t)).collect() };
+        let wanted = |n: usize| -> Vec<&str> {
+            TOPICS.into_iter().filter(|t| plan.targets[n].wants(t)).collect()
+        };
         assert_eq!(wanted(0), ["order.paid", "fulfillment.shipped"]);
         assert_eq!(wanted(1), TOPICS);
         assert_eq!(wanted(2), TOPICS[..4]);
@@ -274,7 +296,10 @@ mod tests {
         assert_eq!(plan.delay("fulfillment.canceled"), Duration::from_secs(600));
         assert_eq!(plan.delay("order.paid"), Duration::ZERO);
         assert!(read("", "", "", "").unwrap().targets.is_empty());
-        assert!(!format!("{plan:?}").contains("MfKQ") && !format!("{:?}", plan.secrets[0]).contains("49"));
+        assert!(
+            !format!("{plan:?}").contains("MfKQ")
+                && !format!("{:?}", plan.secrets[0]).contains("49")
+        );
     }
 
     #[test]
@@ -282,12 +307,14 @@ mod tests {
         let schema = crate::db::SCHEMA;
         let is_topic = |word: &&str| {
             let kinds = ["order.", "fulfillment.", "event."];
-            kinds
-                .iter()
-                .any(|kind| word.strip_prefix(kind).is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_lowercase())))
+            kinds.iter().any(|kind| {
+                word.strip_prefix(kind)
+                    .is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_lowercase()))
+            })
         };
         // The statuses of a fulfillment are put behind `fulfillment.`.
-        let mut told: Vec<&str> = schema.split('\'').filter(is_topic).filter(|word| *word != "fulfillment.").collect();
+        let mut told: Vec<&str> =
+            schema.split('\'').filter(is_topic).filter(|word| *word != "fulfillment.").collect();
         told.extend(["fulfillment.shipped", "fulfillment.delivered", "fulfillment.canceled"]);
         assert!(schema.contains("'fulfillment.' || NEW.status"));
         for topic in &told {
@@ -300,7 +327,13 @@ mod tests {
     fn what_cannot_be_meant_is_said() {
         for (command, url, secret, delay, why) in [
             ("mail order.paid", "", "", "", "mail is no absolute path"),
-            ("/opt/mail order.payed", "", "", "", "there is no topic order.payed; there are order.paid,"),
+            (
+                "/opt/mail order.payed",
+                "",
+                "",
+                "",
+                "there is no topic order.payed; there are order.paid,",
+            ),
             ("/opt/mail shop.*", "", "", "", "there is no topic shop.*"),
             ("/opt/mail; /opt/mail order.paid", "", "", "", "/opt/mail is set twice"),
             ("", "example.org/hook", WHSEC, "", "no URL"),
@@ -318,9 +351,14 @@ mod tests {
             ("", "", "", "paid=1m", "there is no topic paid"),
         ] {
             let error = read(command, url, secret, delay).unwrap_err();
-            assert!(matches!(&error, Error::Config(m) if m.contains(why) && !m.contains("hush")), "{why}: {error}");
+            assert!(
+                matches!(&error, Error::Config(m) if m.contains(why) && !m.contains("hush")),
+                "{why}: {error}"
+            );
         }
-        for url in ["http://127.0.0.1:9/x", "http://localhost/", "http://[::1]:80/", "https://example.org"] {
+        for url in
+            ["http://127.0.0.1:9/x", "http://localhost/", "http://[::1]:80/", "https://example.org"]
+        {
             read("", url, WHSEC, "").unwrap();
         }
     }

@@ -14,14 +14,14 @@ use crate::event::{Event, Shape};
 use crate::stripe::{Listed, Stripe};
 use crate::text;
 
-/// How much of what was seen is looked at again: Stripe's lists may be late, a session is made up to a day before it is
-/// completed, and money moves for days; a dispute for months.
+/// How much of what was seen is looked at again: Stripe's lists may be late, a session is made up
+/// to a day before it is completed, and money moves for days; a dispute for months.
 const OVERLAP_SESSIONS: Duration = Duration::from_secs(25 * 3600);
 const OVERLAP_MONEY: Duration = Duration::from_secs(8 * 24 * 3600);
 const OVERLAP_DISPUTES: Duration = Duration::from_secs(90 * 24 * 3600);
 
-/// What is not settled is asked after once in this time, so many at once at most; a session whose money has not come after a
-/// month waits for its event alone.
+/// What is not settled is asked after once in this time, so many at once at most; a session whose
+/// money has not come after a month waits for its event alone.
 const UNSETTLED_EVERY: Duration = Duration::from_secs(24 * 3600);
 const UNSETTLED_MAX: usize = 500;
 const UNSETTLED_MAX_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -29,8 +29,8 @@ const UNSETTLED_MAX_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
 /// What is made later than so much from now was made by no clock that counts.
 pub const AHEAD_MAX: Duration = Duration::from_secs(300);
 
-/// What is compared with Stripe, in the order in which one leads to the next: a refund is the shop's when its payment is an
-/// order's.
+/// What is compared with Stripe, in the order in which one leads to the next: a refund is the
+/// shop's when its payment is an order's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subject {
     Session,
@@ -41,8 +41,13 @@ pub enum Subject {
 }
 
 impl Subject {
-    pub const ALL: [Subject; 5] =
-        [Subject::Session, Subject::Refund, Subject::Dispute, Subject::Review, Subject::FraudWarning];
+    pub const ALL: [Subject; 5] = [
+        Subject::Session,
+        Subject::Refund,
+        Subject::Dispute,
+        Subject::Review,
+        Subject::FraudWarning,
+    ];
 
     /// Stripe's word for many of them; `sweeps.name`.
     pub fn name(self) -> &'static str {
@@ -106,8 +111,12 @@ impl Subject {
                  FROM fraud_warnings WHERE id = ?1"
             }
         };
-        let row = |row: &rusqlite::Row| Ok(Here { state: row.get(0)?, payment: row.get(1)?, has_lines: row.get(2)? });
-        c.prepare_cached(sql).and_then(|mut q| q.query_row([id], row).optional()).map_err(db::translate)
+        let row = |row: &rusqlite::Row| {
+            Ok(Here { state: row.get(0)?, payment: row.get(1)?, has_lines: row.get(2)? })
+        };
+        c.prepare_cached(sql)
+            .and_then(|mut q| q.query_row([id], row).optional())
+            .map_err(db::translate)
     }
 
     /// What Stripe says of one: its status, its amount in minor units, its currency.
@@ -118,20 +127,26 @@ impl Subject {
             other => other.to_string(),
         };
         let state = match self {
-            Subject::Session => [word("payment_status"), word("amount_total"), word("currency")].join(" "),
-            Subject::Refund | Subject::Dispute => [word("status"), word("amount"), word("currency")].join(" "),
+            Subject::Session => {
+                [word("payment_status"), word("amount_total"), word("currency")].join(" ")
+            }
+            Subject::Refund | Subject::Dispute => {
+                [word("status"), word("amount"), word("currency")].join(" ")
+            }
             Subject::Review if value["open"] == true => "open".into(),
             Subject::Review => ["closed".into(), word("closed_reason")].join(" "),
             Subject::FraudWarning if value["actionable"] == true => "actionable".into(),
             Subject::FraudWarning => "not actionable".into(),
         };
         let id = |name: &str| value[name].as_str().map(text::clean);
-        let is_paid = value["payment_status"] == "paid" && value["amount_total"].as_i64().is_some_and(|n| n > 0);
+        let is_paid = value["payment_status"] == "paid"
+            && value["amount_total"].as_i64().is_some_and(|n| n > 0);
         let payment = match self {
             Subject::Session if value["payment_intent"].is_string() => {
                 Payment::By(id("payment_intent").unwrap_or_default())
             }
-            // A subscription's session names its invoice; which payment paid it is for the handler to find.
+            // A subscription's session names its invoice; which payment paid it is for the handler
+            // to find.
             Subject::Session if is_paid && value["invoice"].is_string() => {
                 Payment::OfInvoice(id("invoice").unwrap_or_default())
             }
@@ -203,12 +218,15 @@ pub struct Finding {
 impl Finding {
     /// True once the file says what Stripe said.
     pub fn is_mended(&self, c: &Connection) -> Result<bool> {
-        Ok(self.subject.here(c, &self.id)?.is_some_and(|here| self.said.differs_from(&here).is_none()))
+        Ok(self
+            .subject
+            .here(c, &self.id)?
+            .is_some_and(|here| self.said.differs_from(&here).is_none()))
     }
 }
 
-/// How many of the shop's objects Stripe listed, how many of them are here as they should be, how many rows nobody could read,
-/// and the newest one's making.
+/// How many of the shop's objects Stripe listed, how many of them are here as they should be, how
+/// many rows nobody could read, and the newest one's making.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
     pub stripe: usize,
@@ -217,8 +235,8 @@ pub struct Tally {
     pub newest: Option<Timestamp>,
 }
 
-/// Goes through what Stripe lists of a subject since then, and hands over what differs, a page at a time. `payments` are
-/// those of sessions found missing: what follows them is the shop's as well.
+/// Goes through what Stripe lists of a subject since then, and hands over what differs, a page at a
+/// time. `payments` are those of sessions found missing: what follows them is the shop's as well.
 pub fn compare(
     stripe: &Stripe,
     c: &Connection,
@@ -237,7 +255,8 @@ pub fn compare(
             tally.newest = tally.newest.max(created.filter(|created| *created <= latest));
             let id = value["id"].as_str().unwrap_or_default();
             // A list that grows while it is read shows a row twice.
-            if !seen.insert(id.to_string()) || !is_the_shops(stripe, c, subject, &value, payments)? {
+            if !seen.insert(id.to_string()) || !is_the_shops(stripe, c, subject, &value, payments)?
+            {
                 continue;
             }
             tally.stripe += 1;
@@ -270,13 +289,18 @@ fn is_the_shops(
     payments: &HashSet<String>,
 ) -> Result<bool> {
     let exists = |sql: &str, id: &str| -> Result<bool> {
-        c.prepare_cached(sql).and_then(|mut q| q.query_row([id], |row| row.get(0))).map_err(db::translate)
+        c.prepare_cached(sql)
+            .and_then(|mut q| q.query_row([id], |row| row.get(0)))
+            .map_err(db::translate)
     };
     match subject {
         Subject::Session => Ok(value["mode"] != "setup" && stripe.not_the_shops(value).is_none()),
         _ => match value["payment_intent"].as_str() {
             Some(payment) => Ok(payments.contains(payment)
-                || exists("SELECT EXISTS(SELECT 1 FROM orders WHERE payment_intent_id = ?1)", payment)?),
+                || exists(
+                    "SELECT EXISTS(SELECT 1 FROM orders WHERE payment_intent_id = ?1)",
+                    payment,
+                )?),
             None => Ok(false),
         },
     }
@@ -294,7 +318,8 @@ pub fn is_own(event: &Event) -> bool {
     event.id.starts_with(OWN)
 }
 
-/// The event that has an object asked for: one for each object, whatever was found out about it and however often.
+/// The event that has an object asked for: one for each object, whatever was found out about it and
+/// however often.
 pub fn bell(kind: &str, object: &str, created: Option<Timestamp>) -> Bell {
     let mut id = format!("{OWN}{object}");
     if id.len() > ID_MAX {
@@ -323,8 +348,9 @@ pub fn bell(kind: &str, object: &str, created: Option<Timestamp>) -> Bell {
     (event, payload.to_string())
 }
 
-/// What is not settled and has not been asked after for a while: with the type of the event that has it asked for, the longest
-/// waiting first. What was asked later than now was so by a clock that was ahead.
+/// What is not settled and has not been asked after for a while: with the type of the event that
+/// has it asked for, the longest waiting first. What was asked later than now was so by a clock
+/// that was ahead.
 pub fn unsettled(c: &Connection, now: Timestamp) -> Result<Vec<Bell>> {
     let rows: Vec<(String, String)> = c
         .prepare_cached(
@@ -371,18 +397,29 @@ mod tests {
 
     #[test]
     fn a_payment_and_lines_that_are_missing_are_differences() {
-        let differs =
-            |said: Said, here: Here| said.differs_from(&here).map(|(ours, stripes)| format!("{ours} / {stripes}"));
+        let differs = |said: Said, here: Here| {
+            said.differs_from(&here).map(|(ours, stripes)| format!("{ours} / {stripes}"))
+        };
         let by = || said(Payment::By("pi_1".into()));
         assert_eq!(differs(by(), here(Some("pi_1"), true)), None);
-        assert_eq!(differs(by(), here(Some("pi_2"), true)).unwrap(), "paid 900 eur pi_2 / paid 900 eur pi_1");
+        assert_eq!(
+            differs(by(), here(Some("pi_2"), true)).unwrap(),
+            "paid 900 eur pi_2 / paid 900 eur pi_1"
+        );
         assert_eq!(
             differs(by(), here(None, false)).unwrap(),
             "paid 900 eur no payment no lines / paid 900 eur pi_1 lines"
         );
         let invoice = || said(Payment::OfInvoice("in_1".into()));
-        assert_eq!(differs(invoice(), here(Some("pi_9"), true)), None, "any payment of the invoice's will do");
-        assert_eq!(differs(invoice(), here(None, true)).unwrap(), "paid 900 eur no payment / paid 900 eur in_1");
+        assert_eq!(
+            differs(invoice(), here(Some("pi_9"), true)),
+            None,
+            "any payment of the invoice's will do"
+        );
+        assert_eq!(
+            differs(invoice(), here(None, true)).unwrap(),
+            "paid 900 eur no payment / paid 900 eur in_1"
+        );
         assert_eq!(differs(said(Payment::None), here(Some("pi_1"), true)), None);
     }
 
@@ -397,7 +434,10 @@ mod tests {
     #[test]
     fn one_object_has_one_event_of_our_own() {
         let (event, payload) = bell("charge.dispute.updated", "dp_1", None);
-        assert_eq!((event.id.as_str(), event.object_id.as_deref()), ("fulfilld_dp_1", Some("dp_1")));
+        assert_eq!(
+            (event.id.as_str(), event.object_id.as_deref()),
+            ("fulfilld_dp_1", Some("dp_1"))
+        );
         assert_eq!(Event::parse(payload.as_bytes()), Ok(event), "what is kept says the same");
         let long = bell("charge.dispute.updated", &"d".repeat(255), None).0;
         assert!(is_own(&long) && long.id.len() <= ID_MAX, "{}", long.id);

@@ -7,8 +7,8 @@ use crate::endpoint;
 use crate::stripe::Stripe;
 use crate::text;
 
-/// What Stripe says of the shop's endpoint, where the key may see it: why nothing of what was `missed`, by type, comes from
-/// there.
+/// What Stripe says of the shop's endpoint, where the key may see it: why nothing of what was
+/// `missed`, by type, comes from there.
 pub fn endpoint_trouble(stripe: &Stripe, missed: &BTreeMap<String, usize>) -> Option<String> {
     let (mut all, mut hidden) = (Vec::new(), false);
     for (path, read) in endpoint::LISTS {
@@ -21,18 +21,25 @@ pub fn endpoint_trouble(stripe: &Stripe, missed: &BTreeMap<String, usize>) -> Op
     all.retain(|endpoint| endpoint.is_at(url.as_deref()));
     let Some(first) = all.first() else {
         let url = url.unwrap_or_else(|| "…/webhook".into());
-        return (!hidden)
-            .then(|| format!("Stripe has no webhook endpoint for {url}: add it in the Dashboard, Webhooks"));
+        return (!hidden).then(|| {
+            format!("Stripe has no webhook endpoint for {url}: add it in the Dashboard, Webhooks")
+        });
     };
     if all.iter().all(|endpoint| !endpoint.enabled) {
         let url = text::clean(&first.url);
-        return Some(format!("Stripe's endpoint {url} is disabled: enable it in the Dashboard, Webhooks"));
+        return Some(format!(
+            "Stripe's endpoint {url} is disabled: enable it in the Dashboard, Webhooks"
+        ));
     }
     let unsent: Vec<String> = missed
         .keys()
         .filter(|kind| !all.iter().any(|endpoint| endpoint.enabled && endpoint.sends(kind)))
         .map(|kind| text::clean(kind))
         .collect();
-    (!unsent.is_empty())
-        .then(|| format!("the endpoint does not send {}: add it in the Dashboard, Webhooks", unsent.join(", ")))
+    (!unsent.is_empty()).then(|| {
+        format!(
+            "the endpoint does not send {}: add it in the Dashboard, Webhooks",
+            unsent.join(", ")
+        )
+    })
 }

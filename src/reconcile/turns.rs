@@ -1,5 +1,6 @@
-//! When each list is looked through: every list has its own outcome and its own clock, so that one that fails, or that the key
-//! may not see, neither stops the others nor is asked for all the time. Pure: time is what [`crate::clock::since_boot`] says.
+//! When each list is looked through: every list has its own outcome and its own clock, so that one
+//! that fails, or that the key may not see, neither stops the others nor is asked for all the time.
+//! Pure: time is what [`crate::clock::since_boot`] says.
 
 use std::time::Duration;
 
@@ -44,7 +45,8 @@ impl Turn {
         self.due.saturating_sub(now)
     }
 
-    /// It was seen to its end, or it is known that the key may not see it, which another alarm says.
+    /// It was seen to its end, or it is known that the key may not see it, which another alarm
+    /// says.
     pub fn looked(&mut self, now: Duration) {
         self.due = now + self.every;
         self.failing = None;
@@ -55,7 +57,9 @@ impl Turn {
     pub fn failed(&mut self, now: Duration, why: &str) -> bool {
         let first = AGAIN_AFTER.min(self.every);
         let (since, pause, known) = match self.failing.take() {
-            Some(failing) => (failing.since, (failing.pause * 2).min(AGAIN_AFTER_MAX), failing.why == why),
+            Some(failing) => {
+                (failing.since, (failing.pause * 2).min(AGAIN_AFTER_MAX), failing.why == why)
+            }
             None => (now, first, false),
         };
         self.failing = Some(Failing { since, pause, why: why.into() });
@@ -120,7 +124,8 @@ mod tests {
         asked
     }
 
-    /// Stripe permits 10,000 reads a month to a shop that sells nothing. The figures stand in ARCHITECTURE.md.
+    /// Stripe permits 10,000 reads a month to a shop that sells nothing. The figures stand in
+    /// ARCHITECTURE.md.
     #[test]
     fn an_idle_shop_stays_below_what_stripe_permits_whatever_list_fails() {
         assert_eq!(month(|_| false), 4_920);

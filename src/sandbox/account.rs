@@ -74,9 +74,15 @@ impl Account {
         self.sell_as(scenario, now, None)
     }
 
-    fn sell_as(&mut self, scenario: &'static Scenario, now: Timestamp, renews: Option<String>) -> usize {
+    fn sell_as(
+        &mut self,
+        scenario: &'static Scenario,
+        now: Timestamp,
+        renews: Option<String>,
+    ) -> usize {
         let at = self.sales.len();
-        let checkout = Arc::new(Checkout { renews, ..Checkout::new(scenario, at, now.as_second()) });
+        let checkout =
+            Arc::new(Checkout { renews, ..Checkout::new(scenario, at, now.as_second()) });
         self.index.insert(checkout.id.clone(), Found::Session(at));
         let moved = [
             checkout.payment_intent().zip(Some(Found::PaymentIntent(at))),
@@ -108,7 +114,11 @@ impl Account {
                     self.sales[sale].settled = now.as_second();
                 }
                 self.sales[sale].stage = stage;
-                let about = if kind.starts_with("payment_intent.") { About::PaymentIntent } else { About::Session };
+                let about = if kind.starts_with("payment_intent.") {
+                    About::PaymentIntent
+                } else {
+                    About::Session
+                };
                 Ok(vec![(kind, about)])
             }
             Act::Refund(part, status) => {
@@ -117,7 +127,12 @@ impl Account {
                     // A last digit of 0 suits every currency.
                     Part::Nth(n) => Some(total / n / 10 * 10),
                 };
-                self.follow(sale, Kind::Refund, &Draft { amount, status: Some(status), ..Draft::default() }, now)
+                self.follow(
+                    sale,
+                    Kind::Refund,
+                    &Draft { amount, status: Some(status), ..Draft::default() },
+                    now,
+                )
             }
             Act::Capture(part) => {
                 let amount = match part {
@@ -130,10 +145,13 @@ impl Account {
                 let amount = Some(total / n / 10 * 10);
                 follow(Kind::Dispute, &Draft { amount, ..Draft::default() })
             }
-            Act::Settled => {
-                follow(Kind::Dispute, &Draft { status: Some("prevented"), settled: true, ..Draft::default() })
+            Act::Settled => follow(
+                Kind::Dispute,
+                &Draft { status: Some("prevented"), settled: true, ..Draft::default() },
+            ),
+            Act::Dispute(status) => {
+                follow(Kind::Dispute, &Draft { status: Some(status), ..Draft::default() })
             }
-            Act::Dispute(status) => follow(Kind::Dispute, &Draft { status: Some(status), ..Draft::default() }),
             Act::Review => follow(Kind::Review, &Draft::default()),
             Act::FraudWarning => follow(Kind::FraudWarning, &Draft::default()),
             Act::Becomes(at, status) => self.sales[sale].becomes(at, status, now.as_second()),
@@ -141,7 +159,12 @@ impl Account {
     }
 
     /// Takes money that is held, and says what is to be told. `Usage` when there is none.
-    pub fn capture(&mut self, sale: usize, amount: Option<i64>, now: Timestamp) -> Result<Vec<Told>> {
+    pub fn capture(
+        &mut self,
+        sale: usize,
+        amount: Option<i64>,
+        now: Timestamp,
+    ) -> Result<Vec<Told>> {
         let before = self.sales[sale].sequels.len();
         let told = self.sales[sale].capture(amount, now.as_second())?;
         if let Some(let_go) = self.sales[sale].sequels.get(before) {
@@ -161,7 +184,13 @@ impl Account {
     }
 
     /// Lets something follow a sale's payment, and says what is to be told. `Usage` when it cannot.
-    pub fn follow(&mut self, sale: usize, kind: Kind, draft: &Draft, now: Timestamp) -> Result<Vec<Told>> {
+    pub fn follow(
+        &mut self,
+        sale: usize,
+        kind: Kind,
+        draft: &Draft,
+        now: Timestamp,
+    ) -> Result<Vec<Told>> {
         let told = self.sales[sale].follow(kind, draft, now.as_second())?;
         let at = self.sales[sale].sequels.len() - 1;
         self.index.insert(self.sales[sale].sequels[at].id.clone(), Found::Sequel(sale, at));
@@ -169,15 +198,31 @@ impl Account {
         Ok(told)
     }
 
-    /// Makes the event that tells how one of a sale's objects stands now. Returns the places of those that are for the
-    /// endpoint: one, or with both shapes two.
-    pub fn tell(&mut self, sale: usize, (kind, about): Told, shape: Shape, now: Timestamp) -> Vec<usize> {
+    /// Makes the event that tells how one of a sale's objects stands now. Returns the places of
+    /// those that are for the endpoint: one, or with both shapes two.
+    pub fn tell(
+        &mut self,
+        sale: usize,
+        (kind, about): Told,
+        shape: Shape,
+        now: Timestamp,
+    ) -> Vec<usize> {
         let snapshot = random_id("evt_1", 23);
         let mut make = |id: String, twin: Option<String>, wanted: bool| {
             let at = self.events.len();
             self.index.insert(id.clone(), Found::Event(at));
             let sale = self.sales[sale].clone();
-            self.events.push(Event { id, kind, about, twin, at: now, sale, wanted, delivered: 0, answers: Vec::new() });
+            self.events.push(Event {
+                id,
+                kind,
+                about,
+                twin,
+                at: now,
+                sale,
+                wanted,
+                delivered: 0,
+                answers: Vec::new(),
+            });
             at
         };
         // The snapshot is always made, and listed, whichever shape the endpoint wants.
@@ -205,7 +250,9 @@ impl Account {
     /// The sale that it followed, and its place among what did.
     pub fn sequel(&self, kind: Kind, id: &str) -> Option<(usize, usize)> {
         match self.find(id)? {
-            Found::Sequel(sale, at) if self.sales[sale].sequels[at].kind == kind => Some((sale, at)),
+            Found::Sequel(sale, at) if self.sales[sale].sequels[at].kind == kind => {
+                Some((sale, at))
+            }
             _ => None,
         }
     }
@@ -270,7 +317,9 @@ impl Event {
             About::Session => (checkout.id.clone(), ("checkout.session", "checkout/sessions")),
             About::PaymentIntent => (checkout.own("pi"), ("payment_intent", "payment_intents")),
             About::Charge => (checkout.own("ch"), ("charge", "charges")),
-            About::Sequel(at) => (self.sale.sequels[at].id.clone(), self.sale.sequels[at].kind.words()),
+            About::Sequel(at) => {
+                (self.sale.sequels[at].id.clone(), self.sale.sequels[at].kind.words())
+            }
         };
         json!({
             "id": self.id, "object": "v2.core.event", "type": self.kind(), "livemode": false,

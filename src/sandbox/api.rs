@@ -13,7 +13,7 @@ use super::objects::{self, Sale, VERSION};
 use super::query::{self, Query, Reply};
 use super::sequel::Kind;
 use crate::clock::Timestamp;
-use crate::locks::lock;
+use crate::sync::lock;
 
 const TYPES_MAX: usize = 20;
 
@@ -30,7 +30,9 @@ const ENDPOINTS: &[(&str, &str, Endpoint)] = &[
     ("refunds", "/v1/refunds", |account, query, _| sequels(account, query, Kind::Refund)),
     ("refund", "/v1/refunds/{id}", |account, query, id| sequel(account, query, Kind::Refund, id)),
     ("disputes", "/v1/disputes", |account, query, _| sequels(account, query, Kind::Dispute)),
-    ("dispute", "/v1/disputes/{id}", |account, query, id| sequel(account, query, Kind::Dispute, id)),
+    ("dispute", "/v1/disputes/{id}", |account, query, id| {
+        sequel(account, query, Kind::Dispute, id)
+    }),
     ("reviews", "/v1/reviews", |account, query, _| sequels(account, query, Kind::Review)),
     ("review", "/v1/reviews/{id}", |account, query, id| sequel(account, query, Kind::Review, id)),
     ("fraud_warnings", "/v1/radar/early_fraud_warnings", |account, query, _| {
@@ -46,13 +48,19 @@ const ENDPOINTS: &[(&str, &str, Endpoint)] = &[
         })
     }),
     ("charges", "/v1/charges", |account, query, _| {
-        endpoints::of_sales("/v1/charges", account, query, |sale| sale.checkout.charge().map(|_| sale.charge()))
+        endpoints::of_sales("/v1/charges", account, query, |sale| {
+            sale.checkout.charge().map(|_| sale.charge())
+        })
     }),
     ("products", "/v1/products", |account, query, _| {
-        endpoints::of_sales("/v1/products", account, query, |sale| sale.checkout.lines.first().map(|l| sale.product(l)))
+        endpoints::of_sales("/v1/products", account, query, |sale| {
+            sale.checkout.lines.first().map(|l| sale.product(l))
+        })
     }),
     ("prices", "/v1/prices", |account, query, _| {
-        endpoints::of_sales("/v1/prices", account, query, |sale| sale.checkout.lines.first().map(|l| sale.price(l)))
+        endpoints::of_sales("/v1/prices", account, query, |sale| {
+            sale.checkout.lines.first().map(|l| sale.price(l))
+        })
     }),
     ("shipping_rates", "/v1/shipping_rates", |account, query, _| {
         endpoints::of_sales("/v1/shipping_rates", account, query, |sale| {
@@ -82,7 +90,8 @@ pub fn name_of(request: &Request) -> &'static str {
 
 /// What a fault's `only` looks at: the path with its query, and the key.
 pub fn asked(request: &Request) -> String {
-    let query: Vec<String> = request.query.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let query: Vec<String> =
+        request.query.iter().map(|(name, value)| format!("{name}={value}")).collect();
     format!("{}?{} {}", request.path, query.join("&"), key(request).unwrap_or_default())
 }
 
@@ -104,12 +113,19 @@ pub fn answer(account: &Mutex<Account>, request: &Request, rates: &Rates) -> Ans
 pub fn stamped(answer: Answer, request: &Request, at: Timestamp) -> Answer {
     let version = request.header("Stripe-Version").unwrap_or(VERSION);
     let date = at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
-    answer.with("Date", date).with("Request-Id", random_id("req_", 14)).with("Stripe-Version", version)
+    answer
+        .with("Date", date)
+        .with("Request-Id", random_id("req_", 14))
+        .with("Stripe-Version", version)
 }
 
 /// What stands behind `Bearer`.
 pub fn key(request: &Request) -> Option<&str> {
-    request.header("Authorization")?.strip_prefix("Bearer ").map(str::trim).filter(|key| !key.is_empty())
+    request
+        .header("Authorization")?
+        .strip_prefix("Bearer ")
+        .map(str::trim)
+        .filter(|key| !key.is_empty())
 }
 
 fn accepted(key: Option<&str>) -> bool {
@@ -124,17 +140,29 @@ fn route(request: &Request) -> Option<(&'static str, Endpoint, &str)> {
     ENDPOINTS.iter().find_map(|(name, pattern, endpoint)| {
         let (before, after) = pattern.split_once("{id}").unwrap_or((pattern, ""));
         let id = request.path.strip_prefix(before)?.strip_suffix(after)?;
-        let fits = if pattern.contains("{id}") { !id.is_empty() && !id.contains('/') } else { id.is_empty() };
+        let fits = if pattern.contains("{id}") {
+            !id.is_empty() && !id.contains('/')
+        } else {
+            id.is_empty()
+        };
         fits.then_some((*name, *endpoint, id))
     })
 }
 
 fn sessions(account: &Mutex<Account>, query: &Query, _: &str) -> Reply {
-    query.knows(&["payment_intent", "status", "created", "limit", "starting_after", "ending_before"])?;
+    query.knows(&[
+        "payment_intent",
+        "status",
+        "created",
+        "limit",
+        "starting_after",
+        "ending_before",
+    ])?;
     let paths = query.expansions("list of checkout.session")?;
     let (created, status) = (query.created()?, query.one("status"));
     if let Some(odd) = status.filter(|s| !matches!(*s, "open" | "complete" | "expired")) {
-        let message = format!("Invalid status: must be one of open, complete, or expired; was {odd}");
+        let message =
+            format!("Invalid status: must be one of open, complete, or expired; was {odd}");
         return Err(errors::invalid("parameter_invalid", &message, "status"));
     }
     let account = lock(account);
@@ -149,7 +177,9 @@ fn sessions(account: &Mutex<Account>, query: &Query, _: &str) -> Reply {
         sale.checkout.renews.is_none()
             && created(sale.checkout.created)
             && status.is_none_or(|status| status == sale.status())
-            && intent.is_none_or(|found| matches!(found, Some(Found::PaymentIntent(of)) if of == newest(at)))
+            && intent.is_none_or(
+                |found| matches!(found, Some(Found::PaymentIntent(of)) if of == newest(at)),
+            )
             && (intent.is_none() || sale.checkout.mode == "payment")
     };
     let (rows, has_more) = query.page(account.sales.len(), place, wanted)?;
@@ -175,7 +205,8 @@ fn line_items(account: &Mutex<Account>, query: &Query, id: &str) -> Reply {
     query.knows(&["limit", "starting_after", "ending_before"])?;
     let sale = sale(account, id, "checkout.session")?.0;
     let total = sale.checkout.lines.len();
-    let (rows, more) = query.page(total, |id| (0..total).find(|at| sale.checkout.line_id(*at) == id), |_| true)?;
+    let (rows, more) =
+        query.page(total, |id| (0..total).find(|at| sale.checkout.line_id(*at) == id), |_| true)?;
     let rows = rows.into_iter().map(|at| sale.line_item(at)).collect();
     let list = objects::list(&format!("/v1/checkout/sessions/{id}/line_items"), rows, more);
     query.expanded(list, "list of item", &sale)
@@ -193,7 +224,8 @@ fn charge(account: &Mutex<Account>, query: &Query, id: &str) -> Reply {
 
 /// What of a kind followed, newest first: everything, or what followed one payment.
 fn sequels(account: &Mutex<Account>, query: &Query, kind: Kind) -> Reply {
-    let paging = ["created", "limit", "starting_after", "ending_before", "payment_intent", "charge"];
+    let paging =
+        ["created", "limit", "starting_after", "ending_before", "payment_intent", "charge"];
     query.knows(if kind == Kind::Review { &paging[..4] } else { &paging })?;
     let paths = query.expansions("list of sequel")?;
     let created = query.created()?;
@@ -207,9 +239,13 @@ fn sequels(account: &Mutex<Account>, query: &Query, kind: Kind) -> Reply {
         (None, _) => account.sequels.iter().rev().copied().collect(),
         (Some(None), _) => Vec::new(),
         (Some(one), Some(other)) if one != other => Vec::new(),
-        (Some(Some(sale)), _) => (0..account.sales[sale].sequels.len()).rev().map(|at| (sale, at)).collect(),
+        (Some(Some(sale)), _) => {
+            (0..account.sales[sale].sequels.len()).rev().map(|at| (sale, at)).collect()
+        }
     };
-    let place = |id: &str| account.sequel(kind, id).and_then(|found| all.iter().position(|row| *row == found));
+    let place = |id: &str| {
+        account.sequel(kind, id).and_then(|found| all.iter().position(|row| *row == found))
+    };
     let wanted = |at: usize| {
         let (sale, at) = all[at];
         let sequel = &account.sales[sale].sequels[at];
@@ -229,7 +265,8 @@ fn sequel(account: &Mutex<Account>, query: &Query, kind: Kind, id: &str) -> Repl
     query.knows(&[])?;
     let (sale, at) = {
         let account = lock(account);
-        let (sale, at) = account.sequel(kind, id).ok_or_else(|| errors::missing(kind.words().0, id))?;
+        let (sale, at) =
+            account.sequel(kind, id).ok_or_else(|| errors::missing(kind.words().0, id))?;
         (account.sales[sale].clone(), at)
     };
     query.expanded(sale.sequel(at), "sequel", &sale)
@@ -238,13 +275,19 @@ fn sequel(account: &Mutex<Account>, query: &Query, kind: Kind, id: &str) -> Repl
 /// What was paid of which invoice, newest first.
 fn invoice_payments(account: &Mutex<Account>, query: &Query, _: &str) -> Reply {
     let paging = ["created", "limit", "starting_after", "ending_before"];
-    let known = [paging.as_slice(), &["invoice", "status", "payment[type]", "payment[payment_intent]"]].concat();
+    let known =
+        [paging.as_slice(), &["invoice", "status", "payment[type]", "payment[payment_intent]"]]
+            .concat();
     query.knows(&known)?;
     let paths = query.expansions("list of invoice_payment")?;
     let (invoice, kind, intent) =
         (query.one("invoice"), query.one("payment[type]"), query.one("payment[payment_intent]"));
     if intent.is_some() && kind.is_none() {
-        return Err(errors::invalid("parameter_missing", "Missing required param: payment[type].", "payment[type]"));
+        return Err(errors::invalid(
+            "parameter_missing",
+            "Missing required param: payment[type].",
+            "payment[type]",
+        ));
     }
     let (created, status) = (query.created()?, query.one("status"));
     let account = lock(account);
@@ -257,7 +300,8 @@ fn invoice_payments(account: &Mutex<Account>, query: &Query, _: &str) -> Reply {
         let sale = &account.sales[newest(at)];
         let checkout = &sale.checkout;
         checkout.invoice().is_some_and(|own| invoice.is_none_or(|wanted| own == wanted))
-            && intent.is_none_or(|wanted| checkout.payment_intent().is_some_and(|own| own == wanted))
+            && intent
+                .is_none_or(|wanted| checkout.payment_intent().is_some_and(|own| own == wanted))
             && kind.is_none_or(|kind| kind == "payment_intent")
             && status.is_none_or(|status| sale.invoice_payment()["status"] == status)
             && created(checkout.ended)
@@ -283,7 +327,15 @@ fn price(account: &Mutex<Account>, query: &Query, id: &str) -> Reply {
 }
 
 fn events(account: &Mutex<Account>, query: &Query, _: &str) -> Reply {
-    query.knows(&["type", "types[]", "created", "delivery_success", "limit", "starting_after", "ending_before"])?;
+    query.knows(&[
+        "type",
+        "types[]",
+        "created",
+        "delivery_success",
+        "limit",
+        "starting_after",
+        "ending_before",
+    ])?;
     let created = query.created()?;
     let types: Vec<&str> = query.all("types[]").chain(query.one("type")).collect();
     if types.len() > TYPES_MAX || query.one("type").is_some() && types.len() > 1 {
@@ -297,7 +349,11 @@ fn events(account: &Mutex<Account>, query: &Query, _: &str) -> Reply {
     let success = match query.one("delivery_success") {
         None => None,
         Some(word) => Some(word.parse::<bool>().map_err(|_| {
-            errors::invalid("parameter_invalid", &format!("Invalid boolean: {word}"), "delivery_success")
+            errors::invalid(
+                "parameter_invalid",
+                &format!("Invalid boolean: {word}"),
+                "delivery_success",
+            )
         })?),
     };
     let account = lock(account);
@@ -333,7 +389,9 @@ fn sale(account: &Mutex<Account>, id: &str, kind: &str) -> Result<(Sale, usize),
         ("checkout.session", Some(Found::Session(at)))
         | ("payment_intent", Some(Found::PaymentIntent(at)))
         | ("charge", Some(Found::Charge(at))) => (at, 0),
-        ("price", Some(Found::Price(at, line))) | ("product", Some(Found::Product(at, line))) => (at, line),
+        ("price", Some(Found::Price(at, line))) | ("product", Some(Found::Product(at, line))) => {
+            (at, line)
+        }
         _ => return Err(errors::missing(kind, id)),
     };
     Ok((account.sales[at].clone(), line))

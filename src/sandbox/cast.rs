@@ -1,4 +1,5 @@
-//! Who buys in the sandbox, and what there is to buy: a small cast, so that a demo looks like a shop.
+//! Who buys in the sandbox, and what there is to buy: a small cast, so that a demo looks like a
+//! shop.
 
 /// Somebody with an address.
 pub struct Buyer {
@@ -14,17 +15,57 @@ pub struct Buyer {
 }
 
 pub const BUYERS: &[Buyer] = &[
-    buyer("Marie Dubois", "marie.dubois@example.com", "+33612345678", ["12 rue des Lices", "Lyon", "", "69002", "FR"])
-        .wishing("Pour Mamie"),
-    buyer("Jonas Weber", "einkauf@weber.example", "+4930123456", ["Kastanienallee 7", "Berlin", "", "10435", "DE"])
-        .for_business("Weber & Söhne GmbH", "DE123456789"),
-    buyer("Aoife O'Brien", "aoife@example.org", "+353861234567", ["3 Quay Street", "Galway", "", "H91 XY45", "IE"]),
-    buyer("Sofía Núñez", "sofia@example.com", "+34612345678", ["Calle Mayor 21, 3º B", "Madrid", "", "28013", "ES"]),
-    buyer("佐藤 花子", "hanako@example.jp", "+81312345678", ["神南1-2-3", "渋谷区", "東京都", "150-0041", "JP"]),
-    buyer("Nora Lindqvist", "nora@example.se", "+46701234567", ["Götgatan 44", "Stockholm", "", "118 26", "SE"])
-        .wishing("Till Ebba 🎈"),
-    buyer("Sam Carter", "sam@example.net", "+12065550100", ["410 Pine St, Apt 5", "Seattle", "WA", "98101", "US"]),
-    buyer("Zoë de Vries", "zoe@example.nl", "+31612345678", ["Prinsengracht 263", "Amsterdam", "", "1016 GV", "NL"]),
+    buyer(
+        "Marie Dubois",
+        "marie.dubois@example.com",
+        "+33612345678",
+        ["12 rue des Lices", "Lyon", "", "69002", "FR"],
+    )
+    .wishing("Pour Mamie"),
+    buyer(
+        "Jonas Weber",
+        "einkauf@weber.example",
+        "+4930123456",
+        ["Kastanienallee 7", "Berlin", "", "10435", "DE"],
+    )
+    .for_business("Weber & Söhne GmbH", "DE123456789"),
+    buyer(
+        "Aoife O'Brien",
+        "aoife@example.org",
+        "+353861234567",
+        ["3 Quay Street", "Galway", "", "H91 XY45", "IE"],
+    ),
+    buyer(
+        "Sofía Núñez",
+        "sofia@example.com",
+        "+34612345678",
+        ["Calle Mayor 21, 3º B", "Madrid", "", "28013", "ES"],
+    ),
+    buyer(
+        "佐藤 花子",
+        "hanako@example.jp",
+        "+81312345678",
+        ["神南1-2-3", "渋谷区", "東京都", "150-0041", "JP"],
+    ),
+    buyer(
+        "Nora Lindqvist",
+        "nora@example.se",
+        "+46701234567",
+        ["Götgatan 44", "Stockholm", "", "118 26", "SE"],
+    )
+    .wishing("Till Ebba 🎈"),
+    buyer(
+        "Sam Carter",
+        "sam@example.net",
+        "+12065550100",
+        ["410 Pine St, Apt 5", "Seattle", "WA", "98101", "US"],
+    ),
+    buyer(
+        "Zoë de Vries",
+        "zoe@example.nl",
+        "+31612345678",
+        ["Prinsengracht 263", "Amsterdam", "", "1016 GV", "NL"],
+    ),
 ];
 
 /// Something to buy. The price is in euro cents; other currencies are derived from it.
@@ -54,7 +95,12 @@ pub const DOWNLOADS: &[Good] = &[
 
 pub const MEMBERSHIP: Good = download("CLUB-MONTH", "Print club, monthly", None, 1900);
 
-const fn buyer(name: &'static str, email: &'static str, phone: &'static str, address: [&'static str; 5]) -> Buyer {
+const fn buyer(
+    name: &'static str,
+    email: &'static str,
+    phone: &'static str,
+    address: [&'static str; 5],
+) -> Buyer {
     Buyer { name, email, phone, address, business: None, engraving: None }
 }
 
@@ -68,10 +114,20 @@ impl Buyer {
     }
 }
 
-const fn good(sku: &'static str, name: &'static str, option: Option<&'static str>, cents: i64) -> Good {
+const fn good(
+    sku: &'static str,
+    name: &'static str,
+    option: Option<&'static str>,
+    cents: i64,
+) -> Good {
     Good { sku, name, option, cents, shippable: true }
 }
 
-const fn download(sku: &'static str, name: &'static str, option: Option<&'static str>, cents: i64) -> Good {
+const fn download(
+    sku: &'static str,
+    name: &'static str,
+    option: Option<&'static str>,
+    cents: i64,
+) -> Good {
     Good { sku, name, option, cents, shippable: false }
 }

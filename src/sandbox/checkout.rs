@@ -1,4 +1,5 @@
-//! The facts of one checkout: who buys what for how much. Everything that Stripe says about it is rendered from them.
+//! The facts of one checkout: who buys what for how much. Everything that Stripe says about it is
+//! rendered from them.
 
 use super::cast::{BUYERS, Buyer, DOWNLOADS, Good, MEMBERSHIP, PARCELS};
 use super::scenarios::{Scenario, Stage};
@@ -202,7 +203,8 @@ impl Checkout {
 
     /// One to three different goods to be shipped, and the shipping.
     pub fn parcels(self, n: usize) -> Checkout {
-        let filled = (0..=n % 3).fold(self, |c, k| c.parcel(n + 2 * k, 1 + ((n + k) % 4 / 2) as i64));
+        let filled =
+            (0..=n % 3).fold(self, |c, k| c.parcel(n + 2 * k, 1 + ((n + k) % 4 / 2) as i64));
         let enough = filled.price(FREE_SHIPPING_FROM);
         let shipping = if filled.subtotal() < enough { 490 } else { 0 };
         filled.ship(shipping)
@@ -224,7 +226,14 @@ impl Checkout {
     pub fn prints(self, n: usize, count: usize) -> Checkout {
         (1..=count).fold(self, |c, k| {
             let quantity = 1 + ((n + k) % 3) as i64;
-            c.line(&format!("PRINT-{k:03}"), &format!("Print No. {k}"), Some("20 × 30 cm"), 1500, quantity, true)
+            c.line(
+                &format!("PRINT-{k:03}"),
+                &format!("Print No. {k}"),
+                Some("20 × 30 cm"),
+                1500,
+                quantity,
+                true,
+            )
         })
     }
 
@@ -281,7 +290,9 @@ impl Checkout {
 
     /// After the discount.
     pub fn tax(mut self, percent: i64) -> Checkout {
-        self.lines.iter_mut().for_each(|line| line.tax = (line.subtotal() - line.discount) * percent / 100);
+        self.lines
+            .iter_mut()
+            .for_each(|line| line.tax = (line.subtotal() - line.discount) * percent / 100);
         self
     }
 

@@ -1,4 +1,5 @@
-//! The sandbox's own controls under /_sandbox: purchases and what follows them, faults and counts, in JSON.
+//! The sandbox's own controls under /_sandbox: purchases and what follows them, faults and counts,
+//! in JSON.
 
 use std::sync::atomic::Ordering;
 
@@ -13,7 +14,7 @@ use super::http::{Answer, Request};
 use super::sequel::Kind;
 use super::simulation::{Become, Follow, Settle, Simulation, Trigger};
 use crate::error::{Error, Result};
-use crate::locks::lock;
+use crate::sync::lock;
 
 /// Where the controls are.
 pub const ROOT: &str = "/_sandbox/";
@@ -22,7 +23,10 @@ pub const ROOT: &str = "/_sandbox/";
 pub fn answer(simulation: &Simulation, request: &Request) -> Answer {
     obey(simulation, request).unwrap_or_else(|error| {
         let status = if matches!(error, Error::Permanent(_)) { 404 } else { 400 };
-        Answer::json(status, &json!({"error": {"message": error.to_string(), "type": "invalid_request_error"}}))
+        Answer::json(
+            status,
+            &json!({"error": {"message": error.to_string(), "type": "invalid_request_error"}}),
+        )
     })
 }
 
@@ -30,18 +34,28 @@ fn obey(simulation: &Simulation, request: &Request) -> Result<Answer> {
     let path: Vec<&str> = request.path.strip_prefix(ROOT).unwrap_or_default().split('/').collect();
     let order = &request.body;
     let done = match (request.method.as_str(), path.as_slice()) {
-        ("POST", ["trigger"]) => json!({"purchases": simulation.trigger(&parse::<Trigger>(order)?)?}),
+        ("POST", ["trigger"]) => {
+            json!({"purchases": simulation.trigger(&parse::<Trigger>(order)?)?})
+        }
         ("POST", ["settle"]) => json!(simulation.settle(&parse::<Settle>(order)?)?),
         ("POST", ["capture"]) => json!(simulation.capture(&parse::<Follow>(order)?)?),
         ("POST", ["lapse"]) => json!(simulation.lapse(&parse::<Follow>(order)?)?),
         ("POST", ["renew"]) => json!(simulation.renew(&parse::<Follow>(order)?)?),
         ("POST", ["refund"]) => json!(simulation.follow(Kind::Refund, &parse::<Follow>(order)?)?),
-        ("POST", ["refunds", id]) => json!(simulation.becomes(Kind::Refund, id, &parse::<Become>(order)?)?),
+        ("POST", ["refunds", id]) => {
+            json!(simulation.becomes(Kind::Refund, id, &parse::<Become>(order)?)?)
+        }
         ("POST", ["dispute"]) => json!(simulation.follow(Kind::Dispute, &parse::<Follow>(order)?)?),
-        ("POST", ["disputes", id]) => json!(simulation.becomes(Kind::Dispute, id, &parse::<Become>(order)?)?),
+        ("POST", ["disputes", id]) => {
+            json!(simulation.becomes(Kind::Dispute, id, &parse::<Become>(order)?)?)
+        }
         ("POST", ["review"]) => json!(simulation.follow(Kind::Review, &parse::<Follow>(order)?)?),
-        ("POST", ["reviews", id]) => json!(simulation.becomes(Kind::Review, id, &parse::<Become>(order)?)?),
-        ("POST", ["fraud_warning"]) => json!(simulation.follow(Kind::FraudWarning, &parse::<Follow>(order)?)?),
+        ("POST", ["reviews", id]) => {
+            json!(simulation.becomes(Kind::Review, id, &parse::<Become>(order)?)?)
+        }
+        ("POST", ["fraud_warning"]) => {
+            json!(simulation.follow(Kind::FraudWarning, &parse::<Follow>(order)?)?)
+        }
         ("POST", ["webhook"]) => {
             let webhook = parse::<Webhook>(order)?.url;
             simulation.deliver_to(webhook.as_deref())?;
@@ -68,7 +82,9 @@ fn obey(simulation: &Simulation, request: &Request) -> Result<Answer> {
         ("DELETE", ["stats"]) => simulation.stats.zero(),
         ("GET", ["events"]) => events(simulation),
         ("GET", ["events", id, "body"]) => {
-            let body = simulation.event_body(id).ok_or_else(|| Error::Permanent(format!("there is no event {id}")))?;
+            let body = simulation
+                .event_body(id)
+                .ok_or_else(|| Error::Permanent(format!("there is no event {id}")))?;
             return Ok(Answer::raw(200, "application/json; charset=utf-8", body));
         }
         (method, _) => {
@@ -105,7 +121,8 @@ struct Secrets {
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
-    serde_json::from_slice(body).map_err(|e| Error::Usage(format!("the sandbox does not understand this order: {e}")))
+    serde_json::from_slice(body)
+        .map_err(|e| Error::Usage(format!("the sandbox does not understand this order: {e}")))
 }
 
 fn check(fault: Fault) -> Result<Fault> {

@@ -1,4 +1,5 @@
-//! Deliveries: events posted to the shop's endpoint, signed as Stripe signs, and tried again until it answers 2xx.
+//! Deliveries: events posted to the shop's endpoint, signed as Stripe signs, and tried again until
+//! it answers 2xx.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -12,7 +13,7 @@ use sha2::Sha256;
 use super::simulation::Simulation;
 use crate::clock;
 use crate::error::{Error, Result};
-use crate::locks::lock;
+use crate::sync::lock;
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(10); // what Checkout waits before it lets the buyer go on
 const ANSWER_MAX: u64 = 64 << 10;
@@ -74,7 +75,8 @@ impl Queue {
             if pause.is_zero() {
                 return waiting.due.pop().map(|Reverse(due)| due);
             }
-            waiting = self.changed.wait_timeout(waiting, pause).unwrap_or_else(PoisonError::into_inner).0;
+            waiting =
+                self.changed.wait_timeout(waiting, pause).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }
@@ -101,7 +103,8 @@ impl Deliverers {
             .accept("*/*; q=0.5, application/xml")
             .build()
             .into();
-        let mut deliverers = Deliverers { simulation: simulation.clone(), agent, threads: Vec::new() };
+        let mut deliverers =
+            Deliverers { simulation: simulation.clone(), agent, threads: Vec::new() };
         for _ in 0..DELIVERERS {
             let (simulation, agent) = (simulation.clone(), deliverers.agent.clone());
             let deliver = move || {
@@ -109,13 +112,19 @@ impl Deliverers {
                     deliver(&simulation, &agent, due);
                 }
             };
-            let thread = std::thread::Builder::new().name("sandbox-deliver".into()).stack_size(STACK).spawn(deliver);
-            deliverers.threads.push(thread.map_err(|e| Error::Temporary(format!("cannot start a thread: {e}")))?);
+            let thread = std::thread::Builder::new()
+                .name("sandbox-deliver".into())
+                .stack_size(STACK)
+                .spawn(deliver);
+            deliverers
+                .threads
+                .push(thread.map_err(|e| Error::Temporary(format!("cannot start a thread: {e}")))?);
         }
         Ok(deliverers)
     }
 
-    /// Delivers the event at a place in the account once, now; the status that was answered, 0 for none.
+    /// Delivers the event at a place in the account once, now; the status that was answered, 0 for
+    /// none.
     pub fn deliver_now(&self, event: usize) -> u16 {
         let url = self.simulation.url_for(event);
         url.map_or(0, |url| attempt(&self.simulation, &self.agent, &url, event))
@@ -175,12 +184,14 @@ fn post(agent: &ureq::Agent, url: &str, secrets: &[String], body: &[u8]) -> u16 
     })
 }
 
-/// `t=…,v1=…,v0=…`, made anew for each attempt, with a v1 for each secret. The v0 is what Stripe sends from test mode: it
-/// matches nothing.
+/// `t=…,v1=…,v0=…`, made anew for each attempt, with a v1 for each secret. The v0 is what Stripe
+/// sends from test mode: it matches nothing.
 pub fn signature(secrets: &[String], now: i64, body: &[u8]) -> String {
     let signed = |key: &str| -> String {
-        let mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).expect("HMAC takes a key of any length");
-        let digest = mac.chain_update(now.to_string()).chain_update(b".").chain_update(body).finalize();
+        let mac =
+            Hmac::<Sha256>::new_from_slice(key.as_bytes()).expect("HMAC takes a key of any length");
+        let digest =
+            mac.chain_update(now.to_string()).chain_update(b".").chain_update(body).finalize();
         digest.into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
     };
     let v1: String = secrets.iter().map(|secret| format!(",v1={}", signed(secret))).collect();

@@ -1,4 +1,5 @@
-//! Where the account's events go: its webhook endpoints and event destinations; and lists that fulfilld reads nothing from.
+//! Where the account's events go: its webhook endpoints and event destinations; and lists that
+//! fulfilld reads nothing from.
 
 use std::sync::Mutex;
 
@@ -12,7 +13,7 @@ use super::objects::{self, Sale, VERSION};
 use super::query::{Query, Reply};
 use crate::clock;
 use crate::error::{Error, Result};
-use crate::locks::lock;
+use crate::sync::lock;
 use crate::text;
 
 /// Everything that the sandbox tells, which an endpoint hears unless it says otherwise.
@@ -41,14 +42,21 @@ pub const EVENT_TYPES: &[&str] = &[
     "radar.early_fraud_warning.updated",
 ];
 
-/// What a restricted key of the sandbox may not read: by endpoint, and the permission in Stripe's words.
-const UNGRANTED: &[(&str, &str)] =
-    &[("customers", "Customers Read ('customer_read')"), ("payouts", "Payouts Read ('payout_read')")];
+/// What a restricted key of the sandbox may not read: by endpoint, and the permission in Stripe's
+/// words.
+const UNGRANTED: &[(&str, &str)] = &[
+    ("customers", "Customers Read ('customer_read')"),
+    ("payouts", "Payouts Read ('payout_read')"),
+];
 
-/// The permission that this key lacks for an endpoint: a restricted key has what fulfilld reads and no more.
+/// The permission that this key lacks for an endpoint: a restricted key has what fulfilld reads and
+/// no more.
 pub fn lacks(key: Option<&str>, endpoint: &str) -> Option<&'static str> {
     let restricted = key.is_some_and(|key| key.starts_with("rk_"));
-    UNGRANTED.iter().find(|(name, _)| restricted && *name == endpoint).map(|(_, permission)| *permission)
+    UNGRANTED
+        .iter()
+        .find(|(name, _)| restricted && *name == endpoint)
+        .map(|(_, permission)| *permission)
 }
 
 /// One endpoint, as `POST /_sandbox/endpoint` takes it. What is not said is as usual.
@@ -100,7 +108,9 @@ impl Endpoints {
         };
         if let Some(odd) = endpoints.iter().find(|endpoint| !is_url(&endpoint.url)) {
             let odd = text::clean(&odd.url);
-            return Err(Error::Usage(format!("{odd} is no URL to deliver to; one is http://127.0.0.1:4242/webhook")));
+            return Err(Error::Usage(format!(
+                "{odd} is no URL to deliver to; one is http://127.0.0.1:4242/webhook"
+            )));
         }
         let made = endpoints.into_iter().flat_map(|endpoint| match endpoint.payload {
             Shape::Both => {
@@ -136,26 +146,37 @@ impl Endpoints {
     /// The shape that they want, where there are any.
     pub fn shape(&self) -> Option<Shape> {
         let first = self.0.first()?.payload;
-        Some(if self.0.iter().all(|endpoint| endpoint.payload == first) { first } else { Shape::Both })
+        Some(if self.0.iter().all(|endpoint| endpoint.payload == first) {
+            first
+        } else {
+            Shape::Both
+        })
     }
 
     /// Where an event goes: to the first that is enabled and wants its type.
     pub fn url_for(&self, event: &Event) -> Option<String> {
         let kind = event.kind();
-        let wants = |e: &&Endpoint| e.status == Status::Enabled && e.wants(kind.trim_start_matches("v1."));
+        let wants =
+            |e: &&Endpoint| e.status == Status::Enabled && e.wants(kind.trim_start_matches("v1."));
         self.0.iter().find(wants).map(|endpoint| endpoint.url.clone())
     }
 }
 
 impl Endpoint {
     fn with_id(self) -> Endpoint {
-        let id = if self.payload == Shape::Thin { random_id("ed_test_61", 40) } else { random_id("we_1", 23) };
+        let id = if self.payload == Shape::Thin {
+            random_id("ed_test_61", 40)
+        } else {
+            random_id("we_1", 23)
+        };
         Endpoint { id, ..self }
     }
 
     fn wants(&self, kind: &str) -> bool {
         let wanted = |name: &String| name == "*" || name.trim_start_matches("v1.") == kind;
-        self.enabled_events.as_ref().map_or(EVENT_TYPES.contains(&kind), |names| names.iter().any(wanted))
+        self.enabled_events
+            .as_ref()
+            .map_or(EVENT_TYPES.contains(&kind), |names| names.iter().any(wanted))
     }
 
     /// As an endpoint of its payload lists them.
@@ -192,9 +213,14 @@ impl Endpoint {
 pub fn webhook_endpoints(account: &Mutex<Account>, query: &Query, _: &str) -> Reply {
     query.knows(&["limit", "starting_after", "ending_before"])?;
     let account = lock(account);
-    let all: Vec<&Endpoint> = account.endpoints.0.iter().rev().filter(|e| e.payload != Shape::Thin).collect();
+    let all: Vec<&Endpoint> =
+        account.endpoints.0.iter().rev().filter(|e| e.payload != Shape::Thin).collect();
     let (rows, more) = query.page(all.len(), |id| all.iter().position(|e| e.id == id), |_| true)?;
-    Ok(objects::list("/v1/webhook_endpoints", rows.into_iter().map(|at| all[at].object()).collect(), more))
+    Ok(objects::list(
+        "/v1/webhook_endpoints",
+        rows.into_iter().map(|at| all[at].object()).collect(),
+        more,
+    ))
 }
 
 /// `GET /v2/core/event_destinations`: those that want thin events, on one page.
@@ -213,7 +239,8 @@ pub fn balance(_: &Mutex<Account>, query: &Query, _: &str) -> Reply {
     Ok(json!({"object": "balance", "available": [], "livemode": false, "pending": []}))
 }
 
-/// A list of what a shop on Checkout has none of: `GET /v1/payouts`, and customers that nobody kept.
+/// A list of what a shop on Checkout has none of: `GET /v1/payouts`, and customers that nobody
+/// kept.
 pub fn nothing(path: &'static str, query: &Query) -> Reply {
     query.knows(&["created", "limit", "starting_after", "ending_before"])?;
     let (_, more) = query.page(0, |_| None, |_| true)?;
@@ -235,14 +262,17 @@ pub fn of_sales(
     // Products, prices and ways of shipping are the same in many sales.
     all.retain(|one| seen.insert(one["id"].to_string()));
     let wanted = |at: usize| created(all[at]["created"].as_i64().unwrap_or_default());
-    let (rows, more) = query.page(all.len(), |id| all.iter().position(|one| one["id"] == id), wanted)?;
+    let (rows, more) =
+        query.page(all.len(), |id| all.iter().position(|one| one["id"] == id), wanted)?;
     Ok(objects::list(path, rows.into_iter().map(|at| all[at].clone()).collect(), more))
 }
 
 /// Something that can be posted to.
 fn is_url(url: &str) -> bool {
     let url: Option<ureq::http::Uri> = url.parse().ok();
-    url.is_some_and(|url| matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some())
+    url.is_some_and(|url| {
+        matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some()
+    })
 }
 
 fn snapshot() -> Shape {

@@ -6,18 +6,26 @@ use super::http::Answer;
 
 /// 400 for a parameter that cannot be used.
 pub fn invalid(code: &str, message: &str, param: &str) -> Answer {
-    error(400, json!({"code": code, "message": message, "param": param, "type": "invalid_request_error"}))
+    error(
+        400,
+        json!({"code": code, "message": message, "param": param, "type": "invalid_request_error"}),
+    )
 }
 
 /// 404 for an id that stands for nothing of that kind.
 pub fn missing(kind: &str, id: &str) -> Answer {
     let message = format!("No such {kind}: '{id}'");
-    error(404, json!({"code": "resource_missing", "message": message, "param": "id", "type": "invalid_request_error"}))
+    error(
+        404,
+        json!({"code": "resource_missing", "message": message, "param": "id", "type": "invalid_request_error"}),
+    )
 }
 
 /// 404 for a path that there is not.
 pub fn unknown_path(method: &str, path: &str) -> Answer {
-    let message = format!("Unrecognized request URL ({method}: {path}). The sandbox answers what fulfilld asks.");
+    let message = format!(
+        "Unrecognized request URL ({method}: {path}). The sandbox answers what fulfilld asks."
+    );
     error(404, json!({"message": message, "type": "invalid_request_error"}))
 }
 
@@ -43,7 +51,10 @@ pub fn not_permitted(key: Option<&str>, permission: &str) -> Answer {
          'acct_1TheShopOfTheSandbox'. Enabling {permission} permissions on this key would allow this request to continue.",
         hidden(key.unwrap_or_default())
     );
-    error(403, json!({"code": "more_permissions_required", "message": message, "type": "invalid_request_error"}))
+    error(
+        403,
+        json!({"code": "more_permissions_required", "message": message, "type": "invalid_request_error"}),
+    )
 }
 
 /// A key as Stripe repeats it.
@@ -69,13 +80,21 @@ pub fn with_status(status: u16) -> Answer {
             "invalid_request_error",
             "The provided key does not have the required permissions for this: the sandbox was told to say so.",
         ),
-        404 => ("resource_missing", "invalid_request_error", "No such object: the sandbox was told to say so"),
+        404 => (
+            "resource_missing",
+            "invalid_request_error",
+            "No such object: the sandbox was told to say so",
+        ),
         409 => (
             "lock_timeout",
             "invalid_request_error",
             "This object cannot be accessed right now; another request holds it.",
         ),
-        500.. => ("api_error", "api_error", "Something went wrong on Stripe's end: the sandbox was told to say so."),
+        500.. => (
+            "api_error",
+            "api_error",
+            "Something went wrong on Stripe's end: the sandbox was told to say so.",
+        ),
         _ => ("sandbox_fault", "invalid_request_error", "The sandbox was told to refuse."),
     };
     error(status, json!({"code": code, "message": message, "type": kind}))
@@ -83,7 +102,8 @@ pub fn with_status(status: u16) -> Answer {
 
 fn error(status: u16, mut why: Value) -> Answer {
     if let Some(code) = why["code"].as_str() {
-        why["doc_url"] = json!(format!("https://stripe.com/docs/error-codes/{}", code.replace('_', "-")));
+        why["doc_url"] =
+            json!(format!("https://stripe.com/docs/error-codes/{}", code.replace('_', "-")));
     }
     Answer::json(status, &json!({"error": why}))
 }

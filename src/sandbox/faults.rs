@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::errors;
 use super::http::{Answer, Manner};
-use crate::locks::lock;
+use crate::sync::lock;
 
 /// One order for trouble, as `POST /_sandbox/faults` takes it.
 #[derive(Debug, Clone, Deserialize)]
@@ -21,7 +21,8 @@ pub struct Fault {
     pub status: Option<u16>,
     /// So often; `None` until all faults are ended.
     times: Option<u32>,
-    /// Only what contains this text: a request's path, query or key; an event's type or its session's id.
+    /// Only what contains this text: a request's path, query or key; an event's type or its
+    /// session's id.
     only: Option<String>,
 }
 
@@ -99,11 +100,14 @@ impl Faults {
         lock(&self.0).drain(..).count()
     }
 
-    /// The answer to a request: the right one, or what the first fault that means this request makes of it. `asked` is
-    /// the path with its query, and the key.
+    /// The answer to a request: the right one, or what the first fault that means this request
+    /// makes of it. `asked` is the path with its query, and the key.
     pub fn answer(&self, endpoint: &str, asked: &str, right: impl FnOnce() -> Answer) -> Answer {
-        let meant =
-            |f: &Fault| !f.kind.is_of_events() && (f.endpoint == "*" || f.endpoint == endpoint) && f.means(asked);
+        let meant = |f: &Fault| {
+            !f.kind.is_of_events()
+                && (f.endpoint == "*" || f.endpoint == endpoint)
+                && f.means(asked)
+        };
         match self.strike(meant) {
             Some(fault) => fault.spoil(right),
             None => right(),
@@ -146,19 +150,29 @@ impl Fault {
 
     fn spoil(&self, right: impl FnOnce() -> Answer) -> Answer {
         let status = self.status.unwrap_or(200);
-        let raw = |content_type: &str, body: &[u8]| Answer::raw(status, content_type, body.to_vec());
+        let raw =
+            |content_type: &str, body: &[u8]| Answer::raw(status, content_type, body.to_vec());
         let right_but = |manner: Manner| Answer { manner, ..right() };
         match self.kind {
             Kind::Status => errors::with_status(self.status.unwrap_or(429)),
             Kind::Garbage => raw("application/json", b"\x00\xff\xfe{]\x1b[31m not JSON"),
-            Kind::Html => raw("text/html", b"<!doctype html><title>Error</title><h1>Something went wrong</h1>"),
-            Kind::Redirect => Answer::raw(302, "text/html", Vec::new()).with("Location", "/elsewhere"),
+            Kind::Html => raw(
+                "text/html",
+                b"<!doctype html><title>Error</title><h1>Something went wrong</h1>",
+            ),
+            Kind::Redirect => {
+                Answer::raw(302, "text/html", Vec::new()).with("Location", "/elsewhere")
+            }
             Kind::Empty => raw("application/json", b""),
             Kind::Shrug => raw("application/json", b"{}"),
             Kind::Stranger => stranger(right_but(Manner::Whole)),
-            Kind::Odd | Kind::Ahead | Kind::Repeat | Kind::Skip | Kind::Loop | Kind::Cut | Kind::Short => {
-                listed(right_but(Manner::Whole), self.kind)
-            }
+            Kind::Odd
+            | Kind::Ahead
+            | Kind::Repeat
+            | Kind::Skip
+            | Kind::Loop
+            | Kind::Cut
+            | Kind::Short => listed(right_but(Manner::Whole), self.kind),
             Kind::Unlisted => unlisted(right_but(Manner::Whole)),
             Kind::Drip => right_but(Manner::Drip),
             Kind::Half => right_but(Manner::Half),
@@ -192,7 +206,8 @@ fn unlisted(right: Answer) -> Answer {
     Answer::json(right.status, &answer)
 }
 
-/// The same list with other rows, or another word on whether there are more; what is no list stays as it is.
+/// The same list with other rows, or another word on whether there are more; what is no list stays
+/// as it is.
 fn listed(right: Answer, how: Kind) -> Answer {
     let mut list: Value = serde_json::from_slice(&right.body).unwrap_or_default();
     let Some(rows) = list.get_mut("data").and_then(Value::as_array_mut).map(std::mem::take) else {
@@ -202,7 +217,11 @@ fn listed(right: Answer, how: Kind) -> Answer {
     let few = |rows: Vec<Value>| rows.into_iter().take(3).collect();
     let (rows, more): (Vec<Value>, bool) = match how {
         Kind::Odd => {
-            let odd = [json!(null), json!({"object": 7}), json!({"id": "../../v1/x?y=z", "object": "refund"})];
+            let odd = [
+                json!(null),
+                json!({"object": 7}),
+                json!({"id": "../../v1/x?y=z", "object": "refund"}),
+            ];
             (odd.into_iter().chain(rows).collect(), more)
         }
         Kind::Ahead => {

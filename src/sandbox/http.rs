@@ -13,7 +13,7 @@ use socket2::SockRef;
 
 use super::json;
 use crate::error::{Error, Result};
-use crate::locks::lock;
+use crate::sync::lock;
 
 const HEAD_MAX: usize = 32 << 10; // a page's worth of expand[] is below 1 KiB
 const HEADERS_MAX: usize = 64;
@@ -35,7 +35,10 @@ pub struct Request {
 
 impl Request {
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(n, _)| n.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 }
 
@@ -71,7 +74,12 @@ impl Answer {
     }
 
     pub fn raw(status: u16, content_type: &str, body: Vec<u8>) -> Answer {
-        Answer { status, headers: vec![("Content-Type", content_type.into())], body, manner: Manner::Whole }
+        Answer {
+            status,
+            headers: vec![("Content-Type", content_type.into())],
+            body,
+            manner: Manner::Whole,
+        }
     }
 
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Answer {
@@ -80,7 +88,8 @@ impl Answer {
     }
 }
 
-/// A running server: one thread accepts, and one converses on each connection. Dropping it closes all of them.
+/// A running server: one thread accepts, and one converses on each connection. Dropping it closes
+/// all of them.
 pub struct Server {
     address: SocketAddr,
     open: Arc<Open>,
@@ -97,12 +106,20 @@ struct Open {
 
 impl Server {
     /// Listens from now on. `Usage` when the address is not loopback or cannot be had.
-    pub fn start(listen: SocketAddr, answer: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Result<Server> {
+    pub fn start(
+        listen: SocketAddr,
+        answer: impl Fn(&Request) -> Answer + Send + Sync + 'static,
+    ) -> Result<Server> {
         if !listen.ip().is_loopback() {
-            return Err(Error::Usage(format!("{listen} is not loopback; a sandbox serves its own machine only")));
+            return Err(Error::Usage(format!(
+                "{listen} is not loopback; a sandbox serves its own machine only"
+            )));
         }
-        let taken =
-            |e: io::Error| Error::Usage(format!("the sandbox cannot listen on {listen}: {e}; port 0 takes a free one"));
+        let taken = |e: io::Error| {
+            Error::Usage(format!(
+                "the sandbox cannot listen on {listen}: {e}; port 0 takes a free one"
+            ))
+        };
         let listener = TcpListener::bind(listen).map_err(taken)?;
         let address = listener.local_addr().map_err(taken)?;
         let open = Arc::new(Open::default());
@@ -110,7 +127,8 @@ impl Server {
             let (open, answer): (_, Arc<Handler>) = (open.clone(), Arc::new(answer));
             move || accept(&listener, &open, &answer)
         };
-        let accepting = std::thread::Builder::new().name("sandbox".into()).spawn(accepting).map_err(taken)?;
+        let accepting =
+            std::thread::Builder::new().name("sandbox".into()).spawn(accepting).map_err(taken)?;
         Ok(Server { address, open, accepting: Some(accepting) })
     }
 
@@ -160,11 +178,15 @@ fn accept(listener: &TcpListener, open: &Arc<Open>, answer: &Arc<Handler>) {
             drop(listed);
         };
         // A thread that cannot be started drops the connection with the closure.
-        let _ = std::thread::Builder::new().name("sandbox-http".into()).stack_size(STACK).spawn(converse);
+        let _ = std::thread::Builder::new()
+            .name("sandbox-http".into())
+            .stack_size(STACK)
+            .spawn(converse);
     }
 }
 
-/// Keeps a connection on the list of those to be closed on stopping, for as long as its thread lives.
+/// Keeps a connection on the list of those to be closed on stopping, for as long as its thread
+/// lives.
 struct Listed {
     n: u64,
     open: Arc<Open>,
@@ -197,8 +219,8 @@ fn converse(stream: &TcpStream, answer: &Handler) -> io::Result<()> {
     }
 }
 
-/// The next request; what was received of the one after it stays in `received`. `None` at the end, `InvalidData` with
-/// the reason when it is no request.
+/// The next request; what was received of the one after it stays in `received`. `None` at the end,
+/// `InvalidData` with the reason when it is no request.
 fn next_request(stream: &TcpStream, received: &mut Vec<u8>) -> io::Result<Option<Request>> {
     let bad = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why.to_string());
     let read_more = |received: &mut Vec<u8>| {
@@ -211,7 +233,9 @@ fn next_request(stream: &TcpStream, received: &mut Vec<u8>) -> io::Result<Option
         match parse(received) {
             Err(e) => return Err(bad(&format!("this is not an HTTP request: {e}"))),
             Ok(Some(parsed)) => break parsed,
-            Ok(None) if received.len() > HEAD_MAX => return Err(bad("the request's head is longer than 32 KiB")),
+            Ok(None) if received.len() > HEAD_MAX => {
+                return Err(bad("the request's head is longer than 32 KiB"));
+            }
             Ok(None) if !read_more(received)? => return Ok(None),
             Ok(None) => {}
         }
@@ -254,10 +278,15 @@ fn parse(received: &[u8]) -> std::result::Result<Option<(usize, Request)>, httpa
             .map(|(n, v)| (decoded(n), decoded(v)))
             .collect(),
         body: Vec::new(),
-        headers: head.headers.iter().map(|h| (h.name.into(), String::from_utf8_lossy(h.value).into())).collect(),
+        headers: head
+            .headers
+            .iter()
+            .map(|h| (h.name.into(), String::from_utf8_lossy(h.value).into()))
+            .collect(),
         keep_alive: head.version == Some(1),
     };
-    request.keep_alive &= !request.header("Connection").is_some_and(|c| c.eq_ignore_ascii_case("close"));
+    request.keep_alive &=
+        !request.header("Connection").is_some_and(|c| c.eq_ignore_ascii_case("close"));
     Ok(Some((length, request)))
 }
 
@@ -284,9 +313,13 @@ fn decoded(text: &str) -> String {
 fn send(mut stream: &TcpStream, answer: Answer, keep_alive: bool) -> io::Result<bool> {
     let length = if answer.manner == Manner::Huge { HUGE } else { answer.body.len() };
     let connection = if keep_alive { "keep-alive" } else { "close" };
-    let mut head = format!("HTTP/1.1 {} \r\nContent-Length: {length}\r\nConnection: {connection}\r\n", answer.status);
+    let mut head = format!(
+        "HTTP/1.1 {} \r\nContent-Length: {length}\r\nConnection: {connection}\r\n",
+        answer.status
+    );
     for (name, value) in &answer.headers {
-        // Some values echo the request; a line's end in one would be a header of the client's making.
+        // Some values echo the request; a line's end in one would be a header of the client's
+        // making.
         head += &format!("{name}: {}\r\n", value.replace(char::is_control, "?"));
     }
     let mut head = (head + "\r\n").into_bytes();
@@ -326,7 +359,9 @@ mod tests {
     use super::*;
 
     fn echo() -> Server {
-        let answer = |r: &Request| Answer::raw(200, "text/plain", format!("{} {:?}", r.path, r.query).into_bytes());
+        let answer = |r: &Request| {
+            Answer::raw(200, "text/plain", format!("{} {:?}", r.path, r.query).into_bytes())
+        };
         Server::start(SocketAddr::from(([127, 0, 0, 1], 0)), answer).unwrap()
     }
 
@@ -345,7 +380,10 @@ mod tests {
         let two = "GET /a?expand%5B%5D=x.y&b HTTP/1.1\r\n\r\nPOST /%62%zz HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}";
         let text = said(&server, two.as_bytes());
         assert_eq!(text.matches("200").count(), 2, "{text}");
-        assert!(text.contains(r#"/a [("expand[]", "x.y"), ("b", "")]"#) && text.contains("/b%zz []"), "{text}");
+        assert!(
+            text.contains(r#"/a [("expand[]", "x.y"), ("b", "")]"#) && text.contains("/b%zz []"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -353,7 +391,9 @@ mod tests {
         let server = echo();
         let long = format!("GET / HTTP/1.1\r\na: {}", "x".repeat(HEAD_MAX));
         let chunked = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
-        for bytes in ["\u{1}\u{2}\r\n\r\n", &long, chunked, "POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n"] {
+        for bytes in
+            ["\u{1}\u{2}\r\n\r\n", &long, chunked, "POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n"]
+        {
             let text = said(&server, bytes.as_bytes());
             assert!(text.starts_with("HTTP/1.1 400") && text.contains("\"message\""), "{text}");
         }
@@ -362,7 +402,10 @@ mod tests {
 
     #[test]
     fn a_stopped_server_closes_what_hangs() {
-        let answer = |_: &Request| Answer { manner: Manner::Hang, ..Answer::raw(200, "text/plain", Vec::new()) };
+        let answer = |_: &Request| Answer {
+            manner: Manner::Hang,
+            ..Answer::raw(200, "text/plain", Vec::new())
+        };
         let server = Server::start(SocketAddr::from(([127, 0, 0, 1], 0)), answer).unwrap();
         let mut stream = TcpStream::connect(server.address()).unwrap();
         stream.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();

@@ -1,4 +1,5 @@
-//! JSON as Stripe writes it: two blanks of indentation, `id` and `object` before the other fields, which are sorted.
+//! JSON as Stripe writes it: two blanks of indentation, `id` and `object` before the other fields,
+//! which are sorted.
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
@@ -16,7 +17,8 @@ impl Serialize for Ordered<'_> {
             Value::Object(fields) => {
                 let mut map = serializer.serialize_map(Some(fields.len()))?;
                 let first = |name: &str| matches!(name, "id" | "object");
-                let named = ["id", "object"].into_iter().filter_map(|name| fields.get_key_value(name));
+                let named =
+                    ["id", "object"].into_iter().filter_map(|name| fields.get_key_value(name));
                 for (name, field) in named.chain(fields.iter().filter(|(name, _)| !first(name))) {
                     map.serialize_entry(name, &Ordered(field))?;
                 }

@@ -1,4 +1,5 @@
-//! A simulated Stripe on loopback, for first runs, development and tests: it sells, keeps, answers and delivers.
+//! A simulated Stripe on loopback, for first runs, development and tests: it sells, keeps, answers
+//! and delivers.
 
 mod account; // what it keeps
 mod api; // /v1, as Stripe answers
@@ -36,7 +37,7 @@ use simulation::Simulation;
 pub use simulation::{Purchase, Trigger};
 
 use crate::error::{Error, Result};
-use crate::locks::lock;
+use crate::sync::lock;
 use crate::text;
 
 /// A key that the sandbox accepts; it accepts any other test key as well.
@@ -95,7 +96,9 @@ impl FromStr for Shape {
             "snapshot" => Ok(Shape::Snapshot),
             "thin" => Ok(Shape::Thin),
             "both" => Ok(Shape::Both),
-            _ => Err(Error::Usage(format!("{word} is no shape of event; it is snapshot, thin or both"))),
+            _ => Err(Error::Usage(format!(
+                "{word} is no shape of event; it is snapshot, thin or both"
+            ))),
         }
     }
 }
@@ -108,7 +111,8 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Listens and delivers from now on. `Usage` when the address is not loopback or taken, or the webhook is no URL.
+    /// Listens and delivers from now on. `Usage` when the address is not loopback or taken, or the
+    /// webhook is no URL.
     pub fn start(options: Options) -> Result<Sandbox> {
         let listen = options.listen;
         let simulation = Arc::new(Simulation::new(options)?);
@@ -128,22 +132,24 @@ impl Sandbox {
         format!("http://{}", self.address())
     }
 
-    /// Delivers to this URL from now on, what waits for another attempt as well. `Usage` when it is none.
+    /// Delivers to this URL from now on, what waits for another attempt as well. `Usage` when it is
+    /// none.
     pub fn deliver_to(&self, webhook: &str) -> Result<()> {
         self.simulation.deliver_to(Some(webhook))
     }
 
-    /// Makes purchases; their events are delivered meanwhile, unless told otherwise. `Usage` when there is no such
-    /// scenario, or when it is too many.
+    /// Makes purchases; their events are delivered meanwhile, unless told otherwise. `Usage` when
+    /// there is no such scenario, or when it is too many.
     pub fn trigger(&self, order: &Trigger) -> Result<Vec<Purchase>> {
         self.simulation.trigger(order)
     }
 
-    /// Delivers an event once, now, and says which status was answered, 0 for none. `Usage` when there is no such
-    /// event.
+    /// Delivers an event once, now, and says which status was answered, 0 for none. `Usage` when
+    /// there is no such event.
     pub fn deliver(&self, id: &str) -> Result<u16> {
         let event = lock(&self.simulation.account).place_of_event(id);
-        let event = event.ok_or_else(|| Error::Usage(format!("there is no event {}", text::clean(id))))?;
+        let event =
+            event.ok_or_else(|| Error::Usage(format!("there is no event {}", text::clean(id))))?;
         Ok(self.deliverers.deliver_now(event))
     }
 }

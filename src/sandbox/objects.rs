@@ -85,7 +85,10 @@ impl Sale {
             "success_url": "https://shop.example.com/thanks?session_id={CHECKOUT_SESSION_ID}", "ui_mode": "hosted_page",
         });
         with(&mut session, usual);
-        with(&mut session, UNSET.split_whitespace().map(|name| (name.to_string(), Value::Null)).collect());
+        with(
+            &mut session,
+            UNSET.split_whitespace().map(|name| (name.to_string(), Value::Null)).collect(),
+        );
         (c.scenario.dress)(&mut session);
         session
     }
@@ -94,7 +97,11 @@ impl Sale {
     pub fn first_lines(&self) -> Value {
         let lines = &self.checkout.lines;
         let rows = (0..lines.len().min(HANDFUL)).map(|at| self.line_item(at)).collect();
-        list(&format!("/v1/checkout/sessions/{}/line_items", self.checkout.id), rows, lines.len() > HANDFUL)
+        list(
+            &format!("/v1/checkout/sessions/{}/line_items", self.checkout.id),
+            rows,
+            lines.len() > HANDFUL,
+        )
     }
 
     pub fn line_item(&self, at: usize) -> Value {
@@ -177,8 +184,14 @@ impl Sale {
     }
 
     pub fn shipping(&self) -> Value {
-        let asked = self.checkout.shipping.is_some() && !self.checkout.pick_up && self.stage != Stage::Expired;
-        if asked { json!({"address": self.address(), "name": self.checkout.buyer.name}) } else { Value::Null }
+        let asked = self.checkout.shipping.is_some()
+            && !self.checkout.pick_up
+            && self.stage != Stage::Expired;
+        if asked {
+            json!({"address": self.address(), "name": self.checkout.buyer.name})
+        } else {
+            Value::Null
+        }
     }
 
     pub fn address(&self) -> Value {

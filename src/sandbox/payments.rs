@@ -9,7 +9,8 @@ use super::sequel::{Kind, Sequel};
 /// A card's hold lives so long.
 const HELD_FOR_S: i64 = 7 * 24 * 3600;
 
-/// From a dispute to the last moment for evidence; the card networks permit seven to twenty-one days.
+/// From a dispute to the last moment for evidence; the card networks permit seven to twenty-one
+/// days.
 const EVIDENCE_WITHIN_S: i64 = 9 * 24 * 3600;
 
 /// What a bank charges for a dispute, in minor units.
@@ -30,7 +31,8 @@ impl Sale {
         let Some(id) = c.payment_intent() else {
             return Value::Null;
         };
-        let received = if self.stage == Stage::Paid { self.captured.unwrap_or(c.total()) } else { 0 };
+        let received =
+            if self.stage == Stage::Paid { self.captured.unwrap_or(c.total()) } else { 0 };
         let error = json!({"code": "payment_intent_payment_attempt_failed", "type": "card_error",
             "message": "The customer's bank has refused the debit."});
         json!({
@@ -73,8 +75,12 @@ impl Sale {
         let captured = if paid { self.captured.unwrap_or(c.total()) } else { 0 };
         let before = c.manual.then_some(c.ended + HELD_FOR_S);
         let details = match c.method {
-            "card" => json!({"type": "card", "card": {"brand": "visa", "capture_before": before, "last4": "4242"}}),
-            other => json!({"type": other, other: {"country": c.buyer.address[4], "last4": "3000"}}),
+            "card" => {
+                json!({"type": "card", "card": {"brand": "visa", "capture_before": before, "last4": "4242"}})
+            }
+            other => {
+                json!({"type": other, other: {"country": c.buyer.address[4], "last4": "3000"}})
+            }
         };
         json!({
             "id": id, "object": "charge", "amount": c.total(), "amount_captured": captured,
@@ -123,7 +129,11 @@ impl Sale {
         }
         match refund.status {
             "failed" | "canceled" => {
-                let why = if refund.status == "failed" { "expired_or_canceled_card" } else { "merchant_request" };
+                let why = if refund.status == "failed" {
+                    "expired_or_canceled_card"
+                } else {
+                    "merchant_request"
+                };
                 object["failure_reason"] = json!(why);
                 object["failure_balance_transaction"] = json!(format!("{txn}back"));
             }
@@ -147,7 +157,9 @@ impl Sale {
                 "created": at, "currency": c.currency, "fee": fee, "net": amount - fee, "source": dispute.id, "type": "adjustment"})
         };
         let mut moves = Vec::new();
-        moves.extend(dispute.moves_money().then(|| moved(-dispute.amount, DISPUTE_FEE, 1, dispute.created)));
+        moves.extend(
+            dispute.moves_money().then(|| moved(-dispute.amount, DISPUTE_FEE, 1, dispute.created)),
+        );
         moves.extend((status == "won").then(|| moved(dispute.amount, 0, 2, dispute.changed)));
         let case = match status {
             "prevented" => "resolution",
@@ -156,7 +168,8 @@ impl Sale {
         };
         let code = if dispute.reason == "fraudulent" { "10.4" } else { "13.1" };
         let card = json!({"type": "card", "card": {"brand": "visa", "case_type": case, "network_reason_code": code}});
-        let mut evidence: Value = EVIDENCE.split_whitespace().map(|name| (name.to_string(), Value::Null)).collect();
+        let mut evidence: Value =
+            EVIDENCE.split_whitespace().map(|name| (name.to_string(), Value::Null)).collect();
         evidence["enhanced_evidence"] = json!({});
         let answered = !matches!(status, "needs_response" | "warning_needs_response" | "prevented");
         json!({
@@ -170,7 +183,8 @@ impl Sale {
         })
     }
 
-    /// What moved on the shop's balance, by the id that stands in the charge or in a failed refund; `Null` for any other.
+    /// What moved on the shop's balance, by the id that stands in the charge or in a failed refund;
+    /// `Null` for any other.
     pub fn balance_transaction(&self, id: &Value) -> Value {
         let c = &*self.checkout;
         let id = id.as_str().unwrap_or_default();
@@ -181,7 +195,10 @@ impl Sale {
         if id == c.own("txn") {
             return of(self.captured.unwrap_or(c.total()), self.settled, "charge");
         }
-        let failed = self.sequels.iter().find(|s| s.kind == Kind::Refund && format!("txn_{}back", &s.id[3..]) == id);
+        let failed = self
+            .sequels
+            .iter()
+            .find(|s| s.kind == Kind::Refund && format!("txn_{}back", &s.id[3..]) == id);
         failed.map_or(Value::Null, |refund| of(refund.amount, refund.changed, "refund_failure"))
     }
 

@@ -1,4 +1,5 @@
-//! A request's parameters as Stripe takes them: filters, paging by cursor, expansion, and its refusals.
+//! A request's parameters as Stripe takes them: filters, paging by cursor, expansion, and its
+//! refusals.
 
 use serde_json::Value;
 
@@ -10,7 +11,8 @@ const LIMIT_DEFAULT: usize = 10;
 const LIMIT_MAX: usize = 100;
 const LEVELS_MAX: usize = 4; // of an expansion
 
-/// What can be expanded in what, and what it is then. A price and a shipping cost come whole: they are a way through.
+/// What can be expanded in what, and what it is then. A price and a shipping cost come whole: they
+/// are a way through.
 const EXPANDABLE: &[(&str, &str, &str)] = &[
     ("list of checkout.session", "data", "checkout.session"),
     ("checkout.session", "line_items", "list of item"),
@@ -40,10 +42,14 @@ pub struct Query<'a>(Vec<(String, &'a str)>);
 impl<'a> Query<'a> {
     pub fn of(request: &'a Request) -> Query<'a> {
         let unnumbered = |name: &str| match name.split_once('[') {
-            Some((list, index)) if index.trim_end_matches(']').parse::<u32>().is_ok() => format!("{list}[]"),
+            Some((list, index)) if index.trim_end_matches(']').parse::<u32>().is_ok() => {
+                format!("{list}[]")
+            }
             _ => name.to_string(),
         };
-        Query(request.query.iter().map(|(name, value)| (unnumbered(name), value.as_str())).collect())
+        Query(
+            request.query.iter().map(|(name, value)| (unnumbered(name), value.as_str())).collect(),
+        )
     }
 
     pub fn all(&self, name: &str) -> impl Iterator<Item = &'a str> {
@@ -57,27 +63,37 @@ impl<'a> Query<'a> {
     /// Refuses what is none of these.
     pub fn knows(&self, names: &[&str]) -> Result<(), Answer> {
         let known = |name: &str| {
-            name == "expand[]" || names.contains(&name) || name.starts_with("created[") && names.contains(&"created")
+            name == "expand[]"
+                || names.contains(&name)
+                || name.starts_with("created[") && names.contains(&"created")
         };
         match self.0.iter().find(|(name, _)| !known(name)) {
-            Some((name, _)) => {
-                Err(errors::invalid("parameter_unknown", &format!("Received unknown parameter: {name}"), name))
-            }
+            Some((name, _)) => Err(errors::invalid(
+                "parameter_unknown",
+                &format!("Received unknown parameter: {name}"),
+                name,
+            )),
             None => Ok(()),
         }
     }
 
     fn whole(&self, name: &str) -> Result<Option<i64>, Answer> {
         let number = |text: &str| {
-            text.parse()
-                .map_err(|_| errors::invalid("parameter_invalid_integer", &format!("Invalid integer: {text}"), name))
+            text.parse().map_err(|_| {
+                errors::invalid(
+                    "parameter_invalid_integer",
+                    &format!("Invalid integer: {text}"),
+                    name,
+                )
+            })
         };
         self.one(name).map(number).transpose()
     }
 
     /// True for a time that `created` and its bounds permit.
     pub fn created(&self) -> Result<impl Fn(i64) -> bool + use<>, Answer> {
-        let (at, gt, gte) = (self.whole("created")?, self.whole("created[gt]")?, self.whole("created[gte]")?);
+        let (at, gt, gte) =
+            (self.whole("created")?, self.whole("created[gt]")?, self.whole("created[gte]")?);
         let (lt, lte) = (self.whole("created[lt]")?, self.whole("created[lte]")?);
         Ok(move |time: i64| {
             at.is_none_or(|at| time == at)
@@ -88,8 +104,8 @@ impl<'a> Query<'a> {
         })
     }
 
-    /// Stripe's paging by cursor over rows in the list's order: the places of the rows on this page, and whether there
-    /// are more in its direction. `place` finds a cursor's row.
+    /// Stripe's paging by cursor over rows in the list's order: the places of the rows on this
+    /// page, and whether there are more in its direction. `place` finds a cursor's row.
     pub fn page(
         &self,
         total: usize,
@@ -100,23 +116,35 @@ impl<'a> Query<'a> {
             None => LIMIT_DEFAULT,
             Some(limit) if (1..=LIMIT_MAX as i64).contains(&limit) => limit as usize,
             Some(limit) => {
-                let bound = if limit < 1 { "greater than or equal to 1" } else { "less than or equal to 100" };
+                let bound = if limit < 1 {
+                    "greater than or equal to 1"
+                } else {
+                    "less than or equal to 100"
+                };
                 let message = format!("This value must be {bound} (it currently is '{limit}').");
                 return Err(errors::invalid("parameter_invalid_integer", &message, "limit"));
             }
         };
         let cursor = |name: &str| match self.one(name).map(|id| (id, place(id))) {
-            Some((id, None)) => Err(errors::invalid("resource_missing", &format!("No such object: '{id}'"), name)),
+            Some((id, None)) => {
+                Err(errors::invalid("resource_missing", &format!("No such object: '{id}'"), name))
+            }
             found => Ok(found.and_then(|(_, at)| at)),
         };
         let (after, before) = (cursor("starting_after")?, cursor("ending_before")?);
         let mut rows: Vec<usize> = match (after, before) {
             (Some(_), Some(_)) => {
-                let message = "You may only specify one of these parameters: ending_before, starting_after.";
+                let message =
+                    "You may only specify one of these parameters: ending_before, starting_after.";
                 return Err(errors::invalid("parameter_invalid", message, "starting_after"));
             }
-            (None, Some(before)) => (0..before).rev().filter(|at| wanted(*at)).take(limit + 1).collect(),
-            (after, None) => (after.map_or(0, |at| at + 1)..total).filter(|at| wanted(*at)).take(limit + 1).collect(),
+            (None, Some(before)) => {
+                (0..before).rev().filter(|at| wanted(*at)).take(limit + 1).collect()
+            }
+            (after, None) => (after.map_or(0, |at| at + 1)..total)
+                .filter(|at| wanted(*at))
+                .take(limit + 1)
+                .collect(),
         };
         let has_more = rows.len() > limit;
         rows.truncate(limit);
@@ -172,10 +200,13 @@ pub fn expand(value: &mut Value, path: &[&str], sale: &Sale) {
 fn checked<'a>(kind: &'static str, path: &'a str) -> Result<Vec<&'a str>, Answer> {
     let fields: Vec<&str> = path.split('.').collect();
     if fields.len() > LEVELS_MAX {
-        let message = format!("You cannot expand more than 4 levels of a property. Property: {path}");
+        let message =
+            format!("You cannot expand more than 4 levels of a property. Property: {path}");
         return Err(errors::invalid("parameter_invalid", &message, "expand"));
     }
-    let inside = |kind: &str, field: &str| EXPANDABLE.iter().find(|(of, name, _)| *of == kind && *name == field);
+    let inside = |kind: &str, field: &str| {
+        EXPANDABLE.iter().find(|(of, name, _)| *of == kind && *name == field)
+    };
     let mut at = kind;
     for field in &fields {
         let Some((.., inner)) = inside(at, field) else {

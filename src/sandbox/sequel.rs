@@ -1,4 +1,5 @@
-//! What can follow a payment: refunds, disputes, reviews and early fraud warnings, and what Stripe tells of each.
+//! What can follow a payment: refunds, disputes, reviews and early fraud warnings, and what Stripe
+//! tells of each.
 
 use super::account::About;
 use super::checkout::random_id;
@@ -36,7 +37,8 @@ pub struct Sequel {
     pub settled: bool,
 }
 
-/// What is to follow. What is `None` is as usual: the whole of what is left, and the first of the kind's statuses.
+/// What is to follow. What is `None` is as usual: the whole of what is left, and the first of the
+/// kind's statuses.
 #[derive(Default)]
 pub struct Draft<'a> {
     pub amount: Option<i64>,
@@ -109,7 +111,8 @@ impl Kind {
 }
 
 impl Sequel {
-    /// It takes money from the shop, or will: what is under way is taken already, and comes back when it fails.
+    /// It takes money from the shop, or will: what is under way is taken already, and comes back
+    /// when it fails.
     pub fn takes(&self) -> bool {
         match self.kind {
             Kind::Refund => !matches!(self.status, "failed" | "canceled"),
@@ -133,12 +136,16 @@ pub fn is_withdrawn(status: &str) -> bool {
 
 /// How what follows comes about.
 impl Sale {
-    /// Lets it follow, and says what is told of it. `Usage` when there is no money to take, or less.
+    /// Lets it follow, and says what is told of it. `Usage` when there is no money to take, or
+    /// less.
     pub fn follow(&mut self, kind: Kind, draft: &Draft, now: i64) -> Result<Vec<Told>> {
         let status = kind.status(draft.status.unwrap_or(kind.statuses()[0]))?;
         let id = &self.checkout.id;
         if self.stage != Stage::Paid || self.checkout.charge().is_none() {
-            return Err(Error::Usage(format!("{id} has no payment that a {} could follow", kind.words().0)));
+            return Err(Error::Usage(format!(
+                "{id} has no payment that a {} could follow",
+                kind.words().0
+            )));
         }
         let (left, name) = (self.left(), kind.words().0);
         let amount = match kind {
@@ -146,18 +153,32 @@ impl Sale {
             Kind::Review | Kind::FraudWarning => 0,
         };
         if matches!(kind, Kind::Refund | Kind::Dispute) && !(1..=left).contains(&amount) {
-            return Err(Error::Usage(format!("of {id} there is {left} left, so a {name} cannot be of {amount}")));
+            return Err(Error::Usage(format!(
+                "of {id} there is {left} left, so a {name} cannot be of {amount}"
+            )));
         }
         let was_actionable = self.is_actionable();
         let reason = draft.reason.unwrap_or(self.usual_reason(kind)).into();
-        let (lets_go, settled) = (false, draft.settled && kind == Kind::Dispute && status == "prevented");
+        let (lets_go, settled) =
+            (false, draft.settled && kind == Kind::Dispute && status == "prevented");
         let id = kind.new_id();
-        self.sequels.push(Sequel { kind, id, created: now, amount, status, reason, changed: now, lets_go, settled });
+        self.sequels.push(Sequel {
+            kind,
+            id,
+            created: now,
+            amount,
+            status,
+            reason,
+            changed: now,
+            lets_go,
+            settled,
+        });
         let at = self.sequels.len() - 1;
         Ok(self.told(at, None, was_actionable))
     }
 
-    /// Gives it another status, and says what is told of it. `Usage` when the payment has not got that much left.
+    /// Gives it another status, and says what is told of it. `Usage` when the payment has not got
+    /// that much left.
     pub fn becomes(&mut self, at: usize, status: &str, now: i64) -> Result<Vec<Told>> {
         let status = self.sequels[at].kind.status(status)?;
         let (old, was_actionable) = (self.sequels[at].status, self.is_actionable());
@@ -173,13 +194,16 @@ impl Sale {
         Ok(self.told(at, Some(old), was_actionable))
     }
 
-    /// Takes so much of the money that is held, or all of it, and says what is told. What is left of it is let go, which
-    /// Stripe lists as a refund. `Usage` when nothing is held, or not so much.
+    /// Takes so much of the money that is held, or all of it, and says what is told. What is left
+    /// of it is let go, which Stripe lists as a refund. `Usage` when nothing is held, or not so
+    /// much.
     pub fn capture(&mut self, amount: Option<i64>, now: i64) -> Result<Vec<Told>> {
         let (id, total) = (&self.checkout.id, self.checkout.total());
         let amount = amount.unwrap_or(total);
         if self.stage != Stage::Held || !(1..=total).contains(&amount) {
-            return Err(Error::Usage(format!("of {id} no {amount} are held; the scenario authorized holds money")));
+            return Err(Error::Usage(format!(
+                "of {id} no {amount} are held; the scenario authorized holds money"
+            )));
         }
         (self.stage, self.settled, self.captured) = (Stage::Paid, now, Some(amount));
         let mut told = vec![("payment_intent.succeeded", About::PaymentIntent)];
@@ -216,12 +240,17 @@ impl Sale {
             }
             (Kind::Dispute, old) => {
                 let withdrawn = old.is_some_and(is_withdrawn);
-                let closed = matches!(sequel.status, "won" | "lost" | "warning_closed" | "prevented");
+                let closed =
+                    matches!(sequel.status, "won" | "lost" | "warning_closed" | "prevented");
                 told.extend(old.is_none().then_some(("charge.dispute.created", about)));
-                told.extend((old.is_some() && !closed).then_some(("charge.dispute.updated", about)));
+                told.extend(
+                    (old.is_some() && !closed).then_some(("charge.dispute.updated", about)),
+                );
                 let withdrawn_now = !withdrawn && is_withdrawn(sequel.status);
                 told.extend(withdrawn_now.then_some(("charge.dispute.funds_withdrawn", about)));
-                told.extend((sequel.status == "won").then_some(("charge.dispute.funds_reinstated", about)));
+                told.extend(
+                    (sequel.status == "won").then_some(("charge.dispute.funds_reinstated", about)),
+                );
                 told.extend(closed.then_some(("charge.dispute.closed", about)));
             }
             (Kind::Review, old) => {
@@ -231,14 +260,18 @@ impl Sale {
             (Kind::FraudWarning, _) => told.push(("radar.early_fraud_warning.created", about)),
         }
         if was_actionable != self.is_actionable() {
-            let warnings = (0..self.sequels.len()).filter(|at| self.sequels[*at].kind == Kind::FraudWarning);
-            told.extend(warnings.map(|at| ("radar.early_fraud_warning.updated", About::Sequel(at))));
+            let warnings =
+                (0..self.sequels.len()).filter(|at| self.sequels[*at].kind == Kind::FraudWarning);
+            told.extend(
+                warnings.map(|at| ("radar.early_fraud_warning.updated", About::Sequel(at))),
+            );
         }
         told
     }
 
     fn usual_reason(&self, kind: Kind) -> &'static str {
-        let suspected = self.sequels.iter().any(|s| matches!(s.kind, Kind::Review | Kind::FraudWarning));
+        let suspected =
+            self.sequels.iter().any(|s| matches!(s.kind, Kind::Review | Kind::FraudWarning));
         match kind {
             Kind::Refund | Kind::Dispute if suspected => "fraudulent",
             Kind::Refund => "requested_by_customer",
@@ -261,7 +294,8 @@ impl Sale {
 
     /// What can still be refunded or disputed.
     pub fn left(&self) -> i64 {
-        self.checkout.total() - self.sequels.iter().filter(|s| s.takes()).map(|s| s.amount).sum::<i64>()
+        self.checkout.total()
+            - self.sequels.iter().filter(|s| s.takes()).map(|s| s.amount).sum::<i64>()
     }
 
     /// Of a warning: neither has the payment been disputed, nor is all of it refunded.

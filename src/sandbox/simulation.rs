@@ -17,7 +17,7 @@ use super::stats::Stats;
 use super::{Options, Shape, api, control, scenarios};
 use crate::clock::{self, Timestamp};
 use crate::error::{Error, Result};
-use crate::locks::lock;
+use crate::sync::lock;
 use crate::text;
 
 /// Purchases of one trigger; ten times as many fit into memory.
@@ -50,7 +50,14 @@ pub struct Trigger {
 impl Trigger {
     /// One purchase, delivered once in the sandbox's own shape.
     pub fn of(scenario: &str) -> Trigger {
-        Trigger { scenario: scenario.into(), count: 1, shape: None, times: 1, deliver: true, ago_s: 0 }
+        Trigger {
+            scenario: scenario.into(),
+            count: 1,
+            shape: None,
+            times: 1,
+            deliver: true,
+            ago_s: 0,
+        }
     }
 }
 
@@ -67,7 +74,8 @@ pub struct Settle {
     pub deliver: bool,
 }
 
-/// Something is to follow a session's payment. What is not said is as usual: all that is left, a first status.
+/// Something is to follow a session's payment. What is not said is as usual: all that is left, a
+/// first status.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Follow {
@@ -169,7 +177,9 @@ impl Simulation {
         std::thread::sleep(self.latency);
         let endpoint = api::name_of(request);
         let asked = api::asked(request);
-        let answer = self.faults.answer(endpoint, &asked, || api::answer(&self.account, request, &self.rates));
+        let answer = self
+            .faults
+            .answer(endpoint, &asked, || api::answer(&self.account, request, &self.rates));
         let silent = matches!(answer.manner, Manner::Hang | Manner::Reset | Manner::Close);
         self.stats.answered(endpoint, if silent { 0 } else { answer.status });
         let now = clock::now().as_second().saturating_add(self.skew_s.load(Ordering::Relaxed));
@@ -179,7 +189,10 @@ impl Simulation {
     pub fn trigger(&self, order: &Trigger) -> Result<Vec<Purchase>> {
         let scenario = scenarios::find(&order.scenario)?;
         if order.count > COUNT_MAX {
-            return Err(Error::Usage(format!("{} purchases at once are too many; {COUNT_MAX} are not", order.count)));
+            return Err(Error::Usage(format!(
+                "{} purchases at once are too many; {COUNT_MAX} are not",
+                order.count
+            )));
         }
         let telling = self.telling(order.shape, order.times, order.deliver)?;
         let sell = |_| {
@@ -187,7 +200,13 @@ impl Simulation {
             let now = ago(order.ago_s);
             let sale = account.sell(scenario, now);
             let news = scenario.news.iter().map(|news| Act::News(*news));
-            self.perform(&mut account, sale, news.chain(scenario.then.iter().copied()), &telling, now)
+            self.perform(
+                &mut account,
+                sale,
+                news.chain(scenario.then.iter().copied()),
+                &telling,
+                now,
+            )
         };
         (0..order.count).map(sell).collect()
     }
@@ -205,15 +224,25 @@ impl Simulation {
             Outcome::Succeeded => SUCCEEDS,
             Outcome::Failed => FAILS,
         };
-        self.perform(&mut account, sale, news.iter().map(|news| Act::News(*news)), &telling, clock::now())
+        self.perform(
+            &mut account,
+            sale,
+            news.iter().map(|news| Act::News(*news)),
+            &telling,
+            clock::now(),
+        )
     }
 
-    /// Lets a refund, dispute, review or warning follow. `Usage` when there is no such payment, or when it cannot.
+    /// Lets a refund, dispute, review or warning follow. `Usage` when there is no such payment, or
+    /// when it cannot.
     pub fn follow(&self, kind: Kind, order: &Follow) -> Result<Purchase> {
         let telling = self.telling(order.shape, order.times, order.deliver)?;
         let mut account = lock(&self.account);
         let sale = account.sale(&order.session).ok_or_else(|| {
-            Error::Usage(format!("there is no session {}; a trigger makes one", text::clean(&order.session)))
+            Error::Usage(format!(
+                "there is no session {}; a trigger makes one",
+                text::clean(&order.session)
+            ))
         })?;
         let draft = Draft {
             amount: order.amount,
@@ -239,31 +268,39 @@ impl Simulation {
         Ok(purchase)
     }
 
-    /// Lets money go that is held, as the bank does when nobody captures it. `Usage` when there is none.
+    /// Lets money go that is held, as the bank does when nobody captures it. `Usage` when there is
+    /// none.
     pub fn lapse(&self, order: &Follow) -> Result<Purchase> {
         let telling = self.telling(order.shape, order.times, order.deliver)?;
         let mut account = lock(&self.account);
         let held = |at: &usize| account.sales[*at].stage == Stage::Held;
-        let sale = account.sale(&order.session).filter(held).ok_or_else(|| no_session(&order.session))?;
+        let sale =
+            account.sale(&order.session).filter(held).ok_or_else(|| no_session(&order.session))?;
         let lapsed = [Act::News(("payment_intent.canceled", Stage::Canceled))];
         self.perform(&mut account, sale, lapsed.into_iter(), &telling, ago(order.ago_s))
     }
 
-    /// A subscription is paid once more; what follows that payment names the session that is answered here, which Stripe does
-    /// not show. `Usage` when the session begins no subscription.
+    /// A subscription is paid once more; what follows that payment names the session that is
+    /// answered here, which Stripe does not show. `Usage` when the session begins no subscription.
     pub fn renew(&self, order: &Follow) -> Result<Purchase> {
         let mut account = lock(&self.account);
         let sale = account.sale(&order.session).ok_or_else(|| no_session(&order.session))?;
-        let renewed = account.renew(sale, ago(order.ago_s)).ok_or_else(|| no_session(&order.session))?;
+        let renewed =
+            account.renew(sale, ago(order.ago_s)).ok_or_else(|| no_session(&order.session))?;
         Ok(purchase(&account, renewed))
     }
 
-    /// Gives what followed another status. `Usage` when there is none of that kind and id, or when it cannot have it.
+    /// Gives what followed another status. `Usage` when there is none of that kind and id, or when
+    /// it cannot have it.
     pub fn becomes(&self, kind: Kind, id: &str, order: &Become) -> Result<Purchase> {
         let telling = self.telling(order.shape, order.times, order.deliver)?;
         let mut account = lock(&self.account);
         let (sale, at) = account.sequel(kind, id).ok_or_else(|| {
-            Error::Usage(format!("there is no {} {}; a POST without an id makes one", kind.words().0, text::clean(id)))
+            Error::Usage(format!(
+                "there is no {} {}; a POST without an id makes one",
+                kind.words().0,
+                text::clean(id)
+            ))
         })?;
         let told = account.sales[sale].becomes(at, &order.status, clock::now().as_second())?;
         let mut purchase = Purchase { id: Some(id.into()), ..purchase(&account, sale) };
@@ -285,7 +322,9 @@ impl Simulation {
     /// `Usage` when there is none, or one of them is no signing secret.
     pub fn sign_with(&self, secrets: Vec<String>) -> Result<()> {
         if secrets.is_empty() || !secrets.iter().all(|secret| secret.starts_with("whsec_")) {
-            return Err(Error::Usage("deliveries are signed with one secret or more, each a whsec_…".into()));
+            return Err(Error::Usage(
+                "deliveries are signed with one secret or more, each a whsec_…".into(),
+            ));
         }
         *lock(&self.secrets) = secrets;
         Ok(())
@@ -293,7 +332,9 @@ impl Simulation {
 
     fn telling(&self, shape: Option<Shape>, times: usize, deliver: bool) -> Result<Telling> {
         if times > TIMES_MAX {
-            return Err(Error::Usage(format!("{times} deliveries of one event are too many; {TIMES_MAX} are not")));
+            return Err(Error::Usage(format!(
+                "{times} deliveries of one event are too many; {TIMES_MAX} are not"
+            )));
         }
         let account = lock(&self.account);
         let times = if deliver && account.endpoints.any_enabled() { times } else { 0 };
@@ -318,7 +359,14 @@ impl Simulation {
     }
 
     /// Makes the events about a sale as it stands now, and has them delivered.
-    fn tell(&self, account: &mut Account, sale: usize, told: &[Told], telling: &Telling, made: &mut Vec<Made>) {
+    fn tell(
+        &self,
+        account: &mut Account,
+        sale: usize,
+        told: &[Told],
+        telling: &Telling,
+        made: &mut Vec<Made>,
+    ) {
         for (kind, about) in told {
             let fate = self.faults.fate(kind, &account.sales[sale].checkout.id);
             if fate == Fate::Lost {
@@ -352,7 +400,10 @@ fn ago(seconds: i64) -> Timestamp {
 }
 
 fn no_session(session: &str) -> Error {
-    Error::Usage(format!("there is no session {} that this could happen to; a trigger makes one", text::clean(session)))
+    Error::Usage(format!(
+        "there is no session {} that this could happen to; a trigger makes one",
+        text::clean(session)
+    ))
 }
 
 /// How news travels.

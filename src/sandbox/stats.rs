@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use serde_json::{Value, json};
 
-use crate::locks::lock;
+use crate::sync::lock;
 
 #[derive(Default)]
 pub struct Stats(Mutex<Counts>);

@@ -28,7 +28,8 @@ pub const SCENARIOS: &[&str] = &[
     "old-api",
 ];
 
-/// What the file says of every session, without the moments at which we asked and the numbers that it gave out itself.
+/// What the file says of every session, without the moments at which we asked and the numbers that
+/// it gave out itself.
 pub fn facts(shop: &Shop) -> Vec<String> {
     let columns = |table: &str, but: &[&str]| {
         let names = shop.rows(&format!("SELECT name FROM pragma_table_info('{table}')"));
@@ -40,7 +41,11 @@ pub fn facts(shop: &Shop) -> Vec<String> {
     for (table, but, from) in [
         ("orders", ["id", "as_of", "asked", "line_items_at"].as_slice(), "FROM orders t"),
         ("line_items", &["order_id"], &format!("{of} line_items t ON t.order_id = o.id")),
-        ("fulfillments", &["id", "order_id", "created_at"], &format!("{of} fulfillments t ON t.order_id = o.id")),
+        (
+            "fulfillments",
+            &["id", "order_id", "created_at"],
+            &format!("{of} fulfillments t ON t.order_id = o.id"),
+        ),
         (
             "fulfillment_line_items",
             &["fulfillment_id"],
@@ -53,7 +58,9 @@ pub fn facts(shop: &Shop) -> Vec<String> {
         ("order_overview", &["id"], &format!("{of} order_overview t ON t.id = o.id")),
     ] {
         let session = if from.contains("orders o") { "o.checkout_session_id" } else { "NULL" };
-        rows.extend(shop.rows(&format!("SELECT '{table}', {session}, {} {from}", columns(table, but))));
+        rows.extend(
+            shop.rows(&format!("SELECT '{table}', {session}, {} {from}", columns(table, but))),
+        );
     }
     // News for hooks: each once.
     rows.extend(shop.rows(
@@ -103,20 +110,32 @@ fn every_order_of(scenarios: &[&str]) {
     for scenario in scenarios {
         for shape in ["snapshot", "thin"] {
             let purchase = &shop.buy(scenario, 1, shape)[0];
-            let bodies: Vec<Vec<u8>> = purchase.events.iter().map(|(id, _)| shop.body(id)).collect();
+            let bodies: Vec<Vec<u8>> =
+                purchase.events.iter().map(|(id, _)| shop.body(id)).collect();
             let n = bodies.len();
-            let pick = |order: &[usize]| order.iter().map(|i| bodies[*i].as_slice()).collect::<Vec<_>>();
+            let pick =
+                |order: &[usize]| order.iter().map(|i| bodies[*i].as_slice()).collect::<Vec<_>>();
             let expected = told(&mut shop, &pick(&(0..n).collect::<Vec<_>>()));
             for order in permutations(n) {
-                assert_eq!(told(&mut shop, &pick(&order)), expected, "{scenario}, {shape}, in the order {order:?}");
+                assert_eq!(
+                    told(&mut shop, &pick(&order)),
+                    expected,
+                    "{scenario}, {shape}, in the order {order:?}"
+                );
             }
             let thrice: Vec<usize> = (0..n).cycle().take(3 * n).collect();
-            assert_eq!(told(&mut shop, &pick(&thrice)), expected, "{scenario}, {shape}, three times");
+            assert_eq!(
+                told(&mut shop, &pick(&thrice)),
+                expected,
+                "{scenario}, {shape}, three times"
+            );
             afresh(&mut shop);
             std::thread::scope(|threads| {
                 for i in thrice {
                     let (shop, body) = (&shop, &bodies[i]);
-                    threads.spawn(move || assert_eq!(shop.post(body).expect("the desk answers").0, 200));
+                    threads.spawn(move || {
+                        assert_eq!(shop.post(body).expect("the desk answers").0, 200)
+                    });
                 }
             });
             shop.settle();
@@ -164,10 +183,13 @@ fn a_delayed_payment_is_an_order_with_nothing_to_send_until_it_settles() {
         }
         shop.settle();
         let order = |column: &str| {
-            let id = format!("SELECT id FROM orders WHERE checkout_session_id = '{}'", purchase.session);
+            let id =
+                format!("SELECT id FROM orders WHERE checkout_session_id = '{}'", purchase.session);
             shop.one(&format!("SELECT {column} FROM order_overview WHERE id = ({id})"))
         };
-        let fulfillments = || shop.one(&format!("SELECT count(*) FROM fulfillments WHERE order_id = {}", order("id")));
+        let fulfillments = || {
+            shop.one(&format!("SELECT count(*) FROM fulfillments WHERE order_id = {}", order("id")))
+        };
         assert_eq!((order("financial_status").as_str(), fulfillments().as_str()), ("pending", "0"));
         let asked = json!({"session": purchase.session, "outcome": outcome, "deliver": false});
         let made = shop.control("POST", "/_sandbox/settle", asked);
@@ -176,7 +198,10 @@ fn a_delayed_payment_is_an_order_with_nothing_to_send_until_it_settles() {
             assert_eq!(shop.deliver(id), 200);
         }
         shop.settle();
-        assert_eq!((order("financial_status").as_str(), fulfillments().as_str()), (financial, parcels));
+        assert_eq!(
+            (order("financial_status").as_str(), fulfillments().as_str()),
+            (financial, parcels)
+        );
         // Whatever comes late changes nothing.
         for (id, _) in &purchase.events {
             assert_eq!(shop.deliver(id), 200);
@@ -211,16 +236,24 @@ fn every_scenario_ends_as_a_shopkeeper_expects() {
         ("strange", "paid", "unfulfilled"),
         ("old-api", "paid", "unfulfilled"),
     ] {
-        let order = format!("(SELECT id FROM orders WHERE checkout_session_id = '{}')", sessions[scenario]);
-        let statuses =
-            shop.one(&format!("SELECT financial_status, fulfillment_status FROM order_overview WHERE id = {order}"));
+        let order =
+            format!("(SELECT id FROM orders WHERE checkout_session_id = '{}')", sessions[scenario]);
+        let statuses = shop.one(&format!(
+            "SELECT financial_status, fulfillment_status FROM order_overview WHERE id = {order}"
+        ));
         assert_eq!(statuses, format!("{money}|{goods}"), "{scenario}");
     }
     let of = |scenario: &str| format!("o.checkout_session_id = '{}'", sessions[scenario]);
-    let one = |what: &str, scenario: &str| shop.one(&format!("SELECT {what} FROM orders o WHERE {}", of(scenario)));
+    let one = |what: &str, scenario: &str| {
+        shop.one(&format!("SELECT {what} FROM orders o WHERE {}", of(scenario)))
+    };
     // Nothing was sold.
     for scenario in ["setup", "expired"] {
-        assert_eq!(shop.rows(&format!("SELECT id FROM orders o WHERE {}", of(scenario))), [""; 0], "{scenario}");
+        assert_eq!(
+            shop.rows(&format!("SELECT id FROM orders o WHERE {}", of(scenario))),
+            [""; 0],
+            "{scenario}"
+        );
         let why = format!(
             "SELECT count(*) FROM events WHERE object_id = '{}' AND state = 'ignored' AND state_reason <> ''",
             sessions[scenario]
@@ -228,25 +261,38 @@ fn every_scenario_ends_as_a_shopkeeper_expects() {
         assert_ne!(shop.one(&why), "0", "{scenario}");
     }
     // Money reads as people write it.
-    let total = |scenario: &str| one("(SELECT total FROM order_overview v WHERE v.id = o.id)", scenario);
+    let total =
+        |scenario: &str| one("(SELECT total FROM order_overview v WHERE v.id = o.id)", scenario);
     assert!(total("yen").ends_with(" JPY") && !total("yen").contains('.'), "{}", total("yen"));
-    assert!(total("dinar").rsplit_once('.').is_some_and(|(_, d)| d.len() == "000 KWD".len()), "{}", total("dinar"));
+    assert!(
+        total("dinar").rsplit_once('.').is_some_and(|(_, d)| d.len() == "000 KWD".len()),
+        "{}",
+        total("dinar")
+    );
     // A hundred lines, each once.
-    assert_eq!(one("(SELECT count(*) FROM line_items l WHERE l.order_id = o.id)", "many-lines"), "100");
+    assert_eq!(
+        one("(SELECT count(*) FROM line_items l WHERE l.order_id = o.id)", "many-lines"),
+        "100"
+    );
     // Physical and digital apart.
     let kinds = "(SELECT group_concat(requires_shipping) FROM (SELECT requires_shipping FROM fulfillments f WHERE f.order_id = o.id ORDER BY id))";
     assert_eq!(one(kinds, "mixed"), "1,0");
     assert_eq!(one(kinds, "digital"), "0");
     assert_eq!(one(kinds, "card"), "1");
     // What differs is flagged, what is kept is kept.
-    let flagged = "(SELECT count(*) FROM attention a WHERE a.order_id = o.id AND a.reason = 'sums_differ')";
-    assert_eq!((one(flagged, "sums-differ").as_str(), one(flagged, "discount").as_str()), ("1", "0"));
+    let flagged =
+        "(SELECT count(*) FROM attention a WHERE a.order_id = o.id AND a.reason = 'sums_differ')";
+    assert_eq!(
+        (one(flagged, "sums-differ").as_str(), one(flagged, "discount").as_str()),
+        ("1", "0")
+    );
     assert_ne!(one("payment_link_id", "payment-link"), "");
     assert_ne!(one("presentment_amount || presentment_currency", "adaptive"), "");
     assert_ne!(one("subscription_id", "subscription"), "");
     assert_ne!(one("shipping_line1 || shipping_country", "old-api"), "");
     // Nothing from outside drives a terminal or reads backwards.
-    let text = shop.rows("SELECT * FROM orders").join("\n") + &shop.rows("SELECT * FROM line_items").join("\n");
+    let text = shop.rows("SELECT * FROM orders").join("\n")
+        + &shop.rows("SELECT * FROM line_items").join("\n");
     assert!(!text.contains(['\u{1b}', '\u{202e}', '\u{0}', '\u{9b}']));
     shop.check();
 }

@@ -1,4 +1,5 @@
-//! Everything that needs a person is one row with one reason in `attention`, and the line to type next runs.
+//! Everything that needs a person is one row with one reason in `attention`, and the line to type
+//! next runs.
 
 use std::collections::BTreeSet;
 
@@ -26,13 +27,16 @@ fn shop() -> Connection {
 
 /// Writes as the daemon does when Stripe has told something.
 fn by_stripe(c: &Connection, sql: &str) {
-    let all = format!("UPDATE actor SET name = 'stripe:evt_1';\n{sql}\nUPDATE actor SET name = 'operator';");
+    let all = format!(
+        "UPDATE actor SET name = 'stripe:evt_1';\n{sql}\nUPDATE actor SET name = 'operator';"
+    );
     c.execute_batch(&all).unwrap_or_else(|e| panic!("{sql}: {e}"));
 }
 
 fn rows(c: &Connection, sql: &str) -> Vec<(String, String)> {
     let mut query = c.prepare(sql).expect("the query is sound");
-    let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).and_then(|rows| rows.collect());
+    let rows =
+        query.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).and_then(|rows| rows.collect());
     rows.expect("the query runs")
 }
 
@@ -133,9 +137,14 @@ fn each_reason_is_one_row_and_its_next_line_runs() {
             .replace("LATER", "strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '+1 minutes')");
         by_stripe(&c, &told);
         let found = rows(&c, "SELECT reason, next FROM attention");
-        assert_eq!(found.iter().map(|(reason, _)| reason.as_str()).collect::<Vec<_>>(), [*reason], "{told}{done}");
-        let what: String =
-            c.query_row("SELECT what || since FROM attention", [], |row| row.get(0)).expect("a sentence");
+        assert_eq!(
+            found.iter().map(|(reason, _)| reason.as_str()).collect::<Vec<_>>(),
+            [*reason],
+            "{told}{done}"
+        );
+        let what: String = c
+            .query_row("SELECT what || since FROM attention", [], |row| row.get(0))
+            .expect("a sentence");
         assert!(what.len() > 20, "{reason}: {what}");
         let next = &found[0].1;
         let sql = next.split("hold it: ").last().filter(|line| line.ends_with(';'));
@@ -152,7 +161,8 @@ fn a_clean_shop_has_none_and_every_reason_is_tried() {
     assert_eq!(rows(&c, "SELECT reason, what FROM attention"), []);
     let (from, to) = (SCHEMA.find("CREATE VIEW matters"), SCHEMA.find("CREATE VIEW attention"));
     let view = &SCHEMA[from.expect("the view is there")..to.expect("and the next")];
-    let is_name = |word: &&str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    let is_name =
+        |word: &&str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
     let named: BTreeSet<&str> = view
         .split("SELECT '")
         .skip(1)
@@ -218,7 +228,9 @@ fn what_blocks_an_order_is_one_word_and_each_refusal_a_sentence() {
         let c = shop();
         by_stripe(&c, told);
         c.execute_batch(done).expect("it may be done");
-        let by: String = c.query_row("SELECT blocked_by FROM order_overview", [], |row| row.get(0)).expect("a word");
+        let by: String = c
+            .query_row("SELECT blocked_by FROM order_overview", [], |row| row.get(0))
+            .expect("a word");
         assert_eq!(by, blocked);
         assert_eq!(rows(&c, "SELECT order_id || '', items FROM to_ship"), []);
         for line in [
@@ -235,7 +247,9 @@ fn what_blocks_an_order_is_one_word_and_each_refusal_a_sentence() {
             ))
             .expect("it is lifted");
             let by: String = c
-                .query_row("SELECT actor FROM order_history WHERE new = 'shipped'", [], |row| row.get(0))
+                .query_row("SELECT actor FROM order_history WHERE new = 'shipped'", [], |row| {
+                    row.get(0)
+                })
                 .expect("the history tells");
             assert_eq!(by, "operator-override");
         }
@@ -277,8 +291,10 @@ fn the_three_axes_move_apart_from_each_other_and_the_days_add_up() {
     assert_eq!(axes(), "refunded partially_fulfilled 0");
     c.execute_batch("INSERT INTO cancel VALUES(1, 'customer');").unwrap();
     assert_eq!(axes(), "refunded fulfilled 0", "what was sent is all that is due");
-    let day =
-        "SELECT orders || ' ' || amount_total || ' ' || amount_refunded || ' ' || amount_net, net FROM sales_by_day";
+    let day = "SELECT orders || ' ' || amount_total || ' ' || amount_refunded || ' ' || amount_net, net FROM sales_by_day";
     let booked = |figures: &str, net: &str| (figures.to_string(), net.to_string());
-    assert_eq!(rows(&c, day), [booked("1 3000 0 3000", "30.00 EUR"), booked("0 0 3000 -3000", "-30.00 EUR")]);
+    assert_eq!(
+        rows(&c, day),
+        [booked("1 3000 0 3000", "30.00 EUR"), booked("0 0 3000 -3000", "-30.00 EUR")]
+    );
 }

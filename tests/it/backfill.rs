@@ -1,4 +1,5 @@
-//! What never arrived: found by looking for it, once, within a bounded number of questions; and compared by `reconcile`.
+//! What never arrived: found by looking for it, once, within a bounded number of questions; and
+//! compared by `reconcile`.
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::Output;
@@ -17,7 +18,8 @@ fn looking_with(sandbox: &[&str]) -> Shop {
     Shop::open_with(&[("FULFILLD_BACKFILL_EVERY", "1"), ("FULFILLD_SWEEP_EVERY", "1")], sandbox)
 }
 
-/// So many purchases, every tenth refunded, every twentieth disputed; none of them is told to anybody.
+/// So many purchases, every tenth refunded, every twentieth disputed; none of them is told to
+/// anybody.
 fn trade(shop: &Shop, count: usize) -> Vec<Purchase> {
     let purchases = shop.buy("card", count, "snapshot");
     for (i, purchase) in purchases.iter().enumerate() {
@@ -46,7 +48,9 @@ fn asked(shop: &Shop) -> Value {
 }
 
 fn questions(asked: &Value, endpoint: &str) -> u64 {
-    asked[endpoint].as_object().map_or(0, |by_status| by_status.values().filter_map(Value::as_u64).sum())
+    asked[endpoint]
+        .as_object()
+        .map_or(0, |by_status| by_status.values().filter_map(Value::as_u64).sum())
 }
 
 fn reconcile(shop: &Shop, arguments: &[&str]) -> Output {
@@ -86,7 +90,8 @@ fn whatever_happened_while_nobody_listened_is_there_once_within_the_budget() {
     shop.settle();
     shop.stop();
     let asked = asked(&shop);
-    // One question an order; three a refund and two a dispute (its payment, its session); the lists by the hundred.
+    // One question an order; three a refund and two a dispute (its payment, its session); the lists
+    // by the hundred.
     assert!(questions(&asked, "checkout_session") <= 510, "{asked}");
     assert!(questions(&asked, "refund") <= 60 && questions(&asked, "dispute") <= 30, "{asked}");
     let looks = questions(&asked, "events");
@@ -96,12 +101,16 @@ fn whatever_happened_while_nobody_listened_is_there_once_within_the_budget() {
         ["backfill|1"],
         "nothing of it came by webhook"
     );
-    assert_eq!(shop.rows("SELECT id, state, state_reason FROM events WHERE state NOT IN('done')"), [""; 0]);
+    assert_eq!(
+        shop.rows("SELECT id, state, state_reason FROM events WHERE state NOT IN('done')"),
+        [""; 0]
+    );
     shop.check();
     // From now on a look finds nothing, and asks for next to nothing.
     shop.start();
     wait_for("two more looks", || {
-        (questions(&shop.control("GET", "/_sandbox/stats", Value::Null)["requests"], "events") >= looks / 3)
+        (questions(&shop.control("GET", "/_sandbox/stats", Value::Null)["requests"], "events")
+            >= looks / 3)
             .then_some(())
     });
     shop.stop();
@@ -117,7 +126,9 @@ fn killed_again_and_again_while_it_catches_up_it_ends_in_the_same_rows() {
         shop.start();
         let orders = "SELECT count(*) FROM orders";
         let had = count(&shop, orders);
-        wait_for("it is in the middle of it", || (count(&shop, orders) > had || had == 230).then_some(()));
+        wait_for("it is in the middle of it", || {
+            (count(&shop, orders) > had || had == 230).then_some(())
+        });
         shop.kill();
     }
     shop.start();
@@ -132,10 +143,16 @@ fn killed_again_and_again_while_it_catches_up_it_ends_in_the_same_rows() {
 
 #[test]
 fn a_list_that_misbehaves_costs_a_second_look_and_no_order() {
-    for kind in ["repeat", "skip", "loop", "cut", "short", "half", "garbage", "shrug", "odd", "close"] {
+    for kind in
+        ["repeat", "skip", "loop", "cut", "short", "half", "garbage", "shrug", "odd", "close"]
+    {
         let shop = looking();
         for endpoint in ["events", "checkout_sessions", "refunds"] {
-            shop.control("POST", "/_sandbox/faults", json!({"endpoint": endpoint, "kind": kind, "times": 2}));
+            shop.control(
+                "POST",
+                "/_sandbox/faults",
+                json!({"endpoint": endpoint, "kind": kind, "times": 2}),
+            );
         }
         trade(&shop, 12);
         wait_for_count(&shop, "SELECT count(*) FROM orders", 12);
@@ -165,7 +182,11 @@ fn a_refused_key_stops_the_asking_and_everything_is_taken_up_when_it_is_mended()
 #[test]
 fn a_key_that_may_not_list_events_says_so_and_the_sessions_are_found_all_the_same() {
     let shop = looking();
-    shop.control("POST", "/_sandbox/faults", json!({"endpoint": "events", "kind": "status", "status": 403}));
+    shop.control(
+        "POST",
+        "/_sandbox/faults",
+        json!({"endpoint": "events", "kind": "status", "status": 403}),
+    );
     trade(&shop, 2);
     wait_for_count(&shop, "SELECT count(*) FROM orders", 2);
     wait_for_count(&shop, "SELECT count(*) FROM alarms WHERE name = 'key_lacks_permission'", 1);
@@ -180,7 +201,8 @@ fn webhooks_that_do_not_come_are_noticed_and_the_orders_are_there() {
     shop.control("POST", "/_sandbox/trigger", trigger.clone());
     wait_for_count(&shop, "SELECT count(*) FROM orders", 1);
     wait_for("a look or two", || {
-        (questions(&shop.control("GET", "/_sandbox/stats", Value::Null)["requests"], "events") >= 3).then_some(())
+        (questions(&shop.control("GET", "/_sandbox/stats", Value::Null)["requests"], "events") >= 3)
+            .then_some(())
     });
     assert_eq!(shop.rows("SELECT name, message FROM alarms"), [""; 0]);
     assert_eq!(shop.get("/readyz"), (200, "ready".into()));
@@ -191,7 +213,8 @@ fn webhooks_that_do_not_come_are_noticed_and_the_orders_are_there() {
     wait_for_count(&shop, "SELECT count(*) FROM orders", 2);
     let (status, causes) = shop.get("/readyz");
     assert!(
-        status == 503 && causes.contains("webhooks do not come: Stripe made 1 checkout.session.completed"),
+        status == 503
+            && causes.contains("webhooks do not come: Stripe made 1 checkout.session.completed"),
         "{causes}"
     );
     assert!(causes.contains(&format!("Stripe's endpoint {webhook} is disabled")), "{causes}");
@@ -223,10 +246,14 @@ fn a_thin_event_and_its_twin_are_one_piece_of_news() {
     asked(&shop);
     shop.start();
     wait_for("a look or two", || {
-        (questions(&shop.control("GET", "/_sandbox/stats", Value::Null)["requests"], "events") >= 3).then_some(())
+        (questions(&shop.control("GET", "/_sandbox/stats", Value::Null)["requests"], "events") >= 3)
+            .then_some(())
     });
     // Stripe lists snapshots, and what came is thin.
-    assert_eq!(shop.rows("SELECT shape, source, count(*) > 0 FROM events GROUP BY 1, 2"), ["thin|webhook|1"]);
+    assert_eq!(
+        shop.rows("SELECT shape, source, count(*) > 0 FROM events GROUP BY 1, 2"),
+        ["thin|webhook|1"]
+    );
     assert_eq!(shop.rows("SELECT name FROM alarms"), [""; 0]);
     assert_eq!(shop.one("SELECT count(*) FROM orders"), "3");
 }
@@ -240,9 +267,14 @@ fn a_fresh_purchase_does_not_wait_behind_what_is_fetched() {
     shop.start();
     wait_for("it catches up", || (count(&shop, "SELECT count(*) FROM orders") > 5).then_some(()));
     let fresh = shop.buy("card", 1, "snapshot").remove(0);
-    let completed = fresh.events.iter().find(|(_, kind)| kind == "checkout.session.completed").expect("it is told");
+    let completed = fresh
+        .events
+        .iter()
+        .find(|(_, kind)| kind == "checkout.session.completed")
+        .expect("it is told");
     assert_eq!(shop.deliver(&completed.0), 200);
-    let order = format!("SELECT count(*) FROM orders WHERE checkout_session_id = '{}'", fresh.session);
+    let order =
+        format!("SELECT count(*) FROM orders WHERE checkout_session_id = '{}'", fresh.session);
     wait_for_count(&shop, &order, 1);
     assert!(count(&shop, "SELECT count(*) FROM orders") < 200, "the others are still on their way");
 }
@@ -263,7 +295,8 @@ fn yesterdays_copy_becomes_todays_file_and_what_was_typed_since_is_named() {
     wait_for_count(&shop, "SELECT count(*) FROM disputes", 3);
     shop.settle();
     let today = facts(&shop);
-    let (sent, noted) = (shop.one("SELECT min(order_id) FROM to_ship"), shop.one("SELECT max(id) FROM orders"));
+    let (sent, noted) =
+        (shop.one("SELECT min(order_id) FROM to_ship"), shop.one("SELECT max(id) FROM orders"));
     shop.shell(&format!(
         "INSERT INTO ship VALUES({sent}, 'DHL', 'JD0146000034', NULL); UPDATE orders SET note = 'for Ada' WHERE id = {noted}"
     ))
@@ -282,7 +315,10 @@ fn yesterdays_copy_becomes_todays_file_and_what_was_typed_since_is_named() {
     let lost = shop.one("SELECT what FROM attention WHERE reason = 'file_went_back'");
     assert!(lost.contains(&format!("order {sent}: fulfillment")), "{lost}");
     assert!(lost.contains(&format!("order {noted}: note")), "{lost}");
-    assert!(!lost.contains("Ada") && !lost.contains("JD0146"), "what was typed is nobody's business: {lost}");
+    assert!(
+        !lost.contains("Ada") && !lost.contains("JD0146"),
+        "what was typed is nobody's business: {lost}"
+    );
     shop.check();
     shop.shell("DELETE FROM alarms WHERE name = 'file_went_back'").expect("it is dealt with");
     shop.stop();
@@ -321,37 +357,61 @@ fn an_empty_file_is_filled_by_reconcile_alone_and_no_hook_runs_for_the_past() {
 
     let dry = reconcile(&shop, &["--dry-run"]);
     assert_eq!(dry.status.code(), Some(1), "{}", said(&dry));
-    assert!(said(&dry).starts_with("Stripe has 33, here 0, missing 33, differing 0, cannot 0\n"), "{}", said(&dry));
+    assert!(
+        said(&dry).starts_with("Stripe has 33, here 0, missing 33, differing 0, cannot 0\n"),
+        "{}",
+        said(&dry)
+    );
     assert_eq!(shop.one("SELECT count(*) FROM events"), "0", "a dry run writes nothing");
 
     let done = reconcile(&shop, &[]);
     assert!(done.status.success(), "{}{}", said(&done), String::from_utf8_lossy(&done.stderr));
-    assert!(said(&done).starts_with("Stripe has 33, here 0, added 33, differing 0, cannot 0\n"), "{}", said(&done));
+    assert!(
+        said(&done).starts_with("Stripe has 33, here 0, added 33, differing 0, cannot 0\n"),
+        "{}",
+        said(&done)
+    );
     assert_eq!(facts(&shop), expected);
-    assert_eq!(shop.rows("SELECT topic, state, outcome FROM outbox WHERE outcome IS NOT 'past'"), [""; 0]);
+    assert_eq!(
+        shop.rows("SELECT topic, state, outcome FROM outbox WHERE outcome IS NOT 'past'"),
+        [""; 0]
+    );
     shop.check();
 
     // A hook that is set from now on hears of what comes from now on.
     let heard = shop.dir.path().join("heard");
     let hook = shop.dir.path().join("hook");
-    std::fs::write(&hook, format!("#!/bin/sh\ncat > /dev/null\necho \"$1 $FULFILLD_KEY\" >> {}\n", heard.display()))
-        .and_then(|()| std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)))
-        .expect("a hook");
+    std::fs::write(
+        &hook,
+        format!("#!/bin/sh\ncat > /dev/null\necho \"$1 $FULFILLD_KEY\" >> {}\n", heard.display()),
+    )
+    .and_then(|()| std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)))
+    .expect("a hook");
     shop.settings.push(("FULFILLD_HOOK_COMMAND".into(), hook.display().to_string()));
     shop.start();
     let fresh = shop.buy("card", 1, "snapshot").remove(0);
     fresh.events.iter().for_each(|(event, _)| assert_eq!(shop.deliver(event), 200));
     let order = wait_for("the new order", || {
-        shop.rows(&format!("SELECT id FROM orders WHERE checkout_session_id = '{}'", fresh.session)).pop()
+        shop.rows(&format!("SELECT id FROM orders WHERE checkout_session_id = '{}'", fresh.session))
+            .pop()
     });
-    wait_for("it is heard", || std::fs::read_to_string(&heard).ok().filter(|text| text.ends_with('\n')));
+    wait_for("it is heard", || {
+        std::fs::read_to_string(&heard).ok().filter(|text| text.ends_with('\n'))
+    });
     wait_for_count(&shop, "SELECT count(*) FROM outbox WHERE state = 'pending'", 0);
     let heard = std::fs::read_to_string(&heard).expect("it was told");
-    assert_eq!(heard, format!("order.paid order:{order}:paid@{}\n", fresh.session), "and of nothing older");
+    assert_eq!(
+        heard,
+        format!("order.paid order:{order}:paid@{}\n", fresh.session),
+        "and of nothing older"
+    );
 
     let again = reconcile(&shop, &["--json"]);
     assert!(again.status.success());
-    assert_eq!(said(&again), "{\"added\":0,\"cannot\":0,\"differing\":0,\"here\":34,\"stripe\":34}\n");
+    assert_eq!(
+        said(&again),
+        "{\"added\":0,\"cannot\":0,\"differing\":0,\"here\":34,\"stripe\":34}\n"
+    );
 }
 
 fn newest_sale(shop: &Shop) -> u64 {
@@ -363,7 +423,9 @@ fn newest_sale(shop: &Shop) -> u64 {
         b"",
     )
     .expect("Stripe answers");
-    serde_json::from_str::<Value>(&events).expect("JSON")["data"][0]["created"].as_u64().expect("a time")
+    serde_json::from_str::<Value>(&events).expect("JSON")["data"][0]["created"]
+        .as_u64()
+        .expect("a time")
 }
 
 #[test]
@@ -386,29 +448,54 @@ fn what_differs_is_repaired_and_what_cannot_be_is_said() {
     .expect("damage");
     let dry = reconcile(&shop, &["--dry-run", "--json"]);
     assert_eq!(dry.status.code(), Some(1));
-    let rows: Vec<Value> = said(&dry).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let rows: Vec<Value> =
+        said(&dry).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert_eq!(rows[0], json!({"stripe": 5, "here": 3, "missing": 0, "differing": 2, "cannot": 0}));
-    assert!(rows[1]["of"] == "sessions" && rows[1]["outcome"] == "differs" && rows[2]["of"] == "refunds", "{rows:?}");
+    assert!(
+        rows[1]["of"] == "sessions"
+            && rows[1]["outcome"] == "differs"
+            && rows[2]["of"] == "refunds",
+        "{rows:?}"
+    );
 
     // Beside a running desk the repair is its work.
     shop.settings.push(("FULFILLD_BACKFILL_EVERY".into(), "0".into()));
     shop.start();
     let done = reconcile(&shop, &["--since", "1d"]);
     assert!(done.status.success(), "{}", said(&done));
-    assert!(said(&done).starts_with("Stripe has 5, here 3, added 0, differing 2, cannot 0\n"), "{}", said(&done));
+    assert!(
+        said(&done).starts_with("Stripe has 5, here 3, added 0, differing 2, cannot 0\n"),
+        "{}",
+        said(&done)
+    );
     assert_eq!(facts(&shop), expected);
 
     shop.stop();
-    shop.control("POST", "/_sandbox/faults", json!({"endpoint": "checkout_session", "kind": "status", "status": 404}));
+    shop.control(
+        "POST",
+        "/_sandbox/faults",
+        json!({"endpoint": "checkout_session", "kind": "status", "status": 404}),
+    );
     let purchase = shop.buy("card", 1, "snapshot").remove(0);
     let cannot = reconcile(&shop, &[]);
     assert_eq!(cannot.status.code(), Some(1));
-    assert!(said(&cannot).starts_with("Stripe has 6, here 5, added 0, differing 0, cannot 1\n"), "{}", said(&cannot));
-    assert!(said(&cannot).contains("cannot: failed: Stripe has no such object"), "{}", said(&cannot));
+    assert!(
+        said(&cannot).starts_with("Stripe has 6, here 5, added 0, differing 0, cannot 1\n"),
+        "{}",
+        said(&cannot)
+    );
+    assert!(
+        said(&cannot).contains("cannot: failed: Stripe has no such object"),
+        "{}",
+        said(&cannot)
+    );
     shop.control("DELETE", "/_sandbox/faults", Value::Null);
     assert!(reconcile(&shop, &[]).status.success());
     assert_eq!(
-        shop.one(&format!("SELECT count(*) FROM orders WHERE checkout_session_id = '{}'", purchase.session)),
+        shop.one(&format!(
+            "SELECT count(*) FROM orders WHERE checkout_session_id = '{}'",
+            purchase.session
+        )),
         "1"
     );
 
@@ -420,9 +507,11 @@ fn what_differs_is_repaired_and_what_cannot_be_is_said() {
 
 #[test]
 fn an_order_costs_one_question_and_a_replay_another() {
-    let shop = Shop::open_with(&[("FULFILLD_ECHO_AFTER", "4")], &["--webhook", "none", "--rate", "0"]);
+    let shop =
+        Shop::open_with(&[("FULFILLD_ECHO_AFTER", "4")], &["--webhook", "none", "--rate", "0"]);
     for purchase in shop.buy("card", 20, "snapshot") {
-        // The echo first, as Stripe makes them: what is asked for later says what it says. One that comes after the answer is asked for.
+        // The echo first, as Stripe makes them: what is asked for later says what it says. One that
+        // comes after the answer is asked for.
         assert_eq!(purchase.events[0].1, "payment_intent.succeeded");
         for (event, _) in &purchase.events {
             assert_eq!(shop.deliver(event), 200);
@@ -435,9 +524,13 @@ fn an_order_costs_one_question_and_a_replay_another() {
     assert!((20..30).contains(&questions(&before, "checkout_session")), "{before}");
     assert!(questions(&before, "checkout_sessions") < 10, "{before}");
     let event = shop.one("SELECT id FROM events WHERE type = 'payment_intent.succeeded' LIMIT 1");
-    shop.shell(&format!("UPDATE events SET state = 'pending' WHERE id = '{event}'")).expect("it is due again");
+    shop.shell(&format!("UPDATE events SET state = 'pending' WHERE id = '{event}'"))
+        .expect("it is due again");
     wait_for("it was asked for", || {
-        (questions(&shop.control("GET", "/_sandbox/stats", Value::Null)["requests"], "checkout_session") == 1)
+        (questions(
+            &shop.control("GET", "/_sandbox/stats", Value::Null)["requests"],
+            "checkout_session",
+        ) == 1)
             .then_some(())
     });
     shop.settle();
@@ -452,13 +545,16 @@ fn how_far_it_has_looked_moves_only_when_all_of_a_list_was_seen() {
     shop.control("POST", "/_sandbox/faults", broken);
     trade(&shop, 120);
     shop.start();
-    // The first page is worked on; the second never comes. The sessions are another list, which nothing holds up.
+    // The first page is worked on; the second never comes. The sessions are another list, which
+    // nothing holds up.
     wait_for_count(&shop, "SELECT count(*) FROM orders", 120);
     let until = "SELECT count(*) FROM sweeps WHERE name = 'events'";
     for _ in 0..2 {
         asked(&shop);
         wait_for("another look", || {
-            (questions(&shop.control("GET", "/_sandbox/stats", Value::Null)["requests"], "events") >= 2).then_some(())
+            (questions(&shop.control("GET", "/_sandbox/stats", Value::Null)["requests"], "events")
+                >= 2)
+                .then_some(())
         });
         assert_eq!(count(&shop, until), 0);
     }
@@ -473,12 +569,17 @@ fn a_dispute_that_is_won_lost_and_won_again_without_an_event_ends_won() {
     wait_for_count(&shop, "SELECT count(*) FROM orders", 1);
     shop.control("POST", "/_sandbox/faults", json!({"kind": "lost"}));
     let order = json!({"session": session, "amount": 100, "deliver": false});
-    let dispute = shop.control("POST", "/_sandbox/dispute", order)["id"].as_str().expect("an id").to_string();
+    let dispute =
+        shop.control("POST", "/_sandbox/dispute", order)["id"].as_str().expect("an id").to_string();
     wait_for_count(&shop, "SELECT count(*) FROM disputes", 1);
     for status in ["won", "lost", "won", "lost", "won"] {
         let order = json!({"status": status, "deliver": false});
         shop.control("POST", &format!("/_sandbox/disputes/{dispute}"), order);
-        wait_for_count(&shop, &format!("SELECT count(*) FROM disputes WHERE status = '{status}'"), 1);
+        wait_for_count(
+            &shop,
+            &format!("SELECT count(*) FROM disputes WHERE status = '{status}'"),
+            1,
+        );
     }
     assert_eq!(
         shop.rows("SELECT id, source FROM events WHERE object_id GLOB 'du_*'"),
@@ -495,7 +596,10 @@ fn a_review_and_a_fraud_warning_of_which_no_event_was_made_are_found() {
     wait_for_count(&shop, "SELECT count(*) FROM orders", 1);
     shop.control("POST", "/_sandbox/faults", json!({"kind": "lost"}));
     let order = json!({"session": session, "deliver": false});
-    let review = shop.control("POST", "/_sandbox/review", order.clone())["id"].as_str().expect("an id").to_string();
+    let review = shop.control("POST", "/_sandbox/review", order.clone())["id"]
+        .as_str()
+        .expect("an id")
+        .to_string();
     wait_for_count(&shop, "SELECT count(*) FROM to_ship", 0);
     let closed = json!({"status": "approved", "deliver": false});
     shop.control("POST", &format!("/_sandbox/reviews/{review}"), closed);
@@ -532,16 +636,22 @@ fn an_order_without_its_lines_or_its_payment_gets_them() {
 
 #[test]
 fn a_list_that_fails_or_may_not_be_seen_stops_no_other() {
-    for fault in
-        [json!({"kind": "status", "status": 500}), json!({"kind": "status", "status": 403}), json!({"kind": "garbage"})]
-    {
+    for fault in [
+        json!({"kind": "status", "status": 500}),
+        json!({"kind": "status", "status": 403}),
+        json!({"kind": "garbage"}),
+    ] {
         for endpoint in ["events", "refunds", "reviews", "fraud_warnings"] {
             let shop = looking();
             let mut fault = fault.clone();
             fault["endpoint"] = json!(endpoint);
             shop.control("POST", "/_sandbox/faults", fault);
             let session = shop.buy("card", 1, "snapshot").remove(0).session;
-            shop.control("POST", "/_sandbox/dispute", json!({"session": session, "amount": 100, "deliver": false}));
+            shop.control(
+                "POST",
+                "/_sandbox/dispute",
+                json!({"session": session, "amount": 100, "deliver": false}),
+            );
             wait_for_count(&shop, "SELECT count(*) FROM orders", 1);
             wait_for_count(&shop, "SELECT count(*) FROM disputes", 1);
             shop.check();
@@ -553,18 +663,19 @@ fn a_list_that_fails_or_may_not_be_seen_stops_no_other() {
 fn a_second_event_of_the_same_second_is_not_taken_for_the_twin_of_a_thin_one() {
     let mut shop = Shop::open();
     let session = shop.buy("card", 1, "snapshot").remove(0).session;
-    // Two events of one second, thin and as snapshots: one of them arrives, without the name of its twin; the other is lost.
+    // Two events of one second, thin and as snapshots: one of them arrives, without the name of its
+    // twin; the other is lost.
     let order = json!({"session": session, "amount": 100, "status": "pending", "deliver": false});
-    let refund = shop.control("POST", "/_sandbox/refund", order)["id"].as_str().expect("an id").to_string();
+    let refund =
+        shop.control("POST", "/_sandbox/refund", order)["id"].as_str().expect("an id").to_string();
     let [first, _] = ["succeeded", "failed"].map(|status| {
         let order = json!({"status": status, "deliver": false, "shape": "both"});
         Purchase::of(&shop.control("POST", &format!("/_sandbox/refunds/{refund}"), order))
     });
-    let body = first
-        .events
-        .iter()
-        .map(|(id, _)| shop.body(id))
-        .find(|body| serde_json::from_slice::<Value>(body).is_ok_and(|event| event["type"] == "v1.refund.updated"));
+    let body = first.events.iter().map(|(id, _)| shop.body(id)).find(|body| {
+        serde_json::from_slice::<Value>(body)
+            .is_ok_and(|event| event["type"] == "v1.refund.updated")
+    });
     let mut thin: Value = serde_json::from_slice(&body.expect("a thin event")).expect("JSON");
     thin.as_object_mut().expect("an object").remove("snapshot_event");
     assert_eq!(shop.post(thin.to_string().as_bytes()).expect("an answer").0, 200);
@@ -577,8 +688,16 @@ fn a_second_event_of_the_same_second_is_not_taken_for_the_twin_of_a_thin_one() {
     let named = "SELECT count(*) FROM events WHERE shape = 'thin' AND snapshot_event IS NOT NULL";
     wait_for_count(&shop, named, 1);
     let twin = shop.one("SELECT snapshot_event FROM events WHERE shape = 'thin'");
-    assert_eq!(count(&shop, &format!("SELECT count(*) FROM events WHERE id = '{twin}'")), 0, "it is one piece of news");
-    wait_for_count(&shop, "SELECT count(*) FROM events WHERE type = 'refund.updated' AND source = 'backfill'", 1);
+    assert_eq!(
+        count(&shop, &format!("SELECT count(*) FROM events WHERE id = '{twin}'")),
+        0,
+        "it is one piece of news"
+    );
+    wait_for_count(
+        &shop,
+        "SELECT count(*) FROM events WHERE type = 'refund.updated' AND source = 'backfill'",
+        1,
+    );
     shop.settle();
     shop.check();
 }

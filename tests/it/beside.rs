@@ -1,6 +1,8 @@
-//! Verbs that are typed beside the service: each finds its file and settings, and says what keeps it from them.
+//! Verbs that are typed beside the service: each finds its file and settings, and says what keeps
+//! it from them.
 //!
-//! The machine is played: its /etc and /var/lib are directories of the test's, seen by the program alone.
+//! The machine is played: its /etc and /var/lib are directories of the test's, seen by the program
+//! alone.
 
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
@@ -21,8 +23,17 @@ const ADA_OF_BEFORE: Login = (4301, &[]);
 const A_STRANGER: Login = (4302, &[]);
 
 /// Verbs of every kind: they look, write, open the shell, ask Stripe.
-const VERBS: &[&str] =
-    &["orders", "attention", "ship 1041", "undo", "export", "events", "hooks", "check", "sql --ro .tables"];
+const VERBS: &[&str] = &[
+    "orders",
+    "attention",
+    "ship 1041",
+    "undo",
+    "export",
+    "events",
+    "hooks",
+    "check",
+    "sql --ro .tables",
+];
 
 /// A machine on which the package is installed, with five orders in the service's file.
 struct Machine {
@@ -43,9 +54,19 @@ impl Machine {
         }
         machine.directory("etc/fulfilld", GROUP, 0o750);
         machine.directory("var/fulfilld", GROUP, 0o2770);
-        machine.file("etc/passwd", 0, 0o644, "root:x:0:0::/root:/bin/sh\nada:x:4301:4301::/home/ada:/bin/sh\n");
+        machine.file(
+            "etc/passwd",
+            0,
+            0o644,
+            "root:x:0:0::/root:/bin/sh\nada:x:4301:4301::/home/ada:/bin/sh\n",
+        );
         machine.file("etc/group", 0, 0o644, &format!("root:x:0:\nfulfilld:x:{GROUP}:bob,ada\n"));
-        machine.file("etc/fulfilld/fulfilld.env", GROUP, 0o640, "#FULFILLD_DB=/elsewhere\nFULFILLD_WORKERS=4\n");
+        machine.file(
+            "etc/fulfilld/fulfilld.env",
+            GROUP,
+            0o640,
+            "#FULFILLD_DB=/elsewhere\nFULFILLD_WORKERS=4\n",
+        );
         machine.books("var/fulfilld/fulfilld.db");
         std::fs::copy(env!("CARGO_BIN_EXE_fulfilld"), machine.dir.path().join("fulfilld")).unwrap();
         Some(machine)
@@ -81,8 +102,7 @@ impl Machine {
     }
 
     fn types_with(&self, env: &[(&str, &str)], (user, groups): Login, line: &str) -> Output {
-        let mounted =
-            "mount --bind \"$0/etc\" /etc && mount --bind \"$0/var\" /var/lib && cd \"$0/home\" && exec \"$@\"";
+        let mounted = "mount --bind \"$0/etc\" /etc && mount --bind \"$0/var\" /var/lib && cd \"$0/home\" && exec \"$@\"";
         let mut command = Command::new("unshare");
         command.args(["-m", "sh", "-c", mounted]).arg(self.dir.path()).arg("setpriv");
         command.arg(format!("--reuid={user}")).arg(format!("--regid={user}"));
@@ -101,7 +121,10 @@ impl Machine {
         let output = self.types(login, line);
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(78), "{line}: {said}");
-        assert!(said.trim_end().lines().count() == 1 && !said.contains("there is no file"), "{line}: {said}");
+        assert!(
+            said.trim_end().lines().count() == 1 && !said.contains("there is no file"),
+            "{line}: {said}"
+        );
         said
     }
 
@@ -118,18 +141,29 @@ fn a_group_member_before_the_next_login_is_told_to_log_in_again() {
     for verb in VERBS {
         let said = machine.refused(ADA_OF_BEFORE, verb);
         assert!(
-            said.contains("user ada") && said.contains("newgrp fulfilld") && said.contains("log in again"),
+            said.contains("user ada")
+                && said.contains("newgrp fulfilld")
+                && said.contains("log in again"),
             "{said}"
         );
     }
-    // The same where no settings stand in the way, with the file named and with the file alone closed.
+    // The same where no settings stand in the way, with the file named and with the file alone
+    // closed.
     let said = machine.refused(ADA_OF_BEFORE, "orders --db /var/lib/fulfilld/fulfilld.db");
     assert!(said.contains("/var/lib/fulfilld: ") && said.contains("newgrp fulfilld"), "{said}");
     machine.directory("etc/fulfilld", GROUP, 0o755);
     std::fs::remove_file(machine.dir.path().join("etc/fulfilld/fulfilld.env")).unwrap();
-    assert!(machine.refused(ADA_OF_BEFORE, "attention").contains("/var/lib/fulfilld: it is for the group fulfilld"));
+    assert!(
+        machine
+            .refused(ADA_OF_BEFORE, "attention")
+            .contains("/var/lib/fulfilld: it is for the group fulfilld")
+    );
     std::fs::remove_dir(machine.dir.path().join("etc/fulfilld")).unwrap();
-    assert!(machine.refused(ADA_OF_BEFORE, "attention").contains("/var/lib/fulfilld: it is for the group fulfilld"));
+    assert!(
+        machine
+            .refused(ADA_OF_BEFORE, "attention")
+            .contains("/var/lib/fulfilld: it is for the group fulfilld")
+    );
     machine.directory("var/fulfilld", GROUP, 0o2771);
     assert!(machine.refused(ADA_OF_BEFORE, "ship 1041").contains("newgrp fulfilld"));
 }
@@ -139,11 +173,17 @@ fn somebody_outside_the_group_is_told_how_to_join_it() {
     let Some(machine) = Machine::installed() else { return };
     for verb in VERBS {
         let said = machine.refused(A_STRANGER, verb);
-        assert!(said.contains("sudo adduser 4302 fulfilld") && said.contains("with sudo"), "{said}");
+        assert!(
+            said.contains("sudo adduser 4302 fulfilld") && said.contains("with sudo"),
+            "{said}"
+        );
     }
     let doctor = machine.types(A_STRANGER, "doctor --offline --json");
     let said = String::from_utf8(doctor.stdout).unwrap();
-    assert!(said.contains("settings_unreadable") && said.contains("sudo adduser 4302 fulfilld"), "{said}");
+    assert!(
+        said.contains("settings_unreadable") && said.contains("sudo adduser 4302 fulfilld"),
+        "{said}"
+    );
     assert!(!said.contains("file_missing"), "{said}");
 }
 
@@ -161,7 +201,10 @@ fn root_cron_and_a_group_member_find_the_service_s_file() {
     machine.succeeds(ROOT, "undo");
     machine.succeeds(ADA, "hold 1041 --reason counted");
     std::fs::remove_dir_all(machine.dir.path().join("etc/fulfilld")).unwrap();
-    assert!(machine.succeeds(ROOT, "orders").contains("Ada Lovelace"), "without a directory of settings");
+    assert!(
+        machine.succeeds(ROOT, "orders").contains("Ada Lovelace"),
+        "without a directory of settings"
+    );
 }
 
 #[test]
@@ -170,11 +213,16 @@ fn the_service_s_settings_count_for_every_verb_and_this_environment_s_before_the
     machine.books("home/other.db");
     Machine::give(&machine.dir.path().join("home"), GROUP, 0o2775);
     let other = machine.dir.path().join("home/other.db").display().to_string();
-    let env = format!("FULFILLD_DB=\"{other}\"\nFULFILLD_HOOK_COMMAND=/etc/fulfilld/mail order.paid\n");
+    let env =
+        format!("FULFILLD_DB=\"{other}\"\nFULFILLD_HOOK_COMMAND=/etc/fulfilld/mail order.paid\n");
     machine.file("etc/fulfilld/fulfilld.env", GROUP, 0o640, &env);
     machine.succeeds(ADA, "hold 1041 --reason counted");
     assert!(machine.succeeds(ADA, &format!("orders show 1041 --db {other}")).contains("counted"));
-    assert!(!machine.succeeds(ADA, "orders show 1041 --db /var/lib/fulfilld/fulfilld.db").contains("counted"));
+    assert!(
+        !machine
+            .succeeds(ADA, "orders show 1041 --db /var/lib/fulfilld/fulfilld.db")
+            .contains("counted")
+    );
     let show = |env: &[(&str, &str)]| {
         let output = machine.types_with(env, ADA, "orders show 1041");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -183,8 +231,9 @@ fn the_service_s_settings_count_for_every_verb_and_this_environment_s_before_the
     assert!(!show(&[("FULFILLD_DB", "/var/lib/fulfilld/fulfilld.db")]).contains("counted"));
     assert!(show(&[("FULFILLD_DB", "")]).contains("counted"), "a blank is not set");
     // The hooks that the service has are those that are tried, unless others are named.
-    let hooks =
-        |env: &[(&str, &str)]| String::from_utf8(machine.types_with(env, ADA, "hooks test order.paid").stdout).unwrap();
+    let hooks = |env: &[(&str, &str)]| {
+        String::from_utf8(machine.types_with(env, ADA, "hooks test order.paid").stdout).unwrap()
+    };
     assert!(hooks(&[]).contains("/etc/fulfilld/mail"));
     assert!(hooks(&[("FULFILLD_HOOK_COMMAND", "/bin/true")]).contains("/bin/true"));
     // Secrets are root's alone.
@@ -195,5 +244,9 @@ fn the_service_s_settings_count_for_every_verb_and_this_environment_s_before_the
     machine.file("etc/fulfilld/fulfilld.env", GROUP, 0o640, elsewhere);
     let output = machine.types(ROOT, "reconcile");
     let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(75), "the key was found, and Stripe does not answer: {said}");
+    assert_eq!(
+        output.status.code(),
+        Some(75),
+        "the key was found, and Stripe does not answer: {said}"
+    );
 }

@@ -1,4 +1,5 @@
-//! `kill -9` at any instant, and a disk that fails: every 2xx is on disk, every paid session has exactly one order.
+//! `kill -9` at any instant, and a disk that fails: every 2xx is on disk, every paid session has
+//! exactly one order.
 
 use std::collections::HashSet;
 use std::os::unix::fs::PermissionsExt;
@@ -16,13 +17,17 @@ struct Tally {
     lost: usize,
 }
 
-/// Rounds of: start, post from three threads, kill after 0 to 120 ms. The sender's own record is what is compared with the file.
+/// Rounds of: start, post from three threads, kill after 0 to 120 ms. The sender's own record is
+/// what is compared with the file.
 fn rounds(shop: &mut Shop, n: usize, purchases: &[Purchase]) -> Tally {
     let seed = fastrand::u64(..);
     println!("seed {seed}");
     let mut random = fastrand::Rng::with_seed(seed);
-    let bodies: Vec<(String, Vec<u8>)> =
-        purchases.iter().flat_map(|p| &p.events).map(|(id, _)| (id.clone(), shop.body(id))).collect();
+    let bodies: Vec<(String, Vec<u8>)> = purchases
+        .iter()
+        .flat_map(|p| &p.events)
+        .map(|(id, _)| (id.clone(), shop.body(id)))
+        .collect();
     let acknowledged = Mutex::new(HashSet::new());
     let next = AtomicUsize::new(0);
     let mut lost = HashSet::new();
@@ -35,7 +40,8 @@ fn rounds(shop: &mut Shop, n: usize, purchases: &[Purchase]) -> Tally {
             for _ in 0..3 {
                 threads.spawn(|| {
                     while !over.load(Ordering::SeqCst) {
-                        let (id, body) = &bodies[next.fetch_add(1, Ordering::SeqCst) % bodies.len()];
+                        let (id, body) =
+                            &bodies[next.fetch_add(1, Ordering::SeqCst) % bodies.len()];
                         if shop.post(body).is_ok_and(|(status, _)| status == 200) {
                             acknowledged.lock().expect("no panic").insert(id.clone());
                         }
@@ -72,7 +78,10 @@ fn three_hundred_kills_lose_no_acknowledged_event_and_double_no_order() {
     shop.check();
     let orders = shop.one("SELECT count(*) FROM orders WHERE payment_status = 'paid'");
     let failed = shop.rows("SELECT id, state_reason FROM events WHERE state = 'failed'");
-    println!("300 rounds: {} events acknowledged, {} lost, {orders} orders", tally.acknowledged, tally.lost);
+    println!(
+        "300 rounds: {} events acknowledged, {} lost, {orders} orders",
+        tally.acknowledged, tally.lost
+    );
     assert_eq!(failed, [""; 0]);
     assert_eq!(tally.lost, 0);
     assert_eq!(orders, purchases.len().to_string());
@@ -89,17 +98,23 @@ fn the_same_rounds_catch_a_desk_that_answers_before_commit() {
     for _ in 0..20 {
         let tally = rounds(&mut shop, 10, &purchases);
         if tally.lost > 0 {
-            println!("caught: {} of {} acknowledged events are lost", tally.lost, tally.acknowledged);
+            println!(
+                "caught: {} of {} acknowledged events are lost",
+                tally.lost, tally.acknowledged
+            );
             return;
         }
     }
     panic!("two hundred kills did not show that events are acknowledged before they are on disk");
 }
 
-/// After a failed fsync(2) nobody knows what is on the disk, so the process must not go on (PostgreSQL's fsyncgate, 2018).
+/// After a failed fsync(2) nobody knows what is on the disk, so the process must not go on
+/// (PostgreSQL's fsyncgate, 2018).
 #[test]
 fn a_disk_that_fails_is_never_acknowledged_into() {
-    for (call, error, from) in [("fsync", "EIO", 40), ("pwrite64", "EIO", 200), ("fsync", "ENOSPC", 40)] {
+    for (call, error, from) in
+        [("fsync", "EIO", 40), ("pwrite64", "EIO", 200), ("fsync", "ENOSPC", 40)]
+    {
         let mut shop = Shop::open();
         shop.stop();
         let mut serve = Command::new("strace");
@@ -113,7 +128,11 @@ fn a_disk_that_fails_is_never_acknowledged_into() {
         let mut acknowledged = Vec::new();
         let refused = (0..200).find_map(|n| {
             let id = format!("evt_{n}");
-            match post_signed(&desk.url, format!("{{\"id\":\"{id}\",\"type\":\"x\"}}").as_bytes(), SECRET) {
+            match post_signed(
+                &desk.url,
+                format!("{{\"id\":\"{id}\",\"type\":\"x\"}}").as_bytes(),
+                SECRET,
+            ) {
                 Ok((200, _)) => acknowledged.push(id),
                 answer => return Some(answer),
             }
@@ -122,27 +141,35 @@ fn a_disk_that_fails_is_never_acknowledged_into() {
         let refused = refused.expect("a disk that fails stores no 200 events");
         assert!(matches!(refused, Ok((503, _))), "{call} {error}: {refused:?}");
         if error == "EIO" {
-            let status =
-                wait_for("the process makes room for a new one", || desk.child.try_wait().expect("it is ours"));
+            let status = wait_for("the process makes room for a new one", || {
+                desk.child.try_wait().expect("it is ours")
+            });
             assert_eq!(status.code(), Some(75), "{call} {error}");
         }
         // strace passes the signal on, and does not wait for what it traces.
-        let traced = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", desk.pid())).unwrap_or_default();
+        let traced = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", desk.pid()))
+            .unwrap_or_default();
         if desk.child.try_wait().expect("it is ours").is_none() {
             desk.stop();
         }
         for pid in traced.split_whitespace() {
-            wait_for("the desk ends", || (!Path::new(&format!("/proc/{pid}")).exists()).then_some(()));
+            wait_for("the desk ends", || {
+                (!Path::new(&format!("/proc/{pid}")).exists()).then_some(())
+            });
         }
         shop.start();
         let kept: HashSet<String> = shop.rows("SELECT id FROM events").into_iter().collect();
-        assert!(acknowledged.len() > 3 && acknowledged.iter().all(|id| kept.contains(id)), "{call} {error}");
+        assert!(
+            acknowledged.len() > 3 && acknowledged.iter().all(|id| kept.contains(id)),
+            "{call} {error}"
+        );
         shop.settle();
         shop.check();
     }
 }
 
-/// Each thread is killed once by a panic: the process ends with 75 and a sentence, and the next one has every order.
+/// Each thread is killed once by a panic: the process ends with 75 and a sentence, and the next one
+/// has every order.
 #[test]
 fn a_thread_that_dies_is_noticed_and_the_orders_still_come() {
     std::thread::scope(|threads| {
@@ -176,7 +203,9 @@ fn a_dead_thread_is_noticed(name: &str) {
         shop.desk().signal("HUP");
     }
     let mut desk = shop.desk.take().expect("it was started");
-    let ended = wait_for(&format!("the process without its {name}"), || desk.child.try_wait().expect("it is ours"));
+    let ended = wait_for(&format!("the process without its {name}"), || {
+        desk.child.try_wait().expect("it is ours")
+    });
     assert_eq!(ended.code(), Some(75), "{name}");
     assert!(!order.exists(), "{name}");
     shop.start();

@@ -1,8 +1,10 @@
-//! A disk that can lose power: what a process was seen to write, and what of it may be there afterwards.
+//! A disk that can lose power: what a process was seen to write, and what of it may be there
+//! afterwards.
 //!
-//! The kernel keeps what is written in pages of memory and puts it on the disk whenever it likes, in any order, half a page
-//! too; only what an fsync(2) came back from is certain. When one fails, Linux forgets that the pages were to be written:
-//! they are read from memory as if nothing had happened, and a later fsync that succeeds does not bring them to the disk.
+//! The kernel keeps what is written in pages of memory and puts it on the disk whenever it likes,
+//! in any order, half a page too; only what an fsync(2) came back from is certain. When one fails,
+//! Linux forgets that the pages were to be written: they are read from memory as if nothing had
+//! happened, and a later fsync that succeeds does not bring them to the disk.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -111,8 +113,12 @@ pub struct Disk {
 impl Disk {
     /// The files as they are now, all of it on the disk.
     pub fn of(dir: &Path) -> Disk {
-        let mut disk =
-            Disk { dir: dir.display().to_string(), files: HashMap::new(), names: BTreeMap::new(), renamed: Vec::new() };
+        let mut disk = Disk {
+            dir: dir.display().to_string(),
+            files: HashMap::new(),
+            names: BTreeMap::new(),
+            renamed: Vec::new(),
+        };
         for entry in std::fs::read_dir(dir).expect("the directory is there").flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             if name.ends_with("-shm") {
@@ -120,7 +126,10 @@ impl Disk {
             }
             let inode = std::os::unix::fs::DirEntryExt::ino(&entry);
             let bytes = std::fs::read(entry.path()).expect("it can be read");
-            disk.files.insert(inode, File { memory: bytes.clone(), disk: bytes.clone(), base: bytes, since: vec![] });
+            disk.files.insert(
+                inode,
+                File { memory: bytes.clone(), disk: bytes.clone(), base: bytes, since: vec![] },
+            );
             disk.names.insert(name, inode);
         }
         disk
@@ -141,7 +150,8 @@ impl Disk {
                 self.renamed.push((name(&record.path), Some(record.inode)));
             }
             'L' | 'R' => {
-                self.renamed.push((name(&String::from_utf8_lossy(&record.data)), Some(record.inode)));
+                self.renamed
+                    .push((name(&String::from_utf8_lossy(&record.data)), Some(record.inode)));
                 if record.kind == 'R' {
                     self.renamed.push((name(&record.path), None));
                 }
@@ -170,7 +180,10 @@ impl Disk {
     pub fn read(&self) -> BTreeMap<String, &[u8]> {
         let mut names = self.names.clone();
         self.renamed.iter().for_each(|(name, inode)| set(&mut names, name, *inode));
-        names.into_iter().map(|(name, inode)| (name, self.files[&inode].memory.as_slice())).collect()
+        names
+            .into_iter()
+            .map(|(name, inode)| (name, self.files[&inode].memory.as_slice()))
+            .collect()
     }
 
     /// Power is cut: what is left of each file is written into another directory. Says how it went.
@@ -192,7 +205,8 @@ impl Disk {
         // What was memory is whatever the disk had there.
         if random.bool() {
             let noise: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(32 << 10).collect();
-            let database = names.keys().find(|name| name.ends_with(".db")).expect("there is a database");
+            let database =
+                names.keys().find(|name| name.ends_with(".db")).expect("there is a database");
             std::fs::write(into.join(format!("{database}-shm")), noise).expect("it can be written");
         }
         let unsynced: usize = self.files.values().map(|file| file.since.len()).sum();
@@ -253,7 +267,8 @@ impl File {
 
     /// A failed fsync: what was to be written is no longer, though some of it may have been.
     fn forget(&mut self, random: &mut Rng) {
-        let dirty: BTreeSet<usize> = self.since.iter().flat_map(|(at, change)| touched(*at, change, PAGE)).collect();
+        let dirty: BTreeSet<usize> =
+            self.since.iter().flat_map(|(at, change)| touched(*at, change, PAGE)).collect();
         let size = if random.bool() { self.memory.len() } else { self.disk.len() };
         for page in dirty {
             if random.u32(..10) == 0 {
@@ -302,7 +317,8 @@ impl File {
         for (at, change) in &self.since {
             apply(&mut memory, *at, change);
             if matches!(change, Change::Cut) {
-                // The journal of the file system is in order: what was written behind it is not there without it.
+                // The journal of the file system is in order: what was written behind it is not
+                // there without it.
                 if random.bool() {
                     return disk;
                 }

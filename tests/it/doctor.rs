@@ -1,4 +1,5 @@
-//! `fulfilld doctor`: every broken set-up gives its own finding with a remedy, and a healthy shop none.
+//! `fulfilld doctor`: every broken set-up gives its own finding with a remedy, and a healthy shop
+//! none.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -92,7 +93,10 @@ impl Clinic {
     }
 
     /// Somebody who listens somewhere else, for as long as the clinic is open; its address.
-    fn stranger(&mut self, answer: impl Fn(&str, u64) -> (u16, String) + Send + Sync + 'static) -> String {
+    fn stranger(
+        &mut self,
+        answer: impl Fn(&str, u64) -> (u16, String) + Send + Sync + 'static,
+    ) -> String {
         let stranger = Stranger::listen(answer);
         let address = stranger.address.clone();
         self.open.push(Box::new(stranger));
@@ -130,7 +134,12 @@ impl Clinic {
 
     fn run(&self, args: &[&str]) -> Output {
         let mut command = fulfilld();
-        command.arg("doctor").args(args).args(&self.args).env("FULFILLD_LOG", "error").envs(&self.env);
+        command
+            .arg("doctor")
+            .args(args)
+            .args(&self.args)
+            .env("FULFILLD_LOG", "error")
+            .envs(&self.env);
         command.args(["--etc", "/nowhere"]).current_dir(self.shop.dir.path());
         command.output().unwrap()
     }
@@ -143,7 +152,10 @@ impl Clinic {
         for secret in [KEY, SECRET, "sk_test_all", "hush"] {
             assert!(!seen.contains(secret), "a secret is printed: {seen}");
         }
-        (said.lines().map(|line| serde_json::from_str(line).unwrap()).collect(), output.status.code())
+        (
+            said.lines().map(|line| serde_json::from_str(line).unwrap()).collect(),
+            output.status.code(),
+        )
     }
 }
 
@@ -173,10 +185,14 @@ impl Stranger {
                 if asked.starts_with("POST") && asked.ends_with("\r\n\r\n") {
                     let _ = stream.read(&mut chunk);
                 }
-                let before = posts.fetch_add(u64::from(asked.starts_with("POST")), Ordering::SeqCst);
+                let before =
+                    posts.fetch_add(u64::from(asked.starts_with("POST")), Ordering::SeqCst);
                 let (status, body) = answer(asked.split(' ').nth(1).unwrap_or_default(), before);
-                let location =
-                    if (300..400).contains(&status) { format!("Location: {body}\r\n") } else { String::new() };
+                let location = if (300..400).contains(&status) {
+                    format!("Location: {body}\r\n")
+                } else {
+                    String::new()
+                };
                 let _ = write!(
                     stream,
                     "HTTP/1.1 {status} \r\n{location}Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
@@ -206,12 +222,15 @@ const EVENT: &str = "INSERT INTO events(id, type, object_id, livemode, shape, pa
 /// One thing that is wrong.
 type Break = fn(&mut Clinic);
 
-/// The one finding that says what is wrong (where one thing cannot be wrong without another: both), and how it comes about.
+/// The one finding that says what is wrong (where one thing cannot be wrong without another: both),
+/// and how it comes about.
 const BROKEN: &[(&str, Break)] = &[
     // Settings and secrets.
     ("webhook_secret_missing", |c| c.unset("WEBHOOK_SECRET")),
     ("webhook_secret_blank", |c| c.set("WEBHOOK_SECRET", " \n\n")),
-    ("webhook_secret_is_endpoint_id", |c| c.set("WEBHOOK_SECRET", format!("{SECRET}\n{NOT_VERIFIED}"))),
+    ("webhook_secret_is_endpoint_id", |c| {
+        c.set("WEBHOOK_SECRET", format!("{SECRET}\n{NOT_VERIFIED}"))
+    }),
     ("webhook_secret_is_api_key", |c| c.set("WEBHOOK_SECRET", "sk_test_all")),
     ("webhook_secret_malformed", |c| c.set("WEBHOOK_SECRET", "hush")),
     ("webhook_secret_twice", |c| c.set("WEBHOOK_SECRET", format!("{SECRET}\nwhsec_b\n\n{SECRET}"))),
@@ -283,7 +302,9 @@ const BROKEN: &[(&str, Break)] = &[
         c.fault("customers", "shrug", 200);
     }),
     ("stripe_unreachable", |c| c.set("FULFILLD_STRIPE_API", format!("http://{}", nobody()))),
-    ("stripe_api_elsewhere stripe_no_host", |c| c.set("FULFILLD_STRIPE_API", "http://no-such-host.invalid")),
+    ("stripe_api_elsewhere stripe_no_host", |c| {
+        c.set("FULFILLD_STRIPE_API", "http://no-such-host.invalid")
+    }),
     ("stripe_tls", |c| c.set("FULFILLD_STRIPE_API", c.shop.stripe.url.replace("http:", "https:"))),
     ("stripe_garbage", |c| c.fault("*", "html", 200)),
     ("stripe_garbage", |c| c.fault("*", "garbage", 200)),
@@ -302,7 +323,9 @@ const BROKEN: &[(&str, Break)] = &[
         c.shop.control("POST", "/_sandbox/endpoint", two);
     }),
     ("endpoint_both_shapes", |c| c.endpoint(json!({"payload": "both"}))),
-    ("endpoint_events_missing", |c| c.endpoint(json!({"enabled_events": ["checkout.session.completed"]}))),
+    ("endpoint_events_missing", |c| {
+        c.endpoint(json!({"enabled_events": ["checkout.session.completed"]}))
+    }),
     ("endpoint_events_missing", |c| {
         c.endpoint(
             json!({"payload": "thin", "enabled_events": ["v1.checkout.session.completed", "v1.refund.created"]}),
@@ -344,7 +367,9 @@ const BROKEN: &[(&str, Break)] = &[
     ("public_url_forbidden", |c| elsewhere(c, 403, "no")),
     ("public_url_someone_else", |c| elsewhere(c, 200, "ok")),
     ("public_url_someone_else", |c| elsewhere(c, 400, "Bad Request")),
-    ("public_url_other_fulfilld", |c| elsewhere(c, 400, "Webhook Error: there is no Stripe-Signature header")),
+    ("public_url_other_fulfilld", |c| {
+        elsewhere(c, 400, "Webhook Error: there is no Stripe-Signature header")
+    }),
     ("public_url_refused", |c| c.public(&format!("http://{}/webhook", nobody()))),
     ("public_url_no_host", |c| c.public("https://no-such-host.invalid/webhook")),
     ("public_url_tls", |c| {
@@ -360,7 +385,9 @@ const BROKEN: &[(&str, Break)] = &[
         c.write("notes.db.backup", "", 0o600);
         c.set("FULFILLD_DB", notes.display());
     }),
-    ("file_newer", |c| Connection::open(c.shop.file()).unwrap().pragma_update(None, "user_version", 99).unwrap()),
+    ("file_newer", |c| {
+        Connection::open(c.shop.file()).unwrap().pragma_update(None, "user_version", 99).unwrap()
+    }),
     ("file_readable", |c| chmod(&c.shop.file(), 0o664)),
     ("file_mode", |c| {
         chmod(c.shop.dir.path(), 0o2770);
@@ -368,13 +395,20 @@ const BROKEN: &[(&str, Break)] = &[
     }),
     ("directory_open", |c| chmod(c.shop.dir.path(), 0o777)),
     ("directory_not_setgid", |c| chmod(c.shop.dir.path(), 0o770)),
-    ("file_hard_links", |c| std::fs::hard_link(c.shop.file(), c.shop.dir.path().join("second.db")).unwrap()),
+    ("file_hard_links", |c| {
+        std::fs::hard_link(c.shop.file(), c.shop.dir.path().join("second.db")).unwrap()
+    }),
     ("wal_large", |c| {
         // A reader that stays open: without one the running fulfilld cuts the log back.
         let reader = Connection::open(c.shop.file()).unwrap();
-        reader.execute_batch("UPDATE actor SET name = 'operator'; BEGIN; SELECT count(*) FROM actor;").unwrap();
+        reader
+            .execute_batch("UPDATE actor SET name = 'operator'; BEGIN; SELECT count(*) FROM actor;")
+            .unwrap();
         c.open.push(Box::new(reader));
-        let log = std::fs::OpenOptions::new().append(true).open(c.shop.dir.path().join("shop.db-wal")).unwrap();
+        let log = std::fs::OpenOptions::new()
+            .append(true)
+            .open(c.shop.dir.path().join("shop.db-wal"))
+            .unwrap();
         log.set_len(65 << 20).unwrap();
     }),
     ("file_locked", |c| {
@@ -390,9 +424,12 @@ const BROKEN: &[(&str, Break)] = &[
         let sql = "SELECT rootpage FROM sqlite_schema WHERE name = 'outbox_pending'";
         let page: i64 = shell.query_row(sql, [], |row| row.get(0)).unwrap();
         let file = std::fs::OpenOptions::new().write(true).open(c.shop.file()).unwrap();
-        std::os::unix::fs::FileExt::write_all_at(&file, &[0xa5; 4096], (page as u64 - 1) * 4096).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, &[0xa5; 4096], (page as u64 - 1) * 4096)
+            .unwrap();
     }),
-    ("events_waiting", |c| c.sql(&format!("{EVENT} 'pending', 'x', 7, '2999-01-01T00:00:00Z', NULL)"))),
+    ("events_waiting", |c| {
+        c.sql(&format!("{EVENT} 'pending', 'x', 7, '2999-01-01T00:00:00Z', NULL)"))
+    }),
     ("key_full_access events_waiting", |c| {
         c.set("STRIPE_SECRET_KEY", "sk_test_all");
         c.sql(&format!("{EVENT} 'pending', 'x', 7, '2999-01-01T00:00:00Z', NULL)"));
@@ -405,8 +442,12 @@ const BROKEN: &[(&str, Break)] = &[
         c.endpoint(json!({"status": "disabled"}));
         alarm(c, "silence");
     }),
-    ("events_failed", |c| c.sql(&format!("{EVENT} 'failed', 'x', 7, NULL, '2025-03-01T09:00:01Z')"))),
-    ("backup_missing", |c| std::fs::remove_file(c.shop.dir.path().join("shop.db.backup-today")).unwrap()),
+    ("events_failed", |c| {
+        c.sql(&format!("{EVENT} 'failed', 'x', 7, NULL, '2025-03-01T09:00:01Z')"))
+    }),
+    ("backup_missing", |c| {
+        std::fs::remove_file(c.shop.dir.path().join("shop.db.backup-today")).unwrap()
+    }),
     ("backup_missing", |c| {
         let backup = std::fs::File::open(c.shop.dir.path().join("shop.db.backup-today")).unwrap();
         backup.set_modified(SystemTime::now() - Duration::from_secs(8 * 24 * 3600)).unwrap();
@@ -435,24 +476,34 @@ const BROKEN: &[(&str, Break)] = &[
     }),
     ("daemon_version", |c| c.pretender("fulfilld_build_info{version=\"0.0.1\"} 1", "")),
     ("daemon_version", |c| c.pretender("", "")),
-    // What was found here and now is not said twice, and what an older or newer fulfilld calls something is.
+    // What was found here and now is not said twice, and what an older or newer fulfilld calls
+    // something is.
     ("daemon_not_ready", |c| c.pretender(BUILD, "something_new: the moon is full")),
     ("daemon_not_ready", |c| c.pretender(BUILD, "disk_full: disk full for 3 s: free some space")),
     ("alarm_silence", |c| alarm(c, "silence")),
     ("alarm_key_refused", |c| alarm(c, "key_refused")),
     ("signatures_do_not_match", |c| {
-        assert_eq!(post_signed(&c.shop.desk().url, b"{\"id\":\"evt_1\"}", "whsec_other").unwrap().0, 400);
+        assert_eq!(
+            post_signed(&c.shop.desk().url, b"{\"id\":\"evt_1\"}", "whsec_other").unwrap().0,
+            400
+        );
     }),
     ("signatures_sometimes_wrong", |c| {
         let event = c.shop.buy("card", 1, "snapshot").remove(0).events.pop().unwrap().0;
         assert_eq!(c.shop.deliver(&event), 200);
         c.shop.settle();
-        assert_eq!(post_signed(&c.shop.desk().url, b"{\"id\":\"evt_1\"}", "whsec_other").unwrap().0, 400);
+        assert_eq!(
+            post_signed(&c.shop.desk().url, b"{\"id\":\"evt_1\"}", "whsec_other").unwrap().0,
+            400
+        );
     }),
     ("signatures_too_old", |c| {
         let signature = sign(b"{}", SECRET, unix_now() - 1000);
         let headers = [("Stripe-Signature", signature.as_str())];
-        assert_eq!(request(&c.shop.desk().url, "POST", "/webhook", &headers, b"{}").unwrap().0, 400);
+        assert_eq!(
+            request(&c.shop.desk().url, "POST", "/webhook", &headers, b"{}").unwrap().0,
+            400
+        );
     }),
     ("secret_can_go", |c| {
         c.pretender(
@@ -499,11 +550,15 @@ impl SelfSigned {
             openssl("req -x509 -newkey rsa:2048 -nodes -keyout tls.key -out tls.crt -days 2 -subj /CN=127.0.0.1")
                 .status();
         assert!(made.expect("openssl is installed").success());
-        let server = openssl(&format!("s_server -quiet -www -accept 127.0.0.1:{port} -cert tls.crt -key tls.key"))
-            .spawn()
-            .unwrap();
+        let server = openssl(&format!(
+            "s_server -quiet -www -accept 127.0.0.1:{port} -cert tls.crt -key tls.key"
+        ))
+        .spawn()
+        .unwrap();
         let server = SelfSigned(server);
-        shop::wait_for("it listens", || std::net::TcpStream::connect(format!("127.0.0.1:{port}")).ok());
+        shop::wait_for("it listens", || {
+            std::net::TcpStream::connect(format!("127.0.0.1:{port}")).ok()
+        });
         server
     }
 }
@@ -535,7 +590,10 @@ fn assert_found(name: &str, clinic: &Clinic, expected: &[&str]) {
     for finding in &findings {
         let keys: Vec<&String> = finding.as_object().unwrap().keys().collect();
         assert_eq!(keys, ["id", "level", "remedy", "subject", "what", "why"]);
-        assert!(keys.iter().all(|key| finding[*key].as_str().is_some_and(|text| !text.is_empty())), "{finding}");
+        assert!(
+            keys.iter().all(|key| finding[*key].as_str().is_some_and(|text| !text.is_empty())),
+            "{finding}"
+        );
     }
     let failed = findings.iter().any(|f| f["level"] == "problem");
     assert_eq!(code, Some(i32::from(failed)), "{name}");
@@ -548,7 +606,8 @@ fn every_broken_set_up_gives_its_own_finding_and_no_other() {
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
-                while let Some((id, how)) = BROKEN.get(next.fetch_add(1, Ordering::SeqCst) as usize) {
+                while let Some((id, how)) = BROKEN.get(next.fetch_add(1, Ordering::SeqCst) as usize)
+                {
                     let tried = std::panic::catch_unwind(|| {
                         let mut clinic = Clinic::healthy();
                         how(&mut clinic);
@@ -581,8 +640,12 @@ fn a_healthy_shop_gives_none_and_is_asked_little() {
     let output = clinic.run(&[]);
     let said = String::from_utf8(output.stdout).unwrap();
     // Of the shell's version it says something where that is an old one.
-    let said: String = said.split_inclusive('\n').filter(|line| !line.starts_with("  - sqlite3 ")).collect();
-    assert!(output.status.success() && said.contains("  ✓ ") && said.ends_with("\nNothing to fix.\n"), "{said}");
+    let said: String =
+        said.split_inclusive('\n').filter(|line| !line.starts_with("  - sqlite3 ")).collect();
+    assert!(
+        output.status.success() && said.contains("  ✓ ") && said.ends_with("\nNothing to fix.\n"),
+        "{said}"
+    );
     assert!(!said.contains('✗') && !said.contains('!'), "{said}");
     // The README shows these very lines.
     let shown = said
@@ -591,7 +654,8 @@ fn a_healthy_shop_gives_none_and_is_asked_little() {
         .replace(&clinic.env["FULFILLD_LISTEN"], "127.0.0.1:4242")
         .replace("settings of this environment", "settings of the service in /etc/fulfilld")
         .replace("test key", "live key");
-    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let readme =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
     assert!(readme.contains(&format!("```\n{shown}```\n")), "{shown}");
     clinic.endpoint(json!({"payload": "thin"}));
     assert_found("thin", &clinic, &[]);
@@ -623,7 +687,8 @@ fn several_things_are_found_at_once_and_offline_asks_nobody() {
     ];
     assert_found("several", &clinic, &expected);
     let output = clinic.run(&[]);
-    let (said, errors) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    let (said, errors) =
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     assert_eq!(said.matches("  ✗ ").count(), 5, "{said}");
     assert_eq!(said.matches("      → ").count(), 5, "{said}");
     assert_eq!(errors, "fulfilld: doctor found 5 things to fix (✗)\n");
@@ -646,7 +711,9 @@ fn nothing_is_written_even_where_a_log_was_left_behind() {
         clinic.shop.settle();
         stop(&mut clinic.shop);
         let contents = || -> BTreeMap<PathBuf, Vec<u8>> {
-            let all = std::fs::read_dir(clinic.shop.dir.path()).unwrap().map(|entry| entry.unwrap().path());
+            let all = std::fs::read_dir(clinic.shop.dir.path())
+                .unwrap()
+                .map(|entry| entry.unwrap().path());
             // SQLite's index of the log is nobody's data.
             let kept = all.filter(|path| !path.to_string_lossy().ends_with("-shm"));
             kept.map(|path| (path.clone(), std::fs::read(path).unwrap()))
@@ -669,7 +736,9 @@ fn the_service_s_settings_are_found_where_the_unit_has_them() {
         chmod(&etc.join(name), mode);
     };
     let listed = |name: &str| format!("{name}=\"{}\"\n", clinic.env[name]);
-    let env = ["FULFILLD_DB", "FULFILLD_LISTEN", "FULFILLD_PUBLIC_URL", "FULFILLD_STRIPE_API"].map(listed).concat();
+    let env = ["FULFILLD_DB", "FULFILLD_LISTEN", "FULFILLD_PUBLIC_URL", "FULFILLD_STRIPE_API"]
+        .map(listed)
+        .concat();
     in_etc("fulfilld.env", &format!("# the shop\n#FULFILLD_WORKERS=many\n{env}"), 0o640);
     in_etc("stripe_secret_key", &format!("{KEY}\n"), 0o600);
     in_etc("webhook_secret", &format!("{SECRET}\n"), 0o600);
@@ -719,7 +788,11 @@ fn an_operator_who_may_not_read_the_service_s_settings_is_told_to_use_sudo() {
     let run = || {
         let mut doctor = std::process::Command::new("setpriv");
         doctor.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program);
-        doctor.args(["doctor", "--offline", "--json", "--etc"]).arg(&etc).env_clear().env("PATH", env!("PATH"));
+        doctor
+            .args(["doctor", "--offline", "--json", "--etc"])
+            .arg(&etc)
+            .env_clear()
+            .env("PATH", env!("PATH"));
         let said = String::from_utf8(doctor.output().unwrap().stdout).unwrap();
         let first: Value = serde_json::from_str(said.lines().next().unwrap_or("{}")).unwrap();
         assert_eq!(
@@ -756,9 +829,15 @@ fn a_disk_with_no_room_to_grow_is_found() {
     clinic.set("FULFILLD_LISTEN", desk.url.trim_start_matches("http://"));
     clinic.public(&format!("{}/webhook", desk.url));
     let mut doctor = std::process::Command::new("nsenter");
-    doctor.args(["-t", &desk.pid().to_string(), "-m"]).arg(env!("CARGO_BIN_EXE_fulfilld")).args(["doctor", "--json"]);
+    doctor
+        .args(["-t", &desk.pid().to_string(), "-m"])
+        .arg(env!("CARGO_BIN_EXE_fulfilld"))
+        .args(["doctor", "--json"]);
     let said = String::from_utf8(doctor.envs(&clinic.env).output().unwrap().stdout).unwrap();
-    let ids: Vec<Value> = said.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].take()).collect();
+    let ids: Vec<Value> = said
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].take())
+        .collect();
     assert_eq!(ids, ["disk_nearly_full"], "{said}");
 }
 
@@ -772,7 +851,10 @@ fn whoever_holds_the_lock_is_named() {
     let locked = shop::wait_for("the shell holds the lock, and is named", || {
         clinic.findings().0.into_iter().find(|finding| finding["id"] == "file_locked")
     });
-    assert!(locked["remedy"].as_str().unwrap().contains(&format!("sqlite3 (process {})", shell.id())), "{locked}");
+    assert!(
+        locked["remedy"].as_str().unwrap().contains(&format!("sqlite3 (process {})", shell.id())),
+        "{locked}"
+    );
     shell.kill().unwrap();
     shell.wait().unwrap();
 }

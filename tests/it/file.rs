@@ -1,4 +1,5 @@
-//! One file: what is copied, moved, linked and put back, while the desk runs, stands still or was killed.
+//! One file: what is copied, moved, linked and put back, while the desk runs, stands still or was
+//! killed.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::MetadataExt;
@@ -17,7 +18,8 @@ fn beside(file: &Path, suffix: &str) -> PathBuf {
 /// Posts so many events of a type that leads to nothing; each is acknowledged.
 fn acknowledged(shop: &Shop, from: usize, n: usize) {
     for n in from..from + n {
-        let body = format!("{{\"id\":\"evt_{n}\",\"type\":\"x\",\"pad\":\"{}\"}}", "p".repeat(2000));
+        let body =
+            format!("{{\"id\":\"evt_{n}\",\"type\":\"x\",\"pad\":\"{}\"}}", "p".repeat(2000));
         assert_eq!(shop.post(body.as_bytes()).expect("the desk answers").0, 200);
     }
 }
@@ -28,7 +30,12 @@ fn events(file: &Path) -> usize {
 
 /// How a start that is to be refused ends: its exit code and what it says.
 fn refused(shop: &Shop) -> (Option<i32>, String) {
-    let mut child = shop.serve().stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the program starts");
+    let mut child = shop
+        .serve()
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
     let status = wait_for("the start is refused", || child.try_wait().expect("it is ours"));
     let mut said = String::new();
     child.stderr.take().expect("it was piped").read_to_string(&mut said).expect("text");
@@ -148,7 +155,10 @@ fn the_log_stays_short_whatever_is_posted_and_is_empty_in_quiet_moments() {
     });
     // The largest bodies there can be.
     for n in 0..4 {
-        let body = format!("{{\"id\":\"evt_large_{n}\",\"type\":\"x\",\"pad\":\"{}\"}}", "p".repeat(1_000_000));
+        let body = format!(
+            "{{\"id\":\"evt_large_{n}\",\"type\":\"x\",\"pad\":\"{}\"}}",
+            "p".repeat(1_000_000)
+        );
         assert_eq!(shop.post(body.as_bytes()).expect("the desk answers").0, 200);
         longest = longest.max(pages());
     }
@@ -161,7 +171,8 @@ fn the_log_stays_short_whatever_is_posted_and_is_empty_in_quiet_moments() {
     wait_for("the log is empty again", || (pages() == 0).then_some(()));
 }
 
-/// What a person may put in the place of the file: each must end in a refusal that says what to type, or in a file that is whole.
+/// What a person may put in the place of the file: each must end in a refusal that says what to
+/// type, or in a file that is whole.
 #[test]
 fn a_backup_put_over_a_killed_shop_is_never_mixed_with_the_log_of_before() {
     type Put = fn(&Path, &Path);
@@ -176,7 +187,9 @@ fn a_backup_put_over_a_killed_shop_is_never_mixed_with_the_log_of_before() {
             shop.stop();
             let backup = shop.dir.path().join("backup.db");
             match kind {
-                "VACUUM INTO" => drop(shell(&shop.file(), &format!("VACUUM INTO '{}'", backup.display()))),
+                "VACUUM INTO" => {
+                    drop(shell(&shop.file(), &format!("VACUUM INTO '{}'", backup.display())))
+                }
                 ".backup" => drop(shell(&shop.file(), &format!(".backup '{}'", backup.display()))),
                 _ => std::fs::copy(shop.file(), &backup).map(drop).expect("a copy"),
             }
@@ -185,7 +198,10 @@ fn a_backup_put_over_a_killed_shop_is_never_mixed_with_the_log_of_before() {
             shop.start();
             acknowledged(&shop, 20, 30);
             shop.kill();
-            assert!(std::fs::metadata(beside(&shop.file(), "-wal")).is_ok_and(|log| log.len() > 0), "{way} {kind}");
+            assert!(
+                std::fs::metadata(beside(&shop.file(), "-wal")).is_ok_and(|log| log.len() > 0),
+                "{way} {kind}"
+            );
             put(&backup, &shop.file());
             let (code, message) = refused(&shop);
             assert_eq!(code, Some(78), "{way} {kind}: {message}");
@@ -196,7 +212,10 @@ fn a_backup_put_over_a_killed_shop_is_never_mixed_with_the_log_of_before() {
                 assert_eq!(asked.status.code(), Some(78), "{verb}: {}", said(&asked));
             }
             let doctor = run(&["doctor", "--offline", "--json"], &shop.file());
-            assert!(String::from_utf8_lossy(&doctor.stdout).contains("file_log_foreign"), "{doctor:?}");
+            assert!(
+                String::from_utf8_lossy(&doctor.stdout).contains("file_log_foreign"),
+                "{doctor:?}"
+            );
             type_after(&message, "the file that is there: ", shop.dir.path());
             shop.start();
             acknowledged(&shop, 50, 5);
@@ -215,7 +234,8 @@ fn a_shop_that_was_killed_goes_on_wherever_all_its_files_are_moved() {
     let elsewhere = tempfile::tempdir().expect("a directory");
     for suffix in ["", "-wal", "-shm", ".lock"] {
         let name = format!("shop.db{suffix}");
-        std::fs::copy(shop.dir.path().join(&name), elsewhere.path().join(&name)).expect("it can be copied");
+        std::fs::copy(shop.dir.path().join(&name), elsewhere.path().join(&name))
+            .expect("it can be copied");
     }
     std::fs::remove_file(elsewhere.path().join("shop.db-shm")).expect("it is there");
     shop.dir = elsewhere;
@@ -257,7 +277,9 @@ fn a_file_copied_over_while_it_is_served_is_never_acknowledged_into() {
         acknowledged(&shop, 20, 30);
         let wal = beside(&shop.file(), "-wal");
         if log == "with an empty log" {
-            wait_for("the log is empty", || std::fs::metadata(&wal).is_ok_and(|log| log.len() == 0).then_some(()));
+            wait_for("the log is empty", || {
+                std::fs::metadata(&wal).is_ok_and(|log| log.len() == 0).then_some(())
+            });
         }
         std::fs::copy(&backup, shop.file()).expect("cp");
         let answer = shop.post(b"{\"id\":\"evt_late\",\"type\":\"x\"}");
@@ -284,7 +306,8 @@ fn a_second_desk_is_refused_by_whatever_name_it_comes() {
     std::os::unix::fs::symlink(shop.file(), &link).expect("a link");
     let through = |shop: &Shop, path: &Path| {
         let mut command = shop.serve();
-        let child = command.env("FULFILLD_DB", path).stdout(Stdio::null()).stderr(Stdio::piped()).output();
+        let child =
+            command.env("FULFILLD_DB", path).stdout(Stdio::null()).stderr(Stdio::piped()).output();
         let output = child.expect("the program starts");
         (output.status.code(), said(&output))
     };
@@ -369,7 +392,11 @@ fn a_start_that_dies_at_any_moment_leaves_no_half_file() {
                 ("STRIPE_SECRET_KEY", "rk_test_x"),
                 ("WEBHOOK_SECRET", SECRET),
             ]);
-            let mut child = serve.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("strace is installed");
+            let mut child = serve
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("strace is installed");
             wait_for("it dies or makes the file", || {
                 (child.try_wait().expect("it is ours").is_some() || db.exists()).then_some(())
             });
@@ -428,7 +455,9 @@ fn somebody_who_reads_without_an_end_keeps_no_restart_from_serving() {
     acknowledged(&shop, 25, 5);
     terminal.say("COMMIT;");
     let log = beside(&shop.file(), "-wal");
-    wait_for("the log is empty", || std::fs::metadata(&log).is_ok_and(|log| log.len() == 0).then_some(()));
+    wait_for("the log is empty", || {
+        std::fs::metadata(&log).is_ok_and(|log| log.len() == 0).then_some(())
+    });
     assert_eq!(events(&shop.file()), 30);
 }
 
@@ -439,7 +468,10 @@ fn a_log_that_grows_is_told_with_its_cause() {
     let mut terminal = Terminal::open(&shop.file());
     terminal.say("BEGIN; SELECT count(*) FROM events;");
     for n in 0..5 {
-        let body = format!("{{\"id\":\"evt_large_{n}\",\"type\":\"x\",\"pad\":\"{}\"}}", "p".repeat(1_000_000));
+        let body = format!(
+            "{{\"id\":\"evt_large_{n}\",\"type\":\"x\",\"pad\":\"{}\"}}",
+            "p".repeat(1_000_000)
+        );
         assert_eq!(shop.post(body.as_bytes()).expect("the desk answers").0, 200);
     }
     let why = wait_for("readyz tells it", || {
@@ -452,7 +484,9 @@ fn a_log_that_grows_is_told_with_its_cause() {
     });
     terminal.say("COMMIT;");
     wait_for("it is over", || (shop.get("/readyz").0 == 200).then_some(()));
-    wait_for("attention is empty", || shop.rows("SELECT 1 FROM attention").is_empty().then_some(()));
+    wait_for("attention is empty", || {
+        shop.rows("SELECT 1 FROM attention").is_empty().then_some(())
+    });
 }
 
 #[test]
@@ -465,17 +499,20 @@ fn a_log_that_cannot_be_moved_into_the_file_is_told_and_nothing_is_lost() {
         "pwrite64:error=EIO:when=3+",
     );
     let post = |n: usize| {
-        let body = format!("{{\"id\":\"evt_{n}\",\"type\":\"x\",\"pad\":\"{}\"}}", "p".repeat(9000));
+        let body =
+            format!("{{\"id\":\"evt_{n}\",\"type\":\"x\",\"pad\":\"{}\"}}", "p".repeat(9000));
         post_signed(&desk.url, body.as_bytes(), SECRET).expect("the desk answers").0
     };
     for n in 0..50 {
         assert_eq!(post(n), 200);
     }
-    let ready = || crate::shop::request(&desk.url, "GET", "/readyz", &[], b"").expect("the desk answers");
+    let ready =
+        || crate::shop::request(&desk.url, "GET", "/readyz", &[], b"").expect("the desk answers");
     let why = wait_for("readyz tells it", || Some(ready()).filter(|(status, _)| *status == 503)).1;
     assert!(why.contains("cannot be moved into the file"), "{why}");
     wait_for("attention tells it", || {
-        (!shop.rows("SELECT 1 FROM attention WHERE reason = 'checkpoint_failing'").is_empty()).then_some(())
+        (!shop.rows("SELECT 1 FROM attention WHERE reason = 'checkpoint_failing'").is_empty())
+            .then_some(())
     });
     assert_eq!(post(50), 200);
     let status = end(desk);
@@ -483,14 +520,19 @@ fn a_log_that_cannot_be_moved_into_the_file_is_told_and_nothing_is_lost() {
     shop.start();
     assert_eq!(events(&shop.file()), 51);
     wait_for("it is over", || (shop.get("/readyz").0 == 200).then_some(()));
-    wait_for("attention is empty", || shop.rows("SELECT 1 FROM attention").is_empty().then_some(()));
+    wait_for("attention is empty", || {
+        shop.rows("SELECT 1 FROM attention").is_empty().then_some(())
+    });
     shop.check();
 }
 
 /// The desk with a fault in its system calls.
 fn traced(shop: &Shop, args: &[&str], inject: &str) -> Running {
     let mut serve = Command::new("strace");
-    serve.args(["-f", "-qq", "-o", "/dev/null"]).args(args).args(["-e", &format!("inject={inject}")]);
+    serve
+        .args(["-f", "-qq", "-o", "/dev/null"])
+        .args(args)
+        .args(["-e", &format!("inject={inject}")]);
     serve.arg(env!("CARGO_BIN_EXE_fulfilld")).arg("serve");
     serve.envs(shop.serve().get_envs().filter_map(|(name, value)| Some((name, value?))));
     Running::start(&mut serve)
@@ -498,7 +540,8 @@ fn traced(shop: &Shop, args: &[&str], inject: &str) -> Running {
 
 /// SIGTERM to what strace traces; the exit code of that.
 fn end(mut desk: Running) -> Option<i32> {
-    let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", desk.pid())).unwrap_or_default();
+    let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", desk.pid()))
+        .unwrap_or_default();
     for pid in children.split_whitespace() {
         let told = Command::new("kill").args(["-TERM", pid]).status();
         assert!(told.is_ok_and(|status| status.success()));
@@ -511,7 +554,9 @@ fn a_damaged_file_is_not_served_after_an_unclean_end() {
     let mut shop = Shop::open();
     acknowledged(&shop, 0, 100);
     let log = beside(&shop.file(), "-wal");
-    wait_for("the log is empty", || std::fs::metadata(&log).is_ok_and(|log| log.len() == 0).then_some(()));
+    wait_for("the log is empty", || {
+        std::fs::metadata(&log).is_ok_and(|log| log.len() == 0).then_some(())
+    });
     shop.kill();
     let mut bytes = std::fs::read(shop.file()).expect("it can be read");
     let middle = bytes.len() / 4096 * 2 / 3 * 4096;
@@ -535,7 +580,8 @@ fn a_lock_that_root_makes_is_the_owners() {
     assert!(done.status.code().is_some(), "{}", said(&done));
     shop.start();
     let meta = std::fs::metadata(beside(&shop.file(), ".lock")).expect("it is there");
-    let (uid, gid) = (std::os::unix::fs::MetadataExt::uid(&meta), std::os::unix::fs::MetadataExt::gid(&meta));
+    let (uid, gid) =
+        (std::os::unix::fs::MetadataExt::uid(&meta), std::os::unix::fs::MetadataExt::gid(&meta));
     assert_eq!((uid, gid), (12_345, 12_345));
 }
 
@@ -579,7 +625,11 @@ fn restore_puts_every_kind_of_backup_in_place_and_keeps_the_file_of_before() {
             assert_eq!(std::fs::metadata(shop.file()).expect("it is there").mode(), mode);
             let before = kept(&shop, ".before-");
             assert_eq!(before.len(), 1, "{before:?}");
-            assert_eq!(events(&before[0]), 50, "{kind} {end}: the log of before is in the file of before");
+            assert_eq!(
+                events(&before[0]),
+                50,
+                "{kind} {end}: the log of before is in the file of before"
+            );
             shop.start();
             assert_eq!(events(&shop.file()), 20, "{kind} {end}");
             acknowledged(&shop, 50, 5);
@@ -602,10 +652,12 @@ fn restore_refuses_what_is_in_use_or_no_backup_and_changes_nothing() {
     let live = shop.dir.path().join("live.db");
     std::fs::copy(&backup, &live).expect("a copy");
     let c = rusqlite::Connection::open(&live).expect("it opens");
-    c.execute_batch("PRAGMA writable_schema = 1; DELETE FROM sqlite_schema WHERE type = 'trigger'").expect("allowed");
+    c.execute_batch("PRAGMA writable_schema = 1; DELETE FROM sqlite_schema WHERE type = 'trigger'")
+        .expect("allowed");
     drop(c);
     let c = rusqlite::Connection::open(&live).expect("it opens");
-    c.execute_batch("UPDATE shop SET livemode = 1; PRAGMA wal_checkpoint(TRUNCATE)").expect("no trigger forbids it");
+    c.execute_batch("UPDATE shop SET livemode = 1; PRAGMA wal_checkpoint(TRUNCATE)")
+        .expect("no trigger forbids it");
     drop(c);
     for (what, code, why) in [
         (&noise, 78, "noise.db"),
@@ -616,7 +668,11 @@ fn restore_refuses_what_is_in_use_or_no_backup_and_changes_nothing() {
     ] {
         let refused = run(&["restore", what.to_str().expect("text")], &shop.file());
         assert_eq!(refused.status.code(), Some(code), "{what:?}: {}", said(&refused));
-        assert!(said(&refused).contains(why) && !said(&refused).contains("restoring"), "{}", said(&refused));
+        assert!(
+            said(&refused).contains(why) && !said(&refused).contains("restoring"),
+            "{}",
+            said(&refused)
+        );
         assert_eq!(std::fs::read(shop.file()).expect("it can be read"), whole, "{what:?}");
     }
     let mut terminal = Terminal::open(&shop.file());
@@ -626,7 +682,11 @@ fn restore_refuses_what_is_in_use_or_no_backup_and_changes_nothing() {
     drop(terminal);
     shop.start();
     let refused = run(&["restore", backup.to_str().expect("text")], &shop.file());
-    assert!(refused.status.code() == Some(64) && said(&refused).contains("systemctl stop"), "{}", said(&refused));
+    assert!(
+        refused.status.code() == Some(64) && said(&refused).contains("systemctl stop"),
+        "{}",
+        said(&refused)
+    );
     assert_eq!(events(&shop.file()), 50);
     assert!(kept(&shop, "restoring").is_empty());
 }
@@ -650,7 +710,8 @@ fn restore_repairs_what_a_backup_put_over_a_killed_shop_and_a_damaged_file_lead_
     shop.check();
 }
 
-/// SIGKILL at each of its steps: afterwards the old file or the new one is there and whole, and restore can be typed again.
+/// SIGKILL at each of its steps: afterwards the old file or the new one is there and whole, and
+/// restore can be typed again.
 #[test]
 fn a_restore_that_is_broken_off_anywhere_leaves_a_file_and_goes_on() {
     for call in ["fsync", "rename", "renameat2", "unlink", "ftruncate"] {
@@ -659,7 +720,12 @@ fn a_restore_that_is_broken_off_anywhere_leaves_a_file_and_goes_on() {
             let mut restore = Command::new("strace");
             restore.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}")]);
             restore.args(["-e", &format!("inject={call}:signal=SIGKILL:when={when}")]);
-            restore.arg(env!("CARGO_BIN_EXE_fulfilld")).arg("restore").arg(&backup).arg("--db").arg(shop.file());
+            restore
+                .arg(env!("CARGO_BIN_EXE_fulfilld"))
+                .arg("restore")
+                .arg(&backup)
+                .arg("--db")
+                .arg(shop.file());
             let ended = restore.output().expect("strace is installed");
             assert!(shop.file().exists(), "{call} {when}: {ended:?}");
             shop.start();
@@ -695,12 +761,13 @@ fn what_was_typed_and_is_lost_with_an_old_file_is_told_before_the_next_start() {
     assert!(String::from_utf8_lossy(&doctor.stdout).contains("file_went_back"), "{doctor:?}");
     shop.start();
     wait_for("attention tells it", || {
-        (!shop.rows("SELECT 1 FROM attention WHERE reason = 'file_went_back'").is_empty()).then_some(())
+        (!shop.rows("SELECT 1 FROM attention WHERE reason = 'file_went_back'").is_empty())
+            .then_some(())
     });
 }
 
-/// The controls: without the look at the log, without a mark in it, or without the last act of a stop, the tests above would
-/// see it.
+/// The controls: without the look at the log, without a mark in it, or without the last act of a
+/// stop, the tests above would see it.
 #[test]
 fn the_same_tests_catch_a_desk_that_does_not_own_its_log() {
     let planted = |bug: &str| ("FULFILLD_SABOTAGE".to_string(), bug.to_string());
@@ -740,17 +807,28 @@ fn the_same_tests_catch_a_desk_that_does_not_own_its_log() {
 }
 
 fn run_with(args: &[&str], db: &Path, sabotage: &str) -> Output {
-    fulfilld().args(args).arg("--db").arg(db).env("FULFILLD_SABOTAGE", sabotage).output().expect("the program starts")
+    fulfilld()
+        .args(args)
+        .arg("--db")
+        .arg(db)
+        .env("FULFILLD_SABOTAGE", sabotage)
+        .output()
+        .expect("the program starts")
 }
 
-/// The kernel forgets what it could not sync, so the disk may have a hole where its memory has none: everything is moved into
-/// the file, and synced there, before the first 200 of the next start.
+/// The kernel forgets what it could not sync, so the disk may have a hole where its memory has
+/// none: everything is moved into the file, and synced there, before the first 200 of the next
+/// start.
 #[test]
 fn after_one_failed_sync_the_next_start_has_everything_in_the_file_before_it_answers() {
     let mut shop = Shop::open();
     shop.stop();
     let log = beside(&shop.file(), "-wal");
-    let mut desk = traced(&shop, &["-P", log.to_str().expect("text"), "-e", "trace=fsync"], "fsync:error=EIO:when=12");
+    let mut desk = traced(
+        &shop,
+        &["-P", log.to_str().expect("text"), "-e", "trace=fsync"],
+        "fsync:error=EIO:when=12",
+    );
     let mut kept = 0;
     let refused = (0..200).find_map(|n| {
         let body = format!("{{\"id\":\"evt_{n}\",\"type\":\"x\"}}");
@@ -761,13 +839,19 @@ fn after_one_failed_sync_the_next_start_has_everything_in_the_file_before_it_ans
         None
     });
     assert!(!matches!(refused.expect("a sync failed"), Ok((200, _))));
-    let status = wait_for("the process makes room for a new one", || desk.child.try_wait().expect("it is ours"));
+    let status = wait_for("the process makes room for a new one", || {
+        desk.child.try_wait().expect("it is ours")
+    });
     assert_eq!(status.code(), Some(75));
     assert!(std::fs::metadata(&log).is_ok_and(|log| log.len() > 0), "there was something to move");
     shop.start();
     let copy = shop.dir.path().join("copy.db");
     std::fs::copy(shop.file(), &copy).expect("a copy");
-    assert!(kept > 0 && events(&copy) >= kept, "{kept} acknowledged, {} in the file", events(&copy));
+    assert!(
+        kept > 0 && events(&copy) >= kept,
+        "{kept} acknowledged, {} in the file",
+        events(&copy)
+    );
 }
 
 #[test]
@@ -779,7 +863,10 @@ fn a_file_that_is_mounted_by_itself_is_refused() {
     std::fs::write(&mounted, "").expect("it can be written");
     let script = "mount --bind \"$1\" \"$2\" || exit 99; exec \"$0\" orders --db \"$2\"";
     let mut command = Command::new("unshare");
-    command.args(["-m", "sh", "-c", script, env!("CARGO_BIN_EXE_fulfilld")]).arg(shop.file()).arg(&mounted);
+    command
+        .args(["-m", "sh", "-c", script, env!("CARGO_BIN_EXE_fulfilld")])
+        .arg(shop.file())
+        .arg(&mounted);
     let output = command.output().expect("unshare is installed");
     if output.status.code() == Some(99) || said(&output).contains("unshare") {
         return println!("not permitted to mount: {}", said(&output));
@@ -791,7 +878,11 @@ fn a_file_that_is_mounted_by_itself_is_refused() {
 #[test]
 fn what_a_demo_keeps_is_in_the_one_file() {
     let dir = tempfile::tempdir().expect("a directory");
-    let demo = fulfilld().args(["demo", "--once", "--keep"]).arg(dir.path()).output().expect("the program starts");
+    let demo = fulfilld()
+        .args(["demo", "--once", "--keep"])
+        .arg(dir.path())
+        .output()
+        .expect("the program starts");
     assert!(demo.status.success(), "{}", said(&demo));
     let copy = dir.path().join("copy.db");
     std::fs::copy(dir.path().join("fulfilld.db"), &copy).expect("a copy");

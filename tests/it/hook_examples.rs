@@ -29,8 +29,13 @@ fn sample(topic: &str) -> Value {
 fn run(name: &str, news: &Value, settings: &[(&str, &str)]) -> (Option<i32>, String) {
     machine_program("python3");
     let mut hook = Command::new(shipped(name));
-    hook.arg(news["topic"].as_str().unwrap()).env_clear().env("PATH", std::env::var_os("PATH").unwrap());
-    hook.envs(settings.iter().copied()).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    hook.arg(news["topic"].as_str().unwrap())
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap());
+    hook.envs(settings.iter().copied())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
     let mut hook = hook.spawn().unwrap();
     hook.stdin.take().unwrap().write_all(news.to_string().as_bytes()).unwrap();
     let out = hook.wait_with_output().unwrap();
@@ -63,12 +68,18 @@ fn mail_goes_to_the_buyer_when_it_is_shipped_and_to_the_shop_when_it_is_paid() {
     // A second delivery of the same news can be told to be one.
     assert_eq!(mails[0].header("Message-ID"), mails[1].header("Message-ID"));
     assert_ne!(mails[0].header("Message-ID"), mails[2].header("Message-ID"));
-    for words in ["Dear Ada Lovelace,", "Stoneware mug (blue)", "JD0146000034", "https://www.dhl.com/"] {
+    for words in
+        ["Dear Ada Lovelace,", "Stoneware mug (blue)", "JD0146000034", "https://www.dhl.com/"]
+    {
         assert!(mails[0].text().contains(words), "{words} is not in {}", mails[0].text());
     }
     assert_eq!(mails[2].to, ["packing@example.org"]);
     assert_eq!(mails[2].header("Subject"), "Order 1042 is paid");
-    assert!(mails[2].text().contains("46.90 EUR") && mails[2].text().contains("12 Rue Exemple"), "{}", mails[2].text());
+    assert!(
+        mails[2].text().contains("46.90 EUR") && mails[2].text().contains("12 Rue Exemple"),
+        "{}",
+        mails[2].text()
+    );
 
     // A test of the hook writes to no customer.
     let mut test = sample("fulfillment.shipped");
@@ -106,7 +117,10 @@ fn no_name_or_address_adds_a_header_or_a_recipient() {
         let mut news = news.clone();
         news["order"]["email"] = evil.into();
         let (code, said) = run("mail", &news, &settings);
-        assert!(matches!(code, Some(0 | 1)) && (code == Some(1)) != evil.is_empty(), "{evil:?}: {code:?} {said}");
+        assert!(
+            matches!(code, Some(0 | 1)) && (code == Some(1)) != evil.is_empty(),
+            "{evil:?}: {code:?} {said}"
+        );
         assert!(!said.contains("example"), "no address is in what it says: {said}");
     }
     assert_eq!(server.mails().len(), 0);
@@ -124,8 +138,16 @@ fn no_name_or_address_adds_a_header_or_a_recipient() {
     news["fulfillment"]["line_items"][0]["name"] = evil.into();
     assert_eq!(run("mail", &news, &settings), (Some(0), String::new()));
     let mails = server.mails();
-    assert_eq!((mails.len(), mails[0].to.as_slice()), (1, ["ada@example.com".to_string()].as_slice()));
-    assert!(!mails[0].data.lines().any(|line| line.starts_with("Bcc") || line.starts_with("MAIL") || line == "."));
+    assert_eq!(
+        (mails.len(), mails[0].to.as_slice()),
+        (1, ["ada@example.com".to_string()].as_slice())
+    );
+    assert!(
+        !mails[0]
+            .data
+            .lines()
+            .any(|line| line.starts_with("Bcc") || line.starts_with("MAIL") || line == ".")
+    );
     assert!(!mails[0].text().contains('\u{1b}'));
 }
 
@@ -139,7 +161,8 @@ fn a_mail_server_that_fails_for_now_is_asked_again_and_one_that_refuses_is_not()
         assert_eq!(ended, Some(code), "{answer}: {said}");
         assert!(!said.contains("ada@example.com"), "{said}");
     }
-    let closed = format!("smtp://{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
+    let closed =
+        format!("smtp://{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
     assert_eq!(run("mail", &news, &[("HOOK_MAIL_SMTP", &closed), from]).0, Some(75));
     for (settings, named) in [
         (vec![from], "HOOK_MAIL_SMTP is not set"),
@@ -149,7 +172,8 @@ fn a_mail_server_that_fails_for_now_is_asked_again_and_one_that_refuses_is_not()
         let (code, said) = run("mail", &news, &settings);
         assert!(code == Some(1) && said.contains(named), "{said}");
     }
-    // A password goes to a server that it can be told to in secret; this one is on this machine, and has no use for it.
+    // A password goes to a server that it can be told to in secret; this one is on this machine,
+    // and has no use for it.
     let dir = tempfile::tempdir().unwrap();
     let password = dir.path().join("password");
     fs::write(&password, "hush\n").unwrap();
@@ -159,7 +183,8 @@ fn a_mail_server_that_fails_for_now_is_asked_again_and_one_that_refuses_is_not()
         ("HOOK_MAIL_USER", "me".into()),
         ("HOOK_MAIL_PASSWORD_FILE", password.to_string_lossy().into_owned()),
     ];
-    let settings: Vec<(&str, &str)> = settings.iter().map(|(k, v)| (*k, v.as_str())).chain([from]).collect();
+    let settings: Vec<(&str, &str)> =
+        settings.iter().map(|(k, v)| (*k, v.as_str())).chain([from]).collect();
     let (code, said) = run("mail", &news, &settings);
     assert!(code == Some(1) && !said.contains("hush"), "{said}");
     assert_eq!(server.mails().len(), 0);
@@ -168,10 +193,13 @@ fn a_mail_server_that_fails_for_now_is_asked_again_and_one_that_refuses_is_not()
 #[test]
 fn a_packing_slip_is_whole_escaped_and_loads_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let settings = [("HOOK_SLIPS_DIR", dir.path().to_str().unwrap()), ("HOOK_SLIPS_NAME", "Mugs & more")];
+    let settings =
+        [("HOOK_SLIPS_DIR", dir.path().to_str().unwrap()), ("HOOK_SLIPS_NAME", "Mugs & more")];
     let mut news = sample("order.paid");
     let evil = "<script src=https://example.org/x.js></script>\" onload='x' & {number}";
-    for (part, field) in [("shipping", "name"), ("shipping", "line1"), ("order", "note"), ("shipping", "option")] {
+    for (part, field) in
+        [("shipping", "name"), ("shipping", "line1"), ("order", "note"), ("shipping", "option")]
+    {
         news[part][field] = evil.into();
     }
     for field in ["name", "options", "sku"] {
@@ -179,10 +207,17 @@ fn a_packing_slip_is_whole_escaped_and_loads_nothing() {
     }
     assert_eq!(run("packing-slip", &news, &settings), (Some(0), String::new()));
     let page = fs::read_to_string(dir.path().join("order-1042.html")).unwrap();
-    assert!(page.contains("Order 1042") && page.contains("Mugs &amp; more") && page.contains("75001 Paris"), "{page}");
+    assert!(
+        page.contains("Order 1042")
+            && page.contains("Mugs &amp; more")
+            && page.contains("75001 Paris"),
+        "{page}"
+    );
     assert!(!page.contains("<script") && !page.contains("onload='"), "{page}");
     assert_eq!(page.matches("&lt;script src=https://example.org/x.js&gt;").count(), 7);
-    assert!(page.contains("http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'sha256-"));
+    assert!(page.contains(
+        "http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'sha256-"
+    ));
     // Only what is shipped is packed.
     assert!(!page.contains("Knitting pattern"));
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left there");
@@ -210,16 +245,27 @@ fn the_slip_of_a_shipped_parcel_lists_that_parcel_and_says_what_was_refunded() {
     assert_eq!(run("packing-slip", &news, &settings), (Some(0), String::new()));
     let page = fs::read_to_string(dir.path().join(format!("order-1042-parcel-{id}.html"))).unwrap();
     assert!(page.contains("<td>1</td><td>Stoneware mug (blue)</td>"), "{page}");
-    assert!(page.contains("Refunded: 12.00 EUR of 46.90 EUR") && page.contains("Replacement: lost"), "{page}");
-    // The order's slip says so, too, and nothing where nothing was refunded; the company and the wishes stand on each.
+    assert!(
+        page.contains("Refunded: 12.00 EUR of 46.90 EUR") && page.contains("Replacement: lost"),
+        "{page}"
+    );
+    // The order's slip says so, too, and nothing where nothing was refunded; the company and the
+    // wishes stand on each.
     let mut order = sample("order.paid");
     order["order"]["business_name"] = "Mill & Sons".into();
     order["order"]["wishes"] = "Engraving: for A. L.".into();
     assert_eq!(run("packing-slip", &order, &settings), (Some(0), String::new()));
     let page = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
     let slip = page("order-1042.html");
-    assert!(!slip.contains("Refunded") && slip.contains("Ada Lovelace<br>Mill &amp; Sons<br>"), "{slip}");
-    assert!(slip.contains("Engraving: for A. L.") && slip.contains("+33 1 23 45 67 89, ada@example.com"), "{slip}");
+    assert!(
+        !slip.contains("Refunded") && slip.contains("Ada Lovelace<br>Mill &amp; Sons<br>"),
+        "{slip}"
+    );
+    assert!(
+        slip.contains("Engraving: for A. L.")
+            && slip.contains("+33 1 23 45 67 89, ada@example.com"),
+        "{slip}"
+    );
     order["order"]["amount_refunded"] = 1200.into();
     assert_eq!(run("packing-slip", &order, &settings), (Some(0), String::new()));
     assert!(page("order-1042.html").contains("Refunded: "));
@@ -247,7 +293,11 @@ fn what_is_corrected_after_shipping_is_a_new_mail() {
 fn a_shop_with_both_of_them_packs_and_writes() {
     let server = Smtp::start("250 ok");
     let dir = tempfile::tempdir().unwrap();
-    let command = format!("{} order.paid fulfillment.shipped; {} order.paid", shipped("mail"), shipped("packing-slip"));
+    let command = format!(
+        "{} order.paid fulfillment.shipped; {} order.paid",
+        shipped("mail"),
+        shipped("packing-slip")
+    );
     let settings = [
         ("FULFILLD_HOOK_COMMAND", command.as_str()),
         ("HOOK_MAIL_SMTP", &server.url()),
@@ -285,7 +335,8 @@ struct Mail {
 impl Mail {
     fn header(&self, name: &str) -> String {
         let head = self.data.split("\r\n\r\n").next().unwrap_or_default().replace("\r\n ", " ");
-        let found: Vec<&str> = head.split("\r\n").filter_map(|line| line.strip_prefix(&format!("{name}: "))).collect();
+        let found: Vec<&str> =
+            head.split("\r\n").filter_map(|line| line.strip_prefix(&format!("{name}: "))).collect();
         assert_eq!(found.len(), 1, "{name} in {head}");
         found[0].into()
     }
@@ -295,8 +346,12 @@ impl Mail {
         let read = "import email, email.policy, sys\n\
             mail = email.message_from_bytes(sys.stdin.buffer.read(), policy=email.policy.default)\n\
             sys.stdout.buffer.write(mail.get_content().encode())";
-        let mut python =
-            machine_program("python3").args(["-c", read]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut python = machine_program("python3")
+            .args(["-c", read])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         python.stdin.take().unwrap().write_all(self.data.as_bytes()).unwrap();
         String::from_utf8(python.wait_with_output().unwrap().stdout).unwrap()
     }

@@ -1,4 +1,5 @@
-//! The shop's own programs are told: whatever they do, at least once, in order for each order, and at nobody else's cost.
+//! The shop's own programs are told: whatever they do, at least once, in order for each order, and
+//! at nobody else's cost.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -60,14 +61,17 @@ impl Hooks {
         self.0.path().join(name).to_string_lossy().into_owned()
     }
 
-    /// Puts an executable there whole. Another process writes it, because a file that any process of ours still has open for
-    /// writing cannot be run.
+    /// Puts an executable there whole. Another process writes it, because a file that any process
+    /// of ours still has open for writing cannot be run.
     fn write(&self, name: &str, text: &str) -> String {
         let path = self.path(name);
         let new = format!("{path}.new");
         let script = r#"cat >"$1" && chmod 755 "$1" && mv "$1" "$2""#;
-        let mut writer =
-            Command::new("sh").args(["-c", script, "sh", &new, &path]).stdin(Stdio::piped()).spawn().unwrap();
+        let mut writer = Command::new("sh")
+            .args(["-c", script, "sh", &new, &path])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
         writer.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
         assert!(writer.wait().unwrap().success());
         path
@@ -83,7 +87,9 @@ impl Hooks {
     }
 
     fn wait_for(&self, name: &str) -> String {
-        wait_for(name, || fs::read_to_string(self.path(name)).ok().filter(|text| text.ends_with('\n')))
+        wait_for(name, || {
+            fs::read_to_string(self.path(name)).ok().filter(|text| text.ends_with('\n'))
+        })
     }
 
     /// What the tellers have written down, oldest first.
@@ -91,15 +97,19 @@ impl Hooks {
         let mut told: Vec<Told> = fs::read_dir(self.0.path())
             .unwrap()
             .map(|entry| entry.unwrap().path())
-            .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("told-")))
+            .filter(|path| {
+                path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("told-"))
+            })
             .map(|path| {
                 let text = fs::read_to_string(path).unwrap();
                 let lines: Vec<&str> = text.splitn(6, '\n').collect();
-                let news: Value = serde_json::from_str(lines[5]).unwrap_or_else(|e| panic!("{e}: {}", lines[5]));
+                let news: Value =
+                    serde_json::from_str(lines[5]).unwrap_or_else(|e| panic!("{e}: {}", lines[5]));
                 assert_eq!(news["key"], lines[3], "the same key everywhere");
                 // Of an order it carries the session, whatever number the order has.
                 let (key, session) = lines[3].split_once('@').unwrap_or((lines[3], ""));
-                let of_order = news["order"]["checkout_session_id"].as_str().filter(|_| news["test"] != true);
+                let of_order =
+                    news["order"]["checkout_session_id"].as_str().filter(|_| news["test"] != true);
                 assert_eq!(of_order.unwrap_or_default(), session);
                 Told {
                     at: lines[0].parse().unwrap(),
@@ -150,7 +160,9 @@ fn news(shop: &Shop, topic: &str, columns: &str) -> String {
 }
 
 fn wait_for_state(shop: &Shop, topic: &str, state: &str) {
-    wait_for(&format!("{topic} is {state}"), || (news(shop, topic, "state") == state).then_some(()));
+    wait_for(&format!("{topic} is {state}"), || {
+        (news(shop, topic, "state") == state).then_some(())
+    });
 }
 
 /// Edits `hook_runs` as the daemon does: time goes by in no other way.
@@ -194,10 +206,16 @@ fn a_parcel_shipped_in_the_stock_shell_has_its_hook_run_within_two_seconds() {
     assert_eq!(news_["topic"], "fulfillment.shipped");
     assert_eq!(news_["livemode"], false);
     assert_eq!(news_["order"]["id"], 1);
-    assert_eq!(news_["order"]["amount_total"].to_string(), row("SELECT amount_total FROM orders WHERE id = 1"));
+    assert_eq!(
+        news_["order"]["amount_total"].to_string(),
+        row("SELECT amount_total FROM orders WHERE id = 1")
+    );
     assert_eq!(news_["order"]["total"], row("SELECT total FROM order_overview WHERE id = 1"));
     assert_eq!(news_["shipping"]["line1"], row("SELECT shipping_line1 FROM orders WHERE id = 1"));
-    assert_eq!(news_["line_items"][0]["name"], row("SELECT name FROM line_items WHERE order_id = 1 AND position = 1"));
+    assert_eq!(
+        news_["line_items"][0]["name"],
+        row("SELECT name FROM line_items WHERE order_id = 1 AND position = 1")
+    );
     assert_eq!(news_["fulfillment"]["tracking_number"], "JD01");
     assert_eq!(news_["fulfillment"]["status"], "shipped");
     assert_eq!(news_["fulfillment"]["line_items"][0]["line_item_id"], news_["line_items"][0]["id"]);
@@ -219,7 +237,9 @@ fn a_parcel_shipped_in_the_stock_shell_has_its_hook_run_within_two_seconds() {
 #[test]
 fn a_daemon_killed_before_during_or_after_a_hook_runs_it_again_with_the_same_key() {
     let hooks = Hooks::new();
-    let slow = format!("{TELLER}\ntouch \"$HOOK_DIR/began\"\nwhile [ ! -e \"$HOOK_DIR/go\" ]; do sleep 0.05; done");
+    let slow = format!(
+        "{TELLER}\ntouch \"$HOOK_DIR/began\"\nwhile [ ! -e \"$HOOK_DIR/go\" ]; do sleep 0.05; done"
+    );
     let slow = hooks.script("slow", &slow);
     let mut shop = hooks.shop(&format!("{slow} fulfillment.shipped"), &[]);
     sell(&shop, 3);
@@ -246,8 +266,12 @@ fn a_daemon_killed_before_during_or_after_a_hook_runs_it_again_with_the_same_key
     hooks.touch("go");
     shop.start();
     wait_for_state(&shop, "fulfillment.shipped", "done");
-    let second: Vec<i64> =
-        hooks.told().iter().filter(|t| t.key == "fulfillment:2:shipped").map(|t| t.attempt).collect();
+    let second: Vec<i64> = hooks
+        .told()
+        .iter()
+        .filter(|t| t.key == "fulfillment:2:shipped")
+        .map(|t| t.attempt)
+        .collect();
     assert_eq!(second, [1, 2]);
 
     // After: it has ended, and nothing could be written of it.
@@ -261,9 +285,12 @@ fn a_daemon_killed_before_during_or_after_a_hook_runs_it_again_with_the_same_key
     hooks.touch("go");
     let children = format!("/proc/{0}/task/{0}/children", shop.desk().pid());
     let no_child = || {
-        fs::read_dir(format!("/proc/{}/task", shop.desk().pid()))
-            .unwrap()
-            .all(|task| fs::read_to_string(task.unwrap().path().join("children")).unwrap_or_default().trim().is_empty())
+        fs::read_dir(format!("/proc/{}/task", shop.desk().pid())).unwrap().all(|task| {
+            fs::read_to_string(task.unwrap().path().join("children"))
+                .unwrap_or_default()
+                .trim()
+                .is_empty()
+        })
     };
     assert!(Path::new(&children).exists());
     wait_for("the hook has ended", || no_child().then_some(()));
@@ -272,7 +299,12 @@ fn a_daemon_killed_before_during_or_after_a_hook_runs_it_again_with_the_same_key
     drop(lock);
     shop.start();
     wait_for_state(&shop, "fulfillment.shipped", "done");
-    let third: Vec<i64> = hooks.told().iter().filter(|t| t.key == "fulfillment:3:shipped").map(|t| t.attempt).collect();
+    let third: Vec<i64> = hooks
+        .told()
+        .iter()
+        .filter(|t| t.key == "fulfillment:3:shipped")
+        .map(|t| t.attempt)
+        .collect();
     assert_eq!(third, [1, 2]);
     assert_eq!(news(&shop, "fulfillment.shipped", "attempts"), "2");
     shop.check();
@@ -281,8 +313,10 @@ fn a_daemon_killed_before_during_or_after_a_hook_runs_it_again_with_the_same_key
 #[test]
 fn a_stop_ends_a_hook_that_hangs_and_the_next_start_runs_it_again() {
     let hooks = Hooks::new();
-    let slow = hooks
-        .script("slow", &format!("{TELLER}\ntouch \"$HOOK_DIR/began\"\n[ -e \"$HOOK_DIR/go\" ] || exec sleep 1000"));
+    let slow = hooks.script(
+        "slow",
+        &format!("{TELLER}\ntouch \"$HOOK_DIR/began\"\n[ -e \"$HOOK_DIR/go\" ] || exec sleep 1000"),
+    );
     let mut shop = hooks.shop(&format!("{slow} fulfillment.shipped"), &[]);
     sell(&shop, 1);
     ship(&shop, 1);
@@ -301,8 +335,9 @@ fn a_stop_ends_a_hook_that_hangs_and_the_next_start_runs_it_again() {
 #[test]
 fn the_news_of_one_order_goes_to_a_hook_in_order_and_holds_up_nobody_else() {
     let hooks = Hooks::new();
-    let picky =
-        format!("{TELLER}\ncase $json in *'\"order\":{{\"id\":1,'*) [ ! -e \"$HOOK_DIR/fail\" ] || exit 75 ;; esac");
+    let picky = format!(
+        "{TELLER}\ncase $json in *'\"order\":{{\"id\":1,'*) [ ! -e \"$HOOK_DIR/fail\" ] || exit 75 ;; esac"
+    );
     let picky = hooks.script("picky", &picky);
     let easy = hooks.script("easy", TELLER);
     let shop = hooks.shop(&format!("{picky} fulfillment.*; {easy} fulfillment.*"), &[]);
@@ -312,11 +347,14 @@ fn the_news_of_one_order_goes_to_a_hook_in_order_and_holds_up_nobody_else() {
         ship(&shop, order);
         shop.shell(&format!("INSERT INTO deliver VALUES({order})")).unwrap();
     }
-    let both = |order: i64| [format!("{order} fulfillment.shipped"), format!("{order} fulfillment.delivered")];
+    let both = |order: i64| {
+        [format!("{order} fulfillment.shipped"), format!("{order} fulfillment.delivered")]
+    };
     // The other hook has both orders, this one the other order, each in order.
     wait_for("everything else is told", || {
         let (picky, easy) = (hooks.told_to("picky"), hooks.told_to("easy"));
-        (picky.iter().filter(|told| told.starts_with("2 ")).count() == 2 && easy.len() == 4).then_some(())
+        (picky.iter().filter(|told| told.starts_with("2 ")).count() == 2 && easy.len() == 4)
+            .then_some(())
     });
     let of = |hook: &str, order: &str| -> Vec<String> {
         hooks.told_to(hook).into_iter().filter(|told| told.starts_with(order)).collect()
@@ -329,10 +367,16 @@ fn the_news_of_one_order_goes_to_a_hook_in_order_and_holds_up_nobody_else() {
         assert_eq!(verb(&shop, &format!("hooks retry {id}")).0, Some(0));
         wait_for("it is tried again", || (of("picky", "1 ").len() >= tries).then_some(()));
     }
-    assert!(of("picky", "1 ").iter().all(|told| *told == both(1)[0]), "{:?}", hooks.told_to("picky"));
+    assert!(
+        of("picky", "1 ").iter().all(|told| *told == both(1)[0]),
+        "{:?}",
+        hooks.told_to("picky")
+    );
     fs::remove_file(hooks.path("fail")).unwrap();
     assert_eq!(verb(&shop, &format!("hooks retry {id}")).0, Some(0));
-    wait_for("all is told", || (shop.one("SELECT count(*) FROM outbox WHERE state = 'pending'") == "0").then_some(()));
+    wait_for("all is told", || {
+        (shop.one("SELECT count(*) FROM outbox WHERE state = 'pending'") == "0").then_some(())
+    });
     let told = of("picky", "1 ");
     assert_eq!(told[told.len() - 2..], both(1));
     // The other hook was told once.
@@ -345,7 +389,10 @@ fn a_hook_that_hangs_floods_forks_dies_or_does_not_listen_delays_only_itself() {
     let hooks = Hooks::new();
     let mut command = String::new();
     for (name, text) in [
-        ("hangs", "echo $$ >\"$HOOK_DIR/hangs.pid\"\nsleep 1000 &\necho $! >\"$HOOK_DIR/hangs.child\"\nwait"),
+        (
+            "hangs",
+            "echo $$ >\"$HOOK_DIR/hangs.pid\"\nsleep 1000 &\necho $! >\"$HOOK_DIR/hangs.child\"\nwait",
+        ),
         ("floods", "yes 'a line that nobody asked for' >&2"),
         ("prints", "yes | head -c 3000000\nexit 0"),
         ("forks", "sleep 1000 &\necho $! >\"$HOOK_DIR/forks.child\"\nexit 0"),
@@ -364,13 +411,18 @@ fn a_hook_that_hangs_floods_forks_dies_or_does_not_listen_delays_only_itself() {
         "/redirect" => format!("307 Temporary Redirect\r\nLocation: {to}"),
         _ => "200 OK".into(),
     });
-    let urls =
-        ["/500", "/redirect", "/fine"].map(|path| format!("{} fulfillment.shipped", receiver.url(path))).join(";");
+    let urls = ["/500", "/redirect", "/fine"]
+        .map(|path| format!("{} fulfillment.shipped", receiver.url(path)))
+        .join(";");
     // A port where nobody listens.
-    let closed =
-        format!("http://{}/ fulfillment.shipped", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
-    let shop =
-        hooks.shop(&command, &[("FULFILLD_HOOK_URL", &format!("{urls};{closed}")), ("FULFILLD_HOOK_SECRET", SECRET)]);
+    let closed = format!(
+        "http://{}/ fulfillment.shipped",
+        TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    );
+    let shop = hooks.shop(
+        &command,
+        &[("FULFILLD_HOOK_URL", &format!("{urls};{closed}")), ("FULFILLD_HOOK_SECRET", SECRET)],
+    );
     sell(&shop, 2);
     // More than a pipe holds.
     shop.shell("UPDATE orders SET note = replace(hex(zeroblob(100000)), '0', 'x')").unwrap();
@@ -378,7 +430,9 @@ fn a_hook_that_hangs_floods_forks_dies_or_does_not_listen_delays_only_itself() {
     ship(&shop, 2);
 
     let state = |hook: &str, columns: &str| {
-        shop.rows(&format!("SELECT {columns} FROM hook_runs WHERE target LIKE '%/{hook}' ORDER BY outbox_id"))
+        shop.rows(&format!(
+            "SELECT {columns} FROM hook_runs WHERE target LIKE '%/{hook}' ORDER BY outbox_id"
+        ))
     };
     for hook in ["good", "forks", "hides", "prints", "deaf", "sleepy", "fine"] {
         wait_for(hook, || (state(hook, "state, attempts") == ["done|1", "done|1"]).then_some(()));
@@ -389,31 +443,43 @@ fn a_hook_that_hangs_floods_forks_dies_or_does_not_listen_delays_only_itself() {
     assert_eq!(told, ["1 fulfillment.shipped", "2 fulfillment.shipped"]);
     let note = hooks.told()[0].news["order"]["note"].as_str().map(str::len);
     assert_eq!(note, Some(200_000));
-    for (hook, why) in
-        [("500", "answered 500"), ("redirect", "answered 307, a redirect"), ("dies", "ended by signal 9: dying words")]
-    {
-        let told = wait_for(hook, || Some(state(hook, "last_error")).filter(|told| told.iter().all(|t| !t.is_empty())));
+    for (hook, why) in [
+        ("500", "answered 500"),
+        ("redirect", "answered 307, a redirect"),
+        ("dies", "ended by signal 9: dying words"),
+    ] {
+        let told = wait_for(hook, || {
+            Some(state(hook, "last_error")).filter(|told| told.iter().all(|t| !t.is_empty()))
+        });
         assert!(told.iter().all(|told| told.starts_with(why)), "{hook}: {told:?}");
         assert!(state(hook, "state").iter().all(|state| state == "pending"));
     }
-    let refused =
-        wait_for("nobody listens", || {
-            Some(shop.rows(&format!(
-                "SELECT last_error FROM hook_runs WHERE target = '{}'",
-                closed.split(' ').next().unwrap()
-            )))
-            .filter(|told| told.iter().all(|t| !t.is_empty()))
-        });
+    let refused = wait_for("nobody listens", || {
+        Some(shop.rows(&format!(
+            "SELECT last_error FROM hook_runs WHERE target = '{}'",
+            closed.split(' ').next().unwrap()
+        )))
+        .filter(|told| told.iter().all(|t| !t.is_empty()))
+    });
     assert!(refused.iter().all(|told| told.starts_with("no answer")), "{refused:?}");
     assert_eq!(elsewhere.posted().len(), 0, "a redirect was followed");
     // They are still at it, while everybody else was done long ago.
     for hook in ["hangs", "floods"] {
-        assert_eq!(state(hook, "state, attempts, last_error"), ["pending|1|", "pending|1|"], "{hook}");
+        assert_eq!(
+            state(hook, "state, attempts, last_error"),
+            ["pending|1|", "pending|1|"],
+            "{hook}"
+        );
     }
     // In the end they are killed, with all that they started; so was what the others left behind.
     for (hook, why) in [("hangs", "killed after 30 s"), ("floods", "killed after 30 s: ")] {
-        let told = wait_for(hook, || Some(state(hook, "last_error")).filter(|told| told.iter().all(|t| !t.is_empty())));
-        assert!(told.iter().all(|told| told.starts_with(why) && told.chars().count() <= 500), "{hook}: {told:?}");
+        let told = wait_for(hook, || {
+            Some(state(hook, "last_error")).filter(|told| told.iter().all(|t| !t.is_empty()))
+        });
+        assert!(
+            told.iter().all(|told| told.starts_with(why) && told.chars().count() <= 500),
+            "{hook}: {told:?}"
+        );
     }
     for pid in ["hangs.pid", "hangs.child", "forks.child"] {
         let pid = hooks.wait_for(pid);
@@ -423,8 +489,10 @@ fn a_hook_that_hangs_floods_forks_dies_or_does_not_listen_delays_only_itself() {
         });
     }
     let status = fs::read_to_string(format!("/proc/{}/status", shop.desk().pid())).unwrap();
-    let peak =
-        status.lines().find_map(|l| l.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok()).unwrap();
+    let peak = status
+        .lines()
+        .find_map(|l| l.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok())
+        .unwrap();
     assert!(peak < 150_000, "{peak} kB were used");
     shop.check();
 }
@@ -432,13 +500,15 @@ fn a_hook_that_hangs_floods_forks_dies_or_does_not_listen_delays_only_itself() {
 #[test]
 fn orders_on_which_a_hook_hangs_again_and_again_leave_it_hands_for_others() {
     let hooks = Hooks::new();
-    let text =
-        format!("{TELLER}\n[ ! -e \"$HOOK_DIR/fail\" ] || exit 75\n[ \"$FULFILLD_ATTEMPT\" = 1 ] || exec sleep 1000");
+    let text = format!(
+        "{TELLER}\n[ ! -e \"$HOOK_DIR/fail\" ] || exit 75\n[ \"$FULFILLD_ATTEMPT\" = 1 ] || exec sleep 1000"
+    );
     let moody = hooks.script("moody", &text);
     let mut shop = hooks.shop(&format!("{moody} order.paid"), &[]);
     hooks.touch("fail");
     sell(&shop, 6);
-    let waiting = "SELECT count(*) FROM hook_runs WHERE state = 'pending' AND tries > 0 AND taken_at IS NULL";
+    let waiting =
+        "SELECT count(*) FROM hook_runs WHERE state = 'pending' AND tries > 0 AND taken_at IS NULL";
     wait_for("each failed once", || (shop.one(waiting) == "6").then_some(()));
     fs::remove_file(hooks.path("fail")).unwrap();
     as_daemon(&shop, "UPDATE hook_runs SET next_attempt_at = '2026-01-01T00:00:00Z'");
@@ -460,7 +530,9 @@ fn an_exit_code_says_whether_to_try_again_and_how_often() {
     let hooks = Hooks::new();
     let coded = hooks.script(
         "coded",
-        &format!("{TELLER}\necho 'first word' >&2\necho 'last word' >&2\nexit $(cat \"$HOOK_DIR/code\")"),
+        &format!(
+            "{TELLER}\necho 'first word' >&2\necho 'last word' >&2\nexit $(cat \"$HOOK_DIR/code\")"
+        ),
     );
     let shop = hooks.shop(&format!("{coded} order.paid"), &[]);
     let code = |code: &str| fs::write(hooks.path("code"), code).unwrap();
@@ -469,17 +541,19 @@ fn an_exit_code_says_whether_to_try_again_and_how_often() {
     let failed = |n: usize| {
         wait_for("it was tried", || (hooks.told().len() == n).then_some(()));
         wait_for("it is written", || {
-            (shop.one("SELECT count(*) FROM hook_runs WHERE taken_at IS NULL AND attempts > 0") == "1").then_some(())
+            (shop.one("SELECT count(*) FROM hook_runs WHERE taken_at IS NULL AND attempts > 0")
+                == "1")
+                .then_some(())
         });
         shop.one("SELECT state, attempts, tries, failures, last_error FROM hook_runs")
     };
     assert_eq!(failed(1), "pending|1|1|0|exit code 75, try again: first word / last word");
-    let pause =
-        "SELECT CAST(round((julianday(next_attempt_at) - julianday(ended_at)) * 86400) AS INTEGER) FROM hook_runs";
+    let pause = "SELECT CAST(round((julianday(next_attempt_at) - julianday(ended_at)) * 86400) AS INTEGER) FROM hook_runs";
     assert!((5..=7).contains(&shop.one(pause).parse::<i64>().unwrap()));
     // Seventeen tries later it has waited two days: not yet. Then three: that is all.
     let due = "next_attempt_at = '2026-01-01T00:00:00Z'";
-    let ago = |days: i64| format!("first_try_at = strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-{days} days')");
+    let ago =
+        |days: i64| format!("first_try_at = strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-{days} days')");
     as_daemon(&shop, &format!("UPDATE hook_runs SET tries = 30, {}, {due}", ago(2)));
     assert!(failed(2).starts_with("pending|2|31|0|"));
     assert!((28_800..=36_001).contains(&shop.one(pause).parse::<i64>().unwrap()));
@@ -489,9 +563,15 @@ fn an_exit_code_says_whether_to_try_again_and_how_often() {
     assert_eq!(news(&shop, "order.paid", "state, attempts, last_error"), format!("dead|3|{why}"));
     let id = news(&shop, "order.paid", "id");
     let needs = shop.one("SELECT reason, order_id, what, next FROM attention");
-    assert_eq!(needs, format!("hook_dead|1|a hook for order.paid gave up: {why}|fulfilld hooks retry {id}"));
+    assert_eq!(
+        needs,
+        format!("hook_dead|1|a hook for order.paid gave up: {why}|fulfilld hooks retry {id}")
+    );
     let (_, page) = shop.get("/metrics");
-    assert!(page.contains("fulfilld_hooks_dead 1") && page.contains("outcome=\"dead\"} 1"), "{page}");
+    assert!(
+        page.contains("fulfilld_hooks_dead 1") && page.contains("outcome=\"dead\"} 1"),
+        "{page}"
+    );
     assert_eq!(shop.get("/readyz").0, 200, "a hook is no reason not to take webhooks");
 
     // A code of its own is a failure: five of them are enough.
@@ -522,7 +602,11 @@ fn an_exit_code_says_whether_to_try_again_and_how_often() {
     let (code_, said) = verb(&shop, typed);
     assert_eq!(code_, Some(0), "{said}");
     wait_for("it is told once more", || (hooks.told().len() == 8).then_some(()));
-    assert_ne!(hooks.told()[7].key, "order:1:paid", "a receiver does not take it for what it has seen");
+    assert_ne!(
+        hooks.told()[7].key,
+        "order:1:paid",
+        "a receiver does not take it for what it has seen"
+    );
     shop.check();
 }
 
@@ -538,18 +622,34 @@ fn a_post_is_tried_again_when_the_other_side_says_and_never_where_it_says_stop()
     let shop = hooks.shop("", &[("FULFILLD_HOOK_URL", &urls), ("FULFILLD_HOOK_SECRET", SECRET)]);
     sell(&shop, 1);
     let run = |path: &str, columns: &str| {
-        shop.one(&format!("SELECT {columns} FROM hook_runs WHERE target = '{}'", receiver.url(path)))
+        shop.one(&format!(
+            "SELECT {columns} FROM hook_runs WHERE target = '{}'",
+            receiver.url(path)
+        ))
     };
     let tried = "SELECT count(*) FROM hook_runs WHERE ended_at IS NOT NULL";
     wait_for("each was tried", || (shop.one(tried) == "3").then_some(()));
-    let pause = "CAST(round((julianday(next_attempt_at) - julianday(ended_at)) * 86400) AS INTEGER)";
-    assert_eq!(run("/busy", &format!("state, attempts, last_error, {pause}")), "pending|1|answered 503|1000");
-    assert_eq!(run("/gone", "state, attempts, last_error"), "dead|1|answered 410, it wants to hear no more");
-    wait_for("it is posted again soon", || (run("/soon", "attempts").parse::<i64>().unwrap() >= 3).then_some(()));
+    let pause =
+        "CAST(round((julianday(next_attempt_at) - julianday(ended_at)) * 86400) AS INTEGER)";
+    assert_eq!(
+        run("/busy", &format!("state, attempts, last_error, {pause}")),
+        "pending|1|answered 503|1000"
+    );
+    assert_eq!(
+        run("/gone", "state, attempts, last_error"),
+        "dead|1|answered 410, it wants to hear no more"
+    );
+    wait_for("it is posted again soon", || {
+        (run("/soon", "attempts").parse::<i64>().unwrap() >= 3).then_some(())
+    });
     // One of three gave up, and the news is dead only when the others are through.
     assert_eq!(news(&shop, "order.paid", "state"), "pending");
-    let keys: Vec<String> = receiver.posted().iter().map(|posted| posted.header("webhook-id")).collect();
-    assert!(keys.len() >= 5 && keys.iter().all(|key| key.starts_with("order:1:paid@cs_test_")), "{keys:?}");
+    let keys: Vec<String> =
+        receiver.posted().iter().map(|posted| posted.header("webhook-id")).collect();
+    assert!(
+        keys.len() >= 5 && keys.iter().all(|key| key.starts_with("order:1:paid@cs_test_")),
+        "{keys:?}"
+    );
 }
 
 #[test]
@@ -557,8 +657,13 @@ fn the_official_verifiers_believe_a_post_and_no_changed_one() {
     let old = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
     let receiver = Receiver::start(|_| "200 OK".into());
     let hooks = Hooks::new();
-    let shop = hooks
-        .shop("", &[("FULFILLD_HOOK_URL", &receiver.url("/")), ("FULFILLD_HOOK_SECRET", &format!("{SECRET}\n{old}"))]);
+    let shop = hooks.shop(
+        "",
+        &[
+            ("FULFILLD_HOOK_URL", &receiver.url("/")),
+            ("FULFILLD_HOOK_SECRET", &format!("{SECRET}\n{old}")),
+        ],
+    );
     shop.shell("SELECT 1").unwrap();
     for (event, _) in &shop.buy("mixed", 1, "snapshot")[0].events {
         assert_eq!(shop.deliver(event), 200);
@@ -566,7 +671,8 @@ fn the_official_verifiers_believe_a_post_and_no_changed_one() {
     shop.settle();
     shop.shell("UPDATE orders SET note = 'Zoë 🛒 Ōsaka'").unwrap();
     ship(&shop, 1);
-    let posted = wait_for("both are posted", || Some(receiver.posted()).filter(|posted| posted.len() == 2));
+    let posted =
+        wait_for("both are posted", || Some(receiver.posted()).filter(|posted| posted.len() == 2));
     let mut python = Command::new(installed(".venv/bin/python"));
     python.arg(installed("standardwebhooks_python.py"));
     installed("node_modules/standardwebhooks");
@@ -581,7 +687,8 @@ fn the_official_verifiers_believe_a_post_and_no_changed_one() {
                 "webhook-signature": posted.header("webhook-signature"),
             });
             let body: String = body.iter().map(|b| format!("{b:02x}")).collect();
-            questions += &format!("{}\n", json!({"headers": headers, "body": body, "secret": secret}));
+            questions +=
+                &format!("{}\n", json!({"headers": headers, "body": body, "secret": secret}));
             expected.push(believed);
         };
         for post in &posted {
@@ -599,8 +706,10 @@ fn the_official_verifiers_believe_a_post_and_no_changed_one() {
         let mut process = verifier.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         process.stdin.take().unwrap().write_all(questions.as_bytes()).unwrap();
         let out = process.wait_with_output().unwrap();
-        let answers: Vec<Value> =
-            String::from_utf8_lossy(&out.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let answers: Vec<Value> = String::from_utf8_lossy(&out.stdout)
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
         let believed: Vec<bool> = answers.iter().map(|answer| answer["believed"] == true).collect();
         assert_eq!(believed, expected, "{name}: {answers:?}");
     }
@@ -613,19 +722,25 @@ fn the_official_verifiers_believe_a_post_and_no_changed_one() {
 fn an_undo_beats_a_hook_that_is_held_back_and_not_one_that_was_told() {
     let hooks = Hooks::new();
     let teller = hooks.script("teller", TELLER);
-    let shop = hooks.shop(&format!("{teller} fulfillment.*"), &[("FULFILLD_HOOK_DELAY", "fulfillment.shipped=1h")]);
+    let shop = hooks.shop(
+        &format!("{teller} fulfillment.*"),
+        &[("FULFILLD_HOOK_DELAY", "fulfillment.shipped=1h")],
+    );
     sell(&shop, 1);
     ship(&shop, 1);
     let held = "SELECT next_attempt_at > strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '+50 minutes') FROM hook_runs ORDER BY outbox_id DESC LIMIT 1";
     let held_back = |runs: usize| {
-        wait_for("it is handed out", || (shop.rows("SELECT 1 FROM hook_runs").len() == runs).then_some(()));
+        wait_for("it is handed out", || {
+            (shop.rows("SELECT 1 FROM hook_runs").len() == runs).then_some(())
+        });
         assert_eq!(shop.one(held), "1");
     };
     held_back(1);
     let (code, said) = verb(&shop, "undo");
     assert_eq!(code, Some(0), "{said}");
     assert_eq!(news(&shop, "fulfillment.shipped", "state, attempts, outcome"), "done|0|undone");
-    let refused = shop.shell("UPDATE outbox SET state = 'pending' WHERE outcome = 'undone'").unwrap_err();
+    let refused =
+        shop.shell("UPDATE outbox SET state = 'pending' WHERE outcome = 'undone'").unwrap_err();
     assert!(refused.contains("nothing to tell"), "{refused}");
 
     // Typed again, it is news again; and the hour goes by.
@@ -634,7 +749,8 @@ fn an_undo_beats_a_hook_that_is_held_back_and_not_one_that_was_told() {
     as_daemon(&shop, "UPDATE hook_runs SET next_attempt_at = '2026-01-01T00:00:00Z'");
     wait_for_state(&shop, "fulfillment.shipped", "done");
     wait_for("the undone one is put aside", || {
-        (shop.rows("SELECT state FROM hook_runs ORDER BY outbox_id") == ["gone", "done"]).then_some(())
+        (shop.rows("SELECT state FROM hook_runs ORDER BY outbox_id") == ["gone", "done"])
+            .then_some(())
     });
     let told = hooks.told();
     assert_eq!(told.len(), 1, "{told:?}");
@@ -642,12 +758,16 @@ fn an_undo_beats_a_hook_that_is_held_back_and_not_one_that_was_told() {
     // Now it was told.
     let (code, said) = verb(&shop, "undo");
     assert!(
-        code == Some(1) && said.contains("a hook was told of it already (fulfillment.shipped of order 1)"),
+        code == Some(1)
+            && said.contains("a hook was told of it already (fulfillment.shipped of order 1)"),
         "{said}"
     );
     let (code, said) = verb(&shop, "undo --force");
     assert_eq!(code, Some(0), "{said}");
-    assert_eq!(news(&shop, "fulfillment.shipped", "state, outcome, last_error"), "done|undone|told, then undone");
+    assert_eq!(
+        news(&shop, "fulfillment.shipped", "state, outcome, last_error"),
+        "done|undone|told, then undone"
+    );
     ship(&shop, 1);
     held_back(3);
     shop.check();
@@ -660,15 +780,19 @@ fn without_a_hook_nothing_is_kept_for_later_and_nobody_was_told() {
     sell(&shop, 2);
     ship(&shop, 1);
     wait_for_state(&shop, "fulfillment.shipped", "done");
-    assert_eq!(shop.rows("SELECT DISTINCT state, attempts, outcome FROM outbox"), ["done|0|no_hook"]);
+    assert_eq!(
+        shop.rows("SELECT DISTINCT state, attempts, outcome FROM outbox"),
+        ["done|0|no_hook"]
+    );
     assert_eq!(shop.one("SELECT count(*) FROM hook_runs"), "0");
     // An undo needs no --force, and the same act is news again.
     let (code, said) = verb(&shop, "undo");
     assert_eq!(code, Some(0), "{said}");
     ship(&shop, 1);
     wait_for("it is news again", || {
-        (shop.rows("SELECT outcome FROM outbox WHERE topic = 'fulfillment.shipped'") == ["undone", "no_hook"])
-            .then_some(())
+        (shop.rows("SELECT outcome FROM outbox WHERE topic = 'fulfillment.shipped'")
+            == ["undone", "no_hook"])
+        .then_some(())
     });
     shop.stop();
     let teller = hooks.script("teller", TELLER);
@@ -687,7 +811,9 @@ fn a_hook_that_is_no_longer_set_is_not_waited_for_and_a_new_one_is_told() {
     let failing = hooks.script("failing", "exit 75");
     let mut shop = hooks.shop(&failing, &[]);
     sell(&shop, 1);
-    wait_for("it was tried", || (news(&shop, "order.paid", "last_error IS NOT NULL") == "1").then_some(()));
+    wait_for("it was tried", || {
+        (news(&shop, "order.paid", "last_error IS NOT NULL") == "1").then_some(())
+    });
     shop.stop();
     let teller = hooks.script("teller", TELLER);
     shop.settings[0].1 = teller;
@@ -718,12 +844,19 @@ fn a_hook_sees_what_it_needs_and_no_secret() {
     sell(&shop, 1);
     assert_eq!(hooks.wait_for("arguments"), "1\n");
     let environment = hooks.wait_for("env");
-    let mut names: Vec<&str> = environment.lines().filter_map(|line| Some(line.split_once('=')?.0)).collect();
+    let mut names: Vec<&str> =
+        environment.lines().filter_map(|line| Some(line.split_once('=')?.0)).collect();
     // What the shell itself sets.
     names.retain(|name| !["PWD", "OLDPWD", "SHLVL", "_"].contains(name));
     names.sort_unstable();
-    let mut known =
-        vec!["FULFILLD_ATTEMPT", "FULFILLD_DB", "FULFILLD_KEY", "FULFILLD_TOPIC", "HOOK_DIR", "HOOK_MAIL_TO"];
+    let mut known = vec![
+        "FULFILLD_ATTEMPT",
+        "FULFILLD_DB",
+        "FULFILLD_KEY",
+        "FULFILLD_TOPIC",
+        "HOOK_DIR",
+        "HOOK_MAIL_TO",
+    ];
     known.extend(["HOME", "LANG", "PATH"].iter().filter(|name| std::env::var_os(name).is_some()));
     known.sort_unstable();
     assert_eq!(names, known);
@@ -732,14 +865,18 @@ fn a_hook_sees_what_it_needs_and_no_secret() {
     }
     assert!(environment.contains(&format!("FULFILLD_DB={}\n", shop.file().display())));
     assert!(environment.contains("FULFILLD_KEY=order:1:paid@cs_test_"));
-    // Neither the file, nor a socket, nor a pipe of another hook: nothing that the daemon opened but the three of the call.
+    // Neither the file, nor a socket, nor a pipe of another hook: nothing that the daemon opened
+    // but the three of the call.
     let inherited: Vec<String> = fs::read_dir("/proc/self/fd")
         .unwrap()
         .filter_map(|fd| Some(fs::read_link(fd.ok()?.path()).ok()?.to_string_lossy().into_owned()))
         .collect();
     let open = fs::read_to_string(hooks.path("fds")).unwrap();
-    let mut open: Vec<&str> = open.lines().filter(|to| to.starts_with('/') || to.contains(":[")).collect();
-    open.retain(|to| !inherited.iter().any(|known| known == to) && *to != nosy && !to.starts_with("/dev/"));
+    let mut open: Vec<&str> =
+        open.lines().filter(|to| to.starts_with('/') || to.contains(":[")).collect();
+    open.retain(|to| {
+        !inherited.iter().any(|known| known == to) && *to != nosy && !to.starts_with("/dev/")
+    });
     assert!(open.iter().all(|to| to.starts_with("pipe:") || to.ends_with("/fds")), "{open:?}");
     assert!(open.iter().filter(|to| to.starts_with("pipe:")).count() <= 3, "{open:?}");
     assert_eq!(hooks.wait_for("group"), hooks.wait_for("pid"));
@@ -763,18 +900,28 @@ fn a_command_that_cannot_be_run_is_one_finding_and_its_news_goes_on_once_it_is_m
         shop.desk = Some(Running::start(&mut serve));
         sell(&shop, 3);
         let needs = "SELECT reason, what FROM attention";
-        let found = wait_for("it is found", || Some(shop.rows(needs)).filter(|rows| !rows.is_empty()));
+        let found =
+            wait_for("it is found", || Some(shop.rows(needs)).filter(|rows| !rows.is_empty()));
         assert_eq!(found.len(), 1, "{mistake}: {found:?}");
         assert!(
-            found[0].starts_with(&format!("hook_missing|a hook cannot be run, its news waits: {path}")),
+            found[0]
+                .starts_with(&format!("hook_missing|a hook cannot be run, its news waits: {path}")),
             "{found:?}"
         );
         wait_for("all of it waits", || {
             (shop.one("SELECT count(*) FROM hook_runs WHERE taken_at IS NULL") == "3").then_some(())
         });
-        assert_eq!(shop.one("SELECT group_concat(attempts) FROM outbox WHERE state = 'pending'"), "0,0,0", "{mistake}");
+        assert_eq!(
+            shop.one("SELECT group_concat(attempts) FROM outbox WHERE state = 'pending'"),
+            "0,0,0",
+            "{mistake}"
+        );
         let said = fs::read_to_string(&log).unwrap();
-        assert_eq!(said.lines().filter(|line| line.contains("cannot be run")).count(), 1, "{mistake}: {said}");
+        assert_eq!(
+            said.lines().filter(|line| line.contains("cannot be run")).count(),
+            1,
+            "{mistake}: {said}"
+        );
         hooks.script("teller", TELLER);
         wait_for("it is told", || (hooks.told().len() == 3).then_some(()));
         assert!(hooks.told().iter().all(|told| told.attempt == 1), "{mistake}");
@@ -821,10 +968,15 @@ fn the_verb_lists_shows_and_tries_hooks() {
     });
     let (_, listed) = verb(&shop, "hooks");
     let row: Vec<&str> = listed.lines().nth(1).unwrap().split('\t').collect();
-    assert_eq!((row[1], row[4], row[5], row[7]), ("order.paid", "pending", "2", "exit code 3: no"), "{listed}");
+    assert_eq!(
+        (row[1], row[4], row[5], row[7]),
+        ("order.paid", "pending", "2", "exit code 3: no"),
+        "{listed}"
+    );
     let (_, shown) = verb(&shop, &format!("hooks show {}", row[0]));
     assert!(
-        shown.contains(&format!("{failing}\tpending\t1\t")) && shown.contains(&format!("{teller}\tdone\t1\t")),
+        shown.contains(&format!("{failing}\tpending\t1\t"))
+            && shown.contains(&format!("{teller}\tdone\t1\t")),
         "{shown}"
     );
     let json: Value = serde_json::from_str(shown.lines().last().unwrap()).unwrap();
@@ -832,14 +984,22 @@ fn the_verb_lists_shows_and_tries_hooks() {
     assert_eq!(verb(&shop, "hooks show 99").0, Some(1));
     assert_eq!(verb(&shop, "hooks retry 99").0, Some(1));
     assert_eq!(verb(&shop, "hooks retry").0, Some(64));
-    assert_eq!(verb(&shop, "hooks retry --dead"), (Some(0), "0 pieces of news go to their hooks again\n".into()));
+    assert_eq!(
+        verb(&shop, "hooks retry --dead"),
+        (Some(0), "0 pieces of news go to their hooks again\n".into())
+    );
     assert_eq!(verb(&shop, "hooks list --json --limit 1").1.lines().count(), 1);
 
     let test = |command: &str, topic: &str| {
         let mut verb = fulfilld();
-        verb.args(["hooks", "test", topic]).env("FULFILLD_HOOK_COMMAND", command).env("HOOK_DIR", hooks.path(""));
+        verb.args(["hooks", "test", topic])
+            .env("FULFILLD_HOOK_COMMAND", command)
+            .env("HOOK_DIR", hooks.path(""));
         let out = verb.output().unwrap();
-        (out.status.code(), String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned())
+        (
+            out.status.code(),
+            String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned(),
+        )
     };
     let before = hooks.told().len();
     let (code, said) = test(&format!("{teller}; {failing}; /nowhere/hook"), "fulfillment.shipped");
@@ -849,9 +1009,15 @@ fn the_verb_lists_shows_and_tries_hooks() {
             && said.contains(&format!("{failing}\tfailed\texit code 3: no\t")),
         "{said}"
     );
-    assert!(said.contains("/nowhere/hook\tnot_run\t") && said.contains("2 of 3 hooks failed"), "{said}");
+    assert!(
+        said.contains("/nowhere/hook\tnot_run\t") && said.contains("2 of 3 hooks failed"),
+        "{said}"
+    );
     let told = hooks.told().split_off(before);
-    assert_eq!((told.len(), &told[0].news["test"], &told[0].news["order"]["id"]), (1, &true.into(), &1042.into()));
+    assert_eq!(
+        (told.len(), &told[0].news["test"], &told[0].news["order"]["id"]),
+        (1, &true.into(), &1042.into())
+    );
     assert_eq!(told[0].news["key"], told[0].key);
     assert!(told[0].key.starts_with("test:"));
     assert_eq!(test(&format!("{teller} order.paid"), "order.paid").0, Some(0));
@@ -862,17 +1028,28 @@ fn the_verb_lists_shows_and_tries_hooks() {
 #[test]
 fn what_the_readme_shows_of_hooks_runs() {
     let readme = shipped("README.md");
-    let section =
-        readme.split("\n## Hooks\n").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("there is a section");
+    let section = readme
+        .split("\n## Hooks\n")
+        .nth(1)
+        .and_then(|rest| rest.split("\n## ").next())
+        .expect("there is a section");
     for topic in TOPICS {
         assert!(section.contains(&format!("`{topic}`")), "{topic}");
     }
-    // The settings are read by a shell, as an environment file is by systemd; the hooks are those of this repository.
-    let settings =
-        section.split("```sh\n").nth(1).and_then(|rest| rest.split("```").next()).expect("there are settings");
+    // The settings are read by a shell, as an environment file is by systemd; the hooks are those
+    // of this repository.
+    let settings = section
+        .split("```sh\n")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next())
+        .expect("there are settings");
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("hooks");
     let settings = settings.replace("/etc/fulfilld/hooks", &here.to_string_lossy());
-    let said = machine_program("sh").args(["-c", &format!("set -a\n{settings}\nenv")]).env_clear().output().unwrap();
+    let said = machine_program("sh")
+        .args(["-c", &format!("set -a\n{settings}\nenv")])
+        .env_clear()
+        .output()
+        .unwrap();
     let slips = tempfile::tempdir().unwrap();
     let mut shown: Vec<(String, String)> = String::from_utf8(said.stdout)
         .unwrap()
@@ -889,19 +1066,33 @@ fn what_the_readme_shows_of_hooks_runs() {
     shop.stop();
     shop.settings = shown;
     shop.start();
-    let lines: Vec<&str> = section.lines().filter_map(|line| line.strip_prefix("$ fulfilld ")).collect();
+    let lines: Vec<&str> =
+        section.lines().filter_map(|line| line.strip_prefix("$ fulfilld ")).collect();
     // What is told once more needs an order that had news.
-    let lines: Vec<&str> = lines.into_iter().filter(|line| !line.starts_with("hooks resend")).collect();
+    let lines: Vec<&str> =
+        lines.into_iter().filter(|line| !line.starts_with("hooks resend")).collect();
     assert_eq!(lines.len(), 3);
     for line in lines {
-        let settings =
-            shop.settings.iter().filter(|(name, _)| name != "FULFILLD_HOOK_URL").map(|(k, v)| (k.as_str(), v.as_str()));
-        let out = fulfilld().args(line.split(' ')).env("FULFILLD_DB", shop.file()).envs(settings).output().unwrap();
+        let settings = shop
+            .settings
+            .iter()
+            .filter(|(name, _)| name != "FULFILLD_HOOK_URL")
+            .map(|(k, v)| (k.as_str(), v.as_str()));
+        let out = fulfilld()
+            .args(line.split(' '))
+            .env("FULFILLD_DB", shop.file())
+            .envs(settings)
+            .output()
+            .unwrap();
         let said = String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned();
         match line.contains(" test ") {
             // The mail has no server to go to.
             true => {
-                assert!(said.contains("1 of 2 hooks failed") && slips.path().join("order-test.html").exists(), "{said}")
+                assert!(
+                    said.contains("1 of 2 hooks failed")
+                        && slips.path().join("order-test.html").exists(),
+                    "{said}"
+                )
             }
             false => assert!(out.status.success(), "{line}: {said}"),
         }
@@ -923,8 +1114,12 @@ struct Posted {
 
 impl Posted {
     fn header(&self, name: &str) -> String {
-        let found: Vec<&String> =
-            self.headers.iter().filter(|(known, _)| known == name).map(|(_, value)| value).collect();
+        let found: Vec<&String> = self
+            .headers
+            .iter()
+            .filter(|(known, _)| known == name)
+            .map(|(_, value)| value)
+            .collect();
         assert_eq!(found.len(), 1, "{name} in {:?}", self.headers);
         found[0].clone()
     }
@@ -946,7 +1141,10 @@ impl Posted {
             .filter_map(|line| line.split_once(": "))
             .map(|(name, value)| (name.to_ascii_lowercase(), value.to_string()))
             .collect();
-        let length = headers.iter().find(|(name, _)| name == "content-length").and_then(|(_, n)| n.parse().ok())?;
+        let length = headers
+            .iter()
+            .find(|(name, _)| name == "content-length")
+            .and_then(|(_, n)| n.parse().ok())?;
         let mut body = vec![0; length];
         reader.read_exact(&mut body).ok()?;
         Some(Posted { path, headers, body })
@@ -964,8 +1162,10 @@ impl Receiver {
                 let Ok(mut stream) = stream else { return };
                 let _ = stream.set_read_timeout(Some(PATIENCE));
                 if let Some(post) = Posted::read(&stream) {
-                    let answer =
-                        format!("HTTP/1.1 {}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", answer(&post));
+                    let answer = format!(
+                        "HTTP/1.1 {}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+                        answer(&post)
+                    );
                     posted.lock().unwrap().push(post);
                     let _ = stream.write_all(answer.as_bytes());
                 }

@@ -6,7 +6,11 @@ use crate::shop::{Purchase, Shop, wait_for};
 
 /// Stripe's answers from there show nothing yet: so often, or until the faults end.
 fn unlisted(shop: &Shop, endpoint: &str, times: Value) {
-    shop.control("POST", "/_sandbox/faults", json!({"endpoint": endpoint, "kind": "unlisted", "times": times}));
+    shop.control(
+        "POST",
+        "/_sandbox/faults",
+        json!({"endpoint": endpoint, "kind": "unlisted", "times": times}),
+    );
 }
 
 fn shown(shop: &Shop) {
@@ -46,7 +50,10 @@ fn what_is_asked_about_before_its_session_is_listed_reaches_the_order_all_the_sa
         deliver(&shop, &matter, kind);
         shop.settle();
         let ignored = shop.one("SELECT state || ' ' || state_reason || ' ' || awaits FROM events");
-        assert!(ignored.starts_with("ignored no Checkout Session belongs to this payment pi_"), "{what}: {ignored}");
+        assert!(
+            ignored.starts_with("ignored no Checkout Session belongs to this payment pi_"),
+            "{what}: {ignored}"
+        );
         shown(&shop);
         deliver(&shop, purchase, "checkout.session.completed");
         wait_for("the order knows of it", || (shop.rows(says) == ["1"]).then_some(()));
@@ -90,13 +97,19 @@ fn a_dispute_tells_a_subscription_s_order_the_payment_that_stripe_never_showed()
         for (what, kind, says) in MATTERS {
             threads.spawn(move || {
                 let shop = Shop::open();
-                let [purchase] = &shop.buy("subscription", 1, "snapshot")[..] else { panic!("one") };
+                let [purchase] = &shop.buy("subscription", 1, "snapshot")[..] else {
+                    panic!("one")
+                };
                 unlisted(&shop, "invoice_payments", json!(5));
                 deliver(&shop, purchase, "checkout.session.completed");
                 shop.settle();
-                let awaits = shop.one("SELECT state || ' ' || attempts || ' ' || awaits FROM events");
+                let awaits =
+                    shop.one("SELECT state || ' ' || attempts || ' ' || awaits FROM events");
                 assert!(awaits.starts_with("done 5 in_"), "{awaits}");
-                assert_eq!(shop.rows("SELECT payment_status, payment_intent_id FROM orders"), ["paid|"]);
+                assert_eq!(
+                    shop.rows("SELECT payment_status, payment_intent_id FROM orders"),
+                    ["paid|"]
+                );
                 deliver(&shop, &follows(&shop, what, &purchase.session), kind);
                 wait_for("the order knows of it", || (shop.rows(says) == ["1"]).then_some(()));
                 shop.check();
@@ -109,7 +122,8 @@ fn a_dispute_tells_a_subscription_s_order_the_payment_that_stripe_never_showed()
 fn what_hides_behind_a_missing_permission_is_joined_when_it_is_granted() {
     let shop = Shop::open();
     let [purchase] = &shop.buy("subscription", 1, "snapshot")[..] else { panic!("one") };
-    let forbidden = json!({"endpoint": "invoice_payments", "kind": "status", "status": 403, "times": 2});
+    let forbidden =
+        json!({"endpoint": "invoice_payments", "kind": "status", "status": 403, "times": 2});
     shop.control("POST", "/_sandbox/faults", forbidden);
     deliver(&shop, purchase, "checkout.session.completed");
     deliver(&shop, &follows(&shop, "dispute", &purchase.session), "charge.dispute.created");

@@ -1,5 +1,5 @@
-//! Whole lives of orders, paid, refunded, disputed, reviewed, in any order of arrival: the same rows, and nothing sent that
-//! must not be.
+//! Whole lives of orders, paid, refunded, disputed, reviewed, in any order of arrival: the same
+//! rows, and nothing sent that must not be.
 
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Write};
@@ -47,11 +47,12 @@ pub const LIVES: &[&str] = &[
     "dinar-refunded-in-part",
 ];
 
-/// Each life is told in so many orders: each there is, where that is no more, else in random ones. `FULFILLD_TEST_LIVES`
-/// asks for another number.
+/// Each life is told in so many orders: each there is, where that is no more, else in random ones.
+/// `FULFILLD_TEST_LIVES` asks for another number.
 const ORDERS: usize = 120;
 
-/// Of each life so many are told at once, each in another order, all lives mixed with one another in one file.
+/// Of each life so many are told at once, each in another order, all lives mixed with one another
+/// in one file.
 const CROWD: usize = 20;
 
 /// How many of Stripe's deliveries are under way at once.
@@ -67,10 +68,13 @@ type Bodies = [Vec<u8>; 2];
 fn live(shop: &Shop, scenario: &str, times: usize) -> Vec<Vec<Bodies>> {
     let told = |purchase: Purchase| {
         let bodies: Vec<Vec<u8>> = purchase.events.iter().map(|(id, _)| shop.body(id)).collect();
-        let parsed: Vec<Value> = bodies.iter().map(|b| serde_json::from_slice(b).expect("JSON")).collect();
+        let parsed: Vec<Value> =
+            bodies.iter().map(|b| serde_json::from_slice(b).expect("JSON")).collect();
         let twin = |snapshot: usize| {
-            let thin =
-                parsed.iter().position(|e| e["snapshot_event"] == parsed[snapshot]["id"]).expect("it has a twin");
+            let thin = parsed
+                .iter()
+                .position(|e| e["snapshot_event"] == parsed[snapshot]["id"])
+                .expect("it has a twin");
             [bodies[snapshot].clone(), bodies[thin].clone()]
         };
         (0..bodies.len()).filter(|i| parsed[*i]["object"] == "event").map(twin).collect()
@@ -78,7 +82,8 @@ fn live(shop: &Shop, scenario: &str, times: usize) -> Vec<Vec<Bodies>> {
     shop.buy(scenario, times, "both").into_iter().map(told).collect()
 }
 
-/// The orders in which a life of so many events is told: every one, or `None` when they are too many.
+/// The orders in which a life of so many events is told: every one, or `None` when they are too
+/// many.
 fn every_order(events: usize, at_most: usize) -> Option<Vec<Vec<usize>>> {
     let count = (1..=events).try_fold(1usize, |count, n| count.checked_mul(n));
     count.filter(|count| *count <= at_most).map(|_| permutations(events))
@@ -87,18 +92,23 @@ fn every_order(events: usize, at_most: usize) -> Option<Vec<Vec<usize>>> {
 #[test]
 fn every_life_of_an_order_ends_in_the_same_rows_in_any_order_of_arrival() {
     let asked = std::env::var("FULFILLD_TEST_LIVES").ok();
-    let wanted = asked.map_or(ORDERS, |number| number.parse().expect("FULFILLD_TEST_LIVES is a number of orders"));
+    let wanted = asked.map_or(ORDERS, |number| {
+        number.parse().expect("FULFILLD_TEST_LIVES is a number of orders")
+    });
     let seed = fastrand::u64(..);
     println!("seed {seed}");
     let mut random = fastrand::Rng::with_seed(seed);
     let mut shop = Shop::open();
     shop.own_clock();
-    let crowds: Vec<Vec<Vec<Bodies>>> = LIVES.iter().map(|scenario| live(&shop, scenario, CROWD)).collect();
-    let orders: Vec<Option<Vec<Vec<usize>>>> = crowds.iter().map(|crowd| every_order(crowd[0].len(), wanted)).collect();
+    let crowds: Vec<Vec<Vec<Bodies>>> =
+        LIVES.iter().map(|scenario| live(&shop, scenario, CROWD)).collect();
+    let orders: Vec<Option<Vec<Vec<usize>>>> =
+        crowds.iter().map(|crowd| every_order(crowd[0].len(), wanted)).collect();
     let (mut told_before, mut expected, mut told_in_all, mut orders_in_all) = (0, Vec::new(), 0, 0);
     let began = Instant::now();
     for round in 0..wanted.div_ceil(CROWD) {
-        // Who is told in this round, and the number of the order in which; a life that has been told in each is left out.
+        // Who is told in this round, and the number of the order in which; a life that has been
+        // told in each is left out.
         let next = |place: usize| round * CROWD + place;
         let left: Vec<(usize, usize)> = (0..LIVES.len())
             .flat_map(|life| (0..CROWD).map(move |place| (life, place)))
@@ -125,12 +135,19 @@ fn every_life_of_an_order_ends_in_the_same_rows_in_any_order_of_arrival() {
                     order
                 }
             };
-            queues.push(order.into_iter().map(|event| events[event][random.usize(..2)].as_slice()).collect());
+            queues.push(
+                order
+                    .into_iter()
+                    .map(|event| events[event][random.usize(..2)].as_slice())
+                    .collect(),
+            );
         }
-        let mut turns: Vec<usize> = queues.iter().enumerate().flat_map(|(i, q)| vec![i; q.len()]).collect();
+        let mut turns: Vec<usize> =
+            queues.iter().enumerate().flat_map(|(i, q)| vec![i; q.len()]).collect();
         random.shuffle(&mut turns);
         queues.iter_mut().for_each(|queue| queue.reverse());
-        let mut mixed: Vec<&[u8]> = turns.into_iter().filter_map(|life| queues[life].pop()).collect();
+        let mut mixed: Vec<&[u8]> =
+            turns.into_iter().filter_map(|life| queues[life].pop()).collect();
         // Now and then Stripe sends one again.
         if round % 3 == 0 {
             let again: Vec<&[u8]> = random.choose_multiple(mixed.iter().copied(), mixed.len() / 4);
@@ -140,7 +157,8 @@ fn every_life_of_an_order_ends_in_the_same_rows_in_any_order_of_arrival() {
         orders_in_all += left.len();
         let found = told(&mut shop, &mixed);
         if found != expected {
-            let (there, meant): (HashSet<_>, HashSet<_>) = (found.iter().collect(), expected.iter().collect());
+            let (there, meant): (HashSet<_>, HashSet<_>) =
+                (found.iter().collect(), expected.iter().collect());
             let differs = |a: &HashSet<&String>, b: &HashSet<&String>| {
                 a.difference(b).take(20).cloned().cloned().collect::<Vec<_>>()
             };
@@ -151,11 +169,14 @@ fn every_life_of_an_order_ends_in_the_same_rows_in_any_order_of_arrival() {
             );
         }
     }
-    println!("{orders_in_all} lives told, {told_in_all} events, in {:.0} s", began.elapsed().as_secs_f64());
+    println!(
+        "{orders_in_all} lives told, {told_in_all} events, in {:.0} s",
+        began.elapsed().as_secs_f64()
+    );
 }
 
-/// A new file, the events posted a few at a time, and what the file says in the end. All the while the desk's clock is set
-/// forth and back, by no more than the age that a signature may have.
+/// A new file, the events posted a few at a time, and what the file says in the end. All the while
+/// the desk's clock is set forth and back, by no more than the age that a signature may have.
 fn told(shop: &mut Shop, bodies: &[&[u8]]) -> Vec<String> {
     shop.set_clock(0);
     afresh(shop);
@@ -221,11 +242,17 @@ fn every_life_leaves_the_order_as_a_shopkeeper_expects() {
         }
         shop.settle();
         let order = order_of(&shop, &purchase.session);
-        let found =
-            format!("SELECT financial_status, fulfillment_status, blocked_by FROM order_overview WHERE id = {order}");
+        let found = format!(
+            "SELECT financial_status, fulfillment_status, blocked_by FROM order_overview WHERE id = {order}"
+        );
         assert_eq!(shop.one(&found), format!("{money}|{goods}|{blocked_by}"), "{scenario}");
     }
-    assert_eq!(shop.one("SELECT max(n) FROM (SELECT count(*) AS n FROM refunds GROUP BY payment_intent_id)"), "120");
+    assert_eq!(
+        shop.one(
+            "SELECT max(n) FROM (SELECT count(*) AS n FROM refunds GROUP BY payment_intent_id)"
+        ),
+        "120"
+    );
     shop.check();
 }
 
@@ -240,8 +267,10 @@ fn what_moves_at_stripe_while_the_desk_listens_moves_in_the_file() {
         heard.extend(Purchase::of(&made).events);
         for (id, _) in &heard {
             assert_eq!(shop.deliver(id), 200);
-            shop.shell(&format!("UPDATE events SET state = 'pending' WHERE id = '{id}' AND state <> 'pending'"))
-                .unwrap();
+            shop.shell(&format!(
+                "UPDATE events SET state = 'pending' WHERE id = '{id}' AND state <> 'pending'"
+            ))
+            .unwrap();
         }
         shop.settle();
         let order = order_of(&shop, &session);
@@ -258,11 +287,17 @@ fn what_moves_at_stripe_while_the_desk_listens_moves_in_the_file() {
     let refused = shop.shell("INSERT INTO ship VALUES(1, 'DHL', 'JD1', NULL)").unwrap_err();
     assert!(refused.contains("the buyer disputes the payment"), "{refused}");
     let dispute = shop.one("SELECT id FROM disputes");
-    assert_eq!(hear(act(&format!("disputes/{dispute}"), becomes("under_review"))), "paid|0|0|disputed");
+    assert_eq!(
+        hear(act(&format!("disputes/{dispute}"), becomes("under_review"))),
+        "paid|0|0|disputed"
+    );
     assert_eq!(hear(act(&format!("disputes/{dispute}"), becomes("won"))), "paid|0|0|");
     assert_eq!(hear(act("refund", on(json!({"amount": 300, "status": "pending"})))), "paid|0|300|");
     let refund = shop.one("SELECT id FROM refunds");
-    assert_eq!(hear(act(&format!("refunds/{refund}"), becomes("succeeded"))), "partially_refunded|300|0|");
+    assert_eq!(
+        hear(act(&format!("refunds/{refund}"), becomes("succeeded"))),
+        "partially_refunded|300|0|"
+    );
     assert_eq!(hear(act(&format!("refunds/{refund}"), becomes("failed"))), "paid|0|0|");
     assert_eq!(hear(act("review", on(json!({})))), "paid|0|0|in review");
     let review = shop.one("SELECT id FROM reviews");
@@ -283,7 +318,15 @@ fn what_moves_at_stripe_while_the_desk_listens_moves_in_the_file() {
 fn what_is_not_the_shop_s_by_fulfilld_only_is_ignored_with_that_reason() {
     let only = "metadata.scenario=refunded,disputed";
     let shop = Shop::open_with(&[("FULFILLD_ONLY", only)], &["--webhook", "none", "--rate", "0"]);
-    for scenario in ["refunded", "card", "refund-fails", "disputed", "dispute-won", "in-review", "fraud-warning"] {
+    for scenario in [
+        "refunded",
+        "card",
+        "refund-fails",
+        "disputed",
+        "dispute-won",
+        "in-review",
+        "fraud-warning",
+    ] {
         for (id, _) in &shop.buy(scenario, 1, "snapshot").remove(0).events {
             assert_eq!(shop.deliver(id), 200);
         }
@@ -300,9 +343,12 @@ fn what_is_not_the_shop_s_by_fulfilld_only_is_ignored_with_that_reason() {
 #[test]
 fn a_fulfilld_only_under_which_no_session_is_the_shop_s_is_pointed_out() {
     // What somebody types who forgets which name the thing has in Stripe.
-    let mut shop =
-        Shop::open_with(&[("FULFILLD_ONLY", "metadata.scenario=digital")], &["--webhook", "none", "--rate", "0"]);
-    let alarms = |shop: &Shop| shop.rows("SELECT next FROM attention WHERE reason = 'only_matches_nothing'");
+    let mut shop = Shop::open_with(
+        &[("FULFILLD_ONLY", "metadata.scenario=digital")],
+        &["--webhook", "none", "--rate", "0"],
+    );
+    let alarms =
+        |shop: &Shop| shop.rows("SELECT next FROM attention WHERE reason = 'only_matches_nothing'");
     let deliver = |shop: &Shop, scenario: &str| {
         for (id, _) in &shop.buy(scenario, 1, "snapshot").remove(0).events {
             assert_eq!(shop.deliver(id), 200);
@@ -314,7 +360,10 @@ fn a_fulfilld_only_under_which_no_session_is_the_shop_s_is_pointed_out() {
     assert_eq!(alarms(&shop), [""; 0], "two sessions of others are nothing odd");
     deliver(&shop, "card");
     let said = wait_for("it is pointed out", || alarms(&shop).pop());
-    assert!(said.contains("correct FULFILLD_ONLY") && said.contains("fulfilld replay --state ignored"), "{said}");
+    assert!(
+        said.contains("correct FULFILLD_ONLY") && said.contains("fulfilld replay --state ignored"),
+        "{said}"
+    );
     deliver(&shop, "digital");
     wait_for("the first order ends it", || alarms(&shop).is_empty().then_some(()));
     (0..3).for_each(|_| deliver(&shop, "card"));
@@ -360,13 +409,23 @@ fn a_refund_that_is_foreign_odd_or_known_by_its_charge_alone_is_treated_as_what_
         refund.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         refund
     };
-    let session = list(json!({"id": "cs_test_1", "object": "checkout.session", "payment_intent": "pi_1"}));
-    let paid = list(json!({"object": "invoice_payment", "invoice": "in_1", "payment": {"payment_intent": "pi_1"}}));
+    let session =
+        list(json!({"id": "cs_test_1", "object": "checkout.session", "payment_intent": "pi_1"}));
+    let paid = list(
+        json!({"object": "invoice_payment", "invoice": "in_1", "payment": {"payment_intent": "pi_1"}}),
+    );
     for (object, refund, sessions, invoices, state, said) in [
         ("re_1", refund(json!({})), &session, &none, "done", "refund pi_1 5"),
         ("py_1", refund(json!({})), &session, &none, "done", "refund pi_1 5"),
         ("re_1", refund(json!({})), &none, &paid, "done", "refund pi_1 5"),
-        ("re_1", refund(json!({})), &none, &none, "ignored", "no Checkout Session belongs to this payment"),
+        (
+            "re_1",
+            refund(json!({})),
+            &none,
+            &none,
+            "ignored",
+            "no Checkout Session belongs to this payment",
+        ),
         (
             "re_1",
             refund(json!({"charge": null})),
@@ -375,7 +434,14 @@ fn a_refund_that_is_foreign_odd_or_known_by_its_charge_alone_is_treated_as_what_
             "ignored",
             "no Checkout Session belongs to this payment",
         ),
-        ("re_1", refund(json!({"status": "lost_at_sea"})), &session, &none, "done", "refund pi_1 5"),
+        (
+            "re_1",
+            refund(json!({"status": "lost_at_sea"})),
+            &session,
+            &none,
+            "done",
+            "refund pi_1 5",
+        ),
         ("re_1", refund(json!({"amount": 0})), &session, &none, "failed", "is of 0"),
         ("re_2", refund(json!({})), &session, &none, "failed", "no such object"),
     ] {
@@ -391,7 +457,10 @@ fn a_refund_that_is_foreign_odd_or_known_by_its_charge_alone_is_treated_as_what_
         let found = shop.rows(
             "SELECT state || ' ' || coalesce(state_reason, (SELECT 'refund ' || payment_intent_id || ' ' || amount FROM refunds)) FROM events",
         );
-        assert!(found[0].starts_with(state) && found[0].contains(said), "{object} {refund}: {found:?}");
+        assert!(
+            found[0].starts_with(state) && found[0].contains(said),
+            "{object} {refund}: {found:?}"
+        );
     }
 }
 
@@ -421,9 +490,11 @@ fn a_refund_that_cannot_be_read_is_shown_and_the_others_of_its_payment_are_kept(
         "/v1/checkout/sessions/cs_test_1": session, "/v1/checkout/sessions": list(json!([session])),
     }));
     let shop = Shop::open_with(&[("FULFILLD_STRIPE_API", &stripe)], &["--webhook", "none"]);
-    for (n, kind, object) in
-        [(1, "checkout.session.completed", "cs_test_1"), (2, "refund.updated", "re_1"), (3, "refund.updated", "re_3")]
-    {
+    for (n, kind, object) in [
+        (1, "checkout.session.completed", "cs_test_1"),
+        (2, "refund.updated", "re_1"),
+        (3, "refund.updated", "re_3"),
+    ] {
         let event = json!({"id": format!("evt_{n}"), "object": "event", "type": kind, "livemode": false, "data": {"object": {"id": object}}});
         assert_eq!(shop.post(event.to_string().as_bytes()).unwrap().0, 200);
         shop.settle();
@@ -432,15 +503,22 @@ fn a_refund_that_cannot_be_read_is_shown_and_the_others_of_its_payment_are_kept(
         shop.rows("SELECT id, status FROM refunds ORDER BY id"),
         ["re_1|succeeded", "re_3|lost_at_sea", "re_5|pending"]
     );
-    // What is given back is what is known to be; what may be on its way is not sent with the goods all the same.
+    // What is given back is what is known to be; what may be on its way is not sent with the goods
+    // all the same.
     let money = "SELECT financial_status, amount_refunded, refund_pending FROM order_overview";
     assert_eq!(shop.one(money), "partially_refunded|200|500");
     let parked = shop.rows("SELECT id, state, state_reason FROM events WHERE state <> 'done'");
     assert_eq!(parked.len(), 2, "{parked:?}");
     for (row, id) in parked.iter().zip(["evt_2|failed|", "evt_3|failed|"]) {
-        assert!(row.starts_with(id) && row.contains("re_2 is of 0") && row.contains("re_4 has no currency"), "{row}");
+        assert!(
+            row.starts_with(id)
+                && row.contains("re_2 is of 0")
+                && row.contains("re_4 has no currency"),
+            "{row}"
+        );
     }
-    let seen = shop.rows("SELECT reason, what FROM attention WHERE reason <> 'sums_differ' ORDER BY 1, 2");
+    let seen =
+        shop.rows("SELECT reason, what FROM attention WHERE reason <> 'sums_differ' ORDER BY 1, 2");
     let [first, second, unknown] = &seen[..] else { panic!("{seen:?}") };
     assert!(first.starts_with("event_failed|") && second.starts_with("event_failed|"), "{seen:?}");
     assert!(unknown.starts_with("refund_unknown|") && unknown.contains("lost_at_sea"), "{seen:?}");

@@ -1,5 +1,5 @@
-//! What the file says about money: compared by amount, booked on the day it moved, held, and seen. Each test is named after what
-//! a shop saw.
+//! What the file says about money: compared by amount, booked on the day it moved, held, and seen.
+//! Each test is named after what a shop saw.
 
 use serde_json::{Value, json};
 
@@ -47,7 +47,13 @@ fn reasons(shop: &Shop) -> Vec<String> {
 }
 
 fn export(shop: &Shop, args: &[&str]) -> String {
-    let done = fulfilld().arg("export").args(args).arg("--db").arg(shop.file()).output().expect("export runs");
+    let done = fulfilld()
+        .arg("export")
+        .args(args)
+        .arg("--db")
+        .arg(shop.file())
+        .output()
+        .expect("export runs");
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     String::from_utf8(done.stdout).expect("CSV is text")
 }
@@ -97,7 +103,8 @@ fn goods_that_are_canceled_in_a_partly_sent_order_are_told_until_their_money_is_
     let session = buy(&shop, "many-lines", 0).session;
     shop.shell("UPDATE line_items SET canceled_quantity = quantity WHERE position <= 2").unwrap();
     assert_eq!(reasons(&shop), ["canceled_not_refunded 1"]);
-    let goods: i64 = shop.one("SELECT sum(amount_total) FROM line_items WHERE position <= 2").parse().unwrap();
+    let goods: i64 =
+        shop.one("SELECT sum(amount_total) FROM line_items WHERE position <= 2").parse().unwrap();
     hear(&shop, "refund", json!({"session": session, "amount": goods - 10}));
     assert_eq!(reasons(&shop), ["canceled_not_refunded 1"]);
     hear(&shop, "refund", json!({"session": session, "amount": 10}));
@@ -115,8 +122,16 @@ fn what_a_dispute_took_is_no_income_and_is_not_sent() {
         let shop = shop();
         buy(&shop, scenario, 0);
         let found = "SELECT financial_status, coalesce(blocked_by, ''), amount_charged_back > 0 FROM order_overview";
-        assert_eq!(shop.one(found), format!("{money}|{blocked}|{}", i32::from(left == 0)), "{scenario}");
-        assert_eq!(shop.one("SELECT sum(amount_net) > 0 FROM sales_by_day"), left.to_string(), "{scenario}");
+        assert_eq!(
+            shop.one(found),
+            format!("{money}|{blocked}|{}", i32::from(left == 0)),
+            "{scenario}"
+        );
+        assert_eq!(
+            shop.one("SELECT sum(amount_net) > 0 FROM sales_by_day"),
+            left.to_string(),
+            "{scenario}"
+        );
         assert_eq!(shop.one("SELECT count(*) FROM to_ship"), left.to_string(), "{scenario}");
         let expected = if left == 0 { vec!["dispute_lost 1"] } else { vec![] };
         assert_eq!(reasons(&shop), expected, "{scenario}");
@@ -132,7 +147,10 @@ fn a_dispute_over_a_part_blocks_nothing_that_it_is_not_about() {
     assert_eq!(reasons(&shop), ["dispute_due 1"]);
     let dispute = shop.one("SELECT id FROM disputes");
     hear(&shop, &format!("disputes/{dispute}"), json!({"status": "lost"}));
-    assert_eq!(shop.one("SELECT financial_status, blocked_by FROM order_overview"), "partially_charged_back|");
+    assert_eq!(
+        shop.one("SELECT financial_status, blocked_by FROM order_overview"),
+        "partially_charged_back|"
+    );
     assert!(shop.one("SELECT caution FROM to_ship").contains(" EUR charged back"));
     // What is left is disputed too: now nothing of it may go out.
     hear(&shop, "dispute", json!({"session": session}));
@@ -151,7 +169,8 @@ fn a_closed_month_stays_closed_and_the_next_one_shows_what_moved_in_it() {
     let this_week = shop.one("SELECT date('now', '-1 days')");
     let books = || {
         let lines = export(&shop, &["--lines", "--until", &last_week]);
-        let berlin = export(&shop, &["--until", &last_week, "--tz", "Europe/Berlin", "--format", "jsonl"]);
+        let berlin =
+            export(&shop, &["--until", &last_week, "--tz", "Europe/Berlin", "--format", "jsonl"]);
         (export(&shop, &["--until", &last_week]), lines, berlin)
     };
     let closed = books();
@@ -177,8 +196,11 @@ fn a_closed_month_stays_closed_and_the_next_one_shows_what_moved_in_it() {
     assert_eq!(books(), closed);
     assert_eq!(shop.rows(&days), days_before);
     let news = export(&shop, &["--since", &this_week]);
-    let moved: Vec<(&str, &str)> =
-        news.lines().skip(1).filter_map(|row| row.split(',').nth(1).zip(row.split(',').nth(2))).collect();
+    let moved: Vec<(&str, &str)> = news
+        .lines()
+        .skip(1)
+        .filter_map(|row| row.split(',').nth(1).zip(row.split(',').nth(2)))
+        .collect();
     assert_eq!(moved.len(), 4, "{news}");
     for row in [("refund", "1"), ("chargeback", "2"), ("refund", "3"), ("refund failed", "3")] {
         assert!(moved.contains(&row), "{row:?}: {news}");
@@ -199,8 +221,14 @@ fn a_debit_that_settles_after_six_days_is_paid_then_and_not_overdue() {
     let session = buy(&shop, "unpaid", 6).session;
     hear(&shop, "settle", json!({"session": session, "outcome": "succeeded"}));
     assert_eq!(shop.one("SELECT financial_status FROM order_overview"), "paid");
-    assert_eq!(shop.one("SELECT paid_at > strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-1 hours') FROM orders"), "1");
-    assert_eq!(shop.one("SELECT day = date('now') OR day = date('now', '-1 hours') FROM sales_by_day"), "1");
+    assert_eq!(
+        shop.one("SELECT paid_at > strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-1 hours') FROM orders"),
+        "1"
+    );
+    assert_eq!(
+        shop.one("SELECT day = date('now') OR day = date('now', '-1 hours') FROM sales_by_day"),
+        "1"
+    );
     assert_eq!(reasons(&shop), [""; 0]);
 }
 
@@ -209,7 +237,8 @@ fn an_order_that_was_held_for_a_week_is_not_overdue_the_second_it_is_released() 
     let shop = shop();
     buy(&shop, "card", 8);
     assert_eq!(reasons(&shop), ["unsent 1"]);
-    shop.shell("INSERT INTO hold VALUES(1, 'asks for blue'); INSERT INTO release VALUES(1)").unwrap();
+    shop.shell("INSERT INTO hold VALUES(1, 'asks for blue'); INSERT INTO release VALUES(1)")
+        .unwrap();
     assert_eq!(reasons(&shop), [""; 0]);
 }
 
@@ -219,7 +248,12 @@ fn money_that_is_only_held_is_captured_in_time_or_pointed_out() {
     let session = buy(&shop, "authorized", 0).session;
     let found = "SELECT financial_status, blocked_by, (SELECT count(*) FROM to_ship), (SELECT count(*) FROM to_capture) FROM order_overview WHERE id = ";
     assert_eq!(shop.one(&format!("{found}1")), "authorized|unpaid|0|1");
-    assert_eq!(shop.one("SELECT capture_before > strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '+6 days') FROM orders"), "1");
+    assert_eq!(
+        shop.one(
+            "SELECT capture_before > strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '+6 days') FROM orders"
+        ),
+        "1"
+    );
     assert_eq!((reasons(&shop), shop.rows("SELECT * FROM sales_by_day")), (vec![], vec![]));
     let refused = shop.shell("INSERT INTO ship VALUES(1, 'DHL', 'JD1', NULL)").unwrap_err();
     assert!(refused.contains("not paid"), "{refused}");
@@ -250,7 +284,10 @@ fn money_that_is_only_held_is_captured_in_time_or_pointed_out() {
     assert_eq!(shop.one("SELECT count(*) FROM to_ship WHERE order_id = 1"), "1");
     assert_eq!(shop.one("SELECT count(*) FROM refunds, (SELECT count(*) AS told FROM outbox WHERE topic = 'order.refunded') WHERE told = 0"), "1");
     hear(&shop, "refund", json!({"session": session, "amount": total / 2}));
-    assert_eq!(shop.one("SELECT financial_status, blocked_by FROM order_overview WHERE id = 1"), "refunded|refunded");
+    assert_eq!(
+        shop.one("SELECT financial_status, blocked_by FROM order_overview WHERE id = 1"),
+        "refunded|refunded"
+    );
     shop.check();
 }
 
@@ -259,9 +296,14 @@ fn a_capture_is_seen_without_ticking_anything_at_the_endpoint() {
     let mut shop = Shop::open_with(&[("FULFILLD_BACKFILL_EVERY", "1")], &["--webhook", "none"]);
     let sessions: Vec<String> = (0..3)
         .map(|_| {
-            let made = shop.control("POST", "/_sandbox/trigger", json!({"scenario": "authorized", "deliver": false}));
+            let made = shop.control(
+                "POST",
+                "/_sandbox/trigger",
+                json!({"scenario": "authorized", "deliver": false}),
+            );
             let purchase = Purchase::of(&made["purchases"][0]);
-            let completed = purchase.events.iter().find(|(_, kind)| kind == "checkout.session.completed");
+            let completed =
+                purchase.events.iter().find(|(_, kind)| kind == "checkout.session.completed");
             assert_eq!(shop.deliver(&completed.expect("it is told").0), 200);
             shop.settle();
             purchase.session
@@ -274,7 +316,11 @@ fn a_capture_is_seen_without_ticking_anything_at_the_endpoint() {
     let all = ["paid|0", "paid|1", "voided|0"];
     let found = "SELECT financial_status, amount_paid = 500 FROM order_overview ORDER BY id";
     wait_for("all three are seen", || (shop.rows(found) == all).then_some(()));
-    assert_eq!(shop.rows("SELECT name FROM alarms"), [""; 0], "what the endpoint need not send is not missed");
+    assert_eq!(
+        shop.rows("SELECT name FROM alarms"),
+        [""; 0],
+        "what the endpoint need not send is not missed"
+    );
     shop.stop();
 }
 
@@ -283,14 +329,17 @@ fn what_the_buyer_wrote_and_who_it_goes_to_stand_where_it_is_packed() {
     let shop = shop();
     buy(&shop, "card", 0);
     buy(&shop, "card", 0);
-    let engraved = shop.one("SELECT custom_fields, caution, phone <> '', email FROM to_ship WHERE order_id = 1");
+    let engraved = shop
+        .one("SELECT custom_fields, caution, phone <> '', email FROM to_ship WHERE order_id = 1");
     assert_eq!(
         engraved,
         "Engraving: Pour Mamie; Wrapping: in a gift box|Engraving: Pour Mamie; Wrapping: in a gift box|1|marie.dubois@example.com"
     );
     let company = shop.one("SELECT business_name, ship_to FROM to_ship WHERE order_id = 2");
     assert!(
-        company.starts_with("Weber & Söhne GmbH|Jonas Weber, Weber & Söhne GmbH, Kastanienallee 7, 10435 Berlin"),
+        company.starts_with(
+            "Weber & Söhne GmbH|Jonas Weber, Weber & Söhne GmbH, Kastanienallee 7, 10435 Berlin"
+        ),
         "{company}"
     );
     let books = export(&shop, &[]);
@@ -302,10 +351,15 @@ fn what_the_buyer_wrote_and_who_it_goes_to_stand_where_it_is_packed() {
     ] {
         assert!(books.contains(text), "{text}: {books}");
     }
-    let shown = fulfilld().args(["orders", "show", "2", "--db"]).arg(shop.file()).output().unwrap().stdout;
+    let shown =
+        fulfilld().args(["orders", "show", "2", "--db"]).arg(shop.file()).output().unwrap().stdout;
     assert!(String::from_utf8_lossy(&shown).contains("Weber & Söhne GmbH"));
-    shop.shell("UPDATE orders SET note = 'no plastic', business_name = 'Weber KG' WHERE id = 2").unwrap();
-    assert_eq!(shop.one("SELECT caution, business_name FROM to_ship WHERE order_id = 2"), "note: no plastic|Weber KG");
+    shop.shell("UPDATE orders SET note = 'no plastic', business_name = 'Weber KG' WHERE id = 2")
+        .unwrap();
+    assert_eq!(
+        shop.one("SELECT caution, business_name FROM to_ship WHERE order_id = 2"),
+        "note: no plastic|Weber KG"
+    );
 }
 
 #[test]
@@ -324,7 +378,10 @@ fn a_free_trial_is_not_paid_and_not_sold() {
     let shop = shop();
     buy(&shop, "trial", 0);
     buy(&shop, "free", 0);
-    assert_eq!(shop.rows("SELECT financial_status FROM order_overview ORDER BY id"), ["pending", "paid"]);
+    assert_eq!(
+        shop.rows("SELECT financial_status FROM order_overview ORDER BY id"),
+        ["pending", "paid"]
+    );
     assert_eq!(shop.one("SELECT sum(orders) FROM sales_by_day"), "1");
 }
 
@@ -332,7 +389,9 @@ fn a_free_trial_is_not_paid_and_not_sold() {
 fn a_price_in_another_currency_is_not_shown_as_this_one() {
     let shop = shop();
     buy(&shop, "priced-abroad", 0);
-    for row in shop.rows("SELECT unit_amount * quantity = amount_subtotal, currency FROM line_items") {
+    for row in
+        shop.rows("SELECT unit_amount * quantity = amount_subtotal, currency FROM line_items")
+    {
         assert_eq!(row, "1|eur");
     }
 }
@@ -366,14 +425,29 @@ fn what_befalls_a_subscription_s_later_payment_is_shown_with_its_order_and_leave
     // The dispute settles the warning.
     assert_eq!(reasons(&shop), ["dispute_due 1", "in_review 1", "refund_failed 1"]);
     let subscription = shop.one("SELECT subscription_id FROM orders");
-    let named = format!("SELECT count(*) FROM attention WHERE what LIKE '%a later payment of {subscription}%'");
+    let named = format!(
+        "SELECT count(*) FROM attention WHERE what LIKE '%a later payment of {subscription}%'"
+    );
     assert_eq!(shop.one(&named), "3");
     assert_eq!(shop.one("SELECT financial_status, blocked_by FROM order_overview"), "paid|");
     assert_eq!(shop.rows("SELECT amount_refunded, amount_charged_back FROM sales_by_day"), ["0|0"]);
 
     // Where the order is not here, it is shown all the same.
-    let made = shop.control("POST", "/_sandbox/trigger", json!({"scenario": "subscription", "deliver": false}));
+    let made = shop.control(
+        "POST",
+        "/_sandbox/trigger",
+        json!({"scenario": "subscription", "deliver": false}),
+    );
     let unheard = Purchase::of(&made["purchases"][0]).session;
-    hear(&shop, "dispute", json!({"session": act(&shop, "renew", json!({"session": unheard})).session}));
-    assert_eq!(shop.one("SELECT count(*) FROM attention WHERE reason = 'dispute_due' AND order_id IS NULL"), "1");
+    hear(
+        &shop,
+        "dispute",
+        json!({"session": act(&shop, "renew", json!({"session": unheard})).session}),
+    );
+    assert_eq!(
+        shop.one(
+            "SELECT count(*) FROM attention WHERE reason = 'dispute_due' AND order_id IS NULL"
+        ),
+        "1"
+    );
 }

@@ -1,4 +1,5 @@
-//! Other people's programs: where they are, and a client that sends exactly the bytes that it is given.
+//! Other people's programs: where they are, and a client that sends exactly the bytes that it is
+//! given.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -24,7 +25,8 @@ pub fn installed(path: &str) -> PathBuf {
 
 /// A program of the machine itself.
 pub fn machine_program(name: &str) -> Command {
-    let found = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).any(|dir| dir.join(name).exists());
+    let found = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
+        .any(|dir| dir.join(name).exists());
     assert!(found, "{name} is not installed; run tests/setup");
     Command::new(name)
 }
@@ -58,7 +60,8 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// Reads one answer and leaves the connection where the next one begins. `None` when it was closed without one.
+    /// Reads one answer and leaves the connection where the next one begins. `None` when it was
+    /// closed without one.
     pub fn read(from: &mut BufReader<TcpStream>) -> Option<Reply> {
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
@@ -69,7 +72,8 @@ impl Reply {
         }
         let status = head.split(' ').nth(1)?.parse().ok()?;
         let head = head.to_ascii_lowercase();
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
+        let length =
+            head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
         let mut body = vec![0; length.unwrap_or(0)];
         match length {
             Some(_) => from.read_exact(&mut body).ok()?,
@@ -80,12 +84,15 @@ impl Reply {
     }
 }
 
-/// Opens a connection, sends these bytes and reads the answer. `None` when the other side closes without one. A side
-/// that stops reading, because it has answered already, is no error.
+/// Opens a connection, sends these bytes and reads the answer. `None` when the other side closes
+/// without one. A side that stops reading, because it has answered already, is no error.
 pub fn exchange(address: SocketAddr, request: &[u8]) -> Option<Reply> {
     let mut stream = connect(address);
     if let Err(e) = stream.write_all(request) {
-        assert!(matches!(e.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset), "sending to {address}: {e}");
+        assert!(
+            matches!(e.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset),
+            "sending to {address}: {e}"
+        );
     }
     Reply::read(&mut BufReader::new(stream))
 }
@@ -101,7 +108,8 @@ pub fn connect(address: SocketAddr) -> TcpStream {
 
 /// A webhook as Stripe posts it, over a connection that stays open.
 pub fn webhook(signature: Option<&str>, body: &[u8]) -> Vec<u8> {
-    let signature = signature.map(|header| format!("Stripe-Signature: {header}\r\n")).unwrap_or_default();
+    let signature =
+        signature.map(|header| format!("Stripe-Signature: {header}\r\n")).unwrap_or_default();
     let head = format!(
         "POST /webhook HTTP/1.1\r\nHost: shop.example.org\r\n\
          User-Agent: Stripe/1.0 (+https://stripe.com/docs/webhooks)\r\nAccept: */*; q=0.5, application/xml\r\n\
@@ -120,5 +128,7 @@ pub fn good_webhook(id: &str) -> Vec<u8> {
 
 /// An event that the desk keeps and does nothing about.
 pub fn event(id: &str) -> String {
-    format!(r#"{{"id":"{id}","object":"event","type":"product.created","livemode":false,"data":{{"object":{{}}}}}}"#)
+    format!(
+        r#"{{"id":"{id}","object":"event","type":"product.created","livemode":false,"data":{{"object":{{}}}}}}"#
+    )
 }

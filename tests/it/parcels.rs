@@ -1,4 +1,5 @@
-//! Parcels as shops send them, and what a person has dealt with: each test is named after what the shop saw.
+//! Parcels as shops send them, and what a person has dealt with: each test is named after what the
+//! shop saw.
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -12,8 +13,8 @@ struct Desk {
     dir: tempfile::TempDir,
 }
 
-/// Order 1: two different things, one of each. 2: three mugs. 3: a mug and a download. 4 and 5: a mug each, to one address; 6: to
-/// another.
+/// Order 1: two different things, one of each. 2: three mugs. 3: a mug and a download. 4 and 5: a
+/// mug each, to one address; 6: to another.
 const ORDERS: &str = "
 UPDATE actor SET name = 'stripe:evt_1';
 INSERT INTO orders(id, checkout_session_id, payment_intent_id, livemode, mode, payment_status, currency, amount_subtotal,
@@ -36,7 +37,8 @@ impl Desk {
         let desk = Desk { dir: tempfile::tempdir().expect("a directory") };
         let c = Connection::open(desk.db()).expect("a file");
         c.execute_batch(include_str!("../../schema.sql")).expect("the schema is sound");
-        c.execute_batch("PRAGMA application_id = 0x666c6664; PRAGMA user_version = 1;").expect("pragmas");
+        c.execute_batch("PRAGMA application_id = 0x666c6664; PRAGMA user_version = 1;")
+            .expect("pragmas");
         c.execute("INSERT INTO shop VALUES(1, 0, '2025-03-01T00:00:00Z')", []).expect("a shop");
         c.execute_batch(ORDERS).expect("orders");
         desk
@@ -70,7 +72,11 @@ impl Desk {
         let before = self.rows("SELECT * FROM fulfillments, fulfillment_line_items");
         let said = self.sql(sql).expect_err(sql);
         assert!(said.contains(why), "{sql}: {said}");
-        assert_eq!(self.rows("SELECT * FROM fulfillments, fulfillment_line_items"), before, "{sql}");
+        assert_eq!(
+            self.rows("SELECT * FROM fulfillments, fulfillment_line_items"),
+            before,
+            "{sql}"
+        );
     }
 
     fn run(&self, line: &str) -> Output {
@@ -115,7 +121,10 @@ impl Desk {
             };
             Ok((0..n).map(cell).collect::<rusqlite::Result<Vec<_>>>()?.join("|"))
         };
-        query.query_map([], row).and_then(|rows| rows.collect()).unwrap_or_else(|e| panic!("{sql}: {e}"))
+        query
+            .query_map([], row)
+            .and_then(|rows| rows.collect())
+            .unwrap_or_else(|e| panic!("{sql}: {e}"))
     }
 
     fn one(&self, sql: &str) -> String {
@@ -125,7 +134,10 @@ impl Desk {
     /// Waits for the next thousandth of a second: two statements in the same one are one change.
     fn tick(&self) {
         let c = Connection::open_in_memory().expect("memory");
-        let moment = || c.query_row("SELECT strftime('%f', 'now')", [], |row| row.get::<_, String>(0)).expect("a time");
+        let moment = || {
+            c.query_row("SELECT strftime('%f', 'now')", [], |row| row.get::<_, String>(0))
+                .expect("a time")
+        };
         let last = moment();
         shop::wait_for("the clock goes on", || (moment() != last).then_some(()));
     }
@@ -151,7 +163,8 @@ fn a_matter_that_is_dealt_with_leaves_attention_until_its_facts_change() {
     assert_eq!(desk.one(NEEDS), "refunded_after_shipping");
     desk.typed("INSERT INTO dismiss VALUES(4, 'refunded_after_shipping')");
     assert_eq!(desk.rows(NEEDS), [""; 0]);
-    let told = "SELECT actor, what FROM order_history WHERE what GLOB 'attention *' AND old IS NULL";
+    let told =
+        "SELECT actor, what FROM order_history WHERE what GLOB 'attention *' AND old IS NULL";
     assert_eq!(desk.one(told), "operator|attention refunded_after_shipping re_1");
     // Another refund is another fact, and the one that was dealt with stays away.
     refund("re_2", 200, "succeeded");
@@ -162,8 +175,14 @@ fn a_matter_that_is_dealt_with_leaves_attention_until_its_facts_change() {
     let said = desk.does("dismiss 4 refunded_after_shipping");
     assert!(said.contains("re_2") && !said.contains("re_1"), "{said}");
     assert_eq!(desk.rows(NEEDS), [""; 0]);
-    desk.refuses("INSERT INTO dismiss VALUES(4, 'refunded_after_shipping')", "attention shows no such thing");
-    desk.declines("dismiss 4 refunded_after_shipping", "4 is not dismissed: attention shows no such thing");
+    desk.refuses(
+        "INSERT INTO dismiss VALUES(4, 'refunded_after_shipping')",
+        "attention shows no such thing",
+    );
+    desk.declines(
+        "dismiss 4 refunded_after_shipping",
+        "4 is not dismissed: attention shows no such thing",
+    );
     desk.declines("dismiss 5 unsent", "5 is not dismissed");
     // Dismissed by mistake.
     desk.does("undo");
@@ -203,13 +222,23 @@ const PARCELS: &str = "SELECT f.order_id, f.status, group_concat(l.position || '
 #[test]
 fn of_two_different_things_one_goes_first_and_the_other_waits_in_a_parcel_of_its_own() {
     let of_order_1 = format!("SELECT * FROM ({PARCELS}) WHERE order_id = 1");
-    for line in ["ship 1 --items 1 --company DHL --number JD1", "ship 1 --items 1x1 --company DHL --number JD1"] {
+    for line in [
+        "ship 1 --items 1 --company DHL --number JD1",
+        "ship 1 --items 1x1 --company DHL --number JD1",
+    ] {
         let desk = Desk::open();
         desk.does(line);
         assert_eq!(desk.rows(&of_order_1), ["1|shipped|1x1", "1|pending|2x1"]);
-        assert_eq!(desk.one("SELECT fulfillment_status FROM order_overview WHERE id = 1"), "partially_fulfilled");
+        assert_eq!(
+            desk.one("SELECT fulfillment_status FROM order_overview WHERE id = 1"),
+            "partially_fulfilled"
+        );
         desk.does("undo");
-        assert_eq!(desk.one("SELECT count(*) FROM to_fulfill WHERE order_id = 1"), "2", "nothing is lost by an undo");
+        assert_eq!(
+            desk.one("SELECT count(*) FROM to_fulfill WHERE order_id = 1"),
+            "2",
+            "nothing is lost by an undo"
+        );
         desk.check();
     }
     for line in [
@@ -226,7 +255,10 @@ fn of_two_different_things_one_goes_first_and_the_other_waits_in_a_parcel_of_its
     }
     let desk = Desk::open();
     desk.typed("INSERT INTO ship_items VALUES(2, '1x2', 'DHL', 'JD2', NULL)");
-    assert_eq!(desk.rows(&format!("SELECT * FROM ({PARCELS}) WHERE order_id = 2")), ["2|shipped|1x2", "2|pending|1x1"]);
+    assert_eq!(
+        desk.rows(&format!("SELECT * FROM ({PARCELS}) WHERE order_id = 2")),
+        ["2|shipped|1x2", "2|pending|1x1"]
+    );
     for (items, why) in [
         ("1,1", "each once"),
         ("1x0", "each once"),
@@ -238,11 +270,20 @@ fn of_two_different_things_one_goes_first_and_the_other_waits_in_a_parcel_of_its
         ("9", "not so much of that waits"),
         ("1x2", "not so much of that waits"),
     ] {
-        desk.refuses(&format!("INSERT INTO ship_items VALUES(2, '{items}', 'DHL', 'JD3', NULL)"), why);
+        desk.refuses(
+            &format!("INSERT INTO ship_items VALUES(2, '{items}', 'DHL', 'JD3', NULL)"),
+            why,
+        );
     }
-    desk.declines("ship 3 --items 2", "order 3 is not shipped: not so much of that waits for a parcel");
+    desk.declines(
+        "ship 3 --items 2",
+        "order 3 is not shipped: not so much of that waits for a parcel",
+    );
     // What is sent stays as it was sent.
-    desk.refuses("DELETE FROM fulfillment_line_items WHERE fulfillment_id = 2", "sent or canceled already");
+    desk.refuses(
+        "DELETE FROM fulfillment_line_items WHERE fulfillment_id = 2",
+        "sent or canceled already",
+    );
     desk.refuses(
         "UPDATE fulfillment_line_items SET quantity = 0 WHERE fulfillment_id = 2",
         "only while the fulfillment is pending",
@@ -257,14 +298,21 @@ fn of_two_different_things_one_goes_first_and_the_other_waits_in_a_parcel_of_its
 fn an_order_with_several_parcels_does_not_go_out_under_one_number_by_accident() {
     let desk = Desk::open();
     desk.typed("DELETE FROM fulfillment_line_items WHERE line_item_id = 'li_2'");
-    let said = desk
-        .declines("ship 1 --company DHL --number JD1", "order 1 is not shipped: several parcels of it wait; say which");
+    let said = desk.declines(
+        "ship 1 --company DHL --number JD1",
+        "order 1 is not shipped: several parcels of it wait; say which",
+    );
     let id = desk.one("SELECT max(id) FROM fulfillments");
     assert!(
-        said.contains(&format!("--parcel {id} (1 × Poster)")) && said.contains("(1 × Mug)") && said.contains("--all"),
+        said.contains(&format!("--parcel {id} (1 × Poster)"))
+            && said.contains("(1 × Mug)")
+            && said.contains("--all"),
         "{said}"
     );
-    desk.refuses("INSERT INTO ship VALUES(1, 'DHL', 'JD1', NULL)", "INSERT INTO ship_parcel VALUES(fulfillment_id");
+    desk.refuses(
+        "INSERT INTO ship VALUES(1, 'DHL', 'JD1', NULL)",
+        "INSERT INTO ship_parcel VALUES(fulfillment_id",
+    );
     desk.declines("ship 1 --parcel 2 --number JD1", "no parcel 2 of it waits; there is --parcel 1");
     desk.refuses("INSERT INTO ship_parcel VALUES(999, 'DHL', 'JD1', NULL)", "no such parcel waits");
     desk.does(&format!("ship 1 --parcel {id} --company DHL --number JD1"));
@@ -274,7 +322,12 @@ fn an_order_with_several_parcels_does_not_go_out_under_one_number_by_accident() 
     );
     // One is left, so there is nothing to choose.
     desk.does("ship 1 --company DHL --number JD1b");
-    assert_eq!(desk.one("SELECT count(*) FROM outbox WHERE topic = 'fulfillment.shipped' AND order_id = 1"), "2");
+    assert_eq!(
+        desk.one(
+            "SELECT count(*) FROM outbox WHERE topic = 'fulfillment.shipped' AND order_id = 1"
+        ),
+        "2"
+    );
     let desk = Desk::open();
     desk.typed("UPDATE fulfillment_line_items SET quantity = 1 WHERE line_item_id = 'li_3'");
     desk.does("ship 2 --all --company DHL --number JD2");
@@ -284,14 +337,20 @@ fn an_order_with_several_parcels_does_not_go_out_under_one_number_by_accident() 
     );
     desk.declines("ship 2 --all", "order 2 is not shipped: no parcel of it waits");
     desk.does("undo");
-    assert_eq!(desk.one("SELECT group_concat(DISTINCT status) FROM fulfillments WHERE order_id = 2"), "pending");
+    assert_eq!(
+        desk.one("SELECT group_concat(DISTINCT status) FROM fulfillments WHERE order_id = 2"),
+        "pending"
+    );
     desk.check();
 }
 
 #[test]
 fn what_is_lost_is_sent_once_more_beside_what_was_bought() {
     let desk = Desk::open();
-    desk.declines("reship 1 --reason lost", "order 1 is not sent once more: nothing of it has been shipped yet");
+    desk.declines(
+        "reship 1 --reason lost",
+        "order 1 is not sent once more: nothing of it has been shipped yet",
+    );
     desk.does("ship 1 --company DHL --number JD1");
     desk.does("deliver 1");
     let books = "SELECT financial_status, fulfillment_status, amount_total FROM order_overview WHERE id = 1";
@@ -301,11 +360,17 @@ fn what_is_lost_is_sent_once_more_beside_what_was_bought() {
     );
     assert_eq!(desk.one(left), "2|0|0");
     desk.does("reship 1 --items 2 --reason damaged");
-    assert_eq!(desk.one("SELECT items, replacement FROM to_ship WHERE order_id = 1"), "1 × Poster|damaged");
+    assert_eq!(
+        desk.one("SELECT items, replacement FROM to_ship WHERE order_id = 1"),
+        "1 × Poster|damaged"
+    );
     desk.does("undo");
     assert_eq!(desk.rows("SELECT * FROM to_ship WHERE order_id = 1"), [""; 0]);
     desk.typed("INSERT INTO reship VALUES(1, 'lost')");
-    assert_eq!(desk.one("SELECT items, replacement FROM to_ship WHERE order_id = 1"), "1 × Mug, 1 × Poster|lost");
+    assert_eq!(
+        desk.one("SELECT items, replacement FROM to_ship WHERE order_id = 1"),
+        "1 × Mug, 1 × Poster|lost"
+    );
     assert_eq!((desk.one(books), desk.one(left).as_str()), (before, "2|0|0"));
     desk.check();
     // A part of it after all; what is taken out of a replacement waits nowhere.
@@ -318,7 +383,10 @@ fn what_is_lost_is_sent_once_more_beside_what_was_bought() {
         "UPDATE fulfillment_line_items SET quantity = 0 WHERE fulfillment_id = (SELECT max(id) FROM fulfillments)",
     );
     assert_eq!(desk.rows("SELECT * FROM to_ship WHERE order_id = 1"), [""; 0]);
-    desk.refuses("INSERT INTO reship_items VALUES(1, '1x2', 'lost')", "not so much of that has been sent");
+    desk.refuses(
+        "INSERT INTO reship_items VALUES(1, '1x2', 'lost')",
+        "not so much of that has been sent",
+    );
     desk.refuses("INSERT INTO reship VALUES(1, 'late')", "lost, damaged, wrong or other");
     desk.refuses(
         "INSERT INTO fulfillments(order_id, replacement) VALUES(2, 'lost')",
@@ -351,19 +419,28 @@ fn a_wrong_deliver_of_yesterday_is_taken_back_for_that_order_alone() {
     desk.does("cancel 4 --reason staff");
     desk.does("hold 5 --reason color");
     desk.does("undo --order 4");
-    assert_eq!(desk.one("SELECT blocked_by, fulfillment_status FROM order_overview WHERE id = 4"), "|unfulfilled");
+    assert_eq!(
+        desk.one("SELECT blocked_by, fulfillment_status FROM order_overview WHERE id = 4"),
+        "|unfulfilled"
+    );
     desk.check();
 }
 
 #[test]
 fn a_tracking_number_is_the_text_that_was_meant() {
     let desk = Desk::open();
-    desk.refuses("INSERT INTO ship VALUES(4, 'DHL', 00340434161094022115, NULL)", "put a tracking number in quotes");
+    desk.refuses(
+        "INSERT INTO ship VALUES(4, 'DHL', 00340434161094022115, NULL)",
+        "put a tracking number in quotes",
+    );
     desk.refuses(
         "UPDATE fulfillments SET tracking_number = 340434161094022115 WHERE order_id = 4",
         "put a tracking number in quotes",
     );
-    desk.refuses("UPDATE fulfillments SET tracking_number = 1.5 WHERE order_id = 4", "put a tracking number in quotes");
+    desk.refuses(
+        "UPDATE fulfillments SET tracking_number = 1.5 WHERE order_id = 4",
+        "put a tracking number in quotes",
+    );
     desk.refuses(
         "UPDATE fulfillments SET tracking_number = x'4a44' WHERE order_id = 4",
         "put a tracking number in quotes",
@@ -386,7 +463,12 @@ fn a_tracking_number_is_the_text_that_was_meant() {
         desk.one("SELECT count(coalesce(tracking_number, tracking_company, tracking_url, note)) FROM fulfillments"),
         "0"
     );
-    assert_eq!(desk.one("SELECT count(coalesce(note, hold_reason, phone, shipping_line2, name)) FROM orders"), "0");
+    assert_eq!(
+        desk.one(
+            "SELECT count(coalesce(note, hold_reason, phone, shipping_line2, name)) FROM orders"
+        ),
+        "0"
+    );
     assert_eq!(desk.one("SELECT count(*) FROM order_history WHERE new = ''"), "0");
     desk.typed("UPDATE orders SET shipping_city = char(160) || 'Lyon' || char(10) WHERE id = 4");
     assert_eq!(desk.one("SELECT shipping_city FROM orders WHERE id = 4"), "Lyon");
@@ -397,22 +479,38 @@ fn a_tracking_number_is_the_text_that_was_meant() {
 fn a_number_is_one_order_s_unless_they_go_to_one_address() {
     let desk = Desk::open();
     desk.does("ship 6 --company DHL --number JD6");
-    let said =
-        desk.declines("ship 2 --company dhl --number JD6", "the tracking number JD6 is on a parcel of order 6 already");
+    let said = desk.declines(
+        "ship 2 --company dhl --number JD6",
+        "the tracking number JD6 is on a parcel of order 6 already",
+    );
     assert!(said.contains("order 2 is not shipped"), "{said}");
-    desk.refuses("INSERT INTO ship VALUES(2, 'D.H.L.', ' JD6 ', NULL)", "on a parcel of another order");
+    desk.refuses(
+        "INSERT INTO ship VALUES(2, 'D.H.L.', ' JD6 ', NULL)",
+        "on a parcel of another order",
+    );
     // Numbers are the carrier's; and a parcel that was canceled has none.
     desk.does("ship 2 --company UPS --number JD6");
-    desk.refuses("UPDATE fulfillments SET tracking_company = 'DHL' WHERE order_id = 2", "on a parcel of another order");
-    desk.typed("UPDATE fulfillments SET status = 'canceled' WHERE order_id = 6 AND status = 'shipped'");
+    desk.refuses(
+        "UPDATE fulfillments SET tracking_company = 'DHL' WHERE order_id = 2",
+        "on a parcel of another order",
+    );
+    desk.typed(
+        "UPDATE fulfillments SET status = 'canceled' WHERE order_id = 6 AND status = 'shipped'",
+    );
     desk.does("ship 1 --company DHL --number JD6");
     // One address, two orders, one parcel.
     desk.does("ship 4 5 --company DHL --number JD45");
-    assert_eq!(desk.rows("SELECT order_id FROM fulfillments WHERE tracking_number = 'JD45'"), ["4", "5"]);
+    assert_eq!(
+        desk.rows("SELECT order_id FROM fulfillments WHERE tracking_number = 'JD45'"),
+        ["4", "5"]
+    );
     desk.declines("ship 3 --company DHL --number JD45", "on a parcel of order 4, 5 already");
     // A forgotten WHERE still changes nothing.
     let desk = Desk::open();
-    desk.refuses("UPDATE fulfillments SET status = 'shipped', tracking_number = 'OOPS'", "needs WHERE");
+    desk.refuses(
+        "UPDATE fulfillments SET status = 'shipped', tracking_number = 'OOPS'",
+        "needs WHERE",
+    );
     desk.refuses(
         "UPDATE fulfillments SET status = 'shipped', tracking_company = 'DHL', tracking_number = 'OOPS'",
         "needs WHERE",
@@ -449,7 +547,10 @@ fn a_carrier_is_known_however_it_is_written() {
             ],
             "https://www.post.at/sv/sendungsdetails?snr=N1",
         ),
-        (&["'UPS Standard'", "'U.P.S.'", "'United Parcel Service'"], "https://www.ups.com/track?tracknum=N1"),
+        (
+            &["'UPS Standard'", "'U.P.S.'", "'United Parcel Service'"],
+            "https://www.ups.com/track?tracknum=N1",
+        ),
         (&["'Upstart'", "'The DHL'", "'Bike'", "NULL"], ""),
     ] {
         for name in names {
@@ -457,17 +558,25 @@ fn a_carrier_is_known_however_it_is_written() {
         }
     }
     // Yours are found in the same way.
-    desk.typed("INSERT INTO carriers(company, url) VALUES('Ma Poste à Vélo', 'https://example.org/{}')");
+    desk.typed(
+        "INSERT INTO carriers(company, url) VALUES('Ma Poste à Vélo', 'https://example.org/{}')",
+    );
     assert_eq!(link("'MA POSTE À VÉLO'"), "https://example.org/N1");
     // A link that leads to the old number does not outlive it; one that was typed does.
     desk.typed("UPDATE fulfillments SET tracking_company = 'Bike', tracking_number = 'N2' WHERE order_id = 4");
     assert_eq!(desk.one("SELECT tracking_url FROM fulfillments WHERE order_id = 4"), "");
-    desk.typed("UPDATE fulfillments SET tracking_url = 'https://example.org/map' WHERE order_id = 4");
+    desk.typed(
+        "UPDATE fulfillments SET tracking_url = 'https://example.org/map' WHERE order_id = 4",
+    );
     desk.typed("UPDATE fulfillments SET tracking_number = 'N3' WHERE order_id = 4");
-    assert_eq!(desk.one("SELECT tracking_url FROM fulfillments WHERE order_id = 4"), "https://example.org/map");
+    assert_eq!(
+        desk.one("SELECT tracking_url FROM fulfillments WHERE order_id = 4"),
+        "https://example.org/map"
+    );
 }
 
-const UPDATED: &str = "SELECT order_id, fulfillment_id FROM outbox WHERE topic = 'fulfillment.updated' ORDER BY id";
+const UPDATED: &str =
+    "SELECT order_id, fulfillment_id FROM outbox WHERE topic = 'fulfillment.updated' ORDER BY id";
 
 #[test]
 fn what_is_corrected_after_shipping_is_news_once_a_statement() {
@@ -521,12 +630,19 @@ fn the_rest_of_a_partly_sent_order_is_canceled_with_its_reason_and_hooks_hear_of
         }
         let reason = "SELECT what, new FROM order_history WHERE what GLOB '*cancel_reason'";
         assert_eq!(desk.one(reason), "line 2 cancel_reason|inventory", "{line}");
-        let news = "SELECT topic FROM outbox WHERE order_id = 1 AND topic GLOB '*canceled' ORDER BY topic";
+        let news =
+            "SELECT topic FROM outbox WHERE order_id = 1 AND topic GLOB '*canceled' ORDER BY topic";
         assert_eq!(desk.rows(news), ["fulfillment.canceled", "order.canceled"], "{line}");
-        assert_eq!(desk.one("SELECT fulfillment_status FROM order_overview WHERE id = 1"), "fulfilled");
+        assert_eq!(
+            desk.one("SELECT fulfillment_status FROM order_overview WHERE id = 1"),
+            "fulfilled"
+        );
         desk.does("undo");
         assert_eq!(desk.one("SELECT count(*) FROM outbox WHERE outcome = 'undone'"), "2", "{line}");
-        assert_eq!(desk.one("SELECT canceled_quantity, cancel_reason FROM line_items WHERE id = 'li_2'"), "0|");
+        assert_eq!(
+            desk.one("SELECT canceled_quantity, cancel_reason FROM line_items WHERE id = 'li_2'"),
+            "0|"
+        );
         assert_eq!(desk.one("SELECT items FROM to_ship WHERE order_id = 1"), "1 × Poster");
         desk.check();
     }

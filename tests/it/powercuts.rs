@@ -1,8 +1,10 @@
-//! Power cuts: whatever the disk had written by then, every 2xx is in the file, and every paid session has one order.
+//! Power cuts: whatever the disk had written by then, every 2xx is in the file, and every paid
+//! session has one order.
 //!
-//! What the real daemon writes is recorded, call by call, while it is posted to, killed, stopped and started again. The
-//! sender notes with each 200 how long the recording was by then. Then power is cut anywhere in the recording, again and
-//! again: a disk (`disk.rs`) says what may be left, the real daemon starts on that, and the sender's notes are compared.
+//! What the real daemon writes is recorded, call by call, while it is posted to, killed, stopped
+//! and started again. The sender notes with each 200 how long the recording was by then. Then power
+//! is cut anywhere in the recording, again and again: a disk (`disk.rs`) says what may be left, the
+//! real daemon starts on that, and the sender's notes are compared.
 
 use std::collections::{HashSet, VecDeque};
 use std::path::Path;
@@ -57,8 +59,8 @@ fn power_cuts_lose_no_acknowledged_event_and_double_no_order() {
     assert_eq!(tally.faults, [""; 0]);
 }
 
-/// The controls: without an fsync before each 200 the same power cuts lose events, and so they do after an fsync that
-/// failed where nobody moves the log into the file.
+/// The controls: without an fsync before each 200 the same power cuts lose events, and so they do
+/// after an fsync that failed where nobody moves the log into the file.
 #[test]
 fn the_same_power_cuts_catch_a_desk_that_does_not_sync() {
     caught(Plan { planted: Some("synchronous_normal"), ..Plan::default() });
@@ -88,21 +90,28 @@ fn try_seed(seed: u64, plan: Plan, mut tally: Tally) -> Tally {
         let until = recording.records[..at].last().map_or(0, |record| record.end);
         shop.dir = tempfile::tempdir().expect("a directory for the remains");
         let how = disk.cut(shop.dir.path(), &mut random);
-        let promised: HashSet<&str> =
-            recording.acknowledged.iter().filter(|(_, end)| *end <= until).map(|(id, _)| id.as_str()).collect();
+        let promised: HashSet<&str> = recording
+            .acknowledged
+            .iter()
+            .filter(|(_, end)| *end <= until)
+            .map(|(id, _)| id.as_str())
+            .collect();
         tally.cuts += 1;
         tally.acknowledged += promised.len();
         if let Err(fault) = try_remains(&mut shop, &recording.purchases, &promised) {
             // What a test finds is kept to be looked at; what was planted is not.
             shop.dir.disable_cleanup(plan.planted.is_none());
             let remains = shop.dir.path().display();
-            tally.faults.push(format!("seed {seed}, cut {n}, record {at}, {how}: {fault} (in {remains})"));
+            tally
+                .faults
+                .push(format!("seed {seed}, cut {n}, record {at}, {how}: {fault} (in {remains})"));
         }
     }
     tally
 }
 
-/// Runs the daemon on a file that is whole on the disk, and records what it does to it until it is killed.
+/// Runs the daemon on a file that is whole on the disk, and records what it does to it until it is
+/// killed.
 fn record(shop: &mut Shop, plan: Plan, random: &mut Rng) -> Recording {
     let tools = tempfile::tempdir().expect("a directory for the recording");
     let library = recorder(tools.path());
@@ -116,12 +125,16 @@ fn record(shop: &mut Shop, plan: Plan, random: &mut Rng) -> Recording {
     let before = Disk::of(shop.dir.path());
 
     let mut purchases = shop.buy("card", PURCHASES, "both");
-    let bodies: Vec<(String, Vec<u8>)> =
-        purchases.iter().flat_map(|p| &p.events).map(|(id, _)| (id.clone(), shop.body(id))).collect();
+    let bodies: Vec<(String, Vec<u8>)> = purchases
+        .iter()
+        .flat_map(|p| &p.events)
+        .map(|(id, _)| (id.clone(), shop.body(id)))
+        .collect();
     let plain = shop.settings.clone();
     let set = |name: &str, value: String| (name.to_string(), value);
     // The clock may be preloaded already (tests/ahead).
-    let preloaded: Vec<_> = std::env::var("LD_PRELOAD").into_iter().chain([library.display().to_string()]).collect();
+    let preloaded: Vec<_> =
+        std::env::var("LD_PRELOAD").into_iter().chain([library.display().to_string()]).collect();
     shop.settings.extend([
         set("LD_PRELOAD", preloaded.join(":")),
         set("RECORD_DIR", shop.dir.path().display().to_string()),
@@ -129,7 +142,8 @@ fn record(shop: &mut Shop, plan: Plan, random: &mut Rng) -> Recording {
     ]);
     shop.settings.extend(plan.planted.map(|bug| set("FULFILLD_SABOTAGE", bug.into())));
     // How many events each process has been answered for when it ends; the last one takes the rest.
-    let mut ends: Vec<usize> = (0..random.usize(1..3)).map(|_| bodies.len() * random.usize(10..90) / 100).collect();
+    let mut ends: Vec<usize> =
+        (0..random.usize(1..3)).map(|_| bodies.len() * random.usize(10..90) / 100).collect();
     ends.sort_unstable();
     ends.push(bodies.len());
     let queue = Mutex::new(VecDeque::from(bodies));
@@ -137,7 +151,8 @@ fn record(shop: &mut Shop, plan: Plan, random: &mut Rng) -> Recording {
     for (n, end) in ends.iter().enumerate() {
         let usual = shop.settings.clone();
         let fails = plan.fsync_fails_once && n == 0;
-        shop.settings.extend(fails.then(|| set("RECORD_FAIL_FSYNC", random.u32(2..30).to_string())));
+        shop.settings
+            .extend(fails.then(|| set("RECORD_FAIL_FSYNC", random.u32(2..30).to_string())));
         let started = Running::try_start(shop.serve().stdin(Stdio::null()));
         shop.settings = usual;
         match started {
@@ -170,10 +185,13 @@ fn record(shop: &mut Shop, plan: Plan, random: &mut Rng) -> Recording {
         let mut desk = shop.desk.take().expect("it was started");
         if let Some(refused) = refused {
             assert!(fails, "nothing but a failed fsync is answered so: {refused}");
-            // It ends by itself, which may move the log into the file from memory, or has no time for that.
+            // It ends by itself, which may move the log into the file from memory, or has no time
+            // for that.
             match plan.planted.is_some() || random.bool() {
                 true => desk.kill(),
-                false => drop(wait_for("it makes room for a new one", || desk.child.try_wait().expect("it is ours"))),
+                false => drop(wait_for("it makes room for a new one", || {
+                    desk.child.try_wait().expect("it is ours")
+                })),
             }
         } else {
             // A moment for the work behind the door.
@@ -188,7 +206,12 @@ fn record(shop: &mut Shop, plan: Plan, random: &mut Rng) -> Recording {
     let recording = records(&std::fs::read(&tape).expect("it was recorded"));
     nothing_was_missed(&before, &recording, shop.dir.path());
     purchases.extend(early);
-    Recording { before, records: recording, acknowledged: acknowledged.into_inner().expect("no panic"), purchases }
+    Recording {
+        before,
+        records: recording,
+        acknowledged: acknowledged.into_inner().expect("no panic"),
+        purchases,
+    }
 }
 
 /// What the recorder saw must be all that happened: put together, it is what is in the directory.
@@ -197,28 +220,41 @@ fn nothing_was_missed(before: &Disk, records: &[Record], dir: &Path) {
     records.iter().for_each(|record| disk.take(record, &mut random));
     let seen = disk.read();
     for (name, bytes) in &seen {
-        assert!(std::fs::read(dir.join(name)).is_ok_and(|there| there == *bytes), "{name} is as it was recorded");
+        assert!(
+            std::fs::read(dir.join(name)).is_ok_and(|there| there == *bytes),
+            "{name} is as it was recorded"
+        );
     }
     let there = std::fs::read_dir(dir).expect("the directory is there").flatten();
-    let there: Vec<String> = there.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    let there: Vec<String> =
+        there.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     for name in there.iter().filter(|name| !name.ends_with("-shm")) {
         assert!(seen.contains_key(name), "{name} was recorded");
     }
 }
 
 /// Starts the real daemon on what is left, lets Stripe send again, and looks for what was promised.
-fn try_remains(shop: &mut Shop, purchases: &[Purchase], promised: &HashSet<&str>) -> Result<(), String> {
+fn try_remains(
+    shop: &mut Shop,
+    purchases: &[Purchase],
+    promised: &HashSet<&str>,
+) -> Result<(), String> {
     let started = Running::try_start(shop.serve().stdin(Stdio::null()).stderr(Stdio::piped()));
-    shop.desk = Some(started.map_err(|(status, said)| format!("it does not start ({status}): {said}"))?);
+    shop.desk =
+        Some(started.map_err(|(status, said)| format!("it does not start ({status}): {said}"))?);
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        let events = || rows(&shop.file(), "SELECT id FROM events").into_iter().collect::<HashSet<_>>();
-        wait_for("it takes webhooks", || (shop.post(br#"{"id":"evt_0","type":"x"}"#).ok()?.0 == 200).then_some(()));
+        let events =
+            || rows(&shop.file(), "SELECT id FROM events").into_iter().collect::<HashSet<_>>();
+        wait_for("it takes webhooks", || {
+            (shop.post(br#"{"id":"evt_0","type":"x"}"#).ok()?.0 == 200).then_some(())
+        });
         let kept = events();
         let lost = promised.iter().filter(|id| !kept.contains(**id)).count();
         if lost > 0 {
             return Err(format!("{lost} of {} acknowledged events are lost", promised.len()));
         }
-        for (id, _) in purchases.iter().flat_map(|p| &p.events).filter(|(id, _)| !kept.contains(id)) {
+        for (id, _) in purchases.iter().flat_map(|p| &p.events).filter(|(id, _)| !kept.contains(id))
+        {
             assert_eq!(shop.deliver(id), 200);
         }
         shop.settle();
@@ -226,7 +262,11 @@ fn try_remains(shop: &mut Shop, purchases: &[Purchase], promised: &HashSet<&str>
         let paid = "SELECT count(*), count(DISTINCT checkout_session_id) FROM orders WHERE payment_status = 'paid'";
         let n = purchases.len();
         assert_eq!(shop.one(paid), format!("{n}|{n}"), "orders");
-        let checked = fulfilld().arg("check").env("FULFILLD_DB", shop.file()).output().expect("the program runs");
+        let checked = fulfilld()
+            .arg("check")
+            .env("FULFILLD_DB", shop.file())
+            .output()
+            .expect("the program runs");
         assert!(checked.status.success(), "check: {}", String::from_utf8_lossy(&checked.stdout));
         Ok(())
     }));

@@ -1,4 +1,5 @@
-//! The real nginx and Caddy, Debian's and the newest, with the snippets that are shipped, in front of the daemon.
+//! The real nginx and Caddy, Debian's and the newest, with the snippets that are shipped, in front
+//! of the daemon.
 
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
@@ -10,8 +11,8 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::outside::{
-    Process, Reply, SECRETS, address_of, connect, event, exchange, good_webhook, installed, shipped,
-    shop_with_two_secrets, webhook,
+    Process, Reply, SECRETS, address_of, connect, event, exchange, good_webhook, installed,
+    shipped, shop_with_two_secrets, webhook,
 };
 use crate::shop::{PATIENCE, sign, unix_now, wait_for};
 
@@ -28,12 +29,24 @@ const BUYER_WAITS: Duration = Duration::from_secs(10);
 fn a_webhook_is_acknowledged_through_every_proxy() {
     let shop = shop_with_two_secrets();
     for proxy in Proxy::all(address_of(shop.desk())) {
-        let reply = exchange(proxy.address, &good_webhook(&format!("evt_{}", proxy.word))).expect("an answer");
-        assert_eq!((reply.status, reply.body.as_str()), (200, r#"{"received":true}"#), "{}", proxy.word);
+        let reply = exchange(proxy.address, &good_webhook(&format!("evt_{}", proxy.word)))
+            .expect("an answer");
+        assert_eq!(
+            (reply.status, reply.body.as_str()),
+            (200, r#"{"received":true}"#),
+            "{}",
+            proxy.word
+        );
 
-        let slash =
-            String::from_utf8(good_webhook("evt_slash")).expect("it is text").replace("/webhook ", "/webhook/ ");
-        assert_eq!(exchange(proxy.address, slash.as_bytes()).expect("an answer").status, 200, "{}", proxy.word);
+        let slash = String::from_utf8(good_webhook("evt_slash"))
+            .expect("it is text")
+            .replace("/webhook ", "/webhook/ ");
+        assert_eq!(
+            exchange(proxy.address, slash.as_bytes()).expect("an answer").status,
+            200,
+            "{}",
+            proxy.word
+        );
 
         // Why a webhook was refused reaches Stripe's Dashboard.
         let refused = exchange(proxy.address, &webhook(None, b"{}")).expect("an answer");
@@ -47,7 +60,8 @@ fn a_burst_of_callers_that_keep_their_connections_is_answered_through_every_prox
     const CALLERS: usize = 60;
     let shop = shop_with_two_secrets();
     for proxy in Proxy::all(address_of(shop.desk())) {
-        // All at once, and once more on the same connections: right after other traffic is when a burst used to starve.
+        // All at once, and once more on the same connections: right after other traffic is when a
+        // burst used to starve.
         let at_once = Barrier::new(CALLERS);
         let began = Instant::now();
         std::thread::scope(|scope| {
@@ -61,7 +75,12 @@ fn a_burst_of_callers_that_keep_their_connections_is_answered_through_every_prox
                         connection.get_mut().write_all(&request).expect("the proxy listens");
                         let reply = Reply::read(&mut connection);
                         let status = reply.as_ref().map(|r| r.status);
-                        assert_eq!(status, Some(200), "{}, caller {caller}, time {time}: {reply:?}", proxy.word);
+                        assert_eq!(
+                            status,
+                            Some(200),
+                            "{}, caller {caller}, time {time}: {reply:?}",
+                            proxy.word
+                        );
                     }
                 });
             }
@@ -71,16 +90,19 @@ fn a_burst_of_callers_that_keep_their_connections_is_answered_through_every_prox
 }
 
 #[test]
-fn every_request_reaches_the_daemon_on_a_connection_of_its_own_and_cannot_turn_it_into_something_else() {
+fn every_request_reaches_the_daemon_on_a_connection_of_its_own_and_cannot_turn_it_into_something_else()
+ {
     through_every_proxy(|proxy, upstream| {
         let mut connection = BufReader::new(connect(proxy.address));
         let plain = String::from_utf8(good_webhook("evt_1")).expect("it is text");
-        let upgrading = plain.replacen("\r\n", "\r\nConnection: upgrade\r\nUpgrade: websocket\r\n", 1);
+        let upgrading =
+            plain.replacen("\r\n", "\r\nConnection: upgrade\r\nUpgrade: websocket\r\n", 1);
         let expecting = plain.replacen("\r\n", "\r\nExpect: 100-continue\r\n", 1);
         for request in [&plain, &plain, &upgrading, &expecting] {
             connection.get_mut().write_all(request.as_bytes()).expect("the proxy listens");
             let answer = |connection: &mut _| {
-                Reply::read(connection).unwrap_or_else(|| panic!("{}: no answer to {request}", proxy.word))
+                Reply::read(connection)
+                    .unwrap_or_else(|| panic!("{}: no answer to {request}", proxy.word))
             };
             let mut reply = answer(&mut connection);
             if reply.status == 100 {
@@ -92,9 +114,18 @@ fn every_request_reaches_the_daemon_on_a_connection_of_its_own_and_cannot_turn_i
         assert_eq!(seen.len(), 4, "{}: {seen:#?}", proxy.word);
         for request in seen {
             let request = request.to_ascii_lowercase();
-            assert_eq!(request.matches("post /webhook http/1.").count(), 1, "{}: {request}", proxy.word);
+            assert_eq!(
+                request.matches("post /webhook http/1.").count(),
+                1,
+                "{}: {request}",
+                proxy.word
+            );
             assert!(request.contains("\r\nconnection: close\r\n"), "{}: {request}", proxy.word);
-            assert!(!request.contains("\r\nupgrade:") && !request.contains("\r\nexpect:"), "{}: {request}", proxy.word);
+            assert!(
+                !request.contains("\r\nupgrade:") && !request.contains("\r\nexpect:"),
+                "{}: {request}",
+                proxy.word
+            );
         }
     });
 }
@@ -102,7 +133,8 @@ fn every_request_reaches_the_daemon_on_a_connection_of_its_own_and_cannot_turn_i
 #[test]
 fn a_body_that_is_too_large_is_answered_413_by_the_proxy() {
     through_every_proxy(|proxy, upstream| {
-        let announced = format!("POST /webhook HTTP/1.1\r\nHost: shop\r\nContent-Length: {OVERSIZE}\r\n\r\n");
+        let announced =
+            format!("POST /webhook HTTP/1.1\r\nHost: shop\r\nContent-Length: {OVERSIZE}\r\n\r\n");
         let reply = exchange(proxy.address, announced.as_bytes());
         assert_eq!(reply.map(|r| r.status), Some(413), "{}, announced", proxy.word);
         assert_eq!(upstream.seen(), Vec::<String>::new(), "{}", proxy.word);
@@ -110,16 +142,27 @@ fn a_body_that_is_too_large_is_answered_413_by_the_proxy() {
         let reply = exchange(proxy.address, &oversize_in_chunks());
         assert_eq!(reply.map(|r| r.status), Some(413), "{}, in chunks", proxy.word);
         // Caddy begins to pass it on before it knows; then it breaks off.
-        assert!(upstream.seen().iter().all(|r| !r.ends_with("0\r\n\r\n")), "{}: it came whole", proxy.word);
+        assert!(
+            upstream.seen().iter().all(|r| !r.ends_with("0\r\n\r\n")),
+            "{}: it came whole",
+            proxy.word
+        );
     });
 }
 
 #[test]
 fn the_largest_event_comes_through_unchanged() {
     through_every_proxy(|proxy, upstream| {
-        let large = format!(r#"{{"id":"evt_large","object":"event","pad":"{}"}}"#, "x".repeat(900_000));
-        let request = webhook(Some(&sign(large.as_bytes(), SECRETS[0], unix_now())), large.as_bytes());
-        assert_eq!(exchange(proxy.address, &request).map(|r| r.status), Some(200), "{}", proxy.word);
+        let large =
+            format!(r#"{{"id":"evt_large","object":"event","pad":"{}"}}"#, "x".repeat(900_000));
+        let request =
+            webhook(Some(&sign(large.as_bytes(), SECRETS[0], unix_now())), large.as_bytes());
+        assert_eq!(
+            exchange(proxy.address, &request).map(|r| r.status),
+            Some(200),
+            "{}",
+            proxy.word
+        );
         assert!(upstream.seen()[0].ends_with(&large), "{}: the body came changed", proxy.word);
     });
 }
@@ -142,7 +185,8 @@ fn an_absurd_framing_ends_at_the_proxy_and_the_daemon_goes_on() {
     // What is left over of such a request must not be taken for another one.
     let leftover = "0\r\n\r\nGET /metrics HTTP/1.1\r\nHost: shop.example.org\r\n\r\n";
     let request = |framing: &str| {
-        format!("POST /webhook HTTP/1.1\r\nHost: shop.example.org\r\n{framing}\r\n\r\n{leftover}").into_bytes()
+        format!("POST /webhook HTTP/1.1\r\nHost: shop.example.org\r\n{framing}\r\n\r\n{leftover}")
+            .into_bytes()
     };
     through_every_proxy(|proxy, upstream| {
         for framing in absurd {
@@ -152,7 +196,9 @@ fn an_absurd_framing_ends_at_the_proxy_and_the_daemon_goes_on() {
             assert!(refused || framing.contains("chunked"), "{}, {framing}: {reply:?}", proxy.word);
         }
         for request in upstream.seen() {
-            let (head, body) = request.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{}: {request}", proxy.word));
+            let (head, body) = request
+                .split_once("\r\n\r\n")
+                .unwrap_or_else(|| panic!("{}: {request}", proxy.word));
             assert!(head.starts_with("POST /webhook HTTP/1."), "{}: {request}", proxy.word);
             assert!(!body.contains("/metrics"), "{}: {request}", proxy.word);
         }
@@ -163,7 +209,8 @@ fn an_absurd_framing_ends_at_the_proxy_and_the_daemon_goes_on() {
             drop(exchange(proxy.address, &request(framing)));
         }
         drop(exchange(proxy.address, &oversize_in_chunks()));
-        let reply = exchange(proxy.address, &good_webhook(&format!("evt_after_{}", proxy.word))).expect("an answer");
+        let reply = exchange(proxy.address, &good_webhook(&format!("evt_after_{}", proxy.word)))
+            .expect("an answer");
         assert_eq!(reply.status, 200, "{}", proxy.word);
     }
     assert_eq!(shop.get("/healthz").0, 200);
@@ -174,7 +221,8 @@ fn slow_senders_stay_at_the_proxy_and_are_told_nothing_false() {
     const SLOW: usize = 100;
     through_every_proxy(|proxy, upstream| {
         let body = event("evt_slow");
-        let request = webhook(Some(&sign(body.as_bytes(), SECRETS[0], unix_now())), body.as_bytes());
+        let request =
+            webhook(Some(&sign(body.as_bytes(), SECRETS[0], unix_now())), body.as_bytes());
         let (beginning, rest) = request.split_at(request.len() - 10);
         let mut slow: Vec<TcpStream> = (0..SLOW).map(|_| connect(proxy.address)).collect();
         for stream in &mut slow {
@@ -186,11 +234,13 @@ fn slow_senders_stay_at_the_proxy_and_are_told_nothing_false() {
         assert!(began.elapsed() < BUYER_WAITS / 2, "{}: {:?}", proxy.word, began.elapsed());
         assert_eq!(upstream.seen().len(), 1, "{}: half a request reached the daemon", proxy.word);
 
-        // The proxy may wait for them or send them away, but an event that nobody has must not be acknowledged.
+        // The proxy may wait for them or send them away, but an event that nobody has must not be
+        // acknowledged.
         let deadline = Instant::now() + SLOW_SENDERS_ARE_JUDGED_WITHIN;
         let mut waiting = 0;
         for stream in slow {
-            let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+            let left =
+                deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
             stream.set_read_timeout(Some(left)).expect("a time-out can be set");
             let mut connection = BufReader::new(stream);
             match connection.fill_buf().map(|told| told.len()) {
@@ -202,7 +252,10 @@ fn slow_senders_stay_at_the_proxy_and_are_told_nothing_false() {
                 Err(e) if e.kind() == ErrorKind::ConnectionReset => {}
                 Err(_) => {
                     waiting += 1;
-                    connection.get_mut().set_read_timeout(Some(PATIENCE)).expect("a time-out can be set");
+                    connection
+                        .get_mut()
+                        .set_read_timeout(Some(PATIENCE))
+                        .expect("a time-out can be set");
                     connection.get_mut().write_all(rest).expect("the proxy waits");
                     let reply = Reply::read(&mut connection).expect("an answer");
                     assert_eq!(reply.status, 200, "{}: {reply:?}", proxy.word);
@@ -211,7 +264,11 @@ fn slow_senders_stay_at_the_proxy_and_are_told_nothing_false() {
         }
         let seen = upstream.seen();
         assert_eq!(seen.len(), 1 + waiting, "{}", proxy.word);
-        assert!(seen.iter().all(|r| r.ends_with("}}")), "{}: half a request reached the daemon", proxy.word);
+        assert!(
+            seen.iter().all(|r| r.ends_with("}}")),
+            "{}: half a request reached the daemon",
+            proxy.word
+        );
     });
 }
 
@@ -232,9 +289,11 @@ fn no_other_path_is_published() {
             "//metrics",
             "/WEBHOOK",
         ] {
-            let reply =
-                exchange(proxy.address, format!("GET {path} HTTP/1.1\r\nHost: shop.example.org\r\n\r\n").as_bytes())
-                    .expect("an answer");
+            let reply = exchange(
+                proxy.address,
+                format!("GET {path} HTTP/1.1\r\nHost: shop.example.org\r\n\r\n").as_bytes(),
+            )
+            .expect("an answer");
             assert!(matches!(reply.status, 400 | 404), "{}, {path}: {}", proxy.word, reply.status);
         }
         assert_eq!(upstream.seen(), Vec::<String>::new(), "{}", proxy.word);
@@ -268,8 +327,9 @@ impl Proxy {
         let mut snippet = shipped("systemd/nginx.conf");
         replace(&mut snippet, "127.0.0.1:4242", &upstream.to_string());
         replace(&mut snippet, "listen 443 ssl;", &format!("listen {address};"));
-        let ours =
-            |line: &&str| !["ssl_certificate", "listen [::]"].iter().any(|tls| line.trim_start().starts_with(tls));
+        let ours = |line: &&str| {
+            !["ssl_certificate", "listen [::]"].iter().any(|tls| line.trim_start().starts_with(tls))
+        };
         let snippet = snippet.lines().filter(ours).collect::<Vec<_>>().join("\n");
         let bodies = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
             .map(|kind| format!("{kind}_temp_path {}/{kind};\n", dir.display()))
@@ -282,7 +342,13 @@ impl Proxy {
         );
         fs::write(dir.join("nginx.conf"), whole).expect("a configuration can be written");
         let mut command = Command::new(installed(program));
-        command.arg("-e").arg(dir.join("log")).arg("-c").arg(dir.join("nginx.conf")).arg("-p").arg(dir);
+        command
+            .arg("-e")
+            .arg(dir.join("log"))
+            .arg("-c")
+            .arg(dir.join("nginx.conf"))
+            .arg("-p")
+            .arg(dir);
         Proxy::start(word, address, command, directory)
     }
 
@@ -292,7 +358,11 @@ impl Proxy {
         let address = free_address();
         let mut snippet = shipped("systemd/Caddyfile");
         replace(&mut snippet, "127.0.0.1:4242", &upstream.to_string());
-        replace(&mut snippet, "\nshop.example.org {", &format!("\nhttp://:{} {{\n\tbind 127.0.0.1", address.port()));
+        replace(
+            &mut snippet,
+            "\nshop.example.org {",
+            &format!("\nhttp://:{} {{\n\tbind 127.0.0.1", address.port()),
+        );
         replace(&mut snippet, "{\n\tservers {", "{\n\tadmin off\n\tservers {");
         replace(&mut snippet, NEW_BUFFERS, buffers);
         fs::write(dir.join("Caddyfile"), snippet).expect("a configuration can be written");
@@ -302,12 +372,22 @@ impl Proxy {
         Proxy::start(word, address, command, directory)
     }
 
-    fn start(word: &'static str, address: SocketAddr, mut command: Command, directory: TempDir) -> Proxy {
+    fn start(
+        word: &'static str,
+        address: SocketAddr,
+        mut command: Command,
+        directory: TempDir,
+    ) -> Proxy {
         let log = fs::File::create(directory.path().join("stderr")).expect("a log can be written");
         let spawned = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
-        let mut process = Process(spawned.unwrap_or_else(|e| panic!("{word} does not start: {e}; run tests/setup")));
-        let logs =
-            || ["stderr", "log"].map(|f| fs::read_to_string(directory.path().join(f)).unwrap_or_default()).concat();
+        let mut process = Process(
+            spawned.unwrap_or_else(|e| panic!("{word} does not start: {e}; run tests/setup")),
+        );
+        let logs = || {
+            ["stderr", "log"]
+                .map(|f| fs::read_to_string(directory.path().join(f)).unwrap_or_default())
+                .concat()
+        };
         wait_for(&format!("{word} listens on {address}"), || {
             assert!(matches!(process.0.try_wait(), Ok(None)), "{word} ended: {}", logs());
             TcpStream::connect(address).ok()
@@ -316,11 +396,13 @@ impl Proxy {
     }
 }
 
-/// The line of the Caddyfile that Caddy 2.6 spells in the other way, which the comment above it tells.
+/// The line of the Caddyfile that Caddy 2.6 spells in the other way, which the comment above it
+/// tells.
 const NEW_BUFFERS: &str = "request_buffers 1MiB\n";
 const OLD_BUFFERS: &str = "buffer_requests\n\t\t\tmax_buffer_size 1048576\n";
 
-/// Puts every proxy, at the same time, in front of an upstream of its own that only writes down what reaches it.
+/// Puts every proxy, at the same time, in front of an upstream of its own that only writes down
+/// what reaches it.
 fn through_every_proxy(judge: impl Fn(&Proxy, &Upstream) + Sync) {
     let judge = &judge;
     std::thread::scope(|scope| {
@@ -334,7 +416,8 @@ fn through_every_proxy(judge: impl Fn(&Proxy, &Upstream) + Sync) {
     });
 }
 
-/// Stands where the daemon would and writes down, connection by connection, what it would have had to read.
+/// Stands where the daemon would and writes down, connection by connection, what it would have had
+/// to read.
 struct Upstream {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<String>>>,
@@ -372,12 +455,17 @@ impl Upstream {
             let text = String::from_utf8_lossy(&all).into_owned();
             let whole = text.split_once("\r\n\r\n").is_some_and(|(head, body)| {
                 let head = head.to_ascii_lowercase();
-                let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
-                body.len() >= length.unwrap_or(0) && (!head.contains("chunked") || body.ends_with("0\r\n\r\n"))
+                let length = head
+                    .lines()
+                    .find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+                body.len() >= length.unwrap_or(0)
+                    && (!head.contains("chunked") || body.ends_with("0\r\n\r\n"))
             });
             book.lock().expect("no writer panics")[page] = text;
             if whole {
-                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok");
+                let _ = stream.write_all(
+                    b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok",
+                );
                 return;
             }
         }
@@ -390,7 +478,9 @@ impl Upstream {
 
 /// A webhook whose length is not announced and that is larger than the snippets let through.
 fn oversize_in_chunks() -> Vec<u8> {
-    let head = "POST /webhook HTTP/1.1\r\nHost: shop.example.org\r\nTransfer-Encoding: chunked\r\n\r\n".to_string();
+    let head =
+        "POST /webhook HTTP/1.1\r\nHost: shop.example.org\r\nTransfer-Encoding: chunked\r\n\r\n"
+            .to_string();
     let size = 1 << 15;
     let chunk = format!("{size:x}\r\n{}\r\n", "x".repeat(size));
     (head + &chunk.repeat(OVERSIZE / size + 1) + "0\r\n\r\n").into_bytes()

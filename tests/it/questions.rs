@@ -1,4 +1,5 @@
-//! What is asked of Stripe, how often, and what an answer settles: by the order of things, never by a clock.
+//! What is asked of Stripe, how often, and what an answer settles: by the order of things, never by
+//! a clock.
 
 use serde_json::{Value, json};
 
@@ -14,7 +15,12 @@ fn asked(shop: &Shop) -> u64 {
 
 /// The event of that type.
 fn event<'a>(purchase: &'a Purchase, kind: &str) -> &'a str {
-    &purchase.events.iter().find(|(_, its)| its == kind).unwrap_or_else(|| panic!("{kind}: {purchase:?}")).0
+    &purchase
+        .events
+        .iter()
+        .find(|(_, its)| its == kind)
+        .unwrap_or_else(|| panic!("{kind}: {purchase:?}"))
+        .0
 }
 
 /// Something follows a purchase; nothing of it is delivered.
@@ -82,7 +88,8 @@ fn three_hundred_declines_of_one_payment_cost_a_handful_of_questions() {
 }
 
 #[test]
-fn a_clock_that_steps_back_by_half_a_minute_hides_no_payment_no_lost_dispute_and_no_failed_refund() {
+fn a_clock_that_steps_back_by_half_a_minute_hides_no_payment_no_lost_dispute_and_no_failed_refund()
+{
     let mut shop = Shop::open();
     shop.stop();
     shop.own_clock();
@@ -92,7 +99,11 @@ fn a_clock_that_steps_back_by_half_a_minute_hides_no_payment_no_lost_dispute_and
     let [unpaid] = &shop.buy("unpaid", 1, "snapshot")[..] else { panic!("one") };
     unpaid.events.iter().for_each(|(event, _)| assert_eq!(shop.deliver(event), 200));
     let dispute = follows(&shop, "dispute", json!({"session": paid[0].session}));
-    let refund = follows(&shop, "refund", json!({"session": paid[1].session, "amount": 500, "status": "pending"}));
+    let refund = follows(
+        &shop,
+        "refund",
+        json!({"session": paid[1].session, "amount": 500, "status": "pending"}),
+    );
     for (event, _) in dispute.events.iter().chain(&refund.events) {
         assert_eq!(shop.deliver(event), 200);
     }
@@ -103,9 +114,12 @@ fn a_clock_that_steps_back_by_half_a_minute_hides_no_payment_no_lost_dispute_and
 
     shop.set_clock(-30);
     let known = |of: &str| shop.one(&format!("SELECT id FROM {of}"));
-    let lost = follows(&shop, &format!("disputes/{}", known("disputes")), json!({"status": "lost"}));
-    let failed = follows(&shop, &format!("refunds/{}", known("refunds")), json!({"status": "failed"}));
-    let settled = follows(&shop, "settle", json!({"session": unpaid.session, "outcome": "succeeded"}));
+    let lost =
+        follows(&shop, &format!("disputes/{}", known("disputes")), json!({"status": "lost"}));
+    let failed =
+        follows(&shop, &format!("refunds/{}", known("refunds")), json!({"status": "failed"}));
+    let settled =
+        follows(&shop, "settle", json!({"session": unpaid.session, "outcome": "succeeded"}));
     // One each, so that none is saved by another.
     for (told, kind) in [
         (&lost, "charge.dispute.closed"),
@@ -140,16 +154,21 @@ fn late_events_that_hang_at_stripe_leave_half_of_the_hands_to_fresh_orders() {
     ))
     .unwrap();
     let in_hand = |of: &str| {
-        let sql =
-            format!("SELECT count(*) FROM events WHERE state = 'pending' AND taken_at IS NOT NULL AND source = '{of}'");
+        let sql = format!(
+            "SELECT count(*) FROM events WHERE state = 'pending' AND taken_at IS NOT NULL AND source = '{of}'"
+        );
         shop.one(&sql).parse::<u32>().expect("a number")
     };
     wait_for("late ones have their half of the hands", || (in_hand("backfill") == 8).then_some(()));
-    hanging.iter().for_each(|p| assert_eq!(shop.deliver(event(p, "checkout.session.completed")), 200));
+    hanging
+        .iter()
+        .for_each(|p| assert_eq!(shop.deliver(event(p, "checkout.session.completed")), 200));
     wait_for("one hand is free", || (in_hand("webhook") == 7).then_some(()));
     // It has something to do and is free again, so that somebody looks for what it may take next.
     assert_eq!(shop.post(br#"{"id":"evt_x","type":"x"}"#).unwrap().0, 200);
-    let done = |id: &str| shop.rows(&format!("SELECT 1 FROM events WHERE id = '{id}' AND state <> 'pending'"));
+    let done = |id: &str| {
+        shop.rows(&format!("SELECT 1 FROM events WHERE id = '{id}' AND state <> 'pending'"))
+    };
     wait_for("it is free again", || done("evt_x").pop());
     for fresh in shop.buy("card", 5, "snapshot") {
         let completed = event(&fresh, "checkout.session.completed");
@@ -164,9 +183,13 @@ fn a_desk_that_is_killed_again_and_again_parks_no_event() {
     let mut shop = Shop::open();
     let purchases = shop.buy("card", 10, "snapshot");
     fault(&shop, "checkout_session", "hang", Value::Null, Value::Null);
-    purchases.iter().for_each(|p| assert_eq!(shop.deliver(event(p, "checkout.session.completed")), 200));
+    purchases
+        .iter()
+        .for_each(|p| assert_eq!(shop.deliver(event(p, "checkout.session.completed")), 200));
     for _ in 0..25 {
-        wait_for("one is in hand", || shop.rows("SELECT 1 FROM events WHERE taken_at IS NOT NULL LIMIT 1").pop());
+        wait_for("one is in hand", || {
+            shop.rows("SELECT 1 FROM events WHERE taken_at IS NOT NULL LIMIT 1").pop()
+        });
         shop.kill();
         shop.start();
     }
@@ -195,10 +218,19 @@ fn an_order_of_another_mode_and_a_line_in_another_currency_are_parked_with_the_r
         json!({"line_items": {"object": "list", "data": [line], "has_more": false}})
     };
     for (session, why) in [
-        (session(json!({"livemode": true})), "the session is of live mode, and this file of test mode"),
-        (session(line(json!({"currency": "usd"}))), "the line item li_1 is in usd, its order in eur"),
+        (
+            session(json!({"livemode": true})),
+            "the session is of live mode, and this file of test mode",
+        ),
+        (
+            session(line(json!({"currency": "usd"}))),
+            "the line item li_1 is in usd, its order in eur",
+        ),
         (session(json!({"amount_total": 1i64 << 62})), "amount_total is 4611686018427387904"),
-        (session(line(json!({"amount_total": -1_000_000_000_001i64}))), "amount_total is -1000000000001"),
+        (
+            session(line(json!({"amount_total": -1_000_000_000_001i64}))),
+            "amount_total is -1000000000001",
+        ),
         (session(line(json!({"quantity": 1_000_000_001}))), "quantity is 1000000001"),
     ] {
         let stripe = answering(json!({"/v1/checkout/sessions/cs_test_1": session}));
@@ -210,7 +242,10 @@ fn an_order_of_another_mode_and_a_line_in_another_currency_are_parked_with_the_r
         let said = shop.one("SELECT state || ' ' || state_reason FROM events");
         assert!(said.starts_with("failed ") && said.contains(why), "{said}");
         assert_eq!(shop.one("SELECT count(*) FROM orders"), "0");
-        assert_eq!(shop.rows("SELECT reason FROM attention WHERE event_id = 'evt_1'"), ["event_failed"]);
+        assert_eq!(
+            shop.rows("SELECT reason FROM attention WHERE event_id = 'evt_1'"),
+            ["event_failed"]
+        );
     }
 }
 

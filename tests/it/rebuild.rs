@@ -1,4 +1,5 @@
-//! What comes from Stripe can be derived once more, and a file that says something else is found out.
+//! What comes from Stripe can be derived once more, and a file that says something else is found
+//! out.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -42,7 +43,11 @@ fn found(shop: &Shop, arguments: &[&str]) -> (i32, Vec<String>) {
 fn healthy(shop: &Shop) {
     let output = rebuild(shop, &[]);
     let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stdout).as_ref()), (Some(0), ""), "{said}");
+    assert_eq!(
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).as_ref()),
+        (Some(0), ""),
+        "{said}"
+    );
     assert!(said.contains("asked Stripe "), "{said}");
 }
 
@@ -60,16 +65,23 @@ fn sell(shop: &Shop, scenarios: &[&str]) {
 /// The names and the bytes of what lies in the shop's directory.
 fn lies_there(shop: &Shop) -> Vec<(PathBuf, Vec<u8>)> {
     let entries = std::fs::read_dir(shop.dir.path()).expect("the directory is there");
-    let mut files: Vec<PathBuf> = entries.map(|entry| entry.expect("it can be listed").path()).collect();
+    let mut files: Vec<PathBuf> =
+        entries.map(|entry| entry.expect("it can be listed").path()).collect();
     files.sort();
     // What readers share of the log in memory is no one's bytes.
     files.retain(|path| !path.to_string_lossy().ends_with("-shm"));
-    files.into_iter().map(|path| (path.clone(), std::fs::read(path).expect("it can be read"))).collect()
+    files
+        .into_iter()
+        .map(|path| (path.clone(), std::fs::read(path).expect("it can be read")))
+        .collect()
 }
 
 /// Changes the file as somebody can who has taken its guards off.
 fn damage(file: &Path, sql: &str) {
-    let triggers = rows(file, "SELECT 'DROP TRIGGER ' || name || ';' FROM sqlite_schema WHERE type = 'trigger'");
+    let triggers = rows(
+        file,
+        "SELECT 'DROP TRIGGER ' || name || ';' FROM sqlite_schema WHERE type = 'trigger'",
+    );
     shell(file, &format!("{}\n{sql}", triggers.concat())).expect("nothing is left that refuses it");
 }
 
@@ -99,14 +111,21 @@ fn a_healthy_file_is_as_stripe_says_whatever_has_happened_to_its_orders() {
     assert_eq!(shop.post(br#"{"id":"evt_last","type":"x"}"#).unwrap().0, 200);
     shop.kill();
     let before = lies_there(&shop);
-    assert!(before.iter().any(|(path, bytes)| path.to_string_lossy().ends_with("-wal") && !bytes.is_empty()));
+    assert!(
+        before
+            .iter()
+            .any(|(path, bytes)| path.to_string_lossy().ends_with("-wal") && !bytes.is_empty())
+    );
     healthy(&shop);
     assert!(lies_there(&shop) == before, "a killed daemon's file was changed");
     shop.start();
     shop.stop();
     let before = lies_there(&shop);
     healthy(&shop);
-    assert!(lies_there(&shop) == before, "a stopped daemon's file was changed, or something was left beside it");
+    assert!(
+        lies_there(&shop) == before,
+        "a stopped daemon's file was changed, or something was left beside it"
+    );
 
     // The second file is a whole one, with the same orders under the same numbers.
     let into = shop.dir.path().join("second.db");
@@ -142,13 +161,27 @@ fn a_healthy_file_is_as_stripe_says_whatever_has_happened_to_its_orders() {
 #[test]
 fn whatever_was_changed_behind_the_file_s_back_is_shown_and_nothing_else() {
     let mut shop = Shop::open();
-    sell(&shop, &["card", "mixed", "refunded-in-part", "dispute-lost", "review-approved", "fraud-warning", "delayed"]);
+    sell(
+        &shop,
+        &[
+            "card",
+            "mixed",
+            "refunded-in-part",
+            "dispute-lost",
+            "review-approved",
+            "fraud-warning",
+            "delayed",
+        ],
+    );
     healthy(&shop);
     shop.stop();
     shop.shell("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
     let whole = std::fs::read(shop.file()).unwrap();
-    let session = |n: i64| shop.one(&format!("SELECT checkout_session_id FROM orders WHERE id = {n}"));
-    let line = |n: i64| shop.one(&format!("SELECT id FROM line_items WHERE order_id = {n} AND position = 1"));
+    let session =
+        |n: i64| shop.one(&format!("SELECT checkout_session_id FROM orders WHERE id = {n}"));
+    let line = |n: i64| {
+        shop.one(&format!("SELECT id FROM line_items WHERE order_id = {n} AND position = 1"))
+    };
     let id = |table: &str| shop.one(&format!("SELECT id FROM {table}"));
     let total = |n: i64| shop.one(&format!("SELECT amount_total FROM orders WHERE id = {n}"));
     let (one, first) = (session(1), line(1));
@@ -197,7 +230,8 @@ fn whatever_was_changed_behind_the_file_s_back_is_shown_and_nothing_else() {
         ("UPDATE disputes SET status = 'won'".into(), vec![format!("disputes|{dispute}|status|won|lost")]),
         ("UPDATE reviews SET closed_reason = 'disputed'".into(), vec![format!("reviews|{review}|closed_reason|disputed|approved")]),
         ("UPDATE fraud_warnings SET actionable = 0".into(), vec![format!("fraud_warnings|{warning}|actionable|0|1")]),
-        // Not Stripe's: the operator's own columns, and rows that somebody may have packed otherwise.
+        // Not Stripe's: the operator's own columns, and rows that somebody may have packed
+        // otherwise.
         ("UPDATE orders SET note = 'x', hold_reason = 'y'; UPDATE fulfillments SET status = 'shipped', shipped_at = created_at".into(), vec![]),
         (
             "DELETE FROM orders WHERE id = 7".into(),
@@ -251,7 +285,11 @@ fn a_stripe_that_fails_ends_a_rebuild_with_nothing_said_and_nothing_left() {
     }
     // Once it has answered, a hiccup is waited for.
     shop.control("DELETE", "/_sandbox/stats", json!({}));
-    shop.control("POST", "/_sandbox/faults", json!({"kind": "status", "status": 500, "endpoint": "refunds"}));
+    shop.control(
+        "POST",
+        "/_sandbox/faults",
+        json!({"kind": "status", "status": 500, "endpoint": "refunds"}),
+    );
     let mut child = command(&shop, &[]).stderr(Stdio::null()).spawn().expect("the program starts");
     wait_for("it asks for refunds again and again", || {
         let stats = shop.control("GET", "/_sandbox/stats", json!({}));
@@ -268,19 +306,23 @@ fn what_stripe_no_longer_has_is_named_and_the_others_keep_their_numbers() {
     let shop = Shop::open();
     sell(&shop, &["card", "refunded", "mixed"]);
     let session = shop.one("SELECT checkout_session_id FROM orders WHERE id = 2");
-    let gone = json!({"kind": "status", "status": 404, "endpoint": "checkout_session", "only": session});
+    let gone =
+        json!({"kind": "status", "status": 404, "endpoint": "checkout_session", "only": session});
     shop.control("POST", "/_sandbox/faults", gone);
     let into = shop.dir.path().join("second.db");
     let (code, rows_found) = found(&shop, &["--into", into.to_str().unwrap()]);
     let events = shop.rows(&format!(
         "SELECT id FROM events WHERE object_id = '{session}' OR object_id = (SELECT payment_intent_id FROM orders WHERE id = 2) ORDER BY 1"
     ));
-    let mut named: Vec<String> = rows_found.iter().map(|row| row.split('|').nth(1).unwrap().to_string()).collect();
+    let mut named: Vec<String> =
+        rows_found.iter().map(|row| row.split('|').nth(1).unwrap().to_string()).collect();
     named.sort();
     named.dedup();
     assert_eq!((code, &named), (1, &events), "{rows_found:#?}");
     assert!(
-        rows_found.iter().all(|row| row.contains("|cannot be rebuilt|done|") && row.contains("404")),
+        rows_found
+            .iter()
+            .all(|row| row.contains("|cannot be rebuilt|done|") && row.contains("404")),
         "{rows_found:#?}"
     );
     assert_eq!(rows(&into, "SELECT id FROM orders ORDER BY id"), ["1", "3"]);
@@ -288,7 +330,8 @@ fn what_stripe_no_longer_has_is_named_and_the_others_keep_their_numbers() {
 
 #[test]
 fn events_without_their_payload_are_enough_and_those_that_wait_are_left_out() {
-    let shop = Shop::open_with(&[("FULFILLD_ACCOUNT", "acct_1")], &["--webhook", "none", "--rate", "0"]);
+    let shop =
+        Shop::open_with(&[("FULFILLD_ACCOUNT", "acct_1")], &["--webhook", "none", "--rate", "0"]);
     sell(&shop, &["card", "delayed-fails", "refunded", "subscription-refunded", "expired"]);
     for account in ["acct_1", "acct_2"] {
         for (id, _) in &shop.buy("card", 1, "snapshot").remove(0).events {
@@ -304,7 +347,8 @@ fn events_without_their_payload_are_enough_and_those_that_wait_are_left_out() {
     let into = shop.dir.path().join("second.db");
     assert_eq!(found(&shop, &["--into", into.to_str().unwrap()]), (0, vec![]));
     assert_eq!(rows(&into, "SELECT count(*) FROM orders"), ["5"]);
-    // One waits at a Stripe that has no answer for the daemon, and so is no order yet; the money of another moves.
+    // One waits at a Stripe that has no answer for the daemon, and so is no order yet; the money of
+    // another moves.
     let waiting = shop.buy("refunded", 1, "snapshot").remove(0);
     let fault = json!({"kind": "status", "status": 500, "endpoint": "checkout_session", "only": waiting.session});
     shop.control("POST", "/_sandbox/faults", fault);

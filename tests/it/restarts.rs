@@ -9,7 +9,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use crate::shop::{PATIENCE, Running, SECRET, Shop, parse_answer, post_signed, sign, unix_now, wait_for};
+use crate::shop::{
+    PATIENCE, Running, SECRET, Shop, parse_answer, post_signed, sign, unix_now, wait_for,
+};
 
 const RESTARTS: usize = 50;
 
@@ -19,17 +21,23 @@ const CALLERS: usize = 8;
 #[test]
 fn fifty_restarts_under_load_with_the_socket_held_refuse_nobody() {
     let told = restarted("TERM");
-    println!("{} posts answered, {:?} at most from SIGTERM to the next answer", told.answered, told.longest);
+    println!(
+        "{} posts answered, {:?} at most from SIGTERM to the next answer",
+        told.answered, told.longest
+    );
     assert_eq!(told.otherwise, BTreeMap::new(), "beside {} posts answered", told.answered);
     assert_eq!(told.lost, 0);
 }
 
-/// Whom the dying process was about to answer is cut off and asks again; nobody is refused, and nothing acknowledged is lost.
+/// Whom the dying process was about to answer is cut off and asks again; nobody is refused, and
+/// nothing acknowledged is lost.
 #[test]
 fn fifty_kills_with_the_socket_held_refuse_nobody_and_lose_nothing_acknowledged() {
     let told = restarted("KILL");
     println!("{} posts answered, {:?} not", told.answered, told.otherwise);
-    let cut = |(what, n): (&String, &usize)| if what.contains("cut off") || what.contains("reset") { 0 } else { *n };
+    let cut = |(what, n): (&String, &usize)| {
+        if what.contains("cut off") || what.contains("reset") { 0 } else { *n }
+    };
     assert_eq!(told.otherwise.iter().map(cut).sum::<usize>(), 0, "{:?}", told.otherwise);
     assert_eq!(told.lost, 0);
 }
@@ -45,15 +53,19 @@ struct Told {
     longest: Duration,
 }
 
-/// Ends the desk again and again by this signal, and starts it on the same socket, while callers post without a pause.
+/// Ends the desk again and again by this signal, and starts it on the same socket, while callers
+/// post without a pause.
 fn restarted(signal: &str) -> Told {
     let mut shop = Shop::open();
     shop.stop();
     let socket = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let url = format!("http://{}", socket.local_addr().expect("it is bound"));
     let purchases = shop.buy("card", 400, "both");
-    let bodies: Vec<(String, Vec<u8>)> =
-        purchases.iter().flat_map(|p| &p.events).map(|(id, _)| (id.clone(), shop.body(id))).collect();
+    let bodies: Vec<(String, Vec<u8>)> = purchases
+        .iter()
+        .flat_map(|p| &p.events)
+        .map(|(id, _)| (id.clone(), shop.body(id)))
+        .collect();
     shop.desk = Some(on(&shop, &socket));
 
     let (next, answered, over) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
@@ -69,7 +81,10 @@ fn restarted(signal: &str) -> Told {
                     // Every purchase in its time, and in between what leads to nothing.
                     let (id, body) = match bodies.get(n / 10).filter(|_| n % 10 == 0) {
                         Some((id, body)) => (id.clone(), body.clone()),
-                        None => (format!("evt_{n}"), format!("{{\"id\":\"evt_{n}\",\"type\":\"x\"}}").into_bytes()),
+                        None => (
+                            format!("evt_{n}"),
+                            format!("{{\"id\":\"evt_{n}\",\"type\":\"x\"}}").into_bytes(),
+                        ),
                     };
                     let post = if caller % 4 == 0 { post_hesitating } else { post_signed };
                     match post(url, &body, SECRET) {
@@ -77,7 +92,13 @@ fn restarted(signal: &str) -> Told {
                             answered.fetch_add(1, SeqCst);
                             acknowledged.lock().expect("no panic").insert(id);
                         }
-                        other => *otherwise.lock().expect("no panic").entry(format!("{other:?}")).or_insert(0) += 1,
+                        other => {
+                            *otherwise
+                                .lock()
+                                .expect("no panic")
+                                .entry(format!("{other:?}"))
+                                .or_insert(0) += 1
+                        }
                     }
                 }
             });
@@ -89,7 +110,8 @@ fn restarted(signal: &str) -> Told {
                 let began = Instant::now();
                 let mut desk = shop.desk.take().expect("it is running");
                 desk.signal(signal);
-                let status = wait_for("the desk ends", || desk.child.try_wait().expect("it is ours"));
+                let status =
+                    wait_for("the desk ends", || desk.child.try_wait().expect("it is ours"));
                 assert!(signal == "KILL" || status.success(), "serve ended with {status}");
                 let before = answered.load(SeqCst);
                 shop.desk = Some(on(&shop, &socket));
@@ -111,7 +133,12 @@ fn restarted(signal: &str) -> Told {
     assert!(signal == "KILL" || crashes == "0", "nothing was broken off: {crashes}");
     let orders = shop.one("SELECT count(*) = count(DISTINCT checkout_session_id) FROM orders");
     assert_eq!(orders, "1");
-    Told { answered: answered.into_inner(), otherwise: otherwise.into_inner().expect("no panic"), lost, longest }
+    Told {
+        answered: answered.into_inner(),
+        otherwise: otherwise.into_inner().expect("no panic"),
+        lost,
+        longest,
+    }
 }
 
 /// Connects, and speaks a little later, so that many a restart comes in between.
@@ -136,5 +163,8 @@ fn on(shop: &Shop, socket: &TcpListener) -> Running {
     let mut command = Command::new("sh");
     command.args(["-c", handed, env!("CARGO_BIN_EXE_fulfilld")]);
     command.envs(shop.serve().get_envs().filter_map(|(name, value)| Some((name, value?))));
-    Running::start_with(&mut command, OwnedFd::from(socket.try_clone().expect("a second handle")).into())
+    Running::start_with(
+        &mut command,
+        OwnedFd::from(socket.try_clone().expect("a second handle")).into(),
+    )
 }

@@ -1,5 +1,6 @@
-//! A file that is put back, moved or copied by hand, in every state: what is answered 200 afterwards stands in a file that is
-//! whole, or the desk refuses to serve and the line that it prints works.
+//! A file that is put back, moved or copied by hand, in every state: what is answered 200
+//! afterwards stands in a file that is whole, or the desk refuses to serve and the line that it
+//! prints works.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -59,10 +60,14 @@ struct Case {
 fn cases() -> Vec<Case> {
     let mut all = Vec::new();
     for copied in [Desk::Running, Desk::Stopped] {
-        for backup in [Backup::File, Backup::FileAndLog, Backup::AllThree, Backup::Shell, Backup::Vacuum] {
+        for backup in
+            [Backup::File, Backup::FileAndLog, Backup::AllThree, Backup::Shell, Backup::Vacuum]
+        {
             for desk in [Desk::Running, Desk::Stopped, Desk::Killed] {
                 for put in [Put::Cp, Put::Mv] {
-                    for (older, cleared) in [(true, false), (true, true), (false, false), (false, true)] {
+                    for (older, cleared) in
+                        [(true, false), (true, true), (false, false), (false, true)]
+                    {
                         all.push(Case { copied, backup, older, desk, put, cleared });
                     }
                 }
@@ -90,7 +95,10 @@ fn whatever_file_is_put_back_no_200_goes_into_one_that_is_not_whole() {
             Err(fault) => faults.push(format!("{case:?}: {fault}")),
         }
     }
-    println!("{served} served, {refused} refused with a line that works, {} at fault", faults.len());
+    println!(
+        "{served} served, {refused} refused with a line that works, {} at fault",
+        faults.len()
+    );
     assert_eq!(faults, [""; 0]);
 }
 
@@ -132,7 +140,9 @@ fn try_case(shop: &mut Shop, case: Case) -> Result<Outcome, String> {
     }
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| use_it(shop)));
     shop.desk = None;
-    outcome.unwrap_or_else(|panic| Err(panic.downcast_ref::<String>().cloned().unwrap_or_else(|| "a panic".into())))
+    outcome.unwrap_or_else(|panic| {
+        Err(panic.downcast_ref::<String>().cloned().unwrap_or_else(|| "a panic".into()))
+    })
 }
 
 /// Some purchases, told and worked off.
@@ -177,17 +187,23 @@ fn copy(file: &Path, into: &Path, how: Backup) -> Vec<(PathBuf, PathBuf)> {
         .collect()
 }
 
-/// Goes on in business with the file as it is now, as systemd, Stripe and a shopkeeper would who reads what is printed.
+/// Goes on in business with the file as it is now, as systemd, Stripe and a shopkeeper would who
+/// reads what is printed.
 fn use_it(shop: &mut Shop) -> Result<Outcome, String> {
     let mut acknowledged = HashSet::new();
     let mut outcome = Outcome::Served;
     let mut typed = HashSet::new();
     let mut starts = 0;
     let purchases = shop.buy("card", 6, "snapshot");
-    let events: Vec<String> = purchases.iter().flat_map(|p| &p.events).map(|(id, _)| id.clone()).collect();
+    let events: Vec<String> =
+        purchases.iter().flat_map(|p| &p.events).map(|(id, _)| id.clone()).collect();
     let mut next = 0;
     while next < events.len() {
-        if shop.desk.as_mut().is_none_or(|desk| desk.child.try_wait().expect("it is ours").is_some()) {
+        if shop
+            .desk
+            .as_mut()
+            .is_none_or(|desk| desk.child.try_wait().expect("it is ours").is_some())
+        {
             starts += 1;
             if starts > 6 {
                 return Err("it was started six times and still does not serve".into());
@@ -196,11 +212,16 @@ fn use_it(shop: &mut Shop) -> Result<Outcome, String> {
                 Ok(desk) => shop.desk = Some(desk),
                 Err((status, said)) if status.code() == Some(78) => {
                     outcome = Outcome::Refused;
-                    let line = remedy(&said).ok_or_else(|| format!("it refuses without a line to type: {said}"))?;
+                    let line = remedy(&said)
+                        .ok_or_else(|| format!("it refuses without a line to type: {said}"))?;
                     if !typed.insert(line.clone()) {
                         return Err(format!("the line that it printed does not help: {said}"));
                     }
-                    let done = Command::new("sh").args(["-c", &line]).env("PATH", path()).output().expect("a shell");
+                    let done = Command::new("sh")
+                        .args(["-c", &line])
+                        .env("PATH", path())
+                        .output()
+                        .expect("a shell");
                     if !done.status.success() {
                         return Err(format!("{line}: {}", String::from_utf8_lossy(&done.stderr)));
                     }
@@ -227,19 +248,26 @@ fn use_it(shop: &mut Shop) -> Result<Outcome, String> {
     let kept: HashSet<String> = rows(&shop.file(), "SELECT id FROM events").into_iter().collect();
     let lost = acknowledged.difference(&kept).count();
     if lost > 0 {
-        return Err(format!("{lost} of {} events that were answered 200 are gone", acknowledged.len()));
+        return Err(format!(
+            "{lost} of {} events that were answered 200 are gone",
+            acknowledged.len()
+        ));
     }
-    let checked = fulfilld().arg("check").env("FULFILLD_DB", shop.file()).output().expect("the program runs");
+    let checked =
+        fulfilld().arg("check").env("FULFILLD_DB", shop.file()).output().expect("the program runs");
     if !checked.status.success() {
         return Err(format!("check: {}", String::from_utf8_lossy(&checked.stdout)));
     }
     shop.start();
-    wait_for("it serves", || (shop.post(br#"{"id":"evt_0","type":"x"}"#).ok()?.0 == 200).then_some(()));
+    wait_for("it serves", || {
+        (shop.post(br#"{"id":"evt_0","type":"x"}"#).ok()?.0 == 200).then_some(())
+    });
     shop.stop();
     Ok(outcome)
 }
 
-/// The line to type in what the desk says as it refuses: the first one, which goes on with the file that is there.
+/// The line to type in what the desk says as it refuses: the first one, which goes on with the file
+/// that is there.
 fn remedy(said: &str) -> Option<String> {
     let line = said.split_once(": mv ")?.1;
     let line = line.split([';', '\n']).next().unwrap_or(line);

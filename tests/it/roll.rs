@@ -1,4 +1,5 @@
-//! A new signing secret, rolled while events come: nobody is refused, nothing is lost, and the counts say who is needed.
+//! A new signing secret, rolled while events come: nobody is refused, nothing is lost, and the
+//! counts say who is needed.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -69,12 +70,16 @@ fn a_secret_rolled_in_any_order_within_stripe_s_overlap_costs_no_event() {
     ]);
     assert_eq!(counts.len(), 2, "the last secrets that were good are in force: {counts:?}");
     let [(old, old_needed), (new, new_needed)] = counts[..] else { panic!("{counts:?}") };
-    assert!(old > 100 && old_needed == 0, "while both are in the file, the old one is not needed: {counts:?}");
+    assert!(
+        old > 100 && old_needed == 0,
+        "while both are in the file, the old one is not needed: {counts:?}"
+    );
     assert!(new > old && new_needed > 100, "{counts:?}");
 }
 
-/// Takes the steps under load, each once events have come after the one before. How often each secret in force matched, and
-/// was needed. Every event was answered 200 at once and is in the file.
+/// Takes the steps under load, each once events have come after the one before. How often each
+/// secret in force matched, and was needed. Every event was answered 200 at once and is in the
+/// file.
 fn rolled(steps: &[Step]) -> Vec<(u64, u64)> {
     let mut shop = Shop::open();
     shop.stop();
@@ -84,9 +89,14 @@ fn rolled(steps: &[Step]) -> Vec<(u64, u64)> {
     shop.settings.push(("FULFILLD_LOG".into(), "info".into()));
     let log = shop.dir.path().join("log");
     shop.desk = Some(Running::start(shop.serve().stderr(File::create(&log).expect("a log"))));
-    shop.control("POST", "/_sandbox/webhook", json!({"url": format!("{}/webhook", shop.desk().url)}));
+    shop.control(
+        "POST",
+        "/_sandbox/webhook",
+        json!({"url": format!("{}/webhook", shop.desk().url)}),
+    );
 
-    let (signing, posted, over) = (Mutex::new(vec![OLD]), AtomicUsize::new(0), AtomicBool::new(false));
+    let (signing, posted, over) =
+        (Mutex::new(vec![OLD]), AtomicUsize::new(0), AtomicBool::new(false));
     let others = Mutex::new(HashMap::new());
     std::thread::scope(|threads| {
         for poster in 0..3 {
@@ -95,13 +105,23 @@ fn rolled(steps: &[Step]) -> Vec<(u64, u64)> {
                 for n in (0..).take_while(|_| !over.load(SeqCst)) {
                     // What the simulated Stripe delivers by itself, many at once.
                     if n % 20 == 0 {
-                        shop.control("POST", "/_sandbox/trigger", json!({"scenario": "card", "shape": "both"}));
+                        shop.control(
+                            "POST",
+                            "/_sandbox/trigger",
+                            json!({"scenario": "card", "shape": "both"}),
+                        );
                     }
                     let body = format!("{{\"id\":\"evt_{poster}_{n}\",\"type\":\"x\"}}");
                     let with = signing.lock().expect("no panic").clone();
                     match post(&shop.desk().url, body.as_bytes(), &with) {
                         Ok(200) => drop(posted.fetch_add(1, SeqCst)),
-                        other => *others.lock().expect("no panic").entry(format!("{other:?}")).or_insert(0) += 1,
+                        other => {
+                            *others
+                                .lock()
+                                .expect("no panic")
+                                .entry(format!("{other:?}"))
+                                .or_insert(0) += 1
+                        }
                     }
                 }
             });
@@ -109,14 +129,18 @@ fn rolled(steps: &[Step]) -> Vec<(u64, u64)> {
         let (mut spoiled, reloads) = (0, Cell::new(0));
         let in_force = |n: usize| {
             reloads.set(reloads.get() + 1);
-            wait_for("the new secrets are in force", || (said(&log, READ_AGAIN) == reloads.get()).then_some(()));
+            wait_for("the new secrets are in force", || {
+                (said(&log, READ_AGAIN) == reloads.get()).then_some(())
+            });
             assert_eq!(counts(&shop).len(), n);
         };
         let happened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             for step in steps {
                 let before = posted.load(SeqCst);
                 wait_for("events come", || {
-                    (posted.load(SeqCst) > before + 150 || !others.lock().expect("no panic").is_empty()).then_some(())
+                    (posted.load(SeqCst) > before + 150
+                        || !others.lock().expect("no panic").is_empty())
+                    .then_some(())
                 });
                 match step {
                     Step::Stripe(secrets) => {
@@ -148,7 +172,8 @@ fn rolled(steps: &[Step]) -> Vec<(u64, u64)> {
             }
             let before = posted.load(SeqCst);
             wait_for("events come", || {
-                (posted.load(SeqCst) > before + 150 || !others.lock().expect("no panic").is_empty()).then_some(())
+                (posted.load(SeqCst) > before + 150 || !others.lock().expect("no panic").is_empty())
+                    .then_some(())
             });
         }));
         over.store(true, SeqCst);
@@ -158,7 +183,11 @@ fn rolled(steps: &[Step]) -> Vec<(u64, u64)> {
         assert_eq!(said(&log, KEPT), spoiled, "each mistake is said once");
     });
 
-    assert_eq!(others.into_inner().expect("no panic"), HashMap::new(), "every post was answered 200");
+    assert_eq!(
+        others.into_inner().expect("no panic"),
+        HashMap::new(),
+        "every post was answered 200"
+    );
     let delivered = wait_for("all is delivered", || {
         let events = shop.control("GET", "/_sandbox/events", json!({}));
         let events = events["data"].as_array().expect("events").clone();
@@ -179,9 +208,12 @@ fn rolled(steps: &[Step]) -> Vec<(u64, u64)> {
 /// Posts a body signed now with each of these secrets; the status.
 fn post(url: &str, body: &[u8], secrets: &[&str]) -> std::io::Result<u16> {
     let t = unix_now();
-    let v1 = secrets.iter().map(|secret| sign(body, secret, t).split_once(',').expect("t and v1").1.to_string());
+    let v1 = secrets
+        .iter()
+        .map(|secret| sign(body, secret, t).split_once(',').expect("t and v1").1.to_string());
     let signature = format!("t={t},{}", v1.collect::<Vec<_>>().join(","));
-    request(url, "POST", "/webhook", &[("Stripe-Signature", &signature)], body).map(|(status, _)| status)
+    request(url, "POST", "/webhook", &[("Stripe-Signature", &signature)], body)
+        .map(|(status, _)| status)
 }
 
 /// Writes a file in place, in pieces, so that a reader may come in between.
@@ -204,7 +236,9 @@ fn counts(shop: &Shop) -> Vec<(u64, u64)> {
     let page = shop.get("/metrics").1;
     let of = |name: &str| -> Vec<u64> {
         let lines = page.lines().filter(|line| line.starts_with(&format!("{name}{{secret=")));
-        lines.map(|line| line.rsplit(' ').next().and_then(|n| n.parse().ok()).expect("a number")).collect()
+        lines
+            .map(|line| line.rsplit(' ').next().and_then(|n| n.parse().ok()).expect("a number"))
+            .collect()
     };
     let verified = of("fulfilld_webhook_secret_verified_total");
     assert!(page.contains(&format!("\nfulfilld_webhook_secrets {}\n", verified.len())), "{page}");

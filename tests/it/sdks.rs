@@ -1,4 +1,5 @@
-//! Stripe's official libraries sign, verify and read; the daemon and the sandbox must agree with them.
+//! Stripe's official libraries sign, verify and read; the daemon and the sandbox must agree with
+//! them.
 
 use std::cell::RefCell;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -10,7 +11,8 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 
 use crate::outside::{
-    Process, SECRETS, address_of, event, exchange, installed, machine_program, shop_with_two_secrets, webhook,
+    Process, SECRETS, address_of, event, exchange, installed, machine_program,
+    shop_with_two_secrets, webhook,
 };
 use crate::shop::{PATIENCE, Running, fulfilld, request, sign, unix_now, wait_for};
 
@@ -22,12 +24,20 @@ fn what_stripe_s_libraries_sign_is_acknowledged() {
         for (body, name) in [
             (event(&format!("evt_{}", library.name)), "a snapshot event"),
             (thin(&format!("evt_thin_{}", library.name)), "a thin event"),
-            (event(&format!("evt_utf8_{}", library.name)).replace("{}", r#"{"name":"Zoë 🛒 Ōsaka"}"#), "other scripts"),
-            (format!("\n{}\n", event(&format!("evt_lines_{}", library.name))), "line ends around the body"),
+            (
+                event(&format!("evt_utf8_{}", library.name))
+                    .replace("{}", r#"{"name":"Zoë 🛒 Ōsaka"}"#),
+                "other scripts",
+            ),
+            (
+                format!("\n{}\n", event(&format!("evt_lines_{}", library.name))),
+                "line ends around the body",
+            ),
         ] {
             for secret in SECRETS {
                 let header = library.sign(body.as_bytes(), secret);
-                let reply = exchange(desk, &webhook(Some(&header), body.as_bytes())).expect("an answer");
+                let reply =
+                    exchange(desk, &webhook(Some(&header), body.as_bytes())).expect("an answer");
                 assert_eq!(
                     (reply.status, reply.body.as_str()),
                     (200, r#"{"received":true}"#),
@@ -41,8 +51,8 @@ fn what_stripe_s_libraries_sign_is_acknowledged() {
     assert_eq!(shop.one("SELECT count(*) FROM events"), "8");
 }
 
-/// Every situation is put to both libraries and to the running daemon. Where the libraries agree, the daemon must
-/// decide as they do, unless the situation stands in `apart` with its reason.
+/// Every situation is put to both libraries and to the running daemon. Where the libraries agree,
+/// the daemon must decide as they do, unless the situation stands in `apart` with its reason.
 #[test]
 fn the_daemon_believes_what_stripe_s_libraries_believe() {
     let shop = shop_with_two_secrets();
@@ -61,7 +71,10 @@ fn the_daemon_believes_what_stripe_s_libraries_believe() {
         };
         let found = Verdicts { node, python, fulfilld };
         if found != expected {
-            wrong.push(format!("{}: expected {expected:?}, found {found:?}\n  {:?}", s.name, s.header));
+            wrong.push(format!(
+                "{}: expected {expected:?}, found {found:?}\n  {:?}",
+                s.name, s.header
+            ));
         }
     };
     for (situation, believed) in unanimous() {
@@ -73,18 +86,29 @@ fn the_daemon_believes_what_stripe_s_libraries_believe() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// What our own sandbox signs and serves must be Stripe's to a program that was written for Stripe, or tests against it
-/// would prove nothing.
+/// What our own sandbox signs and serves must be Stripe's to a program that was written for Stripe,
+/// or tests against it would prove nothing.
 #[test]
 fn stripe_s_libraries_take_the_sandbox_for_stripe() {
     let receiver = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let url = format!("http://{}/webhook", receiver.local_addr().expect("it is bound"));
     let mut sandbox = fulfilld();
-    sandbox.args(["sandbox", "--listen", "127.0.0.1:0", "--secret", SECRETS[1], "--shape", "both", "--webhook", &url]);
+    sandbox.args([
+        "sandbox",
+        "--listen",
+        "127.0.0.1:0",
+        "--secret",
+        SECRETS[1],
+        "--shape",
+        "both",
+        "--webhook",
+        &url,
+    ]);
     let sandbox = Running::start(&mut sandbox);
     let api = &sandbox.url;
     let asked = json!({"scenario": "many-lines"}).to_string();
-    let (status, made) = request(api, "POST", "/_sandbox/trigger", &[], asked.as_bytes()).expect("the sandbox answers");
+    let (status, made) = request(api, "POST", "/_sandbox/trigger", &[], asked.as_bytes())
+        .expect("the sandbox answers");
     assert_eq!(status, 200, "{made}");
     let made: Value = serde_json::from_str(&made).expect("the control answers JSON");
     let session = &made["purchases"][0]["session"];
@@ -109,9 +133,14 @@ fn stripe_s_libraries_take_the_sandbox_for_stripe() {
         let bought = library.ask(&json!({"do": "purchase", "api": api, "session": session}));
         assert_eq!(bought["session"]["id"], *session, "{}: {bought}", library.name);
         assert_eq!(bought["session"]["payment_status"], "paid", "{}", library.name);
-        let lines = bought["line_items"].as_array().unwrap_or_else(|| panic!("{}: {bought}", library.name));
+        let lines =
+            bought["line_items"].as_array().unwrap_or_else(|| panic!("{}: {bought}", library.name));
         assert_eq!(lines.len(), 100, "{}", library.name);
-        assert!(lines.iter().all(|line| line["price"]["product"]["name"].is_string()), "{}: {bought}", library.name);
+        assert!(
+            lines.iter().all(|line| line["price"]["product"]["name"].is_string()),
+            "{}: {bought}",
+            library.name
+        );
     }
 }
 
@@ -151,7 +180,9 @@ fn unanimous() -> Vec<(Situation, bool)> {
     };
     let signed = |name, body: &[u8]| situation(name, signed_now(body), body);
     let header = |name, header: String| situation(name, header, body);
-    let none_good = (0..16).map(|i| format!(",v1={}", signature("whsec_x", &i.to_string(), body))).collect::<String>();
+    let none_good = (0..16)
+        .map(|i| format!(",v1={}", signature("whsec_x", &i.to_string(), body)))
+        .collect::<String>();
     let mut changed = body.to_vec();
     *changed.last_mut().expect("it is not empty") = b' ';
     let oversize = format!(
@@ -236,8 +267,8 @@ fn unanimous() -> Vec<(Situation, bool)> {
     ]
 }
 
-/// Situations in which the libraries disagree, or in which the daemon differs from them on purpose; with the reason.
-/// Stripe sends none of these.
+/// Situations in which the libraries disagree, or in which the daemon differs from them on purpose;
+/// with the reason. Stripe sends none of these.
 fn apart() -> Vec<(Situation, Verdicts, &'static str)> {
     let body = event("evt_apart");
     let body = body.as_bytes();
@@ -249,19 +280,44 @@ fn apart() -> Vec<(Situation, Verdicts, &'static str)> {
     let padded = format!("0{t}");
     let bom = [b"\xef\xbb\xbf", body].concat();
     let verdicts = |node, python, fulfilld| Verdicts { node, python, fulfilld };
-    let one_time = "t is one run of 1 to 12 digits, and the text that stands there is what was signed";
-    let an_event = "an event is a JSON object with an id: without one it could neither be kept nor told apart";
+    let one_time =
+        "t is one run of 1 to 12 digits, and the text that stands there is what was signed";
+    let an_event =
+        "an event is a JSON object with an id: without one it could neither be kept nor told apart";
     vec![
-        (header("t=+n", format!("t=+{t},v1={good}")), verdicts(BELIEVED, BELIEVED, REFUSED), one_time),
-        (header("t= n", format!("t= {t},v1={good}")), verdicts(BELIEVED, BELIEVED, REFUSED), one_time),
-        (header("t=0n, signed as n", format!("t={padded},v1={good}")), verdicts(BELIEVED, BELIEVED, REFUSED), one_time),
         (
-            header("t=0n, signed as it stands", format!("t={padded},v1={}", signature(SECRETS[1], &padded, body))),
+            header("t=+n", format!("t=+{t},v1={good}")),
+            verdicts(BELIEVED, BELIEVED, REFUSED),
+            one_time,
+        ),
+        (
+            header("t= n", format!("t= {t},v1={good}")),
+            verdicts(BELIEVED, BELIEVED, REFUSED),
+            one_time,
+        ),
+        (
+            header("t=0n, signed as n", format!("t={padded},v1={good}")),
+            verdicts(BELIEVED, BELIEVED, REFUSED),
+            one_time,
+        ),
+        (
+            header(
+                "t=0n, signed as it stands",
+                format!("t={padded},v1={}", signature(SECRETS[1], &padded, body)),
+            ),
             verdicts(REFUSED, REFUSED, BELIEVED),
             "the library for .NET signs what stands there; whoever can do this has the secret",
         ),
-        (header("t=nabc", format!("t={t}abc,v1={good}")), verdicts(BELIEVED, REFUSED, REFUSED), one_time),
-        (header("t=n.5", format!("t={t}.5,v1={good}")), verdicts(BELIEVED, REFUSED, REFUSED), one_time),
+        (
+            header("t=nabc", format!("t={t}abc,v1={good}")),
+            verdicts(BELIEVED, REFUSED, REFUSED),
+            one_time,
+        ),
+        (
+            header("t=n.5", format!("t={t}.5,v1={good}")),
+            verdicts(BELIEVED, REFUSED, REFUSED),
+            one_time,
+        ),
         (
             header("t=n_n", format!("t={}_{},v1={good}", &t[..4], &t[4..])),
             verdicts(REFUSED, BELIEVED, REFUSED),
@@ -272,7 +328,11 @@ fn apart() -> Vec<(Situation, Verdicts, &'static str)> {
             verdicts(BELIEVED, REFUSED, REFUSED),
             "a signature over NaN has no age",
         ),
-        (header("the same t twice", format!("t={t},t={t},v1={good}")), verdicts(BELIEVED, BELIEVED, REFUSED), one_time),
+        (
+            header("the same t twice", format!("t={t},t={t},v1={good}")),
+            verdicts(BELIEVED, BELIEVED, REFUSED),
+            one_time,
+        ),
         (
             header("two t, the first signed", format!("t={t},t={earlier},v1={good}")),
             verdicts(REFUSED, BELIEVED, REFUSED),
@@ -307,7 +367,11 @@ fn apart() -> Vec<(Situation, Verdicts, &'static str)> {
         (signed("a number", b"42"), verdicts(BELIEVED, REFUSED, REFUSED), an_event),
         (signed("a text", br#""evt_1""#), verdicts(BELIEVED, REFUSED, REFUSED), an_event),
         (signed("a list", b"[]"), verdicts(BELIEVED, REFUSED, REFUSED), an_event),
-        (signed("an object without an id", br#"{"object":"event"}"#), verdicts(BELIEVED, BELIEVED, REFUSED), an_event),
+        (
+            signed("an object without an id", br#"{"object":"event"}"#),
+            verdicts(BELIEVED, BELIEVED, REFUSED),
+            an_event,
+        ),
         (
             signed("an id that is a number", br#"{"id":7,"object":"event"}"#),
             verdicts(BELIEVED, BELIEVED, REFUSED),
@@ -322,7 +386,8 @@ fn signed_now(body: &[u8]) -> String {
 
 /// The 64 digits over any text in the place of the time.
 fn signature(secret: &str, t: &str, body: &[u8]) -> String {
-    let mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("HMAC takes a key of any length");
+    let mac =
+        Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("HMAC takes a key of any length");
     hex(&mac.chain_update(t).chain_update(b".").chain_update(body).finalize().into_bytes())
 }
 
@@ -362,23 +427,32 @@ impl Library {
         let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let mut process = Process(spawned.unwrap_or_else(|e| panic!("{name}: {e}")));
         let questions = RefCell::new(process.0.stdin.take().expect("stdin is piped"));
-        let answers = RefCell::new(BufReader::new(process.0.stdout.take().expect("stdout is piped")));
+        let answers =
+            RefCell::new(BufReader::new(process.0.stdout.take().expect("stdout is piped")));
         Library { name, _process: process, questions, answers }
     }
 
     fn ask(&self, question: &Value) -> Value {
-        writeln!(self.questions.borrow_mut(), "{question}").unwrap_or_else(|e| panic!("{}: {e}", self.name));
+        writeln!(self.questions.borrow_mut(), "{question}")
+            .unwrap_or_else(|e| panic!("{}: {e}", self.name));
         let mut line = String::new();
-        self.answers.borrow_mut().read_line(&mut line).unwrap_or_else(|e| panic!("{}: {e}", self.name));
-        serde_json::from_str(&line).unwrap_or_else(|e| panic!("{}: {e}; run tests/setup ({line:?})", self.name))
+        self.answers
+            .borrow_mut()
+            .read_line(&mut line)
+            .unwrap_or_else(|e| panic!("{}: {e}", self.name));
+        serde_json::from_str(&line)
+            .unwrap_or_else(|e| panic!("{}: {e}; run tests/setup ({line:?})", self.name))
     }
 
     fn sign(&self, body: &[u8], secret: &str) -> String {
-        let answer = self.ask(&json!({"do": "sign", "body": hex(body), "secret": secret, "timestamp": unix_now()}));
+        let answer = self.ask(
+            &json!({"do": "sign", "body": hex(body), "secret": secret, "timestamp": unix_now()}),
+        );
         answer["header"].as_str().unwrap_or_else(|| panic!("{}: {answer}", self.name)).into()
     }
 
-    /// True when it believes the request under either of the secrets, as a server does that is rolling one.
+    /// True when it believes the request under either of the secrets, as a server does that is
+    /// rolling one.
     fn believes(&self, s: &Situation) -> bool {
         let body: Value = serde_json::from_slice(&s.body).unwrap_or_default();
         let thin = body["object"] == "v2.core.event";

@@ -19,9 +19,11 @@ fn refused(dir: &std::path::Path, settings: &[(&str, &str)]) -> (Option<i32>, St
         .stderr(std::process::Stdio::piped())
         .spawn()
         .expect("the program starts");
-    let status = crate::shop::wait_for("it ends by itself", || child.try_wait().expect("it is ours"));
+    let status =
+        crate::shop::wait_for("it ends by itself", || child.try_wait().expect("it is ours"));
     let mut said = String::new();
-    std::io::Read::read_to_string(&mut child.stderr.take().expect("piped"), &mut said).expect("text");
+    std::io::Read::read_to_string(&mut child.stderr.take().expect("piped"), &mut said)
+        .expect("text");
     (status.code(), said)
 }
 
@@ -42,13 +44,19 @@ fn each_wrong_setting_is_named_with_its_remedy() {
         (vec![("STRIPE_SECRET_KEY", "")], "STRIPE_SECRET_KEY is not set"),
         (vec![("STRIPE_SECRET_KEY", "pk_test_1")], "publishable key"),
         (vec![("STRIPE_SECRET_KEY", "whsec_1")], "belongs in WEBHOOK_SECRET"),
-        (vec![("STRIPE_SECRET_KEY", "rk_live_1"), ("FULFILLD_STRIPE_API", "http://127.0.0.1:1")], "sent unencrypted"),
+        (
+            vec![("STRIPE_SECRET_KEY", "rk_live_1"), ("FULFILLD_STRIPE_API", "http://127.0.0.1:1")],
+            "sent unencrypted",
+        ),
         (vec![("FULFILLD_STRIPE_API", "api.stripe.com")], "is not a URL"),
         (vec![("FULFILLD_STRIPE_RATE", "90")], "more than Stripe permits"),
         (vec![("FULFILLD_LISTEN", "4242")], "is not an address and port"),
         (vec![("FULFILLD_LISTEN", "0.0.0.0:0")], "FULFILLD_ALLOW_PUBLIC_LISTEN"),
         (vec![("FULFILLD_WORKERS", "0")], "FULFILLD_WORKERS=0"),
-        (vec![("FULFILLD_ALLOW_PUBLIC_LISTEN", "yes")], "FULFILLD_ALLOW_PUBLIC_LISTEN=yes is not a number from 0 to 1"),
+        (
+            vec![("FULFILLD_ALLOW_PUBLIC_LISTEN", "yes")],
+            "FULFILLD_ALLOW_PUBLIC_LISTEN=yes is not a number from 0 to 1",
+        ),
         (vec![("FULFILLD_HOOK_COMMAND", "mail")], "mail is no absolute path"),
         (vec![("FULFILLD_HOOK_COMMAND", "/opt/mail order.payed")], "there is no topic order.payed"),
         (vec![("FULFILLD_HOOK_URL", "https://example.org/")], "FULFILLD_HOOK_SECRET is not"),
@@ -59,8 +67,14 @@ fn each_wrong_setting_is_named_with_its_remedy() {
     ] {
         let (code, said) = refused(dir.path(), &settings);
         assert_eq!(code, Some(78), "{settings:?}: {said}");
-        assert!(said.contains(named) && said.trim_end().lines().count() == 1, "{settings:?}: {said}");
-        assert!(!said.contains("whsec_hush") && !said.contains("rk_live_1"), "no secret is printed: {said}");
+        assert!(
+            said.contains(named) && said.trim_end().lines().count() == 1,
+            "{settings:?}: {said}"
+        );
+        assert!(
+            !said.contains("whsec_hush") && !said.contains("rk_live_1"),
+            "no secret is printed: {said}"
+        );
     }
 }
 
@@ -74,7 +88,10 @@ fn a_file_of_another_mode_version_kind_or_owner_is_refused() {
 
     let (code, said) = refused(shop.dir.path(), &[("STRIPE_SECRET_KEY", "rk_live_1")]);
     assert_eq!(code, Some(78));
-    assert!(said.contains("holds test orders") && said.contains("another file with FULFILLD_DB"), "{said}");
+    assert!(
+        said.contains("holds test orders") && said.contains("another file with FULFILLD_DB"),
+        "{said}"
+    );
 
     shop.shell("PRAGMA user_version = 99").unwrap();
     let (code, said) = refused(shop.dir.path(), &[]);
@@ -82,11 +99,15 @@ fn a_file_of_another_mode_version_kind_or_owner_is_refused() {
     assert!(said.contains("newer fulfilld"), "{said}");
 
     std::fs::remove_file(shop.file()).unwrap();
-    std::fs::write(shop.file(), "these are somebody's notes, and no database at all\n".repeat(100)).unwrap();
+    std::fs::write(shop.file(), "these are somebody's notes, and no database at all\n".repeat(100))
+        .unwrap();
     let (code, said) = refused(shop.dir.path(), &[]);
     assert_eq!(code, Some(78), "{said}");
     assert!(said.contains("is not a fulfilld database"), "{said}");
-    assert!(std::fs::read_to_string(shop.file()).unwrap().starts_with("these are"), "it was not touched");
+    assert!(
+        std::fs::read_to_string(shop.file()).unwrap().starts_with("these are"),
+        "it was not touched"
+    );
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! The stock sqlite3 shell beside the running desk: one line ships an order; what would make the file untrue is refused.
+//! The stock sqlite3 shell beside the running desk: one line ships an order; what would make the
+//! file untrue is refused.
 
 use crate::shop::{Shop, wait_for};
 
@@ -28,7 +29,10 @@ fn one_update_ships_an_order_and_writes_date_history_and_news() {
             "SELECT status, tracking_company, tracking_number, shipped_at <> '' FROM fulfillments WHERE order_id = {order} AND requires_shipping = 1"
         );
         assert_eq!(shop.one(&parcel), format!("shipped|DHL|{number}|1"));
-        assert_eq!(shop.one(&format!("SELECT fulfillment_status FROM order_overview WHERE id = {order}")), left);
+        assert_eq!(
+            shop.one(&format!("SELECT fulfillment_status FROM order_overview WHERE id = {order}")),
+            left
+        );
         let by = format!(
             "SELECT actor, old, new FROM order_history WHERE order_id = {order} AND what GLOB 'fulfillment * status' AND old IS NOT NULL"
         );
@@ -42,7 +46,10 @@ fn one_update_ships_an_order_and_writes_date_history_and_news() {
     }
     // The digital goods of the second wait for their own delivery.
     assert_eq!(shop.one("SELECT order_id, requires_shipping FROM to_fulfill"), "2|0");
-    shop.shell("UPDATE fulfillments SET status = 'delivered' WHERE order_id = 2 AND status = 'pending'").unwrap();
+    shop.shell(
+        "UPDATE fulfillments SET status = 'delivered' WHERE order_id = 2 AND status = 'pending'",
+    )
+    .unwrap();
     assert_eq!(shop.one("SELECT fulfillment_status FROM order_overview WHERE id = 2"), "fulfilled");
     assert_eq!(shop.rows("SELECT * FROM to_ship"), [""; 0]);
     shop.check();
@@ -66,7 +73,9 @@ fn the_verb_ship_does_the_same_and_says_why_when_it_cannot() {
         (5, "is canceled"),
         (99, "no such order"),
     ] {
-        let said = shop.shell(&format!("INSERT INTO ship VALUES({order}, 'DHL', 'JD{order}9', NULL)")).unwrap_err();
+        let said = shop
+            .shell(&format!("INSERT INTO ship VALUES({order}, 'DHL', 'JD{order}9', NULL)"))
+            .unwrap_err();
         assert!(said.contains(why), "{order}: {said}");
     }
     shop.shell("UPDATE orders SET hold_reason = NULL WHERE id = 4; INSERT INTO ship(order_id, tracking_number) VALUES(4, 'JD04')").unwrap();
@@ -123,13 +132,19 @@ fn what_would_make_the_file_untrue_is_refused_with_a_sentence_and_changes_nothin
             "UPDATE orders SET canceled_at = '2026-11-24T00:00:00Z' WHERE id = 2",
             "set canceled_at and cancel_reason together",
         ),
-        ("UPDATE orders SET canceled_at = 'today', cancel_reason = 'customer' WHERE id = 2", "a time in UTC"),
+        (
+            "UPDATE orders SET canceled_at = 'today', cancel_reason = 'customer' WHERE id = 2",
+            "a time in UTC",
+        ),
         (
             "UPDATE orders SET canceled_at = '2026-11-24T00:00:00Z', cancel_reason = 'because' WHERE id = 2",
             "cancel_reason is customer",
         ),
         ("UPDATE line_items SET quantity = 9", "fact from Stripe"),
-        ("UPDATE line_items SET canceled_quantity = 1 WHERE order_id = 1", "have been sent already"),
+        (
+            "UPDATE line_items SET canceled_quantity = 1 WHERE order_id = 1",
+            "have been sent already",
+        ),
         ("UPDATE line_items SET canceled_quantity = 99 WHERE order_id = 2", "canceled_quantity"),
         ("DELETE FROM line_items", "never deleted"),
         ("REPLACE INTO line_items SELECT * FROM line_items", "never replaced"),
@@ -140,17 +155,35 @@ fn what_would_make_the_file_untrue_is_refused_with_a_sentence_and_changes_nothin
         ("DELETE FROM fulfillments", "never deleted"),
         ("UPDATE fulfillments SET order_id = 2 WHERE order_id = 1", "stays with its order"),
         ("UPDATE fulfillments SET status = 'pending' WHERE order_id = 1", "nothing else"),
-        ("UPDATE fulfillments SET status = 'lost' WHERE order_id = 1", "pending may become shipped"),
+        (
+            "UPDATE fulfillments SET status = 'lost' WHERE order_id = 1",
+            "pending may become shipped",
+        ),
         ("UPDATE fulfillments SET shipped_at = NULL WHERE order_id = 1", "not removed"),
         ("UPDATE fulfillments SET shipped_at = 'noon' WHERE order_id = 1", "a time in UTC"),
-        ("UPDATE fulfillments SET shipped_at = '2026-11-24T00:00:00Z' WHERE order_id = 2", "by changing the status"),
-        ("UPDATE fulfillments SET tracking_number = 'JD01', tracking_company = 'DHL'", "a bulk UPDATE needs WHERE"),
+        (
+            "UPDATE fulfillments SET shipped_at = '2026-11-24T00:00:00Z' WHERE order_id = 2",
+            "by changing the status",
+        ),
+        (
+            "UPDATE fulfillments SET tracking_number = 'JD01', tracking_company = 'DHL'",
+            "a bulk UPDATE needs WHERE",
+        ),
         ("UPDATE fulfillments SET status = 'shipped', tracking_number = 'OOPS'", "needs WHERE"),
-        ("UPDATE fulfillment_line_items SET quantity = 99", "only while the fulfillment is pending"),
-        ("UPDATE fulfillment_line_items SET quantity = 99 WHERE fulfillment_id = 2", "more than is left"),
+        (
+            "UPDATE fulfillment_line_items SET quantity = 99",
+            "only while the fulfillment is pending",
+        ),
+        (
+            "UPDATE fulfillment_line_items SET quantity = 99 WHERE fulfillment_id = 2",
+            "more than is left",
+        ),
         ("UPDATE fulfillment_line_items SET quantity = -1 WHERE fulfillment_id = 2", "1 or more"),
         ("DELETE FROM fulfillment_line_items WHERE fulfillment_id = 1", "sent or canceled already"),
-        ("INSERT INTO fulfillment_line_items SELECT 2, id, 1 FROM line_items WHERE order_id = 1", "same order"),
+        (
+            "INSERT INTO fulfillment_line_items SELECT 2, id, 1 FROM line_items WHERE order_id = 1",
+            "same order",
+        ),
         (
             "REPLACE INTO fulfillment_line_items SELECT fulfillment_id, line_item_id, 99 FROM fulfillment_line_items",
             "in there already",
@@ -187,9 +220,13 @@ fn a_replay_from_the_shell_processes_the_event_again() {
         "SELECT id, checkout_session_id, payment_intent_id, payment_status, amount_total, email, shipping_line1,
                    metadata, created_at, paid_at FROM orders";
     let orders = shop.rows(facts);
-    shop.shell("UPDATE events SET state = 'pending' WHERE type = 'checkout.session.completed'").unwrap();
+    shop.shell("UPDATE events SET state = 'pending' WHERE type = 'checkout.session.completed'")
+        .unwrap();
     shop.settle();
-    assert_eq!(shop.one("SELECT state, attempts FROM events WHERE type = 'checkout.session.completed'"), "done|1");
+    assert_eq!(
+        shop.one("SELECT state, attempts FROM events WHERE type = 'checkout.session.completed'"),
+        "done|1"
+    );
     assert_eq!(shop.rows(facts), orders);
     shop.check();
 }

@@ -1,6 +1,7 @@
 //! The stock `sqlite3` shell of today and that of SQLite 3.37 open the file of a running desk.
 //!
-//! They read every table and view, and run every line of SQL that the README or the file itself tells a person to type.
+//! They read every table and view, and run every line of SQL that the README or the file itself
+//! tells a person to type.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -16,20 +17,43 @@ const OLDEST: &str = "3.37";
 fn every_table_and_view_is_readable_in_both_shells() {
     let shop = shop_of_the_readme();
     for shell in Shell::all() {
-        let names =
-            shell.types(&shop.file(), "SELECT name FROM sqlite_schema WHERE type IN('table', 'view') ORDER BY 1;");
+        let names = shell.types(
+            &shop.file(),
+            "SELECT name FROM sqlite_schema WHERE type IN('table', 'view') ORDER BY 1;",
+        );
         let names = names.unwrap_or_else(|e| panic!("{}: {e}", shell.name));
-        for expected in ["events", "orders", "order_overview", "to_ship", "to_fulfill", "attention", "readme", "ship"] {
-            assert!(names.lines().any(|name| name == expected), "{}: no {expected} in {names}", shell.name);
+        for expected in [
+            "events",
+            "orders",
+            "order_overview",
+            "to_ship",
+            "to_fulfill",
+            "attention",
+            "readme",
+            "ship",
+        ] {
+            assert!(
+                names.lines().any(|name| name == expected),
+                "{}: no {expected} in {names}",
+                shell.name
+            );
         }
         for name in names.lines() {
             let rows = shell.types(&shop.file(), &format!("SELECT * FROM \"{name}\" LIMIT 5;"));
             rows.unwrap_or_else(|e| panic!("{}: {name}: {e}", shell.name));
         }
-        for (line, answer) in [("PRAGMA integrity_check;", "ok\n"), ("SELECT count(*) FROM to_ship;", "4\n")] {
-            assert_eq!(shell.types(&shop.file(), line).as_deref(), Ok(answer), "{}: {line}", shell.name);
+        for (line, answer) in
+            [("PRAGMA integrity_check;", "ok\n"), ("SELECT count(*) FROM to_ship;", "4\n")]
+        {
+            assert_eq!(
+                shell.types(&shop.file(), line).as_deref(),
+                Ok(answer),
+                "{}: {line}",
+                shell.name
+            );
         }
-        let dump = shell.types(&shop.file(), ".dump").unwrap_or_else(|e| panic!("{}: {e}", shell.name));
+        let dump =
+            shell.types(&shop.file(), ".dump").unwrap_or_else(|e| panic!("{}: {e}", shell.name));
         assert!(dump.ends_with("COMMIT;\n"), "{}: the dump broke off", shell.name);
     }
 }
@@ -43,17 +67,22 @@ fn the_sql_of_the_readme_runs_in_both_shells_and_the_desk_goes_on_from_there() {
         for block in &blocks {
             let before = shop.one("SELECT count(*) FROM order_history");
             let said = shell.types(&shop.file(), block);
-            said.unwrap_or_else(|e| panic!("{}: the README says\n{block}\nand the shell\n{e}", shell.name));
+            said.unwrap_or_else(|e| {
+                panic!("{}: the README says\n{block}\nand the shell\n{e}", shell.name)
+            });
             // What is shown as a change must change something.
             if !block.trim_start().starts_with("SELECT") {
                 let after = shop.one("SELECT count(*) FROM order_history");
-                assert_ne!(before, after, "{}: this line of the README changes nothing:\n{block}", shell.name);
+                assert_ne!(
+                    before, after,
+                    "{}: this line of the README changes nothing:\n{block}",
+                    shell.name
+                );
             }
         }
         assert_eq!(shop.one("PRAGMA integrity_check"), "ok", "{}", shell.name);
         buy(&shop, "card");
-        let sent =
-            "SELECT group_concat(fulfillment_status) FROM (SELECT fulfillment_status FROM order_overview ORDER BY id)";
+        let sent = "SELECT group_concat(fulfillment_status) FROM (SELECT fulfillment_status FROM order_overview ORDER BY id)";
         let statuses = "fulfilled,fulfilled,unfulfilled,fulfilled,fulfilled,unfulfilled";
         assert_eq!(shop.one(sent), statuses, "{}", shell.name);
     }
@@ -101,20 +130,30 @@ fn a_dump_read_into_a_new_file_is_a_shop_again_after_the_line_that_is_told() {
     let mut shop = shop_of_the_readme();
     shop.stop();
     for shell in Shell::all() {
-        let dump = shell.types(&shop.file(), ".dump").unwrap_or_else(|e| panic!("{}: {e}", shell.name));
+        let dump =
+            shell.types(&shop.file(), ".dump").unwrap_or_else(|e| panic!("{}: {e}", shell.name));
         // By half: the rows are there, and what keeps them true is not.
-        let (half, _) = dump.split_once("CREATE TRIGGER orders_delete").expect("the dump has the triggers");
+        let (half, _) =
+            dump.split_once("CREATE TRIGGER orders_delete").expect("the dump has the triggers");
         let cut = shop.dir.path().join(format!("cut-{}.db", shell.library.is_some()));
-        shell.types(&cut, &format!("{half}COMMIT;")).unwrap_or_else(|e| panic!("{}: {e}", shell.name));
+        shell
+            .types(&cut, &format!("{half}COMMIT;"))
+            .unwrap_or_else(|e| panic!("{}: {e}", shell.name));
         let (code, said) = verb(&cut, "orders");
         assert_eq!(code, Some(78), "{said}");
-        assert!(said.contains("it lacks trigger orders_delete and") && said.contains("read all of it"), "{said}");
+        assert!(
+            said.contains("it lacks trigger orders_delete and") && said.contains("read all of it"),
+            "{said}"
+        );
 
         let whole = shop.dir.path().join(format!("Ada's {}.db", shell.library.is_some()));
         shell.types(&whole, &dump).unwrap_or_else(|e| panic!("{}: {e}", shell.name));
         let (code, said) = verb(&whole, "orders");
         assert_eq!(code, Some(78), "{said}");
-        let (_, line) = said.trim_end().split_once("; type: ").unwrap_or_else(|| panic!("no line to type: {said}"));
+        let (_, line) = said
+            .trim_end()
+            .split_once("; type: ")
+            .unwrap_or_else(|| panic!("no line to type: {said}"));
         let script = format!("fulfilld() {{ {} \"$@\"; }}\n{line}", env!("CARGO_BIN_EXE_fulfilld"));
         let typed = machine_program("sh").args(["-c", &script]).output().expect("sh starts");
         assert!(typed.status.success(), "{line}: {}", String::from_utf8_lossy(&typed.stderr));
@@ -125,19 +164,23 @@ fn a_dump_read_into_a_new_file_is_a_shop_again_after_the_line_that_is_told() {
 
 /// One verb on a file: its exit code, and what it says.
 fn verb(file: &Path, verb: &str) -> (Option<i32>, String) {
-    let output = crate::shop::fulfilld().args([verb, "--db"]).arg(file).output().expect("fulfilld starts");
+    let output =
+        crate::shop::fulfilld().args([verb, "--db"]).arg(file).output().expect("fulfilld starts");
     let said = [output.stdout, output.stderr].concat();
     (output.status.code(), String::from_utf8_lossy(&said).into_owned())
 }
 
-/// One object that is too new makes the whole file unreadable for an old shell, so that must be noticed here.
+/// One object that is too new makes the whole file unreadable for an old shell, so that must be
+/// noticed here.
 #[test]
 fn a_word_that_is_too_new_would_be_noticed() {
     let shop = shop_of_the_readme();
     let copy = shop.dir.path().join("copy.db");
     shop.rows(&format!("VACUUM INTO '{}'", copy.display()));
     let [stock, oldest] = Shell::all();
-    assert!(stock.types(&copy, "CREATE VIEW too_new AS SELECT metadata ->> 'x' FROM orders;").is_ok());
+    assert!(
+        stock.types(&copy, "CREATE VIEW too_new AS SELECT metadata ->> 'x' FROM orders;").is_ok()
+    );
     assert!(stock.types(&copy, "SELECT count(*) FROM orders;").is_ok());
     let said = oldest.types(&copy, "SELECT count(*) FROM orders;").unwrap_err();
     assert!(said.contains("malformed database schema"), "{said}");
@@ -172,7 +215,10 @@ impl Shell {
         let library = installed(".tools/sqlite-3.37/libsqlite3.so.0");
         let old = Shell { name: OLDEST, library: library.parent().map(Path::to_path_buf) };
         let version = old.types(Path::new(":memory:"), "SELECT sqlite_version();");
-        assert!(version.as_ref().is_ok_and(|v| v.starts_with(OLDEST)), "{version:?}; run tests/setup");
+        assert!(
+            version.as_ref().is_ok_and(|v| v.starts_with(OLDEST)),
+            "{version:?}; run tests/setup"
+        );
         [Shell { name: "the machine's sqlite3", library: None }, old]
     }
 

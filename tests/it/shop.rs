@@ -1,4 +1,5 @@
-//! A shop for one test: a directory, a simulated Stripe and the order desk, all real processes on loopback.
+//! A shop for one test: a directory, a simulated Stripe and the order desk, all real processes on
+//! loopback.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -15,14 +16,18 @@ use crate::outside::installed;
 /// What every test's endpoint is signed with.
 pub const SECRET: &str = "whsec_test_of_the_shop";
 
-/// Nothing in a test waits longer than this; a condition that has not come true by then is a failure.
+/// Nothing in a test waits longer than this; a condition that has not come true by then is a
+/// failure.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The program under test.
 pub fn fulfilld() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fulfilld"));
     for (name, _) in std::env::vars() {
-        if name.starts_with("FULFILLD_") || name.starts_with("STRIPE_") || name.starts_with("WEBHOOK_") {
+        if name.starts_with("FULFILLD_")
+            || name.starts_with("STRIPE_")
+            || name.starts_with("WEBHOOK_")
+        {
             command.env_remove(name);
         }
     }
@@ -67,7 +72,9 @@ impl Running {
         let url = format!("http://127.0.0.1:{port}");
         // Whatever it says later must not block it.
         std::thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
-        stderr.map(|mut stderr| std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink())));
+        stderr.map(|mut stderr| {
+            std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()))
+        });
         Ok(Running { child, url })
     }
 
@@ -82,7 +89,11 @@ impl Running {
     /// Sends a signal by number, to this process alone.
     pub fn signal(&self, name: &str) {
         let sent = Command::new("kill").args([format!("-{name}"), self.pid().to_string()]).status();
-        assert!(sent.is_ok_and(|s| s.success()), "the process {} was there to be told {name}", self.pid());
+        assert!(
+            sent.is_ok_and(|s| s.success()),
+            "the process {} was there to be told {name}",
+            self.pid()
+        );
     }
 
     /// SIGTERM, and how it ended.
@@ -120,15 +131,19 @@ pub struct Shop {
 }
 
 impl Shop {
-    /// A shop that is open: Stripe keeps its deliveries to itself until a test posts or asks for them.
+    /// A shop that is open: Stripe keeps its deliveries to itself until a test posts or asks for
+    /// them.
     pub fn open() -> Shop {
         Shop::open_with(&[], &["--webhook", "none", "--rate", "0"])
     }
 
     /// With more settings for the desk, and other arguments for the simulated Stripe.
     pub fn open_with(settings: &[(&str, &str)], sandbox: &[&str]) -> Shop {
-        let stripe =
-            Running::start(fulfilld().args(["sandbox", "--listen", "127.0.0.1:0", "--secret", SECRET]).args(sandbox));
+        let stripe = Running::start(
+            fulfilld()
+                .args(["sandbox", "--listen", "127.0.0.1:0", "--secret", SECRET])
+                .args(sandbox),
+        );
         let settings = settings.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
         let dir = tempfile::tempdir().expect("a directory for the test");
         let mut shop = Shop { dir, stripe, desk: None, settings, clock: None };
@@ -162,7 +177,9 @@ impl Shop {
     pub fn set_clock(&self, ahead_s: i64) {
         let new = self.clock_file().with_extension("new");
         // Everybody else's may be days ahead of the machine's (tests/ahead).
-        let days = std::env::var("FAKETIME").ok().and_then(|ahead| ahead.trim_matches(['+', 'd']).parse::<i64>().ok());
+        let days = std::env::var("FAKETIME")
+            .ok()
+            .and_then(|ahead| ahead.trim_matches(['+', 'd']).parse::<i64>().ok());
         let ahead_s = days.unwrap_or(0) * 86_400 + ahead_s;
         std::fs::write(&new, format!("{ahead_s:+}s")).expect("it can be written");
         std::fs::rename(new, self.clock_file()).expect("it can be set");
@@ -217,7 +234,8 @@ impl Shop {
     /// Asks the simulated Stripe's control.
     pub fn control(&self, method: &str, path: &str, body: Value) -> Value {
         let (status, answer) =
-            request(&self.stripe.url, method, path, &[], body.to_string().as_bytes()).expect("Stripe answers");
+            request(&self.stripe.url, method, path, &[], body.to_string().as_bytes())
+                .expect("Stripe answers");
         assert_eq!(status, 200, "{method} {path}: {answer}");
         serde_json::from_str(&answer).expect("the control answers JSON")
     }
@@ -232,7 +250,8 @@ impl Shop {
     /// The exact bytes that Stripe would post for an event.
     pub fn body(&self, event: &str) -> Vec<u8> {
         let path = format!("/_sandbox/events/{event}/body");
-        let (status, body) = request(&self.stripe.url, "GET", &path, &[], b"").expect("Stripe answers");
+        let (status, body) =
+            request(&self.stripe.url, "GET", &path, &[], b"").expect("Stripe answers");
         assert_eq!(status, 200, "{path}: {body}");
         body.into_bytes()
     }
@@ -251,7 +270,8 @@ impl Shop {
         request(&self.desk().url, "GET", path, &[], b"").expect("the desk answers")
     }
 
-    /// Rows of a query, columns joined by `|` as the shell's list mode does, read beside the running desk.
+    /// Rows of a query, columns joined by `|` as the shell's list mode does, read beside the
+    /// running desk.
     pub fn rows(&self, sql: &str) -> Vec<String> {
         rows(&self.file(), sql)
     }
@@ -333,15 +353,16 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// The seed of a random test: `FULFILLD_SEED` where a run is repeated, else a new one. It is printed.
+/// The seed of a random test: `FULFILLD_SEED` where a run is repeated, else a new one. It is
+/// printed.
 pub fn seed() -> u64 {
     let seed = number_of("FULFILLD_SEED").unwrap_or_else(|| fastrand::u64(..1 << 40));
     println!("FULFILLD_SEED={seed}");
     seed
 }
 
-/// The seeds of so many random rounds, or of as many as the variable says; of one, where that is repeated. Each is printed
-/// as it is taken.
+/// The seeds of so many random rounds, or of as many as the variable says; of one, where that is
+/// repeated. Each is printed as it is taken.
 pub fn seeds(variable: &str, count: u64) -> impl Iterator<Item = u64> {
     let again = number_of("FULFILLD_SEED");
     let count = if again.is_some() { 1 } else { number_of(variable).unwrap_or(count) };
@@ -364,7 +385,8 @@ pub fn sign(body: &[u8], secret: &str, t: u64) -> String {
     format!("t={t},v1={hex}")
 }
 
-/// The variables by which a process lives on the clock of this one, where that is not the machine's (tests/ahead).
+/// The variables by which a process lives on the clock of this one, where that is not the machine's
+/// (tests/ahead).
 pub fn clock() -> impl Iterator<Item = (String, String)> {
     std::env::vars().filter(|(name, _)| name == "LD_PRELOAD" || name.contains("FAKE"))
 }
@@ -377,11 +399,15 @@ pub fn unix_now() -> u64 {
 /// Posts a body to the webhook, signed now.
 pub fn post_signed(url: &str, body: &[u8], secret: &str) -> std::io::Result<(u16, String)> {
     let signature = sign(body, secret, unix_now());
-    let headers = [("Stripe-Signature", signature.as_str()), ("Content-Type", "application/json; charset=utf-8")];
+    let headers = [
+        ("Stripe-Signature", signature.as_str()),
+        ("Content-Type", "application/json; charset=utf-8"),
+    ];
     request(url, "POST", "/webhook", &headers, body)
 }
 
-/// One HTTP request on a connection of its own: the status and the body. An answer that is cut off is an error.
+/// One HTTP request on a connection of its own: the status and the body. An answer that is cut off
+/// is an error.
 pub fn request(
     url: &str,
     method: &str,
@@ -432,9 +458,13 @@ pub fn rows(file: &std::path::Path, sql: &str) -> Vec<String> {
         ValueRef::Real(x) => x.to_string(),
         ValueRef::Text(t) | ValueRef::Blob(t) => String::from_utf8_lossy(t).into_owned(),
     };
-    let row =
-        |row: &rusqlite::Row| Ok((0..n).map(|i| row.get_ref(i).map(text)).collect::<Result<Vec<_>, _>>()?.join("|"));
-    statement.query_map([], row).and_then(|rows| rows.collect()).unwrap_or_else(|e| panic!("{sql}: {e}"))
+    let row = |row: &rusqlite::Row| {
+        Ok((0..n).map(|i| row.get_ref(i).map(text)).collect::<Result<Vec<_>, _>>()?.join("|"))
+    };
+    statement
+        .query_map([], row)
+        .and_then(|rows| rows.collect())
+        .unwrap_or_else(|e| panic!("{sql}: {e}"))
 }
 
 /// Types a line into the stock `sqlite3` shell, as an operator would.

@@ -1,4 +1,5 @@
-//! SIGTERM: whoever was let in is answered, what is in hand is written, and it takes a bounded time.
+//! SIGTERM: whoever was let in is answered, what is in hand is written, and it takes a bounded
+//! time.
 
 use std::collections::HashSet;
 use std::sync::Mutex;
@@ -13,8 +14,11 @@ use crate::shop::{Shop, wait_for};
 fn a_stop_under_load_loses_nothing_and_ends_well() {
     let mut shop = Shop::open();
     let purchases = shop.buy("card", 500, "snapshot");
-    let bodies: Vec<(String, Vec<u8>)> =
-        purchases.iter().flat_map(|p| &p.events).map(|(id, _)| (id.clone(), shop.body(id))).collect();
+    let bodies: Vec<(String, Vec<u8>)> = purchases
+        .iter()
+        .flat_map(|p| &p.events)
+        .map(|(id, _)| (id.clone(), shop.body(id)))
+        .collect();
     let acknowledged = Mutex::new(HashSet::new());
     for _ in 0..5 {
         let (over, next) = (AtomicBool::new(false), AtomicUsize::new(0));
@@ -22,7 +26,8 @@ fn a_stop_under_load_loses_nothing_and_ends_well() {
             for _ in 0..8 {
                 threads.spawn(|| {
                     while !over.load(Ordering::SeqCst) {
-                        let (id, body) = &bodies[next.fetch_add(1, Ordering::SeqCst) % bodies.len()];
+                        let (id, body) =
+                            &bodies[next.fetch_add(1, Ordering::SeqCst) % bodies.len()];
                         if shop.post(body).is_ok_and(|(status, _)| status == 200) {
                             acknowledged.lock().expect("no panic").insert(id.clone());
                         }
@@ -34,7 +39,8 @@ fn a_stop_under_load_loses_nothing_and_ends_well() {
             // The process goes on to be told; what it answers from now on counts as well.
             let pid = shop.desk().pid();
             wait_for("it ends", || {
-                let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+                let state =
+                    std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
                 (state.is_empty() || state.contains(") Z ")).then_some(())
             });
             over.store(true, Ordering::SeqCst);
@@ -48,7 +54,11 @@ fn a_stop_under_load_loses_nothing_and_ends_well() {
     assert!(acknowledged.len() > 100 && acknowledged.is_subset(&kept));
     shop.settle();
     shop.check();
-    assert_eq!(shop.one("SELECT count(*) FROM events WHERE crashes > 0"), "0", "nothing was broken off");
+    assert_eq!(
+        shop.one("SELECT count(*) FROM events WHERE crashes > 0"),
+        "0",
+        "nothing was broken off"
+    );
 }
 
 #[test]
@@ -68,7 +78,9 @@ fn a_stop_does_not_wait_for_a_stripe_that_hangs_and_its_orders_come_at_the_next_
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     shop.control("DELETE", "/_sandbox/faults", json!({}));
     shop.start();
-    wait_for("every order is there", || (shop.one("SELECT count(*) FROM orders") == "30").then_some(()));
+    wait_for("every order is there", || {
+        (shop.one("SELECT count(*) FROM orders") == "30").then_some(())
+    });
     shop.settle();
     shop.check();
 }

@@ -1,4 +1,5 @@
-//! Stripe fails in every way it can: webhooks are answered all the same, other orders go on, and nothing is missing afterwards.
+//! Stripe fails in every way it can: webhooks are answered all the same, other orders go on, and
+//! nothing is missing afterwards.
 
 use std::time::{Duration, Instant};
 
@@ -30,12 +31,20 @@ fn post_quickly(shop: &Shop, event: &str, way: &str) {
     let body = shop.body(event);
     let began = Instant::now();
     assert_eq!(shop.post(&body).expect("the desk answers").0, 200, "{way}");
-    assert!(began.elapsed() < Duration::from_secs(2), "{way}: answered after {:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(2),
+        "{way}: answered after {:?}",
+        began.elapsed()
+    );
 }
 
 fn completed(shop: &Shop) -> (String, String) {
     let purchase = shop.buy("card", 1, "snapshot").remove(0);
-    let event = purchase.events.iter().find(|(_, kind)| kind == "checkout.session.completed").expect("it completed");
+    let event = purchase
+        .events
+        .iter()
+        .find(|(_, kind)| kind == "checkout.session.completed")
+        .expect("it completed");
     (purchase.session.clone(), event.0.clone())
 }
 
@@ -66,7 +75,8 @@ fn fails_for_one_session(way: &str, status: Option<u16>) {
     shop.settle();
     shop.check();
     assert_eq!(shop.one("SELECT count(*) FROM orders"), "6");
-    let peak = std::fs::read_to_string(format!("/proc/{}/status", shop.desk().pid())).expect("it runs");
+    let peak =
+        std::fs::read_to_string(format!("/proc/{}/status", shop.desk().pid())).expect("it runs");
     let kib: u64 = peak
         .lines()
         .find_map(|l| l.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.trim().parse().ok())
@@ -86,18 +96,22 @@ fn one_session_that_fails_in_any_way_holds_up_no_other() {
 #[test]
 fn a_whole_outage_is_sat_out_and_everything_is_there_once_it_ends() {
     std::thread::scope(|threads| {
-        for (way, status) in [("status", Some(500)), ("close", None), ("html", None), ("hang", None)] {
+        for (way, status) in
+            [("status", Some(500)), ("close", None), ("html", None), ("hang", None)]
+        {
             threads.spawn(move || {
                 let shop = Shop::open();
-                let fault = json!({"endpoint": "*", "kind": way, "status": status, "times": Value::Null});
+                let fault =
+                    json!({"endpoint": "*", "kind": way, "status": status, "times": Value::Null});
                 shop.control("POST", "/_sandbox/faults", fault);
                 let purchases: Vec<_> = (0..20).map(|_| completed(&shop)).collect();
                 for (_, event) in &purchases {
                     post_quickly(&shop, event, way);
                 }
                 let paused = wait_for("readyz says that asking is paused", || {
-                    Some(shop.get("/readyz"))
-                        .filter(|(status, why)| *status == 503 && why.contains("asking Stripe is paused"))
+                    Some(shop.get("/readyz")).filter(|(status, why)| {
+                        *status == 503 && why.contains("asking Stripe is paused")
+                    })
                 });
                 assert!(paused.1.contains("paused for"), "{}", paused.1);
                 shop.control("DELETE", "/_sandbox/faults", json!({}));
@@ -115,7 +129,8 @@ fn a_whole_outage_is_sat_out_and_everything_is_there_once_it_ends() {
 fn a_refused_key_stops_the_asking_not_the_receiving_and_is_shouted_until_it_is_mended() {
     for (status, named) in [(401, "Stripe refuses the key"), (403, "lacks a permission")] {
         let shop = Shop::open();
-        let fault = json!({"endpoint": "*", "kind": "status", "status": status, "times": Value::Null});
+        let fault =
+            json!({"endpoint": "*", "kind": "status", "status": status, "times": Value::Null});
         shop.control("POST", "/_sandbox/faults", fault);
         let (session, event) = completed(&shop);
         post_quickly(&shop, &event, named);
@@ -127,10 +142,16 @@ fn a_refused_key_stops_the_asking_not_the_receiving_and_is_shouted_until_it_is_m
         let asked = shop.control("GET", "/_sandbox/stats", json!({}));
         let (_, event) = completed(&shop);
         post_quickly(&shop, &event, named);
-        assert_eq!(asked, shop.control("GET", "/_sandbox/stats", json!({})), "no key is tried again and again");
+        assert_eq!(
+            asked,
+            shop.control("GET", "/_sandbox/stats", json!({})),
+            "no key is tried again and again"
+        );
         shop.control("DELETE", "/_sandbox/faults", json!({}));
         wait_for("the order is there", || order_of(&shop, &session));
-        wait_for("attention is clean", || (shop.one("SELECT count(*) FROM attention") == "0").then_some(()));
+        wait_for("attention is clean", || {
+            (shop.one("SELECT count(*) FROM attention") == "0").then_some(())
+        });
     }
 }
 
@@ -138,7 +159,8 @@ fn a_refused_key_stops_the_asking_not_the_receiving_and_is_shouted_until_it_is_m
 fn a_missing_permission_holds_up_only_what_needs_it_and_is_named_until_it_is_granted() {
     let shop = Shop::open();
     for endpoint in ["refund", "refunds", "dispute"] {
-        let fault = json!({"endpoint": endpoint, "kind": "status", "status": 403, "times": Value::Null});
+        let fault =
+            json!({"endpoint": endpoint, "kind": "status", "status": 403, "times": Value::Null});
         shop.control("POST", "/_sandbox/faults", fault);
     }
     for scenario in ["refund-pending-then-succeeds", "disputed", "in-review"] {
@@ -153,7 +175,9 @@ fn a_missing_permission_holds_up_only_what_needs_it_and_is_named_until_it_is_gra
     });
     let named = "SELECT what FROM attention WHERE reason = 'key_lacks_permission'";
     let waiting = "SELECT count(*) FROM events WHERE state = 'pending' AND taken_at IS NULL AND state_reason LIKE '%lacks a permission%'";
-    wait_for("the refund's and the dispute's events wait", || (shop.one(waiting) == "6").then_some(()));
+    wait_for("the refund's and the dispute's events wait", || {
+        (shop.one(waiting) == "6").then_some(())
+    });
     let row = wait_for("attention names it", || shop.rows(named).pop());
     assert!(row.contains("STRIPE_SECRET_KEY lacks a permission"), "{row}");
     assert_eq!(shop.rows("SELECT reason FROM attention WHERE reason = 'key_refused'"), [""; 0]);
@@ -164,7 +188,10 @@ fn a_missing_permission_holds_up_only_what_needs_it_and_is_named_until_it_is_gra
     assert_eq!(asked["requests"]["dispute"]["200"], Value::Null, "{asked}");
     shop.control("DELETE", "/_sandbox/faults", json!({}));
     shop.settle();
-    assert_eq!(shop.one("SELECT (SELECT count(*) FROM refunds), (SELECT count(*) FROM disputes)"), "1|1");
+    assert_eq!(
+        shop.one("SELECT (SELECT count(*) FROM refunds), (SELECT count(*) FROM disputes)"),
+        "1|1"
+    );
     assert_eq!(shop.rows(named), [""; 0]);
     shop.check();
 }
@@ -173,8 +200,7 @@ fn a_missing_permission_holds_up_only_what_needs_it_and_is_named_until_it_is_gra
 fn a_key_without_the_permission_to_expand_still_gets_the_order() {
     let shop = Shop::open();
     let (session, event) = completed(&shop);
-    let fault =
-        json!({"endpoint": "*", "kind": "status", "status": 403, "times": Value::Null, "only": "price.product"});
+    let fault = json!({"endpoint": "*", "kind": "status", "status": 403, "times": Value::Null, "only": "price.product"});
     shop.control("POST", "/_sandbox/faults", fault);
     post_quickly(&shop, &event, "no expansion");
     wait_for("the order is there", || order_of(&shop, &session));
@@ -184,7 +210,8 @@ fn a_key_without_the_permission_to_expand_still_gets_the_order() {
 
 #[test]
 fn a_backlog_of_two_thousand_drains_at_the_permitted_rate_with_next_to_no_429() {
-    let shop = Shop::open_with(&[("FULFILLD_STRIPE_RATE", "24")], &["--webhook", "none", "--rate", "25"]);
+    let shop =
+        Shop::open_with(&[("FULFILLD_STRIPE_RATE", "24")], &["--webhook", "none", "--rate", "25"]);
     let purchases = shop.buy("card", 2000, "snapshot");
     let events: Vec<&str> = purchases
         .iter()
@@ -218,13 +245,15 @@ fn a_backlog_of_two_thousand_drains_at_the_permitted_rate_with_next_to_no_429() 
 /// What Stripe was asked since the last time, by endpoint, and in all.
 fn asked(shop: &Shop) -> (Value, u64) {
     let asked = shop.control("DELETE", "/_sandbox/stats", Value::Null)["requests"].clone();
-    let count =
-        |by_status: &Value| by_status.as_object().into_iter().flatten().filter_map(|(_, n)| n.as_u64()).sum::<u64>();
+    let count = |by_status: &Value| {
+        by_status.as_object().into_iter().flatten().filter_map(|(_, n)| n.as_u64()).sum::<u64>()
+    };
     let all = asked.as_object().into_iter().flatten().map(|(_, by_status)| count(by_status)).sum();
     (asked, all)
 }
 
-/// The figures of ARCHITECTURE.md: a look is one question a list, whatever the key lacks and whatever waits for it.
+/// The figures of ARCHITECTURE.md: a look is one question a list, whatever the key lacks and
+/// whatever waits for it.
 #[test]
 fn a_missing_permission_costs_an_idle_shop_nothing_that_grows() {
     let all = [
@@ -278,17 +307,23 @@ fn a_list_that_has_failed_for_an_hour_is_told_until_it_can_be_seen() {
         ],
         &["--webhook", "none", "--rate", "0"],
     );
-    let fault = json!({"endpoint": "disputes", "kind": "status", "status": 500, "times": Value::Null});
+    let fault =
+        json!({"endpoint": "disputes", "kind": "status", "status": 500, "times": Value::Null});
     shop.control("POST", "/_sandbox/faults", fault);
     let told = wait_for("attention tells it", || {
         shop.rows("SELECT what FROM attention WHERE reason = 'backfill_failing'").pop()
     });
-    assert!(told.contains("disputes (Stripe is busy or failing") && !told.contains("refunds"), "{told}");
+    assert!(
+        told.contains("disputes (Stripe is busy or failing") && !told.contains("refunds"),
+        "{told}"
+    );
     let session = completed(&shop).0;
     wait_for("the order is found all the same", || order_of(&shop, &session));
     shop.control("DELETE", "/_sandbox/faults", json!({}));
     wait_for("it is over", || {
-        shop.rows("SELECT name FROM alarms WHERE name = 'backfill_failing'").is_empty().then_some(())
+        shop.rows("SELECT name FROM alarms WHERE name = 'backfill_failing'")
+            .is_empty()
+            .then_some(())
     });
     shop.check();
 }

@@ -1,4 +1,5 @@
-//! What a person sees on a terminal: it fits, an order is shown by its number, and a search finds it.
+//! What a person sees on a terminal: it fits, an order is shown by its number, and a search finds
+//! it.
 
 use std::process::Command;
 
@@ -60,7 +61,8 @@ fn everything_a_person_sees_fits_the_terminal() {
         }
         // A line to type is never broken, so that it can be copied; all else fits.
         let seen = books.shown(columns, "attention");
-        let long = seen.lines().filter(|line| line.width() > columns && !line.starts_with("next  "));
+        let long =
+            seen.lines().filter(|line| line.width() > columns && !line.starts_with("next  "));
         assert_eq!(long.collect::<Vec<_>>(), [""; 0], "{seen}");
         assert!(seen.contains("fulfilld replay evt_4") || seen.contains("SELECT"), "{seen}");
     }
@@ -75,11 +77,16 @@ fn everything_a_person_sees_fits_the_terminal() {
 #[test]
 fn an_order_is_shown_by_its_number_alone() {
     let books = Books::open();
-    let run = |args: &[&str]| shop::fulfilld().args(args).env("FULFILLD_DB", books.db()).output().unwrap();
+    let run = |args: &[&str]| {
+        shop::fulfilld().args(args).env("FULFILLD_DB", books.db()).output().unwrap()
+    };
     let (short, long) = (run(&["orders", "1041"]), run(&["orders", "show", "1041"]));
     assert!(short.status.success() && !short.stdout.is_empty());
     assert_eq!(short.stdout, long.stdout);
-    assert_eq!(run(&["orders", "1041", "--json"]).stdout, run(&["orders", "show", "1041", "--json"]).stdout);
+    assert_eq!(
+        run(&["orders", "1041", "--json"]).stdout,
+        run(&["orders", "show", "1041", "--json"]).stdout
+    );
     for (args, code) in [
         (&["orders", "7"] as &[&str], 1),
         (&["orders", "1041", "--to-ship"], 64),
@@ -88,7 +95,12 @@ fn an_order_is_shown_by_its_number_alone() {
         (&["orders", "--search", "x", "--to-ship"], 64),
     ] {
         let output = run(args);
-        assert_eq!(output.status.code(), Some(code), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "{args:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
     let (short, long) = (run(&["events", "evt_4"]), run(&["events", "show", "evt_4"]));
     assert!(short.status.success() && short.stdout == long.stdout && !short.stdout.is_empty());

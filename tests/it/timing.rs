@@ -1,4 +1,5 @@
-//! This server's clock is wrong, or is set: no order is lost by it, nothing waits for hours, and somebody is told.
+//! This server's clock is wrong, or is set: no order is lost by it, nothing waits for hours, and
+//! somebody is told.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -25,7 +26,9 @@ fn shop_with_a_clock_that_is_fast(fast_s: i64) -> Shop {
 fn post_at(shop: &Shop, event: &str, t: i64) -> u16 {
     let body = shop.body(event);
     let signature = sign(&body, SECRET, t.try_into().expect("after 1970"));
-    request(&shop.desk().url, "POST", "/webhook", &[("Stripe-Signature", &signature)], &body).expect("an answer").0
+    request(&shop.desk().url, "POST", "/webhook", &[("Stripe-Signature", &signature)], &body)
+        .expect("an answer")
+        .0
 }
 
 fn alarm(shop: &Shop, sign: &str) -> String {
@@ -54,10 +57,14 @@ fn a_shop_born_with_a_fast_clock_takes_its_webhooks_and_is_told() {
     let headers = [("Stripe-Signature", old.as_str())];
     let answer = request(&shop.desk().url, "POST", "/webhook", &headers, &body).expect("an answer");
     assert_eq!(answer.0, 400, "an old signature is old by Stripe's clock too: {}", answer.1);
-    wait_for("the order is there", || (shop.one("SELECT count(*) FROM orders") == "1").then_some(()));
+    wait_for("the order is there", || {
+        (shop.one("SELECT count(*) FROM orders") == "1").then_some(())
+    });
 
     shop.control("POST", "/_sandbox/clock", json!({"skew_s": 0}));
-    wait_for("it ends", || (shop.one("SELECT count(*) FROM alarms WHERE name = 'clock_wrong'") == "0").then_some(()));
+    wait_for("it ends", || {
+        (shop.one("SELECT count(*) FROM alarms WHERE name = 'clock_wrong'") == "0").then_some(())
+    });
     assert!(!shop.get("/readyz").1.contains("clock_wrong: "));
 }
 
@@ -74,10 +81,12 @@ fn shop_of_its_own_time(ahead_s: i64, settings: &[(&str, &str)]) -> Shop {
     shop
 }
 
-const LOOKING: [(&str, &str); 2] = [("FULFILLD_BACKFILL_EVERY", "1"), ("FULFILLD_SWEEP_EVERY", "1")];
+const LOOKING: [(&str, &str); 2] =
+    [("FULFILLD_BACKFILL_EVERY", "1"), ("FULFILLD_SWEEP_EVERY", "1")];
 
 /// The events alone: the other lists are looked through once, at the start.
-const LOOKING_AT_EVENTS: [(&str, &str); 2] = [("FULFILLD_BACKFILL_EVERY", "1"), ("FULFILLD_SWEEP_EVERY", "86400")];
+const LOOKING_AT_EVENTS: [(&str, &str); 2] =
+    [("FULFILLD_BACKFILL_EVERY", "1"), ("FULFILLD_SWEEP_EVERY", "86400")];
 
 /// A condition on the file, however this process's own clock stands.
 fn wait_until(shop: &Shop, what: &str, sql: &str) {
@@ -88,7 +97,8 @@ fn wait_until(shop: &Shop, what: &str, sql: &str) {
 fn hook(shop: &mut Shop) {
     let path = shop.dir.path().join("hook");
     let dir = shop.dir.path().display();
-    let script = format!("#!/bin/sh\ncat > /dev/null\necho \"$1\" >> {dir}/runs\nexit $(cat {dir}/code)\n");
+    let script =
+        format!("#!/bin/sh\ncat > /dev/null\necho \"$1\" >> {dir}/runs\nexit $(cat {dir}/code)\n");
     std::fs::write(&path, script)
         .and_then(|()| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)))
         .and_then(|()| std::fs::write(shop.dir.path().join("code"), "0"))
@@ -111,15 +121,23 @@ fn a_shop_born_two_days_ahead_looks_for_what_was_sold_since_and_tells_its_hooks(
 fn webhooks_that_do_not_come_are_noticed_by_a_fast_clock_and_by_a_slow_one() {
     for ahead_s in [7200, -7200] {
         let shop = shop_of_its_own_time(ahead_s, &LOOKING_AT_EVENTS);
-        wait_until(&shop, "the clock is known to be wrong", "SELECT count(*) FROM alarms WHERE name = 'clock_wrong'");
-        // Stripe tells times in whole seconds: one that was made in the second of the start may have been before it.
+        wait_until(
+            &shop,
+            "the clock is known to be wrong",
+            "SELECT count(*) FROM alarms WHERE name = 'clock_wrong'",
+        );
+        // Stripe tells times in whole seconds: one that was made in the second of the start may
+        // have been before it.
         let started = unix_now();
         wait_for("another second", || (unix_now() > started + 1).then_some(()));
         shop.buy("in-review", 1, "snapshot");
-        let review =
-            "SELECT count(*) FROM events WHERE type = 'review.opened' AND id GLOB 'evt_*' AND source = 'backfill'";
+        let review = "SELECT count(*) FROM events WHERE type = 'review.opened' AND id GLOB 'evt_*' AND source = 'backfill'";
         wait_until(&shop, "what was lost is fetched", review);
-        wait_until(&shop, "silence is told", "SELECT count(*) FROM attention WHERE reason = 'silence'");
+        wait_until(
+            &shop,
+            "silence is told",
+            "SELECT count(*) FROM attention WHERE reason = 'silence'",
+        );
         let until = "SELECT max(until) <= strftime('%Y-%m-%dT%H:%M:%SZ', 'now') FROM sweeps";
         wait_until(&shop, "no cursor passes now", until);
     }
@@ -140,7 +158,8 @@ fn one_row_from_the_future_moves_no_list_there() {
         "all is there",
         "SELECT (SELECT count(*) FROM refunds) = 1 AND (SELECT count(*) FROM disputes) = 1",
     );
-    let until = "SELECT count(*) > 0 AND max(until) <= strftime('%Y-%m-%dT%H:%M:%SZ', 'now') FROM sweeps";
+    let until =
+        "SELECT count(*) > 0 AND max(until) <= strftime('%Y-%m-%dT%H:%M:%SZ', 'now') FROM sweeps";
     wait_until(&shop, "no cursor is ahead", until);
     shop.control("DELETE", "/_sandbox/faults", json!({}));
     shop.buy("card", 1, "snapshot");
@@ -156,17 +175,21 @@ fn what_came_while_the_clock_was_ahead_goes_on_when_it_is_set_back() {
         shop.set_clock(86_400);
         shop.start();
         let told = shop.buy("card", 1, "snapshot").remove(0);
-        // The hook fails for now, and so does the question about the next order: both wait, by a clock a day ahead.
+        // The hook fails for now, and so does the question about the next order: both wait, by a
+        // clock a day ahead.
         std::fs::write(shop.dir.path().join("code"), "75").expect("the hook's code");
         for (event, _) in &told.events {
             assert_eq!(post_at(&shop, event, unix_now() as i64 + 86_400), 200);
         }
         let waits = "SELECT count(*) FROM hook_runs WHERE state = 'pending' AND tries > 0 AND taken_at IS NULL";
         wait_until(&shop, "the hook waits", waits);
-        let failing = json!({"endpoint": "checkout_session", "kind": "status", "status": 500, "times": null});
+        let failing =
+            json!({"endpoint": "checkout_session", "kind": "status", "status": 500, "times": null});
         shop.control("POST", "/_sandbox/faults", failing);
         let waiting = shop.buy("card", 1, "snapshot").remove(0);
-        for (event, _) in waiting.events.iter().filter(|(_, kind)| kind == "checkout.session.completed") {
+        for (event, _) in
+            waiting.events.iter().filter(|(_, kind)| kind == "checkout.session.completed")
+        {
             assert_eq!(post_at(&shop, event, unix_now() as i64 + 86_400), 200);
         }
         let waits = "SELECT count(*) FROM events WHERE state = 'pending' AND attempts > 0 AND taken_at IS NULL";
@@ -194,8 +217,9 @@ fn a_hook_that_runs_while_the_clock_is_set_forward_runs_once() {
     let mut shop = shop_of_its_own_time(0, &LOOKING);
     shop.stop();
     let (dir, path) = (shop.dir.path().display().to_string(), shop.dir.path().join("slow"));
-    let script =
-        format!("#!/bin/sh\ncat > /dev/null\necho run >> {dir}/runs\nwhile [ ! -e {dir}/go ]; do sleep 0.05; done\n");
+    let script = format!(
+        "#!/bin/sh\ncat > /dev/null\necho run >> {dir}/runs\nwhile [ ! -e {dir}/go ]; do sleep 0.05; done\n"
+    );
     std::fs::write(&path, script)
         .and_then(|()| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)))
         .expect("a hook");
@@ -207,6 +231,10 @@ fn a_hook_that_runs_while_the_clock_is_set_forward_runs_once() {
     shop.set_clock(3600);
     assert!(alarm(&shop, "fast").contains("fast"), "the step was noticed");
     std::fs::write(format!("{dir}/go"), "").expect("it may end");
-    wait_until(&shop, "it was told", "SELECT count(*) FROM outbox WHERE topic = 'order.paid' AND state = 'done'");
+    wait_until(
+        &shop,
+        "it was told",
+        "SELECT count(*) FROM outbox WHERE topic = 'order.paid' AND state = 'done'",
+    );
     assert_eq!(std::fs::read_to_string(format!("{dir}/runs")).expect("it ran").lines().count(), 1);
 }

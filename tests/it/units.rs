@@ -1,4 +1,5 @@
-//! systemd itself reads the units that are shipped, and the environment file lists the settings that there are.
+//! systemd itself reads the units that are shipped, and the environment file lists the settings
+//! that there are.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -9,7 +10,8 @@ use tempfile::TempDir;
 
 use crate::outside::{machine_program, shipped};
 
-/// What `systemd-analyze security` may say at most. Of it, 0.8 is the network that Stripe is reached over.
+/// What `systemd-analyze security` may say at most. Of it, 0.8 is the network that Stripe is
+/// reached over.
 const EXPOSURE_MAX: f64 = 1.1;
 
 #[test]
@@ -35,7 +37,10 @@ fn systemd_would_notice_a_mistake_in_the_unit() {
 fn the_service_is_shut_off_from_what_it_does_not_need() {
     let units = Units::installed();
     let exposure = units.exposure();
-    assert!(exposure <= EXPOSURE_MAX, "systemd-analyze security says {exposure}, more than {EXPOSURE_MAX}");
+    assert!(
+        exposure <= EXPOSURE_MAX,
+        "systemd-analyze security says {exposure}, more than {EXPOSURE_MAX}"
+    );
     units.edit("ProtectSystem=strict", "ProtectSystem=no");
     assert!(units.exposure() > EXPOSURE_MAX, "the measure does not notice a hole");
 }
@@ -64,8 +69,14 @@ fn the_service_ends_restarts_and_is_watched_as_the_program_expects() {
         let line = format!("LoadCredential={name}:/etc/fulfilld/{name}");
         assert!(unit.lines().any(|l| l == line), "{line} is not in fulfilld.service");
     }
-    let listen = settings().into_iter().find(|s| s.name == "FULFILLD_LISTEN").expect("there is such a setting");
-    assert!(shipped("systemd/fulfilld.socket").contains(&format!("\nListenStream={}\n", listen.default)));
+    let listen = settings()
+        .into_iter()
+        .find(|s| s.name == "FULFILLD_LISTEN")
+        .expect("there is such a setting");
+    assert!(
+        shipped("systemd/fulfilld.socket")
+            .contains(&format!("\nListenStream={}\n", listen.default))
+    );
 }
 
 #[test]
@@ -77,8 +88,10 @@ fn the_environment_file_lists_every_setting_with_its_default_and_its_words() {
         match line.strip_prefix('#') {
             Some(comment) if comment.starts_with(' ') => words.push(comment.trim()),
             Some(setting) => {
-                let (name, default) = setting.split_once('=').unwrap_or_else(|| panic!("no setting: {line}"));
-                let about = words.first().unwrap_or_else(|| panic!("no words above {name}")).to_string();
+                let (name, default) =
+                    setting.split_once('=').unwrap_or_else(|| panic!("no setting: {line}"));
+                let about =
+                    words.first().unwrap_or_else(|| panic!("no words above {name}")).to_string();
                 // The unit's own place for the file is the one difference.
                 let default = default.trim_start_matches("/var/lib/fulfilld/").to_string();
                 listed.push(Setting { name: name.into(), default, about });
@@ -97,7 +110,8 @@ fn the_user_and_the_directories_are_made_as_the_unit_expects() {
     let root = TempDir::new().expect("a temporary directory can be made");
     let at_root = |program: &str, arguments: &[&str]| {
         let mut command = machine_program(program);
-        let output = command.arg(format!("--root={}", root.path().display())).args(arguments).output();
+        let output =
+            command.arg(format!("--root={}", root.path().display())).args(arguments).output();
         output.unwrap_or_else(|e| panic!("{program}: {e}"))
     };
     fs::create_dir(root.path().join("etc")).expect("a directory can be made");
@@ -111,7 +125,8 @@ fn the_user_and_the_directories_are_made_as_the_unit_expects() {
     let tmpfiles = path_of("systemd/fulfilld.tmpfiles");
     let output = at_root("systemd-tmpfiles", &["--create", &tmpfiles.to_string_lossy()]);
     for (directory, mode) in [("var/lib/fulfilld", 0o2770), ("etc/fulfilld", 0o750)] {
-        let made = fs::metadata(root.path().join(directory)).unwrap_or_else(|e| panic!("{directory}: {e}; {output:?}"));
+        let made = fs::metadata(root.path().join(directory))
+            .unwrap_or_else(|e| panic!("{directory}: {e}; {output:?}"));
         // Without root the owner cannot be set, and then systemd leaves the mode alone.
         if output.status.success() {
             assert_eq!(made.permissions().mode() & 0o7777, mode, "{directory}");
@@ -119,15 +134,18 @@ fn the_user_and_the_directories_are_made_as_the_unit_expects() {
     }
 }
 
-/// The units as they are installed, in a directory of their own, with the program that they start in its place.
+/// The units as they are installed, in a directory of their own, with the program that they start
+/// in its place.
 struct Units(TempDir);
 
 impl Units {
     fn installed() -> Units {
         let directory = TempDir::new().expect("a temporary directory can be made");
         for unit in ["fulfilld.service", "fulfilld.socket"] {
-            let text = shipped(&format!("systemd/{unit}"))
-                .replace("ExecStart=fulfilld", concat!("ExecStart=", env!("CARGO_BIN_EXE_fulfilld")));
+            let text = shipped(&format!("systemd/{unit}")).replace(
+                "ExecStart=fulfilld",
+                concat!("ExecStart=", env!("CARGO_BIN_EXE_fulfilld")),
+            );
             fs::write(directory.path().join(unit), text).expect("a unit can be written");
         }
         Units(directory)
@@ -150,11 +168,16 @@ impl Units {
     }
 
     fn exposure(&self) -> f64 {
-        let output = self.analyze(&["security", "--offline=true", "--no-pager"], &["fulfilld.service"]);
+        let output =
+            self.analyze(&["security", "--offline=true", "--no-pager"], &["fulfilld.service"]);
         let said = String::from_utf8_lossy(&output.stdout);
-        let number =
-            said.split("exposure level for fulfilld.service:").nth(1).and_then(|s| s.split_whitespace().next());
-        number.and_then(|n| n.parse().ok()).unwrap_or_else(|| panic!("no exposure level in: {output:?}"))
+        let number = said
+            .split("exposure level for fulfilld.service:")
+            .nth(1)
+            .and_then(|s| s.split_whitespace().next());
+        number
+            .and_then(|n| n.parse().ok())
+            .unwrap_or_else(|| panic!("no exposure level in: {output:?}"))
     }
 }
 
@@ -177,7 +200,11 @@ fn settings() -> Vec<Setting> {
     };
     let entries = table.split("Setting {").skip(1);
     entries
-        .map(|e| Setting { name: field(e, "name"), default: field(e, "default"), about: field(e, "about") })
+        .map(|e| Setting {
+            name: field(e, "name"),
+            default: field(e, "default"),
+            about: field(e, "about"),
+        })
         .collect()
 }
 

@@ -1,4 +1,5 @@
-//! The verbs of the command line, run as a shopkeeper runs them, against a file that holds a small shop.
+//! The verbs of the command line, run as a shopkeeper runs them, against a file that holds a small
+//! shop.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -74,7 +75,10 @@ impl Books {
         c.pragma_update(None, "journal_mode", "WAL").unwrap();
         c.execute_batch(include_str!("../../schema.sql")).unwrap();
         c.execute_batch("PRAGMA application_id = 0x666c6664; PRAGMA user_version = 1;").unwrap();
-        c.execute_batch("INSERT INTO shop(one, livemode, created_at) VALUES (1, 0, '2025-03-01T00:00:00Z')").unwrap();
+        c.execute_batch(
+            "INSERT INTO shop(one, livemode, created_at) VALUES (1, 0, '2025-03-01T00:00:00Z')",
+        )
+        .unwrap();
         c.execute_batch(ORDERS).unwrap();
         c.execute_batch(EVENTS).unwrap();
         books
@@ -95,7 +99,12 @@ impl Books {
             let output = self.run(line);
             let code = output.status.code().unwrap();
             let code = if code == 0 { String::new() } else { format!("[exit {code}]\n") };
-            so_far + &format!("$ fulfilld {line}\n{}{}{code}\n", text(&output.stdout), text(&output.stderr))
+            so_far
+                + &format!(
+                    "$ fulfilld {line}\n{}{}{code}\n",
+                    text(&output.stdout),
+                    text(&output.stderr)
+                )
         })
     }
 
@@ -128,12 +137,16 @@ fn words(line: &str) -> Vec<String> {
 /// Printed text, with the times of this run taken out.
 fn text(bytes: &[u8]) -> String {
     let mut text = String::from_utf8(bytes.to_vec()).unwrap();
-    let shape = |t: &str| t.bytes().map(|b| if b.is_ascii_digit() { '0' } else { b as char }).collect::<String>();
+    let shape = |t: &str| {
+        t.bytes().map(|b| if b.is_ascii_digit() { '0' } else { b as char }).collect::<String>()
+    };
     let mut from = 0;
     while let Some(at) = text[from..].find("20").map(|at| at + from) {
         from = at + 2;
         let end = at + "2026-11-24T03:05:00Z".len();
-        let time = text.get(at..end).filter(|t| shape(t) == "0000-00-00T00:00:00Z" && !t.starts_with("2025"));
+        let time = text
+            .get(at..end)
+            .filter(|t| shape(t) == "0000-00-00T00:00:00Z" && !t.starts_with("2025"));
         if time.is_some() {
             text.replace_range(at..end, "(now)");
         }
@@ -148,7 +161,10 @@ pub fn assert_golden(name: &str, actual: &str) {
         return std::fs::write(&path, actual).unwrap();
     }
     let expected = std::fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(actual, expected, "{name} differs; if that is meant: UPDATE_GOLDEN=1 cargo test --test it");
+    assert_eq!(
+        actual, expected,
+        "{name} differs; if that is meant: UPDATE_GOLDEN=1 cargo test --test it"
+    );
 }
 
 #[test]
@@ -188,8 +204,12 @@ fn json_is_one_object_a_line_with_amounts_as_integers() {
         serde_json::from_str::<Value>(line).unwrap();
     }
     assert_golden("json.txt", &seen);
-    let dinar: Value = serde_json::from_slice(&books.run("orders show 1044 --json").stdout).unwrap();
-    assert_eq!((dinar["amount_total"].as_i64(), dinar["currency"].as_str()), (Some(12345), Some("bhd")));
+    let dinar: Value =
+        serde_json::from_slice(&books.run("orders show 1044 --json").stdout).unwrap();
+    assert_eq!(
+        (dinar["amount_total"].as_i64(), dinar["currency"].as_str()),
+        (Some(12345), Some("bhd"))
+    );
     assert_eq!(dinar["total"], "12.345 BHD");
 }
 
@@ -262,7 +282,9 @@ impl Books {
             let mut query = c.prepare(&sql.replace("{made}", &made.to_string())).unwrap();
             let n = query.column_count();
             let row = |row: &rusqlite::Row| {
-                (0..n).map(|i| row.get::<_, rusqlite::types::Value>(i)).collect::<rusqlite::Result<Vec<_>>>()
+                (0..n)
+                    .map(|i| row.get::<_, rusqlite::types::Value>(i))
+                    .collect::<rusqlite::Result<Vec<_>>>()
             };
             rows.extend(query.query_map([], row).unwrap().map(|row| format!("{:?}", row.unwrap())));
             rows.push(String::new());
@@ -295,12 +317,15 @@ impl Books {
     /// Waits for the next thousandth of a second: two statements in the same one are one change.
     fn tick(&self) {
         let c = Connection::open_in_memory().unwrap();
-        let moment = || c.query_row("SELECT strftime('%f', 'now')", [], |row| row.get::<_, String>(0)).unwrap();
+        let moment = || {
+            c.query_row("SELECT strftime('%f', 'now')", [], |row| row.get::<_, String>(0)).unwrap()
+        };
         let last = moment();
         shop::wait_for("the clock goes on", || (moment() != last).then_some(()));
     }
 
-    /// Does it through a verb or, what begins with a capital, as the stock shell does. False when it was refused.
+    /// Does it through a verb or, what begins with a capital, as the stock shell does. False when
+    /// it was refused.
     fn act(&self, line: &str) -> bool {
         self.tick();
         let done = match line.starts_with(|c: char| c.is_ascii_uppercase()) {
@@ -326,8 +351,7 @@ impl Books {
     }
 }
 
-const PENDING: &str =
-    "(SELECT max(id) FROM fulfillments WHERE order_id = 2003 AND status = 'pending' AND requires_shipping = 1)";
+const PENDING: &str = "(SELECT max(id) FROM fulfillments WHERE order_id = 2003 AND status = 'pending' AND requires_shipping = 1)";
 
 #[test]
 fn undo_takes_back_every_kind_of_change_and_leaves_the_rows_as_they_were() {
@@ -366,7 +390,9 @@ fn undo_takes_back_every_kind_of_change_and_leaves_the_rows_as_they_were() {
         books.there_and_back(line);
     }
     // The same from where half of an order is sent already, and one parcel is split twice.
-    assert!(books.act("UPDATE fulfillment_line_items SET quantity = 1 WHERE line_item_id = 'li_1'"));
+    assert!(
+        books.act("UPDATE fulfillment_line_items SET quantity = 1 WHERE line_item_id = 'li_1'")
+    );
     assert!(books.act(&split) && books.act("ship 2003 --all --company UPS --number 1Z2003"));
     assert!(books.act(
         "UPDATE fulfillment_line_items SET quantity = 1 WHERE quantity > 1 AND fulfillment_id IN
@@ -412,7 +438,11 @@ fn undo_refuses_what_it_cannot_put_back_and_changes_nothing() {
         let undo = books.run(line);
         assert_eq!(undo.status.code(), Some(1), "{why}");
         assert!(text(&undo.stderr).contains(why), "{why}: {}", text(&undo.stderr));
-        assert_eq!((books.rows(made), books.one("SELECT count(*) FROM order_history")), (rows, history), "{why}");
+        assert_eq!(
+            (books.rows(made), books.one("SELECT count(*) FROM order_history")),
+            (rows, history),
+            "{why}"
+        );
     };
     // What Stripe wrote is not the operator's, and does not stand in the way of it.
     let books = Books::open();
@@ -432,7 +462,11 @@ fn undo_refuses_what_it_cannot_put_back_and_changes_nothing() {
         "BEGIN; UPDATE actor SET name = 'fulfilld:carrier'; UPDATE fulfillments SET status = 'delivered' WHERE id = 1;
          UPDATE actor SET name = 'operator'; COMMIT;",
     );
-    refused(&books, "undo", "order 1041 has moved on since: fulfillment 1 status is 'delivered' and your last change");
+    refused(
+        &books,
+        "undo",
+        "order 1041 has moved on since: fulfillment 1 status is 'delivered' and your last change",
+    );
 
     // A hook was told: only when told to, and it is said.
     assert!(books.act("ship 2001 2002"));
@@ -444,7 +478,10 @@ fn undo_refuses_what_it_cannot_put_back_and_changes_nothing() {
     refused(&books, "undo", "a hook was told of it already (fulfillment.shipped of order 2001)");
     refused(&books, "undo --dry-run", "a hook was told of it already");
     let forced = books.run("undo --force");
-    assert!(forced.status.success() && text(&forced.stderr).contains("fulfillment.shipped of order 2001; put right"));
+    assert!(
+        forced.status.success()
+            && text(&forced.stderr).contains("fulfillment.shipped of order 2001; put right")
+    );
     assert!(books.run("check").status.success());
 
     // Done again, it is news again, and the news that was undone stays silent.
@@ -455,8 +492,10 @@ fn undo_refuses_what_it_cannot_put_back_and_changes_nothing() {
 
     let empty = Books::open();
     let c = Connection::open(empty.db()).unwrap();
-    c.execute_batch("DROP TRIGGER order_history_delete; DELETE FROM order_history WHERE actor GLOB 'operator*'")
-        .unwrap();
+    c.execute_batch(
+        "DROP TRIGGER order_history_delete; DELETE FROM order_history WHERE actor GLOB 'operator*'",
+    )
+    .unwrap();
     refused(&empty, "undo", "there is nothing to take back");
 }
 
@@ -466,7 +505,9 @@ fn attention_fails_only_when_asked_to() {
     assert_eq!(books.run("attention").status.code(), Some(0));
     let failed = books.run("attention --fail");
     assert_eq!(failed.status.code(), Some(1));
-    assert!(!failed.stdout.is_empty() && text(&failed.stderr).contains("rows of attention need you"));
+    assert!(
+        !failed.stdout.is_empty() && text(&failed.stderr).contains("rows of attention need you")
+    );
     books.sql("UPDATE actor SET name = 'fulfilld:test'");
     books.sql("UPDATE events SET state = 'ignored'");
     for order in [1041, 1042, 1044, 1045] {
@@ -513,15 +554,25 @@ fn undo_after_any_history_of_a_shop_leaves_the_rows_as_they_were() {
             8 | 9 => format!(
                 "UPDATE fulfillments SET status = 'canceled' WHERE id = {parcel} AND status IN('pending', 'shipped')"
             ),
-            10 => format!("UPDATE fulfillments SET status = 'shipped' WHERE id = {parcel} AND status = 'pending'"),
-            11 => format!("UPDATE line_items SET canceled_quantity = {} WHERE order_id = {order}", random.u8(0..3)),
-            12 => format!("UPDATE line_items SET canceled_quantity = 0 WHERE order_id IN({order}, {other})"),
+            10 => format!(
+                "UPDATE fulfillments SET status = 'shipped' WHERE id = {parcel} AND status = 'pending'"
+            ),
+            11 => format!(
+                "UPDATE line_items SET canceled_quantity = {} WHERE order_id = {order}",
+                random.u8(0..3)
+            ),
+            12 => format!(
+                "UPDATE line_items SET canceled_quantity = 0 WHERE order_id IN({order}, {other})"
+            ),
             _ => format!("UPDATE orders SET note = 'step {step}' WHERE id IN({order}, {other})"),
         };
         let made = books.one("SELECT max(id) FROM fulfillments");
         let before = books.rows(made);
         let history = books.one("SELECT max(id) FROM order_history");
-        if books.act(&line) && books.one("SELECT max(id) FROM order_history") > history && random.bool() {
+        if books.act(&line)
+            && books.one("SELECT max(id) FROM order_history") > history
+            && random.bool()
+        {
             let undo = books.run("undo");
             assert!(undo.status.success(), "step {step}: {line}: {}", text(&undo.stderr));
             let after = books.rows(made);
@@ -562,7 +613,8 @@ fn the_books_are_exported_by_order_and_by_line() {
 
 /// A CSV text as RFC 4180 has it, read by the letter.
 fn records(csv: &str) -> Vec<Vec<String>> {
-    let (mut records, mut record, mut cell, mut quoted) = (Vec::new(), Vec::new(), String::new(), false);
+    let (mut records, mut record, mut cell, mut quoted) =
+        (Vec::new(), Vec::new(), String::new(), false);
     let mut chars = csv.chars().peekable();
     while let Some(c) = chars.next() {
         match (c, quoted) {
@@ -600,15 +652,30 @@ fn exported_amounts_of_every_currency_add_up_to_what_stripe_says() {
         .unwrap()
         .map(|row| row.unwrap())
         .collect();
-    currencies.extend(["eur", "usd", "gbp", "isk", "ugx", "huf"].map(|currency| (currency.to_string(), 2)));
-    let names =
-        ["=1+1", "+49 30", "-2+3", "@SUM(A1)", "\tx", "\r=x", "a,b", "say \"hi\"", "two\r\nlines", "; =1", "Ada", ""];
+    currencies.extend(
+        ["eur", "usd", "gbp", "isk", "ugx", "huf"].map(|currency| (currency.to_string(), 2)),
+    );
+    let names = [
+        "=1+1",
+        "+49 30",
+        "-2+3",
+        "@SUM(A1)",
+        "\tx",
+        "\r=x",
+        "a,b",
+        "say \"hi\"",
+        "two\r\nlines",
+        "; =1",
+        "Ada",
+        "",
+    ];
     c.execute_batch("BEGIN; UPDATE actor SET name = 'stripe:evt_9'").unwrap();
     let (mut refunds, mut refunded) = (0, 0);
     for id in 3000..3400 {
         let (currency, _) = random.choice(&currencies).unwrap();
         let below = 10_i64.pow(random.u32(1..12));
-        let (subtotal, shipping, tax) = (random.i64(0..below), random.i64(0..below), random.i64(0..below));
+        let (subtotal, shipping, tax) =
+            (random.i64(0..below), random.i64(0..below), random.i64(0..below));
         let discount = random.i64(0..=subtotal);
         let total = subtotal - discount + shipping + tax;
         let name = random.choice(names).unwrap();
@@ -661,11 +728,17 @@ fn exported_amounts_of_every_currency_add_up_to_what_stripe_says() {
             let rows = table[1..].iter().filter(|row| row[place("currency")] == *currency);
             rows.map(|row| minor(&row[place(column)], *decimals)).sum()
         };
-        for (n, column) in ["subtotal", "discount", "shipping", "tax", "total", "refunded"].iter().enumerate() {
+        for (n, column) in
+            ["subtotal", "discount", "shipping", "tax", "total", "refunded"].iter().enumerate()
+        {
             assert_eq!(Some(sum(&orders, column)), stripe[n].or(Some(0)), "{currency} {column}");
         }
         assert_eq!(Some(sum(&lines, "total")), stripe[6].or(Some(0)), "{currency}, by line");
-        assert_eq!(sum(&orders, "net"), sum(&orders, "total") - sum(&orders, "refunded"), "{currency}");
+        assert_eq!(
+            sum(&orders, "net"),
+            sum(&orders, "total") - sum(&orders, "refunded"),
+            "{currency}"
+        );
     }
     for row in orders[1..].iter().chain(&lines[1..]) {
         for cell in row.iter().filter(|cell| cell.starts_with(['=', '+', '-', '@', '\t', '\r'])) {
@@ -674,7 +747,9 @@ fn exported_amounts_of_every_currency_add_up_to_what_stripe_says() {
     }
     let unit_price = lines[0].iter().position(|c| c == "unit_price").unwrap();
     let total = lines[0].iter().position(|c| c == "total").unwrap();
-    for row in lines[1..].iter().filter(|row| row.last().is_some_and(|id| id.starts_with("li_3") && id.ends_with("_2")))
+    for row in lines[1..]
+        .iter()
+        .filter(|row| row.last().is_some_and(|id| id.starts_with("li_3") && id.ends_with("_2")))
     {
         let dot = if row[total].contains('.') { "" } else { "." };
         assert_eq!(
@@ -687,7 +762,8 @@ fn exported_amounts_of_every_currency_add_up_to_what_stripe_says() {
     let json = String::from_utf8(books.run("export --format jsonl").stdout).unwrap();
     let json: Vec<Value> = json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     for (object, row) in json.iter().zip(&orders[1..]) {
-        let digits: String = row[orders[0].iter().position(|c| c == "total").unwrap()].replace('.', "");
+        let digits: String =
+            row[orders[0].iter().position(|c| c == "total").unwrap()].replace('.', "");
         assert_eq!(object["amount_total"].as_i64(), digits.parse().ok());
         assert!(object.get("decimals").is_none());
     }
@@ -742,7 +818,9 @@ fn help_reads_as_it_was_written() {
     assert_golden("help.txt", &all);
     assert_golden("fulfilld.1", &help("man"));
     let verbs = all.lines().skip_while(|l| *l != "Verbs:").skip(1).take_while(|l| !l.is_empty());
-    for verb in verbs.filter_map(|line| line.split_whitespace().next()).filter(|verb| *verb != "help") {
+    for verb in
+        verbs.filter_map(|line| line.split_whitespace().next()).filter(|verb| *verb != "help")
+    {
         assert_golden(&format!("help-{verb}.txt"), &help(&format!("{verb} --help")));
     }
     for shell in ["bash", "zsh", "fish"] {
@@ -784,10 +862,17 @@ fn every_failure_has_its_exit_code_and_one_sentence() {
         assert_eq!(output.status.code(), Some(code), "{line}: {said}");
         assert!(said.contains(sentence), "{line}: {said}");
         assert!(output.stdout.is_empty(), "{line}");
-        assert!(code == 64 || (said.starts_with("fulfilld: ") && said.lines().count() == 1), "{line}: {said}");
+        assert!(
+            code == 64 || (said.starts_with("fulfilld: ") && said.lines().count() == 1),
+            "{line}: {said}"
+        );
     }
-    let names: Vec<_> = std::fs::read_dir(books.dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
-    assert!(names.iter().all(|n| n.to_string_lossy().starts_with("shop.db")), "a verb made a file: {names:?}");
+    let names: Vec<_> =
+        std::fs::read_dir(books.dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert!(
+        names.iter().all(|n| n.to_string_lossy().starts_with("shop.db")),
+        "a verb made a file: {names:?}"
+    );
 }
 
 #[test]
@@ -816,14 +901,20 @@ fn the_log_is_a_line_an_event_with_the_time_or_for_journald_with_the_level() {
         child.kill().unwrap();
         child.wait().unwrap();
         let level = if journald { "<6>" } else { "(now) INFO  " };
-        assert_eq!(first, format!("{level}1 events were under way when fulfilld last ended; they go on"));
+        assert_eq!(
+            first,
+            format!("{level}1 events were under way when fulfilld last ended; they go on")
+        );
     }
 }
 
 #[test]
 fn a_log_level_that_is_none_is_named() {
     let books = Books::open();
-    let output = fulfilld(books.dir.path(), "orders --db shop.db").env("FULFILLD_LOG", "loud").output().unwrap();
+    let output = fulfilld(books.dir.path(), "orders --db shop.db")
+        .env("FULFILLD_LOG", "loud")
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(78));
     assert!(text(&output.stderr).contains("FULFILLD_LOG=loud is not a level; use error"));
 }
@@ -836,7 +927,11 @@ fn a_locked_file_is_waited_for_and_then_named() {
     let began = Instant::now();
     let output = books.run("ship 1041");
     assert_eq!(output.status.code(), Some(75));
-    assert!(text(&output.stderr).contains("locked: somebody else is writing"), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("locked: somebody else is writing"),
+        "{}",
+        text(&output.stderr)
+    );
     assert!(began.elapsed() >= Duration::from_secs(4), "it did not wait");
     assert!(books.run("orders").status.success(), "looking needs no lock");
 }
@@ -844,11 +939,25 @@ fn a_locked_file_is_waited_for_and_then_named() {
 #[test]
 fn a_reader_that_has_had_enough_is_no_failure() {
     let books = Books::open();
-    for line in ["", "--help", "man", "orders", "orders --json", "orders show 1041", "events show evt_1", "export"] {
+    for line in [
+        "",
+        "--help",
+        "man",
+        "orders",
+        "orders --json",
+        "orders show 1041",
+        "events show evt_1",
+        "export",
+    ] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let mut command = fulfilld(books.dir.path(), line);
-        let output = command.env("FULFILLD_DB", "shop.db").stdout(writer).stderr(Stdio::piped()).output().unwrap();
+        let output = command
+            .env("FULFILLD_DB", "shop.db")
+            .stdout(writer)
+            .stderr(Stdio::piped())
+            .output()
+            .unwrap();
         assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""), "{line}");
     }
 }
@@ -866,12 +975,20 @@ fn the_stock_shell_is_set_up_and_its_absence_or_age_is_said() {
     assert_golden("sql.txt", &seen);
 
     let run = |path: &Path| {
-        fulfilld(books.dir.path(), "sql").env("FULFILLD_DB", books.db()).env("PATH", path).output().unwrap()
+        fulfilld(books.dir.path(), "sql")
+            .env("FULFILLD_DB", books.db())
+            .env("PATH", path)
+            .output()
+            .unwrap()
     };
     let bin = tempfile::tempdir().unwrap();
     let missing = run(bin.path());
     assert_eq!(missing.status.code(), Some(78));
-    assert!(text(&missing.stderr).contains("sqlite3 shell is not installed"), "{}", text(&missing.stderr));
+    assert!(
+        text(&missing.stderr).contains("sqlite3 shell is not installed"),
+        "{}",
+        text(&missing.stderr)
+    );
     let old = bin.path().join("sqlite3");
     std::fs::write(&old, "#!/bin/sh\necho 3.34.1 2021-01-20 14:10:07\n").unwrap();
     std::fs::set_permissions(&old, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();

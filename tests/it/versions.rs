@@ -1,4 +1,5 @@
-//! Stripe's API of any year since 2019: the same purchase is the same order, whatever the event and the answers look like.
+//! Stripe's API of any year since 2019: the same purchase is the same order, whatever the event and
+//! the answers look like.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -16,7 +17,8 @@ fn fixtures() -> PathBuf {
 /// The names in a directory, without their `.json`.
 fn names(dir: &Path) -> BTreeSet<String> {
     let entries = std::fs::read_dir(dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
-    let names = entries.map(|entry| entry.expect("it can be listed").file_name().into_string().expect("a name"));
+    let names = entries
+        .map(|entry| entry.expect("it can be listed").file_name().into_string().expect("a name"));
     names.map(|name| name.trim_end_matches(".json").to_string()).collect()
 }
 
@@ -24,16 +26,22 @@ fn names(dir: &Path) -> BTreeSet<String> {
 fn types() -> BTreeSet<String> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/handlers/mod.rs");
     let table = std::fs::read_to_string(source).expect("the table is there");
-    table.lines().filter_map(|line| Some(line.trim().strip_prefix("(\"")?.split('"').next()?.to_string())).collect()
+    table
+        .lines()
+        .filter_map(|line| Some(line.trim().strip_prefix("(\"")?.split('"').next()?.to_string()))
+        .collect()
 }
 
 /// A fixture about one purchase, by its ids: `{session}`, `{charge}` and so on in the fixture.
 fn filled(path: &Path, event: &str, ids: &Value) -> Vec<u8> {
-    let mut text = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let mut text =
+        std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     for (name, id) in ids.as_object().expect("names and ids") {
         text = text.replace(&format!("{{{name}}}"), id.as_str().unwrap_or("none"));
     }
-    text.replace("{event}", event).replace("{snapshot_event}", &event.replace("thin", "snapshot")).into_bytes()
+    text.replace("{event}", event)
+        .replace("{snapshot_event}", &event.replace("thin", "snapshot"))
+        .into_bytes()
 }
 
 /// The ids of a purchase and of what followed it, by what the fixtures call them.
@@ -42,7 +50,11 @@ fn ids(shop: &Shop, session: &str, events: &[(String, String)]) -> Value {
     for (event, _) in events {
         let body: Value = serde_json::from_slice(&shop.body(event)).expect("JSON");
         let object = &body["data"]["object"];
-        let name = object["object"].as_str().unwrap_or_default().trim_start_matches("radar.early_").to_string();
+        let name = object["object"]
+            .as_str()
+            .unwrap_or_default()
+            .trim_start_matches("radar.early_")
+            .to_string();
         ids[name] = object["id"].clone();
         for named in ["payment_intent", "charge"] {
             if object[named].is_string() {
@@ -56,17 +68,20 @@ fn ids(shop: &Shop, session: &str, events: &[(String, String)]) -> Value {
 #[test]
 fn every_event_type_has_a_fixture_in_both_shapes_and_either_leads_to_the_same_rows() {
     let snapshots = types();
-    let both: BTreeSet<String> = snapshots.iter().flat_map(|kind| [kind.clone(), format!("v1.{kind}")]).collect();
-    let there: BTreeSet<String> = names(&fixtures()).into_iter().filter(|name| name != "versions").collect();
+    let both: BTreeSet<String> =
+        snapshots.iter().flat_map(|kind| [kind.clone(), format!("v1.{kind}")]).collect();
+    let there: BTreeSet<String> =
+        names(&fixtures()).into_iter().filter(|name| name != "versions").collect();
     assert!(both.len() > 40 && there == both, "{:?}", there.symmetric_difference(&both));
     let shop = Shop::open();
     for kind in &snapshots {
         let purchase = shop.buy(kind, 1, "snapshot").remove(0);
         let ids = ids(&shop, &purchase.session, &purchase.events);
         let mut told = Vec::new();
-        for (name, event) in
-            [(kind.clone(), format!("evt_snapshot_{kind}")), (format!("v1.{kind}"), format!("evt_thin_{kind}"))]
-        {
+        for (name, event) in [
+            (kind.clone(), format!("evt_snapshot_{kind}")),
+            (format!("v1.{kind}"), format!("evt_thin_{kind}")),
+        ] {
             let event = event.replace('.', "_");
             let body = filled(&fixtures().join(format!("{name}.json")), &event, &ids);
             let parsed: Value = serde_json::from_slice(&body).expect("a fixture is JSON");
@@ -99,7 +114,10 @@ fn an_event_of_any_api_version_leads_to_the_same_rows() {
     shop.settle();
     let expected = facts(&shop);
     let versions = names(&fixtures().join("versions"));
-    assert!(versions.len() > 12 && versions.first().is_some_and(|first| first.starts_with("2019")), "{versions:?}");
+    assert!(
+        versions.len() > 12 && versions.first().is_some_and(|first| first.starts_with("2019")),
+        "{versions:?}"
+    );
     for version in versions.iter().map(String::as_str).chain(["thin"]) {
         afresh(&mut shop);
         for kind in ["charge.refunded", "charge.dispute.created", "checkout.session.completed"] {
@@ -111,7 +129,11 @@ fn an_event_of_any_api_version_leads_to_the_same_rows() {
             assert_eq!(shop.post(&body).expect("the desk answers").0, 200, "{version}: {kind}");
         }
         shop.settle();
-        assert_eq!(shop.rows("SELECT type, state_reason FROM events WHERE state <> 'done'"), [""; 0], "{version}");
+        assert_eq!(
+            shop.rows("SELECT type, state_reason FROM events WHERE state <> 'done'"),
+            [""; 0],
+            "{version}"
+        );
         assert_eq!(facts(&shop), expected, "{version}");
         if version != "thin" {
             assert_eq!(shop.rows("SELECT DISTINCT api_version FROM events"), [version]);
@@ -159,7 +181,10 @@ fn today() -> Value {
 
 /// What the desk writes when Stripe answers like that: each table's rows, without those columns.
 fn written(answers: &Value, but: &[&str]) -> Vec<String> {
-    let shop = Shop::open_with(&[("FULFILLD_STRIPE_API", &answering(answers.clone()))], &["--webhook", "none"]);
+    let shop = Shop::open_with(
+        &[("FULFILLD_STRIPE_API", &answering(answers.clone()))],
+        &["--webhook", "none"],
+    );
     for (kind, object) in [
         ("checkout.session.completed", "cs_test_1"),
         ("payment_intent.succeeded", "pi_1"),
@@ -175,12 +200,26 @@ fn written(answers: &Value, but: &[&str]) -> Vec<String> {
     assert_eq!(shop.rows("SELECT type, state_reason FROM events WHERE state <> 'done'"), [""; 0]);
     shop.check();
     let mut written = Vec::new();
-    for table in ["orders", "line_items", "refunds", "disputes", "reviews", "fulfillments", "fulfillment_line_items"] {
+    for table in [
+        "orders",
+        "line_items",
+        "refunds",
+        "disputes",
+        "reviews",
+        "fulfillments",
+        "fulfillment_line_items",
+    ] {
         let file = shop.file();
         let mut columns = rows(&file, &format!("SELECT name FROM pragma_table_info('{table}')"));
-        columns.retain(|c| !["as_of", "asked", "line_items_at"].contains(&c.as_str()) && !but.contains(&c.as_str()));
+        columns.retain(|c| {
+            !["as_of", "asked", "line_items_at"].contains(&c.as_str()) && !but.contains(&c.as_str())
+        });
         columns.retain(|c| table != "fulfillments" || c != "created_at");
-        let shown = columns.iter().map(|c| format!("'{c}=' || coalesce({c}, '')")).collect::<Vec<_>>().join(", ");
+        let shown = columns
+            .iter()
+            .map(|c| format!("'{c}=' || coalesce({c}, '')"))
+            .collect::<Vec<_>>()
+            .join(", ");
         written.extend(rows(&file, &format!("SELECT '{table}', {shown} FROM {table} ORDER BY 2")));
     }
     written
@@ -194,7 +233,10 @@ fn an_answer_of_any_api_version_is_read_as_the_same_order() {
         &mut answers[SESSION]
     }
     fn without(object: &mut Value, names: &[&str]) {
-        object.as_object_mut().expect("an object").retain(|name, _| !names.contains(&name.as_str()));
+        object
+            .as_object_mut()
+            .expect("an object")
+            .retain(|name, _| !names.contains(&name.as_str()));
     }
     /// The address moves from where it is today.
     fn address_at(answers: &mut Value, place: &str) {
@@ -204,43 +246,50 @@ fn an_answer_of_any_api_version_is_read_as_the_same_order() {
         without(session, &["collected_information"]);
     }
     fn each_line(answers: &mut Value, change: fn(&mut Value)) {
-        session(answers)["line_items"]["data"].as_array_mut().expect("lines").iter_mut().for_each(change);
+        session(answers)["line_items"]["data"]
+            .as_array_mut()
+            .expect("lines")
+            .iter_mut()
+            .for_each(change);
     }
     let today = today();
     let changes: &[(&str, &[&str], Change)] = &[
-        // What was not known in 2019 is not known: the sums' parts, and the buyer's own name and phone.
-        ("2019-12-03", &["amount_subtotal", "amount_shipping", "name", "phone", "shipping_option"], |a| {
-            address_at(a, "shipping");
-            let session = session(a);
-            session["customer_email"] = json!("marie@example.com");
-            let newer = [
-                "customer_details",
-                "total_details",
-                "amount_total",
-                "amount_subtotal",
-                "currency",
-                "payment_status",
-                "mode",
-                "status",
-                "custom_fields",
-                "shipping_cost",
-                "presentment_details",
-                "ui_mode",
-            ];
-            without(session, &newer);
-            session["payment_intent"]["charges"] =
-                json!({"object": "list", "data": [session["payment_intent"]["latest_charge"].take()]});
-            without(&mut session["payment_intent"], &["latest_charge"]);
-            without(&mut a["/v1/disputes/du_1"], &["payment_intent"]);
-        }),
+        // What was not known in 2019 is not known: the sums' parts, and the buyer's own name and
+        // phone.
+        (
+            "2019-12-03",
+            &["amount_subtotal", "amount_shipping", "name", "phone", "shipping_option"],
+            |a| {
+                address_at(a, "shipping");
+                let session = session(a);
+                session["customer_email"] = json!("marie@example.com");
+                let newer = [
+                    "customer_details",
+                    "total_details",
+                    "amount_total",
+                    "amount_subtotal",
+                    "currency",
+                    "payment_status",
+                    "mode",
+                    "status",
+                    "custom_fields",
+                    "shipping_cost",
+                    "presentment_details",
+                    "ui_mode",
+                ];
+                without(session, &newer);
+                session["payment_intent"]["charges"] = json!({"object": "list", "data": [session["payment_intent"]["latest_charge"].take()]});
+                without(&mut session["payment_intent"], &["latest_charge"]);
+                without(&mut a["/v1/disputes/du_1"], &["payment_intent"]);
+            },
+        ),
         ("2020-08-27", &["shipping_option"], |a| {
             address_at(a, "shipping");
             without(session(a), &["shipping_cost", "custom_fields", "presentment_details"]);
             let intent = &mut session(a)["payment_intent"];
             intent["charges"] = json!({"object": "list", "data": [intent["latest_charge"].take()]});
             without(intent, &["latest_charge"]);
-            a["/v1/charges/ch_1"]["refunds"] =
-                json!({"object": "list", "data": [{"id": "re_of_the_charge", "amount": 1, "status": "pending"}]});
+            a["/v1/charges/ch_1"]["refunds"] = json!({"object": "list", "data": [{"id": "re_of_the_charge", "amount": 1, "status": "pending"}]});
         }),
         ("2022-08-01", &[], |a| {
             address_at(a, "shipping_details");
@@ -252,7 +301,8 @@ fn an_answer_of_any_api_version_is_read_as_the_same_order() {
             a["/v1/charges/ch_1"]["refunds"] = Value::Null;
         }),
         ("2025-02-24.acacia", &[], |a| {
-            session(a)["shipping_details"] = json!({"name": "an older place", "address": {"line1": "an older place"}});
+            session(a)["shipping_details"] =
+                json!({"name": "an older place", "address": {"line1": "an older place"}});
             session(a)["ui_mode"] = json!("hosted");
         }),
         ("2025-03-31.basil", &[], |a| {
@@ -267,21 +317,38 @@ fn an_answer_of_any_api_version_is_read_as_the_same_order() {
             session(a)["payment_intent"]["capture_method"] = json!("by_net");
             a["/v1/refunds/re_1"]["pending_reason"] = json!("moon");
         }),
-        ("a dispute's state that is new", &["status"], |a| a["/v1/disputes/du_1"]["status"] = json!("appeal_in_space")),
-        ("products are ids", &[], |a| each_line(a, |line| line["price"]["product"] = json!("prod_1"))),
+        ("a dispute's state that is new", &["status"], |a| {
+            a["/v1/disputes/du_1"]["status"] = json!("appeal_in_space")
+        }),
+        ("products are ids", &[], |a| {
+            each_line(a, |line| line["price"]["product"] = json!("prod_1"))
+        }),
         ("products are deleted", &[], |a| {
             each_line(a, |line| {
-                line["price"]["product"] = json!({"id": "prod_1", "object": "product", "deleted": true})
+                line["price"]["product"] =
+                    json!({"id": "prod_1", "object": "product", "deleted": true})
             });
         }),
-        ("lines without a description", &[], |a| each_line(a, |line| line["description"] = Value::Null)),
+        ("lines without a description", &[], |a| {
+            each_line(a, |line| line["description"] = Value::Null)
+        }),
         ("lines without a quantity", &[], |a| each_line(a, |line| line["quantity"] = Value::Null)),
         ("lines without discount and tax", &[], |a| {
-            each_line(a, |line| without(line, &["amount_discount", "amount_tax", "metadata", "currency"]))
+            each_line(a, |line| {
+                without(line, &["amount_discount", "amount_tax", "metadata", "currency"])
+            })
         }),
         (
             "lines without a price",
-            &["price_id", "product_id", "sku", "options", "unit_amount", "unit_amount_decimal", "metadata"],
+            &[
+                "price_id",
+                "product_id",
+                "sku",
+                "options",
+                "unit_amount",
+                "unit_amount_decimal",
+                "metadata",
+            ],
             |a| {
                 each_line(a, |line| line["price"] = Value::Null);
             },
@@ -289,7 +356,8 @@ fn an_answer_of_any_api_version_is_read_as_the_same_order() {
         ("lines on a page of their own", &[], |a| {
             let more = session(a)["line_items"]["data"].as_array_mut().expect("lines").split_off(1);
             session(a)["line_items"]["has_more"] = json!(true);
-            a[format!("{SESSION}/line_items")] = json!({"object": "list", "has_more": false, "data": more});
+            a[format!("{SESSION}/line_items")] =
+                json!({"object": "list", "has_more": false, "data": more});
         }),
         ("sums that the payment alone names", &[], |a| {
             without(session(a), &["amount_total", "currency", "payment_status"]);
@@ -301,7 +369,8 @@ fn an_answer_of_any_api_version_is_read_as_the_same_order() {
                 a[object]["charge"] = json!({"id": "ch_1", "object": "charge"});
                 a[object]["payment_intent"] = json!({"id": "pi_1", "object": "payment_intent"});
             }
-            a["/v1/charges/ch_1"]["payment_intent"] = json!({"id": "pi_1", "object": "payment_intent"});
+            a["/v1/charges/ch_1"]["payment_intent"] =
+                json!({"id": "pi_1", "object": "payment_intent"});
         }),
         ("a payment that the charge alone names", &[], |a| {
             for object in ["/v1/refunds/re_1", "/v1/disputes/du_1", "/v1/reviews/prv_1"] {

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::shop::{Running, SECRET, Shop, parse_answer, post_signed, request, sign, unix_now, wait_for};
+use crate::shop::{
+    Running, SECRET, Shop, parse_answer, post_signed, request, sign, unix_now, wait_for,
+};
 
 fn event(id: &str) -> Vec<u8> {
     json!({"id": id, "object": "event", "type": "customer.created", "created": 1795489500, "livemode": false,
@@ -38,7 +40,8 @@ fn what_is_not_stripe_s_is_answered_400_with_the_reason_and_not_kept() {
     let body = event("evt_1");
     let now = unix_now();
     let post = |signature: Option<String>, body: &[u8]| {
-        let headers: Vec<(&str, &str)> = signature.iter().map(|s| ("Stripe-Signature", s.as_str())).collect();
+        let headers: Vec<(&str, &str)> =
+            signature.iter().map(|s| ("Stripe-Signature", s.as_str())).collect();
         request(url, "POST", "/webhook", &headers, body).unwrap()
     };
     let good = sign(&body, SECRET, now);
@@ -71,20 +74,37 @@ fn a_body_that_a_proxy_changes_is_named_in_the_answer_and_once_in_the_log() {
     let shop = Shop::open();
     let mut command = shop.serve();
     let (db, log) = (shop.dir.path().join("other.db"), shop.dir.path().join("log"));
-    command.env("FULFILLD_DB", db).env("FULFILLD_LOG", "warn").stderr(std::fs::File::create(&log).unwrap());
+    command
+        .env("FULFILLD_DB", db)
+        .env("FULFILLD_LOG", "warn")
+        .stderr(std::fs::File::create(&log).unwrap());
     let desk = Running::start(&mut command);
     let (body, now) = (event("evt_1"), unix_now());
     // The same JSON, written without its line ends and blanks.
     let changed = serde_json::from_slice::<Value>(&body).unwrap().to_string().replace(":", ": ");
     let post = |body: &[u8]| {
-        request(&desk.url, "POST", "/webhook", &[("Stripe-Signature", &sign(&event("evt_1"), SECRET, now))], body)
-            .unwrap()
+        request(
+            &desk.url,
+            "POST",
+            "/webhook",
+            &[("Stripe-Signature", &sign(&event("evt_1"), SECRET, now))],
+            body,
+        )
+        .unwrap()
     };
-    let told = || std::fs::read_to_string(&log).unwrap().matches("a proxy on the way changes the body").count();
+    let told = || {
+        std::fs::read_to_string(&log)
+            .unwrap()
+            .matches("a proxy on the way changes the body")
+            .count()
+    };
     for times in 1..=2 {
         for _ in 0..3 {
             let (status, said) = post(changed.as_bytes());
-            assert!(status == 400 && said.contains("WEBHOOK_SECRET") && said.contains("proxy"), "{said}");
+            assert!(
+                status == 400 && said.contains("WEBHOOK_SECRET") && said.contains("proxy"),
+                "{said}"
+            );
         }
         wait_for("it is in the log", || (told() == times).then_some(()));
         assert_eq!(post(&body).0, 200);
@@ -116,7 +136,11 @@ fn the_other_paths_and_methods_say_what_they_are_for() {
     let body = event("evt_slash");
     let signature = sign(&body, SECRET, unix_now());
     for path in ["/webhook/", "/webhook?from=stripe"] {
-        assert_eq!(request(url, "POST", path, &[("Stripe-Signature", &signature)], &body).unwrap().0, 200, "{path}");
+        assert_eq!(
+            request(url, "POST", path, &[("Stripe-Signature", &signature)], &body).unwrap().0,
+            200,
+            "{path}"
+        );
     }
     let mut big = event("evt_big");
     big.resize(1 << 20, b' ');
@@ -187,7 +211,9 @@ fn a_file_that_somebody_keeps_locked_costs_503_within_the_budget_and_heals() {
     let (status, why) = shop.post(&event("evt_1")).unwrap();
     assert_eq!(status, 503, "{why}");
     assert!(why.contains("locked") && began.elapsed() < Duration::from_secs(5), "{why}");
-    let ready = wait_for("readyz names the lock", || Some(shop.get("/readyz")).filter(|(status, _)| *status == 503));
+    let ready = wait_for("readyz names the lock", || {
+        Some(shop.get("/readyz")).filter(|(status, _)| *status == 503)
+    });
     assert!(ready.1.contains("file locked for"), "{}", ready.1);
     assert_eq!(shop.get("/healthz").0, 200, "a lock of somebody else's is not our illness");
     other.execute_batch("ROLLBACK").unwrap();
@@ -205,7 +231,9 @@ fn a_full_disk_is_answered_503_and_heals_when_there_is_room() {
     let mut serve = Command::new("unshare");
     let script = "mount -t tmpfs -o size=2m tmpfs \"$0\" && exec \"$1\" serve";
     serve.args(["-rm", "sh", "-c", script]).arg(&disk).arg(env!("CARGO_BIN_EXE_fulfilld"));
-    serve.envs(shop.serve().get_envs().filter_map(|(k, v)| Some((k, v?)))).env("FULFILLD_DB", disk.join("shop.db"));
+    serve
+        .envs(shop.serve().get_envs().filter_map(|(k, v)| Some((k, v?))))
+        .env("FULFILLD_DB", disk.join("shop.db"));
     let desk = crate::shop::Running::start(&mut serve);
     let inside = format!("/proc/{}/root{}", desk.pid(), disk.display());
     let post = |id: &str| post_signed(&desk.url, &event(id), SECRET).unwrap();
@@ -232,7 +260,8 @@ fn a_full_disk_is_answered_503_and_heals_when_there_is_room() {
     let mut look = Command::new("nsenter");
     look.args(["-U", "-m", "--preserve-credentials", "-t", &desk.pid().to_string(), "sqlite3"]);
     let kept = look.arg(disk.join("shop.db")).arg("SELECT id FROM events").output().unwrap();
-    let kept: Vec<String> = String::from_utf8_lossy(&kept.stdout).lines().map(String::from).collect();
+    let kept: Vec<String> =
+        String::from_utf8_lossy(&kept.stdout).lines().map(String::from).collect();
     assert!(acknowledged.iter().all(|id| kept.contains(id)), "every 2xx is on disk");
     assert_eq!(request(&desk.url, "GET", "/readyz", &[], b"").unwrap().0, 200);
 }
@@ -276,7 +305,9 @@ fn secrets_are_several_and_read_again_on_sighup() {
     assert_eq!(post("evt_5", "whsec_new"), 200);
     write("whsec_new\n");
     shop.desk().signal("HUP");
-    wait_for("the old secret is not believed any more", || (post("evt_6", "whsec_old") == 400).then_some(()));
+    wait_for("the old secret is not believed any more", || {
+        (post("evt_6", "whsec_old") == 400).then_some(())
+    });
     shop.stop();
 }
 

@@ -1,9 +1,11 @@
-//! Random weeks of a shop: whatever happens at Stripe, on the way and on the machine, in the end the file says what Stripe says.
+//! Random weeks of a shop: whatever happens at Stripe, on the way and on the machine, in the end
+//! the file says what Stripe says.
 //!
-//! Sales, refunds, disputes, reviews and warnings; events that are lost, never made, repeated, in any order and shape; kills
-//! and stops; a Stripe that fails in every way; a clock that is set forth and back under the daemon; an operator at the
-//! stock shell; a backup put back in the middle. Then everything is left alone, and the file is compared with the simulated
-//! Stripe's own lists, and by `fulfilld reconcile`.
+//! Sales, refunds, disputes, reviews and warnings; events that are lost, never made, repeated, in
+//! any order and shape; kills and stops; a Stripe that fails in every way; a clock that is set
+//! forth and back under the daemon; an operator at the stock shell; a backup put back in the
+//! middle. Then everything is left alone, and the file is compared with the simulated Stripe's own
+//! lists, and by `fulfilld reconcile`.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
@@ -25,13 +27,15 @@ const HAPPENINGS: usize = 90;
 /// So many weeks are lived at once; each waits most of the time.
 const AT_ONCE: usize = 3;
 
-/// After a week is over, what it left is put right within this time: the longest pauses of what failed are 40 s. A control
-/// does not wait so long: most weeks are over in a few seconds.
+/// After a week is over, what it left is put right within this time: the longest pauses of what
+/// failed are 40 s. A control does not wait so long: most weeks are over in a few seconds.
 const SETTLED_WITHIN: Duration = Duration::from_secs(120);
 const CAUGHT_WITHIN: Duration = Duration::from_secs(20);
 
-/// Within a signature's age the webhooks are believed all the same; beyond it the daemon hears nothing until it is right again.
-const STEPS_S: [i64; 10] = [-31, 31, -240, 240, -7_200, 7_200, -172_800, 172_800, -4_000_000, 4_000_000];
+/// Within a signature's age the webhooks are believed all the same; beyond it the daemon hears
+/// nothing until it is right again.
+const STEPS_S: [i64; 10] =
+    [-31, 31, -240, 240, -7_200, 7_200, -172_800, 172_800, -4_000_000, 4_000_000];
 
 const KEY: (&str, &str) = ("Authorization", "Bearer rk_test_of_the_shop");
 
@@ -41,7 +45,8 @@ fn random_weeks_end_with_no_difference_to_stripe() {
     assert_eq!(faults, [""; 0]);
 }
 
-/// The controls: weeks like these catch a desk that never sweeps, and one for which the clock says which answer is newer.
+/// The controls: weeks like these catch a desk that never sweeps, and one for which the clock says
+/// which answer is newer.
 #[test]
 fn the_same_weeks_catch_what_is_planted() {
     for bug in ["never_sweep", "newer_by_the_clock"] {
@@ -99,8 +104,12 @@ impl Week {
         shop.stop();
         shop.own_clock();
         shop.settings.extend(
-            [("FULFILLD_BACKFILL_EVERY", "1"), ("FULFILLD_SWEEP_EVERY", "2"), ("FULFILLD_LOG", "off")]
-                .map(|(name, value)| (name.to_string(), value.to_string())),
+            [
+                ("FULFILLD_BACKFILL_EVERY", "1"),
+                ("FULFILLD_SWEEP_EVERY", "2"),
+                ("FULFILLD_LOG", "off"),
+            ]
+            .map(|(name, value)| (name.to_string(), value.to_string())),
         );
         shop.settings.extend(bug.map(|bug| ("FULFILLD_SABOTAGE".into(), bug.into())));
         let mut week = Week {
@@ -145,7 +154,12 @@ impl Week {
             96..=97 => self.end_well(),
             _ => self.backup(),
         }
-        if self.shop.desk.as_mut().is_some_and(|desk| desk.child.try_wait().expect("it is ours").is_some()) {
+        if self
+            .shop
+            .desk
+            .as_mut()
+            .is_some_and(|desk| desk.child.try_wait().expect("it is ours").is_some())
+        {
             self.note("it ended by itself".into());
             self.shop.desk = None;
             self.start();
@@ -155,7 +169,8 @@ impl Week {
     /// As systemd does: again and again.
     fn start(&mut self) {
         for _ in 0..20 {
-            let started = Running::try_start(self.shop.serve().stdin(Stdio::null()).stderr(Stdio::piped()));
+            let started =
+                Running::try_start(self.shop.serve().stdin(Stdio::null()).stderr(Stdio::piped()));
             match started {
                 Ok(desk) => {
                     self.shop.desk = Some(desk);
@@ -171,8 +186,8 @@ impl Week {
     /// The control of the simulated Stripe; `None` where it refuses.
     fn control(&self, path: &str, order: &Value) -> Option<Value> {
         let body = order.to_string();
-        let (status, answer) =
-            request(&self.shop.stripe.url, "POST", path, &[], body.as_bytes()).expect("Stripe answers");
+        let (status, answer) = request(&self.shop.stripe.url, "POST", path, &[], body.as_bytes())
+            .expect("Stripe answers");
         (status == 200).then(|| serde_json::from_str(&answer).expect("JSON"))
     }
 
@@ -199,16 +214,22 @@ impl Week {
         for event in made["events"].as_array().into_iter().flatten() {
             let id = event["id"].as_str().expect("a text").to_string();
             let times = [1, 1, 1, 1, 1, 1, 1, 2, 2, 0][self.random.usize(..10)];
-            self.note(format!("  {id} {} is posted {times} times", event["type"].as_str().expect("a text")));
+            self.note(format!(
+                "  {id} {} is posted {times} times",
+                event["type"].as_str().expect("a text")
+            ));
             self.undelivered.extend(std::iter::repeat_n(id, times));
         }
     }
 
     fn sell(&mut self) {
-        let scenarios: Vec<&str> = SCENARIOS.iter().chain(LIVES).copied().chain(["unpaid", "canceled"]).collect();
+        let scenarios: Vec<&str> =
+            SCENARIOS.iter().chain(LIVES).copied().chain(["unpaid", "canceled"]).collect();
         let scenario = *self.random.choice(&scenarios).expect("one");
         let count = self.random.usize(1..4);
-        let Some(made) = self.happen("/_sandbox/trigger", json!({"scenario": scenario, "count": count})) else {
+        let Some(made) =
+            self.happen("/_sandbox/trigger", json!({"scenario": scenario, "count": count}))
+        else {
             return;
         };
         for purchase in made["purchases"].as_array().expect("purchases") {
@@ -219,12 +240,19 @@ impl Week {
 
     fn let_follow(&mut self) {
         let Some(session) = self.random.choice(&self.sessions).cloned() else { return };
-        let kind =
-            self.random.choice(["refund", "refund", "dispute", "review", "fraud_warning", "settle"]).expect("one");
+        let kind = self
+            .random
+            .choice(["refund", "refund", "dispute", "review", "fraud_warning", "settle"])
+            .expect("one");
         let mut order = json!({"session": session});
         match kind {
-            "refund" | "dispute" if self.random.bool() => order["amount"] = self.random.u32(1..900).into(),
-            "settle" => order["outcome"] = if self.random.u32(..4) > 0 { "succeeded" } else { "failed" }.into(),
+            "refund" | "dispute" if self.random.bool() => {
+                order["amount"] = self.random.u32(1..900).into()
+            }
+            "settle" => {
+                order["outcome"] =
+                    if self.random.u32(..4) > 0 { "succeeded" } else { "failed" }.into()
+            }
             _ => {}
         }
         if kind == "refund" && self.random.bool() {
@@ -234,7 +262,11 @@ impl Week {
         self.hear(&made);
         if let (Some(id), "refund" | "dispute" | "review") = (made["id"].as_str(), kind) {
             self.sequels.push((
-                if kind == "refund" { "refunds" } else { ["disputes", "reviews"][usize::from(kind == "review")] },
+                if kind == "refund" {
+                    "refunds"
+                } else {
+                    ["disputes", "reviews"][usize::from(kind == "review")]
+                },
                 id.into(),
             ));
         }
@@ -244,9 +276,14 @@ impl Week {
         let Some((path, id)) = self.random.choice(&self.sequels).cloned() else { return };
         let status = match path {
             "refunds" => self.random.choice(["succeeded", "pending", "failed", "canceled"]),
-            "disputes" => {
-                self.random.choice(["under_review", "won", "lost", "won", "warning_closed", "needs_response"])
-            }
+            "disputes" => self.random.choice([
+                "under_review",
+                "won",
+                "lost",
+                "won",
+                "warning_closed",
+                "needs_response",
+            ]),
             _ => self.random.choice(["approved", "refunded_as_fraud", "disputed"]),
         };
         let order = json!({"status": status.expect("one")});
@@ -295,14 +332,15 @@ impl Week {
         ];
         let endpoint = self.random.choice(endpoints).expect("one");
         let kinds = [
-            "status", "status", "status", "half", "garbage", "html", "empty", "close", "reset", "shrug", "hang",
-            "repeat", "skip", "loop", "cut", "short",
+            "status", "status", "status", "half", "garbage", "html", "empty", "close", "reset",
+            "shrug", "hang", "repeat", "skip", "loop", "cut", "short",
         ];
         let kind = self.random.choice(kinds).expect("one");
         let mut fault = json!({"endpoint": endpoint, "kind": kind});
         fault["times"] = if kind == "hang" { 1 } else { self.random.u32(1..12) }.into();
         if kind == "status" {
-            fault["status"] = self.random.choice([429, 429, 500, 502, 503, 409, 401, 403]).expect("one").into();
+            fault["status"] =
+                self.random.choice([429, 429, 500, 502, 503, 409, 401, 403]).expect("one").into();
         }
         self.note(format!("Stripe fails: {fault}"));
         self.control("/_sandbox/faults", &fault).expect("a fault");
@@ -387,7 +425,8 @@ impl Week {
         }
     }
 
-    /// Stripe is well, the clock is right, and what Stripe still has to post is posted until it is taken.
+    /// Stripe is well, the clock is right, and what Stripe still has to post is posted until it is
+    /// taken.
     fn be_left_alone(&mut self) {
         self.note("the week is over".into());
         self.shop.control("DELETE", "/_sandbox/faults", Value::Null);
@@ -395,18 +434,25 @@ impl Week {
         let deadline = Instant::now() + self.settled_within;
         while !self.undelivered.is_empty() && Instant::now() < deadline {
             self.deliver();
-            if self.shop.desk.as_mut().is_some_and(|desk| desk.child.try_wait().expect("it is ours").is_some()) {
+            if self
+                .shop
+                .desk
+                .as_mut()
+                .is_some_and(|desk| desk.child.try_wait().expect("it is ours").is_some())
+            {
                 self.start();
             }
         }
     }
 
-    /// What Stripe's lists say and the file does not, or the other way round, once nothing changes any more.
+    /// What Stripe's lists say and the file does not, or the other way round, once nothing changes
+    /// any more.
     fn compare(&mut self) -> Result<(), String> {
         let stripe = self.of_stripe();
         let deadline = Instant::now() + self.settled_within;
         loop {
-            let file: BTreeSet<String> = FACTS.iter().flat_map(|sql| rows(&self.shop.file(), sql)).collect();
+            let file: BTreeSet<String> =
+                FACTS.iter().flat_map(|sql| rows(&self.shop.file(), sql)).collect();
             let pending = rows(
                 &self.shop.file(),
                 "SELECT id, type, state_reason, next_attempt_at FROM events WHERE state = 'pending'",
@@ -417,7 +463,9 @@ impl Week {
             if Instant::now() > deadline {
                 let here: Vec<_> = file.difference(&stripe).collect();
                 let there: Vec<_> = stripe.difference(&file).collect();
-                return Err(format!("the file has {here:#?} and Stripe {there:#?}; pending: {pending:#?}"));
+                return Err(format!(
+                    "the file has {here:#?} and Stripe {there:#?}; pending: {pending:#?}"
+                ));
             }
             std::thread::sleep(Duration::from_millis(100));
         }
@@ -433,7 +481,10 @@ impl Week {
                 .expect("the program runs");
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
             // After a backup was put back, what was typed since is gone, and check says so.
-            let lost = text(&said.stdout).lines().skip(1).all(|row| row.starts_with("what was typed is still there"));
+            let lost = text(&said.stdout)
+                .lines()
+                .skip(1)
+                .all(|row| row.starts_with("what was typed is still there"));
             let as_expected = self.put_back && verb[0] == "check" && lost;
             if !said.status.success() && !as_expected {
                 return Err(format!("{verb:?}: {}{}", text(&said.stdout), text(&said.stderr)));
@@ -454,19 +505,32 @@ impl Week {
             if session["status"] == "complete" && session["mode"] != "setup" {
                 // A payment that is back at wanting a method, or canceled, will not come.
                 let payment = session["payment_intent"].as_str().and_then(|id| payments.get(id));
-                let over =
-                    payment.is_some_and(|p| p["status"] == "requires_payment_method" || p["status"] == "canceled");
+                let over = payment.is_some_and(|p| {
+                    p["status"] == "requires_payment_method" || p["status"] == "canceled"
+                });
                 if over && session["payment_status"] == "unpaid" {
                     session["payment_status"] = "failed".into();
                 }
-                facts.insert(row("order", &session, &["id", "payment_status", "currency", "amount_total"]));
+                facts.insert(row(
+                    "order",
+                    &session,
+                    &["id", "payment_status", "currency", "amount_total"],
+                ));
             }
         }
         for refund in self.list("/v1/refunds") {
-            facts.insert(row("refund", &refund, &["id", "payment_intent", "amount", "currency", "status"]));
+            facts.insert(row(
+                "refund",
+                &refund,
+                &["id", "payment_intent", "amount", "currency", "status"],
+            ));
         }
         for dispute in self.list("/v1/disputes") {
-            facts.insert(row("dispute", &dispute, &["id", "payment_intent", "amount", "currency", "status"]));
+            facts.insert(row(
+                "dispute",
+                &dispute,
+                &["id", "payment_intent", "amount", "currency", "status"],
+            ));
         }
         for review in self.list("/v1/reviews") {
             facts.insert(row("review", &review, &["id", "open"]));
@@ -480,9 +544,12 @@ impl Week {
     fn list(&self, path: &str) -> Vec<Value> {
         let mut all: Vec<Value> = Vec::new();
         loop {
-            let after = all.last().map(|last| format!("&starting_after={}", last["id"].as_str().expect("an id")));
+            let after = all
+                .last()
+                .map(|last| format!("&starting_after={}", last["id"].as_str().expect("an id")));
             let asked = format!("{path}?limit=100{}", after.unwrap_or_default());
-            let (status, page) = request(&self.shop.stripe.url, "GET", &asked, &[KEY], b"").expect("Stripe answers");
+            let (status, page) =
+                request(&self.shop.stripe.url, "GET", &asked, &[KEY], b"").expect("Stripe answers");
             assert_eq!(status, 200, "{asked}: {page}");
             let page: Value = serde_json::from_str(&page).expect("JSON");
             all.extend(page["data"].as_array().expect("a list").iter().cloned());
@@ -493,7 +560,8 @@ impl Week {
     }
 }
 
-/// What the file says of Stripe's objects; a payment that is known by an invoice alone is found by it.
+/// What the file says of Stripe's objects; a payment that is known by an invoice alone is found by
+/// it.
 const FACTS: [&str; 5] = [
     "SELECT 'order', checkout_session_id, payment_status, currency, amount_total FROM orders",
     "SELECT 'refund', id, payment_intent_id, amount, currency, status FROM refunds",

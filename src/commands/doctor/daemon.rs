@@ -29,8 +29,10 @@ pub struct Daemon {
 impl Daemon {
     /// Looks at the lock of the file and asks at the address.
     pub fn ask(listen: &str, file: &Path) -> Daemon {
-        let config = ureq::Agent::config_builder().timeout_global(Some(WITHIN)).http_status_as_error(false);
-        let agent: ureq::Agent = config.max_redirects(0).max_redirects_will_error(false).proxy(None).build().into();
+        let config =
+            ureq::Agent::config_builder().timeout_global(Some(WITHIN)).http_status_as_error(false);
+        let agent: ureq::Agent =
+            config.max_redirects(0).max_redirects_will_error(false).proxy(None).build().into();
         let get = |path: &str| -> Option<(u16, String)> {
             let mut answer = agent.get(format!("http://{listen}{path}")).call().ok()?;
             let body = answer.body_mut().with_config().limit(ANSWER_MAX).read_to_vec().ok()?;
@@ -38,9 +40,11 @@ impl Daemon {
         };
         let metrics = get("/metrics").map(|(_, page)| page.lines().filter_map(measured).collect());
         let causes = match get("/readyz") {
-            Some((503, causes)) => {
-                causes.lines().filter_map(|line| line.split_once(": ")).map(|(n, w)| (n.into(), w.into())).collect()
-            }
+            Some((503, causes)) => causes
+                .lines()
+                .filter_map(|line| line.split_once(": "))
+                .map(|(n, w)| (n.into(), w.into()))
+                .collect(),
             _ => Vec::new(),
         };
         Daemon { holds: held(file), metrics, causes }
@@ -66,7 +70,9 @@ impl Daemon {
     /// Its version; blank where it is too old to say.
     fn version(&self) -> String {
         let names = self.metrics.iter().flat_map(|metrics| metrics.keys());
-        let said = names.filter_map(|name| name.strip_prefix("fulfilld_build_info{version=\"")?.strip_suffix("\"}"));
+        let said = names.filter_map(|name| {
+            name.strip_prefix("fulfilld_build_info{version=\"")?.strip_suffix("\"}")
+        });
         said.map(crate::text::clean).next().unwrap_or_default()
     }
 }
@@ -77,7 +83,8 @@ fn measured(line: &str) -> Option<(String, f64)> {
     Some((name.into(), value.parse().ok()?))
 }
 
-/// Whether somebody has the daemon's lock. Ours is shared and lasts for an instant, so two doctors do not see each other.
+/// Whether somebody has the daemon's lock. Ours is shared and lasts for an instant, so two doctors
+/// do not see each other.
 fn held(file: &Path) -> Option<bool> {
     let mut name = file.as_os_str().to_owned();
     name.push(".lock");
@@ -122,7 +129,9 @@ pub fn check(shop: &Shop, report: &mut Report) {
         }
         // Which file it is was said already.
         (Some(false), Some(_))
-            if ["file_missing", "file_denied", "file_not_a_database"].iter().any(|id| report.has(id)) => {}
+            if ["file_missing", "file_denied", "file_not_a_database"]
+                .iter()
+                .any(|id| report.has(id)) => {}
         (Some(false), Some(_)) => {
             report.problem(
                 "daemon_other_file",
@@ -139,14 +148,16 @@ pub fn check(shop: &Shop, report: &mut Report) {
     let found = report.lines.len() > before;
     rolled_secrets(&shop.daemon, report);
     if !found {
-        report.good(format!("fulfilld {} listens at {listen}, and is ready", shop.daemon.version()));
+        report
+            .good(format!("fulfilld {} listens at {listen}, and is ready", shop.daemon.version()));
     }
 }
 
 fn version(daemon: &Daemon, report: &mut Report) {
     let (runs, here) = (daemon.version(), env!("CARGO_PKG_VERSION"));
     if runs != here {
-        let runs = if runs.is_empty() { "an older version".into() } else { format!("version {runs}") };
+        let runs =
+            if runs.is_empty() { "an older version".into() } else { format!("version {runs}") };
         report.problem(
             "daemon_version",
             format!("{runs} is running, and this is fulfilld {here}"),
@@ -183,19 +194,24 @@ fn ready(daemon: &Daemon, report: &mut Report) {
 /// What the daemon wants a person to know, unless it was found here and now.
 fn alarms(shop: &Shop, report: &mut Report) {
     let read = |c: rusqlite::Connection| {
-        let mut query = c.prepare("SELECT name, message, next, since FROM alarms ORDER BY since, name")?;
-        let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+        let mut query =
+            c.prepare("SELECT name, message, next, since FROM alarms ORDER BY since, name")?;
+        let rows =
+            query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
         rows.collect::<rusqlite::Result<Vec<(String, String, String, String)>>>()
     };
     for (name, message, next, since) in file::open(&shop.file).and_then(read).unwrap_or_default() {
         let (known, remedy) = match name.as_str() {
             "key_refused" => (
-                ["key_refused", "key_expired", "permission_checkout_sessions"].iter().any(|id| report.has(id)),
+                ["key_refused", "key_expired", "permission_checkout_sessions"]
+                    .iter()
+                    .any(|id| report.has(id)),
                 "sudo systemctl restart fulfilld, when the key here is another than the one it was started with",
             ),
-            "key_lacks_permission" => {
-                (report.has("permission_"), "sudo systemctl restart fulfilld, when it was granted just now")
-            }
+            "key_lacks_permission" => (
+                report.has("permission_"),
+                "sudo systemctl restart fulfilld, when it was granted just now",
+            ),
             "log_grows" => (report.has("wal_"), next.as_str()),
             "clock_wrong" => (report.has("clock_off"), next.as_str()),
             "silence" => (
@@ -206,7 +222,12 @@ fn alarms(shop: &Shop, report: &mut Report) {
         };
         if !known {
             let what = format!("fulfilld says since {since}: {message}");
-            report.problem(format!("alarm_{name}"), what, "It goes on as well as it can, and needs your help.", remedy);
+            report.problem(
+                format!("alarm_{name}"),
+                what,
+                "It goes on as well as it can, and needs your help.",
+                remedy,
+            );
         }
     }
 }
@@ -214,7 +235,11 @@ fn alarms(shop: &Shop, report: &mut Report) {
 /// Posts that nobody's secret matches: another secret, or a body that was changed on the way.
 fn signatures(daemon: &Daemon, report: &mut Report) {
     let received = ["new", "duplicate"]
-        .map(|kind| daemon.value(&format!("fulfilld_events_received_total{{kind=\"{kind}\"}}")).unwrap_or(0.0))
+        .map(|kind| {
+            daemon
+                .value(&format!("fulfilld_events_received_total{{kind=\"{kind}\"}}"))
+                .unwrap_or(0.0)
+        })
         .iter()
         .sum::<f64>();
     let (no_match, too_old) = (daemon.refused("no_match"), daemon.refused("too_old"));
@@ -245,17 +270,21 @@ fn signatures(daemon: &Daemon, report: &mut Report) {
     }
 }
 
-/// While a secret is being rolled: which line of WEBHOOK_SECRET is no longer needed. The new one stands in line 1.
+/// While a secret is being rolled: which line of WEBHOOK_SECRET is no longer needed. The new one
+/// stands in line 1.
 fn rolled_secrets(daemon: &Daemon, report: &mut Report) {
     let lines = daemon.value("fulfilld_webhook_secrets").unwrap_or(0.0) as usize;
     let of = |what: &str, line: usize| {
-        daemon.value(&format!("fulfilld_webhook_secret_{what}_total{{secret=\"{line}\"}}")).unwrap_or(0.0)
+        daemon
+            .value(&format!("fulfilld_webhook_secret_{what}_total{{secret=\"{line}\"}}"))
+            .unwrap_or(0.0)
     };
     let hours = daemon.value("fulfilld_uptime_seconds").unwrap_or(0.0) / 3600.0;
     for line in (1..=lines).filter(|_| lines > 1) {
         let others = || (1..=lines).filter(|other| *other != line);
         let first_does = line > 1 && of("verified", 1) >= 1.0;
-        let can_go = of("needed", line) == 0.0 && (first_does || others().any(|other| of("needed", other) >= 1.0));
+        let can_go = of("needed", line) == 0.0
+            && (first_does || others().any(|other| of("needed", other) >= 1.0));
         if can_go {
             report.advice(
                 "secret_can_go",
@@ -266,7 +295,9 @@ fn rolled_secrets(daemon: &Daemon, report: &mut Report) {
                 format!("once Stripe's roll has ended, remove line {line}, then: systemctl restart fulfilld"),
             );
         } else if of("needed", line) >= 1.0 {
-            report.good(format!("line {line} of WEBHOOK_SECRET is needed: some events are signed with it alone"));
+            report.good(format!(
+                "line {line} of WEBHOOK_SECRET is needed: some events are signed with it alone"
+            ));
         } else {
             report.skip(format!("line {line} of WEBHOOK_SECRET has verified nothing alone since fulfilld was started"));
         }

@@ -19,13 +19,19 @@ pub fn check(shop: &Shop, stripe: &Stripe, livemode: bool, report: &mut Report) 
     let Some((all, hidden)) = listed(stripe, report) else { return };
     let wanted = shop.settings.set("FULFILLD_PUBLIC_URL").filter(|_| !report.has("public_url_odd"));
     let named = wanted.clone().unwrap_or_else(|| "…/webhook".into());
-    let (ours, others): (Vec<Endpoint>, Vec<Endpoint>) = all.into_iter().partition(|e| e.is_at(wanted.as_deref()));
+    let (ours, others): (Vec<Endpoint>, Vec<Endpoint>) =
+        all.into_iter().partition(|e| e.is_at(wanted.as_deref()));
     if let Some(answer) = hidden.filter(|_| ours.is_empty()) {
         return not_listed(&answer, report);
     }
     if ours.is_empty() {
-        let instead: Vec<&str> = others.iter().map(|e| e.url.as_str()).filter(|url| !url.is_empty()).collect();
-        let instead = if instead.is_empty() { String::new() } else { format!("; it has {}", instead.join(", ")) };
+        let instead: Vec<&str> =
+            others.iter().map(|e| e.url.as_str()).filter(|url| !url.is_empty()).collect();
+        let instead = if instead.is_empty() {
+            String::new()
+        } else {
+            format!("; it has {}", instead.join(", "))
+        };
         return report.problem(
             "endpoint_missing",
             format!("Stripe has no webhook endpoint for {named}{instead}"),
@@ -59,12 +65,15 @@ pub fn check(shop: &Shop, stripe: &Stripe, livemode: bool, report: &mut Report) 
     }
     if report.lines.len() == before {
         let shape = if first.thin { "thin" } else { "snapshot" };
-        report.good(format!("the endpoint {} is enabled and sends what fulfilld needs ({shape})", first.url));
+        report.good(format!(
+            "the endpoint {} is enabled and sends what fulfilld needs ({shape})",
+            first.url
+        ));
     }
 }
 
-/// Both of Stripe's lists, an endpoint that stands in both once, and what Stripe said where it did not show one of them.
-/// `None` when nothing more can be asked.
+/// Both of Stripe's lists, an endpoint that stands in both once, and what Stripe said where it did
+/// not show one of them. `None` when nothing more can be asked.
 fn listed(stripe: &Stripe, report: &mut Report) -> Option<(Vec<Endpoint>, Option<Looked>)> {
     let mut all: Vec<Endpoint> = Vec::new();
     let mut hidden = None;
@@ -89,7 +98,9 @@ fn not_listed(answer: &Looked, report: &mut Report) {
 }
 
 fn repeated(enabled: &[&Endpoint], report: &mut Report) {
-    let of = |thin: bool| enabled.iter().filter(|e| e.thin == thin).map(|e| e.id.as_str()).collect::<Vec<_>>();
+    let of = |thin: bool| {
+        enabled.iter().filter(|e| e.thin == thin).map(|e| e.id.as_str()).collect::<Vec<_>>()
+    };
     let (snapshots, thin) = (of(false), of(true));
     if snapshots.len() > 1 || thin.len() > 1 {
         let ids = if snapshots.len() > 1 { &snapshots } else { &thin };
@@ -111,7 +122,8 @@ fn repeated(enabled: &[&Endpoint], report: &mut Report) {
 }
 
 fn missing_events(enabled: &[&Endpoint], report: &mut Report) {
-    let missing: Vec<&str> = NEEDED.iter().copied().filter(|kind| !enabled.iter().any(|e| e.sends(kind))).collect();
+    let missing: Vec<&str> =
+        NEEDED.iter().copied().filter(|kind| !enabled.iter().any(|e| e.sends(kind))).collect();
     if !missing.is_empty() {
         report.problem(
             "endpoint_events_missing",
@@ -122,12 +134,18 @@ fn missing_events(enabled: &[&Endpoint], report: &mut Report) {
     }
 }
 
-/// Money that was held once will be again: what tells of its capture at once, and not with the next look at Stripe's events.
+/// Money that was held once will be again: what tells of its capture at once, and not with the next
+/// look at Stripe's events.
 fn held_money(shop: &Shop, enabled: &[&Endpoint], report: &mut Report) {
     let sql = "SELECT EXISTS(SELECT 1 FROM orders WHERE capture_method IS NOT NULL)";
-    let held = file::open(&shop.file).and_then(|c| c.query_row(sql, [], |row| row.get::<_, bool>(0))).unwrap_or(false);
-    let missing: Vec<&str> =
-        OF_HELD_MONEY.iter().copied().filter(|kind| !enabled.iter().any(|e| e.sends(kind))).collect();
+    let held = file::open(&shop.file)
+        .and_then(|c| c.query_row(sql, [], |row| row.get::<_, bool>(0)))
+        .unwrap_or(false);
+    let missing: Vec<&str> = OF_HELD_MONEY
+        .iter()
+        .copied()
+        .filter(|kind| !enabled.iter().any(|e| e.sends(kind)))
+        .collect();
     if held && !missing.is_empty() {
         report.advice(
             "endpoint_held_money",
@@ -169,7 +187,12 @@ fn other_mode(enabled: &[&Endpoint], livemode: bool, report: &mut Report) {
     if let Some(other) = enabled.iter().find(|e| e.livemode.is_some_and(|live| live != livemode)) {
         report.problem(
             "endpoint_mode_differs",
-            format!("the endpoint {} is a {} one, and the key is a {} key", other.id, word(!livemode), word(livemode)),
+            format!(
+                "the endpoint {} is a {} one, and the key is a {} key",
+                other.id,
+                word(!livemode),
+                word(livemode)
+            ),
             "Its events are kept as ignored: a file holds orders of one mode.",
             format!("{WEBHOOKS}, in {} mode: Add destination", word(livemode)),
         );

@@ -1,4 +1,5 @@
-//! The file: ours, whole, shared as it has to be, not locked, with room to grow, worked off and kept twice.
+//! The file: ours, whole, shared as it has to be, not locked, with room to grow, worked off and
+//! kept twice.
 
 use std::fs::Metadata;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -13,8 +14,8 @@ use super::{Report, Shop};
 use crate::access;
 use crate::clock::{self, Timestamp};
 use crate::db::{APPLICATION_ID, SCHEMA_VERSION};
-use crate::mark;
 use crate::place;
+use crate::rollback_guard;
 use crate::text;
 
 /// As long as a webhook waits for somebody else's lock.
@@ -79,13 +80,18 @@ pub fn check(shop: &Shop, report: &mut Report) {
             "file_log_foreign",
             why.to_string(),
             "fulfilld does not start, because the file would be destroyed.",
-            format!("{}; or: fulfilld restore BACKUP", place::set_aside(&place::beside(&real, "-wal"))),
+            format!(
+                "{}; or: fulfilld restore BACKUP",
+                place::set_aside(&place::beside(&real, "-wal"))
+            ),
         );
     }
     let c = match open(path).and_then(|c| is_ours(&c).map(|ours| (c, ours))) {
         Ok((c, Ours::Yes)) => c,
         Ok((_, ours)) => return not_ours(path, &ours, report),
-        Err(e) if e.sqlite_error_code() == Some(ErrorCode::NotADatabase) => return not_ours(path, &Ours::No, report),
+        Err(e) if e.sqlite_error_code() == Some(ErrorCode::NotADatabase) => {
+            return not_ours(path, &Ours::No, report);
+        }
         Err(e) => {
             return report.problem(
                 "file_cannot_be_opened",
@@ -96,7 +102,7 @@ pub fn check(shop: &Shop, report: &mut Report) {
         }
     };
     whole(&c, path, report);
-    if let Ok(Some(lost)) = mark::lost(&real, &c) {
+    if let Ok(Some(lost)) = rollback_guard::lost(&real, &c) {
         report.problem(
             "file_went_back",
             lost,
@@ -118,7 +124,10 @@ pub fn open(path: &Path) -> rusqlite::Result<Connection> {
     // A log that is another file's must not be played back, not even into what is only read.
     let own = place::real(path).and_then(|real| place::check_log(&real));
     own.map_err(|_| rusqlite::Error::InvalidPath(path.into()))?;
-    let c = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    let c = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
     c.busy_timeout(LOCK_WITHIN)?;
     Ok(c)
 }
@@ -158,7 +167,8 @@ fn not_ours(path: &Path, ours: &Ours, report: &mut Report) {
     }
 }
 
-/// The owner's and the group's, nobody else's; and where a group shares the directory, new files are the group's as well.
+/// The owner's and the group's, nobody else's; and where a group shares the directory, new files
+/// are the group's as well.
 fn shared(path: &Path, meta: &Metadata, report: &mut Report) {
     let (shown, mode) = (path.display(), meta.permissions().mode() & 0o7777);
     if mode & 0o006 != 0 {
@@ -175,7 +185,9 @@ fn shared(path: &Path, meta: &Metadata, report: &mut Report) {
     if around_mode & 0o1002 == 0o002 {
         return report.problem(
             "directory_open",
-            format!("every user of this server can replace files in {folder} (mode {around_mode:04o})"),
+            format!(
+                "every user of this server can replace files in {folder} (mode {around_mode:04o})"
+            ),
             "Whoever does gets your orders, or loses them.",
             format!("chmod 2770 {}", text::shell_word(&folder.to_string())),
         );
@@ -212,7 +224,10 @@ fn shared(path: &Path, meta: &Metadata, report: &mut Report) {
 /// What SQLite and the daemon keep beside a file, as far as it is there.
 pub fn companions_of(path: &Path) -> Vec<(PathBuf, Metadata)> {
     let beside = ["-wal", "-shm", ".lock"].map(|suffix| beside(path, suffix));
-    beside.into_iter().filter_map(|path| std::fs::metadata(&path).ok().map(|meta| (path, meta))).collect()
+    beside
+        .into_iter()
+        .filter_map(|path| std::fs::metadata(&path).ok().map(|meta| (path, meta)))
+        .collect()
 }
 
 /// They must be as open to those who write as the file is.
@@ -223,7 +238,12 @@ fn companions(shop: &Shop, meta: &Metadata, report: &mut Report) {
             let (word, beside) = (text::shell_word(&beside.to_string_lossy()), beside.display());
             report.problem(
                 "file_companion_owner",
-                format!("{beside} belongs to user {}, {} to user {}", other.uid(), shop.file.display(), meta.uid()),
+                format!(
+                    "{beside} belongs to user {}, {} to user {}",
+                    other.uid(),
+                    shop.file.display(),
+                    meta.uid()
+                ),
                 "fulfilld cannot write it, and answers 503 or does not start.",
                 format!("sudo chown {}:{} {word} && sudo chmod 660 {word}", meta.uid(), meta.gid()),
             );
@@ -238,7 +258,10 @@ fn links(path: &Path, meta: &Metadata, report: &mut Report) {
             "file_hard_links",
             format!("{shown} has {} names (hard links)", meta.nlink()),
             "Opened by another name it gets a log of its own, and the two destroy each other.",
-            format!("find {} -xdev -samefile {shown}; remove the other names", folder(path).display()),
+            format!(
+                "find {} -xdev -samefile {shown}; remove the other names",
+                folder(path).display()
+            ),
         );
     }
 }
@@ -273,8 +296,10 @@ fn whole(c: &Connection, path: &Path, report: &mut Report) {
 /// Asks for the write lock and gives it back.
 fn locked(path: &Path, report: &mut Report) {
     let ask = || {
-        let mut c =
-            Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        let mut c = Connection::open_with_flags(
+            path,
+            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )?;
         c.busy_timeout(LOCK_WITHIN)?;
         // Closing it must not write the log into the file.
         c.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
@@ -282,13 +307,22 @@ fn locked(path: &Path, report: &mut Report) {
     };
     match ask() {
         Ok(()) => {}
-        Err(e) if matches!(e.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)) => report
-            .problem(
+        Err(e)
+            if matches!(
+                e.sqlite_error_code(),
+                Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+            ) =>
+        {
+            report.problem(
                 "file_locked",
-                format!("somebody has kept the file locked for {} s and more", LOCK_WITHIN.as_secs()),
+                format!(
+                    "somebody has kept the file locked for {} s and more",
+                    LOCK_WITHIN.as_secs()
+                ),
                 "Webhooks are answered 503 until the lock is given back.",
                 format!("type COMMIT or ROLLBACK where a BEGIN was left open: {}", holders(path)),
-            ),
+            )
+        }
         Err(e) => report.problem(
             "file_not_writable",
             format!("{} cannot be written by this user: {e}", path.display()),
@@ -307,31 +341,44 @@ fn holders(path: &Path) -> String {
         let pid = process.file_name().to_string_lossy().into_owned();
         let Ok(name) = std::fs::read_to_string(process.path().join("comm")) else { continue };
         let open = std::fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten();
-        let has_it = open.filter_map(|fd| std::fs::read_link(fd.path()).ok()).any(|link| link == file);
+        let has_it =
+            open.filter_map(|fd| std::fs::read_link(fd.path()).ok()).any(|link| link == file);
         if has_it && pid != own && name.trim() != "fulfilld" {
             found.push(format!("{} (process {pid})", name.trim()));
         }
     }
-    if found.is_empty() { "a sqlite3 shell or another program (sudo shows which)".into() } else { found.join(", ") }
+    if found.is_empty() {
+        "a sqlite3 shell or another program (sudo shows which)".into()
+    } else {
+        found.join(", ")
+    }
 }
 
 fn room(c: &Connection, path: &Path, size: u64, report: &mut Report) {
     let Ok(disk) = rustix::fs::statvfs(folder(path)) else { return };
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
     let why = "When the disk is full, events are answered 503 and no order arrives.";
-    let remedy =
-        format!("df -h {}; du -xh / | sort -h | tail; free some space, or a larger disk", folder(path).display());
+    let remedy = format!(
+        "df -h {}; du -xh / | sort -h | tail; free some space, or a larger disk",
+        folder(path).display()
+    );
     if free < FREE_MIN {
         let what = format!("{} MiB are left on the disk of {}", free >> 20, path.display());
         return report.problem("disk_nearly_full", what, why, remedy);
     }
     let born = c.query_row("SELECT created_at FROM shop", [], |row| row.get::<_, String>(0)).ok();
     let born = born.and_then(|at| at.parse::<Timestamp>().ok());
-    let days = born.map_or(0, |at| (clock::now().as_second() - at.as_second()).max(0) as u64 / 86_400);
+    let days =
+        born.map_or(0, |at| (clock::now().as_second() - at.as_second()).max(0) as u64 / 86_400);
     // A week says something about the next month.
     if days >= 7 && free / (size / days).max(1) < DAYS_MIN {
         let left = free / (size / days).max(1);
-        report.advice("disk_days", format!("at the file's pace so far the disk is full in {left} days"), why, remedy);
+        report.advice(
+            "disk_days",
+            format!("at the file's pace so far the disk is full in {left} days"),
+            why,
+            remedy,
+        );
     }
 }
 
@@ -366,9 +413,11 @@ fn backup(path: &Path, report: &mut Report) {
     let begins = format!("{}.backup", path.file_name().unwrap_or_default().to_string_lossy());
     let beside = std::fs::read_dir(folder(path)).into_iter().flatten().flatten();
     let backups = beside.filter(|entry| entry.file_name().to_string_lossy().starts_with(&begins));
-    let backups: Vec<(PathBuf, Metadata)> =
-        backups.filter_map(|entry| entry.metadata().ok().map(|meta| (entry.path(), meta))).collect();
-    if let Some((open, _)) = backups.iter().find(|(_, meta)| meta.permissions().mode() & 0o006 != 0) {
+    let backups: Vec<(PathBuf, Metadata)> = backups
+        .filter_map(|entry| entry.metadata().ok().map(|meta| (entry.path(), meta)))
+        .collect();
+    if let Some((open, _)) = backups.iter().find(|(_, meta)| meta.permissions().mode() & 0o006 != 0)
+    {
         report.problem(
             "backup_readable",
             format!("the backup {} can be read by every user of this server", open.display()),

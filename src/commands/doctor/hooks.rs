@@ -1,4 +1,5 @@
-//! The shop's own programs: whether a hook's target can be run or posted to, and whether one has given up.
+//! The shop's own programs: whether a hook's target can be run or posted to, and whether one has
+//! given up.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -35,7 +36,10 @@ pub fn check(shop: &Shop, report: &mut Report) {
 }
 
 fn as_set(settings: &Settings) -> HookSettings {
-    let secret = settings.secret("FULFILLD_HOOK_SECRET").and_then(|secret| secret.text.ok()).unwrap_or_default();
+    let secret = settings
+        .secret("FULFILLD_HOOK_SECRET")
+        .and_then(|secret| secret.text.ok())
+        .unwrap_or_default();
     HookSettings {
         command: settings.get("FULFILLD_HOOK_COMMAND"),
         url: settings.get("FULFILLD_HOOK_URL"),
@@ -56,7 +60,10 @@ fn runs(program: &Path, report: &mut Report) {
         ),
         Ok(meta) if !meta.is_file() || meta.permissions().mode() & 0o111 == 0 => report.problem(
             "hook_command_not_executable",
-            format!("FULFILLD_HOOK_COMMAND: {shown} cannot be run (mode {:04o})", meta.permissions().mode() & 0o7777),
+            format!(
+                "FULFILLD_HOOK_COMMAND: {shown} cannot be run (mode {:04o})",
+                meta.permissions().mode() & 0o7777
+            ),
             why,
             format!("chmod 755 {}", text::shell_word(&shown.to_string())),
         ),
@@ -66,7 +73,9 @@ fn runs(program: &Path, report: &mut Report) {
 
 fn gave_up(path: &Path, report: &mut Report) {
     let sql = "SELECT count(*) FROM attention WHERE reason = 'hook_dead'";
-    let dead = file::open(path).and_then(|c| c.query_row(sql, [], |row| row.get::<_, i64>(0))).unwrap_or(0);
+    let dead = file::open(path)
+        .and_then(|c| c.query_row(sql, [], |row| row.get::<_, i64>(0)))
+        .unwrap_or(0);
     if dead > 0 {
         report.problem(
             "hooks_dead",

@@ -94,18 +94,23 @@ const PERMISSIONS: &[Permission] = &[
 ];
 
 /// Harmless questions that fulfilld never asks, and what answers them.
-const TOO_MUCH: &[(&str, &str)] = &[("/v1/customers?limit=1", "Customers"), ("/v1/payouts?limit=1", "Payouts")];
+const TOO_MUCH: &[(&str, &str)] =
+    &[("/v1/customers?limit=1", "Customers"), ("/v1/payouts?limit=1", "Payouts")];
 
 /// A client with the key, and the key's mode, where Stripe can be asked with it at all.
 pub fn usable(shop: &Shop, report: &mut Report) -> Option<(Stripe, bool)> {
     let key = shop.settings.get_key().filter(|key| config::key_mode(key).is_ok());
-    let access = key.and_then(|key| StripeAccess::new(&key, &shop.settings.get("FULFILLD_STRIPE_API"), 1.0).ok());
+    let access = key.and_then(|key| {
+        StripeAccess::new(&key, &shop.settings.get("FULFILLD_STRIPE_API"), 1.0).ok()
+    });
     if let Some(access) = &access {
         same_mode(&shop.file, access.livemode, report);
     }
     match access {
         _ if shop.offline => report.skip("not asked (--offline)"),
-        _ if report.has("stripe_api_odd") => report.skip("not checked: fix FULFILLD_STRIPE_API first"),
+        _ if report.has("stripe_api_odd") => {
+            report.skip("not checked: fix FULFILLD_STRIPE_API first")
+        }
         None => report.skip("not checked: fix the key first"),
         Some(access) => {
             let livemode = access.livemode;
@@ -121,7 +126,12 @@ fn same_mode(path: &Path, livemode: bool, report: &mut Report) {
     let word = |live: bool| if live { "live" } else { "test" };
     report.problem(
         "key_mode_differs",
-        format!("STRIPE_SECRET_KEY is a {} key, and {} holds {} orders", word(livemode), path.display(), word(born)),
+        format!(
+            "STRIPE_SECRET_KEY is a {} key, and {} holds {} orders",
+            word(livemode),
+            path.display(),
+            word(born)
+        ),
         "fulfilld does not start: live and test orders never share a file.",
         format!("use the {} key, or another file: FULFILLD_DB=…", word(born)),
     );
@@ -257,5 +267,10 @@ fn unreachable(unreached: &Unreached, report: &mut Report) {
             "remove FULFILLD_STRIPE_API, and look at the proxy that HTTPS_PROXY names",
         ),
     };
-    report.problem(id, what, "Events are kept, and no order follows until Stripe can be asked.", remedy);
+    report.problem(
+        id,
+        what,
+        "Events are kept, and no order follows until Stripe can be asked.",
+        remedy,
+    );
 }

@@ -1,4 +1,5 @@
-//! What the public URL leads to: one post without a signature, which fulfilld refuses, and nobody else in its words.
+//! What the public URL leads to: one post without a signature, which fulfilld refuses, and nobody
+//! else in its words.
 
 use std::time::Duration;
 
@@ -34,8 +35,7 @@ pub fn check(shop: &Shop, report: &mut Report) {
     let answer = post(&url);
     // Without a fulfilld behind it, a proxy can only say so.
     let nobody_there = ["daemon_not_running", "daemon_silent"].iter().any(|id| report.has(id));
-    let why =
-        "Stripe counts every answer but 2xx as failed, tries for three days, and disables one that fails for long.";
+    let why = "Stripe counts every answer but 2xx as failed, tries for three days, and disables one that fails for long.";
     let (id, what, remedy) = match answer {
         Ok((400, said)) if said.starts_with(REFUSAL) => {
             let ours = refused_before.zip(Daemon::ask(&shop.settings.get("FULFILLD_LISTEN"), &shop.file).unsigned());
@@ -119,12 +119,15 @@ fn post(url: &str) -> std::result::Result<(u16, String), Unreached> {
         .proxy(None)
         .user_agent(concat!("fulfilld/", env!("CARGO_PKG_VERSION"), " doctor"));
     let agent: ureq::Agent = config.build().into();
-    let request =
-        agent.post(url).header("Content-Type", "application/json; charset=utf-8").header("Connection", "close");
+    let request = agent
+        .post(url)
+        .header("Content-Type", "application/json; charset=utf-8")
+        .header("Connection", "close");
     let mut answer = request.send("{}").map_err(|e| Unreached::of(&e))?;
     let status = answer.status().as_u16();
     if (300..400).contains(&status) {
-        let to = answer.headers().get("Location").and_then(|to| to.to_str().ok()).unwrap_or("nowhere");
+        let to =
+            answer.headers().get("Location").and_then(|to| to.to_str().ok()).unwrap_or("nowhere");
         return Ok((status, text::clean(to)));
     }
     let body = answer.body_mut().with_config().limit(ANSWER_MAX).read_to_vec().unwrap_or_default();

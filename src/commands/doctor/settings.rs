@@ -9,19 +9,17 @@ use ureq::http::Uri;
 use super::{Report, Shop};
 use crate::access;
 use crate::config::{self, SETTINGS, Setting, StripeAccess};
+use crate::env::{ETC_VARIABLE, Variables};
 use crate::text;
-use crate::variables::{ETC_VARIABLE, Variables};
 
 /// The base URL of the real Stripe.
 const STRIPE: &str = "https://api.stripe.com";
 
 /// Where the signing secret of an endpoint is.
-const REVEAL: &str =
-    "Stripe's Dashboard, Workbench, Webhooks, the endpoint, Signing secret: copy the whsec_… into WEBHOOK_SECRET";
+const REVEAL: &str = "Stripe's Dashboard, Workbench, Webhooks, the endpoint, Signing secret: copy the whsec_… into WEBHOOK_SECRET";
 
 /// Where keys are made.
-const MAKE_KEY: &str =
-    "Stripe's Dashboard, Developers, API keys, Create restricted key; the permissions are in the README, In production";
+const MAKE_KEY: &str = "Stripe's Dashboard, Developers, API keys, Create restricted key; the permissions are in the README, In production";
 
 /// The settings that count.
 pub struct Settings(pub &'static Variables);
@@ -81,7 +79,8 @@ fn plain_settings(settings: &Settings, report: &mut Report) {
     let mut odd = |why: String, remedy: &str| {
         report.problem("setting_odd", why, "fulfilld does not start with it.", remedy);
     };
-    let remove = "correct it, or remove the line: what holds without it is in `fulfilld serve --help`";
+    let remove =
+        "correct it, or remove the line: what holds without it is in `fulfilld serve --help`";
     for setting in SETTINGS {
         if let Err(why) = setting.check(&settings.get(setting.name)) {
             odd(why.to_string(), remove);
@@ -97,7 +96,8 @@ fn plain_settings(settings: &Settings, report: &mut Report) {
     }
     stripe_api(settings, report);
     for name in settings.0.names().filter(|name| name.starts_with("FULFILLD_")) {
-        let known = SETTINGS.iter().any(|s| s.name == name || name.strip_suffix("_FILE") == Some(s.name));
+        let known =
+            SETTINGS.iter().any(|s| s.name == name || name.strip_suffix("_FILE") == Some(s.name));
         if !known && ![ETC_VARIABLE, "FULFILLD_SABOTAGE"].contains(&name) {
             report.advice(
                 "setting_unknown",
@@ -117,8 +117,8 @@ fn stripe_api(settings: &Settings, report: &mut Report) {
     let why = "The key is sent to that address with every request.";
     let remedy = "remove FULFILLD_STRIPE_API; only a sandbox needs it";
     let uri: Option<Uri> = url.parse().ok();
-    let usable =
-        StripeAccess::new("rk_test_any", &url, 1.0).is_ok() && uri.as_ref().is_some_and(|u| u.host().is_some());
+    let usable = StripeAccess::new("rk_test_any", &url, 1.0).is_ok()
+        && uri.as_ref().is_some_and(|u| u.host().is_some());
     let path = uri.as_ref().map_or("", Uri::path).trim_matches('/');
     let rate = settings.get("FULFILLD_STRIPE_RATE").parse().unwrap_or(1.0);
     if let (true, Err(why)) = (usable, StripeAccess::new("rk_test_any", &url, rate)) {
@@ -130,8 +130,15 @@ fn stripe_api(settings: &Settings, report: &mut Report) {
         );
     }
     if !usable || !path.is_empty() {
-        let what = format!("FULFILLD_STRIPE_API={url} is not the base URL of an API; Stripe's is {STRIPE}");
-        return report.problem("stripe_api_odd", what, "No request to Stripe can succeed there.", remedy);
+        let what = format!(
+            "FULFILLD_STRIPE_API={url} is not the base URL of an API; Stripe's is {STRIPE}"
+        );
+        return report.problem(
+            "stripe_api_odd",
+            what,
+            "No request to Stripe can succeed there.",
+            remedy,
+        );
     }
     let live = settings.get_key().is_some_and(|key| config::key_mode(&key).is_ok_and(|live| live));
     if live && url.starts_with("http://") {
@@ -144,7 +151,12 @@ fn stripe_api(settings: &Settings, report: &mut Report) {
         );
     }
     if url.trim_end_matches('/') != STRIPE && !is_loopback(&url) {
-        report.advice("stripe_api_elsewhere", format!("FULFILLD_STRIPE_API={url} is not Stripe"), why, remedy);
+        report.advice(
+            "stripe_api_elsewhere",
+            format!("FULFILLD_STRIPE_API={url} is not Stripe"),
+            why,
+            remedy,
+        );
     }
 }
 
@@ -158,7 +170,8 @@ fn public_url(settings: &Settings, report: &mut Report) {
         );
     };
     let uri: Option<Uri> = url.parse().ok();
-    let web = |uri: &&Uri| uri.host().is_some() && matches!(uri.scheme_str(), Some("http" | "https"));
+    let web =
+        |uri: &&Uri| uri.host().is_some() && matches!(uri.scheme_str(), Some("http" | "https"));
     if uri.as_ref().filter(web).is_none_or(|uri| uri.path() == "/") {
         return report.problem(
             "public_url_odd",
@@ -187,7 +200,13 @@ pub fn is_loopback(url: &str) -> bool {
 }
 
 /// What can be wrong with a secret whatever it is; its text when it can be looked at.
-fn secret(settings: &Settings, name: &str, id: &str, report: &mut Report, remedy: &str) -> Option<String> {
+fn secret(
+    settings: &Settings,
+    name: &str,
+    id: &str,
+    report: &mut Report,
+    remedy: &str,
+) -> Option<String> {
     let Some(found) = settings.secret(name) else {
         report.problem(
             format!("{id}_missing"),
@@ -197,7 +216,8 @@ fn secret(settings: &Settings, name: &str, id: &str, report: &mut Report, remedy
         );
         return None;
     };
-    let shown = found.file.as_ref().map(|file| file.display().to_string()).unwrap_or_else(|| name.into());
+    let shown =
+        found.file.as_ref().map(|file| file.display().to_string()).unwrap_or_else(|| name.into());
     let text = match found.text {
         Ok(text) => text,
         Err(why) => {
@@ -210,11 +230,17 @@ fn secret(settings: &Settings, name: &str, id: &str, report: &mut Report, remedy
             return None;
         }
     };
-    let mode = found.file.and_then(|file| std::fs::metadata(file).ok()).map_or(0, |meta| meta.permissions().mode());
+    let mode = found
+        .file
+        .and_then(|file| std::fs::metadata(file).ok())
+        .map_or(0, |meta| meta.permissions().mode());
     if mode & 0o007 != 0 {
         report.problem(
             format!("{id}_readable"),
-            format!("{name}: {shown} can be read by every user of this server (mode {:04o})", mode & 0o7777),
+            format!(
+                "{name}: {shown} can be read by every user of this server (mode {:04o})",
+                mode & 0o7777
+            ),
             "Who can read it can forge events or read your sales; fulfilld does not start with it.",
             format!("chmod 600 {}", text::shell_word(&shown.to_string())),
         );
@@ -233,7 +259,9 @@ fn secret(settings: &Settings, name: &str, id: &str, report: &mut Report, remedy
 
 fn webhook_secret(settings: &Settings, report: &mut Report) {
     let before = report.lines.len();
-    let Some(text) = secret(settings, "WEBHOOK_SECRET", "webhook_secret", report, REVEAL) else { return };
+    let Some(text) = secret(settings, "WEBHOOK_SECRET", "webhook_secret", report, REVEAL) else {
+        return;
+    };
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     for (n, line) in lines.iter().enumerate() {
         let at = format!("WEBHOOK_SECRET, line {}:", n + 1);
@@ -289,8 +317,7 @@ fn key(settings: &Settings, report: &mut Report) {
             report.problem("key_is_signing_secret", what, none, MAKE_KEY);
         }
         Err(_) => {
-            let what =
-                "STRIPE_SECRET_KEY is not an API key, which begins with rk_live_, rk_test_, sk_live_ or sk_test_";
+            let what = "STRIPE_SECRET_KEY is not an API key, which begins with rk_live_, rk_test_, sk_live_ or sk_test_";
             report.problem("key_malformed", what, none, MAKE_KEY);
         }
         Ok(_) if key.starts_with("sk_") => report.advice(
@@ -313,10 +340,14 @@ mod tests {
 
     #[test]
     fn loopback_is_this_machine_and_nothing_else() {
-        for url in ["http://127.0.0.1:1/webhook", "http://localhost/webhook", "http://[::1]:1/webhook"] {
+        for url in
+            ["http://127.0.0.1:1/webhook", "http://localhost/webhook", "http://[::1]:1/webhook"]
+        {
             assert!(is_loopback(url), "{url}");
         }
-        for url in ["http://shop.example.org/webhook", "http://127.0.0.1.example.org/", "/webhook", ""] {
+        for url in
+            ["http://shop.example.org/webhook", "http://127.0.0.1.example.org/", "/webhook", ""]
+        {
             assert!(!is_loopback(url), "{url}");
         }
     }

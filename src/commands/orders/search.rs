@@ -5,7 +5,8 @@ use rusqlite::Connection;
 use crate::db;
 use crate::error::Result;
 
-/// What is looked through, a line each. SQLite knows upper and lower case of ASCII alone, so the comparing is done here.
+/// What is looked through, a line each. SQLite knows upper and lower case of ASCII alone, so the
+/// comparing is done here.
 const WORDS: &str = "SELECT o.id, concat_ws(char(10), o.name, o.shipping_name, o.email, o.phone,
       o.shipping_line1, o.shipping_line2, o.shipping_postal_code, o.shipping_city,
       o.checkout_session_id, o.payment_intent_id, o.client_reference_id, o.invoice_id, o.note,
@@ -13,8 +14,8 @@ const WORDS: &str = "SELECT o.id, concat_ws(char(10), o.name, o.shipping_name, o
       (SELECT group_concat(f.tracking_number, char(10)) FROM fulfillments f WHERE f.order_id = o.id))
     FROM orders o ORDER BY o.id";
 
-/// The numbers of the orders in which each word of `text` is found; a number is also the order's own. Blanks and dashes
-/// in a phone or tracking number do not count. None for a text of blanks.
+/// The numbers of the orders in which each word of `text` is found; a number is also the order's
+/// own. Blanks and dashes in a phone or tracking number do not count. None for a text of blanks.
 pub fn orders(c: &Connection, text: &str) -> Result<Vec<i64>> {
     let wanted: Vec<String> = text.to_lowercase().split_whitespace().map(String::from).collect();
     let number = text.trim().trim_start_matches('#').parse::<i64>().ok();

@@ -7,7 +7,8 @@ use super::typist::STRIPE;
 use super::{SCHEMA, seed, stripe};
 use crate::outside::{installed, machine_program};
 
-/// Two refunds of 2^62 once made `to_ship`, `attention` and `order_overview` fail for the whole shop.
+/// Two refunds of 2^62 once made `to_ship`, `attention` and `order_overview` fail for the whole
+/// shop.
 #[test]
 fn two_refunds_of_what_no_bank_knows_stop_no_view() {
     let c = made(SCHEMA);
@@ -23,7 +24,8 @@ fn two_refunds_of_what_no_bank_knows_stop_no_view() {
     }
 }
 
-/// Rows by chance into every table that the daemon writes, thousands of them, with the largest amounts among them.
+/// Rows by chance into every table that the daemon writes, thousands of them, with the largest
+/// amounts among them.
 #[test]
 fn no_view_fails_whatever_the_daemon_may_write() {
     let seed = seed();
@@ -33,7 +35,8 @@ fn no_view_fails_whatever_the_daemon_may_write() {
     let (tables, views) = (tables(), views(&c));
     let mut orders: Vec<i64> = (1..25).collect();
     let mut written = std::collections::BTreeMap::new();
-    c.execute_batch(&format!("BEGIN; UPDATE actor SET name = '{STRIPE}'")).expect("the daemon names itself");
+    c.execute_batch(&format!("BEGIN; UPDATE actor SET name = '{STRIPE}'"))
+        .expect("the daemon names itself");
     for n in 0..6000 {
         let name = [
             "orders",
@@ -46,7 +49,8 @@ fn no_view_fails_whatever_the_daemon_may_write() {
             "alarms",
             "hook_runs",
         ][rng.usize(0..9)];
-        let columns: Vec<&str> = tables[name].columns.iter().map(|(column, _)| &column[..]).collect();
+        let columns: Vec<&str> =
+            tables[name].columns.iter().map(|(column, _)| &column[..]).collect();
         let is_text: Vec<bool> = tables[name].columns.iter().map(|(_, text)| *text).collect();
         let values: Vec<Value> = columns
             .iter()
@@ -59,7 +63,8 @@ fn no_view_fails_whatever_the_daemon_may_write() {
             .collect();
         let places = vec!["?"; columns.len()].join(", ");
         let sql = format!("INSERT INTO {name}({}) VALUES({places})", columns.join(", "));
-        let done = c.prepare_cached(&sql).and_then(|mut insert| insert.execute(params_from_iter(&values)));
+        let done =
+            c.prepare_cached(&sql).and_then(|mut insert| insert.execute(params_from_iter(&values)));
         if done.is_ok_and(|rows| rows == 1) {
             *written.entry(name).or_insert(0) += 1;
             if name == "orders" {
@@ -72,7 +77,11 @@ fn no_view_fails_whatever_the_daemon_may_write() {
             let _ = c.execute("UPDATE orders SET payment_status = 'paid' WHERE id = ?1", [id]);
         }
         if n % 500 == 499 {
-            assert_eq!(broken_view(&c, &views), None, "FUZZ_SEED={seed}: the last row was {name} {values:?}");
+            assert_eq!(
+                broken_view(&c, &views),
+                None,
+                "FUZZ_SEED={seed}: the last row was {name} {values:?}"
+            );
         }
     }
     println!("{written:?}");
@@ -91,7 +100,10 @@ fn old_shell_reads(c: &Connection, views: &[String]) {
     let file = dir.path().join("shop.db");
     c.execute("VACUUM INTO ?1", [file.to_string_lossy()]).expect("a copy");
     let mut shell = machine_program("sqlite3");
-    shell.env("LD_LIBRARY_PATH", installed(".tools/sqlite-3.37/libsqlite3.so.0").parent().expect("its directory"));
+    shell.env(
+        "LD_LIBRARY_PATH",
+        installed(".tools/sqlite-3.37/libsqlite3.so.0").parent().expect("its directory"),
+    );
     shell.arg(&file).args(views.iter().map(|view| format!("SELECT * FROM {view};")));
     let said = shell.output().expect("sqlite3 starts");
     assert!(said.status.success(), "SQLite 3.37: {}", String::from_utf8_lossy(&said.stderr));
@@ -106,7 +118,10 @@ fn operators_words(c: &Connection, rng: &mut fastrand::Rng) {
             "UPDATE orders SET hold_reason = ?1 WHERE id = ?2",
         ];
         let _ = c.execute(sql[n % 2], (text, rng.i64(1..200)));
-        let _ = c.execute("INSERT INTO ship VALUES(?2, ?1, ?3, ?1)", (text, rng.i64(1..200), format!("{text}{n}")));
+        let _ = c.execute(
+            "INSERT INTO ship VALUES(?2, ?1, ?3, ?1)",
+            (text, rng.i64(1..200), format!("{text}{n}")),
+        );
     }
 }
 
@@ -125,35 +140,51 @@ fn value(rng: &mut fastrand::Rng, table: &str, column: &str, n: usize, orders: &
         }
         (_, "mode") => text("payment"),
         (_, "payment_status") => text("unpaid"),
-        ("events" | "hook_runs", "state") => text(["pending", "done", "failed", "dead"][rng.usize(0..4)]),
+        ("events" | "hook_runs", "state") => {
+            text(["pending", "done", "failed", "dead"][rng.usize(0..4)])
+        }
         (_, "shape") => text(["snapshot", "thin"][rng.usize(0..2)]),
         (_, "source") => text(["webhook", "backfill"][rng.usize(0..2)]),
-        (_, "status") => {
-            text(["succeeded", "pending", "failed", "won", "lost", "needs_response", "\u{0}", "x'y"][rng.usize(0..8)])
-        }
+        (_, "status") => text(
+            ["succeeded", "pending", "failed", "won", "lost", "needs_response", "\u{0}", "x'y"]
+                [rng.usize(0..8)],
+        ),
         (_, "currency") => text(["eur", "eur", "jpy", "kwd", "xxx"][rng.usize(0..5)]),
         (_, "livemode") => Value::Integer(0),
-        (_, "open" | "actionable" | "is_charge_refundable" | "requires_shipping") => Value::Integer(rng.i64(0..2)),
+        (_, "open" | "actionable" | "is_charge_refundable" | "requires_shipping") => {
+            Value::Integer(rng.i64(0..2))
+        }
         (_, "money_moves") => {
             let amount = [1, -1_000_000_000_000, 1_000_000_000_000, 1i64 << 62][rng.usize(0..4)];
             let time = TIMES[rng.usize(0..TIMES.len())];
-            let moves =
-                [format!("{{\"amount\": {amount}, \"at\": \"{time}\"}}"), json(rng), "{\"amount\": \"x\"}".into()];
+            let moves = [
+                format!("{{\"amount\": {amount}, \"at\": \"{time}\"}}"),
+                json(rng),
+                "{\"amount\": \"x\"}".into(),
+            ];
             text(&format!("[{}]", moves[[0, 0, 0, 1, 2][rng.usize(0..5)]]))
         }
         (_, "capture_method") if rng.bool() => text("manual"),
         (_, "capture_method") => Value::Null,
         (_, "custom_fields" | "tax_ids" | "metadata") => text(&json(rng)),
         (_, "quantity") => Value::Integer([1, 2, 1_000_000_000][rng.usize(0..3)]),
-        (_, "canceled_quantity" | "attempts" | "crashes" | "panics" | "tries" | "failures") => Value::Integer(0),
+        (_, "canceled_quantity" | "attempts" | "crashes" | "panics" | "tries" | "failures") => {
+            Value::Integer(0)
+        }
         (_, "cancel_reason" | "canceled_at") => Value::Null,
-        (_, name) if name.starts_with("amount") || ["presentment_amount", "unit_amount"].contains(&name) => {
+        (_, name)
+            if name.starts_with("amount")
+                || ["presentment_amount", "unit_amount"].contains(&name) =>
+        {
             Value::Integer(
                 [0, 1, 100, 1_000_000_000_000, -1_000_000_000_000]
                     [rng.usize(0..if name == "amount_total" { 4 } else { 5 })],
             )
         }
-        (_, name) if name.ends_with("_at") || ["created", "since", "as_of", "evidence_due_by"].contains(&name) => {
+        (_, name)
+            if name.ends_with("_at")
+                || ["created", "since", "as_of", "evidence_due_by"].contains(&name) =>
+        {
             match rng.u32(0..8) {
                 0 => Value::Null,
                 _ => text(TIMES[rng.usize(0..TIMES.len())]),

@@ -10,7 +10,8 @@ use super::oracle::State;
 use super::typist::{BY_STRIPE, Table};
 use super::{ORDERS, SCHEMA};
 
-/// Statements until a new file: short, so that the history stays small and a failure is soon made smaller.
+/// Statements until a new file: short, so that the history stays small and a failure is soon made
+/// smaller.
 pub(super) const ROUND: usize = 400;
 
 /// Compiled statements that a connection keeps.
@@ -30,7 +31,8 @@ pub(super) fn made(schema: &str) -> Connection {
     c
 }
 
-/// What each line came to: whether it changed something, and what SQLite said. Or the line after which something is not true.
+/// What each line came to: whether it changed something, and what SQLite said. Or the line after
+/// which something is not true.
 pub(super) type Watched = Result<Vec<(bool, String)>, (usize, String)>;
 
 /// Types the script into a new file.
@@ -61,17 +63,24 @@ pub(super) fn watch(c: &Connection, script: &[String]) -> Watched {
                 savepoints.first().map(|(_, state)| state)
             } else if line.starts_with("ROLLBACK TO ") {
                 let name = line.trim_start_matches("ROLLBACK TO ");
-                savepoints.iter().rfind(|(known, _)| said.is_ok() && known == name).map(|(_, state)| state)
+                savepoints
+                    .iter()
+                    .rfind(|(known, _)| said.is_ok() && known == name)
+                    .map(|(_, state)| state)
             } else {
                 None
             };
             let why = match expected {
-                Some(expected) if *expected != next => Some("what was rolled back is still there".into()),
+                Some(expected) if *expected != next => {
+                    Some("what was rolled back is still there".into())
+                }
                 Some(_) => None,
                 None => next.untrue(c).or_else(|| next.wrong_since(&state, c, line)),
             };
             // Often enough for every kind of line, and seldom enough to type many.
-            let looks = (n % LOOK_EVERY == 0 || n + 1 == script.len()).then(|| broken_view(c, &views)).flatten();
+            let looks = (n % LOOK_EVERY == 0 || n + 1 == script.len())
+                .then(|| broken_view(c, &views))
+                .flatten();
             if let Some(why) = why.or(looks) {
                 return Err((n, format!("{why} (SQLite said: {said:?})")));
             }
@@ -84,15 +93,17 @@ pub(super) fn watch(c: &Connection, script: &[String]) -> Watched {
             (true, None) if !was_open => savepoints.push((String::new(), state.clone())),
             (true, _) => {
                 let to = line.strip_prefix("ROLLBACK TO ").or(line.strip_prefix("RELEASE "));
-                if let Some(at) =
-                    to.and_then(|name| savepoints.iter().rposition(|(known, _)| said.is_ok() && known == name))
-                {
+                if let Some(at) = to.and_then(|name| {
+                    savepoints.iter().rposition(|(known, _)| said.is_ok() && known == name)
+                }) {
                     savepoints.truncate(at + usize::from(word == "ROLLBACK"));
                 }
             }
         }
     }
-    if rows(c, "PRAGMA integrity_check") != "ok\n" || !rows(c, "PRAGMA foreign_key_check").is_empty() {
+    if rows(c, "PRAGMA integrity_check") != "ok\n"
+        || !rows(c, "PRAGMA foreign_key_check").is_empty()
+    {
         return Err((script.len() - 1, "the file is damaged, or a row refers to none".into()));
     }
     Ok(lines)
@@ -118,13 +129,14 @@ pub(super) fn broken_view(c: &Connection, views: &[String]) -> Option<String> {
     })
 }
 
-/// One line, as a shell does it: after one statement that is refused it goes on with the next. To compile the triggers takes
-/// longer than to run them, so a line that differs from an earlier one in its values alone is not compiled again.
+/// One line, as a shell does it: after one statement that is refused it goes on with the next. To
+/// compile the triggers takes longer than to run them, so a line that differs from an earlier one
+/// in its values alone is not compiled again.
 pub(super) fn typed(c: &Connection, line: &str) -> rusqlite::Result<()> {
     let said = match without_values(line) {
-        Some((shape, values)) => {
-            c.prepare_cached(&shape).and_then(|mut known| known.execute(params_from_iter(values)).map(drop))
-        }
+        Some((shape, values)) => c
+            .prepare_cached(&shape)
+            .and_then(|mut known| known.execute(params_from_iter(values)).map(drop)),
         None => c.execute_batch(line),
     };
     if said.is_err() && line.starts_with(BY_STRIPE) {
@@ -133,9 +145,11 @@ pub(super) fn typed(c: &Connection, line: &str) -> rusqlite::Result<()> {
     said
 }
 
-/// A statement with its texts and whole numbers taken out, and these. None for what is more than one statement, or no edit.
+/// A statement with its texts and whole numbers taken out, and these. None for what is more than
+/// one statement, or no edit.
 pub(super) fn without_values(line: &str) -> Option<(String, Vec<Value>)> {
-    let edit = ["INSERT ", "REPLACE ", "UPDATE ", "DELETE "].iter().any(|word| line.starts_with(word));
+    let edit =
+        ["INSERT ", "REPLACE ", "UPDATE ", "DELETE "].iter().any(|word| line.starts_with(word));
     if !edit || line.contains(';') {
         return None;
     }
@@ -152,7 +166,9 @@ pub(super) fn without_values(line: &str) -> Option<(String, Vec<Value>)> {
                 (Some(Value::Text(rest[1..end].replace("''", "'"))), end + 1)
             }
             // Bytes.
-            'x' if word == "x" && rest[1..].starts_with('\'') => (None, 2 + rest[2..].find('\'')? + 1),
+            'x' if word == "x" && rest[1..].starts_with('\'') => {
+                (None, 2 + rest[2..].find('\'')? + 1)
+            }
             '0'..='9' => (word.parse().ok().map(Value::Integer), word.len()),
             _ => (None, word.len().max(first.len_utf8())),
         };
@@ -191,7 +207,11 @@ pub(super) fn shrink(script: &[String], why: String) -> (Vec<String>, String) {
     (best, why)
 }
 
-pub(super) fn all<T>(c: &Connection, sql: &str, map: impl FnMut(&Row) -> rusqlite::Result<T>) -> Vec<T> {
+pub(super) fn all<T>(
+    c: &Connection,
+    sql: &str,
+    map: impl FnMut(&Row) -> rusqlite::Result<T>,
+) -> Vec<T> {
     let mut query = c.prepare_cached(sql).unwrap_or_else(|e| panic!("{sql}: {e}"));
     let rows = query.query_map([], map).and_then(|rows| rows.collect());
     rows.unwrap_or_else(|e| panic!("{sql}: {e}"))
@@ -217,7 +237,9 @@ pub(super) fn all_of(query: &mut rusqlite::Statement, columns: usize) -> Vec<Str
             Text(t) | Blob(t) => String::from_utf8_lossy(t).into_owned(),
         })
     };
-    let line = |row: &Row| Ok((0..columns).map(|i| text(row, i)).collect::<rusqlite::Result<Vec<_>>>()?.join("|"));
+    let line = |row: &Row| {
+        Ok((0..columns).map(|i| text(row, i)).collect::<rusqlite::Result<Vec<_>>>()?.join("|"))
+    };
     query.query_map([], line).and_then(|rows| rows.collect()).expect("the query runs")
 }
 
@@ -229,10 +251,20 @@ pub(super) fn tables() -> BTreeMap<String, Table> {
         "SELECT t.name, t.wr, p.name, p.type = 'TEXT', p.pk = 1 FROM pragma_table_list t, pragma_table_info(t.name) p
                WHERE t.type = 'table' AND t.name NOT GLOB 'sqlite_*'";
     for (table, without_rowid, column, text, key) in all(&c, sql, |r| {
-        Ok((r.get::<_, String>(0)?, r.get::<_, bool>(1)?, r.get::<_, String>(2)?, r.get(3)?, r.get::<_, bool>(4)?))
+        Ok((
+            r.get::<_, String>(0)?,
+            r.get::<_, bool>(1)?,
+            r.get::<_, String>(2)?,
+            r.get(3)?,
+            r.get::<_, bool>(4)?,
+        ))
     }) {
         let aliases: &[&str] = if without_rowid { &[] } else { &ALIASES };
-        let known = tables.entry(table).or_insert(Table { columns: Vec::new(), key: String::new(), aliases });
+        let known = tables.entry(table).or_insert(Table {
+            columns: Vec::new(),
+            key: String::new(),
+            aliases,
+        });
         if key {
             known.key = column.clone();
         }

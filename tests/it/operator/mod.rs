@@ -1,4 +1,5 @@
-//! A random operator: whatever is typed into a shell, the file stays true; and each trigger is needed for that.
+//! A random operator: whatever is typed into a shell, the file stays true; and each trigger is
+//! needed for that.
 
 mod harness; // types lines into a file and looks after each
 mod oracle; // what must be true after a line
@@ -15,7 +16,10 @@ use std::time::{Duration, Instant};
 
 use crate::outside::{installed, machine_program};
 use harness::{ROUND, made, replay, rows, shrink, tables, typed, watch};
-use oracle::{FACTS_SQL, FULFILLMENTS_SQL, LINES_SQL, ORDERS_SQL, OUTBOX_SQL, PACKED_SQL, RECEIVED_SQL, TOLD_SQL};
+use oracle::{
+    FACTS_SQL, FULFILLMENTS_SQL, LINES_SQL, ORDERS_SQL, OUTBOX_SQL, PACKED_SQL, RECEIVED_SQL,
+    TOLD_SQL,
+};
 use probes::PROBES;
 use typist::{Operator, stripe};
 
@@ -33,9 +37,12 @@ fn whatever_an_operator_types_the_file_stays_true() {
     let lasting = seconds.map_or(FUZZ_FOR, Duration::from_secs);
     let seed = seed();
     println!("FUZZ_SEED={seed} repeats this run");
-    let typists: Vec<_> =
-        [seed, !seed].map(|seed| std::thread::spawn(move || type_at_random(seed, lasting))).into_iter().collect();
-    let counts = typists.into_iter().map(|t| t.join().unwrap_or_else(|e| std::panic::resume_unwind(e)));
+    let typists: Vec<_> = [seed, !seed]
+        .map(|seed| std::thread::spawn(move || type_at_random(seed, lasting)))
+        .into_iter()
+        .collect();
+    let counts =
+        typists.into_iter().map(|t| t.join().unwrap_or_else(|e| std::panic::resume_unwind(e)));
     let (typed, done) = counts.fold((0, 0), |(a, b), (c, d)| (a + c, b + d));
     println!("{typed} statements, {done} of them changed something");
     assert!(done > 0, "none of {typed} statements changed anything, so nothing was tested");
@@ -43,10 +50,14 @@ fn whatever_an_operator_types_the_file_stays_true() {
 
 /// The one that was named, or a new one.
 fn seed() -> u64 {
-    std::env::var("FUZZ_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(|| fastrand::u64(..))
+    std::env::var("FUZZ_SEED")
+        .ok()
+        .and_then(|s| s.parse().ok())
+        .unwrap_or_else(|| fastrand::u64(..))
 }
 
-/// Types rounds until the time is over: how many statements, and how many of them changed something.
+/// Types rounds until the time is over: how many statements, and how many of them changed
+/// something.
 fn type_at_random(seed: u64, lasting: Duration) -> (usize, usize) {
     let mut rng = fastrand::Rng::with_seed(seed);
     let end = Instant::now() + lasting;
@@ -59,7 +70,9 @@ fn type_at_random(seed: u64, lasting: Duration) -> (usize, usize) {
             Err((at, why)) => {
                 let (small, why) = shrink(&script[..=at], why);
                 let text = small.iter().fold(String::new(), |text, line| text + line + ";\n");
-                panic!("after schema.sql and tests/operator/orders.sql:\n\n{text}\n{why}\n\nFUZZ_SEED={seed}");
+                panic!(
+                    "after schema.sql and tests/operator/orders.sql:\n\n{text}\n{why}\n\nFUZZ_SEED={seed}"
+                );
             }
         }
         typed += script.len();
@@ -75,14 +88,25 @@ fn the_stock_shells_do_with_the_same_lines_what_the_program_s_sqlite_does() {
     let mut script: Vec<String> = (0..ROUND).map(|_| operator.line()).collect();
     // What depends on chance or on the second in which it is typed may differ.
     script.retain(|line| {
-        !["random()", "char(0)", "now", "9223372036854775", "9e999"].iter().any(|odd| line.contains(odd))
+        !["random()", "char(0)", "now", "9223372036854775", "9e999"]
+            .iter()
+            .any(|odd| line.contains(odd))
     });
     let c = made(SCHEMA);
     for line in &script {
         let _ = typed(&c, line);
     }
     let _ = typed(&c, "COMMIT");
-    let looks = [ORDERS_SQL, FULFILLMENTS_SQL, PACKED_SQL, LINES_SQL, TOLD_SQL, OUTBOX_SQL, FACTS_SQL, RECEIVED_SQL];
+    let looks = [
+        ORDERS_SQL,
+        FULFILLMENTS_SQL,
+        PACKED_SQL,
+        LINES_SQL,
+        TOLD_SQL,
+        OUTBOX_SQL,
+        FACTS_SQL,
+        RECEIVED_SQL,
+    ];
     let here: Vec<String> = looks.iter().map(|sql| masked(&rows(&c, sql))).collect();
     let old = installed(".tools/sqlite-3.37/libsqlite3.so.0");
     for library in [None, old.parent()] {
@@ -97,7 +121,11 @@ fn the_stock_shells_do_with_the_same_lines_what_the_program_s_sqlite_does() {
         for ((here, there), sql) in here.iter().zip(there).zip(looks) {
             let differ = here.trim().lines().zip(there.lines()).find(|(here, there)| here != there);
             assert_eq!(differ, None, "FUZZ_SEED={seed}, {library:?}: {sql}");
-            assert_eq!(here.lines().count(), there.lines().count(), "FUZZ_SEED={seed}, {library:?}: {sql}");
+            assert_eq!(
+                here.lines().count(),
+                there.lines().count(),
+                "FUZZ_SEED={seed}, {library:?}: {sql}"
+            );
         }
     }
 }
@@ -107,7 +135,11 @@ const LOOK: &str = "-- look --";
 /// Standard output of the shell that was told this; what it refuses is not listened to.
 fn shell(library: Option<&Path>, typed: &str) -> String {
     let mut command = machine_program("sqlite3");
-    command.args(["-batch", ":memory:"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command
+        .args(["-batch", ":memory:"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
     if let Some(library) = library {
         command.env("LD_LIBRARY_PATH", library);
     }
@@ -120,10 +152,14 @@ fn shell(library: Option<&Path>, typed: &str) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Times of day, which differ from run to run, out of sight; and where one took the place of another, which may be the same.
+/// Times of day, which differ from run to run, out of sight; and where one took the place of
+/// another, which may be the same.
 fn masked(text: &str) -> String {
     let lines = times_masked(text);
-    lines.lines().filter(|line| !line.ends_with("|TIME|TIME")).fold(String::new(), |text, line| text + line + "\n")
+    lines
+        .lines()
+        .filter(|line| !line.ends_with("|TIME|TIME"))
+        .fold(String::new(), |text, line| text + line + "\n")
 }
 
 fn times_masked(text: &str) -> String {
@@ -133,10 +169,14 @@ fn times_masked(text: &str) -> String {
         out += &rest[..at];
         let is_like = |mask: &str| {
             rest.get(at..at + mask.len()).is_some_and(|t| {
-                t.bytes().zip(mask.bytes()).all(|(b, m)| if m == b'0' { b.is_ascii_digit() } else { b == m })
+                t.bytes()
+                    .zip(mask.bytes())
+                    .all(|(b, m)| if m == b'0' { b.is_ascii_digit() } else { b == m })
             })
         };
-        let time = ["0000-00-00T00:00:00Z", "0000-00-00T00:00:00.000Z"].into_iter().find(|mask| is_like(mask));
+        let time = ["0000-00-00T00:00:00Z", "0000-00-00T00:00:00.000Z"]
+            .into_iter()
+            .find(|mask| is_like(mask));
         let taken = time.map_or(2, str::len);
         out += if time.is_some() { "TIME" } else { "20" };
         rest = &rest[at + taken..];
@@ -147,7 +187,8 @@ fn times_masked(text: &str) -> String {
 /// For every trigger, a line that does harm without it. With all triggers the same line does none.
 #[test]
 fn the_loss_of_any_trigger_would_be_noticed() {
-    let triggers = rows(&made(SCHEMA), "SELECT name FROM sqlite_schema WHERE type = 'trigger' ORDER BY 1");
+    let triggers =
+        rows(&made(SCHEMA), "SELECT name FROM sqlite_schema WHERE type = 'trigger' ORDER BY 1");
     assert_eq!(
         triggers.lines().collect::<Vec<_>>(),
         PROBES.iter().map(|(trigger, _)| *trigger).collect::<Vec<_>>(),
@@ -155,12 +196,14 @@ fn the_loss_of_any_trigger_would_be_noticed() {
     );
     let mut silent = Vec::new();
     for (trigger, probe) in PROBES.iter().copied() {
-        let line = |line: &&str| line.strip_prefix("stripe: ").map_or_else(|| line.to_string(), stripe);
+        let line =
+            |line: &&str| line.strip_prefix("stripe: ").map_or_else(|| line.to_string(), stripe);
         let script: Vec<String> = probe.iter().map(line).collect();
         let whole = replay(&script).unwrap_or_else(|(at, why)| panic!("{}: {why}", script[at]));
         let c = made(SCHEMA);
         c.execute_batch(&format!("DROP TRIGGER {trigger}")).expect("it is there");
-        // Something is untrue then, or a line does other than it did, or is refused with another sentence.
+        // Something is untrue then, or a line does other than it did, or is refused with another
+        // sentence.
         if watch(&c, &script).is_ok_and(|without| without == whole) {
             silent.push(trigger);
         }

@@ -7,7 +7,8 @@ use rusqlite::Connection;
 use super::harness::all;
 use super::typist::{BY_STRIPE, STRIPE};
 
-/// Cells that an operator or a payment may change, in the words of the history, joined by a character that no text has.
+/// Cells that an operator or a payment may change, in the words of the history, joined by a
+/// character that no text has.
 pub(super) const ORDER_CELLS: [&str; 20] = [
     "payment_status",
     "amount_total",
@@ -76,8 +77,10 @@ pub(super) const FULFILLMENTS_SQL: &str = "SELECT id, order_id || ' ' || require
     || char(31) || coalesce(canceled_at, char(30)) || char(31) || coalesce(replacement, char(30)), order_id FROM fulfillments ORDER BY id";
 pub(super) const PACKED_SQL: &str =
     "SELECT fulfillment_id, line_item_id, quantity FROM fulfillment_line_items ORDER BY 1, 2";
-pub(super) const LINES_SQL: &str = "SELECT id, order_id, position, canceled_quantity FROM line_items ORDER BY 1";
-pub(super) const TOLD_SQL: &str = "SELECT order_id, actor, what, old, new FROM order_history ORDER BY id";
+pub(super) const LINES_SQL: &str =
+    "SELECT id, order_id, position, canceled_quantity FROM line_items ORDER BY 1";
+pub(super) const TOLD_SQL: &str =
+    "SELECT order_id, actor, what, old, new FROM order_history ORDER BY id";
 pub(super) const OUTBOX_SQL: &str =
     "SELECT id, topic, order_id, fulfillment_id, event_id, key, created_at FROM outbox ORDER BY id";
 /// What Stripe said, and what else nobody changes.
@@ -105,7 +108,8 @@ pub(super) const FACTS_SQL: &str = "
   UNION ALL SELECT quote(one) || quote(livemode) || quote(created_at) FROM shop
   UNION ALL SELECT quote(currency) || quote(decimals) || quote(unit) FROM currency_decimals
   UNION ALL SELECT quote(outbox_id) || quote(target) || quote(state) || quote(attempts) || quote(next_attempt_at) FROM hook_runs";
-/// An event that was received stays as it was; that another is written by hand does no harm, because Stripe is asked.
+/// An event that was received stays as it was; that another is written by hand does no harm,
+/// because Stripe is asked.
 pub(super) const RECEIVED_SQL: &str =
     "SELECT quote(id) || quote(type) || quote(object_id) || quote(created) || quote(livemode)
     || quote(api_version) || quote(account) || quote(shape) || quote(snapshot_event) || quote(payload) || quote(source)
@@ -272,7 +276,8 @@ impl State {
     pub(super) fn wrong_since(&self, before: &State, c: &Connection, line: &str) -> Option<String> {
         let by_stripe = line.starts_with(BY_STRIPE);
         if !by_stripe && self.facts != before.facts {
-            let (were, are) = (before.facts.difference(&self.facts), self.facts.difference(&before.facts));
+            let (were, are) =
+                (before.facts.difference(&self.facts), self.facts.difference(&before.facts));
             let changes: Vec<_> = [were.collect::<Vec<_>>(), are.collect()].concat();
             return Some(format!("what Stripe said is changed: {changes:#?}"));
         }
@@ -280,14 +285,26 @@ impl State {
             return Some(format!("an event is not as it was received: {event}"));
         }
         if let Some(gone) = [
-            before.orders.keys().find(|id| !self.orders.contains_key(id)).map(|id| format!("order {id}")),
-            before.lines.keys().find(|id| !self.lines.contains_key(*id)).map(|id| format!("line {id}")),
+            before
+                .orders
+                .keys()
+                .find(|id| !self.orders.contains_key(id))
+                .map(|id| format!("order {id}")),
+            before
+                .lines
+                .keys()
+                .find(|id| !self.lines.contains_key(*id))
+                .map(|id| format!("line {id}")),
             before
                 .fulfillments
                 .keys()
                 .find(|id| !self.fulfillments.contains_key(id))
                 .map(|id| format!("fulfillment {id}")),
-            before.events.keys().find(|id| !self.events.contains_key(*id)).map(|id| format!("event {id}")),
+            before
+                .events
+                .keys()
+                .find(|id| !self.events.contains_key(*id))
+                .map(|id| format!("event {id}")),
             before.money.keys().find(|id| !self.money.contains_key(id)).map(|(_, id)| id.clone()),
         ]
         .into_iter()
@@ -297,11 +314,13 @@ impl State {
             return Some(format!("{gone} is gone"));
         }
         for (id, (cells, _)) in &before.orders {
-            let (was, is) = (cells.split(SEPARATOR).nth(4), self.orders[id].0.split(SEPARATOR).nth(4));
+            let (was, is) =
+                (cells.split(SEPARATOR).nth(4), self.orders[id].0.split(SEPARATOR).nth(4));
             if was != Some(NOTHING) && is == Some(NOTHING) {
                 return Some(format!("order {id} is no longer canceled"));
             }
-            let (was, is) = (cells.split(SEPARATOR).next(), self.orders[id].0.split(SEPARATOR).next());
+            let (was, is) =
+                (cells.split(SEPARATOR).next(), self.orders[id].0.split(SEPARATOR).next());
             if matches!(was, Some("paid" | "no_payment_required")) && is != was {
                 return Some(format!("order {id} is no longer paid"));
             }
@@ -338,7 +357,8 @@ impl State {
                 return Some(format!("fulfillment {id} was sent, and its order was blocked"));
             }
             for (n, date) in ["shipped_at", "delivered_at", "canceled_at"].into_iter().enumerate() {
-                let at = |cells: &str| cells.split(SEPARATOR).nth(5 + n).is_none_or(|t| t == NOTHING);
+                let at =
+                    |cells: &str| cells.split(SEPARATOR).nth(5 + n).is_none_or(|t| t == NOTHING);
                 if at(cells) && !at(cells_were) {
                     return Some(format!("fulfillment {id} lost its {date}"));
                 }
@@ -357,11 +377,20 @@ impl State {
     }
 
     /// The history and the outbox say exactly what happened.
-    fn wrong_history(&self, before: &State, c: &Connection, author: &str, line: &str) -> Option<String> {
-        let told: Vec<Told> = all(c, &format!("{HISTORY_SQL_SINCE} {} ORDER BY id", before.history.1), |r| {
-            Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?, r.get(5)?))
-        });
-        if self.history.0 != before.history.0 + told.len() as i64 || self.history.1 != self.history.0 {
+    fn wrong_history(
+        &self,
+        before: &State,
+        c: &Connection,
+        author: &str,
+        line: &str,
+    ) -> Option<String> {
+        let told: Vec<Told> =
+            all(c, &format!("{HISTORY_SQL_SINCE} {} ORDER BY id", before.history.1), |r| {
+                Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?, r.get(5)?))
+            });
+        if self.history.0 != before.history.0 + told.len() as i64
+            || self.history.1 != self.history.0
+        {
             return Some(format!(
                 "the history did not grow at its end, by ones: {:?} {:?}",
                 before.history, self.history
@@ -370,11 +399,9 @@ impl State {
         if !self.past.starts_with(&before.past) {
             return Some("what the history said is changed".into());
         }
-        if let Some(order) = self
-            .orders
-            .keys()
-            .find(|id| !before.orders.contains_key(id) && !told.iter().any(|t| t.1 == **id && t.3 == "order"))
-        {
+        if let Some(order) = self.orders.keys().find(|id| {
+            !before.orders.contains_key(id) && !told.iter().any(|t| t.1 == **id && t.3 == "order")
+        }) {
             return Some(format!("the history does not tell that order {order} came"));
         }
         // One line may change a cell there and back.
@@ -399,7 +426,9 @@ impl State {
             if what.starts_with("attention ") {
                 match (old, new) {
                     (None, Some(facts)) => dismissed.insert((*order, what.clone(), facts.clone())),
-                    (facts, _) => dismissed.remove(&(*order, what.clone(), facts.clone().unwrap_or_default())),
+                    (facts, _) => {
+                        dismissed.remove(&(*order, what.clone(), facts.clone().unwrap_or_default()))
+                    }
                 };
                 continue;
             }
@@ -410,8 +439,12 @@ impl State {
                 ));
             }
             match (&what.split(' ').collect::<Vec<_>>()[..], new.as_deref()) {
-                (["fulfillment", id, "status"], Some(status)) if old.is_some() && self.has_lines(id) => {
-                    expected.insert(format!("fulfillment:{id}:{status} fulfillment.{status} {order} {id} "));
+                (["fulfillment", id, "status"], Some(status))
+                    if old.is_some() && self.has_lines(id) =>
+                {
+                    expected.insert(format!(
+                        "fulfillment:{id}:{status} fulfillment.{status} {order} {id} "
+                    ));
                 }
                 (["payment_status"], Some("paid" | "no_payment_required")) => {
                     expected.insert(format!("order:{order}:paid order.paid {order}  "));
@@ -419,13 +452,16 @@ impl State {
                 (["line", _, "canceled_quantity"], Some(new)) => {
                     let number = |text: &str| text.parse::<i64>().unwrap_or_default();
                     if number(new) > number(old.as_deref().unwrap_or_default()) {
-                        expected.insert(format!("order:{order}:canceled:part order.canceled {order}  "));
+                        expected.insert(format!(
+                            "order:{order}:canceled:part order.canceled {order}  "
+                        ));
                     }
                 }
                 (["fulfillment", id, column], _)
                     if column.starts_with("tracking_") && self.is_on_its_way(before, id) =>
                 {
-                    let news = format!("fulfillment:{id}:updated fulfillment.updated {order} {id} ");
+                    let news =
+                        format!("fulfillment:{id}:updated fulfillment.updated {order} {id} ");
                     // A link that follows its number is no news of its own.
                     if *column == "tracking_url" {
                         allowed.insert(news);
@@ -435,8 +471,12 @@ impl State {
                 }
                 ([column], _) if *column == "email" || column.starts_with("shipping_") => {
                     for (id, (identity, ..)) in &self.fulfillments {
-                        if identity.starts_with(&format!("{order} 1 ")) && self.is_on_its_way(before, &id.to_string()) {
-                            expected.insert(format!("fulfillment:{id}:updated fulfillment.updated {order} {id} "));
+                        if identity.starts_with(&format!("{order} 1 "))
+                            && self.is_on_its_way(before, &id.to_string())
+                        {
+                            expected.insert(format!(
+                                "fulfillment:{id}:updated fulfillment.updated {order} {id} "
+                            ));
                         }
                     }
                 }
@@ -454,12 +494,16 @@ impl State {
             now.insert(key, new.clone());
         }
         if dismissed != self.dismissed {
-            return Some(format!("dismissed is {:?}, and by the history {dismissed:?}", self.dismissed));
+            return Some(format!(
+                "dismissed is {:?}, and by the history {dismissed:?}",
+                self.dismissed
+            ));
         }
         for key in now.keys().chain(cells_are.keys()) {
             let (is, said) = (cells_are.get(key).unwrap_or(&None), now.get(key).unwrap_or(&None));
             // What a new order begins with is what was bought, and not told.
-            let bought = author.starts_with("stripe:") && said.is_none() && key.1.contains(" quantity of ");
+            let bought =
+                author.starts_with("stripe:") && said.is_none() && key.1.contains(" quantity of ");
             if is != said && !bought {
                 return Some(format!("{key:?} is {is:?}, and by the history it is {said:?}"));
             }
@@ -472,8 +516,10 @@ impl State {
         let Some(news) = self.outbox.strip_prefix(&before.outbox[..]) else {
             return Some("the outbox did not grow at its end".into());
         };
-        // What may be said again carries the moment: two statements of the same one are one piece of news.
-        let told: BTreeSet<String> = before.outbox.iter().map(|news| without_moment(news)).collect();
+        // What may be said again carries the moment: two statements of the same one are one piece
+        // of news.
+        let told: BTreeSet<String> =
+            before.outbox.iter().map(|news| without_moment(news)).collect();
         let news: BTreeSet<String> = news.iter().map(|news| without_moment(news)).collect();
         let missing = expected.difference(&news).any(|news| !told.contains(news));
         let surplus = news.iter().any(|news| !expected.contains(news) && !allowed.contains(news));
@@ -483,24 +529,33 @@ impl State {
     /// Shipped before this line and after it.
     fn is_on_its_way(&self, before: &State, fulfillment: &str) -> bool {
         let status = |state: &State| {
-            let cells = fulfillment.parse().ok().and_then(|id: i64| state.fulfillments.get(&id).map(|f| f.1.clone()));
+            let cells = fulfillment
+                .parse()
+                .ok()
+                .and_then(|id: i64| state.fulfillments.get(&id).map(|f| f.1.clone()));
             cells.is_some_and(|cells| cells.split(SEPARATOR).next() == Some("shipped"))
         };
         status(before) && status(self)
     }
 
     fn has_lines(&self, fulfillment: &str) -> bool {
-        fulfillment
-            .parse()
-            .is_ok_and(|id| self.packed.range((id, String::new())..(id + 1, String::new())).next().is_some())
+        fulfillment.parse().is_ok_and(|id| {
+            self.packed.range((id, String::new())..(id + 1, String::new())).next().is_some()
+        })
     }
 
-    /// The cells of orders and fulfillments that are not the same in the other state, and of these orders all.
-    fn cells(&self, other: &State, named: &BTreeSet<i64>) -> BTreeMap<(i64, String), Option<String>> {
+    /// The cells of orders and fulfillments that are not the same in the other state, and of these
+    /// orders all.
+    fn cells(
+        &self,
+        other: &State,
+        named: &BTreeSet<i64>,
+    ) -> BTreeMap<(i64, String), Option<String>> {
         let mut cells = BTreeMap::new();
         let text = |cell: &str| (cell != NOTHING).then(|| cell.to_string());
         for (id, (mine, _)) in &self.orders {
-            if other.orders.get(id).is_some_and(|(theirs, _)| theirs != mine || named.contains(id)) {
+            if other.orders.get(id).is_some_and(|(theirs, _)| theirs != mine || named.contains(id))
+            {
                 cells.extend(
                     ORDER_CELLS
                         .iter()
@@ -510,25 +565,40 @@ impl State {
             }
         }
         for (id, (_, mine, order)) in &self.fulfillments {
-            if other.fulfillments.get(id).is_none_or(|(_, theirs, _)| theirs != mine || named.contains(order)) {
+            if other
+                .fulfillments
+                .get(id)
+                .is_none_or(|(_, theirs, _)| theirs != mine || named.contains(order))
+            {
                 let named = FULFILLMENT_CELLS.iter().zip(mine.split(SEPARATOR));
-                cells.extend(named.map(|(name, cell)| ((*order, format!("fulfillment {id} {name}")), text(cell))));
+                cells.extend(named.map(|(name, cell)| {
+                    ((*order, format!("fulfillment {id} {name}")), text(cell))
+                }));
             }
         }
         for (id, (order, position, canceled)) in &self.lines {
-            if other.lines.get(id).is_some_and(|line| line.2 != *canceled || named.contains(order)) {
-                cells.insert((*order, format!("line {position} canceled_quantity")), Some(canceled.to_string()));
+            if other.lines.get(id).is_some_and(|line| line.2 != *canceled || named.contains(order))
+            {
+                cells.insert(
+                    (*order, format!("line {position} canceled_quantity")),
+                    Some(canceled.to_string()),
+                );
             }
         }
         for (key, value) in self.money.iter().chain(&self.reasons) {
-            if other.money.get(key).or(other.reasons.get(key)) != Some(value) || named.contains(&key.0) {
+            if other.money.get(key).or(other.reasons.get(key)) != Some(value)
+                || named.contains(&key.0)
+            {
                 cells.insert(key.clone(), Some(value.clone()));
             }
         }
         for ((id, line), quantity) in &self.packed {
             let order = self.fulfillments.get(id).map_or(0, |f| f.2);
             if other.packed.get(&(*id, line.clone())) != Some(quantity) || named.contains(&order) {
-                cells.insert((order, format!("fulfillment {id} quantity of {line}")), Some(quantity.to_string()));
+                cells.insert(
+                    (order, format!("fulfillment {id} quantity of {line}")),
+                    Some(quantity.to_string()),
+                );
             }
         }
         cells
@@ -546,4 +616,5 @@ fn without_moment(news: &str) -> String {
     format!("{bare} {rest}")
 }
 
-pub(super) const HISTORY_SQL_SINCE: &str = "SELECT id, order_id, actor, what, old, new FROM order_history WHERE id >";
+pub(super) const HISTORY_SQL_SINCE: &str =
+    "SELECT id, order_id, actor, what, old, new FROM order_history WHERE id >";

@@ -5,8 +5,8 @@ use rusqlite::Connection;
 use super::harness::{made, rows, tables};
 use super::{SCHEMA, stripe};
 
-/// `UPDATE OR REPLACE orders SET rowid = 2 WHERE id = 1` once put order 1 in the place of order 2, and a buyer was sent
-/// another's goods.
+/// `UPDATE OR REPLACE orders SET rowid = 2 WHERE id = 1` once put order 1 in the place of order 2,
+/// and a buyer was sent another's goods.
 #[test]
 fn no_order_takes_another_s_place_by_any_name_of_a_row() {
     let c = made(SCHEMA);
@@ -19,8 +19,10 @@ fn no_order_takes_another_s_place_by_any_name_of_a_row() {
         }
         for id in std::iter::once(&table.key[..]).chain(table.aliases.iter().copied()) {
             let own = &table.key;
-            let others: Vec<String> = table.columns.iter().map(|(column, _)| column.clone()).collect();
-            let others: Vec<&str> = others.iter().filter(|column| *column != id).map(|column| &column[..]).collect();
+            let others: Vec<String> =
+                table.columns.iter().map(|(column, _)| column.clone()).collect();
+            let others: Vec<&str> =
+                others.iter().filter(|column| *column != id).map(|column| &column[..]).collect();
             let (columns, place) = (others.join(", "), format!("(SELECT max({own}) FROM {name})"));
             for or in ["", "OR REPLACE ", "OR IGNORE ", "OR FAIL ", "OR ROLLBACK "] {
                 let lines = [
@@ -34,19 +36,26 @@ fn no_order_takes_another_s_place_by_any_name_of_a_row() {
                     format!(
                         "INSERT {or}INTO {name}({id}, {columns}) SELECT (SELECT max({id}) FROM {name}), {columns} FROM {name} ORDER BY {id} LIMIT 1"
                     ),
-                    format!("INSERT {or}INTO {name}({id}, {columns}) SELECT -1, {columns} FROM {name} LIMIT 1"),
+                    format!(
+                        "INSERT {or}INTO {name}({id}, {columns}) SELECT -1, {columns} FROM {name} LIMIT 1"
+                    ),
                     format!(
                         "INSERT INTO {name}({id}, {columns}) SELECT {id}, {columns} FROM {name} WHERE 1 ON CONFLICT DO UPDATE SET {id} = (SELECT max({id}) FROM {name})"
                     ),
                     // Out of a pending parcel a line may be taken: it waits in another one.
                     match &name[..] {
                         "fulfillment_line_items" => format!("DELETE FROM {name} WHERE {id} = 0"),
-                        _ => format!("DELETE FROM {name} WHERE {id} = (SELECT max({id}) FROM {name})"),
+                        _ => format!(
+                            "DELETE FROM {name} WHERE {id} = (SELECT max({id}) FROM {name})"
+                        ),
                     },
                 ];
                 for line in lines {
                     for line in [line.clone(), stripe(&line)] {
-                        if line.starts_with("SAVEPOINT") && line.contains("INSERT") && line.contains("-1,") {
+                        if line.starts_with("SAVEPOINT")
+                            && line.contains("INSERT")
+                            && line.contains("-1,")
+                        {
                             continue; // of the daemon's that is a new row, which it may write
                         }
                         let _ = c.execute_batch(&line);
@@ -69,5 +78,8 @@ fn everything(c: &Connection) -> String {
 }
 
 fn tables_of(c: &Connection) -> Vec<String> {
-    rows(c, "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY 1").lines().map(String::from).collect()
+    rows(c, "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY 1")
+        .lines()
+        .map(String::from)
+        .collect()
 }

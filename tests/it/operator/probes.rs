@@ -10,14 +10,25 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
     ("currency_decimals_update", &["UPDATE currency_decimals SET unit = 0"]),
     ("deliver_insert", &["INSERT INTO deliver VALUES(3)"]),
     ("dismiss_insert", &["INSERT INTO dismiss VALUES(2, 'fraud_warning')"]),
-    ("dismissals_delete", &["INSERT INTO dismiss VALUES(2, 'fraud_warning')", "DELETE FROM dismissals"]),
+    (
+        "dismissals_delete",
+        &["INSERT INTO dismiss VALUES(2, 'fraud_warning')", "DELETE FROM dismissals"],
+    ),
     (
         "dismissals_insert",
-        &["INSERT INTO dismissals(reason, subject, order_id, facts, actor) VALUES('silence', 'x', 1, 'x', 'operator')"],
+        &[
+            "INSERT INTO dismissals(reason, subject, order_id, facts, actor) VALUES('silence', 'x', 1, 'x', 'operator')",
+        ],
     ),
     ("dismissals_told", &["INSERT INTO dismiss VALUES(2, 'fraud_warning')"]),
-    ("dismissals_undone", &["INSERT INTO dismiss VALUES(2, 'fraud_warning')", "stripe: DELETE FROM dismissals"]),
-    ("dismissals_update", &["INSERT INTO dismiss VALUES(2, 'fraud_warning')", "UPDATE dismissals SET facts = 'none'"]),
+    (
+        "dismissals_undone",
+        &["INSERT INTO dismiss VALUES(2, 'fraud_warning')", "stripe: DELETE FROM dismissals"],
+    ),
+    (
+        "dismissals_update",
+        &["INSERT INTO dismiss VALUES(2, 'fraud_warning')", "UPDATE dismissals SET facts = 'none'"],
+    ),
     (
         "disputes_came",
         &[
@@ -68,7 +79,10 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
             "stripe: INSERT INTO fraud_warnings(id, payment_intent_id, actionable, created_at, as_of) VALUES('x', 'pi_1', 1, '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')",
         ],
     ),
-    ("fraud_warnings_changed", &["stripe: UPDATE fraud_warnings SET actionable = 0 WHERE id = 'issfr_2'"]),
+    (
+        "fraud_warnings_changed",
+        &["stripe: UPDATE fraud_warnings SET actionable = 0 WHERE id = 'issfr_2'"],
+    ),
     ("fraud_warnings_delete", &["DELETE FROM fraud_warnings"]),
     ("fraud_warnings_facts", &["UPDATE fraud_warnings SET actionable = 0 WHERE id = 'issfr_2'"]),
     (
@@ -87,12 +101,30 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
             "DELETE FROM fulfillment_line_items WHERE fulfillment_id IN(SELECT id FROM fulfillments WHERE status = 'shipped')",
         ],
     ),
-    ("fulfillment_line_items_insert", &["INSERT INTO fulfillment_line_items VALUES(1, 'li_2_1', 1)"]),
-    ("fulfillment_line_items_out", &["DELETE FROM fulfillment_line_items WHERE line_item_id = 'li_2_1'"]),
-    ("fulfillment_line_items_put", &["UPDATE fulfillment_line_items SET quantity = 1 WHERE line_item_id = 'li_2_1'"]),
-    ("fulfillment_line_items_split", &["UPDATE fulfillment_line_items SET quantity = 1 WHERE line_item_id = 'li_2_1'"]),
-    ("fulfillment_line_items_taken", &["UPDATE line_items SET canceled_quantity = quantity WHERE id = 'li_2_1'"]),
-    ("fulfillment_line_items_update", &["UPDATE fulfillment_line_items SET quantity = 99 WHERE fulfillment_id = 1"]),
+    (
+        "fulfillment_line_items_insert",
+        &["INSERT INTO fulfillment_line_items VALUES(1, 'li_2_1', 1)"],
+    ),
+    (
+        "fulfillment_line_items_out",
+        &["DELETE FROM fulfillment_line_items WHERE line_item_id = 'li_2_1'"],
+    ),
+    (
+        "fulfillment_line_items_put",
+        &["UPDATE fulfillment_line_items SET quantity = 1 WHERE line_item_id = 'li_2_1'"],
+    ),
+    (
+        "fulfillment_line_items_split",
+        &["UPDATE fulfillment_line_items SET quantity = 1 WHERE line_item_id = 'li_2_1'"],
+    ),
+    (
+        "fulfillment_line_items_taken",
+        &["UPDATE line_items SET canceled_quantity = quantity WHERE id = 'li_2_1'"],
+    ),
+    (
+        "fulfillment_line_items_update",
+        &["UPDATE fulfillment_line_items SET quantity = 99 WHERE fulfillment_id = 1"],
+    ),
     ("fulfillments_blocked", &["UPDATE fulfillments SET status = 'shipped' WHERE order_id = 17"]),
     ("fulfillments_changed", &["UPDATE fulfillments SET note = 'blue' WHERE id = 1"]),
     ("fulfillments_created", &["stripe: UPDATE orders SET payment_status = 'paid' WHERE id = 5"]),
@@ -130,7 +162,10 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
             "DELETE FROM hook_runs",
         ],
     ),
-    ("hook_runs_insert", &["INSERT INTO hook_runs(outbox_id, target, next_attempt_at) VALUES(1, '/opt/hook', '1')"]),
+    (
+        "hook_runs_insert",
+        &["INSERT INTO hook_runs(outbox_id, target, next_attempt_at) VALUES(1, '/opt/hook', '1')"],
+    ),
     (
         "hook_runs_update",
         &[
@@ -154,15 +189,26 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
             "INSERT INTO line_items(id, order_id, position, name, quantity, currency, amount_total, requires_shipping) VALUES('x', 5, 9, 'Cup', 1, 'eur', 1, 1)",
         ],
     ),
-    ("news_insert", &["stripe: UPDATE orders SET payment_status = 'paid' WHERE payment_status = 'unpaid'"]),
+    (
+        "news_insert",
+        &["stripe: UPDATE orders SET payment_status = 'paid' WHERE payment_status = 'unpaid'"],
+    ),
     ("order_history_delete", &["DELETE FROM order_history"]),
     (
         "order_history_grows",
-        &["INSERT INTO order_history(id, order_id, actor, what) VALUES(99999, 1, 'operator', 'note')"],
+        &[
+            "INSERT INTO order_history(id, order_id, actor, what) VALUES(99999, 1, 'operator', 'note')",
+        ],
     ),
-    ("order_history_insert", &["INSERT INTO order_history(order_id, actor, what) VALUES(1, 'stripe:evt_1', 'note')"]),
+    (
+        "order_history_insert",
+        &["INSERT INTO order_history(order_id, actor, what) VALUES(1, 'stripe:evt_1', 'note')"],
+    ),
     ("order_history_update", &["UPDATE order_history SET new = 'unpaid'"]),
-    ("orders_cancel", &["UPDATE orders SET canceled_at = NULL, cancel_reason = NULL WHERE id = 16"]),
+    (
+        "orders_cancel",
+        &["UPDATE orders SET canceled_at = NULL, cancel_reason = NULL WHERE id = 16"],
+    ),
     ("orders_changed", &["UPDATE orders SET note = 'blue' WHERE id = 1"]),
     ("orders_corrected", &["UPDATE orders SET shipping_city = 'Lyon' WHERE id = 18"]),
     (
@@ -178,7 +224,10 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
             "stripe: INSERT INTO orders(id, checkout_session_id, payment_intent_id, livemode, mode, payment_status, currency, amount_total, created_at, as_of) VALUES(25, 'cs_25', 'pi_99', 0, 'payment', 'unpaid', 'eur', 100, '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')",
         ],
     ),
-    ("orders_early_update", &["stripe: UPDATE orders SET payment_intent_id = 'pi_99' WHERE id = 24"]),
+    (
+        "orders_early_update",
+        &["stripe: UPDATE orders SET payment_intent_id = 'pi_99' WHERE id = 24"],
+    ),
     ("orders_facts", &["UPDATE orders SET metadata = '[]' WHERE id = 1"]),
     ("orders_identity", &["stripe: UPDATE orders SET id = 99 WHERE id = 22"]),
     (
@@ -193,8 +242,14 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
             "stripe: INSERT INTO orders(id, checkout_session_id, payment_intent_id, livemode, mode, payment_status, currency, amount_total, created_at, as_of) VALUES(25, 'cs_25', 'pi_25', 1, 'payment', 'unpaid', 'eur', 100, '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')",
         ],
     ),
-    ("orders_payment_intent", &["stripe: UPDATE OR REPLACE orders SET payment_intent_id = 'pi_1' WHERE id = 2"]),
-    ("orders_sale_is_final", &["stripe: UPDATE orders SET payment_status = 'unpaid' WHERE id = 22"]),
+    (
+        "orders_payment_intent",
+        &["stripe: UPDATE OR REPLACE orders SET payment_intent_id = 'pi_1' WHERE id = 2"],
+    ),
+    (
+        "orders_sale_is_final",
+        &["stripe: UPDATE orders SET payment_status = 'unpaid' WHERE id = 22"],
+    ),
     ("orders_tidy", &["UPDATE orders SET note = ' blue ' WHERE id = 1"]),
     (
         "outbox_again",
@@ -208,7 +263,9 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
     ("outbox_identity", &["UPDATE outbox SET key = 'x' WHERE id = 1"]),
     (
         "outbox_insert",
-        &["INSERT INTO outbox(topic, order_id, key) VALUES('fulfillment.shipped', 1, 'fulfillment:1:shipped')"],
+        &[
+            "INSERT INTO outbox(topic, order_id, key) VALUES('fulfillment.shipped', 1, 'fulfillment:1:shipped')",
+        ],
     ),
     ("outbox_told", &["UPDATE outbox SET next_attempt_at = '9999-01-01T00:00:00Z'"]),
     (

@@ -46,7 +46,10 @@ const TABLES: [&str; 22] = [
     "sequence",
 ];
 const YOURS: [(&str, &[&str]); 5] = [
-    ("orders", &["note", "hold_reason", "canceled_at", "cancel_reason", "email", "shipping_line1", "name"]),
+    (
+        "orders",
+        &["note", "hold_reason", "canceled_at", "cancel_reason", "email", "shipping_line1", "name"],
+    ),
     ("line_items", &["canceled_quantity", "canceled_quantity", "cancel_reason"]),
     (
         "fulfillments",
@@ -171,7 +174,10 @@ impl Operator<'_> {
             let value = self.value(table, &column);
             sets.insert(column, value);
         }
-        sets.iter().map(|(column, value)| format!("{column} = {value}")).collect::<Vec<_>>().join(", ")
+        sets.iter()
+            .map(|(column, value)| format!("{column} = {value}"))
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 
     fn insert(&mut self) -> String {
@@ -183,13 +189,19 @@ impl Operator<'_> {
         let condition = self.condition(table);
         if self.one_in(3) {
             // A row again, or all but one column of it.
-            let names: Vec<String> = self.tables[table].columns.iter().map(|(name, _)| name.clone()).collect();
+            let names: Vec<String> =
+                self.tables[table].columns.iter().map(|(name, _)| name.clone()).collect();
             let other = self.column(table);
             let value = self.value(table, &other);
-            let values: Vec<&str> = names.iter().map(|name| if *name == other { &value[..] } else { name }).collect();
-            return format!("{verb}INTO {table} SELECT {} FROM {table}{condition}", values.join(", "));
+            let values: Vec<&str> =
+                names.iter().map(|name| if *name == other { &value[..] } else { name }).collect();
+            return format!(
+                "{verb}INTO {table} SELECT {} FROM {table}{condition}",
+                values.join(", ")
+            );
         }
-        let mut names: Vec<String> = self.tables[table].columns.iter().map(|(name, _)| name.clone()).collect();
+        let mut names: Vec<String> =
+            self.tables[table].columns.iter().map(|(name, _)| name.clone()).collect();
         names.retain(|_| !self.one_in(4));
         let aliases = self.tables[table].aliases;
         if !aliases.is_empty() && self.one_in(6) {
@@ -199,7 +211,9 @@ impl Operator<'_> {
             return format!("{verb}INTO {table} DEFAULT VALUES");
         }
         let rows = if self.one_in(4) { 2 } else { 1 };
-        let row = |me: &mut Self| names.iter().map(|name| me.value(table, name)).collect::<Vec<_>>().join(", ");
+        let row = |me: &mut Self| {
+            names.iter().map(|name| me.value(table, name)).collect::<Vec<_>>().join(", ")
+        };
         let rows: Vec<String> = (0..rows).map(|_| format!("({})", row(self))).collect();
         let upsert = if verb.starts_with("INSERT INTO") || self.one_in(2) {
             match self.rng.u32(0..4) {
@@ -241,7 +255,9 @@ impl Operator<'_> {
                 let order = self.order();
                 let values = match verb {
                     "reship" => format!("'{}'", self.pick(&["lost", "damaged", "late"])),
-                    "reship_items" => format!("'{}', 'lost'", self.pick(&["1", "2", "1x1", "1,2", "x", ""])),
+                    "reship_items" => {
+                        format!("'{}', 'lost'", self.pick(&["1", "2", "1x1", "1,2", "x", ""]))
+                    }
                     "ship_items" => format!(
                         "'{}', {}, {}, NULL",
                         self.pick(&["1", "2", "1x1", "1x2,2", "3", "x", ""]),
@@ -258,8 +274,13 @@ impl Operator<'_> {
                     "hold" => self.value("orders", "hold_reason"),
                     "settle" => self.value("fulfillment_line_items", "fulfillment_id"),
                     "dismiss" => {
-                        let reason =
-                            self.pick(&["unsent", "sums_differ", "fraud_warning", "refund_failed", "no_lines"]);
+                        let reason = self.pick(&[
+                            "unsent",
+                            "sums_differ",
+                            "fraud_warning",
+                            "refund_failed",
+                            "no_lines",
+                        ]);
                         format!("'{reason}'")
                     }
                     "early" => self.value("refunds", "payment_intent_id"),
@@ -275,11 +296,19 @@ impl Operator<'_> {
     fn stripe(&mut self) -> String {
         self.keys += 1;
         let (order, key) = (self.rng.u32(1..25), self.keys);
-        let refund = self.pick(&["pending", "succeeded", "failed", "canceled", "requires_action", "some_new_word"]);
+        let refund = self.pick(&[
+            "pending",
+            "succeeded",
+            "failed",
+            "canceled",
+            "requires_action",
+            "some_new_word",
+        ]);
         let dispute = self.pick(&["needs_response", "under_review", "won", "lost"]);
         let closed = self.pick(&["'approved'", "'refunded'", "NULL"]);
         let row = "'eur', '2026-11-21T09:00:00Z', '2026-11-21T09:00:00Z'";
-        let amount = self.pick(&["300", "1000000000000", "1000000000001", "4611686018427387904", "-1"]);
+        let amount =
+            self.pick(&["300", "1000000000000", "1000000000001", "4611686018427387904", "-1"]);
         let fact = match self.rng.u32(0..11) {
             0 => format!(
                 "INSERT INTO refunds(id, payment_intent_id, status, amount, currency, created_at, as_of) VALUES('re_n{key}', 'pi_{order}', '{refund}', {amount}, {row})"
@@ -368,31 +397,53 @@ impl Operator<'_> {
             (_, "rowid" | "oid" | "_rowid_") => self.rng.u32(1..45).to_string(),
             (_, "one") => self.rng.u32(1..3).to_string(),
             ("actor", "name") => self.pick(&["'operator'", "'operator-override'", "'x'"]).into(),
-            ("sweeps", "name") => self.pick(&["'events'", "'sessions'", "'refunds'", "'disputes'"]).into(),
+            ("sweeps", "name") => {
+                self.pick(&["'events'", "'sessions'", "'refunds'", "'disputes'"]).into()
+            }
             ("sweeps", "until") => self.pick(&TIMES).into(),
             ("alarms", "name") => self.pick(&["'silence'", "'file_went_back'"]).into(),
             ("carriers", "company") => self.pick(&["'dhl'", "'ups'", "'bike'"]).into(),
             ("carriers", "url") => self.pick(&["'https://example.org/{}'", "'{}'", "'x'"]).into(),
-            (_, "currency") if table == "currency_decimals" => self.pick(&["'jpy'", "'eur'", "'kwd'"]).into(),
+            (_, "currency") if table == "currency_decimals" => {
+                self.pick(&["'jpy'", "'eur'", "'kwd'"]).into()
+            }
             (_, "outbox_id") => self.rng.u32(1..4).to_string(),
             (_, "target") => "'/opt/hook'".into(),
             (_, "status") => format!(
                 "'{}'",
-                self.pick(&["pending", "shipped", "delivered", "canceled", "succeeded", "won", "Shipped"])
+                self.pick(&[
+                    "pending",
+                    "shipped",
+                    "delivered",
+                    "canceled",
+                    "succeeded",
+                    "won",
+                    "Shipped"
+                ])
             ),
-            (_, "payment_status") => format!("'{}'", self.pick(&["paid", "unpaid", "failed", "no_payment_required"])),
-            (_, "state") => format!("'{}'", self.pick(&["pending", "done", "ignored", "failed", "dead"])),
+            (_, "payment_status") => {
+                format!("'{}'", self.pick(&["paid", "unpaid", "failed", "no_payment_required"]))
+            }
+            (_, "state") => {
+                format!("'{}'", self.pick(&["pending", "done", "ignored", "failed", "dead"]))
+            }
             (_, "cancel_reason") if !self.one_in(4) => {
                 format!("'{}'", self.pick(&["customer", "fraud", "inventory", "other"]))
             }
-            (_, "cancel_reason" | "hold_reason" | "note" | "tracking_url") if self.one_in(3) => "NULL".into(),
-            (_, "tracking_number") if self.one_in(8) => self.pick(&["'\t JD5 '", "12", "''"]).into(),
+            (_, "cancel_reason" | "hold_reason" | "note" | "tracking_url") if self.one_in(3) => {
+                "NULL".into()
+            }
+            (_, "tracking_number") if self.one_in(8) => {
+                self.pick(&["'\t JD5 '", "12", "''"]).into()
+            }
             (_, "tracking_number") => format!("'JD{}'", self.rng.u32(0..12)),
             (_, "replacement") => self.pick(&["NULL", "NULL", "'lost'"]).into(),
             (_, "tracking_company") => self.pick(&["'DHL'", "' ups '", "'Bike'", "NULL"]).into(),
             (_, "order_id") => self.order(),
             (_, "canceled_at") if self.one_in(3) => "NULL".into(),
-            (_, "id" | "line_item_id") if table.contains("line_item") => format!("'li_{order}_{}'", self.rng.u32(1..3)),
+            (_, "id" | "line_item_id") if table.contains("line_item") => {
+                format!("'li_{order}_{}'", self.rng.u32(1..3))
+            }
             ("events", "id") | (_, "event_id") => format!("'evt_{}'", self.rng.u32(1..6)),
             ("refunds", "id") => format!("'re_{order}'"),
             ("disputes", "id") => format!("'dp_{}'", self.rng.u32(11..14)),
@@ -405,12 +456,24 @@ impl Operator<'_> {
             (_, "custom_fields" | "tax_ids" | "metadata") => "'[]'".into(),
             (_, "what") => self.pick(&["'note'", "'fulfillment 1 status'", "'order'"]).into(),
             (_, "actor") => self.pick(&["'operator'", "'stripe:evt_1'", "'fulfilld:undo'"]).into(),
-            (_, "topic") => self.pick(&["'fulfillment.shipped'", "'order.paid'", "'order.canceled'"]).into(),
-            (_, "key") => {
-                format!("'{}'", self.pick(&["order:1:canceled", "fulfillment:1:shipped", "refund:re_9", "x"]))
+            (_, "topic") => {
+                self.pick(&["'fulfillment.shipped'", "'order.paid'", "'order.canceled'"]).into()
             }
-            (_, name) if name.ends_with("_at") || name == "as_of" || name == "at" => self.pick(&TIMES).into(),
-            (_, name) if self.tables[table].columns.iter().any(|(known, text)| known == name && *text) => {
+            (_, "key") => {
+                format!(
+                    "'{}'",
+                    self.pick(&["order:1:canceled", "fulfillment:1:shipped", "refund:re_9", "x"])
+                )
+            }
+            (_, name) if name.ends_with("_at") || name == "as_of" || name == "at" => {
+                self.pick(&TIMES).into()
+            }
+            (_, name)
+                if self.tables[table]
+                    .columns
+                    .iter()
+                    .any(|(known, text)| known == name && *text) =>
+            {
                 self.pick(&["''", "'DHL'", "'blue'", "'https://example.org/'", "NULL"]).into()
             }
             _ => self.rng.u32(0..5).to_string(),
@@ -429,7 +492,11 @@ impl Operator<'_> {
     /// A column, or another name of the row.
     fn name(&mut self, table: &str) -> String {
         let aliases = self.tables[table].aliases;
-        if aliases.is_empty() || !self.one_in(3) { self.column(table) } else { self.pick(aliases).into() }
+        if aliases.is_empty() || !self.one_in(3) {
+            self.column(table)
+        } else {
+            self.pick(aliases).into()
+        }
     }
 
     fn pick<'b>(&mut self, from: &[&'b str]) -> &'b str {

@@ -1,4 +1,5 @@
-//! Text from outside in the lines that a person is told to type: it is one word there, and does nothing.
+//! Text from outside in the lines that a person is told to type: it is one word there, and does
+//! nothing.
 
 use std::process::Command;
 
@@ -29,16 +30,22 @@ fn an_id_with_quotes_is_one_word_of_the_line_to_type() {
         c.execute_batch(&stripe(&sql)).expect("the event is kept");
     }
     let dir = tempfile::tempdir().expect("a directory");
-    let lines = all(&c, "SELECT subject, next FROM attention WHERE reason = 'event_failed'", |row| {
-        Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
-    });
+    let lines =
+        all(&c, "SELECT subject, next FROM attention WHERE reason = 'event_failed'", |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+        });
     let mut told = 0;
     for (id, next) in lines.iter().filter(|(id, _)| IDS.contains(&&id[..])) {
         let (show, replay) = next.split_once("; then: ").expect("two lines to type");
         for (line, verb) in [(show, "events\0show\0"), (replay, "replay\0")] {
             for shell in ["sh", "bash"] {
                 let script = format!("fulfilld() {{ printf '%s\\0' \"$@\"; }}\n{line}");
-                let said = Command::new(shell).arg("-c").arg(script).current_dir(dir.path()).output().expect("a shell");
+                let said = Command::new(shell)
+                    .arg("-c")
+                    .arg(script)
+                    .current_dir(dir.path())
+                    .output()
+                    .expect("a shell");
                 let words = String::from_utf8(said.stdout).expect("text");
                 let expected = [format!("{verb}{id}\0"), format!("{verb}--\0{id}\0")];
                 assert!(expected.contains(&words), "{line}: {words:?}");

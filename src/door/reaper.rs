@@ -1,7 +1,8 @@
-//! The keeper of the front door: looks at every connection five times a second and cuts what is refused, slow or too much.
+//! The reaper of the front door: looks at every connection five times a second and cuts what is
+//! refused, slow or too much.
 //!
-//! tiny_http lends nobody its sockets. The kernel does: /proc/self/fd has their numbers, and pidfd_getfd(2) makes a
-//! descriptor of our own from a number.
+//! tiny_http lends nobody its sockets. The kernel does: /proc/self/fd has their numbers, and
+//! pidfd_getfd(2) makes a descriptor of our own from a number.
 
 use std::collections::HashMap;
 use std::net::{Shutdown, SocketAddr};
@@ -17,16 +18,17 @@ use socket2::SockRef;
 
 use super::handler::{can_be_drained, tell};
 use super::{Doing, Hall, Inside, LINGER, knock, spawn};
-use crate::locks::lock;
 use crate::sabotage;
+use crate::sync::lock;
 
-/// A connection that still exists so long after being cut is leaked; longer than any handler waits for a commit.
+/// A connection that still exists so long after being cut is leaked; longer than any handler waits
+/// for a commit.
 const LEAKED_AFTER: Duration = Duration::from_secs(6);
 
 /// Knocks in one round for those whom tiny_http lets wait.
 const KNOCKS_MAX: usize = 16;
 
-/// What the keeper saw in its last round.
+/// What the reaper saw in its last round.
 pub struct Seen {
     pub at: Instant,
     pub connections: usize,
@@ -43,26 +45,34 @@ pub struct Seen {
 
 impl Default for Seen {
     fn default() -> Seen {
-        Seen { at: Instant::now(), connections: 0, leaked: 0, threads: 0, memory: 0, cut: 0, reach: false }
+        Seen {
+            at: Instant::now(),
+            connections: 0,
+            leaked: 0,
+            threads: 0,
+            memory: 0,
+            cut: 0,
+            reach: false,
+        }
     }
 }
 
-pub struct Keeper {
+pub struct Reaper {
     inside: Arc<Inside>,
     /// Where to knock.
     address: SocketAddr,
     street: Option<Street>,
 }
 
-impl Keeper {
-    pub fn new(inside: Arc<Inside>, address: SocketAddr) -> Keeper {
+impl Reaper {
+    pub fn new(inside: Arc<Inside>, address: SocketAddr) -> Reaper {
         let street = Street::new(address.port()).inspect_err(|error| {
             log::info!(
                 "slow clients are left to the proxy, and where they are too many the process is replaced: the kernel lends \
                  no sockets here (pidfd_getfd: {error}); without such a proxy, allow pidfd_getfd in the SystemCallFilter"
             );
         });
-        Keeper { inside, address, street: street.ok() }
+        Reaper { inside, address, street: street.ok() }
     }
 
     /// Until the door is closed.
@@ -75,13 +85,16 @@ impl Keeper {
                 hall.markers.push_back(Instant::now());
                 self.inside.server.unblock();
             }
-            // accept(2) must not be alone for as long as a silent client may be: the time-out is the listener's too.
+            // accept(2) must not be alone for as long as a silent client may be: the time-out is
+            // the listener's too.
             if knocked.elapsed() >= self.inside.limits.silence / 5 {
                 knocked = Instant::now();
                 knock(self.address);
             }
             if catch_unwind(AssertUnwindSafe(|| self.round())).is_err() {
-                log::error!("a bug in fulfilld: the keeper of the front door panicked; please report it");
+                log::error!(
+                    "a bug in fulfilld: the reaper of the front door panicked; please report it"
+                );
             }
             std::thread::sleep(self.inside.limits.round);
         }
@@ -109,13 +122,19 @@ impl Keeper {
         hall.visits.retain(|peer, visit| {
             match &visit.doing {
                 // Gone, with all that it sent: its address may come again.
-                Doing::Refused(_) | Doing::Ending(_) if complete && visit.since < seen.at && !street.has(peer) => {
+                Doing::Refused(_) | Doing::Ending(_)
+                    if complete && visit.since < seen.at && !street.has(peer) =>
+                {
                     finished.append(&mut visit.held);
                     return false;
                 }
                 Doing::Reading if visit.since.elapsed() > patience => drop(street.cut(peer)),
-                Doing::Refused(text) if street.tell(peer, text) => visit.doing = Doing::Ending(Instant::now() + LINGER),
-                Doing::Ending(at) if *at <= Instant::now() && street.cut(peer) => finished.append(&mut visit.held),
+                Doing::Refused(text) if street.tell(peer, text) => {
+                    visit.doing = Doing::Ending(Instant::now() + LINGER)
+                }
+                Doing::Ending(at) if *at <= Instant::now() && street.cut(peer) => {
+                    finished.append(&mut visit.held)
+                }
                 _ => {}
             }
             true
@@ -124,7 +143,8 @@ impl Keeper {
         drop(hall);
         finished.into_iter().for_each(dispose);
         seen.connections = street.ours().count();
-        seen.leaked = street.ours().filter(|c| c.cut.is_some_and(|at| at.elapsed() > LEAKED_AFTER)).count();
+        seen.leaked =
+            street.ours().filter(|c| c.cut.is_some_and(|at| at.elapsed() > LEAKED_AFTER)).count();
         seen.cut = street.cut;
         seen.reach = true;
         *lock(&inside.seen) = seen;
@@ -141,15 +161,17 @@ fn dispose(raw: tiny_http::Request) {
     }
 }
 
-/// Where nobody can be cut, a refused request is drained on a thread of its own, for as long as its client likes, and the
-/// rest is leaked.
+/// Where nobody can be cut, a refused request is drained on a thread of its own, for as long as its
+/// client likes, and the rest is leaked.
 fn see_off_the_refused(inside: &Inside) {
     lock(&inside.hall).visits.retain(|_, visit| {
         if let Doing::Refused(text) = &mut visit.doing {
             let text = std::mem::take(text);
             visit.doing = Doing::Ending(Instant::now());
             if let Some(raw) = visit.held.pop_if(|raw| can_be_drained(raw)) {
-                let _ = spawn("farewell".into(), move || drop(catch_unwind(AssertUnwindSafe(|| tell(raw, &text)))));
+                let _ = spawn("farewell".into(), move || {
+                    drop(catch_unwind(AssertUnwindSafe(|| tell(raw, &text))))
+                });
             }
         }
         if !visit.in_hand() {
@@ -164,13 +186,15 @@ fn itself() -> (u64, u64) {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let number = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name));
-        line.and_then(|rest| rest.split_whitespace().next()).and_then(|n| n.parse().ok()).unwrap_or(0)
+        line.and_then(|rest| rest.split_whitespace().next())
+            .and_then(|n| n.parse().ok())
+            .unwrap_or(0)
     };
     (number("Threads:"), number("RssAnon:") << 10)
 }
 
-/// The connections of this process, by inode: a number may name another file a moment later, an inode does not come twice
-/// while it is open.
+/// The connections of this process, by inode: a number may name another file a moment later, an
+/// inode does not come twice while it is open.
 struct Street {
     me: OwnedFd,
     port: u16,
@@ -211,11 +235,15 @@ impl Street {
         self.peers.clear();
         let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return false };
         let mut complete = true;
-        for number in entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<RawFd>().ok()) {
+        for number in
+            entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<RawFd>().ok())
+        {
             let Some(inode) = socket_inode(number) else { continue };
             if !self.sockets.contains_key(&inode) {
                 match self.borrow(number, inode) {
-                    Some(socket) => drop(self.sockets.insert(inode, Socket::new(&socket, self.port))),
+                    Some(socket) => {
+                        self.sockets.insert(inode, Socket::new(&socket, self.port));
+                    }
                     None => complete &= socket_inode(number) != Some(inode),
                 }
             }
@@ -232,8 +260,9 @@ impl Street {
         self.sockets.values().filter(|s| s.ours)
     }
 
-    /// Connections that have sent no request for a round. tiny_http lets some wait for a thread that serves another, and for
-    /// good when that one stays: its count of idle threads is stale in a burst. A knock gets a thread, which takes them on.
+    /// Connections that have sent no request for a round. tiny_http lets some wait for a thread
+    /// that serves another, and for good when that one stays: its count of idle threads is stale in
+    /// a burst. A knock gets a thread, which takes them on.
     fn unheard(&self, age: Duration, hall: &Hall) -> usize {
         let visits = |s: &Socket| s.peer.is_some_and(|peer| hall.visits.contains_key(&peer));
         self.ours().filter(|s| s.cut.is_none() && s.since.elapsed() > age && !visits(s)).count()
@@ -243,22 +272,31 @@ impl Street {
         self.peers.contains_key(peer)
     }
 
-    /// Writes what fits without waiting, and that it is the last. False when the connection is not in sight.
+    /// Writes what fits without waiting, and that it is the last. False when the connection is not
+    /// in sight.
     fn tell(&self, peer: &SocketAddr, text: &[u8]) -> bool {
         let Some(inode) = self.peers.get(peer) else { return false };
-        let Some(socket) = self.sockets.get(inode).and_then(|s| self.borrow(s.number, *inode)) else { return false };
+        let Some(socket) = self.sockets.get(inode).and_then(|s| self.borrow(s.number, *inode))
+        else {
+            return false;
+        };
         let _ = rustix::net::send(&socket, text, SendFlags::DONTWAIT);
         let _ = SockRef::from(&socket).shutdown(Shutdown::Write);
         true
     }
 
-    /// Ends a connection: whoever reads or writes it is told so at once. False when it is not in sight.
+    /// Ends a connection: whoever reads or writes it is told so at once. False when it is not in
+    /// sight.
     fn cut(&mut self, peer: &SocketAddr) -> bool {
         self.peers.get(peer).copied().is_some_and(|inode| self.cut_inode(inode))
     }
 
     fn cut_older_than(&mut self, age: Duration) {
-        let old = self.sockets.iter().filter(|(_, s)| s.ours && s.since.elapsed() > age).map(|(inode, _)| *inode);
+        let old = self
+            .sockets
+            .iter()
+            .filter(|(_, s)| s.ours && s.since.elapsed() > age)
+            .map(|(inode, _)| *inode);
         for inode in old.collect::<Vec<u64>>() {
             self.cut_inode(inode);
         }

@@ -1,4 +1,5 @@
-//! The log: one event a line on standard error, for journald or for eyes. No line can be forged from outside.
+//! The log: one event a line on standard error, for journald or for eyes. No line can be forged
+//! from outside.
 
 use std::io::Write;
 
@@ -9,9 +10,9 @@ use crate::config::{self, Setting};
 use crate::error::Result;
 use crate::text;
 
-/// Starts the log of this program's own rooms, from `level` on where `FULFILLD_LOG` says nothing else. What the crates
-/// below say stays out: it is neither the operator's story nor checked for secrets. `Config` when `FULFILLD_LOG` is not
-/// a level. Called once, before any thread.
+/// Starts the log of this program's own rooms, from `level` on where `FULFILLD_LOG` says nothing
+/// else. What the crates below say stays out: it is neither the operator's story nor checked for
+/// secrets. `Config` when `FULFILLD_LOG` is not a level. Called once, before any thread.
 pub fn start(level: LevelFilter) -> Result<()> {
     let level = match std::env::var_os("FULFILLD_LOG") {
         None => level,
@@ -25,7 +26,9 @@ pub fn start(level: LevelFilter) -> Result<()> {
     env_logger::Builder::new()
         .filter(Some("fulfilld"), level)
         .format(move |out, record| {
-            out.write_all(line(record.level(), &record.args().to_string(), journald, clock::now()).as_bytes())
+            out.write_all(
+                line(record.level(), &record.args().to_string(), journald, clock::now()).as_bytes(),
+            )
         })
         .init();
     std::panic::set_hook(Box::new(|panic| {
@@ -39,10 +42,12 @@ pub fn start(level: LevelFilter) -> Result<()> {
     Ok(())
 }
 
-/// systemd names the socket it gave us, so that a standard error which leads elsewhere by now is not mistaken for it.
+/// systemd names the socket it gave us, so that a standard error which leads elsewhere by now is
+/// not mistaken for it.
 fn leads_to_journald() -> bool {
     let Ok(stat) = rustix::fs::fstat(std::io::stderr()) else { return false };
-    std::env::var("JOURNAL_STREAM").is_ok_and(|named| named == format!("{}:{}", stat.st_dev, stat.st_ino))
+    std::env::var("JOURNAL_STREAM")
+        .is_ok_and(|named| named == format!("{}:{}", stat.st_dev, stat.st_ino))
 }
 
 /// journald keeps the time itself and reads the level from a number in front, sd-daemon(3).
@@ -66,7 +71,10 @@ mod tests {
         let at = clock::from_unix(1_795_489_500).unwrap();
         let forged = "event evt_1 ignored: \u{1b}[2J\n2026-11-24T03:05:00Z ERROR all is lost";
         let shown = "event evt_1 ignored: \u{FFFD}[2J 2026-11-24T03:05:00Z ERROR all is lost";
-        assert_eq!(line(Level::Info, forged, false, at), format!("2026-11-24T03:05:00Z INFO  {shown}\n"));
+        assert_eq!(
+            line(Level::Info, forged, false, at),
+            format!("2026-11-24T03:05:00Z INFO  {shown}\n")
+        );
         assert_eq!(line(Level::Info, forged, true, at), format!("<6>{shown}\n"));
         assert_eq!(line(Level::Error, "\n<7>", true, at), "<3> <7>\n");
     }

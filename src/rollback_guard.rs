@@ -1,7 +1,8 @@
-//! How far the file had got, noted beside it: an older copy put in its place is noticed, and what it lacks is named.
+//! How far the file had got, noted beside it: an older copy put in its place is noticed, and what
+//! it lacks is named.
 //!
-//! What Stripe knows comes back by itself. What the operator typed does not, so the last lines of it are noted in
-//! `<file>.lock`: which order and which column, never what was written there.
+//! What Stripe knows comes back by itself. What the operator typed does not, so the last lines of
+//! it are noted in `<file>.lock`: which order and which column, never what was written there.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -74,8 +75,8 @@ impl Noted {
     }
 }
 
-/// What was typed and is no longer in the file at this path, for whoever looks before the next start does; `None` when
-/// nothing is missing, or it was told already.
+/// What was typed and is no longer in the file at this path, for whoever looks before the next
+/// start does; `None` when nothing is missing, or it was told already.
 pub fn lost(path: &Path, c: &Connection) -> Result<Option<String>> {
     parsed(&place::noted_beside(path)).lost(c)
 }
@@ -86,18 +87,20 @@ pub struct Mark {
 }
 
 impl Mark {
-    /// Reads what was noted and compares it with the file that is open now. The sentence, where there is one, names what
-    /// was typed and is no longer there.
+    /// Reads what was noted and compares it with the file that is open now. The sentence, where
+    /// there is one, names what was typed and is no longer there.
     pub fn read(held: &Lock, c: &Connection) -> Result<(Mark, Option<String>)> {
         let noted = parsed(&held.noted());
         let sentence = noted.lost(c)?;
         // The file as it is now is where the next note begins.
-        let typed = noted.typed.into_iter().filter(|line| stands(c, line).unwrap_or(false)).collect();
+        let typed =
+            noted.typed.into_iter().filter(|line| stands(c, line).unwrap_or(false)).collect();
         let now = Noted { at: noted.at, last: last(c)?, typed };
         Ok((Mark { noted: now }, sentence))
     }
 
-    /// Notes how far the file has got, where that has changed. A note that cannot be written costs nothing but itself.
+    /// Notes how far the file has got, where that has changed. A note that cannot be written costs
+    /// nothing but itself.
     pub fn note(&mut self, held: &Lock, c: &Connection) {
         match self.look(c) {
             Ok(true) => {

@@ -1,4 +1,5 @@
-//! What the verbs that change orders share: they type `INSERT INTO verb` for you, for several orders at once or none.
+//! What the verbs that change orders share: they type `INSERT INTO verb` for you, for several
+//! orders at once or none.
 
 use rusqlite::types::Value as Cell;
 use rusqlite::{Connection, params_from_iter};
@@ -30,11 +31,12 @@ impl Orders {
 /// Sending in spite of what holds an order.
 #[derive(clap::Args)]
 pub struct Override {
-    /// Send it although it is refunded, disputed, in review or on hold: a loss if Stripe is right. History names it
+    /// Send it although it is refunded, disputed, in review or on hold: a loss if Stripe is right.
+    /// History names it
     ///
-    /// WARNING: this lifts every rule that keeps goods here: a hold, an open or lost dispute, a review, money that was
-    /// refunded. It does not make an unpaid or canceled order one that has something to send. The history names the
-    /// author operator-override.
+    /// WARNING: this lifts every rule that keeps goods here: a hold, an open or lost dispute, a
+    /// review, money that was refunded. It does not make an unpaid or canceled order one that has
+    /// something to send. The history names the author operator-override.
     #[arg(long = "override")]
     lifted: bool,
 }
@@ -56,8 +58,9 @@ pub struct Act<'a> {
     pub with: Vec<Option<&'a str>>,
 }
 
-/// Does it to all the orders in one statement, which is what `fulfilld undo` takes back as one, and prints them as they
-/// are now. `Permanent` with the file's own sentence and the order's number when it refuses one; then nothing changed.
+/// Does it to all the orders in one statement, which is what `fulfilld undo` takes back as one, and
+/// prints them as they are now. `Permanent` with the file's own sentence and the order's number
+/// when it refuses one; then nothing changed.
 pub fn run(orders: &Orders, act: &Act) -> Result<()> {
     run_with(orders, act, &|_, order| Ok(vec![order]), &|_, _| None)
 }
@@ -71,7 +74,11 @@ type Why<'a> = &'a dyn Fn(&Connection, &[i64]) -> Option<String>;
 /// The same where the verb's first column is not the order's number.
 pub fn run_with(orders: &Orders, act: &Act, which: Which, why: Why) -> Result<()> {
     let refused = |order: i64, why: &str| {
-        Error::Permanent(format!("order {order} is not {}: {}", act.done, wording::refusal(sentence(why), Some(order))))
+        Error::Permanent(format!(
+            "order {order} is not {}: {}",
+            act.done,
+            wording::refusal(sentence(why), Some(order))
+        ))
     };
     let now = orders.file.write_as(act.author, |c| {
         let mut all = Vec::new();
@@ -94,7 +101,11 @@ pub fn run_with(orders: &Orders, act: &Act, which: Which, why: Why) -> Result<()
             first.unwrap_or(error)
         })?;
         let numbers: Vec<String> = orders.orders.iter().map(i64::to_string).collect();
-        let sql = format!("{} WHERE v.id IN ({}) ORDER BY v.id", overview(&orders.output), numbers.join(", "));
+        let sql = format!(
+            "{} WHERE v.id IN ({}) ORDER BY v.id",
+            overview(&orders.output),
+            numbers.join(", ")
+        );
         Table::query(c, &sql, [])
     })?;
     now.print(orders.output.json, "")
@@ -104,12 +115,14 @@ pub fn run_with(orders: &Orders, act: &Act, which: Which, why: Why) -> Result<()
 pub fn insert(c: &Connection, act: &Act, orders: &[i64]) -> Result<()> {
     let columns: String = (2..act.with.len() + 2).map(|n| format!(", ?{n}")).collect();
     let sql = format!("INSERT INTO {} SELECT value{columns} FROM json_each(?1)", act.verb);
-    let with = act.with.iter().map(|value| value.map_or(Cell::Null, |text| Cell::Text(text.into())));
+    let with =
+        act.with.iter().map(|value| value.map_or(Cell::Null, |text| Cell::Text(text.into())));
     let values = [Cell::Text(serde_json::json!(orders).to_string())].into_iter().chain(with);
     c.execute(&sql, params_from_iter(values)).map(drop).map_err(db::translate)
 }
 
-/// The file's sentence without the name of the table or verb it begins with, which the person did not type.
+/// The file's sentence without the name of the table or verb it begins with, which the person did
+/// not type.
 pub fn sentence(why: &str) -> &str {
     match why.split_once(": ") {
         Some((name, rest)) if name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') => rest,

@@ -1,4 +1,5 @@
-//! Whose settings count: those of this process's environment, or beside a service those of the service.
+//! Whose settings count: those of this process's environment, or beside a service those of the
+//! service.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -10,8 +11,8 @@ use crate::access;
 /// What our variables begin with.
 const OURS: [&str; 3] = ["FULFILLD_", "STRIPE_SECRET_KEY", "WEBHOOK_SECRET"];
 
-/// Whoever sets one of these, or the file that it is in, speaks of a shop of their own, and the service's settings do not
-/// count.
+/// Whoever sets one of these, or the file that it is in, speaks of a shop of their own, and the
+/// service's settings do not count.
 const NAME_A_SHOP: [&str; 3] = ["FULFILLD_DB", "STRIPE_SECRET_KEY", "WEBHOOK_SECRET"];
 
 /// The directory of the service's settings and secrets, where this variable does not name another.
@@ -36,7 +37,8 @@ pub struct Variables {
     pub origin: String,
     /// Why the service's settings could not be read, and what gives access to them.
     pub unreadable: Option<String>,
-    /// Directories of secrets, one a file: what systemd handed over, and what it copies for the service.
+    /// Directories of secrets, one a file: what systemd handed over, and what it copies for the
+    /// service.
     credentials: Vec<PathBuf>,
 }
 
@@ -53,9 +55,9 @@ pub fn all() -> &'static Variables {
     VARIABLES.get_or_init(Variables::of_this_process)
 }
 
-/// For a verb that is typed beside the service: from now on the service's settings count where this environment does
-/// not speak of a shop of its own. `etc` is the directory of its settings; without it `FULFILLD_ETC`, else /etc/fulfilld.
-/// To be called before any setting is read.
+/// For a verb that is typed beside the service: from now on the service's settings count where this
+/// environment does not speak of a shop of its own. `etc` is the directory of its settings; without
+/// it `FULFILLD_ETC`, else /etc/fulfilld. To be called before any setting is read.
 pub fn use_the_services(etc: Option<&Path>) {
     let _ = VARIABLES.set(Variables::beside_the_service(etc));
 }
@@ -73,7 +75,8 @@ impl Variables {
 
     fn beside_the_service(etc: Option<&Path>) -> Variables {
         let mut own = Variables::of_this_process();
-        let is_set = |name: &str| own.values.get(name).is_some_and(|value| !value.trim().is_empty());
+        let is_set =
+            |name: &str| own.values.get(name).is_some_and(|value| !value.trim().is_empty());
         if NAME_A_SHOP.iter().any(|name| is_set(name) || is_set(&format!("{name}_FILE"))) {
             return own;
         }
@@ -82,7 +85,10 @@ impl Variables {
         if !etc.is_dir() {
             let service = Path::new(SERVICE_DB);
             // A file that this user may not even look at is there, too.
-            if named.is_none() && !Path::new(OWN_DB).exists() && !matches!(service.try_exists(), Ok(false)) {
+            if named.is_none()
+                && !Path::new(OWN_DB).exists()
+                && !matches!(service.try_exists(), Ok(false))
+            {
                 own.values.insert("FULFILLD_DB".into(), SERVICE_DB.into());
             }
             return own;
@@ -106,8 +112,8 @@ impl Variables {
         self.values.get(name).cloned()
     }
 
-    /// The file that a secret is in: the credential of its lower-case name without `fulfilld_`, else what `NAME_FILE`
-    /// names. `None` when it is a variable itself, or nowhere.
+    /// The file that a secret is in: the credential of its lower-case name without `fulfilld_`,
+    /// else what `NAME_FILE` names. `None` when it is a variable itself, or nowhere.
     pub fn secret_file(&self, name: &str) -> Option<PathBuf> {
         let credential = name.trim_start_matches("FULFILLD_").to_lowercase();
         let mut credentials = self.credentials.iter().map(|directory| directory.join(&credential));
@@ -122,12 +128,14 @@ impl Variables {
     }
 }
 
-/// `NAME=VALUE` of a systemd environment file, quotes taken off; `None` for a comment or a blank line.
+/// `NAME=VALUE` of a systemd environment file, quotes taken off; `None` for a comment or a blank
+/// line.
 fn assignment(line: &str) -> Option<(String, String)> {
     let line = line.trim();
     let (name, value) = line.split_once('=').filter(|_| !line.starts_with(['#', ';']))?;
     let value = value.trim();
-    let unquoted = ['"', '\''].iter().find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote));
+    let unquoted =
+        ['"', '\''].iter().find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote));
     Some((name.trim().into(), unquoted.unwrap_or(value).into()))
 }
 

@@ -1,7 +1,7 @@
 //! The JSON that a hook is given, version 1: what happened, and the order as it is at this moment.
 //!
-//! The keys and their order are a contract (README, Hooks): one may be added, none changes its meaning or goes without a
-//! new `version`. `tests/golden/hook-….json` holds them.
+//! The keys and their order are a contract (README, Hooks): one may be added, none changes its
+//! meaning or goes without a new `version`. `tests/golden/hook-….json` holds them.
 
 use rusqlite::{Connection, OptionalExtension};
 use serde_json::Value;
@@ -11,8 +11,11 @@ use crate::error::{Error, Result};
 
 /// An amount as a person reads it: the views' own words, over a column and its currency.
 fn readable(amount: &str, currency: &str) -> String {
-    let of = |what: &str| format!("(SELECT {what} FROM currency_decimals c WHERE c.currency = {currency})");
-    let (unit, decimals) = (format!("coalesce({}, 100)", of("unit")), format!("coalesce({}, 2)", of("decimals")));
+    let of = |what: &str| {
+        format!("(SELECT {what} FROM currency_decimals c WHERE c.currency = {currency})")
+    };
+    let (unit, decimals) =
+        (format!("coalesce({}, 100)", of("unit")), format!("coalesce({}, 2)", of("decimals")));
     format!(
         "({amount} / {unit}) || CASE {decimals} WHEN 0 THEN '' ELSE '.' || substr('00' || ({amount} % {unit}), -{decimals}) END
          || ' ' || upper({currency})"
@@ -97,9 +100,15 @@ const EVENT: &str =
     "SELECT json_object('id', id, 'type', type, 'object_id', object_id, 'created', created, 'received_at', received_at,
     'state', state, 'state_reason', state_reason, 'attempts', attempts) FROM events WHERE id = ?1";
 
-/// What a hook is given about a row of `outbox` under that key, in the run of that number; one object on one line. `Permanent`
-/// when there is no such row.
-pub fn json(c: &Connection, outbox_id: i64, key: &str, attempt: i64, is_test: bool) -> Result<String> {
+/// What a hook is given about a row of `outbox` under that key, in the run of that number; one
+/// object on one line. `Permanent` when there is no such row.
+pub fn json(
+    c: &Connection,
+    outbox_id: i64,
+    key: &str,
+    attempt: i64,
+    is_test: bool,
+) -> Result<String> {
     type Row = (String, Option<i64>, Option<i64>, Option<String>, String, String, bool);
     let row: Option<Row> = c
         .prepare_cached(
@@ -113,13 +122,21 @@ pub fn json(c: &Connection, outbox_id: i64, key: &str, attempt: i64, is_test: bo
         })
         .map_err(db::translate)?;
     let Some((topic, order_id, fulfillment_id, event_id, about, created_at, livemode)) = row else {
-        return Err(Error::Permanent(format!("there is no news {outbox_id}; look with: fulfilld hooks")));
+        return Err(Error::Permanent(format!(
+            "there is no news {outbox_id}; look with: fulfilld hooks"
+        )));
     };
     let part = |sql: &str, id: &dyn rusqlite::ToSql| -> Result<Option<String>> {
-        c.prepare_cached(sql).and_then(|mut q| q.query_row([id], |row| row.get(0)).optional()).map_err(db::translate)
+        c.prepare_cached(sql)
+            .and_then(|mut q| q.query_row([id], |row| row.get(0)).optional())
+            .map_err(db::translate)
     };
-    let mut object = format!("{{\"version\":1,\"topic\":{},\"key\":{}", quoted(&topic), quoted(key));
-    object += &format!(",\"attempt\":{attempt},\"created_at\":{},\"livemode\":{livemode}", quoted(&created_at));
+    let mut object =
+        format!("{{\"version\":1,\"topic\":{},\"key\":{}", quoted(&topic), quoted(key));
+    object += &format!(
+        ",\"attempt\":{attempt},\"created_at\":{},\"livemode\":{livemode}",
+        quoted(&created_at)
+    );
     if is_test {
         object += ",\"test\":true";
     }
