@@ -516,12 +516,13 @@ pub fn release_interrupted(c: &Connection, now: Timestamp) -> Result<usize> {
 }
 
 /// When Stripe answers again after an outage, or the clock was set: everything that is only waiting
-/// is due now.
+/// is due now. What waits because of its own deaths or panics goes on waiting; the forgiven ones
+/// have no pause.
 pub fn wake_all(c: &Connection, now: Timestamp) -> Result<usize> {
     c.execute(
         "UPDATE events SET next_attempt_at = ?1 WHERE state = 'pending' AND taken_at IS NULL AND next_attempt_at > ?1
-           AND crashes = 0 AND panics = 0",
-        [clock::text(now)],
+           AND crashes <= ?2 AND panics <= ?2",
+        (clock::text(now), CRASHES_FORGIVEN),
     )
     .map_err(db::translate)
 }

@@ -1,19 +1,24 @@
 //! How far the file had got, noted beside it: an older copy put in its place is noticed, and what
-//! it lacks is named.
+//! it lacks is named. So is a clock that was set back between two processes.
 //!
 //! What Stripe knows comes back by itself. What the operator typed does not, so the last lines of
 //! it are noted in `<file>.lock`: which order and which column, never what was written there.
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
 
-use crate::clock;
+use crate::clock::{self, Timestamp};
 use crate::db;
 use crate::error::Result;
 use crate::place::{self, Lock};
+
+/// The time is noted this often while nothing is written: a clock that was set back by less costs
+/// what waits no more than this.
+const NOTE_EVERY: Duration = Duration::from_secs(60);
 
 /// So many of the operator's lines are remembered.
 const TYPED_MAX: usize = 200;
@@ -24,6 +29,7 @@ const NAMED_MAX: usize = 20;
 /// The note beside the file.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Noted {
+    /// When the file was last known to be served.
     at: String,
     last: Option<Line>,
     /// The operator's, oldest first.
@@ -84,6 +90,7 @@ pub fn lost(path: &Path, c: &Connection) -> Result<Option<String>> {
 /// Keeps the note up to date.
 pub struct Mark {
     noted: Noted,
+    noted_at: Option<Instant>,
 }
 
 impl Mark {
@@ -96,14 +103,31 @@ impl Mark {
         let typed =
             noted.typed.into_iter().filter(|line| stands(c, line).unwrap_or(false)).collect();
         let now = Noted { at: noted.at, last: last(c)?, typed };
-        Ok((Mark { noted: now }, sentence))
+        Ok((Mark { noted: now, noted_at: None }, sentence))
     }
 
-    /// Notes how far the file has got, where that has changed. A note that cannot be written costs
-    /// nothing but itself.
+    /// True when `now` is before the time that the process before this one saw: the clock was set
+    /// back since.
+    pub fn is_ahead_of(&self, now: Timestamp) -> bool {
+        self.noted.at > clock::text(now)
+    }
+
+    /// Notes how far the file has got where that has changed, and the time once a minute. A note
+    /// that cannot be written costs nothing but itself.
     pub fn note(&mut self, held: &Lock, c: &Connection) {
-        match self.look(c) {
+        let is_old = self.noted_at.is_none_or(|at| at.elapsed() >= NOTE_EVERY);
+        self.write(held, c, is_old);
+    }
+
+    /// The same as the last act of the process, the time in any case.
+    pub fn note_the_end(&mut self, held: &Lock, c: &Connection) {
+        self.write(held, c, true);
+    }
+
+    fn write(&mut self, held: &Lock, c: &Connection, in_any_case: bool) {
+        match self.look(c).map(|changed| changed || in_any_case) {
             Ok(true) => {
+                self.noted_at = Some(Instant::now());
                 self.noted.at = clock::text(clock::now());
                 let text = serde_json::to_vec(&self.noted).expect("a note is JSON");
                 if let Err(error) = held.note(&text) {

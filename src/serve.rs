@@ -128,8 +128,17 @@ impl Serving {
         if let Some(lost) = &lost {
             log::error!("{lost}");
         }
-        let (writer, writing) =
-            Writer::start(connection, checkpointer, Box::new(move |c| begin(c, lost.as_deref())));
+        let set_back = mark.is_ahead_of(clock::now());
+        if set_back {
+            log::warn!(
+                "this server's clock was set back since fulfilld last ran; what waits is looked at again"
+            );
+        }
+        let (writer, writing) = Writer::start(
+            connection,
+            checkpointer,
+            Box::new(move |c| begin(c, lost.as_deref(), set_back)),
+        );
 
         let metrics = Arc::new(Metrics::default());
         let stripe = Stripe::new(settings.stripe.clone(), metrics.clone());
@@ -162,6 +171,9 @@ impl Serving {
             false => Some(Looking::start(desk.clone(), path.clone(), settings.backfill)),
         };
         let hooks = Hooks::start(plan, desk.writer.clone(), reader.clone(), &path, counts);
+        if set_back {
+            hooks.clock_was_set();
+        }
         Ok(Serving {
             door,
             desk,
@@ -338,7 +350,7 @@ impl Serving {
         while !self.writing.is_finished() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(5));
         }
-        self.mark.note(&self.held, &lock(&self.reader));
+        self.mark.note_the_end(&self.held, &lock(&self.reader));
         answered && worked && told && self.writing.is_finished()
     }
 }
@@ -350,10 +362,16 @@ fn died(thread: &str) -> String {
 }
 
 /// What the writer does before anything else: what was under way when the process before ended goes
-/// on, and what that one said of itself no longer counts.
-fn begin(c: &Connection, lost: Option<&str>) -> Result<()> {
-    let interrupted =
-        inbox::as_author(c, "fulfilld:start", |c| claims::release_interrupted(c, clock::now()))?;
+/// on, and what that one said of itself no longer counts. `set_back`: the clock was, so that what
+/// waits by the old one would wait too long.
+fn begin(c: &Connection, lost: Option<&str>, set_back: bool) -> Result<()> {
+    let interrupted = inbox::as_author(c, "fulfilld:start", |c| {
+        let interrupted = claims::release_interrupted(c, clock::now())?;
+        if set_back {
+            claims::wake_all(c, clock::now())?;
+        }
+        Ok(interrupted)
+    })?;
     if interrupted > 0 {
         log::info!("{interrupted} events were under way when fulfilld last ended; they go on");
     }

@@ -279,6 +279,29 @@ fn pauses_grow_with_jitter_to_an_hour() {
 }
 
 #[test]
+fn what_waits_is_woken_unless_its_own_deaths_make_it_wait() {
+    let c = file();
+    for (n, crashes, panics) in [(1, 0, 0), (2, 1, 0), (3, 3, 3), (4, 4, 0), (5, 0, 4)] {
+        session(&c, n);
+        let id = format!("evt_{n}");
+        for (column, times) in [("crashes", crashes), ("panics", panics)] {
+            for _ in 0..times {
+                let sql = format!(
+                    "UPDATE events SET {column} = {column} + 1, attempts = attempts + 1 WHERE id = ?1"
+                );
+                c.execute(&sql, [&id]).unwrap();
+            }
+        }
+        let later = clock::text(at(3000));
+        c.execute("UPDATE events SET next_attempt_at = ?2 WHERE id = ?1", (id, later)).unwrap();
+    }
+    assert_eq!(wake_all(&c, at(10)).unwrap(), 3);
+    let due = "SELECT group_concat(id) FROM (SELECT id FROM events WHERE next_attempt_at = ?1 ORDER BY id)";
+    let due: String = c.query_row(due, [clock::text(at(10))], |row| row.get(0)).unwrap();
+    assert_eq!(due, "evt_1,evt_2,evt_3");
+}
+
+#[test]
 fn giving_up_takes_three_days_and_twenty_tries() {
     let c = file();
     session(&c, 1);
