@@ -18,6 +18,7 @@ mod timing; // this server's clock: that it was set, that it is wrong
 mod worker; // takes due events, asks the handler, applies the Change
 mod claims; // SQL of due events: claimed by object, finished together
 mod rebuild; // derives what comes from Stripe once more, and compares
+mod labels; // files for label services
 mod handlers; // what Stripe can tell us: one file a subject
 mod ledger; // SQL that applies a Change
 mod change; // what a handler found out
@@ -44,6 +45,7 @@ mod env; // whose settings count
 mod access; // why a file is closed to this user, and what opens it
 mod signature; // Stripe-Signature, pure
 mod metrics; // counts
+mod money; // amounts as decimal text
 mod text; // text from outside, made safe
 mod skew; // Stripe's clock against ours
 mod sync; // a lock that a panic does not poison

@@ -173,6 +173,12 @@ pub const SETTINGS: &[Setting] = &[
         about: "how long a notification waits, so that undo can take it back, e.g. fulfillment.shipped=10m; several with a ; between",
     },
     Setting {
+        name: "FULFILLD_SENDER",
+        form: Form::Text,
+        default: "",
+        about: "who sends the parcels, for the files of label services: name=…; company=…; street=…; house_number=…; postal_code=…; city=…; country=DE; email=…; phone=…; billing=…",
+    },
+    Setting {
         name: "FULFILLD_WORKERS",
         form: Form::Number(1..=64),
         default: "16",

@@ -27,6 +27,7 @@ mod beside; // verbs typed beside the service
 mod attention; // what needs a person
 mod shell; // the operator's edits
 mod parcels; // as shops send them
+mod labels; // files for label services
 mod verbs; // the command line
 mod terminal; // what a person sees of it
 mod doctor; // what keeps orders from arriving

@@ -1,0 +1,16 @@
+//! The files of label services: what waits for a parcel goes out in the form that a service imports.
+//!
+//! A form is data (`formats/*.toml`), not code. Whatever cannot be written as a service needs
+//! it is told, never replaced: a carrier is the wrong one to find it out.
+
+mod charset; // the code page of a file
+mod format; // the form of one service's file
+mod parcels; // what waits for a parcel, as fields
+mod sender; // who sends it
+mod street; // house numbers
+mod writer; // the file, and what could not be written
+
+pub use format::Format;
+pub use parcels::{Choice, waiting};
+pub use sender::Sender;
+pub use writer::{Note, Written, write};

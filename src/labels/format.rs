@@ -1,0 +1,324 @@
+//! The form of one service's file: read from TOML, checked, and told what is wrong with it.
+
+use serde::Deserialize;
+
+use super::charset::Charset;
+use super::parcels::FIELDS;
+use super::sender;
+use crate::error::{Error, Result};
+use crate::text;
+
+/// The forms that are built in, by name.
+const BUILT_IN: &[(&str, &str)] = &[
+    ("dhl-business", include_str!("../../formats/dhl-business.toml")),
+    ("dhl-private", include_str!("../../formats/dhl-private.toml")),
+    ("internetmarke", include_str!("../../formats/internetmarke.toml")),
+    ("pirate-ship", include_str!("../../formats/pirate-ship.toml")),
+    ("royal-mail", include_str!("../../formats/royal-mail.toml")),
+    ("sendcloud", include_str!("../../formats/sendcloud.toml")),
+    ("shippo", include_str!("../../formats/shippo.toml")),
+    ("shipstation", include_str!("../../formats/shipstation.toml")),
+    ("stamps", include_str!("../../formats/stamps.toml")),
+];
+
+/// Their names.
+pub const NAMES: &str = "dhl-business, dhl-private, internetmarke, pirate-ship, royal-mail, sendcloud, shippo, shipstation, stamps";
+
+/// The form of a file that a label service imports.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Format {
+    /// As it was asked for: a name, or a path.
+    #[serde(skip)]
+    pub name: String,
+    /// Whose form it is, for people.
+    #[allow(dead_code, reason = "for whoever reads the file")]
+    about: Option<String>,
+    pub encoding: Charset,
+    #[serde(default = "comma")]
+    pub separator: char,
+    #[serde(default)]
+    pub line_end: LineEnd,
+    /// Between whole and part, in weights and amounts.
+    #[serde(default = "point")]
+    pub decimal: char,
+    /// How many letters a country's code has: 2 or 3.
+    #[serde(default = "two")]
+    pub country: u8,
+    /// A day, in the signs of strftime.
+    #[serde(default = "iso_day")]
+    pub date: String,
+    #[serde(default)]
+    pub rows: Rows,
+    /// At most so many rows below the heading, the sender's included.
+    pub row_limit: Option<usize>,
+    #[serde(rename = "column")]
+    pub columns: Vec<Column>,
+}
+
+/// Of what there is a row.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Rows {
+    #[default]
+    Parcel,
+    Item,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LineEnd {
+    #[default]
+    Crlf,
+    Lf,
+}
+
+/// One column.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Column {
+    pub name: String,
+    pub value: Template,
+    /// The value for a parcel to another country than the sender's.
+    pub abroad: Option<Template>,
+    /// The value in the row of the sender, which is the first one where any column has it.
+    pub sender: Option<Template>,
+    /// At most so many characters.
+    pub max: Option<usize>,
+    /// What is longer may be cut; else such a parcel is left out.
+    #[serde(default)]
+    pub cut: bool,
+    /// A parcel that has nothing here is left out.
+    #[serde(default)]
+    pub required: bool,
+    /// The same for parcels to these countries, two letters each.
+    #[serde(default)]
+    pub required_in: Vec<String>,
+    /// A parcel that has nothing here is written, and told.
+    #[serde(default)]
+    pub wanted: bool,
+}
+
+fn comma() -> char {
+    ','
+}
+
+fn point() -> char {
+    '.'
+}
+
+fn two() -> u8 {
+    2
+}
+
+fn iso_day() -> String {
+    "%Y-%m-%d".into()
+}
+
+/// What a cell is made of: text, and fields in braces, `{company|name}` the first that has anything.
+/// Of several texts those that have anything stand with a comma between.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "OneOrMore")]
+pub struct Template(Vec<Vec<Part>>);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMore {
+    One(String),
+    More(Vec<String>),
+}
+
+#[derive(Debug)]
+enum Part {
+    Text(String),
+    Field(Vec<String>),
+}
+
+impl TryFrom<OneOrMore> for Template {
+    type Error = String;
+
+    fn try_from(texts: OneOrMore) -> std::result::Result<Template, String> {
+        let texts = match texts {
+            OneOrMore::One(text) => vec![text],
+            OneOrMore::More(texts) => texts,
+        };
+        texts.iter().map(|text| parts(text)).collect::<std::result::Result<_, _>>().map(Template)
+    }
+}
+
+fn parts(text: &str) -> std::result::Result<Vec<Part>, String> {
+    let mut parts = Vec::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('{') {
+        let (field, after) =
+            after.split_once('}').ok_or_else(|| format!("'{text}' has a {{ without its }}"))?;
+        let names: Vec<String> = field.split('|').map(|name| name.trim().to_string()).collect();
+        if let Some(unknown) = names.iter().find(|name| !is_field(name)) {
+            let fields: Vec<&str> = FIELDS.iter().map(|(name, _)| *name).collect();
+            return Err(format!(
+                "there is no field {{{unknown}}}; there are {}, and of the sender {}",
+                fields.join(", "),
+                sender::KEYS
+                    .iter()
+                    .map(|key| format!("sender.{key}"))
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            ));
+        }
+        parts.push(Part::Text(before.into()));
+        parts.push(Part::Field(names));
+        rest = after;
+    }
+    parts.push(Part::Text(rest.into()));
+    Ok(parts)
+}
+
+fn is_field(name: &str) -> bool {
+    FIELDS.iter().any(|(field, _)| *field == name)
+        || name.strip_prefix("sender.").is_some_and(|key| sender::KEYS.contains(&key))
+}
+
+impl Template {
+    /// The cell, with the value of each field.
+    pub fn fill(&self, field: &dyn Fn(&str) -> String) -> String {
+        let one = |parts: &Vec<Part>| -> String {
+            parts
+                .iter()
+                .map(|part| match part {
+                    Part::Text(text) => text.clone(),
+                    Part::Field(names) => names
+                        .iter()
+                        .map(|name| field(name))
+                        .find(|value| !value.is_empty())
+                        .unwrap_or_default(),
+                })
+                .collect()
+        };
+        let filled: Vec<String> =
+            self.0.iter().map(one).filter(|text| !text.trim().is_empty()).collect();
+        filled.join(", ")
+    }
+
+    /// The names of the fields in it.
+    pub fn fields(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().flatten().flat_map(|part| match part {
+            Part::Text(_) => [].iter().map(String::as_str),
+            Part::Field(names) => names.iter().map(String::as_str),
+        })
+    }
+}
+
+impl Format {
+    /// The form of that name, or in that file. `Usage` when there is none, `Config` when it is none.
+    pub fn named(name: &str) -> Result<Format> {
+        let built_in = BUILT_IN.iter().find(|(known, _)| *known == name);
+        if let Some((_, toml)) = built_in {
+            return Format::parse(name, toml);
+        }
+        let is_file = name.contains('/') || name.ends_with(".toml");
+        if !is_file {
+            return Err(Error::Usage(format!(
+                "there is no format {}; there are {NAMES}, and your own: --for ./mine.toml",
+                text::clean(name)
+            )));
+        }
+        let toml = std::fs::read_to_string(name).map_err(|error| {
+            Error::Usage(format!("the format {} cannot be read: {error}", text::clean(name)))
+        })?;
+        Format::parse(name, &toml)
+    }
+
+    fn parse(name: &str, toml: &str) -> Result<Format> {
+        let wrong = |why: String| {
+            let why: String = text::clean(why.trim());
+            Error::Config(format!("the format {} is not one: {why}", text::clean(name)))
+        };
+        let mut format: Format =
+            toml::from_str(toml).map_err(|error| wrong(error.message().to_string()))?;
+        format.name = name.into();
+        if !(2..=3).contains(&format.country) {
+            return Err(wrong("country is 2 or 3, the letters of a country's code".into()));
+        }
+        if !format.separator.is_ascii() || !format.decimal.is_ascii() {
+            return Err(wrong("separator and decimal are one plain sign each".into()));
+        }
+        if jiff::fmt::strtime::format(&format.date, jiff::civil::date(2026, 1, 31)).is_err() {
+            return Err(wrong("date is a day in the signs of strftime, such as %d.%m.%Y".into()));
+        }
+        if let Some(column) =
+            format.columns.iter().find(|c| format.encoding.lacks(&c.name).is_some())
+        {
+            return Err(wrong(format!(
+                "the heading {} has a sign that {} lacks",
+                column.name,
+                format.encoding.name()
+            )));
+        }
+        if format.columns.is_empty() {
+            return Err(wrong("it has no [[column]]".into()));
+        }
+        Ok(format)
+    }
+
+    /// True where the first row is the sender.
+    pub fn has_sender_row(&self) -> bool {
+        self.columns.iter().any(|column| column.sender.is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_format_that_is_named_is_built_in_and_is_one() {
+        let names: Vec<&str> = BUILT_IN.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names.join(", "), NAMES);
+        for name in names {
+            let format = Format::named(name).unwrap();
+            let of = |field: &str| {
+                format.columns.iter().any(|column| column.value.fields().any(|f| f == field))
+            };
+            assert!(of("country") && (of("line1") || of("street")), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_form_of_a_shops_own_is_told_what_is_wrong_with_it() {
+        let parse = |toml: &str| Format::parse("mine.toml", toml);
+        let column = "\n[[column]]\nname = 'Name'\nvalue = '{name}'\n";
+        assert_eq!(parse(&format!("encoding = 'utf-8'{column}")).unwrap().columns.len(), 1);
+        for (toml, why) in [
+            ("encoding = 'utf-8'".to_string(), "column"),
+            (column.to_string(), "encoding"),
+            (format!("encoding = 'klingon'{column}"), "klingon"),
+            (format!("encoding = 'utf-8'\ncountry = 4{column}"), "country is 2 or 3"),
+            (format!("encoding = 'utf-8'\nseparater = ','{column}"), "separater"),
+            (format!("encoding = 'utf-8'\ndate = '%'{column}"), "strftime"),
+            (format!("encoding = 'utf-8'{}", column.replace("{name}", "{nome}")), "{nome}"),
+            (format!("encoding = 'utf-8'{}", column.replace("{name}", "{name")), "without its }"),
+            (format!("encoding = 'iso-8859-1'{}", column.replace("Name", "Łame")), "Łame"),
+        ] {
+            let said = parse(&toml).err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(said.starts_with("the format mine.toml is not one: "), "{toml}: {said}");
+            assert!(said.contains(why), "{toml}: {said}");
+        }
+    }
+
+    #[test]
+    fn a_cell_is_text_and_fields_and_what_is_empty_leaves_no_comma() {
+        let fill = |texts: &[&str]| {
+            let texts = OneOrMore::More(texts.iter().map(|text| text.to_string()).collect());
+            Template::try_from(texts).unwrap().fill(&|field| match field {
+                "order" => "1042".into(),
+                "parcel" => "1".into(),
+                "name" => "Ada".into(),
+                _ => String::new(),
+            })
+        };
+        assert_eq!(fill(&["{order}-{parcel}!"]), "1042-1!");
+        assert_eq!(fill(&["{company|name}"]), "Ada");
+        assert_eq!(fill(&["{company}", "{name}", "{line2}"]), "Ada");
+        assert_eq!(fill(&["{name}", "{order}"]), "Ada, 1042");
+    }
+}
