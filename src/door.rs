@@ -4,8 +4,9 @@
 //! tiny_http 0.12 has no time-outs and no limits, drains what it drops into a buffer as large as
 //! its Content-Length claims, and ends for good at the first error of accept(2). So:
 //! - A *handler* (`door/handler.rs`) takes one request a connection: it checks the framing before
-//!   it touches the body, reads the body within bounds, and answers with a head of our own that
-//!   says `Connection: close`.
+//!   it touches the body, reads the body within bounds, and hands the request on.
+//! - A *request* (`door/request.rs`) is answered once, by any thread, with a head of our own that
+//!   says `Connection: close`. So nobody has to sleep until an answer is known.
 //! - The *reaper* (`door/reaper.rs`) looks at all connections five times a second and cuts the
 //!   refused, the slow and the too many.
 //! - Where both end, [`Door::broken`] says why a new process is needed. Nothing acknowledged is
@@ -14,13 +15,14 @@
 
 mod handler;
 mod reaper;
+mod request;
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -31,12 +33,13 @@ use crate::error::{Error, Result};
 use crate::sync::lock;
 use reaper::{Reaper, Seen};
 
-pub use handler::{Answer, Request};
+pub use request::{Answer, Request};
 
 /// What bounds a client; `default()` is what serves.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Threads that take requests. Each blocks for its commit, so as many events share one.
+    /// Threads that take requests, at most. Two do for requests that are there at once; more are
+    /// started while bodies are waited for.
     pub handlers: usize,
     /// Bytes of a body; Stripe's events have a few thousand.
     pub body_max: usize,
@@ -160,10 +163,13 @@ pub struct Door {
 /// What the threads share.
 struct Inside {
     server: tiny_http::Server,
-    answer: Box<dyn Fn(&Request) -> Answer + Send + Sync>,
+    serve: Box<dyn Fn(Request) + Send + Sync>,
     limits: Limits,
     hall: Mutex<Hall>,
     seen: Mutex<Seen>,
+    /// Handlers that live, and those of them that wait for a request.
+    handlers: AtomicUsize,
+    idle: AtomicUsize,
     refused: AtomicU64,
     /// Why accept(2) failed, which it does once.
     ended: Mutex<Option<String>>,
@@ -191,7 +197,7 @@ struct Visit {
 enum Doing {
     /// A handler waits for the body.
     Reading,
-    /// A handler waits for the answer, or writes it.
+    /// Somebody has it and will answer it, or writes the answer.
     Answering,
     /// The reaper is to tell the client why.
     Refused(Vec<u8>),
@@ -200,32 +206,33 @@ enum Doing {
 }
 
 impl Door {
-    /// Serves the listener: `answer` is called from many threads, and a panic in it is a 500.
+    /// Serves the listener: `serve` is called from many threads and answers each request, at once or
+    /// later. A request that is dropped without an answer, be it by a panic, is answered 500.
     /// `Temporary` when threads or descriptors are not to be had.
     pub fn open(
         listener: TcpListener,
         limits: Limits,
-        answer: impl Fn(&Request) -> Answer + Send + Sync + 'static,
+        serve: impl Fn(Request) + Send + Sync + 'static,
     ) -> Result<Door> {
         let address = prepare(&listener, &limits).map_err(cannot_open)?;
         let kept = listener.try_clone().map_err(cannot_open)?;
         let name = PathBuf::from(format!("/proc/self/fd/{}", listener.as_raw_fd()));
         let accepting = std::fs::read_link(&name).ok().map(|target| (name, target));
         let server = tiny_http::Server::from_listener(listener, None).map_err(cannot_open)?;
-        let handlers = limits.handlers;
         let inside = Arc::new(Inside {
             server,
-            answer: Box::new(answer),
+            serve: Box::new(serve),
             limits,
             hall: Mutex::default(),
             seen: Mutex::default(),
+            handlers: AtomicUsize::new(0),
+            idle: AtomicUsize::new(0),
             refused: AtomicU64::new(0),
             ended: Mutex::default(),
             stopping: AtomicBool::new(false),
         });
-        for n in 1..=handlers {
-            let inside = inside.clone();
-            spawn(format!("handler-{n}"), move || inside.handle())?;
+        for _ in 0..inside.handlers_min() {
+            inside.start_handler()?;
         }
         let reaper = Reaper::new(inside.clone(), reachable(address));
         spawn("reaper".into(), move || reaper.run())?;
@@ -452,14 +459,16 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(30);
 
     /// Answers with what it was asked, so that a test sees what came through.
-    fn echo(request: &Request) -> Answer {
-        match request.path.as_str() {
+    fn echo(request: Request) {
+        match request.path() {
             "/panic" => panic!("on purpose"),
             "/slow" => std::thread::sleep(Duration::from_millis(700)),
             _ => {}
         }
         let x = request.header("x-test").unwrap_or_default();
-        Answer::text(200, format!("{} {} {} {x}", request.method, request.path, request.body.len()))
+        let (method, path, length) = (request.method(), request.path(), request.body.len());
+        let answer = Answer::text(200, format!("{method} {path} {length} {x}"));
+        request.answer(&answer);
     }
 
     fn limits() -> Limits {

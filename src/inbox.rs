@@ -43,7 +43,20 @@ pub fn keep(
     now: Timestamp,
     due: Timestamp,
 ) -> Result<bool> {
-    let seq = next_number(c)?;
+    keep_at(c, next_number(c)?, event, payload, source, now, due)
+}
+
+/// The same with a place in the sequence that was taken in this transaction. Events that are stored
+/// together may share it: no question was asked between them.
+pub fn keep_at(
+    c: &Connection,
+    seq: i64,
+    event: &Event,
+    payload: &str,
+    source: Source,
+    now: Timestamp,
+    due: Timestamp,
+) -> Result<bool> {
     c.prepare_cached(
         "INSERT INTO events(id, type, object_id, created, livemode, api_version, account, context, shape,
            snapshot_event, payload, source, received_at, seq, next_attempt_at)

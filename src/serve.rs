@@ -159,7 +159,7 @@ impl Serving {
         let itself: Arc<OnceLock<Arc<Door>>> = Arc::default();
         let answer = {
             let (webhook, health, itself) = (webhook.clone(), health.clone(), itself.clone());
-            move |request: &Request| {
+            move |request: Request| {
                 route(request, &webhook, &health, itself.get().map(Arc::as_ref), &metrics)
             }
         };
@@ -290,7 +290,13 @@ impl Serving {
         let looking =
             self.looking.as_ref().filter(|looking| looking.is_finished()).map(|_| "backfill");
         let writing = self.writing.is_finished().then_some("writer");
-        writing.or_else(|| self.workers.dead()).or(looking).or_else(|| self.hooks.dead()).map(died)
+        let answering = self.webhook.is_dead().then_some("responder");
+        writing
+            .or(answering)
+            .or_else(|| self.workers.dead())
+            .or(looking)
+            .or_else(|| self.hooks.dead())
+            .map(died)
     }
 
     /// Asks the writer for an empty transaction, so that a lock is noticed without an event; logs
@@ -343,6 +349,7 @@ impl Serving {
         let deadline = Instant::now() + STOP_WITHIN;
         self.hooks.tell_to_stop();
         let answered = self.door.close(deadline - STOP_WITHIN / 2);
+        self.webhook.close();
         let worked =
             self.workers.stop(deadline) & self.looking.is_none_or(|looking| looking.stop(deadline));
         let told = self.hooks.stop(deadline);
@@ -391,18 +398,18 @@ fn begin(c: &Connection, lost: Option<&str>, set_back: bool) -> Result<()> {
 
 /// The paths of section "HTTP" in the README.
 fn route(
-    request: &Request,
+    request: Request,
     webhook: &Webhook,
     health: &Health,
     door: Option<&Door>,
     metrics: &Metrics,
-) -> Answer {
-    let method = request.method.as_str();
+) {
+    let method = request.method();
     let look = |answer: &dyn Fn() -> Answer| {
         if matches!(method, "GET" | "HEAD") { answer() } else { not_allowed("GET") }
     };
-    let (path, answer) = match request.path.as_str() {
-        "/webhook" | "/webhook/" if method == "POST" => ("/webhook", webhook.post(request)),
+    let (path, answer) = match request.path() {
+        "/webhook" | "/webhook/" if method == "POST" => return webhook.post(request),
         "/webhook" | "/webhook/" => ("/webhook", not_allowed("POST")),
         "/healthz" => ("/healthz", look(&|| health.alive())),
         "/readyz" => ("/readyz", look(&|| health.ready())),
@@ -410,7 +417,7 @@ fn route(
         _ => ("other", Answer::text(404, "Not found: events are posted to /webhook".into())),
     };
     metrics.http_answered(path, answer.status);
-    answer
+    request.answer(&answer);
 }
 
 fn not_allowed(allow: &'static str) -> Answer {

@@ -1,4 +1,9 @@
 //! The webhook: verify, store, answer. 200 means that the event is on disk.
+//!
+//! A handler verifies and hands the event to the writer; `webhook/responder.rs` answers when it is
+//! committed.
+
+mod responder;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -18,6 +23,8 @@ use crate::sabotage;
 use crate::signature::{self, Refusal, SigningSecret};
 use crate::sync::lock;
 use crate::worker::Desk;
+use crate::writer::{GroupNote, Task};
+use responder::{Outbox, Responder, Waiting, not_stored};
 
 /// Our clock is this far behind Stripe's before it is worth a line in the log.
 const CLOCK_BEHIND_S: i64 = 60;
@@ -30,6 +37,7 @@ pub struct Webhook {
     looked: Mutex<(Result<Vec<SigningSecret>>, bool)>,
     desk: Arc<Desk>,
     metrics: Arc<Metrics>,
+    responder: Responder,
     /// That no signature matches was logged since the last one that did.
     mismatch_told: AtomicBool,
     /// How long an event that only echoes another is left to wait.
@@ -45,9 +53,11 @@ impl Webhook {
     ) -> Webhook {
         metrics.secrets_are(&vec![None; secrets.len()]);
         let looked = Mutex::new((Ok(secrets.clone()), true));
+        let worker = desk.clone();
         Webhook {
             secrets: RwLock::new(secrets),
             looked,
+            responder: Responder::start(move || worker.event_came(), metrics.clone()),
             desk,
             metrics,
             mismatch_told: AtomicBool::new(false),
@@ -87,42 +97,46 @@ impl Webhook {
         log::info!("the signing secrets were read again: {} in force", new.len());
     }
 
-    /// Answers `POST /webhook`. 400: not Stripe's, or not to be understood even as an envelope.
-    /// 503: Stripe's, but not on disk; Stripe sends it again.
-    pub fn post(&self, request: &Request) -> Answer {
+    /// True once a thread that answers has ended by a panic.
+    pub fn is_dead(&self) -> bool {
+        self.responder.is_dead()
+    }
+
+    /// After the last request: the threads that answer end.
+    pub fn close(&self) {
+        self.responder.close();
+    }
+
+    /// Answers `POST /webhook`, once the event is on disk. 400: not Stripe's, or not to be
+    /// understood even as an envelope. 503: Stripe's, but not on disk; Stripe sends it again.
+    pub fn post(&self, request: Request) {
         let began = Instant::now();
-        let event = match self.verify(request) {
+        let event = match self.verify(&request) {
             Ok(event) => event,
-            Err(answer) => return answer,
+            Err(answer) => return self.answer(request, &answer),
         };
-        let echo_after = self.echo_after;
-        let payload = String::from_utf8(request.body.clone()).expect("what was parsed is UTF-8");
-        if sabotage::is("answer_before_commit") {
-            let writer = self.desk.writer.clone();
-            std::thread::spawn(move || {
-                writer.write(move |c| keep(c, &event, &payload, echo_after))
-            });
-            return received();
-        }
-        match self
-            .desk
-            .writer
-            .write_large(payload.len(), move |c| keep(c, &event, &payload, echo_after))
-        {
-            Ok(new) => {
-                if new {
-                    self.desk.event_came();
-                }
-                self.metrics.event_received(new, began.elapsed());
-                received()
-            }
-            // What SQLite refuses as such can be stored no better by being sent again, but it is
-            // not lost either.
-            Err(error) => {
+        let bytes = request.body.len();
+        let waiting = match self.responder.keep(request, began) {
+            Ok(waiting) => waiting,
+            Err(request) => {
+                let error = Error::Temporary("too many wait for the disk".into());
                 log::warn!("a webhook was answered 503: {error}");
-                not_stored(&error)
+                return self.answer(*request, &not_stored(&error));
             }
+        };
+        let payload = String::from_utf8(waiting.take_body()).expect("what was parsed is UTF-8");
+        let outbox = self.responder.outbox();
+        if sabotage::is("answer_before_commit") {
+            outbox.put(waiting.clone(), Ok(true));
         }
+        let echo_after = self.echo_after;
+        let keeping = Keeping { event, payload, echo_after, waiting, outbox, new: false };
+        self.desk.writer.hand_over(bytes, Box::new(keeping));
+    }
+
+    fn answer(&self, request: Request, answer: &Answer) {
+        self.metrics.http_answered("/webhook", answer.status);
+        request.answer(answer);
     }
 
     fn verify(&self, request: &Request) -> std::result::Result<Event, Answer> {
@@ -160,18 +174,31 @@ impl Webhook {
     }
 }
 
-fn keep(c: &Connection, event: &Event, payload: &str, echo_after: Duration) -> Result<bool> {
-    let now = clock::now();
-    let due = if handlers::is_an_echo(event) { now + echo_after } else { now };
-    inbox::keep(c, event, payload, Source::Webhook, now, due)
+/// An event on its way to the disk.
+struct Keeping {
+    event: Event,
+    payload: String,
+    echo_after: Duration,
+    waiting: Arc<Waiting>,
+    outbox: Outbox,
+    new: bool,
 }
 
-fn received() -> Answer {
-    Answer::json(200, r#"{"received":true}"#.into())
-}
+impl Task for Keeping {
+    fn run(&mut self, c: &Connection, number: &mut GroupNote) -> Result<()> {
+        let now = clock::now();
+        let due = if handlers::is_an_echo(&self.event) { now + self.echo_after } else { now };
+        // Events that are committed together came together, and share one place in the sequence.
+        let seq = match *number {
+            Some(seq) => seq,
+            None => *number.insert(inbox::next_number(c)?),
+        };
+        let (event, payload) = (&self.event, &self.payload);
+        self.new = inbox::keep_at(c, seq, event, payload, Source::Webhook, now, due)?;
+        Ok(())
+    }
 
-fn not_stored(error: &Error) -> Answer {
-    let mut answer = Answer::text(503, format!("The event could not be stored: {error}"));
-    answer.headers.push(("Retry-After", "10"));
-    answer
+    fn answer(self: Box<Self>, outcome: Result<()>) {
+        self.outbox.put(self.waiting, outcome.map(|()| self.new));
+    }
 }

@@ -1,21 +1,27 @@
 //! Group commit: many callers, one transaction; nobody is answered before COMMIT.
 //!
-//! One thread owns the write connection. A caller hands it a job and waits; the thread runs what is
-//! waiting in one transaction, a savepoint each, commits once, and then tells every caller. It
-//! never touches a socket or Stripe.
+//! One thread owns the write connection. A caller hands it a task (`writer/task.rs`); the thread
+//! runs what is waiting in one transaction (`writer/batch.rs`), commits once, and then tells every
+//! caller. It never touches a socket or Stripe.
+
+mod batch;
+mod task;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::{JoinHandle, Thread};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
 use crate::checkpoint::{Checkpointer, Condition, PAGES, QUIET};
-use crate::db;
 use crate::error::{Error, Result};
 use crate::sabotage;
 use crate::sync::lock;
+use batch::answer_all;
+use task::{Call, Seat};
+
+pub use task::{GroupNote, Task};
 
 /// Callers in one transaction, at most: bounds what the last of them waits for.
 const BATCH_MAX: usize = 256;
@@ -46,7 +52,7 @@ pub const LOCK_BUDGET: Duration = Duration::from_secs(2);
 const LOCK_BUDGET_WHEN_LOCKED: Duration = Duration::from_millis(100);
 
 /// How long a caller waits for everything: the queue, the lock, the disk.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The single writer. Clones lead to the same thread.
 #[derive(Clone)]
@@ -87,28 +93,18 @@ pub struct State {
     pub busy_since: Option<Instant>,
 }
 
-type Work = dyn FnMut(&Connection) -> Result<()> + Send;
-
 /// What the writer does before anybody else's work: in one transaction, again until it could be
 /// committed.
-pub type First = Box<Work>;
+pub type First = Box<dyn FnMut(&Connection) -> Result<()> + Send>;
 
-/// A caller's piece of work. `run` is called once, inside a savepoint; `answer` after the
-/// transaction has ended.
+/// A task in the queue.
 struct Job {
     asked_at: Instant,
     /// About as many as it writes, where that is much.
     bytes: usize,
-    run: Box<Work>,
-    answer: Box<dyn FnOnce(Result<()>) + Send>,
-}
-
-/// Where a caller waits for what its job leaves there. It is woken once, when everything lies
-/// ready.
-struct Seat<T> {
-    value: Mutex<Option<T>>,
-    outcome: Mutex<Option<Result<()>>>,
-    caller: Thread,
+    /// It may be run again after its work was taken back, so it shares a savepoint with others.
+    together: bool,
+    task: Box<dyn Task>,
 }
 
 impl Writer {
@@ -145,49 +141,33 @@ impl Writer {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
-        self.write_large(0, job)
+        let seat = Seat::of_this_thread();
+        let call = Box::new(Call::new(job, seat.clone()));
+        self.enqueue(Job { asked_at: Instant::now(), bytes: 0, together: false, task: call });
+        seat.wait()
     }
 
-    /// The same for a job that writes about so many bytes, so that a transaction does not become
-    /// too large for the log.
-    pub fn write_large<T, F>(&self, bytes: usize, job: F) -> Result<T>
-    where
-        T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
-    {
-        let seat = Arc::new(Seat {
-            value: Mutex::default(),
-            outcome: Mutex::default(),
-            caller: std::thread::current(),
-        });
-        let (left, told) = (seat.clone(), seat.clone());
-        let mut job = Some(job);
-        let boxed = Job {
-            asked_at: Instant::now(),
-            bytes,
-            run: Box::new(move |connection| {
-                let value = job.take().expect("a job runs once")(connection)?;
-                *lock(&left.value) = Some(value);
-                Ok(())
-            }),
-            // A caller that has stopped waiting was answered "not stored"; repeating is harmless.
-            answer: Box::new(move |outcome| {
-                *lock(&told.outcome) = Some(outcome);
-                told.caller.unpark();
-            }),
-        };
+    /// Hands over a task that writes about so many bytes, and returns at once; the task is answered
+    /// on the writer's thread, which must not be kept: not by a socket, and not by a lock that is
+    /// held for long. Many such tasks share one savepoint; when one of them fails, they are run
+    /// again one by one, so a task must bear being run twice.
+    pub fn hand_over(&self, bytes: usize, task: Box<dyn Task>) {
+        self.enqueue(Job { asked_at: Instant::now(), bytes, together: true, task });
+    }
+
+    fn enqueue(&self, job: Job) {
         let asleep = {
             let mut queue = lock(&self.shared.queue);
             if queue.closed {
-                return Err(Error::Temporary("fulfilld is stopping".into()));
+                drop(queue);
+                return job.task.answer(Err(Error::Temporary("fulfilld is stopping".into())));
             }
-            queue.jobs.push_back(boxed);
+            queue.jobs.push_back(job);
             std::mem::take(&mut queue.asleep)
         };
         if asleep {
             self.shared.arrived.notify_one();
         }
-        seat.wait()
     }
 
     /// How it is doing now.
@@ -199,24 +179,6 @@ impl Writer {
     pub fn close(&self) {
         lock(&self.shared.queue).closed = true;
         self.shared.arrived.notify_all();
-    }
-}
-
-impl<T> Seat<T> {
-    fn wait(&self) -> Result<T> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(outcome) = lock(&self.outcome).take() {
-                return outcome.map(|()| {
-                    lock(&self.value).take().expect("a job that succeeded left its value")
-                });
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(Error::Temporary("the disk did not answer within 5 s".into()));
-            }
-            std::thread::park_timeout(left);
-        }
     }
 }
 
@@ -335,15 +297,15 @@ impl Shared {
         checkpointer: &mut Checkpointer,
         first: &mut First,
     ) -> Result<()> {
-        let committed = execute(connection, "BEGIN IMMEDIATE").and_then(|()| {
+        let committed = batch::execute(connection, "BEGIN IMMEDIATE").and_then(|()| {
             first(connection)?;
             checkpointer.mark(connection)?;
-            execute(connection, "COMMIT")
+            batch::execute(connection, "COMMIT")
         });
         if committed.is_err() {
             checkpointer.rolled_back();
             if !connection.is_autocommit() {
-                execute(connection, "ROLLBACK")?;
+                batch::execute(connection, "ROLLBACK")?;
             }
         }
         committed.and_then(|()| checkpointer.committed())
@@ -414,98 +376,6 @@ impl Shared {
         Some(batch)
     }
 
-    /// Gets the write lock, or tells why not. While somebody else has it, newcomers join the batch
-    /// and those whose budget is spent are told so.
-    fn begin(&self, connection: &Connection, batch: &mut Vec<Job>) -> Result<()> {
-        loop {
-            let error = match execute(connection, "BEGIN IMMEDIATE") {
-                Ok(()) => {
-                    lock(&self.state).locked_since = None;
-                    return Ok(());
-                }
-                Err(error) => error,
-            };
-            if !error.is_temporary() {
-                return Err(error);
-            }
-            let first = lock(&self.state).locked_since.get_or_insert_with(Instant::now).elapsed();
-            let budget = if first > LOCK_BUDGET { LOCK_BUDGET_WHEN_LOCKED } else { LOCK_BUDGET };
-            let (late, still): (Vec<Job>, Vec<Job>) =
-                batch.drain(..).partition(|job| job.asked_at.elapsed() >= budget);
-            if !late.is_empty() && first >= LOCK_BUDGET {
-                log::debug!("the file has been locked by somebody else for {} s", first.as_secs());
-            }
-            answer_all(late, &error);
-            *batch = still;
-            if batch.is_empty() {
-                return Err(error);
-            }
-            std::thread::sleep(LOCK_POLL);
-            lock(&self.queue).take(batch);
-        }
-    }
-
-    /// Runs each job in a savepoint, commits, and answers. An error means that the process must
-    /// end.
-    fn commit(
-        &self,
-        connection: &Connection,
-        checkpointer: &mut Checkpointer,
-        batch: Vec<Job>,
-    ) -> Result<()> {
-        lock(&self.state).busy_since = Some(Instant::now());
-        let before = written(connection)?;
-        let mut outcomes = Vec::with_capacity(batch.len());
-        let mut batch = batch.into_iter();
-        let mut broken = None;
-        for mut job in batch.by_ref() {
-            let outcome = in_savepoint(connection, &mut job);
-            let stop = matches!(&outcome, Err(Error::Corrupt(_)))
-                || outcome.as_ref().is_err_and(|_| connection.is_autocommit());
-            if let Err(error) = &outcome {
-                self.note(error);
-            }
-            outcomes.push((job, outcome));
-            if stop {
-                // The whole transaction is gone, or cannot be trusted: nobody's work was kept.
-                broken = outcomes.last().and_then(|(_, o)| o.clone().err());
-                break;
-            }
-        }
-        let committed = match &broken {
-            Some(error) => Err(error.clone()),
-            None => written(connection)
-                .and_then(|now| if now == before { Ok(()) } else { checkpointer.mark(connection) })
-                .and_then(|()| execute(connection, "COMMIT"))
-                .and_then(|()| checkpointer.committed()),
-        };
-        let mut state = lock(&self.state);
-        state.busy_since = None;
-        match committed {
-            Ok(()) => {
-                state.commits += 1;
-                state.jobs += outcomes.len() as u64;
-                state.full_since = None;
-                state.log = checkpointer.condition().clone();
-                drop(state);
-                for (job, outcome) in outcomes {
-                    (job.answer)(outcome);
-                }
-                Ok(())
-            }
-            Err(error) => {
-                drop(state);
-                checkpointer.rolled_back();
-                if !connection.is_autocommit() {
-                    let _ = execute(connection, "ROLLBACK");
-                }
-                let fatal = self.note(&error);
-                answer_all(outcomes.into_iter().map(|(job, _)| job).chain(batch), &error);
-                if fatal { Err(error) } else { Ok(()) }
-            }
-        }
-    }
-
     /// Keeps why a transaction failed; true when the process must end.
     fn note(&self, error: &Error) -> bool {
         let mut state = lock(&self.state);
@@ -529,49 +399,12 @@ impl Shared {
     }
 }
 
-fn in_savepoint(connection: &Connection, job: &mut Job) -> Result<()> {
-    execute(connection, "SAVEPOINT job")?;
-    let run = std::panic::AssertUnwindSafe(|| (job.run)(connection));
-    let outcome = std::panic::catch_unwind(run).unwrap_or_else(|_| {
-        Err(Error::Permanent(
-            "a bug in fulfilld: the writer's job panicked; please report it".into(),
-        ))
-    });
-    if outcome.is_err() && !connection.is_autocommit() {
-        execute(connection, "ROLLBACK TO job")?;
-    }
-    if !connection.is_autocommit() {
-        execute(connection, "RELEASE job")?;
-    }
-    outcome
-}
-
-fn execute(connection: &Connection, sql: &str) -> Result<()> {
-    connection
-        .prepare_cached(sql)
-        .and_then(|mut statement| statement.execute([]))
-        .map(drop)
-        .map_err(db::translate)
-}
-
-/// Rows changed over this connection so far.
-fn written(connection: &Connection) -> Result<i64> {
-    connection
-        .prepare_cached("SELECT total_changes()")
-        .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
-        .map_err(db::translate)
-}
-
-fn answer_all(jobs: impl IntoIterator<Item = Job>, error: &Error) {
-    for job in jobs {
-        (job.answer)(Err(error.clone()));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::db;
     use crate::place::Identity;
+    use std::sync::mpsc::{Sender, channel};
 
     fn start() -> (tempfile::TempDir, Writer, JoinHandle<()>) {
         let dir = tempfile::tempdir().unwrap();
@@ -611,6 +444,62 @@ mod tests {
             .query_row("SELECT count(*) FROM t", [], |r| r.get(0))
             .unwrap();
         assert_eq!(count, 101);
+    }
+
+    /// Inserts a number, and notes what those with whom it shares a savepoint find.
+    struct Insert(i64, Sender<(i64, GroupNote, Result<()>)>, GroupNote);
+
+    impl Task for Insert {
+        fn run(&mut self, c: &Connection, note: &mut GroupNote) -> Result<()> {
+            self.2 = *note;
+            note.get_or_insert(self.0);
+            assert!(self.0 != 7, "on purpose");
+            insert(self.0)(c).map(drop)
+        }
+        fn answer(self: Box<Self>, outcome: Result<()>) {
+            let _ = self.1.send((self.0, self.2, outcome));
+        }
+    }
+
+    #[test]
+    fn handed_over_tasks_share_a_savepoint_until_one_of_them_fails() {
+        let (_dir, writer, thread) = start();
+        assert_eq!(writer.write(insert(5)), Ok(5));
+        let (tell, told) = channel();
+        let batch = |numbers: &[i64]| {
+            // While this one runs, the others gather.
+            let (go, wait) = channel::<()>();
+            let holding = writer.clone();
+            let held = std::thread::spawn(move || holding.write(move |_| Ok(wait.recv().is_ok())));
+            while lock(&writer.shared.state).busy_since.is_none() {
+                std::thread::yield_now();
+            }
+            for n in numbers {
+                writer.hand_over(0, Box::new(Insert(*n, tell.clone(), None)));
+            }
+            go.send(()).unwrap();
+            held.join().unwrap().unwrap();
+            let mut answers: Vec<_> = numbers.iter().map(|_| told.recv().unwrap()).collect();
+            answers.sort_by_key(|(n, ..)| *n);
+            answers
+                .into_iter()
+                .map(|(n, note, outcome)| (n, note, outcome.is_ok()))
+                .collect::<Vec<_>>()
+        };
+        let together = batch(&[1, 2, 3]);
+        assert_eq!(together, [(1, None, true), (2, Some(1), true), (3, Some(1), true)]);
+        // 5 is there already, and 7 panics: both are told so, and cost the others nothing.
+        let each = batch(&[4, 5, 6, 7]);
+        assert_eq!(each, [(4, None, true), (5, None, false), (6, None, true), (7, None, false)]);
+        assert_eq!(writer.write(count), Ok(6));
+        writer.close();
+        thread.join().unwrap();
+        writer.hand_over(0, Box::new(Insert(8, tell.clone(), None)));
+        assert!(matches!(told.recv().unwrap().2, Err(Error::Temporary(_))), "it is closed");
+    }
+
+    fn count(c: &Connection) -> Result<i64> {
+        c.query_row("SELECT count(*) FROM t", [], |r| r.get(0)).map_err(db::translate)
     }
 
     #[test]

@@ -1,89 +1,75 @@
-//! One request, from its head to its answer.
+//! Handlers: threads that take requests from tiny_http, read them whole, and hand them on.
 
 use std::collections::hash_map::Entry;
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use super::{Doing, Inside, LINGER, Visit};
+use super::request::{Answer, Request, tell};
+use super::{Doing, Inside, LINGER, Visit, spawn};
 use crate::sync::lock;
-
-/// A request, read to its end.
-pub struct Request {
-    pub method: String,
-    /// Without the query.
-    pub path: String,
-    pub body: Vec<u8>,
-    raw: tiny_http::Request,
-}
-
-impl Request {
-    /// The first header of that name, whatever its case.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        headers(&self.raw, name).next()
-    }
-}
-
-/// What a request is answered. No header can repeat text of a request: they are all `'static`.
-pub struct Answer {
-    pub status: u16,
-    pub content_type: &'static str,
-    pub headers: Vec<(&'static str, &'static str)>,
-    pub body: Vec<u8>,
-}
-
-impl Answer {
-    pub fn new(status: u16, content_type: &'static str, body: Vec<u8>) -> Answer {
-        Answer { status, content_type, headers: vec![], body }
-    }
-    pub fn text(status: u16, body: String) -> Answer {
-        Answer::new(status, "text/plain; charset=utf-8", body.into_bytes())
-    }
-    pub fn json(status: u16, body: String) -> Answer {
-        Answer::new(status, "application/json", body.into_bytes())
-    }
-
-    /// All of it in one piece, so that it goes out in one packet.
-    fn wire(&self, with_body: bool) -> Vec<u8> {
-        let mut wire = Vec::with_capacity(256 + self.body.len());
-        let reason = tiny_http::StatusCode(self.status).default_reason_phrase();
-        let (kind, length) = (self.content_type, self.body.len());
-        let _ = write!(wire, "HTTP/1.1 {} {reason}\r\nContent-Type: {kind}\r\n", self.status);
-        let _ = write!(wire, "Content-Length: {length}\r\nConnection: close\r\n");
-        for (name, value) in &self.headers {
-            let _ = write!(wire, "{name}: {value}\r\n");
-        }
-        wire.extend_from_slice(b"\r\n");
-        if with_body {
-            wire.extend_from_slice(&self.body);
-        }
-        wire
-    }
-}
 
 /// A status, and why.
 type Refusal = (u16, &'static str);
 
 const TOO_LARGE: Refusal = (413, "The body is larger than any event of Stripe's");
 
+/// Handlers that are always there: one takes the next request while the other reads a body.
+const HANDLERS_MIN: usize = 2;
+
 impl Inside {
-    /// A handler's life.
-    pub fn handle(&self) {
+    pub fn handlers_min(&self) -> usize {
+        HANDLERS_MIN.min(self.limits.handlers)
+    }
+
+    pub fn start_handler(self: &Arc<Self>) -> crate::error::Result<()> {
+        let inside = self.clone();
+        self.handlers.fetch_add(1, Relaxed);
+        let started = spawn("handler".into(), move || inside.handle());
+        if started.is_err() {
+            self.handlers.fetch_sub(1, Relaxed);
+        }
+        started
+    }
+
+    /// A handler's life. Whoever takes a request while nobody else waits for the next one starts
+    /// another handler first, because a body may be long in coming.
+    fn handle(self: Arc<Self>) {
         loop {
-            match self.server.recv() {
-                Ok(request) => drop(catch_unwind(AssertUnwindSafe(|| self.receive(request)))),
+            self.idle.fetch_add(1, Relaxed);
+            let received = self.server.recv();
+            let waiting = self.idle.fetch_sub(1, Relaxed) - 1;
+            match received {
+                Ok(request) => {
+                    if waiting == 0 && self.handlers.load(Relaxed) < self.limits.handlers {
+                        let _ = self.start_handler();
+                    }
+                    drop(catch_unwind(AssertUnwindSafe(|| self.receive(request))));
+                }
                 Err(error) if error.raw_os_error().is_some() => {
                     *lock(&self.ended) = Some(error.to_string())
                 }
                 Err(_) if self.stopping.load(Relaxed) => return,
-                Err(_) => drop(lock(&self.hall).markers.pop_front()),
+                Err(_) => {
+                    lock(&self.hall).markers.pop_front();
+                    if waiting >= HANDLERS_MIN && self.may_leave() {
+                        return;
+                    }
+                }
             }
         }
     }
 
-    fn receive(&self, mut raw: tiny_http::Request) {
+    /// True, once for each handler that is more than are needed.
+    fn may_leave(&self) -> bool {
+        let less = |n: usize| (n > HANDLERS_MIN).then(|| n - 1);
+        self.handlers.fetch_update(Relaxed, Relaxed, less).is_ok()
+    }
+
+    fn receive(self: &Arc<Self>, raw: tiny_http::Request) {
         let Some(peer) = raw.remote_addr().copied() else { return };
         let mut hall = lock(&self.hall);
         let too_late = hall.waiting() > self.limits.shed_after;
@@ -102,25 +88,17 @@ impl Inside {
             }
         }
         drop(hall);
-        let _leaving = Leaving { inside: self, peer };
-        let body = match framing(&raw, self.limits.body_max)
-            .and_then(|length| self.read(&mut raw, length))
-        {
-            Ok(body) => body,
-            Err(refusal) => return self.refuse(peer, raw, refusal),
-        };
+        let mut request = Request::new(raw, peer, self.clone());
+        let read = framing(request.raw(), self.limits.body_max)
+            .and_then(|length| self.read(request.raw_mut(), length));
+        match read {
+            Ok(body) => request.body = body,
+            Err(refusal) => return self.refuse(peer, request.into_raw(), refusal),
+        }
         self.turn(peer, Doing::Answering);
-        let path = raw.url().split(['?', '#']).next().unwrap_or_default().to_string();
-        let request = Request { method: raw.method().to_string(), path, body, raw };
-        let answer = match too_late {
-            true => overloaded(),
-            false => catch_unwind(AssertUnwindSafe(|| (self.answer)(&request)))
-                .unwrap_or_else(|_| broken_off()),
-        };
-        // tiny_http makes us wait here for an earlier request of this connection; the reaper cuts
-        // it first.
-        if self.turn(peer, Doing::Answering) {
-            tell(request.raw, &answer.wire(request.method != "HEAD"));
+        match too_late {
+            true => request.answer(&overloaded()),
+            false => (self.serve)(request),
         }
     }
 
@@ -178,28 +156,12 @@ impl Inside {
         }
     }
 
-    /// What the handler does next for that client. False when its connection ends, and it is not to
-    /// be answered.
-    fn turn(&self, peer: SocketAddr, next: Doing) -> bool {
+    /// What is done next for that client. False when its connection ends, and it is not to be
+    /// answered.
+    pub fn turn(&self, peer: SocketAddr, next: Doing) -> bool {
         let mut hall = lock(&self.hall);
         let visit = hall.visits.get_mut(&peer).filter(|visit| visit.in_hand());
         visit.map(|visit| visit.doing = next).is_some()
-    }
-}
-
-/// Ends a visit when its handler is done with it, be it by a panic.
-struct Leaving<'a> {
-    inside: &'a Inside,
-    peer: SocketAddr,
-}
-
-impl Drop for Leaving<'_> {
-    fn drop(&mut self) {
-        if let Entry::Occupied(entry) = lock(&self.inside.hall).visits.entry(self.peer)
-            && entry.get().in_hand()
-        {
-            entry.remove();
-        }
     }
 }
 
@@ -243,16 +205,9 @@ fn nothing_to_drain(raw: &tiny_http::Request) -> bool {
         && raw.body_length().is_none_or(|n| n <= 1024)
 }
 
-fn headers<'a>(raw: &'a tiny_http::Request, name: &str) -> impl Iterator<Item = &'a str> {
+pub fn headers<'a>(raw: &'a tiny_http::Request, name: &str) -> impl Iterator<Item = &'a str> {
     let named = move |h: &&tiny_http::Header| h.field.as_str().as_str().eq_ignore_ascii_case(name);
     raw.headers().iter().filter(named).map(|h| h.value.as_str())
-}
-
-/// Drains a request, which tiny_http does by itself, and answers it. A client that has gone is told
-/// nothing.
-pub fn tell(raw: tiny_http::Request, text: &[u8]) {
-    let mut writer = raw.into_writer();
-    let _ = writer.write_all(text).and_then(|()| writer.flush());
 }
 
 /// False when to drain it would end the process: tiny_http makes as much room as its Content-Length
@@ -265,8 +220,4 @@ fn overloaded() -> Answer {
     let mut answer = Answer::text(503, "Too many requests are waiting; send it again".into());
     answer.headers.push(("Retry-After", "10"));
     answer
-}
-
-fn broken_off() -> Answer {
-    Answer::text(500, "A bug in fulfilld; its log says more".into())
 }

@@ -16,7 +16,8 @@ use rustix::net::SendFlags;
 use rustix::process::{self, PidfdFlags, PidfdGetfdFlags};
 use socket2::SockRef;
 
-use super::handler::{can_be_drained, tell};
+use super::handler::can_be_drained;
+use super::request::tell;
 use super::{Doing, Hall, Inside, LINGER, knock, spawn};
 use crate::sabotage;
 use crate::sync::lock;

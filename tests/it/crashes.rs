@@ -173,7 +173,9 @@ fn a_disk_that_fails_is_never_acknowledged_into() {
 #[test]
 fn a_thread_that_dies_is_noticed_and_the_orders_still_come() {
     std::thread::scope(|threads| {
-        for name in ["writer", "taker", "worker", "backfill", "hooks", "hook", "signals"] {
+        for name in
+            ["writer", "responder", "taker", "worker", "backfill", "hooks", "hook", "signals"]
+        {
             threads.spawn(move || a_dead_thread_is_noticed(name));
         }
     });

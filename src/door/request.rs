@@ -1,0 +1,127 @@
+//! One request that was read whole, and its answer, which any thread may give.
+
+use std::collections::hash_map::Entry;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use super::handler::headers;
+use super::{Doing, Inside};
+use crate::sync::lock;
+
+/// A request, read to its end. Whoever has it answers it, once; dropped without an answer, it is
+/// answered 500.
+pub struct Request {
+    pub body: Vec<u8>,
+    /// Until it is answered.
+    raw: Option<tiny_http::Request>,
+    peer: SocketAddr,
+    inside: Arc<Inside>,
+}
+
+impl Request {
+    /// For a request whose visit has begun; the visit ends with the answer.
+    pub(super) fn new(raw: tiny_http::Request, peer: SocketAddr, inside: Arc<Inside>) -> Request {
+        Request { body: Vec::new(), raw: Some(raw), peer, inside }
+    }
+
+    pub(super) fn raw(&self) -> &tiny_http::Request {
+        self.raw.as_ref().expect("it is there until it is answered")
+    }
+
+    pub(super) fn raw_mut(&mut self) -> &mut tiny_http::Request {
+        self.raw.as_mut().expect("it is there until it is answered")
+    }
+
+    /// Takes it back, so that this answers nothing and ends no visit.
+    pub(super) fn into_raw(mut self) -> tiny_http::Request {
+        self.raw.take().expect("it is there until it is answered")
+    }
+
+    pub fn method(&self) -> &str {
+        self.raw().method().as_str()
+    }
+
+    /// Without the query.
+    pub fn path(&self) -> &str {
+        self.raw().url().split(['?', '#']).next().unwrap_or_default()
+    }
+
+    /// The first header of that name, whatever its case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        headers(self.raw(), name).next()
+    }
+
+    /// Answers it. Short answers do not block: they fit into the socket's buffer.
+    pub fn answer(mut self, answer: &Answer) {
+        self.tell(answer);
+    }
+
+    fn tell(&mut self, answer: &Answer) {
+        let Some(raw) = self.raw.take() else { return };
+        // tiny_http may panic over a connection that broke, and makes us wait here for an earlier
+        // request of the same connection; the reaper cuts it first.
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            if self.inside.turn(self.peer, Doing::Answering) {
+                let with_body = raw.method() != &tiny_http::Method::Head;
+                tell(raw, &answer.wire(with_body));
+            }
+        }));
+        if let Entry::Occupied(entry) = lock(&self.inside.hall).visits.entry(self.peer)
+            && entry.get().in_hand()
+        {
+            entry.remove();
+        }
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        self.tell(&Answer::text(500, "A bug in fulfilld; its log says more".into()));
+    }
+}
+
+/// What a request is answered. No header can repeat text of a request: they are all `'static`.
+pub struct Answer {
+    pub status: u16,
+    pub content_type: &'static str,
+    pub headers: Vec<(&'static str, &'static str)>,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn new(status: u16, content_type: &'static str, body: Vec<u8>) -> Answer {
+        Answer { status, content_type, headers: vec![], body }
+    }
+    pub fn text(status: u16, body: String) -> Answer {
+        Answer::new(status, "text/plain; charset=utf-8", body.into_bytes())
+    }
+    pub fn json(status: u16, body: String) -> Answer {
+        Answer::new(status, "application/json", body.into_bytes())
+    }
+
+    /// All of it in one piece, so that it goes out in one packet.
+    pub(super) fn wire(&self, with_body: bool) -> Vec<u8> {
+        let mut wire = Vec::with_capacity(256 + self.body.len());
+        let reason = tiny_http::StatusCode(self.status).default_reason_phrase();
+        let (kind, length) = (self.content_type, self.body.len());
+        let _ = write!(wire, "HTTP/1.1 {} {reason}\r\nContent-Type: {kind}\r\n", self.status);
+        let _ = write!(wire, "Content-Length: {length}\r\nConnection: close\r\n");
+        for (name, value) in &self.headers {
+            let _ = write!(wire, "{name}: {value}\r\n");
+        }
+        wire.extend_from_slice(b"\r\n");
+        if with_body {
+            wire.extend_from_slice(&self.body);
+        }
+        wire
+    }
+}
+
+/// Drains a request, which tiny_http does by itself, and answers it. A client that has gone is told
+/// nothing.
+pub fn tell(raw: tiny_http::Request, text: &[u8]) {
+    let mut writer = raw.into_writer();
+    let _ = writer.write_all(text).and_then(|()| writer.flush());
+}

@@ -1,0 +1,88 @@
+//! What callers hand to the writer: a task that is answered later, or a call that is waited for.
+
+use std::sync::{Arc, Mutex};
+use std::thread::Thread;
+use std::time::Instant;
+
+use rusqlite::Connection;
+
+use super::PATIENCE;
+use crate::error::{Error, Result};
+use crate::sync::lock;
+
+/// A caller's piece of work.
+pub trait Task: Send {
+    /// Does it, inside a transaction and a savepoint. `note` is empty for the first of a group that
+    /// shares a savepoint; what one leaves there those after it find.
+    fn run(&mut self, connection: &Connection, note: &mut GroupNote) -> Result<()>;
+
+    /// Told once, after the transaction has ended: `Ok` when the work is on the disk.
+    fn answer(self: Box<Self>, outcome: Result<()>);
+}
+
+/// The number in the file's sequence that a group of events shares.
+pub type GroupNote = Option<i64>;
+
+/// A job whose caller waits for it.
+pub struct Call<F, T> {
+    job: Option<F>,
+    value: Option<T>,
+    seat: Arc<Seat<T>>,
+}
+
+impl<F, T> Call<F, T> {
+    pub fn new(job: F, seat: Arc<Seat<T>>) -> Call<F, T> {
+        Call { job: Some(job), value: None, seat }
+    }
+}
+
+impl<T, F> Task for Call<F, T>
+where
+    T: Send,
+    F: FnOnce(&Connection) -> Result<T> + Send,
+{
+    fn run(&mut self, connection: &Connection, _: &mut GroupNote) -> Result<()> {
+        let job = self.job.take().expect("a job runs once");
+        self.value = Some(job(connection)?);
+        Ok(())
+    }
+
+    /// A caller that has stopped waiting was answered "not stored"; repeating is harmless.
+    fn answer(self: Box<Self>, outcome: Result<()>) {
+        let value = self.value;
+        let result = outcome.map(|()| value.expect("a job that succeeded left its value"));
+        *lock(&self.seat.result) = Some(result);
+        self.seat.caller.unpark();
+    }
+}
+
+/// Where a caller waits. It is woken once, when the result lies ready.
+pub struct Seat<T> {
+    result: Mutex<Option<Result<T>>>,
+    caller: Thread,
+}
+
+impl<T> Seat<T> {
+    pub fn of_this_thread() -> Arc<Seat<T>> {
+        Arc::new(Seat { result: Mutex::default(), caller: std::thread::current() })
+    }
+
+    pub fn wait(&self) -> Result<T> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(result) = lock(&self.result).take() {
+                return result;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(no_answer());
+            }
+            std::thread::park_timeout(left);
+        }
+    }
+}
+
+/// What is said to a caller whose patience has ended.
+pub fn no_answer() -> Error {
+    Error::Temporary("the disk did not answer within 5 s".into())
+}
