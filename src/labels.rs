@@ -8,9 +8,11 @@ mod format; // the form of one service's file
 mod parcels; // what waits for a parcel, as fields
 mod sender; // who sends it
 mod street; // house numbers
+mod tracking; // the tracking numbers that come back
 mod writer; // the file, and what could not be written
 
 pub use format::Format;
 pub use parcels::{Choice, waiting};
 pub use sender::Sender;
+pub use tracking::{Row, is_no_number, read as read_tracking};
 pub use writer::{Note, Written, write};

@@ -28,6 +28,13 @@ impl Orders {
     }
 }
 
+/// The same, of a verb that can also do without numbers.
+pub struct On<'a> {
+    pub orders: &'a [i64],
+    pub file: &'a File,
+    pub output: &'a Output,
+}
+
 /// Sending in spite of what holds an order.
 #[derive(clap::Args)]
 pub struct Override {
@@ -62,7 +69,8 @@ pub struct Act<'a> {
 /// prints them as they are now. `Permanent` with the file's own sentence and the order's number
 /// when it refuses one; then nothing changed.
 pub fn run(orders: &Orders, act: &Act) -> Result<()> {
-    run_with(orders, act, &|_, order| Ok(vec![order]), &|_, _| None)
+    let on = On { orders: &orders.orders, file: &orders.file, output: &orders.output };
+    run_with(&on, act, &|_, order| Ok(vec![order]), &|_, _| None)
 }
 
 /// What a verb's first column is for an order: its number, or parcels of it by their ids.
@@ -72,7 +80,7 @@ type Which<'a> = &'a dyn Fn(&Connection, i64) -> Result<Vec<i64>>;
 type Why<'a> = &'a dyn Fn(&Connection, &[i64]) -> Option<String>;
 
 /// The same where the verb's first column is not the order's number.
-pub fn run_with(orders: &Orders, act: &Act, which: Which, why: Why) -> Result<()> {
+pub fn run_with(on: &On, act: &Act, which: Which, why: Why) -> Result<()> {
     let refused = |order: i64, why: &str| {
         Error::Permanent(format!(
             "order {order} is not {}: {}",
@@ -80,9 +88,9 @@ pub fn run_with(orders: &Orders, act: &Act, which: Which, why: Why) -> Result<()
             wording::refusal(sentence(why), Some(order))
         ))
     };
-    let now = orders.file.write_as(act.author, |c| {
+    let now = on.file.write_as(act.author, |c| {
         let mut all = Vec::new();
-        for order in &orders.orders {
+        for order in on.orders {
             all.push((
                 *order,
                 which(c, *order).map_err(|error| match error {
@@ -100,15 +108,12 @@ pub fn run_with(orders: &Orders, act: &Act, which: Which, why: Why) -> Result<()
             });
             first.unwrap_or(error)
         })?;
-        let numbers: Vec<String> = orders.orders.iter().map(i64::to_string).collect();
-        let sql = format!(
-            "{} WHERE v.id IN ({}) ORDER BY v.id",
-            overview(&orders.output),
-            numbers.join(", ")
-        );
+        let numbers: Vec<String> = on.orders.iter().map(i64::to_string).collect();
+        let sql =
+            format!("{} WHERE v.id IN ({}) ORDER BY v.id", overview(on.output), numbers.join(", "));
         Table::query(c, &sql, [])
     })?;
-    now.print(orders.output.json, "")
+    now.print(on.output.json, "")
 }
 
 /// Types the verb for those, in one statement.

@@ -2,16 +2,26 @@
 
 use rusqlite::Connection;
 
-use super::order_verbs::{self, Act, Orders, Override};
+use super::order_verbs::{self, Act, On, Override};
+use super::{File, Output};
 use crate::db;
 use crate::error::{Error, Result};
 use crate::text;
+
+mod from; // the tracking numbers that a label service exports
 
 /// Mark orders as shipped
 ///
 /// All that is left of them and needs a parcel goes out: several orders at once, or on any refusal
 /// none. Where several parcels of an order wait, say which: --parcel, --items or --all. Orders that
 /// go to one address may share a number.
+///
+/// With --from the parcels and their tracking numbers stand in the CSV file that a label service
+/// exports. Its columns are known by their headings, such as Order ID, Tracking Number and Carrier;
+/// the order's reference is 1042-1, or 1042 where one parcel waits. Every row is checked before one
+/// is written. Labels that are void and parcels that have that number already are passed over, so
+/// the same file twice changes nothing; anything else that does not fit is named, and nothing is
+/// shipped. One `fulfilld undo` takes the whole file back.
 #[derive(clap::Args)]
 #[command(before_help = "Example: fulfilld ship 1042 --company DHL --number JD0146000034")]
 pub struct Args {
@@ -34,18 +44,35 @@ pub struct Args {
     /// All parcels that wait, under this number
     #[arg(long)]
     all: bool,
+    /// The parcels and numbers that a label service exports as CSV; - is standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["orders", "number", "url", "items", "parcel", "all"])]
+    from: Option<String>,
+    /// With --from: say what would be shipped, or why it cannot be, and change nothing
+    #[arg(long, requires = "from")]
+    dry_run: bool,
     #[command(flatten)]
     lift: Override,
+    /// The orders' numbers
+    #[arg(required_unless_present = "from", value_name = "N")]
+    orders: Vec<i64>,
     #[command(flatten)]
-    orders: Orders,
+    file: File,
+    #[command(flatten)]
+    output: Output,
 }
 
 /// Ships all of them and prints them as they are now. `Usage` when one parcel or some lines are
 /// asked of several orders, `Permanent` with the file's own sentence when it refuses one; then
 /// nothing has changed.
 pub fn run(args: &Args) -> Result<()> {
+    if let Some(path) = &args.from {
+        let author = args.lift.author();
+        let import =
+            from::Import { path, company: args.company.as_deref(), author, is_dry: args.dry_run };
+        return from::run(&import, &args.file, &args.output);
+    }
     let tracking = [args.company.as_deref(), args.number.as_deref(), args.url.as_deref()];
-    if (args.items.is_some() || args.parcel.is_some()) && args.orders.count() > 1 {
+    if (args.items.is_some() || args.parcel.is_some()) && args.orders.len() > 1 {
         return Err(Error::Usage("--items and --parcel are about one order; name one".into()));
     }
     let (verb, first) = match &args.items {
@@ -55,8 +82,9 @@ pub fn run(args: &Args) -> Result<()> {
     };
     let with = first.into_iter().chain(tracking).collect();
     let act = Act { verb, done: "shipped", author: args.lift.author(), with };
-    order_verbs::run_with(&args.orders, &act, &|c, order| which(c, args, order), &|c, ids| {
-        taken(c, args, &act, ids)
+    let on = On { orders: &args.orders, file: &args.file, output: &args.output };
+    order_verbs::run_with(&on, &act, &|c, order| which(c, args, order), &|c, ids| {
+        taken(c, args.number.as_deref(), &act, ids)
     })
 }
 
@@ -97,8 +125,8 @@ fn which(c: &Connection, args: &Args, order: i64) -> Result<Vec<i64>> {
 
 /// The orders that have the tracking number already, when it is the number that was refused:
 /// without it they would go.
-fn taken(c: &Connection, args: &Args, act: &Act, ids: &[i64]) -> Option<String> {
-    let number = args.number.as_ref()?;
+fn taken(c: &Connection, number: Option<&str>, act: &Act, ids: &[i64]) -> Option<String> {
+    let number = number?;
     let mut with = act.with.clone();
     let last = with.len();
     with[last - 2] = None;

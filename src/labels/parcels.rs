@@ -121,6 +121,15 @@ impl Choice {
         })
     }
 
+    pub fn order(&self) -> i64 {
+        self.order
+    }
+
+    /// Which of the order's parcels; `None` where none is named.
+    pub fn parcel(&self) -> Option<i64> {
+        self.parcel
+    }
+
     /// True when it stands before this parcel in the queue.
     pub fn is_before(&self, parcel: &Parcel) -> bool {
         (self.order, self.parcel.unwrap_or(i64::MAX)) < (parcel.order, parcel.number)

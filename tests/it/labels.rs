@@ -62,6 +62,25 @@ impl Table {
         self.dir.path().join("shop.db")
     }
 
+    fn rows(&self, sql: &str) -> Vec<String> {
+        shop::rows(&self.db(), sql)
+    }
+
+    /// Reads a file of tracking numbers: the exit code, and all that it says.
+    fn takes(&self, csv: &[u8], args: &[&str]) -> (i32, String) {
+        std::fs::write(self.dir.path().join("tracking.csv"), csv).unwrap();
+        let out = self.run(&[&["ship", "--from", "tracking.csv"], args].concat());
+        let said = String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned();
+        (out.status.code().unwrap(), said)
+    }
+
+    /// What of the parcels is shipped, and how.
+    fn shipped(&self) -> Vec<String> {
+        self.rows(
+            "SELECT order_id, tracking_company, tracking_number FROM fulfillments WHERE status = 'shipped' ORDER BY id",
+        )
+    }
+
     /// As the operator at a shell.
     fn typed(&self, sql: &str) {
         Connection::open(self.db()).unwrap().execute_batch(sql).unwrap();
@@ -367,4 +386,152 @@ fn an_order_of_two_parcels_has_two_rows_and_their_references_never_change() {
     // What is on hold has no label.
     table.typed("INSERT INTO hold VALUES(1, 'asks for another color')");
     assert!(!table.exported(&["royal-mail"], "utf-8", ",").has("1-2"));
+}
+
+/// The labels that a service would have made of an export: a number for each reference in it, and
+/// the file that it exports of them.
+fn labels_made(export: &Exported, reference: &str, made: impl Fn(usize, &str) -> String) -> String {
+    let column = export.records[0].iter().position(|name| name == reference).unwrap();
+    let references = export.records[1..].iter().map(|row| row[column].as_str());
+    let mut seen: Vec<&str> = Vec::new();
+    references.for_each(|r| {
+        if !seen.contains(&r) && !r.is_empty() {
+            seen.push(r)
+        }
+    });
+    seen.iter().enumerate().map(|(n, reference)| made(n, reference)).collect()
+}
+
+#[test]
+fn what_goes_out_to_three_services_comes_back_with_its_numbers() {
+    for (service, encoding, separator, reference, heading, company) in [
+        (
+            "pirate-ship",
+            "utf-8",
+            ",",
+            "Order ID",
+            "Created Date,Recipient,Company,Email,Tracking Number,Cost,Status,Batch,Label Size,Saved Package,Ship From,\
+             Ship Date,Estimated Delivery Time,Weight (oz),Zone,Package Type,Package Length,Package Width,Package Height,\
+             Tracking Status,Tracking Info,Tracking Date,Address Line 1,Address Line 2,City,State,Zipcode,Country,Carrier,\
+             Service,Order ID,Rubber Stamp 1,Rubber Stamp 2,Rubber Stamp 3,Order Value",
+            "USPS",
+        ),
+        (
+            "dhl-business",
+            "iso-8859-1",
+            ";",
+            "Sendungsreferenz",
+            "Sendungsnummer;Sendungsreferenz;Empfänger Straße",
+            "DHL",
+        ),
+        (
+            "shippo",
+            "utf-8",
+            ",",
+            "Order Number",
+            "order_id,tracking_provider,tracking_number,date_shipped,status_shipped,sku,qty",
+            "UPS",
+        ),
+    ] {
+        let table = Table::set();
+        let export = table.exported(&[service], encoding, separator);
+        let rows = labels_made(&export, reference, |n, of| match service {
+            "pirate-ship" => format!(
+                "today,X,,,94001{n},1.00,Purchased,,,,,,,,,,,,,In Transit,,,,,,NY,,,USPS,Priority,{of},,,,\r\n"
+            ),
+            "dhl-business" => format!("94001{n};{of};Straße\r\n"),
+            _ => format!(
+                "{of},UPS,94001{n},2025-03-09,1,MUG-01,2\n{of},UPS,94001{n},2025-03-09,1,,1\n"
+            ),
+        });
+        let file = format!("{heading}\r\n{rows}");
+        let bytes = match encoding {
+            "utf-8" => file.into_bytes(),
+            _ => file.chars().map(|c| c as u8).collect(),
+        };
+        let parcels = export
+            .records
+            .iter()
+            .skip(1)
+            .map(|row| &row[0])
+            .collect::<std::collections::BTreeSet<_>>()
+            .len();
+        let args: &[&str] = if service == "dhl-business" { &["--company", "DHL"] } else { &[] };
+        let before = table.rows("SELECT * FROM fulfillments ORDER BY id");
+        let (code, said) = table.takes(&bytes, &[args, &["--dry-run"]].concat());
+        assert_eq!(code, 0, "{service}: {said}");
+        assert!(said.contains(&format!("without --dry-run: {parcels}")), "{said}");
+        assert_eq!(table.rows("SELECT * FROM fulfillments ORDER BY id"), before);
+        let (code, said) = table.takes(&bytes, args);
+        assert_eq!(code, 0, "{service}: {said}");
+        assert!(said.contains("94001") && said.contains("takes all of them back"), "{said}");
+        let shipped = table.shipped();
+        assert_eq!(shipped.len(), parcels, "{service}: {shipped:?}");
+        assert_eq!(shipped[0], format!("1|{company}|940010"));
+        // The same file again changes nothing, down to the history.
+        let history = table.rows("SELECT count(*) FROM order_history");
+        let (code, said) = table.takes(&bytes, args);
+        assert_eq!(code, 0, "{said}");
+        assert!(said.contains("1-1 is shipped with that number already"), "{said}");
+        assert_eq!(table.rows("SELECT count(*) FROM order_history"), history);
+        // One undo takes the whole file back.
+        let undo = table.run(&["undo"]);
+        assert!(undo.status.success(), "{}", String::from_utf8_lossy(&undo.stderr));
+        assert_eq!(table.shipped(), [""; 0]);
+        assert_eq!(table.exported(&[service], encoding, separator).bytes, export.bytes);
+    }
+}
+
+#[test]
+fn one_wrong_row_ships_nothing_and_every_wrong_row_is_named() {
+    let table = Table::set();
+    table.typed(
+        "INSERT INTO ship VALUES(2, 'DHL', 'JD2', NULL);
+         INSERT INTO hold VALUES(7, 'asks for another color');
+         INSERT INTO cancel VALUES(8, 'customer');
+         INSERT INTO part SELECT id, '{\"1\":1}' FROM fulfillments WHERE order_id = 1;",
+    );
+    let file = "Order,Tracking,Carrier\n4-1,JD4,DHL\n99,JD99,DHL\nEBAY-7x,JD98,DHL\n2-1,JD3,DHL\n4-2,JD5,DHL\n7,JD7,DHL\n\
+                8-1,JD8,DHL\n1,JD1,DHL\n3-1,9.40011E+21,DHL\n6-1,JD2,DHL\n4,JD6,DHL\n";
+    let history = table.rows("SELECT * FROM order_history");
+    let (code, said) = table.takes(file.as_bytes(), &[]);
+    assert_eq!(code, 1, "{said}");
+    for why in [
+        "line 3 (99): there is no such order",
+        "line 4 (EBAY-7x): that is no order's number",
+        "line 5 (2-1): 2-1 was shipped with the number JD2 already",
+        "line 6 (4-2): the order has no such parcel, but 1",
+        "line 7 (7-1): the order is on hold; first: fulfilld release 7",
+        "line 8 (8-1): 8-1 is canceled",
+        "line 9 (1): several parcels of the order wait; name one of them in the file: 1-1 (1 × Mug), 1-2 (",
+        "line 10 (3-1): a spreadsheet has made a rounded number",
+        "line 11 (6-1): the tracking number JD2 is on a parcel of order 2 already, which goes elsewhere",
+        "line 12 (4): line 2 names another number for the parcel 4-1",
+    ] {
+        assert!(said.contains(why), "{why}: {said}");
+    }
+    assert!(!said.contains("line 2 (4-1):"), "the first row is right: {said}");
+    assert_eq!(table.rows("SELECT * FROM order_history"), history);
+    // Void labels, letters without a number and other people's rows stop nobody.
+    let file = "Order,Tracking,Carrier,Status\n4-1,JD0,DHL,VOID\n4-1,JD4,DHL,ok\n3-1,,DHL,ok\n,JD9,DHL,ok\n1-2,JD1,DHL,ok\n";
+    let (code, said) = table.takes(file.as_bytes(), &[]);
+    assert_eq!(code, 0, "{said}");
+    for note in [
+        "line 2 (4-1) is passed over: the label is void",
+        "line 4 (3-1) is passed over: it has no tracking number",
+        "line 5 is passed over: it names no order",
+    ] {
+        assert!(said.contains(note), "{note}: {said}");
+    }
+    assert_eq!(table.shipped(), ["2|DHL|JD2", "4|DHL|JD4", "1|DHL|JD1"]);
+    // A label that was shipped and made void later is told.
+    let (_, said) = table.takes(b"Order,Tracking,Status\n4-1,JD4,refunded\n", &[]);
+    assert!(said.contains("the label is void, and 4-1 was shipped with it"), "{said}");
+    let (code, said) = table.takes(b"Name,City\nAda,Paris\n", &[]);
+    assert!(
+        code == 64 && said.contains("no column of the file names the order's reference"),
+        "{said}"
+    );
+    let (code, said) = table.takes(b"Order,Tracking\n3-1,JD33\n", &[]);
+    assert!(code == 0 && said.contains("--company DHL names it"), "{said}");
 }

@@ -1,0 +1,282 @@
+//! The file with tracking numbers that a label service exports: its columns are known by their
+//! names, whatever the code page, the separator and the spreadsheet that it went through.
+
+use encoding_rs::{Encoding, UTF_8, WINDOWS_1252};
+
+use crate::error::{Error, Result};
+use crate::text;
+
+/// What a column says, and the headings by which it is known, the surest first: of several that are
+/// there the first one counts. Capitals, blanks and signs in a heading do not matter.
+const ORDER: &[&str] = &[
+    "order reference",
+    "your reference",
+    "customer reference",
+    "sendungsreferenz",
+    "reference",
+    "referenz",
+    "order id required",
+    "order id",
+    "order number",
+    "order no",
+    "order",
+    "bestellnummer",
+    "channel reference",
+];
+const NUMBER: &[&str] = &[
+    "tracking number",
+    "tracking no",
+    "tracking code",
+    "tracking id",
+    "tracking",
+    "sendungsnummer",
+    "shipment number",
+    "parcel number",
+    "trackingnummer",
+];
+const COMPANY: &[&str] = &[
+    "carrier",
+    "shipping carrier",
+    "carrier name",
+    "tracking provider",
+    "tracking company",
+    "provider",
+    "versanddienstleister",
+    "service",
+    "shipping service",
+];
+const URL: &[&str] = &["tracking url", "tracking link", "track url"];
+const STATUS: &[&str] =
+    &["status", "label status", "shipment status", "refund status", "sendungsstatus", "voided"];
+
+/// A row of it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Where it stands in the file, from 1, the heading included.
+    pub line: u64,
+    /// The order's reference as it stands there, `1042-1`.
+    pub reference: String,
+    pub number: String,
+    pub company: Option<String>,
+    pub url: Option<String>,
+    /// The label was made void or refunded: it is no parcel.
+    pub is_void: bool,
+}
+
+/// Reads the rows. `Usage` when it is no such file, naming the headings that it has.
+pub fn read(bytes: &[u8]) -> Result<Vec<Row>> {
+    let text = decoded(bytes);
+    let text = text.trim_start_matches('\u{FEFF}');
+    let separator = separator(text);
+    let mut csv = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .delimiter(separator)
+        .from_reader(text.as_bytes());
+    let mut records = csv.records();
+    let heading = match records.next() {
+        Some(Ok(heading)) => heading,
+        _ => {
+            return Err(Error::Usage(
+                "the file is empty; export the tracking numbers again".into(),
+            ));
+        }
+    };
+    let columns = Columns::of(&heading)?;
+    let mut rows = Vec::new();
+    for record in records {
+        let record = record.map_err(|error| {
+            Error::Usage(format!("the file is no CSV: {}", text::clean(&error.to_string())))
+        })?;
+        if record.iter().all(|cell| cell.trim().is_empty()) {
+            continue;
+        }
+        // The reader's position is that of the blank lines before the record.
+        let (line, from) = record.position().map_or((0, 0), |at| (at.line(), at.byte() as usize));
+        let blank = text[from..].chars().take_while(|c| matches!(c, '\r' | '\n'));
+        let line = line + blank.filter(|c| *c == '\n').count() as u64;
+        rows.push(columns.row(line, &record));
+    }
+    Ok(rows)
+}
+
+/// UTF-8 or UTF-16 where it says so or is it, else windows-1252, in which everything is text.
+fn decoded(bytes: &[u8]) -> String {
+    let encoding = match Encoding::for_bom(bytes) {
+        Some((encoding, _)) => encoding,
+        None if std::str::from_utf8(bytes).is_ok() => UTF_8,
+        None => WINDOWS_1252,
+    };
+    encoding.decode(bytes).0.into_owned()
+}
+
+/// The one by which most headings are known.
+fn separator(text: &str) -> u8 {
+    let first = text.lines().next().unwrap_or_default();
+    let known = |separator: u8| {
+        let cells = first.split(char::from(separator)).map(heading_name);
+        cells
+            .filter(|cell| [ORDER, NUMBER].concat().iter().any(|name| plain(name) == *cell))
+            .count()
+    };
+    [b',', b';', b'\t', b'|']
+        .into_iter()
+        .rev()
+        .max_by_key(|separator| known(*separator))
+        .unwrap_or(b',')
+}
+
+fn plain(name: &str) -> String {
+    name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+}
+
+fn heading_name(cell: &str) -> String {
+    plain(cell.trim_start_matches('\u{FEFF}'))
+}
+
+struct Columns {
+    order: usize,
+    number: usize,
+    company: Option<usize>,
+    url: Option<usize>,
+    status: Vec<(usize, bool)>,
+}
+
+impl Columns {
+    fn of(heading: &csv::StringRecord) -> Result<Columns> {
+        let names: Vec<String> = heading.iter().map(heading_name).collect();
+        let find = |known: &[&str]| {
+            known.iter().find_map(|name| names.iter().position(|there| *there == plain(name)))
+        };
+        let needed = |known: &[&str], what: &str| {
+            find(known).ok_or_else(|| {
+                let there: Vec<String> =
+                    heading.iter().map(|cell| text::clean(cell.trim())).collect();
+                Error::Usage(format!(
+                    "no column of the file names {what}; it has {}; name one of them {}",
+                    there.join(", "),
+                    known[..3].join(" or ")
+                ))
+            })
+        };
+        let status = names
+            .iter()
+            .enumerate()
+            .filter(|(_, there)| STATUS.iter().any(|name| plain(name) == **there));
+        Ok(Columns {
+            order: needed(ORDER, "the order's reference")?,
+            number: needed(NUMBER, "the tracking number")?,
+            company: find(COMPANY),
+            url: find(URL),
+            status: status.map(|(n, there)| (n, there == "voided")).collect(),
+        })
+    }
+
+    fn row(&self, line: u64, record: &csv::StringRecord) -> Row {
+        let cell = |n: usize| as_typed(record.get(n).unwrap_or_default());
+        let some = |n: Option<usize>| n.map(cell).filter(|text| !text.is_empty());
+        let is_void = self.status.iter().any(|(n, is_flag)| {
+            let said = cell(*n).to_lowercase();
+            match is_flag {
+                true => ["true", "yes", "y", "1", "x"].contains(&said.as_str()),
+                false => ["void", "refund", "cancel", "storn"].iter().any(|w| said.contains(w)),
+            }
+        });
+        Row {
+            line,
+            reference: cell(self.order),
+            number: cell(self.number),
+            company: some(self.company),
+            url: some(self.url).filter(|url| url.starts_with("http")),
+            is_void,
+        }
+    }
+}
+
+/// A cell without what spreadsheets put around a text so that it stays one: `="0123"`, `'0123`.
+fn as_typed(cell: &str) -> String {
+    let cell = cell.trim();
+    let inner = cell.strip_prefix("=\"").and_then(|rest| rest.strip_suffix('"'));
+    text::clean(inner.or(cell.strip_prefix('\'')).unwrap_or(cell).trim())
+}
+
+/// Why that is no tracking number; `None` where it may be one.
+pub fn is_no_number(number: &str) -> Option<String> {
+    let is_rounded = number.to_uppercase().split_once('E').is_some_and(|(digits, power)| {
+        let digits = digits.replace([',', '.'], "");
+        let power = power.trim_start_matches('+');
+        number.contains('+')
+            && !digits.is_empty()
+            && !power.is_empty()
+            && (digits + power).bytes().all(|b| b.is_ascii_digit())
+    });
+    if is_rounded {
+        return Some(format!(
+            "a spreadsheet has made a rounded number of the tracking number ({number}); export it again and do not \
+             save it there"
+        ));
+    }
+    number
+        .contains([',', ';'])
+        .then(|| format!("'{number}' is several tracking numbers; a parcel has one"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(bytes: &[u8]) -> Vec<(String, String, Option<String>, bool)> {
+        let rows = read(bytes).unwrap().into_iter();
+        rows.map(|row| (row.reference, row.number, row.company, row.is_void)).collect()
+    }
+
+    #[test]
+    fn a_services_file_is_read_by_its_headings_whatever_wrote_it() {
+        let one = |company: Option<&str>| {
+            vec![("1042-1".to_string(), "JD0146".to_string(), company.map(String::from), false)]
+        };
+        let utf16: Vec<u8> = "\u{FEFF}Order ID\tTracking Number\r\n1042-1\tJD0146\r\n"
+            .encode_utf16()
+            .flat_map(u16::to_le_bytes)
+            .collect();
+        for (bytes, company) in [
+            (&b"Recipient,Tracking Number,Status,Carrier,Service,Order ID\nAda,JD0146,Delivered,USPS,Priority,1042-1\n"[..], Some("USPS")),
+            (b"Sendungsnummer;Sendungsreferenz;Empf\xe4nger Stra\xdfe\r\nJD0146;1042-1;Stra\xdfe\r\n", None),
+            (b"\xef\xbb\xbforder_id,tracking_provider,tracking_number\n1042-1,DHL,JD0146\n", Some("DHL")),
+            (b"TRACKING NO.|Order Reference|Order Number\n=\"JD0146\"|'1042-1|900\n\n", None),
+            (b"\"Order #\",\"Tracking\"\n1042-1,JD0146", None),
+            (&utf16, None),
+        ] {
+            assert_eq!(rows(bytes), one(company), "{:?}", String::from_utf8_lossy(bytes));
+        }
+        let void = rows(b"order,tracking,status,voided\n1,a,Refund pending,\n2,b,VOIDED,\n3,c,ok,No\n4,d,,true\n");
+        assert_eq!(void.iter().map(|row| row.3).collect::<Vec<_>>(), [true, true, false, true]);
+        let at: Vec<u64> = read(b"order,tracking\n1,a\n\n\"2\",\"b\nc\"\n3,d")
+            .unwrap()
+            .iter()
+            .map(|r| r.line)
+            .collect();
+        assert_eq!(at, [2, 4, 6]);
+    }
+
+    #[test]
+    fn a_file_without_such_columns_says_which_it_has() {
+        for (bytes, why) in [
+            (&b""[..], "empty"),
+            (b"name,city\nAda,Paris\n", "names the order's reference; it has name, city"),
+            (b"order,city\n1,Paris\n", "names the tracking number"),
+        ] {
+            let said = read(bytes).unwrap_err().to_string();
+            assert!(said.contains(why), "{said}");
+        }
+    }
+
+    #[test]
+    fn what_a_spreadsheet_made_of_a_number_is_no_number() {
+        assert!(is_no_number("9,40011E+21").is_some());
+        assert!(is_no_number("JD1; JD2").is_some());
+        for number in ["JD0146000034", "9400111899223", "E+", "123E456", "AB 1234 GB"] {
+            assert_eq!(is_no_number(number), None);
+        }
+    }
+}
