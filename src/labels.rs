@@ -1,4 +1,5 @@
-//! The files of label services: what waits for a parcel goes out in the form that a service imports.
+//! Label services and paper: what waits for a parcel goes out in the form that a service imports or
+//! on slips, and tracking numbers come back.
 //!
 //! A form is data (`formats/*.toml`), not code. Whatever cannot be written as a service needs
 //! it is told, never replaced: a carrier is the wrong one to find it out.
@@ -7,6 +8,7 @@ mod charset; // the code page of a file
 mod format; // the form of one service's file
 mod parcels; // what waits for a parcel, as fields
 mod sender; // who sends it
+mod slips; // paper for whoever packs
 mod street; // house numbers
 mod tracking; // the tracking numbers that come back
 mod writer; // the file, and what could not be written
@@ -14,5 +16,6 @@ mod writer; // the file, and what could not be written
 pub use format::Format;
 pub use parcels::{Choice, waiting};
 pub use sender::Sender;
+pub use slips::document as slips;
 pub use tracking::{Row, is_no_number, read as read_tracking};
 pub use writer::{Note, Written, write};

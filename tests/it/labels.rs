@@ -535,3 +535,82 @@ fn one_wrong_row_ships_nothing_and_every_wrong_row_is_named() {
     let (code, said) = table.takes(b"Order,Tracking\n3-1,JD33\n", &[]);
     assert!(code == 0 && said.contains("--company DHL names it"), "{said}");
 }
+
+#[test]
+fn slips_are_one_document_that_loads_nothing_and_the_buyer_reads_no_caution() {
+    let table = Table::set();
+    table.typed(
+        "UPDATE orders SET shipping_name = '<script>alert(1)</script> & \"x\"', note = 'pays late' WHERE id = 2;
+         INSERT INTO ship VALUES(4, 'DHL', 'JD4', NULL);",
+    );
+    let out = table.run(&["slips", "--to-ship"]);
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let page = String::from_utf8(out.stdout).unwrap();
+    let pages: Vec<&str> = page.split("<section>").skip(1).collect();
+    assert_eq!(pages.len(), 8, "a sheet for the shop, and a page for each of seven parcels");
+    for (n, words) in [
+        (0, "8-1"),
+        (0, "10.00 of 42.00 EUR refunded"),
+        (0, "note: pays late"),
+        (0, "<td class=\"number\">14</td><td>MUG-01</td><td>Mug (blue)</td>"),
+        (1, "Ada Lovelace<br>12 Rue Exemple<br>2nd floor<br>75001 Paris<br>FR"),
+        (1, "Poster, framed"),
+        (1, "Ordered on 2025-03-01, Standard"),
+        (1, "Zoë&#39;s Mugs"),
+        (2, "&lt;script&gt;alert(1)&lt;/script&gt; &amp; &quot;x&quot;<br>Müßig &amp; Söhne"),
+        (5, "=cmd|/C calc Zed"),
+    ] {
+        assert!(pages[n].contains(words), "{words}: {}", pages[n]);
+    }
+    assert!(
+        pages[1..].iter().all(|slip| !slip.contains("refunded") && !slip.contains("pays late"))
+    );
+    assert!(!page.contains("<script") && !page.contains("4-1") && !page.contains("src="));
+    // Python's parser of HTML sees the elements that were written, and the policy lets in this style
+    // alone.
+    let program = "import base64, hashlib, re, sys
+from html.parser import HTMLParser
+page = sys.stdin.read()
+style = re.search('<style>(.*?)</style>', page, re.S).group(1)
+assert \"'sha256-\" + base64.b64encode(hashlib.sha256(style.encode()).digest()).decode() + \"'\" in page
+seen = set()
+class Parser(HTMLParser):
+    def handle_starttag(self, tag, attrs):
+        seen.add(tag)
+        assert all(name in ('class', 'charset', 'content', 'http-equiv', 'lang', 'name') for name, _ in attrs), attrs
+Parser().feed(page)
+print(' '.join(sorted(seen)))";
+    let path = table.dir.path().join("slips.html");
+    std::fs::write(&path, &page).unwrap();
+    let out = machine_program("python3")
+        .args(["-c", program])
+        .stdin(std::fs::File::open(&path).unwrap())
+        .output()
+        .unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&out.stdout).trim(),
+        "address body br h1 h2 head html meta p section span style table tbody td th thead title tr",
+        "{}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+    // One parcel without a caution is one page.
+    let one = table.run(&["slips", "1-1"]);
+    assert_eq!(String::from_utf8(one.stdout).unwrap().matches("<section>").count(), 1);
+    let none = table.run(&["slips", "4"]);
+    let said = String::from_utf8(none.stderr).unwrap();
+    assert!(none.stdout.is_empty() && said.contains("no parcel of order 4 waits"), "{said}");
+}
+
+#[test]
+fn the_shelves_are_emptied_by_sku() {
+    let table = Table::set();
+    let picked = |args: &[&str]| {
+        String::from_utf8(table.run(&[&["slips", "--pick"], args].concat()).stdout).unwrap()
+    };
+    assert_eq!(
+        picked(&["--to-ship"]),
+        "sku\tname\toptions\tquantity\torders\nMUG-01\tMug\tblue\t16\t1,2,3,4,5,6,7,8\n\tPoster, framed\t\t1\t1\n"
+    );
+    let json: serde_json::Value = serde_json::from_str(&picked(&["2", "--json"])).unwrap();
+    assert_eq!((&json["sku"], &json["quantity"]), (&"MUG-01".into(), &2.into()));
+}
