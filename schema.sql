@@ -66,7 +66,8 @@ CREATE TABLE events(
 -- What waits, the fresh before what is tried again or was fetched later: so neither keeps a buyer waiting.
 CREATE INDEX events_due ON events(attempts > 0 OR source = 'backfill', next_attempt_at) WHERE state = 'pending';
 CREATE INDEX events_pending ON events(received_at) WHERE state = 'pending';
-CREATE INDEX events_object ON events(object_id) WHERE state = 'pending';
+-- By the end of the object's id: it is as good as the whole, and the index is a fifth as long, which every event pays for.
+CREATE INDEX events_object ON events(substr(object_id, -6)) WHERE state = 'pending';
 CREATE INDEX events_twin ON events(snapshot_event) WHERE snapshot_event IS NOT NULL;
 CREATE INDEX events_thin ON events(object_id) WHERE shape = 'thin' AND snapshot_event IS NULL;
 CREATE INDEX events_suspect ON events(next_attempt_at) WHERE state = 'pending' AND crashes >= 3;

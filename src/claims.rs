@@ -313,8 +313,9 @@ fn take(
     let mut events = vec![first];
     if let Some(object) = events[0].event.object_id.clone() {
         let sql = format!(
-            "SELECT {} FROM events WHERE object_id = ?1 AND state = 'pending' AND id <> ?2 ORDER BY seq LIMIT {EVENTS_MAX}",
-            columns()
+            "SELECT {} FROM events WHERE {} AND id <> ?2 ORDER BY seq LIMIT {EVENTS_MAX}",
+            columns(),
+            inbox::ABOUT
         );
         let others: Vec<Claimed> = c
             .prepare_cached(&sql)
@@ -451,10 +452,13 @@ pub fn finish_covered(
     let mut covered = Vec::new();
     for object in objects {
         let waiting: Vec<(String, String)> = c
-            .prepare_cached(
-                "SELECT id, type FROM events WHERE object_id = ?1 AND state = 'pending' AND taken_at IS NULL AND seq < ?2",
-            )
-            .and_then(|mut q| q.query_map((object, asked), |row| Ok((row.get(0)?, row.get(1)?)))?.collect())
+            .prepare_cached(&format!(
+                "SELECT id, type FROM events WHERE {} AND taken_at IS NULL AND seq < ?2",
+                inbox::ABOUT
+            ))
+            .and_then(|mut q| {
+                q.query_map((object, asked), |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+            })
             .map_err(db::translate)?;
         for (event, kind) in waiting {
             if !handlers::is_a_doorbell(&kind) {

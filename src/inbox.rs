@@ -126,13 +126,15 @@ pub fn name_the_twin(c: &Connection, event: &Event) -> Result<bool> {
     .map_err(db::translate)
 }
 
+/// Pending events about the object of the first parameter, by the index `events_object`.
+pub const ABOUT: &str =
+    "object_id = ?1 AND substr(object_id, -6) = substr(?1, -6) AND state = 'pending'";
+
 /// True when an event about this object has not been concluded yet.
 pub fn is_awaited(c: &Connection, object: &str) -> Result<bool> {
-    c.prepare_cached(
-        "SELECT EXISTS(SELECT 1 FROM events WHERE object_id = ?1 AND state = 'pending')",
-    )
-    .and_then(|mut q| q.query_row([object], |row| row.get(0)))
-    .map_err(db::translate)
+    c.prepare_cached(&format!("SELECT EXISTS(SELECT 1 FROM events WHERE {ABOUT})"))
+        .and_then(|mut q| q.query_row([object], |row| row.get(0)))
+        .map_err(db::translate)
 }
 
 /// Makes an event pending that was concluded; false when it is pending anyway, or there is none.
@@ -208,4 +210,28 @@ pub fn as_author<T>(
     let value = work(c)?;
     name("operator")?;
     Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_for_an_object_is_found_by_the_end_of_its_id() {
+        let c = Connection::open_in_memory().unwrap();
+        c.execute_batch(db::SCHEMA).unwrap();
+        let at = clock::now();
+        for object in ["pi_1abcdef", "pi_2abcdef", "cs_1", "1"] {
+            let json = serde_json::json!({"id": format!("evt_{object}"), "data": {"object": {"id": object}}});
+            let event = Event::from_value(&json).unwrap();
+            assert_eq!(keep(&c, &event, "{}", Source::Webhook, at, at), Ok(true));
+            assert_eq!(is_awaited(&c, event.object_id.as_deref().unwrap_or_default()), Ok(true));
+        }
+        for object in ["pi_3abcdef", "abcdef", "cs", ""] {
+            assert_eq!(is_awaited(&c, object), Ok(false), "{object}");
+        }
+        let plan = format!("EXPLAIN QUERY PLAN SELECT id FROM events WHERE {ABOUT} ORDER BY seq");
+        let step: String = c.query_row(&plan, ["cs_1"], |row| row.get(3)).unwrap();
+        assert!(step.contains("USING INDEX events_object"), "{step}");
+    }
 }

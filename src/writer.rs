@@ -102,7 +102,7 @@ struct Job {
     asked_at: Instant,
     /// About as many as it writes, where that is much.
     bytes: usize,
-    /// It may be run again after its work was taken back, so it shares a savepoint with others.
+    /// It may be run again after its work was taken back, so it needs no savepoint of its own.
     together: bool,
     task: Box<dyn Task>,
 }
@@ -149,8 +149,8 @@ impl Writer {
 
     /// Hands over a task that writes about so many bytes, and returns at once; the task is answered
     /// on the writer's thread, which must not be kept: not by a socket, and not by a lock that is
-    /// held for long. Many such tasks share one savepoint; when one of them fails, they are run
-    /// again one by one, so a task must bear being run twice.
+    /// held for long. Such tasks are run together; when one of them fails, their work is
+    /// taken back and they are run one by one, so a task must bear being run twice.
     pub fn hand_over(&self, bytes: usize, task: Box<dyn Task>) {
         self.enqueue(Job { asked_at: Instant::now(), bytes, together: true, task });
     }
@@ -446,7 +446,7 @@ mod tests {
         assert_eq!(count, 101);
     }
 
-    /// Inserts a number, and notes what those with whom it shares a savepoint find.
+    /// Inserts a number, and remembers what those before it had noted.
     struct Insert(i64, Sender<(i64, GroupNote, Result<()>)>, GroupNote);
 
     impl Task for Insert {
@@ -462,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn handed_over_tasks_share_a_savepoint_until_one_of_them_fails() {
+    fn handed_over_tasks_are_run_together_until_one_of_them_fails() {
         let (_dir, writer, thread) = start();
         assert_eq!(writer.write(insert(5)), Ok(5));
         let (tell, told) = channel();

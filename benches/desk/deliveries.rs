@@ -94,8 +94,8 @@ pub fn event_id(number: u64) -> String {
 
 /// The session's id is at random throughout.
 pub fn session_id(number: u64) -> String {
-    let rest = "fNq8sVtZkYw3LrXo7PdHbJm5CgTe9UaR4SiE6QxB";
-    format!("cs_test_a1{}{}{rest}", at_random(number), base62(TIME_ORIGIN + number / 1000, 6))
+    let (random, rest) = (at_random(number), "fNq8sVtZkYw3LrXo7PdHbJm5CgTe9UaR");
+    format!("cs_test_a1{random}{}{rest}{random}", base62(TIME_ORIGIN + number / 1000, 6))
 }
 
 fn payment_id(number: u64) -> String {
@@ -104,13 +104,13 @@ fn payment_id(number: u64) -> String {
 
 const TIME_ORIGIN: u64 = 28 * 62u64.pow(5);
 
-/// Eight characters that look random; unique among a thousand neighbours by the last two.
+/// Eight characters that look random; unique among a thousand neighbours by two of them.
 fn at_random(number: u64) -> String {
     // The finalizer of splitmix64.
     let mut mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    base62(mixed ^ (mixed >> 31), 6) + &base62(number % 1000, 2)
+    base62(number % 1000, 2) + &base62(mixed ^ (mixed >> 31), 6)
 }
 
 /// The last `width` digits.

@@ -112,7 +112,7 @@ const PLAIN: &str = "
 /// fulfilld's own tables, with every check and trigger.
 const SCHEMA: &str = include_str!("../../schema.sql");
 
-/// The statements of `inbox::keep`.
+/// The statements of `inbox::keep_at` and of what takes a number for it.
 const NEXT: &str = "UPDATE sequence SET n = n + 1 RETURNING n";
 const KEEP: &str = "INSERT INTO events(id, type, object_id, created, livemode, api_version, account, shape, snapshot_event,
     payload, source, received_at, next_attempt_at)
@@ -166,10 +166,11 @@ impl Inserter {
             let mut insert = self.connection.prepare_cached(if own { &numbered } else { KEEP })?;
             for batch in chunk.chunks(self.batch) {
                 self.connection.execute_batch("BEGIN IMMEDIATE")?;
+                // Events that are committed together share a number.
+                if let Some(next) = &mut next {
+                    next.query_row([], |row| row.get::<_, i64>(0))?;
+                }
                 for (id, session, body) in batch {
-                    if let Some(next) = &mut next {
-                        next.query_row([], |row| row.get::<_, i64>(0))?;
-                    }
                     insert.execute((id, session, body, "2026-11-24T03:05:00Z"))?;
                 }
                 self.connection.execute_batch("COMMIT")?;

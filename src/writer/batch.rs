@@ -100,23 +100,23 @@ impl Shared {
     }
 }
 
-/// Runs those together that bear it, under one savepoint: a savepoint each would copy every page
-/// that they share. When one of them fails, and for all others, each has a savepoint of its own.
+/// Runs those together that bear to be run twice; when one of them fails, the transaction is begun
+/// anew. Then, and for all others, each has a savepoint. A savepoint copies the pages that change
+/// in it, and around many jobs these copies go to the disk.
 fn run(connection: &Connection, batch: Vec<Job>) -> Ran {
     let mut ran = Ran::default();
     let (mut together, mut alone): (Vec<Job>, Vec<Job>) =
         batch.into_iter().partition(|job| job.together);
-    let group = match together.is_empty() {
-        true => Ok(()),
-        false => in_savepoint(connection, || {
-            let mut note = None;
-            together.iter_mut().try_for_each(|job| job.task.run(connection, &mut note))
-        }),
-    };
+    let mut note = None;
+    let group =
+        caught(|| together.iter_mut().try_for_each(|job| job.task.run(connection, &mut note)));
     match group {
         Ok(()) => ran.outcomes.extend(together.into_iter().map(|job| (job, Ok(())))),
         Err(error) => {
-            ran.broken = lost(connection, &error);
+            ran.broken = lost(connection, &error).or_else(|| {
+                let anew = execute(connection, "ROLLBACK");
+                anew.and_then(|()| execute(connection, "BEGIN IMMEDIATE")).err()
+            });
             together.append(&mut alone);
             alone = together;
         }
@@ -141,11 +141,7 @@ fn lost(connection: &Connection, error: &Error) -> Option<Error> {
 
 fn in_savepoint(connection: &Connection, work: impl FnOnce() -> Result<()>) -> Result<()> {
     execute(connection, "SAVEPOINT job")?;
-    let outcome = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
-        Err(Error::Permanent(
-            "a bug in fulfilld: the writer's job panicked; please report it".into(),
-        ))
-    });
+    let outcome = caught(work);
     if outcome.is_err() && !connection.is_autocommit() {
         execute(connection, "ROLLBACK TO job")?;
     }
@@ -153,6 +149,14 @@ fn in_savepoint(connection: &Connection, work: impl FnOnce() -> Result<()>) -> R
         execute(connection, "RELEASE job")?;
     }
     outcome
+}
+
+fn caught(work: impl FnOnce() -> Result<()>) -> Result<()> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        Err(Error::Permanent(
+            "a bug in fulfilld: the writer's job panicked; please report it".into(),
+        ))
+    })
 }
 
 pub fn execute(connection: &Connection, sql: &str) -> Result<()> {

@@ -12,8 +12,8 @@ use crate::sync::lock;
 
 /// A caller's piece of work.
 pub trait Task: Send {
-    /// Does it, inside a transaction and a savepoint. `note` is empty for the first of a group that
-    /// shares a savepoint; what one leaves there those after it find.
+    /// Does it, inside a transaction. `note` is empty for the first of a group that is run together;
+    /// what one leaves there those after it find.
     fn run(&mut self, connection: &Connection, note: &mut GroupNote) -> Result<()>;
 
     /// Told once, after the transaction has ended: `Ok` when the work is on the disk.
