@@ -12,12 +12,9 @@
 //! the same question. It takes the next number of the file's sequence. Its answer finishes them
 //! all, and all others that wait, are about an object in the answer and have a lower number.
 //!
-//! What happens when the process dies: every event in hand counts it (`crashes`). The first three
-//! deaths are forgiven (a restart, a power cut). From the third on the event is a suspect: it is
-//! claimed when nothing else is in hand, so a further death is evidence against it alone, and after
-//! twelve of those it is parked. A start that finds nothing in hand shows that the process dies for
-//! another reason: the suspects' counts go back to three. A handler that panics is caught and
-//! counts for its own events alone (`panics`), and they are parked after twelve.
+//! What happens when the process dies stands in `claims/deaths.rs`.
+
+mod deaths;
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -30,30 +27,23 @@ use crate::error::Result;
 use crate::event::Event;
 use crate::handlers;
 use crate::inbox;
+use crate::queue::LEASE;
+use crate::queue::retry::Retry;
+pub use deaths::release_interrupted;
+use deaths::{CRASHES_FORGIVEN, PANICS_MAX, pause_after};
 
-/// A claimed event comes back after this long when its worker could not write what it found; longer
-/// than any handler may need (`stripe.rs` bounds it).
-const LEASE: Duration = Duration::from_secs(600);
-
-/// Temporary failures are tried for at least this long, and at least [`TRIES_MIN`] times, before
-/// the event is parked.
-const GIVE_UP_AFTER: Duration = Duration::from_secs(3 * 24 * 3600);
-const TRIES_MIN: i64 = 20;
-
-/// The longest pause between two tries.
-const PAUSE_MAX_S: u64 = 3600;
+/// Temporary failures are tried again after 1 s, 2 s, 4 s … an hour, and for three days at least,
+/// before the event is parked.
+const RETRY: Retry = Retry {
+    pauses_s: &[1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 3600],
+    jitter: (0.5, 1.0),
+    tries_min: 20,
+    give_up_after: Duration::from_secs(3 * 24 * 3600),
+};
 
 /// An event that is due later than this was put off by a clock that was ahead: it is due now. No
 /// pause is as long.
 const AHEAD_MAX: Duration = Duration::from_secs(2 * 3600);
-
-/// Deaths of the process with an event in hand before the event is claimed alone, and deaths while
-/// it was in hand alone before it is parked as their cause.
-const CRASHES_FORGIVEN: i64 = 3;
-const CRASHES_MAX: i64 = 12;
-
-/// Panics of its handler before an event is parked.
-const PANICS_MAX: i64 = 12;
 
 /// A suspect that has been due for this long gets its turn though others wait: they wait until it
 /// was tried.
@@ -94,7 +84,7 @@ pub struct Claimed {
 
 /// What a try came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Conclusion {
+pub enum Outcome {
     /// The file now says what Stripe says. `awaits`: but for a payment, which Stripe does not show
     /// yet.
     Done { awaits: Option<String> },
@@ -129,18 +119,17 @@ pub struct InHand {
 }
 
 impl InHand {
-    /// Adds what a claim holds.
-    pub fn add(&mut self, claim: &Claim) {
-        self.events.extend(claim.events.iter().map(|e| e.event.id.clone()));
-        self.objects.extend(claim.object_id().map(String::from));
+    /// What these claims hold.
+    pub fn of<'a>(claims: impl Iterator<Item = &'a Claim>) -> InHand {
+        let mut in_hand = InHand::default();
+        claims.for_each(|claim| in_hand.add(claim));
+        in_hand
     }
 
-    /// Takes it out again.
-    pub fn remove(&mut self, claim: &Claim) {
-        for claimed in &claim.events {
-            self.events.remove(&claimed.event.id);
-        }
-        claim.object_id().map(|object| self.objects.remove(object));
+    /// Adds what a claim holds.
+    fn add(&mut self, claim: &Claim) {
+        self.events.extend(claim.events.iter().map(|e| e.event.id.clone()));
+        self.objects.extend(claim.object_id().map(String::from));
     }
 
     fn holds(&self, event: &Event) -> bool {
@@ -225,7 +214,7 @@ pub fn claim(c: &Connection, room: Room, in_hand: &InHand, now: Timestamp) -> Re
         room.suspects_turn && (room.idle || since.is_none_or(|due| due + SUSPECT_WAITS <= now));
     let others = if others_wait { Vec::new() } else { claim_others(c, room, in_hand, now)? };
     match others.is_empty() && room.idle {
-        true => Ok(vec![take(c, suspect, in_hand, true, true, now)?]),
+        true => Ok(vec![with_others(c, suspect, in_hand, true, true, now)?]),
         false => Ok(others),
     }
 }
@@ -242,7 +231,7 @@ fn claim_others(
         let hands = room.hands - claims.len();
         let n = if late { room.late.min(hands) } else { hands };
         for due in due(c, late, n, &in_hand, now)? {
-            let claim = take(c, due, &in_hand, late, false, now)?;
+            let claim = with_others(c, due, &in_hand, late, false, now)?;
             in_hand.add(&claim);
             claims.push(claim);
         }
@@ -302,7 +291,7 @@ fn suspect(c: &Connection, now: Timestamp) -> Result<Option<(Claimed, Option<Tim
 }
 
 /// Makes a claim of an event and of the others that lead to the same question.
-fn take(
+fn with_others(
     c: &Connection,
     first: Claimed,
     in_hand: &InHand,
@@ -357,14 +346,9 @@ fn bring_back(c: &Connection, now: Timestamp) -> Result<()> {
 
 /// Writes what a try came to, for each event of the claim. The caller is inside its transaction,
 /// has named itself in `actor` and has applied the change, where there is one.
-pub fn finish(
-    c: &Connection,
-    claim: &Claim,
-    conclusion: &Conclusion,
-    now: Timestamp,
-) -> Result<()> {
+pub fn finish(c: &Connection, claim: &Claim, outcome: &Outcome, now: Timestamp) -> Result<()> {
     for claimed in &claim.events {
-        finish_one(c, claimed, claim.asked, conclusion, now)?;
+        finish_one(c, claimed, claim.asked, outcome, now)?;
     }
     Ok(())
 }
@@ -373,33 +357,31 @@ fn finish_one(
     c: &Connection,
     event: &Claimed,
     asked: i64,
-    conclusion: &Conclusion,
+    outcome: &Outcome,
     now: Timestamp,
 ) -> Result<()> {
     let again = |why: &str, pause: Duration| (None, Some(why.to_string()), None, Some(now + pause));
     let failed = |why: String| (Some("failed"), Some(why), None, None);
-    let (state, reason, awaits, next) = match conclusion {
-        Conclusion::Done { awaits } => (Some("done"), None, awaits.clone(), None),
+    let (state, reason, awaits, next) = match outcome {
+        Outcome::Done { awaits } => (Some("done"), None, awaits.clone(), None),
         // Its partner came while Stripe was asked, and Stripe does not list it yet.
-        Conclusion::Ignored { why, awaits: Some(payment) }
-            if may_be_an_orders(c, event, payment)? =>
-        {
-            again(why, backoff(event.attempts))
+        Outcome::Ignored { why, awaits: Some(payment) } if may_be_an_orders(c, event, payment)? => {
+            again(why, RETRY.pause(event.attempts))
         }
-        Conclusion::Ignored { why, awaits } => {
+        Outcome::Ignored { why, awaits } => {
             (Some("ignored"), Some(why.clone()), awaits.clone(), None)
         }
-        Conclusion::Failed(why) => failed(why.clone()),
-        Conclusion::Again { why, .. } if is_spent(event, now) => {
+        Outcome::Failed(why) => failed(why.clone()),
+        Outcome::Again { why, .. } if RETRY.is_spent(event.attempts, event.received_at, now) => {
             failed(format!("given up after {} tries in 3 days: {why}", event.attempts))
         }
-        Conclusion::Again { why, pause } => {
-            again(why, pause.unwrap_or_else(|| backoff(event.attempts)))
+        Outcome::Again { why, pause } => {
+            again(why, pause.unwrap_or_else(|| RETRY.pause(event.attempts)))
         }
-        Conclusion::Panicked(why) if event.panics + 1 >= PANICS_MAX => failed(why.clone()),
-        Conclusion::Panicked(why) => again(why, pause_after(event.panics + 1)),
+        Outcome::Panicked(why) if event.panics + 1 >= PANICS_MAX => failed(why.clone()),
+        Outcome::Panicked(why) => again(why, pause_after(event.panics + 1)),
     };
-    let panicked = matches!(conclusion, Conclusion::Panicked(_)) as i64;
+    let panicked = matches!(outcome, Outcome::Panicked(_)) as i64;
     let (id, next, at) = (&event.event.id, next.map(clock::text), clock::text(now));
     // One that was made due anew while it was in hand has a higher number, and stays due.
     let changed = match state {
@@ -476,49 +458,6 @@ pub fn finish_covered(
     Ok(covered)
 }
 
-/// At start: the events that were in a worker's hands when the process ended. The few first times
-/// they are due at once; then each is claimed alone, ever later; and the one in which the daemon
-/// keeps dying is parked, so that the ones behind it go on. Returns how many there were.
-pub fn release_interrupted(c: &Connection, now: Timestamp) -> Result<usize> {
-    let sql = format!(
-        "SELECT {} FROM events WHERE state = 'pending' AND taken_at IS NOT NULL",
-        columns()
-    );
-    let interrupted: Vec<Claimed> = c
-        .prepare(&sql)
-        .and_then(|mut q| q.query_map([], claimed)?.collect())
-        .map_err(db::translate)?;
-    if interrupted.is_empty() {
-        // Whatever ended it, these did not.
-        c.execute(
-            "UPDATE events SET crashes = ?1, next_attempt_at = ?2 WHERE state = 'pending' AND crashes > ?1",
-            (CRASHES_FORGIVEN, clock::text(now)),
-        )
-        .map_err(db::translate)?;
-    }
-    for event in &interrupted {
-        let crashes = event.crashes + 1;
-        let alone = crashes - CRASHES_FORGIVEN;
-        let why = format!("fulfilld ended {crashes} times while working on it");
-        let (id, at) = (&event.event.id, clock::text(now));
-        if alone >= CRASHES_MAX {
-            let why = format!("{why}, the last {alone} times on it alone");
-            c.execute(
-                "UPDATE events SET state = 'failed', state_reason = ?2, taken_at = NULL, crashes = ?3,
-                   next_attempt_at = NULL, processed_at = ?4 WHERE id = ?1",
-                (id, why, crashes, at),
-            )
-        } else {
-            c.execute(
-                "UPDATE events SET state_reason = ?2, taken_at = NULL, crashes = ?3, next_attempt_at = ?4 WHERE id = ?1",
-                (id, why, crashes, clock::text(now + pause_after(crashes))),
-            )
-        }
-        .map_err(db::translate)?;
-    }
-    Ok(interrupted.len())
-}
-
 /// When Stripe answers again after an outage, or the clock was set: everything that is only waiting
 /// is due now. What waits because of its own deaths or panics goes on waiting; the forgiven ones
 /// have no pause.
@@ -540,28 +479,6 @@ pub fn wake_unseen(c: &Connection) -> Result<usize> {
         [UNSEEN_MAX],
     )
     .map_err(db::translate)
-}
-
-fn is_spent(event: &Claimed, now: Timestamp) -> bool {
-    event.attempts >= TRIES_MIN
-        && now.as_second() - event.received_at.as_second() > GIVE_UP_AFTER.as_secs() as i64
-}
-
-/// 1 s, 2 s, 4 s … an hour, each shortened by up to half at random so that a crowd does not come
-/// back together.
-fn backoff(attempts: i64) -> Duration {
-    let exponent = (attempts - 1).clamp(0, 20) as u32;
-    let full = 2u64.pow(exponent).min(PAUSE_MAX_S) as f64;
-    Duration::from_secs_f64(full * (0.5 + 0.5 * fastrand::f64()))
-}
-
-/// Nothing for the first three deaths or panics, then 2 s, 4 s, … an hour.
-fn pause_after(crashes: i64) -> Duration {
-    if crashes <= CRASHES_FORGIVEN {
-        Duration::ZERO
-    } else {
-        Duration::from_secs(2u64.pow((crashes - CRASHES_FORGIVEN).min(12) as u32).min(PAUSE_MAX_S))
-    }
 }
 
 #[cfg(test)]

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use crate::alarms;
 use crate::clock;
+use crate::context::Context;
 use crate::db::Reader;
 use crate::door::{Answer, Door};
 use crate::hooks;
 use crate::inbox;
 use crate::metrics::Metrics;
 use crate::sync::lock;
-use crate::worker::Desk;
 
 /// A transaction that takes longer than this is a disk that hangs.
 const COMMIT_MAX: Duration = Duration::from_secs(10);
@@ -47,14 +47,19 @@ pub const ALARMS: &[&str] = &["clock_wrong", "silence"];
 pub struct Health {
     reader: Reader,
     file: PathBuf,
-    desk: Arc<Desk>,
+    context: Arc<Context>,
     metrics: Arc<Metrics>,
     started: Instant,
 }
 
 impl Health {
-    pub fn new(reader: Reader, file: PathBuf, desk: Arc<Desk>, metrics: Arc<Metrics>) -> Health {
-        Health { reader, file, desk, metrics, started: Instant::now() }
+    pub fn new(
+        reader: Reader,
+        file: PathBuf,
+        context: Arc<Context>,
+        metrics: Arc<Metrics>,
+    ) -> Health {
+        Health { reader, file, context, metrics, started: Instant::now() }
     }
 
     /// `GET /healthz`: 200 while the process serves and the writer commits. Somebody else's lock is
@@ -68,7 +73,7 @@ impl Health {
 
     /// Why the process should be replaced; `None` while it is well.
     pub fn illness(&self) -> Option<String> {
-        let state = self.desk.writer.state();
+        let state = self.context.writer.state();
         if let Some(why) = state.failed {
             return Some(format!("the writer has stopped: {why}"));
         }
@@ -99,7 +104,7 @@ impl Health {
         if let Some(why) = self.illness() {
             add(ILL, why);
         }
-        let state = self.desk.writer.state();
+        let state = self.context.writer.state();
         if let Some(why) = state.starting {
             add(STARTING, format!("events are answered 503 and come again: {why}"));
         }
@@ -116,7 +121,7 @@ impl Health {
             let text = "free some space; events are answered 503 and come again";
             add(DISK_FULL, format!("disk full for {} s: {text}", full.elapsed().as_secs()));
         }
-        if let Some((why, since)) = self.desk.trouble_with_stripe() {
+        if let Some((why, since)) = self.context.trouble_with_stripe() {
             add(STRIPE_PAUSED, format!("asking Stripe is paused for {} s: {why}", since.as_secs()));
         }
         for &alarm in ALARMS {
@@ -141,7 +146,7 @@ impl Health {
         let (pending, oldest) =
             inbox::backlog(&lock(&self.reader), clock::now()).unwrap_or_default();
         let (news, dead) = hooks::runs::counts(&lock(&self.reader)).unwrap_or_default();
-        let writer = self.desk.writer.state();
+        let writer = self.context.writer.state();
         let bytes = |suffix: &str| {
             let mut name = self.file.clone().into_os_string();
             name.push(suffix);
@@ -159,7 +164,7 @@ impl Health {
             (
                 "fulfilld_stripe_paused",
                 "1 while asking Stripe is paused.",
-                f64::from(u8::from(self.desk.trouble_with_stripe().is_some())),
+                f64::from(u8::from(self.context.trouble_with_stripe().is_some())),
             ),
             (
                 "fulfilld_backfill_success_timestamp_seconds",

@@ -1,11 +1,11 @@
-//! Runs the outbox: takes due news, tells each hook that wants it, decides whether to try again or
-//! to give up.
+//! Runs the outbox: notifies each hook that wants to know, decides whether to try again or to give
+//! up.
 //!
-//! One thread looks for news, whoever wrote it: SQLite says cheaply whether anything was committed.
-//! Each hook has its own few threads, so that one that hangs delays only itself. Every attempt is
-//! committed before it is made, so that a death of the process at any moment leads to another run
-//! with the same key; at least once is the promise, and the key is for the receiver. Nothing here
-//! touches a process or the network inside a transaction.
+//! `queue.rs` does the looking and has the threads. Each hook has a few hands of its own, so that
+//! one that hangs delays only itself. Every attempt is committed before it is made, so that a death
+//! of the process at any moment leads to another run with the same key; at least once is the
+//! promise, and the key is for the receiver. Nothing here touches a process or the network inside a
+//! transaction.
 
 pub mod command;
 pub mod payload;
@@ -14,12 +14,9 @@ pub mod runs;
 pub mod sample;
 pub mod target;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
@@ -30,7 +27,7 @@ use crate::db::Reader;
 use crate::error::{Error, Result};
 use crate::inbox;
 use crate::metrics::Metrics;
-use crate::sabotage;
+use crate::queue::{Found, Queue, Runner, Signal, Store};
 use crate::sync::lock;
 use crate::text;
 use crate::writer::Writer;
@@ -39,38 +36,24 @@ use post::Post;
 use runs::{Outcome, Run};
 use target::{Kind, Plan, Target};
 
-/// Between two looks whether anything was committed.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
-
 /// A look at everything, whether or not something was committed, at the latest after this long.
 const SCAN_EVERY: Duration = Duration::from_secs(60);
 
-/// Runs of one hook at once, and how many of them may be of news that it was tried with before.
+/// Runs of one hook at once, and how many of them may be of what it was tried with before.
 const HANDS: usize = 4;
 const HANDS_AGAIN: usize = 2;
 
 /// A command that cannot be run is looked for again this often.
 const LOOK_FOR_MISSING: Duration = Duration::from_secs(5);
 
-/// Tries to write what a run came to, while somebody else holds the lock, and the pause between
-/// two; then the lease brings it back.
-const WRITE_TRIES: u32 = 60;
-const WRITE_PAUSE: Duration = Duration::from_secs(1);
-
-/// Enough for TLS; only what is used of it is memory.
-const STACK: usize = 512 << 10;
-
 /// The author of what is written here.
 const AUTHOR: &str = "fulfilld:hooks";
 
 /// The running threads.
-pub struct Hooks {
-    desk: Arc<Desk>,
-    threads: Vec<JoinHandle<()>>,
-}
+pub struct Hooks(Queue<Notifying>);
 
-/// What they share.
-struct Desk {
+/// The queue's store and runner.
+struct Notifying {
     plan: Arc<Plan>,
     writer: Writer,
     metrics: Arc<Metrics>,
@@ -78,36 +61,35 @@ struct Desk {
     reader: Reader,
     db: PathBuf,
     post: Post,
-    stopping: AtomicBool,
+    signal: Arc<Signal>,
+    /// What is done once, as soon as the file can be written, was done.
+    begun: AtomicBool,
     /// The clock was set, and what waits for a time is still to be looked at.
     clock_was_set: AtomicBool,
-    /// Rung when a hand is free, and when it is time to stop.
-    bell: SyncSender<()>,
-    /// One for each target of the plan.
-    states: Mutex<Vec<State>>,
-    /// What the alarm about commands that cannot be run says in the file.
+    /// The command that cannot be run, one for each target of the plan.
+    missing: Mutex<Vec<Option<Missing>>>,
+    /// What the alarm about them says in the file.
     shown: Mutex<String>,
-}
-
-/// What goes on at one target.
-#[derive(Default)]
-struct State {
-    busy_again: usize,
-    /// The news that runs, by its number in the outbox.
-    in_hand: Vec<i64>,
-    missing: Option<Missing>,
 }
 
 /// A command that cannot be run.
 struct Missing {
     why: String,
-    /// Found out by running it, so that only running it shows that it is mended.
+    /// Found out by running it, so that only running it shows that it is fixed.
     by_running: bool,
     look_again: Instant,
 }
 
+/// How many runs may be claimed now for a target.
+struct Room {
+    hands: usize,
+    /// So many of them may be of what it was tried with before.
+    again: usize,
+    in_hand: Vec<i64>,
+}
+
 impl Hooks {
-    /// Starts the looking thread, and four for each hook.
+    /// Starts looking for what is to be notified.
     pub fn start(
         plan: Plan,
         writer: Writer,
@@ -115,290 +97,94 @@ impl Hooks {
         db: &Path,
         metrics: Arc<Metrics>,
     ) -> Hooks {
-        let (bell, rung) = sync_channel(1);
-        let desk = Arc::new(Desk {
+        let signal: Arc<Signal> = Arc::default();
+        let notifying = Notifying {
             post: Post::new(plan.secrets.clone()),
-            states: Mutex::new(plan.targets.iter().map(|_| State::default()).collect()),
+            missing: Mutex::new(plan.targets.iter().map(|_| None).collect()),
             plan: Arc::new(plan),
             writer,
             metrics,
-            reader,
+            reader: reader.clone(),
             db: std::path::absolute(db).unwrap_or_else(|_| db.to_path_buf()),
-            stopping: AtomicBool::new(false),
+            signal: signal.clone(),
+            begun: AtomicBool::new(false),
             clock_was_set: AtomicBool::new(false),
-            bell,
             shown: Mutex::default(),
-        });
-        let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
-            let thread = std::thread::Builder::new().name(name.into()).stack_size(STACK);
-            thread.spawn(body).expect("a thread can be started at start-up")
         };
-        let (mut threads, mut gives) = (Vec::new(), Vec::new());
-        for n in 0..desk.plan.targets.len() {
-            let (give, take) = sync_channel::<Run>(HANDS);
-            gives.push(give);
-            let take = Arc::new(Mutex::new(take));
-            for _ in 0..HANDS {
-                let (desk, take) = (desk.clone(), take.clone());
-                threads.push(spawn("hook", Box::new(move || desk.run_until_closed(n, &take))));
-            }
-        }
-        let looker = desk.clone();
-        threads.push(spawn("hooks", Box::new(move || looker.look_until_stopped(&gives, &rung))));
-        Hooks { desk, threads }
+        Hooks(Queue::start(notifying, reader, signal))
     }
 
     /// This server's clock was set: what waits for a time is looked at again.
     pub fn clock_was_set(&self) {
-        self.desk.clock_was_set.store(true, Ordering::SeqCst);
-        let _ = self.desk.bell.try_send(());
+        self.0.runner().clock_was_set.store(true, Ordering::SeqCst);
+        self.0.runner().signal.wake();
     }
 
-    /// Takes no more news, and soon ends what runs; returns at once.
+    /// Claims no more, and soon ends what runs; returns at once.
     pub fn tell_to_stop(&self) {
-        self.desk.stopping.store(true, Ordering::SeqCst);
-        let _ = self.desk.bell.try_send(());
+        self.0.runner().signal.stop();
     }
 
-    /// The name of a thread that has ended although nobody stopped it.
+    /// The name of the threads, when one has ended although nobody stopped it.
     pub fn dead(&self) -> Option<&'static str> {
-        let is_dead = self.threads.iter().any(JoinHandle::is_finished);
-        (is_dead && !self.desk.is_stopping()).then_some("hooks")
+        self.0.is_dead().then_some("hooks")
     }
 
     /// Waits until what is in hand is written. False when something was not by the deadline; it
     /// runs again at the next start.
     pub fn stop(self, deadline: Instant) -> bool {
-        self.tell_to_stop();
-        while !self.threads.iter().all(JoinHandle::is_finished) {
-            if Instant::now() >= deadline {
-                return false;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        true
+        self.0.stop(deadline)
     }
 }
 
-impl Desk {
-    fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::SeqCst)
-    }
+impl Store for Notifying {
+    type Job = Run;
+    type Outcome = Outcome;
 
-    fn look_until_stopped(&self, gives: &[SyncSender<Run>], rung: &Receiver<()>) {
-        let (mut begun, mut woken) = (false, true);
-        let (mut seen, mut look_at) = (None, Instant::now());
-        while !self.is_stopping() {
-            sabotage::panic_in("hooks");
-            // It changes whenever another connection commits, the writer's or a shell's.
-            let version: Option<i64> =
-                lock(&self.reader).pragma_query_value(None, "data_version", |row| row.get(0)).ok();
-            if self.clock_was_set.swap(false, Ordering::SeqCst) {
-                match self.write(|c, plan| runs::wake_all(c, plan, clock::now())) {
-                    Ok(()) => woken = true,
-                    Err(_) => self.clock_was_set.store(true, Ordering::SeqCst),
-                }
-            }
-            if woken || version != seen || Instant::now() >= look_at {
-                let looked = self.begin(&mut begun).and_then(|()| self.look(gives));
-                match looked {
-                    Ok(pause) => (seen, look_at) = (version, Instant::now() + pause),
-                    Err(error) => {
-                        log::debug!("could not look for news: {error}");
-                        (seen, look_at) = (None, Instant::now() + LOOK_EVERY);
-                    }
-                }
-            }
-            let pause = look_at.saturating_duration_since(Instant::now()).min(LOOK_EVERY);
-            woken = rung.recv_timeout(pause).is_ok();
-        }
-    }
-
-    /// What is done once, as soon as the file can be written.
-    fn begin(&self, begun: &mut bool) -> Result<()> {
-        if *begun {
-            return Ok(());
-        }
-        let interrupted = self.write(|c, plan| {
-            alarms::clear(c, "hook_missing")?;
-            runs::begin(c, plan, clock::now())
-        })?;
-        if interrupted > 0 {
-            log::info!("{interrupted} hooks were running when fulfilld last ended; they run again");
-        }
-        *begun = true;
-        Ok(())
-    }
-
-    /// One look: news is handed out, what is due is taken by free hands. Returns when to look again
-    /// even if nothing is committed.
-    fn look(&self, gives: &[SyncSender<Run>]) -> Result<Duration> {
-        while !self.is_stopping() && runs::is_news(&lock(&self.reader))? {
+    /// What is new is handed out to the hooks, what is due is claimed for free hands.
+    fn claim(&self, in_hand: &[Arc<Run>]) -> Result<Found<Run>> {
+        self.begin()?;
+        while !self.signal.is_stopping() && runs::is_any_new(&lock(&self.reader))? {
             self.write(|c, plan| runs::hand_out(c, plan, clock::now()))?;
         }
-        let mut pause = SCAN_EVERY;
-        for (n, target) in self.plan.targets.iter().enumerate() {
-            let (fresh, again) = self.room(n);
-            let now = clock::now();
-            if (fresh > 0 && runs::is_any_due(&lock(&self.reader), target, false, now)?)
-                || (again > 0 && runs::is_any_due(&lock(&self.reader), target, true, now)?)
-            {
-                let in_hand = lock(&self.states)[n].in_hand.clone();
-                let taken = self.write(move |c, plan| {
-                    let (target, now) = (&plan.targets[n], clock::now());
-                    let taken = runs::take(c, target, fresh, false, &in_hand, now)?;
-                    let left = again.min(fresh - taken.len());
-                    Ok([taken, runs::take(c, target, left, true, &in_hand, now)?].concat())
-                })?;
-                let mut states = lock(&self.states);
-                states[n].in_hand.extend(taken.iter().map(|run| run.outbox_id));
-                states[n].busy_again += taken.iter().filter(|run| run.again).count();
-                drop(states);
-                for run in taken {
-                    gives[n].send(run).expect("a hook's threads live as long as the looking one");
-                }
-            }
-            if lock(&self.states)[n].missing.is_some() {
-                pause = pause.min(LOOK_FOR_MISSING);
-            }
-            if let Some(at) = runs::next_due(&lock(&self.reader), target, now)? {
-                if runs::is_put_off(&self.plan, at, now) {
-                    self.write(|c, plan| runs::mend_due(c, plan, clock::now()))?;
-                    pause = Duration::ZERO;
-                }
-                let until = u64::try_from(at.as_millisecond() - now.as_millisecond()).unwrap_or(0);
-                pause = pause.min(Duration::from_millis(until));
-            }
-        }
+        let rooms: Vec<Room> =
+            (0..self.plan.targets.len()).map(|n| self.room(n, in_hand)).collect();
         self.show_missing()?;
-        Ok(pause)
-    }
-
-    /// How many runs may be taken now for that target, and how many of them may be of news that it
-    /// was tried with.
-    fn room(&self, n: usize) -> (usize, usize) {
-        let target = &self.plan.targets[n];
-        let mut states = lock(&self.states);
-        let state = &mut states[n];
-        let fresh = HANDS - state.in_hand.len();
-        let room = (fresh, fresh.min(HANDS_AGAIN.saturating_sub(state.busy_again)));
-        let Kind::Command(path) = &target.kind else { return room };
-        if state.missing.as_ref().is_some_and(|missing| Instant::now() < missing.look_again) {
-            return (0, 0);
+        let again = self.next_look()?;
+        let now = clock::now();
+        let mut is_due = false;
+        for (target, room) in self.plan.targets.iter().zip(&rooms) {
+            let any = |again: bool| runs::is_any_due(&lock(&self.reader), target, again, now);
+            is_due = is_due || (room.hands > 0 && any(false)?) || (room.again > 0 && any(true)?);
         }
-        match (command::unusable(path), &mut state.missing) {
-            (Some(why), missing) => {
-                note_missing(missing, why, false);
-                (0, 0)
-            }
-            // One run shows whether it is mended.
-            (None, Some(missing)) if missing.by_running => {
-                missing.look_again = Instant::now() + LOOK_FOR_MISSING;
-                if state.in_hand.is_empty() { (1, 1) } else { (0, 0) }
-            }
-            (None, missing) => {
-                note_mended(missing, target);
-                room
-            }
+        if !is_due {
+            return Ok(Found { jobs: Vec::new(), again, full: false });
         }
-    }
-
-    /// Has the alarm in `attention` say which commands cannot be run just now.
-    fn show_missing(&self) -> Result<()> {
-        let missing: Vec<String> = lock(&self.states)
-            .iter()
-            .filter_map(|state| Some(state.missing.as_ref()?.why.clone()))
-            .collect();
-        let message = missing.join("; ");
-        let mut shown = lock(&self.shown);
-        if *shown == message {
-            return Ok(());
-        }
-        let written = message.clone();
-        self.write(move |c, _| match written.is_empty() {
-            true => alarms::clear(c, "hook_missing"),
-            false => {
-                let alarm =
-                    Alarm::hook_missing(format!("a hook cannot be run, its news waits: {written}"));
-                alarms::raise(c, &alarm, clock::now())
+        let jobs = self.write(move |c, plan| {
+            let (mut jobs, now) = (Vec::new(), clock::now());
+            for (target, room) in plan.targets.iter().zip(&rooms) {
+                let new = runs::claim(c, target, room.hands, false, &room.in_hand, now)?;
+                let left = room.again.min(room.hands - new.len());
+                jobs.extend(new);
+                jobs.extend(runs::claim(c, target, left, true, &room.in_hand, now)?);
             }
+            Ok(jobs)
         })?;
-        *shown = message;
-        Ok(())
+        Ok(Found { jobs, again, full: false })
     }
 
-    fn run_until_closed(&self, n: usize, take: &Mutex<Receiver<Run>>) {
-        loop {
-            let next = lock(take).recv();
-            let Ok(run) = next else { return };
-            sabotage::panic_in("hook");
-            let outcome = catch_unwind(AssertUnwindSafe(|| self.run(&self.plan.targets[n], &run)));
-            let outcome = outcome.unwrap_or_else(|_| Outcome::Again {
-                why: "a bug in fulfilld: the run panicked; please report it".into(),
-                pause: None,
-            });
-            self.conclude(&self.plan.targets[n], &run, outcome.clone());
-            let mut states = lock(&self.states);
-            let state = &mut states[n];
-            state.in_hand.retain(|id| *id != run.outbox_id);
-            state.busy_again -= usize::from(run.again);
-            match outcome {
-                Outcome::NotRun(why) => note_missing(&mut state.missing, why, true),
-                _ => note_mended(&mut state.missing, &self.plan.targets[n]),
-            }
-            drop(states);
-            let _ = self.bell.try_send(());
+    /// Writes what it came to, then counts and logs it.
+    fn finish(&self, run: &Run, outcome: Outcome) {
+        let n = self.index_of(run);
+        let target = &self.plan.targets[n];
+        let written = self.signal.write_patiently(|| {
+            let (ran, outcome) = (run.clone(), outcome.clone());
+            self.write(move |c, _| runs::finish(c, &ran, &outcome, clock::now()))
+        });
+        if let Err(error) = &written {
+            log::warn!("what a hook came to was not written, so it runs again: {error}");
         }
-    }
-
-    /// One run, outside any transaction.
-    fn run(&self, target: &Target, run: &Run) -> Outcome {
-        let json = match payload::json(
-            &lock(&self.reader),
-            run.outbox_id,
-            &run.key,
-            run.attempts,
-            false,
-        ) {
-            Ok(json) => json,
-            Err(Error::Permanent(why)) => return Outcome::Dead(why),
-            Err(error) => return Outcome::Again { why: error.to_string(), pause: None },
-        };
-        match &target.kind {
-            Kind::Post(url) => self.post.send(url, &run.key, json.as_bytes()),
-            Kind::Command(path) => {
-                let call = Call {
-                    path,
-                    topic: &run.topic,
-                    key: &run.key,
-                    attempt: run.attempts,
-                    db: &self.db,
-                };
-                command::run(&call, json.as_bytes(), &|| self.is_stopping())
-            }
-        }
-    }
-
-    /// Writes what it came to, however long somebody else holds the lock; then counts and logs it.
-    fn conclude(&self, target: &Target, run: &Run, outcome: Outcome) {
-        let mut is_dead = false;
-        for _ in 0..WRITE_TRIES {
-            let (ran, came_to) = (run.clone(), outcome.clone());
-            match self.write(move |c, _| runs::conclude(c, &ran, &came_to, clock::now())) {
-                Ok(dead) => {
-                    is_dead = dead;
-                    break;
-                }
-                Err(Error::Temporary(why) | Error::Full(why)) if !self.is_stopping() => {
-                    log::debug!("writing again what a hook came to: {why}");
-                    std::thread::sleep(WRITE_PAUSE);
-                }
-                Err(error) => {
-                    log::warn!("what a hook came to was not written, so it runs again: {error}");
-                    break;
-                }
-            }
-        }
+        let is_dead = written.unwrap_or(false);
         let word = if is_dead { "dead" } else { outcome.word() };
         self.metrics.hook_ran(target.kind.word(), word);
         let level = match outcome {
@@ -411,7 +197,153 @@ impl Desk {
         // What a hook says may be about a customer: it stands in the file, not in the log.
         let why = outcome.why().split(": ").next().unwrap_or_default();
         let (shown, topic, id) = (target.shown(), text::clean(&run.topic), run.outbox_id);
-        log::log!(level, "hook {shown} {word}: {topic}, news {id}, run {} {why}", run.attempts);
+        log::log!(level, "hook {shown} {word}: {topic}, outbox {id}, run {} {why}", run.attempts);
+        let missing = &mut lock(&self.missing)[n];
+        match outcome {
+            Outcome::NotRun(why) => note_missing(missing, why, true),
+            _ => note_fixed(missing, target),
+        }
+    }
+}
+
+impl Runner for Notifying {
+    const LOOKS: &'static str = "hooks";
+    const RUNS: &'static str = "hook";
+
+    fn run(&self, run: &Run) -> Outcome {
+        let json = match payload::json(
+            &lock(&self.reader),
+            run.outbox_id,
+            &run.key,
+            run.attempts,
+            false,
+        ) {
+            Ok(json) => json,
+            Err(Error::Permanent(why)) => return Outcome::Dead(why),
+            Err(error) => return Outcome::Again { why: error.to_string(), pause: None },
+        };
+        match &self.plan.targets[self.index_of(run)].kind {
+            Kind::Post(url) => self.post.send(url, &run.key, json.as_bytes()),
+            Kind::Command(path) => {
+                let call = Call {
+                    path,
+                    topic: &run.topic,
+                    key: &run.key,
+                    attempt: run.attempts,
+                    db: &self.db,
+                };
+                command::run(&call, json.as_bytes(), &|| self.signal.is_stopping())
+            }
+        }
+    }
+
+    fn panicked(&self) -> Outcome {
+        let why = "a bug in fulfilld: the run panicked; please report it";
+        Outcome::Again { why: why.into(), pause: None }
+    }
+}
+
+impl Notifying {
+    fn index_of(&self, run: &Run) -> usize {
+        let is_its = |target: &Target| target.name == run.target;
+        self.plan.targets.iter().position(is_its).expect("it was claimed for a target of the plan")
+    }
+
+    /// What is done once, and what is done when the clock was set.
+    fn begin(&self) -> Result<()> {
+        if !self.begun.load(Ordering::SeqCst) {
+            let interrupted = self.write(|c, plan| {
+                alarms::clear(c, "hook_missing")?;
+                runs::begin(c, plan, clock::now())
+            })?;
+            if interrupted > 0 {
+                log::info!(
+                    "{interrupted} hooks were running when fulfilld last ended; they run again"
+                );
+            }
+            self.begun.store(true, Ordering::SeqCst);
+        }
+        if self.clock_was_set.swap(false, Ordering::SeqCst) {
+            let woken = self.write(|c, plan| runs::wake_all(c, plan, clock::now()));
+            self.clock_was_set.fetch_or(woken.is_err(), Ordering::SeqCst);
+            woken?;
+        }
+        Ok(())
+    }
+
+    /// How long until something is due that is not due now, or a missing command is to be looked
+    /// for.
+    fn next_look(&self) -> Result<Duration> {
+        let mut pause = SCAN_EVERY;
+        if lock(&self.missing).iter().any(Option::is_some) {
+            pause = LOOK_FOR_MISSING;
+        }
+        for target in &self.plan.targets {
+            let now = clock::now();
+            let Some(at) = runs::next_due(&lock(&self.reader), target, now)? else { continue };
+            if runs::is_put_off(&self.plan, at, now) {
+                self.write(|c, plan| runs::correct_due(c, plan, clock::now()))?;
+                return Ok(Duration::ZERO);
+            }
+            let until = u64::try_from(at.as_millisecond() - now.as_millisecond()).unwrap_or(0);
+            pause = pause.min(Duration::from_millis(until));
+        }
+        Ok(pause)
+    }
+
+    fn room(&self, n: usize, in_hand: &[Arc<Run>]) -> Room {
+        let target = &self.plan.targets[n];
+        let its: Vec<&Arc<Run>> = in_hand.iter().filter(|run| run.target == target.name).collect();
+        let hands = HANDS.saturating_sub(its.len());
+        let busy_again = its.iter().filter(|run| run.again).count();
+        let again = hands.min(HANDS_AGAIN.saturating_sub(busy_again));
+        let in_hand = its.iter().map(|run| run.outbox_id).collect();
+        let room = |hands, again| Room { hands, again, in_hand };
+        let Kind::Command(path) = &target.kind else { return room(hands, again) };
+        let missing = &mut lock(&self.missing)[n];
+        if missing.as_ref().is_some_and(|missing| Instant::now() < missing.look_again) {
+            return room(0, 0);
+        }
+        match (command::unusable(path), missing) {
+            (Some(why), missing) => {
+                note_missing(missing, why, false);
+                room(0, 0)
+            }
+            // One run shows whether it is fixed.
+            (None, Some(missing)) if missing.by_running => {
+                missing.look_again = Instant::now() + LOOK_FOR_MISSING;
+                if its.is_empty() { room(1, 1) } else { room(0, 0) }
+            }
+            (None, missing) => {
+                note_fixed(missing, target);
+                room(hands, again)
+            }
+        }
+    }
+
+    /// Has the alarm in `attention` say which commands cannot be run just now.
+    fn show_missing(&self) -> Result<()> {
+        let missing: Vec<String> = lock(&self.missing)
+            .iter()
+            .filter_map(|missing| Some(missing.as_ref()?.why.clone()))
+            .collect();
+        let message = missing.join("; ");
+        let mut shown = lock(&self.shown);
+        if *shown == message {
+            return Ok(());
+        }
+        let written = message.clone();
+        self.write(move |c, _| match written.is_empty() {
+            true => alarms::clear(c, "hook_missing"),
+            false => {
+                let alarm = Alarm::hook_missing(format!(
+                    "a hook cannot be run, its notifications wait: {written}"
+                ));
+                alarms::raise(c, &alarm, clock::now())
+            }
+        })?;
+        *shown = message;
+        Ok(())
     }
 
     /// Writes under our own name.
@@ -427,13 +359,13 @@ impl Desk {
 /// A command turned out not to run; said once as long as the reason is the same.
 fn note_missing(missing: &mut Option<Missing>, why: String, by_running: bool) {
     if missing.as_ref().is_none_or(|known| known.why != why) {
-        log::error!("a hook cannot be run, its news waits: {why}");
+        log::error!("a hook cannot be run, its notifications wait: {why}");
     }
     *missing = Some(Missing { why, by_running, look_again: Instant::now() + LOOK_FOR_MISSING });
 }
 
-fn note_mended(missing: &mut Option<Missing>, target: &Target) {
+fn note_fixed(missing: &mut Option<Missing>, target: &Target) {
     if missing.take().is_some() {
-        log::info!("the hook {} can be run again, its news goes on", target.shown());
+        log::info!("the hook {} can be run again, its notifications go on", target.shown());
     }
 }

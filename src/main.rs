@@ -15,7 +15,8 @@ mod door; // everything we do about tiny_http
 mod reconcile; // finds what never arrived
 mod only; // whether FULFILLD_ONLY matches anything
 mod timing; // this server's clock: that it was set, that it is wrong
-mod worker; // takes due events, asks the handler, applies the Change
+mod worker; // the queue of events: asks the handler, applies the Change
+mod context; // what the daemon's threads share
 mod claims; // SQL of due events: claimed by object, finished together
 mod rebuild; // derives what comes from Stripe once more, and compares
 mod labels; // files for label services
@@ -23,6 +24,8 @@ mod handlers; // what Stripe can tell us: one file a subject
 mod ledger; // SQL that applies a Change
 mod change; // what a handler found out
 mod hooks; // runs the outbox
+mod queue; // the engine of the queues: claim, run, retry, stop
+mod breaker; // notices that Stripe fails for everyone
 mod inbox; // SQL of events
 mod alarms; // SQL of alarms
 mod stripe; // asks Stripe

@@ -3,10 +3,10 @@
 
 use crate::alarms::{self, Alarm};
 use crate::clock;
+use crate::context::Context;
 use crate::db::Reader;
 use crate::stripe::OTHERS_MAX;
 use crate::sync::lock;
-use crate::worker::Desk;
 
 /// Raises the alarm, and ends it with the first order.
 #[derive(Default)]
@@ -18,8 +18,8 @@ pub struct Watch {
 
 impl Watch {
     /// One look, cheap enough for five in a second.
-    pub fn look(&mut self, desk: &Desk, reader: &Reader) {
-        if self.sold || desk.stripe.sessions_of_others() < OTHERS_MAX {
+    pub fn look(&mut self, context: &Context, reader: &Reader) {
+        if self.sold || context.stripe.sessions_of_others() < OTHERS_MAX {
             return;
         }
         let sold =
@@ -28,8 +28,8 @@ impl Watch {
         let alarm = Alarm::only_matches_nothing();
         let said = alarm.message.clone();
         let written = match (sold, self.raised) {
-            (false, false) => desk.writer.write(move |c| alarms::raise(c, &alarm, clock::now())),
-            (true, true) => desk.writer.write(move |c| alarms::clear(c, alarm.name)),
+            (false, false) => context.writer.write(move |c| alarms::raise(c, &alarm, clock::now())),
+            (true, true) => context.writer.write(move |c| alarms::clear(c, alarm.name)),
             (true, false) => Ok(()),
             (false, true) => return,
         };

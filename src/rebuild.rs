@@ -17,7 +17,7 @@ use crate::change::Change;
 use crate::db;
 use crate::error::{Error, Result};
 use crate::event::Event;
-use crate::handlers::{self, Look, Outcome};
+use crate::handlers::{self, Handled, Look};
 use crate::inbox;
 use crate::ledger;
 use crate::stripe::Stripe;
@@ -144,17 +144,17 @@ struct Deriving<'a> {
 
 impl Deriving<'_> {
     /// Takes an answer. The error is Stripe's or the key's, and ends it all.
-    fn answered(&mut self, question: Question, answer: Result<Outcome>) -> Result<()> {
+    fn answered(&mut self, question: Question, answer: Result<Handled>) -> Result<()> {
         self.derived.asked += 1;
         let change = match answer {
             // What of it cannot be kept is not in the first file either.
             Ok(
-                Outcome::Change(change)
-                | Outcome::InPart(change, _)
-                | Outcome::Unfinished(change, _),
+                Handled::Change(change)
+                | Handled::InPart(change, _)
+                | Handled::Unfinished(change, _),
             ) => change,
-            Ok(Outcome::Ignore(_) | Outcome::Await { .. }) => return Ok(()),
-            Ok(Outcome::NotYet(why)) | Err(Error::Permanent(why)) => {
+            Ok(Handled::Ignore(_) | Handled::Await { .. }) => return Ok(()),
+            Ok(Handled::NotYet(why)) | Err(Error::Permanent(why)) => {
                 self.derived.lose(&question, &why);
                 return Ok(());
             }

@@ -31,6 +31,7 @@ use rusqlite::{Connection, OptionalExtension};
 use crate::alarms::{self, Alarm};
 use crate::clock::{self, Timestamp};
 use crate::config;
+use crate::context::Context;
 use crate::db;
 use crate::error::{Error, Result};
 use crate::event::Event;
@@ -39,7 +40,6 @@ use crate::inbox::{self, Source};
 use crate::sabotage;
 use crate::stripe::Listed;
 use crate::text;
-use crate::worker::Desk;
 use compare::{AHEAD_MAX, Bell};
 pub use compare::{Finding, Subject, compare};
 use turns::{FAILING_FOR, Turn};
@@ -79,9 +79,9 @@ pub struct Looking {
 
 impl Looking {
     /// Looks from now on, with a connection of its own while it does.
-    pub fn start(desk: Arc<Desk>, file: PathBuf, how_often: config::Backfill) -> Looking {
+    pub fn start(context: Arc<Context>, file: PathBuf, how_often: config::Backfill) -> Looking {
         let (bell, rung) = channel();
-        let mut backfill = Backfill::new(desk, file, how_often);
+        let mut backfill = Backfill::new(context, file, how_often);
         let body = move || backfill.look_until_stopped(&rung);
         let thread =
             std::thread::Builder::new().name("backfill".into()).stack_size(512 << 10).spawn(body);
@@ -130,7 +130,7 @@ impl List {
 
 /// What the thread has.
 struct Backfill {
-    desk: Arc<Desk>,
+    context: Arc<Context>,
     file: PathBuf,
     how_often: config::Backfill,
     turns: Vec<(List, Turn)>,
@@ -154,7 +154,7 @@ struct Backfill {
 }
 
 impl Backfill {
-    fn new(desk: Arc<Desk>, file: PathBuf, how_often: config::Backfill) -> Backfill {
+    fn new(context: Arc<Context>, file: PathBuf, how_often: config::Backfill) -> Backfill {
         let now = clock::since_boot();
         let turn = |list: List| match list {
             List::Events => (list, Turn::new(how_often.every, now)),
@@ -179,7 +179,7 @@ impl Backfill {
             was_in_trouble: false,
             told: None,
             unreadable: BTreeMap::new(),
-            desk,
+            context,
             file,
             how_often,
         }
@@ -189,7 +189,7 @@ impl Backfill {
         loop {
             sabotage::panic_in("backfill");
             self.look();
-            if self.desk.stripe.is_shut_down() {
+            if self.context.stripe.is_shut_down() {
                 return;
             }
             let now = clock::since_boot();
@@ -207,7 +207,7 @@ impl Backfill {
 
     /// Looks through every list whose turn it is.
     fn look(&mut self) {
-        let is_in_trouble = self.desk.trouble_with_stripe().is_some();
+        let is_in_trouble = self.context.trouble_with_stripe().is_some();
         if std::mem::replace(&mut self.was_in_trouble, is_in_trouble) && !is_in_trouble {
             // Stripe answers again.
             self.turns.iter_mut().for_each(|(_, turn)| turn.try_again(clock::since_boot()));
@@ -224,11 +224,11 @@ impl Backfill {
                     "a bug in fulfilld: looking through it panicked; please report it".into(),
                 ))
             });
-            if self.desk.stripe.is_shut_down() {
+            if self.context.stripe.is_shut_down() {
                 // What was broken off is no failure of the list's, and the others are not begun.
                 return;
             }
-            self.desk.note_asked(&looked);
+            self.context.note_asked(looked.as_ref().map(|_| ()));
             let now = clock::since_boot();
             let turn = &mut self.turns[n].1;
             match looked {
@@ -263,14 +263,14 @@ impl Backfill {
         self.mend_birth(&c)?;
         match list {
             List::Events => {
-                self.catch_up(&c).inspect(|()| self.desk.metrics.backfilled(clock::now()))
+                self.catch_up(&c).inspect(|()| self.context.metrics.backfilled(clock::now()))
             }
             _ if sabotage::is("never_sweep") => Ok(()),
             List::Of(subject) => self.sweep(&c, subject),
             List::Unsettled => {
                 let found =
-                    keep(&self.desk, compare::unsettled(&c, self.desk.stripe.skew().now())?)?;
-                self.desk.metrics.backfill_found("unsettled", found);
+                    keep(&self.context, compare::unsettled(&c, self.context.stripe.skew().now())?)?;
+                self.context.metrics.backfill_found("unsettled", found);
                 Ok(())
             }
         }
@@ -280,11 +280,11 @@ impl Backfill {
     /// be wrong.
     fn learn_the_time(&self) {
         for _ in 0..3 {
-            if self.desk.stripe.skew().is_known() {
+            if self.context.stripe.skew().is_known() {
                 return;
             }
             let told =
-                self.desk.stripe.look(WHAT_TIME_IS_IT).is_ok_and(|answer| answer.date.is_some());
+                self.context.stripe.look(WHAT_TIME_IS_IT).is_ok_and(|answer| answer.date.is_some());
             if !told {
                 return;
             }
@@ -294,7 +294,7 @@ impl Backfill {
     /// A file that was born by a wrong clock was so at another time: what was sold since is the
     /// shop's, what was before is not.
     fn mend_birth(&mut self, c: &Connection) -> Result<()> {
-        let skew = self.desk.stripe.skew();
+        let skew = self.context.stripe.skew();
         if !skew.is_known() {
             return Ok(());
         }
@@ -311,7 +311,7 @@ impl Backfill {
             clock::text(truly),
             clock::text(said)
         );
-        self.desk.writer.write(move |c| {
+        self.context.writer.write(move |c| {
             inbox::as_author(c, AUTHOR, |c| {
                 c.execute("UPDATE shop SET created_at = ?1", [clock::text(truly)])
                     .map(drop)
@@ -324,15 +324,15 @@ impl Backfill {
 
     /// Takes in the events that never arrived.
     fn catch_up(&mut self, c: &Connection) -> Result<()> {
-        let now = self.desk.stripe.skew().now();
+        let now = self.context.stripe.skew().now();
         let since = since(c, "events", OVERLAP_EVENTS, now)?.max(now - EVENTS_KEPT);
         let began = now - clock::since_boot().saturating_sub(self.began);
         let missed_before = now - MISSED_AFTER.min(self.how_often.every / 2) - ITS_SECOND;
         let (mut newest, mut left) = (None, None);
         let mut missed: BTreeMap<String, usize> = BTreeMap::new();
         let mut found = 0;
-        let (mut unreadable, desk) = (0, &self.desk);
-        unreadable += desk.stripe.list(Listed::Events(&handlers::LISTED), since, |page| {
+        let (mut unreadable, context) = (0, &self.context);
+        unreadable += context.stripe.list(Listed::Events(&handlers::LISTED), since, |page| {
             let mut new = Vec::new();
             for value in page {
                 let Ok(event) = Event::from_value(&value) else {
@@ -341,7 +341,7 @@ impl Backfill {
                 };
                 let made = event.created.filter(|made| *made <= now + AHEAD_MAX);
                 newest = newest.max(made);
-                if inbox::is_here(c, &event)? || is_the_twin_of_one(desk, c, &event)? {
+                if inbox::is_here(c, &event)? || is_the_twin_of_one(context, c, &event)? {
                     continue;
                 }
                 // The endpoint need not send these, so they are not missed; they matter where an
@@ -362,15 +362,15 @@ impl Backfill {
                 }
                 new.push((event, value.to_string()));
             }
-            found += keep(desk, new)?;
+            found += keep(context, new)?;
             Ok(())
         })?;
         if found > 0 {
             log::info!("{found} events had not arrived and were fetched from Stripe");
-            desk.metrics.backfill_found("event", found);
+            context.metrics.backfill_found("event", found);
         }
         seen_until(
-            desk,
+            context,
             "events",
             newest.min(left.map_or(newest, |left| Some(left - ITS_SECOND))),
             now,
@@ -381,14 +381,14 @@ impl Backfill {
 
     /// Takes in what Stripe made no event of.
     fn sweep(&mut self, c: &Connection, subject: Subject) -> Result<()> {
-        let now = self.desk.stripe.skew().now();
+        let now = self.context.stripe.skew().now();
         let since = since(c, subject.name(), subject.overlap(), now)?;
         if subject == Subject::Session {
             self.payments.clear();
         }
-        let desk = &self.desk;
+        let context = &self.context;
         let mut found = 0;
-        let tally = compare(&desk.stripe, c, subject, since, &mut self.payments, |findings| {
+        let tally = compare(&context.stripe, c, subject, since, &mut self.payments, |findings| {
             let mut bells = Vec::new();
             for finding in findings {
                 // What is to be asked for already need not be asked for twice.
@@ -396,14 +396,14 @@ impl Backfill {
                     bells.push(finding.bell);
                 }
             }
-            found += keep(desk, bells)?;
+            found += keep(context, bells)?;
             Ok(())
         })?;
         if found > 0 {
             log::info!("{found} {} were not here, or otherwise, and are asked for", subject.name());
-            desk.metrics.backfill_found(subject.name(), found);
+            context.metrics.backfill_found(subject.name(), found);
         }
-        seen_until(desk, subject.name(), tally.newest, now)?;
+        seen_until(context, subject.name(), tally.newest, now)?;
         self.note_unreadable(subject.name(), tally.unreadable);
         Ok(())
     }
@@ -416,7 +416,7 @@ impl Backfill {
             log::error!(
                 "{n} rows in Stripe's list of {list} cannot be read and are left out; please report it"
             );
-            self.desk.metrics.backfill_found("unreadable", n - known);
+            self.context.metrics.backfill_found("unreadable", n - known);
         }
     }
 
@@ -446,7 +446,7 @@ impl Backfill {
             log::error!("{}", alarm.message);
         }
         let is_over = message.is_empty();
-        self.desk.writer.write(move |c| match is_over {
+        self.context.writer.write(move |c| match is_over {
             true => alarms::clear(c, alarm.name),
             false => alarms::raise(c, &alarm, clock::now()),
         })?;
@@ -456,26 +456,26 @@ impl Backfill {
 
     /// Says that webhooks do not come, as long as that is so.
     fn note_silence(&mut self, c: &Connection, missed: &BTreeMap<String, usize>) -> Result<()> {
-        let turned_away = self.desk.metrics.webhooks_turned_away();
+        let turned_away = self.context.metrics.webhooks_turned_away();
         let (refused, unstored) =
             (turned_away.0 - self.turned_away.0, turned_away.1 - self.turned_away.1);
         self.turned_away = turned_away;
         if missed.is_empty() {
             // Silence ends with a webhook, not with nothing to hear.
-            let heard = self.desk.metrics.webhooks_acknowledged() > self.heard;
+            let heard = self.context.metrics.webhooks_acknowledged() > self.heard;
             if heard && alarms::message(c, "silence")?.is_some() {
                 log::info!("webhooks come again");
-                self.desk.writer.write(|c| alarms::clear(c, "silence"))?;
+                self.context.writer.write(|c| alarms::clear(c, "silence"))?;
             }
             return Ok(());
         }
-        self.heard = self.desk.metrics.webhooks_acknowledged();
+        self.heard = self.context.metrics.webhooks_acknowledged();
         let types: Vec<String> =
             missed.iter().map(|(name, n)| format!("{n} {}", text::clean(name))).collect();
         let cause = match (unstored, refused) {
             (1.., _) => format!("fulfilld could not store {unstored} webhooks meanwhile (see /readyz)"),
             (_, 1..) => format!("fulfilld refused {refused} webhooks meanwhile: is WEBHOOK_SECRET this endpoint's?"),
-            _ => silence::endpoint_trouble(&self.desk.stripe, missed).unwrap_or_else(|| {
+            _ => silence::endpoint_trouble(&self.context.stripe, missed).unwrap_or_else(|| {
                 "the endpoint in Stripe is as it should be, or may not be looked at; does the proxy pass /webhook on?".into()
             }),
         };
@@ -484,7 +484,7 @@ impl Backfill {
             types.join(", ")
         );
         log::error!("{message}");
-        self.desk.writer.write(move |c| alarms::raise(c, &Alarm::silence(message), clock::now()))
+        self.context.writer.write(move |c| alarms::raise(c, &Alarm::silence(message), clock::now()))
     }
 }
 
@@ -499,22 +499,25 @@ fn awaits_money(c: &Connection, payment_intent: Option<&str>) -> Result<bool> {
 /// A thin event that names no twin stands for one snapshot: the first that is about the same
 /// object, of the same type, made at the same time. From then on it names that one, so that the
 /// next is another piece of news.
-fn is_the_twin_of_one(desk: &Desk, c: &Connection, event: &Event) -> Result<bool> {
+fn is_the_twin_of_one(context: &Context, c: &Connection, event: &Event) -> Result<bool> {
     if !inbox::may_be_the_twin_of_one(c, event)? {
         return Ok(false);
     }
     let snapshot = event.clone();
-    desk.writer.write(move |c| inbox::as_author(c, AUTHOR, |c| inbox::name_the_twin(c, &snapshot)))
+    context
+        .writer
+        .write(move |c| inbox::as_author(c, AUTHOR, |c| inbox::name_the_twin(c, &snapshot)))
 }
 
 /// Keeps events, the oldest due first; how many of them are new, or pending again.
-fn keep(desk: &Desk, events: Vec<Bell>) -> Result<usize> {
+fn keep(context: &Context, events: Vec<Bell>) -> Result<usize> {
     if events.is_empty() {
         return Ok(0);
     }
-    let new = desk.writer.write(move |c| inbox::as_author(c, AUTHOR, |c| keep_in(c, &events)))?;
+    let new =
+        context.writer.write(move |c| inbox::as_author(c, AUTHOR, |c| keep_in(c, &events)))?;
     if new > 0 {
-        desk.event_came();
+        context.event_came();
     }
     Ok(new)
 }
@@ -557,7 +560,7 @@ fn since(c: &Connection, name: &str, overlap: Duration, now: Timestamp) -> Resul
 
 /// All of a list was seen, up to this moment of Stripe's, which is not after now.
 fn seen_until(
-    desk: &Desk,
+    context: &Context,
     name: &'static str,
     newest: Option<Timestamp>,
     now: Timestamp,
@@ -566,7 +569,7 @@ fn seen_until(
         return Ok(());
     };
     let now = clock::text(now + AHEAD_MAX);
-    desk.writer.write(move |c| {
+    context.writer.write(move |c| {
         inbox::as_author(c, AUTHOR, |c| {
             let known = "SELECT EXISTS(SELECT 1 FROM sweeps WHERE name = ?1)";
             let known: bool =

@@ -14,6 +14,7 @@ use crate::checkpoint::Checkpointer;
 use crate::claims;
 use crate::clock;
 use crate::config::{self, Settings};
+use crate::context::Context;
 use crate::db::{self, Reader};
 use crate::door::{self, Answer, Door, Limits, Request};
 use crate::error::{Error, Result};
@@ -32,7 +33,7 @@ use crate::stripe::Stripe;
 use crate::sync::lock;
 use crate::timing;
 use crate::webhook::Webhook;
-use crate::worker::Desk;
+use crate::worker::Workers;
 use crate::writer::Writer;
 
 /// How often the daemon tries its own front door and its own writer; less than half of the unit's
@@ -58,10 +59,10 @@ const STOP_WITHIN: Duration = Duration::from_secs(20);
 /// A running daemon.
 pub struct Serving {
     door: Arc<Door>,
-    desk: Arc<Desk>,
+    context: Arc<Context>,
     health: Arc<Health>,
     webhook: Arc<Webhook>,
-    workers: crate::worker::Workers,
+    workers: Workers,
     looking: Option<Looking>,
     hooks: Hooks,
     writing: std::thread::JoinHandle<()>,
@@ -142,7 +143,7 @@ impl Serving {
 
         let metrics = Arc::new(Metrics::default());
         let stripe = Stripe::new(settings.stripe.clone(), metrics.clone());
-        let desk = Desk::new(
+        let context = Context::new(
             writer,
             stripe,
             metrics.clone(),
@@ -151,9 +152,9 @@ impl Serving {
         );
         let reader: Reader = Arc::new(Mutex::new(db::open_for_reading(&path)?));
         let health =
-            Arc::new(Health::new(reader.clone(), path.clone(), desk.clone(), metrics.clone()));
+            Arc::new(Health::new(reader.clone(), path.clone(), context.clone(), metrics.clone()));
         let webhook =
-            Arc::new(Webhook::new(secrets, desk.clone(), metrics.clone(), settings.echo_after));
+            Arc::new(Webhook::new(secrets, context.clone(), metrics.clone(), settings.echo_after));
         let counts = metrics.clone();
         let listener = listener(settings)?;
         let itself: Arc<OnceLock<Arc<Door>>> = Arc::default();
@@ -165,18 +166,18 @@ impl Serving {
         };
         let door = Arc::new(Door::open(listener, Limits::default(), answer)?);
         let _ = itself.set(door.clone());
-        let workers = desk.start(reader.clone(), settings.workers);
+        let workers = Workers::start(context.clone(), reader.clone(), settings.workers);
         let looking = match settings.backfill.every.is_zero() {
             true => None,
-            false => Some(Looking::start(desk.clone(), path.clone(), settings.backfill)),
+            false => Some(Looking::start(context.clone(), path.clone(), settings.backfill)),
         };
-        let hooks = Hooks::start(plan, desk.writer.clone(), reader.clone(), &path, counts);
+        let hooks = Hooks::start(plan, context.writer.clone(), reader.clone(), &path, counts);
         if set_back {
             hooks.clock_was_set();
         }
         Ok(Serving {
             door,
-            desk,
+            context,
             health,
             webhook,
             workers,
@@ -200,7 +201,7 @@ impl Serving {
     fn ready_within(&self, within: Duration, wake: &Receiver<Wake>) -> Result<()> {
         let until = Instant::now() + within;
         loop {
-            let state = self.desk.writer.state();
+            let state = self.context.writer.state();
             match state.failed {
                 Some(why) => return Err(why),
                 None if state.starting.is_none() || Instant::now() >= until => return Ok(()),
@@ -237,16 +238,16 @@ impl Serving {
             }
             let broken = self.door.broken().or_else(|| self.dead()).map(Error::Temporary);
             // Why the writer ended is asked after whether it did.
-            if let Some(why) = self.desk.writer.state().failed.or(broken) {
+            if let Some(why) = self.context.writer.state().failed.or(broken) {
                 return Err(why);
             }
-            if clock.look(&self.desk) {
+            if clock.look(&self.context) {
                 self.hooks.clock_was_set();
                 if let Some(looking) = &self.looking {
                     looking.look_again();
                 }
             }
-            only.look(&self.desk, &self.reader);
+            only.look(&self.context, &self.reader);
             if followed.elapsed() >= SECRETS_EVERY {
                 followed = Instant::now();
                 self.webhook.follow_secrets();
@@ -255,7 +256,7 @@ impl Serving {
                 continue;
             }
             probed = Instant::now();
-            if self.desk.writer.state().starting.is_none() {
+            if self.context.writer.state().starting.is_none() {
                 locked = self.note_lock(locked);
                 self.note_log();
             }
@@ -302,8 +303,8 @@ impl Serving {
     /// Asks the writer for an empty transaction, so that a lock is noticed without an event; logs
     /// its beginning and end once.
     fn note_lock(&self, was: bool) -> bool {
-        let locked = self.desk.writer.write(|_| Ok(())).is_err()
-            && self.desk.writer.state().locked_since.is_some();
+        let locked = self.context.writer.write(|_| Ok(())).is_err()
+            && self.context.writer.state().locked_since.is_some();
         match (was, locked) {
             (false, true) => log::error!(
                 "the file is locked by somebody else; webhooks are answered 503 and come again (an open BEGIN in a sqlite3 \
@@ -317,7 +318,7 @@ impl Serving {
 
     /// Has `attention` say what is wrong with the write-ahead log, from its beginning to its end.
     fn note_log(&mut self) {
-        let trouble = self.desk.writer.state().log.trouble();
+        let trouble = self.context.writer.state().log.trouble();
         let of = |wanted: &str| {
             trouble.iter().find(|(name, _)| *name == wanted).map(|(_, what)| what.clone())
         };
@@ -330,7 +331,7 @@ impl Serving {
             if is == *told {
                 continue;
             }
-            let written = self.desk.writer.write(move |c| match &alarm {
+            let written = self.context.writer.write(move |c| match &alarm {
                 Some(alarm) => {
                     log::warn!("{}", alarm.message);
                     alarms::raise(c, alarm, clock::now())
@@ -353,7 +354,7 @@ impl Serving {
         let worked =
             self.workers.stop(deadline) & self.looking.is_none_or(|looking| looking.stop(deadline));
         let told = self.hooks.stop(deadline);
-        self.desk.writer.close();
+        self.context.writer.close();
         while !self.writing.is_finished() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(5));
         }

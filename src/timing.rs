@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use crate::alarms::{self, Alarm};
 use crate::claims;
 use crate::clock::{self, Steps};
+use crate::context::Context;
 use crate::inbox;
 use crate::skew::WRONG_FROM_S;
-use crate::worker::Desk;
 
 /// The alarm ends when the clock is this much nearer than where it begins, so that it does not come
 /// and go.
@@ -39,7 +39,7 @@ impl Watch {
 
     /// One look, cheap enough for five in a second. True when the clock was set; then events that
     /// wait are due again, and the caller wakes whatever else waits for a time.
-    pub fn look(&mut self, desk: &Desk) -> bool {
+    pub fn look(&mut self, context: &Context) -> bool {
         let step = self.steps.look();
         if let Some(by) = step {
             let way = if by > 0 { "forward" } else { "back" };
@@ -47,36 +47,36 @@ impl Watch {
                 "this server's clock was set {way} by {} s; what waits is looked at again",
                 by.abs() / 1000
             );
-            desk.stripe.skew().doubt();
+            context.stripe.skew().doubt();
             self.to_wake = true;
         }
         if Instant::now() >= self.write_at {
             self.write_at = Instant::now() + AGAIN_AFTER;
-            self.wake(desk);
-            self.tell(desk);
+            self.wake(context);
+            self.tell(context);
         }
         step.is_some()
     }
 
-    fn wake(&mut self, desk: &Desk) {
+    fn wake(&mut self, context: &Context) {
         if !self.to_wake {
             return;
         }
-        match desk
+        match context
             .writer
             .write(|c| inbox::as_author(c, "fulfilld:clock", |c| claims::wake_all(c, clock::now())))
         {
             Ok(_) => {
                 self.to_wake = false;
-                desk.event_came();
+                context.event_came();
             }
             Err(error) => log::debug!("what waits is woken a little later: {error}"),
         }
     }
 
     /// Raises the alarm, renews it when the clock is another minute off, or ends it.
-    fn tell(&mut self, desk: &Desk) {
-        let skew = desk.stripe.skew();
+    fn tell(&mut self, context: &Context) {
+        let skew = context.stripe.skew();
         let (true, Some(fast_s)) = (skew.is_known(), skew.fast_s()) else { return };
         let told_s = self.told_s.unwrap_or(0);
         let is_wrong = fast_s.abs() >= WRONG_FROM_S - if told_s == 0 { 0 } else { NEARER_S };
@@ -86,7 +86,7 @@ impl Watch {
         }
         let alarm = Alarm::clock_wrong(fast_s);
         let said = alarm.message.clone();
-        let written = desk.writer.write(move |c| match is_wrong {
+        let written = context.writer.write(move |c| match is_wrong {
             true => alarms::raise(c, &alarm, clock::now()),
             false => alarms::clear(c, alarm.name),
         });

@@ -13,6 +13,7 @@ use rusqlite::Connection;
 
 use crate::clock;
 use crate::config;
+use crate::context::Context;
 use crate::door::{Answer, Request};
 use crate::error::{Error, Result};
 use crate::event::Event;
@@ -22,7 +23,6 @@ use crate::metrics::Metrics;
 use crate::sabotage;
 use crate::signature::{self, Refusal, SigningSecret};
 use crate::sync::lock;
-use crate::worker::Desk;
 use crate::writer::{GroupNote, Task};
 use responder::{Outbox, Responder, Waiting, not_stored};
 
@@ -35,7 +35,7 @@ pub struct Webhook {
     secrets: RwLock<Vec<SigningSecret>>,
     /// What their file said when it was last looked at, and whether that has been dealt with.
     looked: Mutex<(Result<Vec<SigningSecret>>, bool)>,
-    desk: Arc<Desk>,
+    context: Arc<Context>,
     metrics: Arc<Metrics>,
     responder: Responder,
     /// That no signature matches was logged since the last one that did.
@@ -47,18 +47,18 @@ pub struct Webhook {
 impl Webhook {
     pub fn new(
         secrets: Vec<SigningSecret>,
-        desk: Arc<Desk>,
+        context: Arc<Context>,
         metrics: Arc<Metrics>,
         echo_after: Duration,
     ) -> Webhook {
         metrics.secrets_are(&vec![None; secrets.len()]);
         let looked = Mutex::new((Ok(secrets.clone()), true));
-        let worker = desk.clone();
+        let worker = context.clone();
         Webhook {
             secrets: RwLock::new(secrets),
             looked,
             responder: Responder::start(move || worker.event_came(), metrics.clone()),
-            desk,
+            context,
             metrics,
             mismatch_told: AtomicBool::new(false),
             echo_after,
@@ -131,7 +131,7 @@ impl Webhook {
         }
         let echo_after = self.echo_after;
         let keeping = Keeping { event, payload, echo_after, waiting, outbox, new: false };
-        self.desk.writer.hand_over(bytes, Box::new(keeping));
+        self.context.writer.hand_over(bytes, Box::new(keeping));
     }
 
     fn answer(&self, request: Request, answer: &Answer) {
@@ -148,7 +148,7 @@ impl Webhook {
         // Held until they are counted, so that a count goes to the secret that matched.
         let secrets = self.secrets.read().unwrap_or_else(PoisonError::into_inner);
         // Where this server's clock is known to be wrong, a signature's age is told by Stripe's.
-        let now = self.desk.stripe.skew().now().as_second();
+        let now = self.context.stripe.skew().now().as_second();
         let verified =
             signature::verify(request.header("Stripe-Signature"), &request.body, &secrets, now)
                 .map_err(|refusal| {

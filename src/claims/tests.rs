@@ -56,7 +56,7 @@ fn states(c: &Connection) -> String {
     )
 }
 
-const DONE: Conclusion = Conclusion::Done { awaits: None };
+const DONE: Outcome = Outcome::Done { awaits: None };
 
 #[test]
 fn whatever_rings_for_one_object_is_one_question() {
@@ -72,16 +72,15 @@ fn whatever_rings_for_one_object_is_one_question() {
         ["evt_1+evt_3+evt_4", "evt_2"],
         "those not due as well, but what asks nothing"
     );
-    let mut in_hand = InHand::default();
-    claims.iter().for_each(|claim| in_hand.add(claim));
+    let in_hand = InHand::of(claims.iter());
     // What rings meanwhile waits for the answer.
     keep(&c, "evt_6", "payment_intent.canceled", "pi_1", 1);
     assert_eq!(claim_all(&c, ALL, &in_hand, 2).1, ["evt_5"; 0]);
     finish(&c, &claims[0], &DONE, at(2)).unwrap();
-    in_hand.remove(&claims[0]);
+    let in_hand = InHand::of(claims[1..].iter());
     let (claims, named) = claim_all(&c, ALL, &in_hand, 2);
     assert_eq!(named, ["evt_5"]);
-    finish(&c, &claims[0], &Conclusion::Ignored { why: "no".into(), awaits: None }, at(2)).unwrap();
+    finish(&c, &claims[0], &Outcome::Ignored { why: "no".into(), awaits: None }, at(2)).unwrap();
     assert_eq!(claim_all(&c, ALL, &in_hand, 2).1, ["evt_6"]);
     assert_eq!(
         one(
@@ -112,10 +111,9 @@ fn what_is_in_hand_is_not_handed_out_again_though_the_clock_jumps_a_day() {
     let c = file();
     (1..=3).for_each(|n| session(&c, n));
     let (claims, _) = claim_all(&c, ALL, &InHand::default(), 0);
-    let mut in_hand = InHand::default();
-    claims.iter().for_each(|claim| in_hand.add(claim));
+    let in_hand = InHand::of(claims.iter());
     assert_eq!(claim_all(&c, ALL, &in_hand, 86_400).1, [""; 0]);
-    in_hand.remove(&claims[1]);
+    let in_hand = InHand::of([&claims[0], &claims[2]].into_iter());
     assert_eq!(claim_all(&c, ALL, &in_hand, 86_400).1, ["evt_2"], "its lease is over");
 }
 
@@ -126,7 +124,7 @@ fn what_came_or_was_tried_while_the_clock_was_ahead_is_due() {
     keep(&c, "evt_1", "checkout.session.completed", "cs_1", 5_000_000);
     keep(&c, "evt_2", "checkout.session.completed", "cs_2", 5_000_000);
     let (claims, _) = claim_all(&c, ALL, &InHand::default(), 5_000_000);
-    let again = Conclusion::Again { why: "busy".into(), pause: None };
+    let again = Outcome::Again { why: "busy".into(), pause: None };
     finish(&c, &claims[0], &again, at(5_000_000)).unwrap();
     finish(&c, &claims[1], &again, at(5_000_000)).unwrap();
     keep(&c, "evt_3", "checkout.session.completed", "cs_3", 5_000_000);
@@ -270,12 +268,12 @@ fn an_event_that_is_wanted_once_more_while_it_is_in_hand_is_due_again() {
 fn pauses_grow_with_jitter_to_an_hour() {
     for attempts in 1..60 {
         let full = 2f64.powi((attempts - 1).min(20)).min(3600.0);
-        let pause = backoff(attempts as i64).as_secs_f64();
+        let pause = RETRY.pause(attempts as i64).as_secs_f64();
         assert!(pause >= full / 2.0 && pause <= full, "{attempts}: {pause}");
     }
     assert_eq!(pause_after(3), Duration::ZERO);
     assert_eq!(pause_after(4), Duration::from_secs(2));
-    assert!(pause_after(1000) <= Duration::from_secs(PAUSE_MAX_S));
+    assert!(pause_after(1000) <= Duration::from_secs(3600));
 }
 
 #[test]
@@ -306,7 +304,7 @@ fn giving_up_takes_three_days_and_twenty_tries() {
     let c = file();
     session(&c, 1);
     let (mut claims, _) = claim_all(&c, ALL, &InHand::default(), 0);
-    let again = Conclusion::Again { why: "busy".into(), pause: None };
+    let again = Outcome::Again { why: "busy".into(), pause: None };
     for (attempts, days, state) in [(19, 10, "pending"), (100, 2, "pending"), (20, 4, "failed")] {
         claims[0].events[0].attempts = attempts;
         finish(&c, &claims[0], &again, at(days * 86_400)).unwrap();
@@ -327,7 +325,7 @@ fn a_handler_that_panics_counts_for_its_own_event_alone() {
         let (claims, _) = claim_all(&c, ALL, &InHand::default(), panic * 7200);
         for claim in &claims {
             let what = if claim.object_id() == Some("cs_1") {
-                Conclusion::Panicked("a bug".into())
+                Outcome::Panicked("a bug".into())
             } else {
                 DONE
             };
@@ -342,7 +340,7 @@ fn what_waits_for_an_order_is_due_when_its_payment_is_known() {
     let c = file();
     keep(&c, "evt_1", "charge.dispute.created", "dp_1", 0);
     let (claims, _) = claim_all(&c, ALL, &InHand::default(), 0);
-    let ignored = Conclusion::Ignored { why: "no session".into(), awaits: Some("pi_1".into()) };
+    let ignored = Outcome::Ignored { why: "no session".into(), awaits: Some("pi_1".into()) };
     finish(&c, &claims[0], &ignored, at(0)).unwrap();
     assert_eq!(one(&c, "SELECT state || ' ' || awaits FROM events"), "ignored pi_1");
     // The order came while Stripe was asked: it is not ignored, but asked about again.

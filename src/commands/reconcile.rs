@@ -13,6 +13,7 @@ use super::{File, Output};
 use crate::checkpoint::Checkpointer;
 use crate::clock::{self, Timestamp};
 use crate::config::{self, StripeAccess};
+use crate::context::Context;
 use crate::db;
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
@@ -20,7 +21,7 @@ use crate::place::{self, Identity};
 use crate::reconcile::{self, Finding, Subject};
 use crate::stripe::Stripe;
 use crate::table::{self, Table};
-use crate::worker::Desk;
+use crate::worker::Workers;
 use crate::writer::Writer;
 
 /// Compare the file with Stripe, and repair it
@@ -161,11 +162,12 @@ fn work_off(path: &Path, livemode: bool, c: &Connection, found: &[Finding]) -> R
     let metrics = Arc::<Metrics>::default();
     let stripe = Stripe::new(StripeAccess::from_env()?, metrics.clone());
     let account = config::account();
-    let desk = Desk::new(writer, stripe, metrics, livemode, account);
-    let workers = desk.start(Arc::new(Mutex::new(db::open_for_reading(path)?)), WORKERS);
+    let context = Context::new(writer, stripe, metrics, livemode, account);
+    let workers =
+        Workers::start(context.clone(), Arc::new(Mutex::new(db::open_for_reading(path)?)), WORKERS);
     let waited = wait(c, found);
     workers.stop(Instant::now() + PATIENCE);
-    desk.writer.close();
+    context.writer.close();
     let _ = writing.join();
     waited
 }

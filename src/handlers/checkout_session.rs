@@ -4,14 +4,14 @@ use serde_json::{Value, json};
 
 use super::fields::Fields;
 use super::payment;
-use super::{Look, Missing, Outcome};
+use super::{Handled, Look, Missing};
 use crate::change::{Address, Change, Hold, LineItem, Order, PaymentStatus};
 use crate::clock::{self, Timestamp};
 use crate::error::{Error, Result};
 use crate::stripe::{Asked, Sight, Stripe};
 
 /// Completed, or a delayed payment has settled one way or the other.
-pub fn changed(look: &Look, stripe: &Stripe) -> Result<Outcome> {
+pub fn changed(look: &Look, stripe: &Stripe) -> Result<Handled> {
     let bell = Bell {
         payment_failed: look.event("checkout.session.async_payment_failed").is_some(),
         settled_at: look
@@ -31,24 +31,24 @@ pub struct Bell {
 }
 
 /// Abandoned: counted by being kept.
-pub fn expired() -> Result<Outcome> {
-    Ok(Outcome::Ignore("the checkout expired without a purchase".into()))
+pub fn expired() -> Result<Handled> {
+    Ok(Handled::Ignore("the checkout expired without a purchase".into()))
 }
 
 /// Asks for the session as it is now.
-pub fn ask(session: &str, stripe: &Stripe, bell: Bell) -> Result<Outcome> {
+pub fn ask(session: &str, stripe: &Stripe, bell: Bell) -> Result<Handled> {
     let asked = stripe.checkout_session(session)?;
     if let Some(why) = stripe.not_the_shops(&asked.value) {
-        return Ok(Outcome::Ignore(why));
+        return Ok(Handled::Ignore(why));
     }
     match read(&asked, bell)? {
-        Outcome::Change(Change::Order(order)) => completed(order, stripe),
+        Handled::Change(Change::Order(order)) => completed(order, stripe),
         other => Ok(other),
     }
 }
 
 /// The order with its payment, and what of it Stripe does not show yet.
-fn completed(mut order: Box<Order>, stripe: &Stripe) -> Result<Outcome> {
+fn completed(mut order: Box<Order>, stripe: &Stripe) -> Result<Handled> {
     let mut missing = None;
     if order.payment_status.is_sale() && order.lines.is_empty() {
         let (why, of) = ("Stripe names nothing that was bought", order.checkout_session_id.clone());
@@ -72,19 +72,19 @@ fn completed(mut order: Box<Order>, stripe: &Stripe) -> Result<Outcome> {
     Ok(payment::kept(Change::Order(order), missing))
 }
 
-fn read(asked: &Asked, bell: Bell) -> Result<Outcome> {
+fn read(asked: &Asked, bell: Bell) -> Result<Handled> {
     let session = Fields(&asked.value);
     let mode = session.text("/mode").unwrap_or_else(|| "payment".into());
     if mode == "setup" {
-        return Ok(Outcome::Ignore("a setup session sells nothing".into()));
+        return Ok(Handled::Ignore("a setup session sells nothing".into()));
     }
     match session.word("/status") {
         Some("expired") => {
-            return Ok(Outcome::Ignore("the checkout expired without a purchase".into()));
+            return Ok(Handled::Ignore("the checkout expired without a purchase".into()));
         }
         // The bell can be quicker than the session it rings for.
         Some("open") => {
-            return Ok(Outcome::NotYet("Stripe says that the session is still open".into()));
+            return Ok(Handled::NotYet("Stripe says that the session is still open".into()));
         }
         _ => {}
     }
@@ -111,7 +111,7 @@ fn read(asked: &Asked, bell: Bell) -> Result<Outcome> {
     let hold = hold(session, payment_status)?;
     let lines =
         session.at("/line_items").and_then(Value::as_array).ok_or_else(|| needed("line_items"))?;
-    Ok(Outcome::Change(Change::Order(Box::new(Order {
+    Ok(Handled::Change(Change::Order(Box::new(Order {
         as_of: asked.at,
         checkout_session_id: session.id("/id").ok_or_else(|| needed("id"))?,
         payment_intent_id: session.id("/payment_intent"),
@@ -343,7 +343,7 @@ fn metadata(line: Fields) -> Value {
 mod tests {
     use super::*;
 
-    fn order(mut session: Value) -> Result<Outcome> {
+    fn order(mut session: Value) -> Result<Handled> {
         let base = json!({"id": "cs_test_1", "mode": "payment", "status": "complete", "payment_status": "paid", "currency": "eur",
             "amount_total": 1000, "created": 1795489500, "line_items": []});
         for (key, value) in base.as_object().unwrap() {
@@ -354,7 +354,7 @@ mod tests {
 
     fn made(session: Value) -> Order {
         match order(session).unwrap() {
-            Outcome::Change(Change::Order(order)) => *order,
+            Handled::Change(Change::Order(order)) => *order,
             other => panic!("{other:?}"),
         }
     }
@@ -409,10 +409,10 @@ mod tests {
     fn what_is_no_sale_makes_no_order_and_says_why() {
         assert!(matches!(
             order(json!({"mode": "setup", "amount_total": null})),
-            Ok(Outcome::Ignore(_))
+            Ok(Handled::Ignore(_))
         ));
-        assert!(matches!(order(json!({"status": "expired"})), Ok(Outcome::Ignore(_))));
-        assert!(matches!(order(json!({"status": "open"})), Ok(Outcome::NotYet(_))));
+        assert!(matches!(order(json!({"status": "expired"})), Ok(Handled::Ignore(_))));
+        assert!(matches!(order(json!({"status": "open"})), Ok(Handled::NotYet(_))));
         for (odd, why) in [
             (json!({"amount_total": null}), "no amount_total"),
             (json!({"amount_total": 18446744073709551615u64}), "18446744073709551615"),

@@ -4,14 +4,14 @@ use serde_json::Value;
 
 use super::fields::Fields;
 use super::payment::{self, needed};
-use super::{Look, Outcome};
+use super::{Handled, Look};
 use crate::change::{About, Change, Dispute};
 use crate::clock::{self, Timestamp};
 use crate::error::Result;
 use crate::stripe::Stripe;
 
 /// Opened, answered, closed, or its money moved.
-pub fn changed(look: &Look, stripe: &Stripe) -> Result<Outcome> {
+pub fn changed(look: &Look, stripe: &Stripe) -> Result<Handled> {
     payment::told_by(&stripe.dispute(look.object_id()?)?, stripe, read)
 }
 

@@ -5,13 +5,13 @@ use serde_json::Value;
 
 use super::fields::Fields;
 use super::payment::{self, needed};
-use super::{Look, Outcome};
+use super::{Handled, Look};
 use crate::change::{About, Change, FraudWarning};
 use crate::error::Result;
 use crate::stripe::Stripe;
 
 /// Issued, or no longer actionable.
-pub fn changed(look: &Look, stripe: &Stripe) -> Result<Outcome> {
+pub fn changed(look: &Look, stripe: &Stripe) -> Result<Handled> {
     payment::told_by(&stripe.fraud_warning(look.object_id()?)?, stripe, read)
 }
 

@@ -21,7 +21,7 @@ use crate::stripe::Stripe;
 
 /// What a handler found out.
 #[derive(Debug)]
-pub enum Outcome {
+pub enum Handled {
     /// A fact for the ledger.
     Change(Change),
     /// As much of it as can be kept, and what a person has to see to: the event is parked with that
@@ -95,7 +95,7 @@ impl Subject {
     /// Asks Stripe about the object. `Temporary` is tried again, `Permanent` parks the events,
     /// `Config` means the key, `Forbidden` means that the key lacks a permission which orders can
     /// do without.
-    fn ask(self, look: &Look, stripe: &Stripe) -> Result<Outcome> {
+    fn ask(self, look: &Look, stripe: &Stripe) -> Result<Handled> {
         match self {
             Subject::Session => checkout_session::changed(look, stripe),
             Subject::Expired => checkout_session::expired(),
@@ -198,7 +198,7 @@ pub fn one_question(a: &Event, b: &Event) -> bool {
 }
 
 /// Asks about what the events ring for.
-pub fn handle(look: &Look, stripe: &Stripe) -> Result<Outcome> {
+pub fn handle(look: &Look, stripe: &Stripe) -> Result<Handled> {
     let event = look.events[0];
     if event.kind.is_empty() {
         return Err(Error::Permanent(
@@ -207,6 +207,6 @@ pub fn handle(look: &Look, stripe: &Stripe) -> Result<Outcome> {
     }
     match subject(event) {
         Some(subject) => subject.ask(look, stripe),
-        None => Ok(Outcome::Ignore(format!("this version does nothing on {}", event.name()))),
+        None => Ok(Handled::Ignore(format!("this version does nothing on {}", event.name()))),
     }
 }

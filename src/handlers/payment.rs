@@ -1,7 +1,7 @@
 //! Which payment a refund, a dispute or a review is about, and whether it is one of the shop's.
 
 use super::fields::Fields;
-use super::{Missing, Outcome};
+use super::{Handled, Missing};
 use crate::change::{About, Change};
 use crate::clock;
 use crate::error::{Error, Result};
@@ -11,8 +11,8 @@ use crate::stripe::{Asked, Billed, Sight, Stripe};
 const NO_SESSION: &str = "no Checkout Session belongs to this payment";
 
 /// What is left alone until an order has that payment: Stripe may list its session a moment later.
-pub fn no_session(payment_intent: &str) -> Outcome {
-    Outcome::Await { payment: payment_intent.into(), why: NO_SESSION.into() }
+pub fn no_session(payment_intent: &str) -> Handled {
+    Handled::Await { payment: payment_intent.into(), why: NO_SESSION.into() }
 }
 
 /// What was found out about a payment.
@@ -37,7 +37,7 @@ pub fn told_by(
     asked: &Asked,
     stripe: &Stripe,
     read: fn(Fields, About) -> Result<Change>,
-) -> Result<Outcome> {
+) -> Result<Handled> {
     let object = Fields(&asked.value);
     match of(object, stripe)? {
         Payment::Ours { payment_intent, invoice, missing } => {
@@ -45,7 +45,7 @@ pub fn told_by(
             bill(&mut about, invoice.as_ref());
             Ok(kept(read(object, about)?, missing))
         }
-        Payment::Foreign(why) => Ok(Outcome::Ignore(why)),
+        Payment::Foreign(why) => Ok(Handled::Ignore(why)),
         Payment::Unknown { payment_intent } => Ok(no_session(&payment_intent)),
     }
 }
@@ -89,10 +89,10 @@ pub fn bill(about: &mut About, by: Option<&Billed>) {
 }
 
 /// A fact, and whether something of it is missing.
-pub fn kept(change: Change, missing: Option<Missing>) -> Outcome {
+pub fn kept(change: Change, missing: Option<Missing>) -> Handled {
     match missing {
-        None => Outcome::Change(change),
-        Some(missing) => Outcome::Unfinished(change, missing),
+        None => Handled::Change(change),
+        Some(missing) => Handled::Unfinished(change, missing),
     }
 }
 

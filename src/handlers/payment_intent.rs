@@ -2,13 +2,13 @@
 
 use super::checkout_session::{self, Bell};
 use super::fields::Fields;
-use super::{Look, Outcome, payment};
+use super::{Handled, Look, payment};
 use crate::error::{Error, Result};
 use crate::stripe::Stripe;
 
 /// Succeeded, failed or canceled: whatever its session says now. One that Checkout did not make is
 /// not the shop's.
-pub fn changed(look: &Look, stripe: &Stripe) -> Result<Outcome> {
+pub fn changed(look: &Look, stripe: &Stripe) -> Result<Handled> {
     let payment_intent = look.object_id()?;
     let Some(session) = stripe.session_of_payment_intent(payment_intent)? else {
         return Ok(payment::no_session(payment_intent));
@@ -17,7 +17,7 @@ pub fn changed(look: &Look, stripe: &Stripe) -> Result<Outcome> {
         && look.event("payment_intent.succeeded").is_none()
     {
         // The buyer tries another card, or goes away.
-        return Ok(Outcome::Ignore("the checkout is still open; a success rings by itself".into()));
+        return Ok(Handled::Ignore("the checkout is still open; a success rings by itself".into()));
     }
     match Fields(&session).id("/id") {
         Some(session) => checkout_session::ask(&session, stripe, Bell::default()),

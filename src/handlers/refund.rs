@@ -2,7 +2,7 @@
 
 use super::fields::Fields;
 use super::payment::{self, Payment, about, needed};
-use super::{Look, Outcome};
+use super::{Handled, Look};
 use crate::change::{Change, Refund};
 use crate::clock;
 use crate::error::{Error, Result};
@@ -10,19 +10,19 @@ use crate::stripe::{Asked, Stripe};
 
 /// A refund was made, moved or failed, or a charge was refunded: all the refunds of that payment,
 /// whatever rang. One that cannot be kept does not hold up the others.
-pub fn changed(look: &Look, stripe: &Stripe) -> Result<Outcome> {
+pub fn changed(look: &Look, stripe: &Stripe) -> Result<Handled> {
     let id = look.object_id()?;
     let named = if is_charge(id) { stripe.charge(id)? } else { stripe.refund(id)? };
     let (payment_intent, invoice, missing) = match payment::of(Fields(&named.value), stripe)? {
         Payment::Ours { payment_intent, invoice, missing } => (payment_intent, invoice, missing),
-        Payment::Foreign(why) => return Ok(Outcome::Ignore(why)),
+        Payment::Foreign(why) => return Ok(Handled::Ignore(why)),
         Payment::Unknown { payment_intent } => return Ok(payment::no_session(&payment_intent)),
     };
     let asked = stripe.refunds_of(&payment_intent)?;
     let listed =
         list(&asked).any(|refund| is_charge(id) || refund.id("/id").as_deref() == Some(id));
     if !listed {
-        return Ok(Outcome::NotYet("Stripe does not list the refund yet".into()));
+        return Ok(Handled::NotYet("Stripe does not list the refund yet".into()));
     }
     let (mut refunds, unread) = read(&asked, &payment_intent);
     for refund in &mut refunds {
@@ -30,7 +30,7 @@ pub fn changed(look: &Look, stripe: &Stripe) -> Result<Outcome> {
     }
     Ok(match unread.is_empty() {
         true => payment::kept(Change::Refunds(refunds), missing),
-        false => Outcome::InPart(Change::Refunds(refunds), unread.join("; ")),
+        false => Handled::InPart(Change::Refunds(refunds), unread.join("; ")),
     })
 }
 

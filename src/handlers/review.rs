@@ -4,13 +4,13 @@ use serde_json::Value;
 
 use super::fields::Fields;
 use super::payment::{self, needed};
-use super::{Look, Outcome};
+use super::{Handled, Look};
 use crate::change::{About, Change, Review};
 use crate::error::Result;
 use crate::stripe::Stripe;
 
 /// Opened or closed.
-pub fn changed(look: &Look, stripe: &Stripe) -> Result<Outcome> {
+pub fn changed(look: &Look, stripe: &Stripe) -> Result<Handled> {
     payment::told_by(&stripe.review(look.object_id()?)?, stripe, read)
 }
 

@@ -1,8 +1,8 @@
-//! The SQL of `hook_runs` and of `outbox` as their sum: handing out, taking, concluding, and when
+//! The SQL of `hook_runs` and of `outbox` as their sum: handing out, claiming, finishing, and when
 //! to try again.
 //!
 //! ```text
-//!  outbox pending --hand out--> hook_runs pending, one a target --take (attempts + 1)--> running --conclude--> done | dead
+//!  outbox pending --hand out--> hook_runs pending, one a target --claim (attempts + 1)--> running --finish--> done | dead
 //!                                       ^                                                  |
 //!                                       +------------------ again, later ------------------+
 //! ```
@@ -15,16 +15,17 @@ use super::target::{Plan, Target};
 use crate::clock::{self, Timestamp};
 use crate::db;
 use crate::error::Result;
+use crate::queue::LEASE;
+use crate::queue::retry::Retry;
 
-/// Nobody else takes a run for this long after it was taken; far longer than a run may last.
-const LEASE: Duration = Duration::from_secs(600);
-
-/// The pauses between tries, in seconds, after the first, the second …; the last one goes on.
-const PAUSES_S: [u64; 9] = [5, 30, 120, 600, 1800, 3600, 7200, 14_400, 28_800];
-
-/// What fails for now is tried for at least this long and so many times before it is dead.
-const GIVE_UP_AFTER: Duration = Duration::from_secs(3 * 24 * 3600);
-const TRIES_MIN: i64 = 18;
+/// What fails for now is tried for three days at least before it is dead; the pauses alone take as
+/// long, so that the last try is not far behind the third day.
+const RETRY: Retry = Retry {
+    pauses_s: &[5, 30, 120, 600, 1800, 3600, 7200, 14_400, 28_800],
+    jitter: (1.0, 1.25),
+    tries_min: 18,
+    give_up_after: Duration::from_secs(3 * 24 * 3600),
+};
 
 /// No pause of a run that was tried is longer than this, Stripe's or a receiver's own wish
 /// included; one that is due later was put off by a clock that was wrong.
@@ -105,7 +106,7 @@ pub fn begin(c: &Connection, plan: &Plan, now: Timestamp) -> Result<usize> {
         |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
     )?;
     for (id, target, tries) in &interrupted {
-        let pause = if *tries <= 3 { Duration::ZERO } else { backoff(*tries) };
+        let pause = if *tries <= 3 { Duration::ZERO } else { RETRY.pause(*tries) };
         run(
             c,
             "UPDATE hook_runs SET taken_at = NULL, next_attempt_at = ?3, outcome = 'interrupted',
@@ -120,14 +121,14 @@ pub fn begin(c: &Connection, plan: &Plan, now: Timestamp) -> Result<usize> {
         params_from_iter(plan.targets.iter().map(|target| &target.name)),
     )
     .map_err(db::translate)?;
-    mend_due(c, plan, now)?;
+    correct_due(c, plan, now)?;
     run(c, "UPDATE outbox SET next_attempt_at = NULL WHERE state = 'pending'", ())?;
     Ok(interrupted.len())
 }
 
 /// What is due later than any pause or delay can be is due now, or after its delay: it was put off
 /// by a clock that was ahead.
-pub fn mend_due(c: &Connection, plan: &Plan, now: Timestamp) -> Result<()> {
+pub fn correct_due(c: &Connection, plan: &Plan, now: Timestamp) -> Result<()> {
     run(
         c,
         "UPDATE hook_runs SET next_attempt_at = ?1 WHERE state = 'pending' AND tries > 0 AND next_attempt_at > ?2",
@@ -153,7 +154,7 @@ pub fn mend_due(c: &Connection, plan: &Plan, now: Timestamp) -> Result<()> {
 /// The clock was set: what failed is tried again now, and what is held back waits no longer than
 /// its delay from now on.
 pub fn wake_all(c: &Connection, plan: &Plan, now: Timestamp) -> Result<()> {
-    mend_due(c, plan, now)?;
+    correct_due(c, plan, now)?;
     run(
         c,
         "UPDATE hook_runs SET next_attempt_at = ?1 WHERE state = 'pending' AND tries > 0 AND taken_at IS NULL
@@ -168,7 +169,7 @@ pub fn is_put_off(plan: &Plan, next: Timestamp, now: Timestamp) -> bool {
 }
 
 /// True when there is news that was not handed out yet; for a connection that only reads.
-pub fn is_news(c: &Connection) -> Result<bool> {
+pub fn is_any_new(c: &Connection) -> Result<bool> {
     c.prepare_cached(
         "SELECT EXISTS(SELECT 1 FROM outbox WHERE state = 'pending' AND next_attempt_at IS NULL)",
     )
@@ -270,7 +271,7 @@ pub fn next_due(c: &Connection, target: &Target, now: Timestamp) -> Result<Optio
 /// apart, so that news which hangs does not keep others waiting. What is `in_hand` runs already,
 /// however late the clock says that it is. The attempt is counted, and committed by the caller,
 /// before anything is run.
-pub fn take(
+pub fn claim(
     c: &Connection,
     target: &Target,
     n: usize,
@@ -319,7 +320,7 @@ pub fn take(
 
 /// Writes what a run came to; true when the news is dead by it. A run that somebody concluded
 /// meanwhile, or that was taken again, stays as it is.
-pub fn conclude(c: &Connection, ran: &Run, outcome: &Outcome, now: Timestamp) -> Result<bool> {
+pub fn finish(c: &Connection, ran: &Run, outcome: &Outcome, now: Timestamp) -> Result<bool> {
     let known: Option<(i64, i64, Option<String>)> = c
         .prepare_cached(
             "SELECT tries, failures, first_try_at FROM hook_runs
@@ -336,9 +337,9 @@ pub fn conclude(c: &Connection, ran: &Run, outcome: &Outcome, now: Timestamp) ->
         Outcome::Done => ("done", Duration::ZERO),
         Outcome::Dead(_) => ("dead", Duration::ZERO),
         Outcome::Failed(_) if failures + 1 >= FAILURES_MAX => ("dead", Duration::ZERO),
-        Outcome::Again { .. } if spent(tries, first, now) => ("dead", Duration::ZERO),
-        Outcome::Again { pause, .. } => ("pending", pause.unwrap_or_else(|| backoff(tries))),
-        Outcome::Failed(_) => ("pending", backoff(tries)),
+        Outcome::Again { .. } if RETRY.is_spent(tries, first, now) => ("dead", Duration::ZERO),
+        Outcome::Again { pause, .. } => ("pending", pause.unwrap_or_else(|| RETRY.pause(tries))),
+        Outcome::Failed(_) => ("pending", RETRY.pause(tries)),
         Outcome::NotRun(_) => ("pending", Duration::ZERO),
     };
     let (failed, not_run) =
@@ -401,17 +402,6 @@ pub fn counts(c: &Connection) -> Result<(i64, i64)> {
     .map_err(db::translate)
 }
 
-fn spent(tries: i64, first: Timestamp, now: Timestamp) -> bool {
-    tries >= TRIES_MIN && now.as_second() - first.as_second() >= GIVE_UP_AFTER.as_secs() as i64
-}
-
-/// 5 s, 30 s, 2 min … 8 h, each lengthened by up to a quarter at random so that a crowd does not
-/// come back together.
-fn backoff(tries: i64) -> Duration {
-    let n = (tries - 1).clamp(0, PAUSES_S.len() as i64 - 1) as usize;
-    Duration::from_secs_f64(PAUSES_S[n] as f64 * (1.0 + 0.25 * fastrand::f64()))
-}
-
 fn run(c: &Connection, sql: &str, params: impl rusqlite::Params) -> Result<()> {
     c.prepare_cached(sql)
         .and_then(|mut statement| statement.execute(params))
@@ -432,23 +422,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_grow_with_jitter_and_last_three_days() {
-        for tries in 1..40 {
-            let full = PAUSES_S[(tries - 1).min(8)] as f64;
-            let pause = backoff(tries as i64).as_secs_f64();
-            assert!(pause >= full && pause <= full * 1.25, "{tries}: {pause}");
-        }
-        let now = clock::now();
-        let days = |n: u64| now - Duration::from_secs(n * 86_400);
-        assert!(
-            !spent(TRIES_MIN - 1, days(10), now)
-                && !spent(100, days(2), now)
-                && spent(TRIES_MIN, days(3), now)
-        );
-        // The tries alone take as long, so that the last one is not far behind the third day.
-        let least: Duration = (1..TRIES_MIN)
-            .map(|tries| Duration::from_secs(PAUSES_S[(tries - 1).min(8) as usize]))
-            .sum();
-        assert!(least >= GIVE_UP_AFTER && least < GIVE_UP_AFTER * 4 / 3, "{least:?}");
+    fn the_pauses_alone_last_three_days() {
+        let pause = |tries: i64| RETRY.pauses_s[(tries as usize - 1).min(RETRY.pauses_s.len() - 1)];
+        let least = Duration::from_secs((1..RETRY.tries_min).map(pause).sum());
+        let days = RETRY.give_up_after;
+        assert!(least >= days && least < days * 4 / 3, "{least:?}");
     }
 }

@@ -904,8 +904,9 @@ fn a_command_that_cannot_be_run_is_one_finding_and_its_news_goes_on_once_it_is_m
             wait_for("it is found", || Some(shop.rows(needs)).filter(|rows| !rows.is_empty()));
         assert_eq!(found.len(), 1, "{mistake}: {found:?}");
         assert!(
-            found[0]
-                .starts_with(&format!("hook_missing|a hook cannot be run, its news waits: {path}")),
+            found[0].starts_with(&format!(
+                "hook_missing|a hook cannot be run, its notifications wait: {path}"
+            )),
             "{found:?}"
         );
         wait_for("all of it waits", || {

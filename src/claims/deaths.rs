@@ -1,0 +1,80 @@
+//! The process that dies: which events had a hand in it, and what happens to them.
+//!
+//! Every event in hand counts it (`crashes`). The first three deaths are forgiven (a restart, a
+//! power cut). From the third on the event is a suspect: it is claimed when nothing else is in
+//! hand, so a further death is evidence against it alone, and after twelve of those it is parked. A
+//! start that finds nothing in hand shows that the process dies for another reason: the suspects'
+//! counts go back to three. A handler that panics is caught and counts for its own events alone
+//! (`panics`), and they are parked after twelve.
+
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use super::{Claimed, claimed, columns};
+use crate::clock::{self, Timestamp};
+use crate::db;
+use crate::error::Result;
+
+/// Deaths of the process with an event in hand before the event is claimed alone, and deaths while
+/// it was in hand alone before it is parked as their cause.
+pub const CRASHES_FORGIVEN: i64 = 3;
+const CRASHES_MAX: i64 = 12;
+
+/// Panics of its handler before an event is parked.
+pub const PANICS_MAX: i64 = 12;
+
+/// The longest pause after a death or a panic.
+const PAUSE_MAX_S: u64 = 3600;
+
+/// At start: the events that were in a worker's hands when the process ended. The few first times
+/// they are due at once; then each is claimed alone, ever later; and the one in which the daemon
+/// keeps dying is parked, so that the ones behind it go on. Returns how many there were.
+pub fn release_interrupted(c: &Connection, now: Timestamp) -> Result<usize> {
+    let sql = format!(
+        "SELECT {} FROM events WHERE state = 'pending' AND taken_at IS NOT NULL",
+        columns()
+    );
+    let interrupted: Vec<Claimed> = c
+        .prepare(&sql)
+        .and_then(|mut q| q.query_map([], claimed)?.collect())
+        .map_err(db::translate)?;
+    if interrupted.is_empty() {
+        // Whatever ended it, these did not.
+        c.execute(
+            "UPDATE events SET crashes = ?1, next_attempt_at = ?2 WHERE state = 'pending' AND crashes > ?1",
+            (CRASHES_FORGIVEN, clock::text(now)),
+        )
+        .map_err(db::translate)?;
+    }
+    for event in &interrupted {
+        let crashes = event.crashes + 1;
+        let alone = crashes - CRASHES_FORGIVEN;
+        let why = format!("fulfilld ended {crashes} times while working on it");
+        let (id, at) = (&event.event.id, clock::text(now));
+        if alone >= CRASHES_MAX {
+            let why = format!("{why}, the last {alone} times on it alone");
+            c.execute(
+                "UPDATE events SET state = 'failed', state_reason = ?2, taken_at = NULL, crashes = ?3,
+                   next_attempt_at = NULL, processed_at = ?4 WHERE id = ?1",
+                (id, why, crashes, at),
+            )
+        } else {
+            c.execute(
+                "UPDATE events SET state_reason = ?2, taken_at = NULL, crashes = ?3, next_attempt_at = ?4 WHERE id = ?1",
+                (id, why, crashes, clock::text(now + pause_after(crashes))),
+            )
+        }
+        .map_err(db::translate)?;
+    }
+    Ok(interrupted.len())
+}
+
+/// Nothing for the first three deaths or panics, then 2 s, 4 s, … an hour.
+pub fn pause_after(crashes: i64) -> Duration {
+    if crashes <= CRASHES_FORGIVEN {
+        Duration::ZERO
+    } else {
+        Duration::from_secs(2u64.pow((crashes - CRASHES_FORGIVEN).min(12) as u32).min(PAUSE_MAX_S))
+    }
+}

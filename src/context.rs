@@ -1,0 +1,137 @@
+//! What the daemon's threads share: the writer, Stripe's client, how Stripe is, and who is woken.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::alarms::{self, Alarm};
+use crate::breaker::{Breaker, Turn};
+use crate::claims;
+use crate::clock;
+use crate::error::Error;
+use crate::metrics::Metrics;
+use crate::queue::Signal;
+use crate::stripe::Stripe;
+use crate::sync::lock;
+use crate::writer::Writer;
+
+/// One a process.
+pub struct Context {
+    pub writer: Writer,
+    pub stripe: Stripe,
+    pub metrics: Arc<Metrics>,
+    /// The mode the file was born with.
+    pub livemode: bool,
+    /// The account whose events are the shop's, where that was set.
+    pub account: Option<String>,
+    /// Wakes and stops the work on events.
+    pub events: Arc<Signal>,
+    pub breaker: Breaker,
+    /// The permissions that the key lacks, as `attention` shows them; locked until it shows them.
+    forbidden: Mutex<Vec<String>>,
+}
+
+impl Context {
+    pub fn new(
+        writer: Writer,
+        stripe: Stripe,
+        metrics: Arc<Metrics>,
+        livemode: bool,
+        account: Option<String>,
+    ) -> Arc<Context> {
+        Arc::new(Context {
+            writer,
+            stripe,
+            metrics,
+            livemode,
+            account,
+            events: Arc::default(),
+            breaker: Breaker::default(),
+            forbidden: Mutex::default(),
+        })
+    }
+
+    /// Why asking Stripe does not go on just now, for `/readyz`: the sentence, and since when.
+    pub fn trouble_with_stripe(&self) -> Option<(String, Duration)> {
+        self.breaker.trouble()
+    }
+
+    /// A new event is on disk.
+    pub fn event_came(&self) {
+        self.events.job_came();
+    }
+
+    /// Takes note of how Stripe answered a request that is not about an event. What may as well be
+    /// the file's failure does not count.
+    pub fn note_asked(&self, answer: Result<(), &Error>) {
+        use Error::*;
+        match answer {
+            Err(Temporary(_) | Full(_) | Permanent(_) | Corrupt(_)) => self.note_forbidden(),
+            answer => self.note_answer(answer),
+        }
+    }
+
+    /// Takes note of how Stripe answered, and of the permissions that the key lacks.
+    pub fn note_answer(&self, answer: Result<(), &Error>) {
+        // A request that is broken off by stopping is no outage.
+        if !self.events.is_stopping() {
+            match self.breaker.note(answer) {
+                Some(Turn::Opened { why, key_refused }) => {
+                    log::error!("asking Stripe is paused, events are kept and will go on: {why}");
+                    if key_refused {
+                        self.raise_alarm(Alarm::key_refused(why));
+                    }
+                }
+                Some(Turn::Closed(after)) => {
+                    log::info!(
+                        "Stripe answers again after {} s; everything that waited goes on",
+                        after.as_secs()
+                    );
+                    self.note_recovery("key_refused");
+                }
+                None => {}
+            }
+        }
+        self.note_forbidden();
+    }
+
+    /// Shows the permissions that the key lacks in `attention`, and lets what waited go on once one
+    /// is granted.
+    fn note_forbidden(&self) {
+        let mut shown = lock(&self.forbidden);
+        let now = self.stripe.forbidden();
+        if *shown == now {
+            return;
+        }
+        let granted = shown.iter().any(|why| !now.contains(why));
+        shown.clone_from(&now);
+        if granted {
+            self.note_recovery("key_lacks_permission");
+        }
+        if !now.is_empty() {
+            log::error!("what needs a permission waits, orders go on: {}", now.join("; "));
+            self.raise_alarm(Alarm::key_lacks_permission(now.join("; ")));
+        }
+    }
+
+    fn raise_alarm(&self, alarm: Alarm) {
+        let raised = self.writer.write(move |c| alarms::raise(c, &alarm, clock::now()));
+        if let Err(error) = raised {
+            log::warn!("could not write the alarm into the file: {error}");
+        }
+    }
+
+    fn note_recovery(&self, alarm: &'static str) {
+        let woken = self.writer.write(move |c| {
+            alarms::clear(c, alarm)?;
+            let unseen = if alarm == "key_lacks_permission" { claims::wake_unseen(c)? } else { 0 };
+            Ok(claims::wake_all(c, clock::now())? + unseen)
+        });
+        match woken {
+            Ok(n) => log::debug!("{n} events are due again"),
+            Err(error) => {
+                log::warn!("could not wake the events that wait: {error}; they come by themselves")
+            }
+        }
+        self.events.wake();
+    }
+}
