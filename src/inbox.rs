@@ -2,6 +2,7 @@
 //! finishes them.
 
 use rusqlite::{Connection, Row};
+use sha2::{Digest, Sha256};
 
 use crate::clock::{self, Timestamp};
 use crate::db;
@@ -137,8 +138,62 @@ pub fn is_awaited(c: &Connection, object: &str) -> Result<bool> {
         .map_err(db::translate)
 }
 
+/// A look at an object that we ask for ourselves, because Stripe made no event of what became of
+/// it. It is a row of `events` without a payload: one for each object, whatever was found out about
+/// it and however often.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lookup {
+    /// The event type whose handler asks for such objects.
+    pub kind: &'static str,
+    pub object_id: String,
+    /// When the object was made, or became what it is; the older one is looked at first.
+    pub created: Option<Timestamp>,
+}
+
+/// What the id of a lookup begins with, and how long an event's id may be.
+const OWN: &str = "fulfilld_";
+const ID_MAX: usize = 255;
+
+impl Lookup {
+    /// `events.id`.
+    pub fn id(&self) -> String {
+        let id = format!("{OWN}{}", self.object_id);
+        if id.len() <= ID_MAX {
+            return id;
+        }
+        let digest = Sha256::digest(&self.object_id);
+        digest.iter().fold(OWN.into(), |id, byte| format!("{id}{byte:02x}"))
+    }
+
+    /// Makes it due, for the first time or once more. False when it is pending anyway.
+    pub fn upsert(&self, c: &Connection, now: Timestamp) -> Result<bool> {
+        let due = self.created.unwrap_or(now).min(now);
+        let seq = next_number(c)?;
+        let is_new = c
+            .prepare_cached(
+                "INSERT INTO events(id, type, object_id, created, shape, source, received_at, seq, next_attempt_at)
+                 VALUES (?1, ?2, ?3, ?4, 'snapshot', ?5, ?6, ?7, ?8)",
+            )
+            .and_then(|mut insert| {
+                insert.execute((
+                    self.id(),
+                    self.kind,
+                    &self.object_id,
+                    self.created.map(clock::text),
+                    Source::Backfill.as_str(),
+                    clock::text(now),
+                    seq,
+                    clock::text(due),
+                ))
+            })
+            .map_err(db::translate)?
+            == 1;
+        Ok(is_new || make_pending(c, &self.id())?)
+    }
+}
+
 /// Makes an event pending that was concluded; false when it is pending anyway, or there is none.
-pub fn ring_again(c: &Connection, id: &str) -> Result<bool> {
+fn make_pending(c: &Connection, id: &str) -> Result<bool> {
     c.prepare_cached("UPDATE events SET state = 'pending' WHERE id = ?1 AND state <> 'pending'")
         .and_then(|mut update| update.execute([id]))
         .map(|n| n == 1)
@@ -233,5 +288,25 @@ mod tests {
         let plan = format!("EXPLAIN QUERY PLAN SELECT id FROM events WHERE {ABOUT} ORDER BY seq");
         let step: String = c.query_row(&plan, ["cs_1"], |row| row.get(3)).unwrap();
         assert!(step.contains("USING INDEX events_object"), "{step}");
+    }
+
+    #[test]
+    fn one_object_has_one_lookup_however_often_it_is_asked_for() {
+        let c = Connection::open_in_memory().unwrap();
+        c.execute_batch(db::SCHEMA).unwrap();
+        c.execute("UPDATE actor SET name = 'fulfilld:test'", []).unwrap();
+        let now = clock::from_unix(1_795_489_500).unwrap();
+        let lookup = |kind, object: &str| Lookup { kind, object_id: object.into(), created: None };
+        let dispute = lookup("charge.dispute.updated", "dp_1");
+        assert!(dispute.upsert(&c, now).unwrap());
+        assert!(!dispute.upsert(&c, now).unwrap(), "it is pending");
+        c.execute("UPDATE events SET state = 'done'", []).unwrap();
+        assert!(dispute.upsert(&c, now).unwrap(), "it is pending again");
+        let row = "SELECT id || ' ' || type || ' ' || object_id || ' ' || state || ' ' || (payload IS NULL) FROM events";
+        let row: String = c.query_row(row, [], |row| row.get(0)).unwrap();
+        assert_eq!(row, "fulfilld_dp_1 charge.dispute.updated dp_1 pending 1");
+        let long = lookup("charge.dispute.updated", &"d".repeat(255));
+        assert!(long.id().starts_with(OWN) && long.id().len() <= ID_MAX);
+        assert!(long.upsert(&c, now).unwrap());
     }
 }

@@ -36,11 +36,11 @@ use crate::db;
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::handlers;
-use crate::inbox::{self, Source};
+use crate::inbox::{self, Lookup, Source};
 use crate::sabotage;
 use crate::stripe::Listed;
 use crate::text;
-use compare::{AHEAD_MAX, Bell};
+use compare::AHEAD_MAX;
 pub use compare::{Finding, Subject, compare};
 use turns::{FAILING_FOR, Turn};
 
@@ -72,25 +72,25 @@ const AUTHOR: &str = "fulfilld:backfill";
 
 /// The thread that looks.
 pub struct Looking {
-    /// Dropped, it ends the thread; rung, everything is looked through again at once.
-    bell: Sender<()>,
+    /// Dropped, it ends the thread; woken, everything is looked through again at once.
+    wake: Sender<()>,
     thread: JoinHandle<()>,
 }
 
 impl Looking {
     /// Looks from now on, with a connection of its own while it does.
     pub fn start(context: Arc<Context>, file: PathBuf, how_often: config::Backfill) -> Looking {
-        let (bell, rung) = channel();
+        let (wake, woken) = channel();
         let mut backfill = Backfill::new(context, file, how_often);
-        let body = move || backfill.look_until_stopped(&rung);
+        let body = move || backfill.look_until_stopped(&woken);
         let thread =
             std::thread::Builder::new().name("backfill".into()).stack_size(512 << 10).spawn(body);
-        Looking { bell, thread: thread.expect("a thread can be started at start-up") }
+        Looking { wake, thread: thread.expect("a thread can be started at start-up") }
     }
 
     /// Looks again now: the clock was set.
     pub fn look_again(&self) {
-        let _ = self.bell.send(());
+        let _ = self.wake.send(());
     }
 
     /// True when the thread is gone.
@@ -101,7 +101,7 @@ impl Looking {
     /// Ends it; a question under way is broken off by the client's shutting down. False when it was
     /// not done in time.
     pub fn stop(self, deadline: Instant) -> bool {
-        drop(self.bell);
+        drop(self.wake);
         while !self.thread.is_finished() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -185,7 +185,7 @@ impl Backfill {
         }
     }
 
-    fn look_until_stopped(&mut self, rung: &Receiver<()>) {
+    fn look_until_stopped(&mut self, woken: &Receiver<()>) {
         loop {
             sabotage::panic_in("backfill");
             self.look();
@@ -195,7 +195,7 @@ impl Backfill {
             let now = clock::since_boot();
             let left =
                 self.turns.iter().map(|(_, turn)| turn.left(now)).min().unwrap_or(LOOK_EVERY);
-            match rung.recv_timeout(left.min(LOOK_EVERY)) {
+            match woken.recv_timeout(left.min(LOOK_EVERY)) {
                 Ok(()) => {
                     self.turns.iter_mut().for_each(|(_, turn)| turn.look_again(clock::since_boot()))
                 }
@@ -268,8 +268,8 @@ impl Backfill {
             _ if sabotage::is("never_sweep") => Ok(()),
             List::Of(subject) => self.sweep(&c, subject),
             List::Unsettled => {
-                let found =
-                    keep(&self.context, compare::unsettled(&c, self.context.stripe.skew().now())?)?;
+                let unsettled = compare::unsettled(&c, self.context.stripe.skew().now())?;
+                let found = add(&self.context, unsettled, upsert_lookup)?;
                 self.context.metrics.backfill_found("unsettled", found);
                 Ok(())
             }
@@ -362,7 +362,7 @@ impl Backfill {
                 }
                 new.push((event, value.to_string()));
             }
-            found += keep(context, new)?;
+            found += add(context, new, insert_missed)?;
             Ok(())
         })?;
         if found > 0 {
@@ -389,14 +389,14 @@ impl Backfill {
         let context = &self.context;
         let mut found = 0;
         let tally = compare(&context.stripe, c, subject, since, &mut self.payments, |findings| {
-            let mut bells = Vec::new();
+            let mut lookups = Vec::new();
             for finding in findings {
                 // What is to be asked for already need not be asked for twice.
                 if !inbox::is_awaited(c, &finding.id)? {
-                    bells.push(finding.bell);
+                    lookups.push(finding.lookup);
                 }
             }
-            found += keep(context, bells)?;
+            found += add(context, lookups, upsert_lookup)?;
             Ok(())
         })?;
         if found > 0 {
@@ -509,30 +509,36 @@ fn is_the_twin_of_one(context: &Context, c: &Connection, event: &Event) -> Resul
         .write(move |c| inbox::as_author(c, AUTHOR, |c| inbox::name_the_twin(c, &snapshot)))
 }
 
-/// Keeps events, the oldest due first; how many of them are new, or pending again.
-fn keep(context: &Context, events: Vec<Bell>) -> Result<usize> {
-    if events.is_empty() {
+/// Writes work and wakes the workers; how much of it is new, or due again.
+fn add<T: Send + 'static>(
+    context: &Context,
+    work: Vec<T>,
+    insert: fn(&Connection, &T, Timestamp) -> Result<bool>,
+) -> Result<usize> {
+    if work.is_empty() {
         return Ok(0);
     }
-    let new =
-        context.writer.write(move |c| inbox::as_author(c, AUTHOR, |c| keep_in(c, &events)))?;
-    if new > 0 {
+    let added = context.writer.write(move |c| {
+        inbox::as_author(c, AUTHOR, |c| {
+            let now = clock::now();
+            work.iter().try_fold(0, |n, one| Ok(n + usize::from(insert(c, one, now)?)))
+        })
+    })?;
+    if added > 0 {
         context.event_came();
     }
-    Ok(new)
+    Ok(added)
 }
 
-/// The same inside somebody's transaction. An event of our own making that is there and concluded
-/// is made pending again.
-pub fn keep_in(c: &Connection, events: &[Bell]) -> Result<usize> {
-    let now = clock::now();
-    let mut new = 0;
-    for (event, payload) in events {
-        let due = event.created.unwrap_or(now).min(now);
-        let is_new = inbox::keep(c, event, payload, Source::Backfill, now, due)?;
-        new += usize::from(is_new || compare::is_own(event) && inbox::ring_again(c, &event.id)?);
-    }
-    Ok(new)
+/// An event that Stripe made and that never arrived, with its body; the oldest is due first.
+fn insert_missed(c: &Connection, missed: &(Event, String), now: Timestamp) -> Result<bool> {
+    let (event, payload) = missed;
+    let due = event.created.unwrap_or(now).min(now);
+    inbox::keep(c, event, payload, Source::Backfill, now, due)
+}
+
+fn upsert_lookup(c: &Connection, lookup: &Lookup, now: Timestamp) -> Result<bool> {
+    lookup.upsert(c, now)
 }
 
 /// When the file was made.

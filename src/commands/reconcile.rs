@@ -93,7 +93,7 @@ pub fn run(args: &Args) -> Result<()> {
         has += tally.stripe;
         here += tally.here;
         if !args.dry_run && !found.is_empty() {
-            ring(args, &found)?;
+            ask_for(args, &found)?;
             work_off(&path, livemode, &c, &found)?;
         }
         for finding in found {
@@ -122,29 +122,27 @@ pub fn run(args: &Args) -> Result<()> {
 
 struct Row {
     finding: Finding,
-    outcome: Outcome,
+    outcome: Repair,
 }
 
 /// What became of a difference.
-enum Outcome {
+enum Repair {
     Differs,
     Repaired,
     Cannot(String),
 }
 
-impl Outcome {
+impl Repair {
     fn is_left(&self) -> bool {
-        !matches!(self, Outcome::Repaired)
+        !matches!(self, Repair::Repaired)
     }
 }
 
-/// Keeps an event for each; one that was kept before is made due again.
-fn ring(args: &Args, found: &[Finding]) -> Result<()> {
+/// Has each looked at.
+fn ask_for(args: &Args, found: &[Finding]) -> Result<()> {
     found.chunks(500).try_for_each(|some| {
         args.file.write_as("fulfilld:reconcile", |c| {
-            some.iter().try_for_each(|finding| {
-                reconcile::keep_in(c, std::slice::from_ref(&finding.bell)).map(drop)
-            })
+            some.iter().try_for_each(|finding| finding.lookup.upsert(c, clock::now()).map(drop))
         })
     })
 }
@@ -179,7 +177,8 @@ fn wait(c: &Connection, found: &[Finding]) -> Result<()> {
     while moved.elapsed() < PATIENCE {
         let mut pending = 0;
         for finding in found {
-            pending += usize::from(bell(c, finding)?.is_some_and(|(state, _)| state == "pending"));
+            pending +=
+                usize::from(looked_at(c, finding)?.is_some_and(|(state, _)| state == "pending"));
         }
         if pending == 0 {
             break;
@@ -193,36 +192,36 @@ fn wait(c: &Connection, found: &[Finding]) -> Result<()> {
 }
 
 /// What became of a difference's event, and why.
-fn bell(c: &Connection, finding: &Finding) -> Result<Option<(String, Option<String>)>> {
+fn looked_at(c: &Connection, finding: &Finding) -> Result<Option<(String, Option<String>)>> {
     c.prepare_cached("SELECT state, state_reason FROM events WHERE id = ?1")
         .and_then(|mut q| {
-            q.query_row([&finding.bell.0.id], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+            q.query_row([finding.lookup.id()], |row| Ok((row.get(0)?, row.get(1)?))).optional()
         })
         .map_err(db::translate)
 }
 
-fn outcome(args: &Args, c: &Connection, finding: &Finding) -> Result<Outcome> {
+fn outcome(args: &Args, c: &Connection, finding: &Finding) -> Result<Repair> {
     if args.dry_run {
-        return Ok(Outcome::Differs);
+        return Ok(Repair::Differs);
     }
-    if finding.is_mended(c)? {
-        return Ok(Outcome::Repaired);
+    if finding.is_repaired(c)? {
+        return Ok(Repair::Repaired);
     }
-    let why = match bell(c, finding)? {
+    let why = match looked_at(c, finding)? {
         Some((state, Some(why))) => format!("{state}: {why}"),
         Some((state, None)) if state == "done" => {
             "the file keeps what it says: a fact that never moves back".into()
         }
         _ => "it waits; is fulfilld running? look with: fulfilld events".into(),
     };
-    Ok(Outcome::Cannot(why))
+    Ok(Repair::Cannot(why))
 }
 
 fn print(args: &Args, has: usize, here: usize, rows: &[Row]) -> Result<()> {
     let count = |wanted: &dyn Fn(&Row) -> bool| rows.iter().filter(|row| wanted(row)).count();
-    let cannot = count(&|row| matches!(row.outcome, Outcome::Cannot(_)));
+    let cannot = count(&|row| matches!(row.outcome, Repair::Cannot(_)));
     let missing =
-        count(&|row| row.finding.here.is_none() && !matches!(row.outcome, Outcome::Cannot(_)));
+        count(&|row| row.finding.here.is_none() && !matches!(row.outcome, Repair::Cannot(_)));
     let differing = rows.len() - cannot - missing;
     let added = if args.dry_run { "missing" } else { "added" };
     table::print(&match args.output.json {
@@ -239,9 +238,9 @@ fn print(args: &Args, has: usize, here: usize, rows: &[Row]) -> Result<()> {
     let text = |text: &str| Cell::Text(text.into());
     let row = |row: &Row| {
         let outcome = match &row.outcome {
-            Outcome::Differs => "differs".to_string(),
-            Outcome::Repaired => "repaired".into(),
-            Outcome::Cannot(why) => format!("cannot: {why}"),
+            Repair::Differs => "differs".to_string(),
+            Repair::Repaired => "repaired".into(),
+            Repair::Cannot(why) => format!("cannot: {why}"),
         };
         let here = row.finding.here.as_deref().map_or(Cell::Null, text);
         vec![

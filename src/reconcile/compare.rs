@@ -4,13 +4,12 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension};
-use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
+use serde_json::Value;
 
 use crate::clock::{self, Timestamp};
 use crate::db;
 use crate::error::{Error, Result};
-use crate::event::{Event, Shape};
+use crate::inbox::Lookup;
 use crate::stripe::{Listed, Stripe};
 use crate::text;
 
@@ -79,15 +78,16 @@ impl Subject {
         }
     }
 
-    /// The type of the event that leads to one being asked for.
-    pub fn bell(self) -> &'static str {
-        match self {
+    /// The look at one of them.
+    pub fn lookup(self, id: &str, created: Option<Timestamp>) -> Lookup {
+        let kind = match self {
             Subject::Session => "checkout.session.completed",
             Subject::Refund => "refund.updated",
             Subject::Dispute => "charge.dispute.updated",
             Subject::Review => "review.closed",
             Subject::FraudWarning => "radar.early_fraud_warning.updated",
-        }
+        };
+        Lookup { kind, object_id: id.into(), created }
     }
 
     /// What the file says of one, in the words of [`Subject::said`]; `None` when it is not there.
@@ -211,13 +211,13 @@ pub struct Finding {
     pub here: Option<String>,
     pub stripe: String,
     said: Said,
-    /// The event of our own making that leads to its being asked for, and its payload.
-    pub bell: Bell,
+    /// What repairs it.
+    pub lookup: Lookup,
 }
 
 impl Finding {
     /// True once the file says what Stripe said.
-    pub fn is_mended(&self, c: &Connection) -> Result<bool> {
+    pub fn is_repaired(&self, c: &Connection) -> Result<bool> {
         Ok(self
             .subject
             .here(c, &self.id)?
@@ -272,8 +272,8 @@ pub fn compare(
             if let (Subject::Session, Some(payment)) = (subject, value["payment_intent"].as_str()) {
                 payments.insert(payment.to_string());
             }
-            let bell = bell(subject.bell(), id, created);
-            findings.push(Finding { subject, id: id.into(), here, stripe, said, bell });
+            let lookup = subject.lookup(id, created);
+            findings.push(Finding { subject, id: id.into(), here, stripe, said, lookup });
         }
         found(findings)
     })?;
@@ -306,71 +306,30 @@ fn is_the_shops(
     }
 }
 
-/// An event of our own making, and its payload.
-pub type Bell = (Event, String);
-
-/// What the id of an event of our own making begins with, and how long an id may be.
-const OWN: &str = "fulfilld_";
-const ID_MAX: usize = 255;
-
-/// True for an event of our own making.
-pub fn is_own(event: &Event) -> bool {
-    event.id.starts_with(OWN)
-}
-
-/// The event that has an object asked for: one for each object, whatever was found out about it and
-/// however often.
-pub fn bell(kind: &str, object: &str, created: Option<Timestamp>) -> Bell {
-    let mut id = format!("{OWN}{object}");
-    if id.len() > ID_MAX {
-        id = Sha256::digest(object).iter().fold(OWN.into(), |id, byte| format!("{id}{byte:02x}"));
-    }
-    let payload = json!({
-        "id": id,
-        "object": "event",
-        "type": kind,
-        "created": created.map(Timestamp::as_second),
-        "data": {"object": {"id": object}},
-        "made_by": "fulfilld",
-    });
-    let event = Event {
-        id,
-        kind: kind.into(),
-        object_id: Some(object.into()),
-        created,
-        livemode: None,
-        api_version: None,
-        account: None,
-        context: None,
-        shape: Shape::Snapshot,
-        snapshot_event: None,
-    };
-    (event, payload.to_string())
-}
-
-/// What is not settled and has not been asked after for a while: with the type of the event that
-/// has it asked for, the longest waiting first. What was asked later than now was so by a clock
+/// What is not settled and has not been asked after for a while, the longest waiting first. What was asked later than now was so by a clock
 /// that was ahead.
-pub fn unsettled(c: &Connection, now: Timestamp) -> Result<Vec<Bell>> {
+pub fn unsettled(c: &Connection, now: Timestamp) -> Result<Vec<Lookup>> {
+    let sql = "SELECT id, subject FROM (
+           SELECT checkout_session_id AS id, 'sessions' AS subject, as_of FROM orders
+           WHERE payment_status = 'unpaid' AND created_at > ?2
+           UNION ALL SELECT id, 'refunds', as_of FROM refunds
+           WHERE status NOT IN('succeeded', 'failed', 'canceled')
+           UNION ALL SELECT id, 'disputes', as_of FROM disputes
+           WHERE status NOT IN('won', 'lost', 'warning_closed', 'prevented', 'charge_refunded')
+           UNION ALL SELECT id, 'reviews', as_of FROM reviews WHERE open = 1)
+         WHERE as_of < ?1 OR as_of > ?3 ORDER BY as_of LIMIT ?4";
+    let (day, month) = (now - UNSETTLED_EVERY, now - UNSETTLED_MAX_AGE);
+    let params = [day, month, now + AHEAD_MAX].map(clock::text);
     let rows: Vec<(String, String)> = c
-        .prepare_cached(
-            "SELECT id, type FROM (
-               SELECT checkout_session_id AS id, 'checkout.session.completed' AS type, as_of FROM orders
-               WHERE payment_status = 'unpaid' AND created_at > ?2
-               UNION ALL SELECT id, 'refund.updated', as_of FROM refunds
-               WHERE status NOT IN('succeeded', 'failed', 'canceled')
-               UNION ALL SELECT id, 'charge.dispute.updated', as_of FROM disputes
-               WHERE status NOT IN('won', 'lost', 'warning_closed', 'prevented', 'charge_refunded')
-               UNION ALL SELECT id, 'review.closed', as_of FROM reviews WHERE open = 1)
-             WHERE as_of < ?1 OR as_of > ?3 ORDER BY as_of LIMIT ?4",
-        )
+        .prepare_cached(sql)
         .and_then(|mut q| {
-            let (day, month) = (clock::text(now - UNSETTLED_EVERY), clock::text(now - UNSETTLED_MAX_AGE));
-            let ahead = clock::text(now + AHEAD_MAX);
-            q.query_map((day, month, ahead, UNSETTLED_MAX as i64), |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+            let [day, month, ahead] = &params;
+            let row = |row: &rusqlite::Row| Ok((row.get(0)?, row.get(1)?));
+            q.query_map((day, month, ahead, UNSETTLED_MAX as i64), row)?.collect()
         })
         .map_err(db::translate)?;
-    Ok(rows.iter().map(|(id, kind)| bell(kind, id, Some(now))).collect())
+    let of = |name: &str| Subject::ALL.into_iter().find(|subject| subject.name() == name);
+    Ok(rows.iter().filter_map(|(id, name)| Some(of(name)?.lookup(id, Some(now)))).collect())
 }
 
 /// A time that stands in the file; `Corrupt` when it is none.
@@ -385,6 +344,8 @@ pub fn time(text: &str) -> Result<Timestamp> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn said(payment: Payment) -> Said {
@@ -429,17 +390,5 @@ mod tests {
         assert_eq!(Subject::Session.said(&session).payment, Payment::None);
         let session = json!({"payment_status": "paid", "amount_total": 900, "currency": "eur", "payment_intent": null, "invoice": "in_1"});
         assert_eq!(Subject::Session.said(&session).payment, Payment::OfInvoice("in_1".into()));
-    }
-
-    #[test]
-    fn one_object_has_one_event_of_our_own() {
-        let (event, payload) = bell("charge.dispute.updated", "dp_1", None);
-        assert_eq!(
-            (event.id.as_str(), event.object_id.as_deref()),
-            ("fulfilld_dp_1", Some("dp_1"))
-        );
-        assert_eq!(Event::parse(payload.as_bytes()), Ok(event), "what is kept says the same");
-        let long = bell("charge.dispute.updated", &"d".repeat(255), None).0;
-        assert!(is_own(&long) && long.id.len() <= ID_MAX, "{}", long.id);
     }
 }
