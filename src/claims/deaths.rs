@@ -27,25 +27,25 @@ pub const PANICS_MAX: i64 = 12;
 /// The longest pause after a death or a panic.
 const PAUSE_MAX_S: u64 = 3600;
 
+/// By the indexes `events_taken` and `events_suspect`: a start does not read what else waits.
+const INTERRUPTED: &str = "FROM events WHERE state = 'pending' AND taken_at IS NOT NULL";
+const FORGIVE: &str = "UPDATE events SET crashes = ?1, next_attempt_at = ?2
+    WHERE rowid IN(SELECT rowid FROM events INDEXED BY events_suspect
+      WHERE state = 'pending' AND crashes >= 3 AND crashes > ?1)";
+const _: () = assert!(CRASHES_FORGIVEN == 3);
+
 /// At start: the events that were in a worker's hands when the process ended. The few first times
 /// they are due at once; then each is claimed alone, ever later; and the one in which the daemon
 /// keeps dying is parked, so that the ones behind it go on. Returns how many there were.
 pub fn release_interrupted(c: &Connection, now: Timestamp) -> Result<usize> {
-    let sql = format!(
-        "SELECT {} FROM events WHERE state = 'pending' AND taken_at IS NOT NULL",
-        columns()
-    );
+    let sql = format!("SELECT {} {INTERRUPTED}", columns());
     let interrupted: Vec<Claimed> = c
         .prepare(&sql)
         .and_then(|mut q| q.query_map([], claimed)?.collect())
         .map_err(db::translate)?;
     if interrupted.is_empty() {
         // Whatever ended it, these did not.
-        c.execute(
-            "UPDATE events SET crashes = ?1, next_attempt_at = ?2 WHERE state = 'pending' AND crashes > ?1",
-            (CRASHES_FORGIVEN, clock::text(now)),
-        )
-        .map_err(db::translate)?;
+        c.execute(FORGIVE, (CRASHES_FORGIVEN, clock::text(now))).map_err(db::translate)?;
     }
     for event in &interrupted {
         let crashes = event.crashes + 1;
@@ -76,5 +76,28 @@ pub fn pause_after(crashes: i64) -> Duration {
         Duration::ZERO
     } else {
         Duration::from_secs(2u64.pow((crashes - CRASHES_FORGIVEN).min(12) as u32).min(PAUSE_MAX_S))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_finds_what_was_in_hand_without_reading_what_waits() {
+        let c = Connection::open_in_memory().unwrap();
+        c.execute_batch(db::SCHEMA).unwrap();
+        for (sql, index) in [
+            (format!("SELECT id {INTERRUPTED}"), "events_taken"),
+            (FORGIVE.into(), "events_suspect"),
+        ] {
+            let mut plan = c.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let mut steps = plan.raw_query();
+            let mut said = String::new();
+            while let Some(step) = steps.next().unwrap() {
+                said += &step.get::<_, String>(3).unwrap();
+            }
+            assert!(said.contains(index) && !said.contains("events_object"), "{sql}: {said}");
+        }
     }
 }
