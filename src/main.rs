@@ -32,8 +32,6 @@ mod stripe; // asks Stripe
 mod endpoint; // the webhook endpoints as Stripe lists them
 mod event; // an event's envelope
 
-mod sandbox; // a simulated Stripe, for first runs, development and tests
-
 mod table; // rows as people and machines read them
 mod writer; // the single writer: group commit
 mod checkpoint; // the log's one owner
@@ -56,73 +54,9 @@ mod sabotage; // bugs that the tests plant
 mod clock; // UTC
 mod error; // what should the caller do now?
 
+#[cfg(test)]
+mod the_page; // that imports point down this page
+
 fn main() -> std::process::ExitCode {
     cli::run()
-}
-
-#[cfg(test)]
-mod the_page {
-    //! Imports point down the page.
-
-    use std::path::Path;
-
-    fn sources(dir: &Path, found: &mut Vec<std::path::PathBuf>) {
-        for entry in std::fs::read_dir(dir).expect("src is there") {
-            let path = entry.expect("src can be listed").path();
-            match path.is_dir() {
-                true => sources(&path, found),
-                false => found.push(path),
-            }
-        }
-    }
-
-    #[test]
-    fn imports_point_down_it() {
-        let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-        let page = include_str!("main.rs");
-        let rooms: Vec<&str> = page
-            .lines()
-            .filter_map(|l| l.strip_prefix("mod ")?.split_once(';').map(|(room, _)| room))
-            .collect();
-        let place = |room: &str| rooms.iter().position(|r| *r == room);
-        let mut files = Vec::new();
-        sources(&src, &mut files);
-        assert!(rooms.len() > 15 && files.len() > rooms.len(), "the page and the house were read");
-        for file in files.iter().filter(|f| !f.ends_with("main.rs") || f.parent() != Some(&src)) {
-            let inside = file.strip_prefix(&src).expect("it is in src");
-            let own = inside
-                .iter()
-                .next()
-                .and_then(|p| p.to_str())
-                .expect("a name")
-                .trim_end_matches(".rs");
-            let from =
-                place(own).unwrap_or_else(|| panic!("{} stands on the page", inside.display()));
-            let text = std::fs::read_to_string(file).expect("a source is text");
-            for (n, _) in text.match_indices("crate::") {
-                let to: String = text[n + 7..]
-                    .chars()
-                    .take_while(|c| c.is_ascii_lowercase() || *c == '_')
-                    .collect();
-                let to_place = place(&to).unwrap_or_else(|| {
-                    panic!("{}: crate::{to} stands on the page", inside.display())
-                });
-                assert!(
-                    to == own || to_place > from,
-                    "{} imports {to}, which stands above it",
-                    inside.display()
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn every_room_says_its_job_in_its_first_line() {
-        let mut files = Vec::new();
-        sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
-        for file in files {
-            let text = std::fs::read_to_string(&file).expect("a source is text");
-            assert!(text.starts_with("//! "), "{} begins with what it is for", file.display());
-        }
-    }
 }

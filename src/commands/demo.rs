@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
+use sandbox::{KEY, Options, Purchase, Sandbox, Trigger};
 
+use super::sandbox::translate;
 use crate::config::{Backfill, HookSettings, Settings, StripeAccess, parse_signing_secrets};
 use crate::db;
 use crate::error::{Error, Result};
-use crate::sandbox::{KEY, Options, Purchase, Sandbox, Trigger};
 use crate::serve::{self, Serving};
 use crate::table::{self, Table};
 use crate::text;
@@ -58,7 +59,8 @@ pub fn run(args: &Args) -> Result<()> {
     let file = home.dir.join("fulfilld.db");
     let began = Instant::now();
 
-    let stripe = Sandbox::start(Options { secret: SECRET.into(), ..Options::default() })?;
+    let options = Options { secret: SECRET.into(), ..Options::default() };
+    let stripe = Sandbox::start(options).map_err(translate)?;
     let settings = Settings {
         db: file.clone(),
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
@@ -75,7 +77,7 @@ pub fn run(args: &Args) -> Result<()> {
     };
     let desk = Serving::start(&settings, parse_signing_secrets(SECRET)?)?;
     let webhook = format!("http://{}/webhook", desk.address());
-    stripe.deliver_to(&webhook)?;
+    stripe.deliver_to(&webhook).map_err(translate)?;
     table::print(&format!(
         "fulfilld demo: everything on 127.0.0.1, nothing leaves this machine\n\n\
          \x20 a simulated Stripe   {}\n  the order desk       {webhook}\n  the file             {}\n\n",
@@ -86,8 +88,8 @@ pub fn run(args: &Args) -> Result<()> {
     let looking = db::open_for_reading(&file)?;
     let mut sessions = Vec::new();
     for (scenario, order_of_arrival, remark) in PURCHASES {
-        let purchase =
-            stripe.trigger(&Trigger { deliver: false, ..Trigger::of(scenario) })?.remove(0);
+        let purchase = stripe.trigger(&Trigger { deliver: false, ..Trigger::of(scenario) });
+        let purchase = purchase.map_err(translate)?.remove(0);
         let answers = delivered(&stripe, &purchase, order_of_arrival)?;
         let line = format!("  {scenario:16} {answers:<18} {remark}");
         table::print(&format!("{}\n", line.trim_end()))?;
@@ -119,7 +121,7 @@ pub fn run(args: &Args) -> Result<()> {
 fn delivered(stripe: &Sandbox, purchase: &Purchase, order_of_arrival: &[usize]) -> Result<String> {
     let answers: Result<Vec<String>> = order_of_arrival
         .iter()
-        .map(|n| Ok(stripe.deliver(&purchase.events[*n].id)?.to_string()))
+        .map(|n| Ok(stripe.deliver(&purchase.events[*n].id).map_err(translate)?.to_string()))
         .collect();
     Ok(answers?.join(" "))
 }

@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use sandbox::{KEY, Options, Sandbox, Shape};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::error::{Error, Result};
-use crate::sandbox::{KEY, Options, Sandbox, Shape};
 
 /// Run a simulated Stripe on this machine, until stopped
 ///
@@ -49,8 +49,35 @@ pub fn run(args: &Args) -> Result<()> {
         shape: args.shape,
         latency: Duration::from_millis(args.latency),
         rate_per_s: args.rate,
-    })?;
+    })
+    .map_err(translate)?;
     println!("sandbox: Stripe's API at {} (key {KEY}), events to {to}", sandbox.base_url());
     let _ = signals.forever().next();
     Ok(())
+}
+
+/// The one place where the sandbox's errors become the program's.
+pub fn translate(error: sandbox::Error) -> Error {
+    let why = error.to_string();
+    match error {
+        sandbox::Error::Refused(_) | sandbox::Error::Missing(_) => Error::Usage(why),
+        sandbox::Error::Unavailable(_) => Error::Temporary(why),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::signature::{SigningSecret, verify};
+
+    /// Two implementations that share no code.
+    #[test]
+    fn the_desk_verifies_what_the_sandbox_signs() {
+        let signing = ["whsec_a".to_string(), "whsec_b".to_string()];
+        let header = sandbox::signature(&signing, 1_795_489_500, b"{}");
+        for ours in ["whsec_a", "whsec_b"] {
+            let secrets = [SigningSecret::new(ours)];
+            assert!(verify(Some(&header), b"{}", &secrets, 1_795_489_500).is_ok(), "{ours}");
+            assert!(verify(Some(&header), b"{ }", &secrets, 1_795_489_500).is_err(), "{ours}");
+        }
+    }
 }

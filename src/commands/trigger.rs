@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use rusqlite::types::Value as Cell;
+use sandbox::Shape;
 use serde_json::{Value, json};
 
 use crate::config;
 use crate::error::{Error, Result};
-use crate::sandbox::{self, Shape};
 use crate::table::Table;
 use crate::text;
 

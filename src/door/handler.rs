@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use super::request::{Answer, Request, tell};
+use super::request::{Answer, Request, headers, tell};
 use super::{Doing, Inside, LINGER, Visit, spawn};
 use crate::sync::lock;
 
@@ -203,11 +203,6 @@ fn nothing_to_drain(raw: &tiny_http::Request) -> bool {
         && !has("Transfer-Encoding")
         && !has("Expect")
         && raw.body_length().is_none_or(|n| n <= 1024)
-}
-
-pub fn headers<'a>(raw: &'a tiny_http::Request, name: &str) -> impl Iterator<Item = &'a str> {
-    let named = move |h: &&tiny_http::Header| h.field.as_str().as_str().eq_ignore_ascii_case(name);
-    raw.headers().iter().filter(named).map(|h| h.value.as_str())
 }
 
 /// False when to drain it would end the process: tiny_http makes as much room as its Content-Length

@@ -6,9 +6,14 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use super::handler::headers;
 use super::{Doing, Inside};
 use crate::sync::lock;
+
+/// The values of the headers of that name, whatever its case.
+pub fn headers<'a>(raw: &'a tiny_http::Request, name: &str) -> impl Iterator<Item = &'a str> {
+    let named = move |h: &&tiny_http::Header| h.field.as_str().as_str().eq_ignore_ascii_case(name);
+    raw.headers().iter().filter(named).map(|h| h.value.as_str())
+}
 
 /// A request, read to its end. Whoever has it answers it, once; dropped without an answer, it is
 /// answered 500.

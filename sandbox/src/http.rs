@@ -11,8 +11,8 @@ use std::time::Duration;
 use serde_json::Value;
 use socket2::SockRef;
 
-use super::json;
 use crate::error::{Error, Result};
+use crate::rendering::json;
 use crate::sync::lock;
 
 const HEAD_MAX: usize = 32 << 10; // a page's worth of expand[] is below 1 KiB
@@ -42,15 +42,15 @@ impl Request {
     }
 }
 
-/// What is answered, and how well.
-pub struct Answer {
+/// A response, and how well it is sent.
+pub struct Response {
     pub status: u16,
     pub headers: Vec<(&'static str, String)>,
     pub body: Vec<u8>,
     pub manner: Manner,
 }
 
-/// How an answer travels.
+/// How a response is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Manner {
     Whole,
@@ -68,13 +68,13 @@ pub enum Manner {
     Close,
 }
 
-impl Answer {
-    pub fn json(status: u16, value: &Value) -> Answer {
-        Answer::raw(status, "application/json", json::bytes(value))
+impl Response {
+    pub fn json(status: u16, value: &Value) -> Response {
+        Response::raw(status, "application/json", json::bytes(value))
     }
 
-    pub fn raw(status: u16, content_type: &str, body: Vec<u8>) -> Answer {
-        Answer {
+    pub fn raw(status: u16, content_type: &str, body: Vec<u8>) -> Response {
+        Response {
             status,
             headers: vec![("Content-Type", content_type.into())],
             body,
@@ -82,21 +82,21 @@ impl Answer {
         }
     }
 
-    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Answer {
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Response {
         self.headers.push((name, value.into()));
         self
     }
 }
 
-/// A running server: one thread accepts, and one converses on each connection. Dropping it closes
-/// all of them.
+/// A running server: one thread accepts connections, and one serves each of them. Dropping it
+/// closes all of them.
 pub struct Server {
     address: SocketAddr,
     open: Arc<Open>,
     accepting: Option<JoinHandle<()>>,
 }
 
-type Handler = dyn Fn(&Request) -> Answer + Send + Sync;
+type Handler = dyn Fn(&Request) -> Response + Send + Sync;
 
 #[derive(Default)]
 struct Open {
@@ -105,18 +105,18 @@ struct Open {
 }
 
 impl Server {
-    /// Listens from now on. `Usage` when the address is not loopback or cannot be had.
+    /// Listens from now on. `Refused` when the address is not loopback or cannot be had.
     pub fn start(
         listen: SocketAddr,
-        answer: impl Fn(&Request) -> Answer + Send + Sync + 'static,
+        respond: impl Fn(&Request) -> Response + Send + Sync + 'static,
     ) -> Result<Server> {
         if !listen.ip().is_loopback() {
-            return Err(Error::Usage(format!(
+            return Err(Error::Refused(format!(
                 "{listen} is not loopback; a sandbox serves its own machine only"
             )));
         }
         let taken = |e: io::Error| {
-            Error::Usage(format!(
+            Error::Refused(format!(
                 "the sandbox cannot listen on {listen}: {e}; port 0 takes a free one"
             ))
         };
@@ -124,8 +124,8 @@ impl Server {
         let address = listener.local_addr().map_err(taken)?;
         let open = Arc::new(Open::default());
         let accepting = {
-            let (open, answer): (_, Arc<Handler>) = (open.clone(), Arc::new(answer));
-            move || accept(&listener, &open, &answer)
+            let (open, respond): (_, Arc<Handler>) = (open.clone(), Arc::new(respond));
+            move || accept(&listener, &open, &respond)
         };
         let accepting =
             std::thread::Builder::new().name("sandbox".into()).spawn(accepting).map_err(taken)?;
@@ -151,7 +151,7 @@ impl Drop for Server {
     }
 }
 
-fn accept(listener: &TcpListener, open: &Arc<Open>, answer: &Arc<Handler>) {
+fn accept(listener: &TcpListener, open: &Arc<Open>, respond: &Arc<Handler>) {
     for (n, stream) in listener.incoming().enumerate() {
         if open.stopping.load(Ordering::SeqCst) {
             return;
@@ -170,18 +170,18 @@ fn accept(listener: &TcpListener, open: &Arc<Open>, answer: &Arc<Handler>) {
             connections.insert(n, stream.clone());
         }
         let listed = Listed { n, open: open.clone() };
-        let answer = answer.clone();
-        let converse = move || {
+        let respond = respond.clone();
+        let conversation = move || {
             let listed = listed;
             // A connection that broke is the client's to notice.
-            let _ = converse(&stream, &*answer);
+            let _ = serve(&stream, &*respond);
             drop(listed);
         };
         // A thread that cannot be started drops the connection with the closure.
         let _ = std::thread::Builder::new()
             .name("sandbox-http".into())
             .stack_size(STACK)
-            .spawn(converse);
+            .spawn(conversation);
     }
 }
 
@@ -198,8 +198,8 @@ impl Drop for Listed {
     }
 }
 
-/// Request after request, until either side has had enough.
-fn converse(stream: &TcpStream, answer: &Handler) -> io::Result<()> {
+/// Serves one request after the other, until either side closes.
+fn serve(stream: &TcpStream, respond: &Handler) -> io::Result<()> {
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(IDLE_MAX))?;
     stream.set_write_timeout(Some(IDLE_MAX))?;
@@ -207,11 +207,11 @@ fn converse(stream: &TcpStream, answer: &Handler) -> io::Result<()> {
     loop {
         match next_request(stream, &mut received) {
             Ok(None) => return Ok(()),
-            Ok(Some(request)) if send(stream, answer(&request), request.keep_alive)? => {}
+            Ok(Some(request)) if send(stream, respond(&request), request.keep_alive)? => {}
             Ok(Some(_)) => return Ok(()),
             Err(e) if e.kind() == io::ErrorKind::InvalidData => {
                 let why = serde_json::json!({"error": {"message": e.to_string(), "type": "invalid_request_error"}});
-                send(stream, Answer::json(400, &why), false)?;
+                send(stream, Response::json(400, &why), false)?;
                 return Ok(());
             }
             Err(e) => return Err(e),
@@ -310,35 +310,35 @@ fn decoded(text: &str) -> String {
 }
 
 /// Sends an answer in its manner; true when the connection can go on.
-fn send(mut stream: &TcpStream, answer: Answer, keep_alive: bool) -> io::Result<bool> {
-    let length = if answer.manner == Manner::Huge { HUGE } else { answer.body.len() };
+fn send(mut stream: &TcpStream, response: Response, keep_alive: bool) -> io::Result<bool> {
+    let length = if response.manner == Manner::Huge { HUGE } else { response.body.len() };
     let connection = if keep_alive { "keep-alive" } else { "close" };
     let mut head = format!(
         "HTTP/1.1 {} \r\nContent-Length: {length}\r\nConnection: {connection}\r\n",
-        answer.status
+        response.status
     );
-    for (name, value) in &answer.headers {
+    for (name, value) in &response.headers {
         // Some values echo the request; a line's end in one would be a header of the client's
         // making.
         head += &format!("{name}: {}\r\n", value.replace(char::is_control, "?"));
     }
     let mut head = (head + "\r\n").into_bytes();
-    match answer.manner {
+    match response.manner {
         Manner::Whole => {
-            head.extend_from_slice(&answer.body);
+            head.extend_from_slice(&response.body);
             stream.write_all(&head)?;
             return Ok(keep_alive);
         }
         Manner::Hang => while stream.read(&mut [0; 512])? > 0 {},
         Manner::Drip => {
             stream.write_all(&head)?;
-            for byte in answer.body {
+            for byte in response.body {
                 stream.write_all(&[byte])?;
                 std::thread::sleep(Duration::from_secs(1));
             }
         }
         Manner::Half => {
-            head.extend_from_slice(&answer.body[..length / 2]);
+            head.extend_from_slice(&response.body[..length / 2]);
             stream.write_all(&head)?;
         }
         Manner::Huge => {
@@ -360,7 +360,7 @@ mod tests {
 
     fn echo() -> Server {
         let answer = |r: &Request| {
-            Answer::raw(200, "text/plain", format!("{} {:?}", r.path, r.query).into_bytes())
+            Response::raw(200, "text/plain", format!("{} {:?}", r.path, r.query).into_bytes())
         };
         Server::start(SocketAddr::from(([127, 0, 0, 1], 0)), answer).unwrap()
     }
@@ -402,9 +402,9 @@ mod tests {
 
     #[test]
     fn a_stopped_server_closes_what_hangs() {
-        let answer = |_: &Request| Answer {
+        let answer = |_: &Request| Response {
             manner: Manner::Hang,
-            ..Answer::raw(200, "text/plain", Vec::new())
+            ..Response::raw(200, "text/plain", Vec::new())
         };
         let server = Server::start(SocketAddr::from(([127, 0, 0, 1], 0)), answer).unwrap();
         let mut stream = TcpStream::connect(server.address()).unwrap();

@@ -2,9 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::objects::Sale;
-use super::scenarios::Stage;
-use super::sequel::{Kind, Sequel};
+use crate::world::checkout::Stage;
+use crate::world::sale::{FollowUp, Kind, Sale};
 
 /// A card's hold lives so long.
 const HELD_FOR_S: i64 = 7 * 24 * 3600;
@@ -52,7 +51,7 @@ impl Sale {
             "capture_method": if c.manual { "manual" } else { "automatic_async" }, "client_secret": null, "confirmation_method": "automatic",
             "created": c.ended, "currency": c.currency, "customer": self.customer(), "description": null,
             "latest_charge": c.charge(), "livemode": false, "metadata": {}, "next_action": null,
-            "payment_method": c.own("pm"), "payment_method_types": [c.method],
+            "payment_method": c.id_of("pm"), "payment_method_types": [c.method],
             "presentment_details": self.presentment(c.total()), "processing": null, "receipt_email": null,
             "review": self.review_id(), "shipping": self.shipping(), "statement_descriptor": null,
             "transfer_group": null,
@@ -84,12 +83,12 @@ impl Sale {
         };
         json!({
             "id": id, "object": "charge", "amount": c.total(), "amount_captured": captured,
-            "amount_refunded": self.refunded(), "balance_transaction": paid.then(|| c.own("txn")), "billing_details": {
+            "amount_refunded": self.refunded(), "balance_transaction": paid.then(|| c.id_of("txn")), "billing_details": {
                 "address": self.address(), "email": c.buyer.email, "name": c.buyer.name, "phone": c.buyer.phone},
             "captured": paid, "created": c.ended, "currency": c.currency, "customer": self.customer(),
             "disputed": self.is_disputed(),
             "failure_code": (status == "failed").then_some("insufficient_funds"), "livemode": false, "metadata": {},
-            "paid": paid, "payment_intent": c.payment_intent(), "payment_method": c.own("pm"),
+            "paid": paid, "payment_intent": c.payment_intent(), "payment_method": c.id_of("pm"),
             "payment_method_details": details, "presentment_details": self.presentment(c.total()), "receipt_url": null,
             "refunded": paid && self.refunded() == c.total(), "review": self.review_id(), "shipping": self.shipping(),
             "status": status,
@@ -97,31 +96,31 @@ impl Sale {
     }
 
     /// The Refund, Dispute, Review or Early Fraud Warning at this place.
-    pub fn sequel(&self, at: usize) -> Value {
-        let (sequel, c) = (&self.sequels[at], &*self.checkout);
-        let mut object = match sequel.kind {
-            Kind::Refund => self.refund(sequel),
-            Kind::Dispute => self.dispute(sequel),
-            Kind::Review => review(sequel),
+    pub fn follow_up(&self, at: usize) -> Value {
+        let (follow_up, c) = (&self.follow_ups[at], &*self.checkout);
+        let mut object = match follow_up.kind {
+            Kind::Refund => self.refund(follow_up),
+            Kind::Dispute => self.dispute(follow_up),
+            Kind::Review => review(follow_up),
             Kind::FraudWarning => {
-                json!({"actionable": self.is_actionable(), "fraud_type": sequel.reason, "livemode": false})
+                json!({"actionable": self.is_actionable(), "fraud_type": follow_up.reason, "livemode": false})
             }
         };
-        object["id"] = json!(sequel.id);
-        object["object"] = json!(sequel.kind.words().0);
-        object["created"] = json!(sequel.created);
+        object["id"] = json!(follow_up.id);
+        object["object"] = json!(follow_up.kind.words().0);
+        object["created"] = json!(follow_up.created);
         object["charge"] = json!(c.charge());
         object["payment_intent"] = json!(c.payment_intent());
         object
     }
 
-    fn refund(&self, refund: &Sequel) -> Value {
+    fn refund(&self, refund: &FollowUp) -> Value {
         let c = &*self.checkout;
         let (txn, email) = (format!("txn_{}", &refund.id[3..]), c.buyer.email);
         let mut object = json!({
             "amount": refund.amount, "currency": c.currency, "status": refund.status, "reason": refund.reason,
-            "balance_transaction": (!refund.lets_go).then_some(&txn), "customer": self.customer(), "metadata": {},
-            "payment_method": c.own("pm"), "receipt_number": null, "source_transfer_reversal": null,
+            "balance_transaction": (!refund.releases_hold).then_some(&txn), "customer": self.customer(), "metadata": {},
+            "payment_method": c.id_of("pm"), "receipt_number": null, "source_transfer_reversal": null,
             "transfer_reversal": null, "destination_details": {"type": c.method, c.method: {}},
         });
         if c.presented_in.is_some() {
@@ -149,7 +148,7 @@ impl Sale {
         object
     }
 
-    fn dispute(&self, dispute: &Sequel) -> Value {
+    fn dispute(&self, dispute: &FollowUp) -> Value {
         let (c, status) = (&*self.checkout, dispute.status);
         let inquiry = status.starts_with("warning_");
         let moved = |amount: i64, fee: i64, n: usize, at: i64| {
@@ -192,11 +191,11 @@ impl Sale {
             json!({"id": id, "object": "balance_transaction", "amount": amount, "created": at, "currency": c.currency,
                 "fee": 0, "net": amount, "status": "available", "type": kind})
         };
-        if id == c.own("txn") {
+        if id == c.id_of("txn") {
             return of(self.captured.unwrap_or(c.total()), self.settled, "charge");
         }
         let failed = self
-            .sequels
+            .follow_ups
             .iter()
             .find(|s| s.kind == Kind::Refund && format!("txn_{}back", &s.id[3..]) == id);
         failed.map_or(Value::Null, |refund| of(refund.amount, refund.changed, "refund_failure"))
@@ -219,7 +218,7 @@ impl Sale {
         };
         let paid = self.stage == Stage::Paid;
         json!({
-            "id": c.own("inpay"), "object": "invoice_payment", "amount_requested": c.total(),
+            "id": c.id_of("inpay"), "object": "invoice_payment", "amount_requested": c.total(),
             "amount_paid": if paid { json!(c.total()) } else { Value::Null }, "created": c.ended,
             "currency": c.currency, "invoice": invoice, "is_default": true, "livemode": false,
             "payment": {"type": "payment_intent", "payment_intent": c.payment_intent()},
@@ -230,11 +229,11 @@ impl Sale {
 
     /// The last review, open or closed.
     pub fn review_id(&self) -> Option<&str> {
-        self.sequels.iter().rev().find(|s| s.kind == Kind::Review).map(|s| s.id.as_str())
+        self.follow_ups.iter().rev().find(|s| s.kind == Kind::Review).map(|s| s.id.as_str())
     }
 }
 
-fn review(review: &Sequel) -> Value {
+fn review(review: &FollowUp) -> Value {
     let open = review.status == "open";
     json!({
         "billing_zip": null, "closed_reason": (!open).then_some(review.status), "ip_address": "192.0.2.7",

@@ -3,9 +3,9 @@
 
 use serde_json::Value;
 
-use super::errors;
-use super::http::{Answer, Request};
-use super::objects::Sale;
+use crate::http::{Request, Response};
+use crate::refusals;
+use crate::world::sale::Sale;
 
 const LIMIT_DEFAULT: usize = 10;
 const LIMIT_MAX: usize = 100;
@@ -25,16 +25,16 @@ const EXPANDABLE: &[(&str, &str, &str)] = &[
     ("payment_intent", "latest_charge", "charge"),
     ("charge", "payment_intent", "payment_intent"),
     ("charge", "balance_transaction", "balance_transaction"),
-    ("sequel", "failure_balance_transaction", "balance_transaction"),
+    ("follow_up", "failure_balance_transaction", "balance_transaction"),
     ("invoice_payment", "invoice", "invoice"),
-    ("list of sequel", "data", "sequel"),
-    ("sequel", "charge", "charge"),
-    ("sequel", "payment_intent", "payment_intent"),
+    ("list of follow_up", "data", "follow_up"),
+    ("follow_up", "charge", "charge"),
+    ("follow_up", "payment_intent", "payment_intent"),
     ("list of invoice_payment", "data", "invoice_payment"),
 ];
 
-/// What is asked for, or Stripe's refusal.
-pub type Reply = Result<Value, Answer>;
+/// The object or list that was requested, or Stripe's refusal.
+pub type Reply = Result<Value, Response>;
 
 /// A request's parameters; `expand[0]` counts as `expand[]`.
 pub struct Query<'a>(Vec<(String, &'a str)>);
@@ -61,14 +61,14 @@ impl<'a> Query<'a> {
     }
 
     /// Refuses what is none of these.
-    pub fn knows(&self, names: &[&str]) -> Result<(), Answer> {
+    pub fn knows(&self, names: &[&str]) -> Result<(), Response> {
         let known = |name: &str| {
             name == "expand[]"
                 || names.contains(&name)
                 || name.starts_with("created[") && names.contains(&"created")
         };
         match self.0.iter().find(|(name, _)| !known(name)) {
-            Some((name, _)) => Err(errors::invalid(
+            Some((name, _)) => Err(refusals::invalid(
                 "parameter_unknown",
                 &format!("Received unknown parameter: {name}"),
                 name,
@@ -77,10 +77,10 @@ impl<'a> Query<'a> {
         }
     }
 
-    fn whole(&self, name: &str) -> Result<Option<i64>, Answer> {
+    fn whole(&self, name: &str) -> Result<Option<i64>, Response> {
         let number = |text: &str| {
             text.parse().map_err(|_| {
-                errors::invalid(
+                refusals::invalid(
                     "parameter_invalid_integer",
                     &format!("Invalid integer: {text}"),
                     name,
@@ -91,7 +91,7 @@ impl<'a> Query<'a> {
     }
 
     /// True for a time that `created` and its bounds permit.
-    pub fn created(&self) -> Result<impl Fn(i64) -> bool + use<>, Answer> {
+    pub fn created(&self) -> Result<impl Fn(i64) -> bool + use<>, Response> {
         let (at, gt, gte) =
             (self.whole("created")?, self.whole("created[gt]")?, self.whole("created[gte]")?);
         let (lt, lte) = (self.whole("created[lt]")?, self.whole("created[lte]")?);
@@ -111,7 +111,7 @@ impl<'a> Query<'a> {
         total: usize,
         place: impl Fn(&str) -> Option<usize>,
         wanted: impl Fn(usize) -> bool,
-    ) -> Result<(Vec<usize>, bool), Answer> {
+    ) -> Result<(Vec<usize>, bool), Response> {
         let limit = match self.whole("limit")? {
             None => LIMIT_DEFAULT,
             Some(limit) if (1..=LIMIT_MAX as i64).contains(&limit) => limit as usize,
@@ -122,12 +122,12 @@ impl<'a> Query<'a> {
                     "less than or equal to 100"
                 };
                 let message = format!("This value must be {bound} (it currently is '{limit}').");
-                return Err(errors::invalid("parameter_invalid_integer", &message, "limit"));
+                return Err(refusals::invalid("parameter_invalid_integer", &message, "limit"));
             }
         };
         let cursor = |name: &str| match self.one(name).map(|id| (id, place(id))) {
             Some((id, None)) => {
-                Err(errors::invalid("resource_missing", &format!("No such object: '{id}'"), name))
+                Err(refusals::invalid("resource_missing", &format!("No such object: '{id}'"), name))
             }
             found => Ok(found.and_then(|(_, at)| at)),
         };
@@ -136,7 +136,7 @@ impl<'a> Query<'a> {
             (Some(_), Some(_)) => {
                 let message =
                     "You may only specify one of these parameters: ending_before, starting_after.";
-                return Err(errors::invalid("parameter_invalid", message, "starting_after"));
+                return Err(refusals::invalid("parameter_invalid", message, "starting_after"));
             }
             (None, Some(before)) => {
                 (0..before).rev().filter(|at| wanted(*at)).take(limit + 1).collect()
@@ -154,12 +154,12 @@ impl<'a> Query<'a> {
         Ok((rows, has_more))
     }
 
-    /// The wished expansions of an object of this kind as paths, or Stripe's refusal.
-    pub fn expansions(&self, kind: &'static str) -> Result<Vec<Vec<&'a str>>, Answer> {
+    /// The expansions that the request wants of an object of this kind, as paths; or Stripe's refusal.
+    pub fn expansions(&self, kind: &'static str) -> Result<Vec<Vec<&'a str>>, Response> {
         self.all("expand[]").map(|path| checked(kind, path)).collect()
     }
 
-    /// An object with its wishes fulfilled.
+    /// The object, with what the request wants expanded.
     pub fn expanded(&self, mut value: Value, kind: &'static str, sale: &Sale) -> Reply {
         for path in self.expansions(kind)? {
             expand(&mut value, &path, sale);
@@ -197,12 +197,12 @@ pub fn expand(value: &mut Value, path: &[&str], sale: &Sale) {
     expand(slot, rest, sale);
 }
 
-fn checked<'a>(kind: &'static str, path: &'a str) -> Result<Vec<&'a str>, Answer> {
+fn checked<'a>(kind: &'static str, path: &'a str) -> Result<Vec<&'a str>, Response> {
     let fields: Vec<&str> = path.split('.').collect();
     if fields.len() > LEVELS_MAX {
         let message =
             format!("You cannot expand more than 4 levels of a property. Property: {path}");
-        return Err(errors::invalid("parameter_invalid", &message, "expand"));
+        return Err(refusals::invalid("parameter_invalid", &message, "expand"));
     }
     let inside = |kind: &str, field: &str| {
         EXPANDABLE.iter().find(|(of, name, _)| *of == kind && *name == field)
@@ -214,7 +214,7 @@ fn checked<'a>(kind: &'static str, path: &'a str) -> Result<Vec<&'a str>, Answer
             if inside(at, "data").is_some_and(|(.., row)| inside(row, field).is_some()) {
                 message += &format!(" You may want to try expanding 'data.{field}' instead.");
             }
-            return Err(errors::invalid("parameter_invalid", &message, "expand"));
+            return Err(refusals::invalid("parameter_invalid", &message, "expand"));
         };
         at = inner;
     }

@@ -1,8 +1,9 @@
 //! The facts of one checkout: who buys what for how much. Everything that Stripe says about it is
 //! rendered from them.
 
-use super::cast::{BUYERS, Buyer, DOWNLOADS, Good, MEMBERSHIP, PARCELS};
-use super::scenarios::{Scenario, Stage};
+use serde_json::Value;
+
+use super::catalog::{BUYERS, Buyer, DOWNLOADS, Good, MEMBERSHIP, PARCELS};
 
 /// Between opening the page and paying.
 const BROWSING_S: i64 = 120;
@@ -16,8 +17,29 @@ pub const SHOP_OPENED: i64 = 1_767_225_600;
 /// From this on, in euro cents, the shop ships for nothing.
 const FREE_SHIPPING_FROM: i64 = 4000;
 
+/// How the money stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// A delayed payment that is under way.
+    Unpaid,
+    /// Held until it is captured.
+    Held,
+    Paid,
+    /// Nothing to pay.
+    Free,
+    Failed,
+    Canceled,
+    Expired,
+}
+
+/// What a buyer bought, and on which terms. It never changes; how its payment stands is the sale's.
 pub struct Checkout {
-    pub scenario: &'static Scenario,
+    /// The name of the scenario that made it.
+    pub scenario: &'static str,
+    /// How its payment ends when it is made.
+    pub ends: Stage,
+    /// Changes the usual session into the scenario's odd one.
+    pub dress: fn(&mut Value),
     /// `cs_test_…`; the ids of all that belongs to it end like it.
     pub id: String,
     /// Unix seconds: when the session was opened, and when it ended.
@@ -69,11 +91,19 @@ pub enum Oddity {
 }
 
 impl Checkout {
-    /// The n-th checkout of the sandbox; the same n buys the same.
-    pub fn new(scenario: &'static Scenario, n: usize, now: i64) -> Checkout {
-        let took = if scenario.ends() == Stage::Expired { LIFE_S } else { BROWSING_S };
-        let checkout = Checkout {
+    /// The n-th checkout of the sandbox, with an empty basket; the same n has the same buyer.
+    pub fn open(
+        scenario: &'static str,
+        ends: Stage,
+        dress: fn(&mut Value),
+        n: usize,
+        now: i64,
+    ) -> Checkout {
+        let took = if ends == Stage::Expired { LIFE_S } else { BROWSING_S };
+        Checkout {
             scenario,
+            ends,
+            dress,
             id: random_id("cs_test_a1", 58),
             created: now - took,
             ended: now,
@@ -88,8 +118,7 @@ impl Checkout {
             manual: false,
             pick_up: false,
             renews: None,
-        };
-        (scenario.fill)(checkout, n)
+        }
     }
 
     pub fn subtotal(&self) -> i64 {
@@ -109,14 +138,14 @@ impl Checkout {
     }
 
     /// The id of something that belongs to this checkout alone: `pi`, `ch`, `sub` ….
-    pub fn own(&self, prefix: &str) -> String {
+    pub fn id_of(&self, prefix: &str) -> String {
         format!("{prefix}_3{}", &self.id[self.id.len() - 23..])
     }
 
     /// `None` where Stripe makes none: nothing to pay, or nothing confirmed.
     pub fn payment_intent(&self) -> Option<String> {
-        let none = matches!(self.scenario.ends(), Stage::Free | Stage::Expired);
-        (!none).then(|| self.own("pi"))
+        let none = matches!(self.ends, Stage::Free | Stage::Expired);
+        (!none).then(|| self.id_of("pi"))
     }
 
     /// What the session says about its payment: nothing when an invoice's was paid.
@@ -126,18 +155,18 @@ impl Checkout {
 
     /// The subscription that it begins or goes on with.
     pub fn subscription(&self) -> Option<String> {
-        self.renews.clone().or((self.mode == "subscription").then(|| self.own("sub")))
+        self.renews.clone().or((self.mode == "subscription").then(|| self.id_of("sub")))
     }
 
     /// Of a subscription.
     pub fn invoice(&self) -> Option<String> {
-        (self.mode == "subscription").then(|| self.own("in"))
+        (self.mode == "subscription").then(|| self.id_of("in"))
     }
 
     /// `None` where no money has moved yet.
     pub fn charge(&self) -> Option<String> {
-        let charged = self.manual || self.scenario.ends() != Stage::Canceled;
-        self.payment_intent().filter(|_| charged).map(|_| self.own("ch"))
+        let charged = self.manual || self.ends != Stage::Canceled;
+        self.payment_intent().filter(|_| charged).map(|_| self.id_of("ch"))
     }
 
     pub fn line_id(&self, at: usize) -> String {
@@ -193,7 +222,7 @@ impl Checkout {
     }
 
     /// After the basket is full: the buyer fetches it.
-    pub fn fetched(self) -> Checkout {
+    pub fn picked_up(self) -> Checkout {
         Checkout { pick_up: true, ..self.ship(0) }
     }
 

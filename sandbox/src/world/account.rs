@@ -3,25 +3,21 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use jiff::Timestamp;
 
-use super::Shape;
-use super::checkout::{Checkout, random_id};
-use super::endpoints::Endpoints;
-use super::json;
-use super::objects::{OLD_VERSION, Sale, VERSION};
-use super::scenarios::{Act, Part, Scenario, Stage};
-use super::sequel::{Draft, Kind, Told};
-use crate::clock::Timestamp;
+use super::checkout::{Checkout, Stage, random_id};
+use super::sale::{Draft, Kind, Notice, Sale, Subject};
+use super::scenarios::{self, Part, Scenario, Step};
+use super::webhook_endpoints::{Shape, WebhookEndpoints};
 use crate::error::Result;
 
 #[derive(Default)]
 pub struct Account {
     pub sales: Vec<Sale>,
     /// All that followed: the sale, and the place among what followed it.
-    pub sequels: Vec<(usize, usize)>,
+    pub follow_ups: Vec<(usize, usize)>,
     pub events: Vec<Event>,
-    pub endpoints: Endpoints,
+    pub webhook_endpoints: WebhookEndpoints,
     index: HashMap<String, Found>,
 }
 
@@ -35,30 +31,20 @@ pub enum Found {
     Price(usize, usize),
     Product(usize, usize),
     /// Of a sale, and a place among what followed it.
-    Sequel(usize, usize),
+    FollowUp(usize, usize),
     InvoicePayment(usize),
     Event(usize),
 }
 
-/// Which of a sale's objects.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum About {
-    Session,
-    PaymentIntent,
-    Charge,
-    /// At a place among what followed.
-    Sequel(usize),
-}
-
-/// Something that Stripe tells: in one of its shapes, about a sale as it stood then.
+/// An event in one of Stripe's shapes, about a sale as it stood when the event was made.
 #[derive(Clone)]
 pub struct Event {
     pub id: String,
     /// Without the thin shape's `v1.`.
-    kind: &'static str,
-    about: About,
+    pub(crate) kind: &'static str,
+    pub(crate) subject: Subject,
     /// The thin shape's snapshot event; `None` in the snapshot shape.
-    twin: Option<String>,
+    pub(crate) twin: Option<String>,
     pub at: Timestamp,
     pub sale: Sale,
     /// The endpoint is to have it; not so a snapshot where it wants the thin shape.
@@ -81,13 +67,12 @@ impl Account {
         renews: Option<String>,
     ) -> usize {
         let at = self.sales.len();
-        let checkout =
-            Arc::new(Checkout { renews, ..Checkout::new(scenario, at, now.as_second()) });
+        let checkout = Arc::new(Checkout { renews, ..scenario.checkout(at, now.as_second()) });
         self.index.insert(checkout.id.clone(), Found::Session(at));
         let moved = [
             checkout.payment_intent().zip(Some(Found::PaymentIntent(at))),
             checkout.charge().zip(Some(Found::Charge(at))),
-            checkout.invoice().map(|_| (checkout.own("inpay"), Found::InvoicePayment(at))),
+            checkout.invoice().map(|_| (checkout.id_of("inpay"), Found::InvoicePayment(at))),
         ];
         self.index.extend(moved.into_iter().flatten());
         for (n, line) in checkout.lines.iter().enumerate() {
@@ -99,29 +84,29 @@ impl Account {
             checkout,
             stage: Stage::Unpaid,
             captured: None,
-            sequels: Vec::new(),
+            follow_ups: Vec::new(),
         });
         at
     }
 
-    /// Lets a scenario's act happen to a sale, and says what is to be told. `Usage` when it cannot.
-    pub fn perform(&mut self, sale: usize, act: Act, now: Timestamp) -> Result<Vec<Told>> {
+    /// Does a scenario's step to a sale, and returns the events it makes. `Refused` when it cannot.
+    pub fn perform(&mut self, sale: usize, step: Step, now: Timestamp) -> Result<Vec<Notice>> {
         let total = self.sales[sale].checkout.total();
         let mut follow = |kind, draft: &Draft| self.follow(sale, kind, draft, now);
-        match act {
-            Act::News((kind, stage)) => {
+        match step {
+            Step::Payment((kind, stage)) => {
                 if stage == Stage::Paid && self.sales[sale].stage != Stage::Paid {
                     self.sales[sale].settled = now.as_second();
                 }
                 self.sales[sale].stage = stage;
-                let about = if kind.starts_with("payment_intent.") {
-                    About::PaymentIntent
+                let subject = if kind.starts_with("payment_intent.") {
+                    Subject::PaymentIntent
                 } else {
-                    About::Session
+                    Subject::Session
                 };
-                Ok(vec![(kind, about)])
+                Ok(vec![(kind, subject)])
             }
-            Act::Refund(part, status) => {
+            Step::Refund(part, status) => {
                 let amount = match part {
                     Part::Rest => None,
                     // A last digit of 0 suits every currency.
@@ -134,76 +119,78 @@ impl Account {
                     now,
                 )
             }
-            Act::Capture(part) => {
+            Step::Capture(part) => {
                 let amount = match part {
                     Part::Rest => total,
                     Part::Nth(n) => total / n / 10 * 10,
                 };
                 self.capture(sale, Some(amount), now)
             }
-            Act::DisputePart(n) => {
+            Step::DisputePart(n) => {
                 let amount = Some(total / n / 10 * 10);
                 follow(Kind::Dispute, &Draft { amount, ..Draft::default() })
             }
-            Act::Settled => follow(
+            Step::Settled => follow(
                 Kind::Dispute,
                 &Draft { status: Some("prevented"), settled: true, ..Draft::default() },
             ),
-            Act::Dispute(status) => {
+            Step::Dispute(status) => {
                 follow(Kind::Dispute, &Draft { status: Some(status), ..Draft::default() })
             }
-            Act::Review => follow(Kind::Review, &Draft::default()),
-            Act::FraudWarning => follow(Kind::FraudWarning, &Draft::default()),
-            Act::Becomes(at, status) => self.sales[sale].becomes(at, status, now.as_second()),
+            Step::Review => follow(Kind::Review, &Draft::default()),
+            Step::FraudWarning => follow(Kind::FraudWarning, &Draft::default()),
+            Step::Becomes(at, status) => self.sales[sale].set_status(at, status, now.as_second()),
         }
     }
 
-    /// Takes money that is held, and says what is to be told. `Usage` when there is none.
+    /// Captures money that is held, and returns the events it makes. `Refused` when there is none.
     pub fn capture(
         &mut self,
         sale: usize,
         amount: Option<i64>,
         now: Timestamp,
-    ) -> Result<Vec<Told>> {
-        let before = self.sales[sale].sequels.len();
-        let told = self.sales[sale].capture(amount, now.as_second())?;
-        if let Some(let_go) = self.sales[sale].sequels.get(before) {
-            self.index.insert(let_go.id.clone(), Found::Sequel(sale, before));
-            self.sequels.push((sale, before));
+    ) -> Result<Vec<Notice>> {
+        let before = self.sales[sale].follow_ups.len();
+        let notices = self.sales[sale].capture(amount, now.as_second())?;
+        if let Some(released) = self.sales[sale].follow_ups.get(before) {
+            self.index.insert(released.id.clone(), Found::FollowUp(sale, before));
+            self.follow_ups.push((sale, before));
         }
-        Ok(told)
+        Ok(notices)
     }
 
     /// A later payment of a subscription: a sale whose session Stripe does not show.
     pub fn renew(&mut self, sale: usize, now: Timestamp) -> Option<usize> {
         let first = &self.sales[sale].checkout;
-        let (subscription, scenario) = (first.subscription()?, first.scenario);
+        let subscription = first.subscription()?;
+        let scenario = scenarios::find(first.scenario).ok()?;
         let at = self.sell_as(scenario, now, Some(subscription));
         (self.sales[at].stage, self.sales[at].settled) = (Stage::Paid, now.as_second());
         Some(at)
     }
 
-    /// Lets something follow a sale's payment, and says what is to be told. `Usage` when it cannot.
+    /// Adds what follows a sale's payment, and returns the events it makes. `Refused` when it
+    /// cannot.
     pub fn follow(
         &mut self,
         sale: usize,
         kind: Kind,
         draft: &Draft,
         now: Timestamp,
-    ) -> Result<Vec<Told>> {
-        let told = self.sales[sale].follow(kind, draft, now.as_second())?;
-        let at = self.sales[sale].sequels.len() - 1;
-        self.index.insert(self.sales[sale].sequels[at].id.clone(), Found::Sequel(sale, at));
-        self.sequels.push((sale, at));
-        Ok(told)
+    ) -> Result<Vec<Notice>> {
+        let notices = self.sales[sale].follow(kind, draft, now.as_second())?;
+        let at = self.sales[sale].follow_ups.len() - 1;
+        self.index.insert(self.sales[sale].follow_ups[at].id.clone(), Found::FollowUp(sale, at));
+        self.follow_ups.push((sale, at));
+        Ok(notices)
     }
 
-    /// Makes the event that tells how one of a sale's objects stands now. Returns the places of
-    /// those that are for the endpoint: one, or with both shapes two.
-    pub fn tell(
+    /// Makes the event about one of a sale's objects as it stands now. Returns the places of those
+    /// that are for the endpoint: one, or with both shapes two.
+    pub fn make_event(
         &mut self,
         sale: usize,
-        (kind, about): Told,
+        (kind, subject): Notice,
         shape: Shape,
         now: Timestamp,
     ) -> Vec<usize> {
@@ -215,7 +202,7 @@ impl Account {
             self.events.push(Event {
                 id,
                 kind,
-                about,
+                subject,
                 twin,
                 at: now,
                 sale,
@@ -248,9 +235,9 @@ impl Account {
     }
 
     /// The sale that it followed, and its place among what did.
-    pub fn sequel(&self, kind: Kind, id: &str) -> Option<(usize, usize)> {
+    pub fn follow_up(&self, kind: Kind, id: &str) -> Option<(usize, usize)> {
         match self.find(id)? {
-            Found::Sequel(sale, at) if self.sales[sale].sequels[at].kind == kind => {
+            Found::FollowUp(sale, at) if self.sales[sale].follow_ups[at].kind == kind => {
                 Some((sale, at))
             }
             _ => None,
@@ -281,50 +268,5 @@ impl Event {
 
     pub fn is_thin(&self) -> bool {
         self.twin.is_some()
-    }
-
-    /// As the API gives it and a delivery carries it.
-    pub fn object(&self) -> Value {
-        match &self.twin {
-            None => self.snapshot(),
-            Some(twin) => self.thin(twin),
-        }
-    }
-
-    /// The bytes that every delivery of it carries.
-    pub fn body(&self) -> Vec<u8> {
-        json::bytes(&self.object())
-    }
-
-    fn snapshot(&self) -> Value {
-        let object = match self.about {
-            About::Session => self.sale.session(),
-            About::PaymentIntent => self.sale.payment_intent(),
-            About::Charge => self.sale.charge(),
-            About::Sequel(at) => self.sale.sequel(at),
-        };
-        let old = self.sale.checkout.scenario.name == "old-api";
-        json!({
-            "id": self.id, "object": "event", "type": self.kind, "created": self.at.as_second(), "livemode": false,
-            "api_version": if old { OLD_VERSION } else { VERSION }, "data": {"object": object}, "pending_webhooks": 1,
-            "request": {"id": null, "idempotency_key": null},
-        })
-    }
-
-    fn thin(&self, twin: &str) -> Value {
-        let checkout = &self.sale.checkout;
-        let (id, (kind, path)) = match self.about {
-            About::Session => (checkout.id.clone(), ("checkout.session", "checkout/sessions")),
-            About::PaymentIntent => (checkout.own("pi"), ("payment_intent", "payment_intents")),
-            About::Charge => (checkout.own("ch"), ("charge", "charges")),
-            About::Sequel(at) => {
-                (self.sale.sequels[at].id.clone(), self.sale.sequels[at].kind.words())
-            }
-        };
-        json!({
-            "id": self.id, "object": "v2.core.event", "type": self.kind(), "livemode": false,
-            "created": self.at.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string(), "snapshot_event": twin,
-            "related_object": {"id": id, "type": kind, "url": format!("/v1/{path}/{id}")},
-        })
     }
 }

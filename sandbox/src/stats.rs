@@ -18,8 +18,8 @@ struct Counts {
 
 impl Stats {
     /// The API answered; 0 is no answer.
-    pub fn answered(&self, endpoint: &'static str, status: u16) {
-        *lock(&self.0).requests.entry(endpoint).or_default().entry(status).or_default() += 1;
+    pub fn answered(&self, route: &'static str, status: u16) {
+        *lock(&self.0).requests.entry(route).or_default().entry(status).or_default() += 1;
     }
 
     /// The webhook answered; 0 is no answer.

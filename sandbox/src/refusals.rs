@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::http::Answer;
+use crate::http::Response;
 
 /// 400 for a parameter that cannot be used.
-pub fn invalid(code: &str, message: &str, param: &str) -> Answer {
+pub fn invalid(code: &str, message: &str, param: &str) -> Response {
     error(
         400,
         json!({"code": code, "message": message, "param": param, "type": "invalid_request_error"}),
@@ -13,7 +13,7 @@ pub fn invalid(code: &str, message: &str, param: &str) -> Answer {
 }
 
 /// 404 for an id that stands for nothing of that kind.
-pub fn missing(kind: &str, id: &str) -> Answer {
+pub fn missing(kind: &str, id: &str) -> Response {
     let message = format!("No such {kind}: '{id}'");
     error(
         404,
@@ -22,7 +22,7 @@ pub fn missing(kind: &str, id: &str) -> Answer {
 }
 
 /// 404 for a path that there is not.
-pub fn unknown_path(method: &str, path: &str) -> Answer {
+pub fn unknown_path(method: &str, path: &str) -> Response {
     let message = format!(
         "Unrecognized request URL ({method}: {path}). The sandbox answers what fulfilld asks."
     );
@@ -30,7 +30,7 @@ pub fn unknown_path(method: &str, path: &str) -> Answer {
 }
 
 /// 401 without a test key, or with one that has `expired` in it.
-pub fn unauthorized(key: Option<&str>) -> Answer {
+pub fn unauthorized(key: Option<&str>) -> Response {
     let message = match key {
         None => "You did not provide an API key. You need to provide your API key in the Authorization header, using \
                  Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY')."
@@ -45,7 +45,7 @@ pub fn unauthorized(key: Option<&str>) -> Answer {
 }
 
 /// 403 for what a restricted key may not read.
-pub fn not_permitted(key: Option<&str>, permission: &str) -> Answer {
+pub fn not_permitted(key: Option<&str>, permission: &str) -> Response {
     let message = format!(
         "The provided key '{}' does not have the required permissions for this endpoint on account \
          'acct_1TheShopOfTheSandbox'. Enabling {permission} permissions on this key would allow this request to continue.",
@@ -64,14 +64,14 @@ fn hidden(key: &str) -> String {
 }
 
 /// 429 of the rate limiter.
-pub fn rate_limited() -> Answer {
+pub fn rate_limited() -> Response {
     let message = "Request rate limit exceeded. Learn more about rate limits here https://stripe.com/docs/rate-limits.";
     error(429, json!({"code": "rate_limit", "message": message, "type": "invalid_request_error"}))
         .with("Stripe-Rate-Limited-Reason", "endpoint-rate")
 }
 
 /// What Stripe says with any status, for a fault that was asked for.
-pub fn with_status(status: u16) -> Answer {
+pub fn with_status(status: u16) -> Response {
     let (code, kind, message) = match status {
         401 => return unauthorized(Some("sk_test_refused")),
         429 => return rate_limited(),
@@ -100,10 +100,10 @@ pub fn with_status(status: u16) -> Answer {
     error(status, json!({"code": code, "message": message, "type": kind}))
 }
 
-fn error(status: u16, mut why: Value) -> Answer {
+fn error(status: u16, mut why: Value) -> Response {
     if let Some(code) = why["code"].as_str() {
         why["doc_url"] =
             json!(format!("https://stripe.com/docs/error-codes/{}", code.replace('_', "-")));
     }
-    Answer::json(status, &json!({"error": why}))
+    Response::json(status, &json!({"error": why}))
 }

@@ -5,17 +5,17 @@ use std::sync::Mutex;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::errors;
-use super::http::{Answer, Manner};
+use crate::http::{Manner, Response};
+use crate::refusals;
 use crate::sync::lock;
 
-/// One order for trouble, as `POST /_sandbox/faults` takes it.
+/// One fault, as `POST /_sandbox/faults` takes it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fault {
-    /// `*`, or an endpoint's name as `/_sandbox/stats` has it.
-    #[serde(default = "everywhere")]
-    pub endpoint: String,
+    /// `*`, or a route's name as `/_sandbox/stats` has it.
+    #[serde(rename = "endpoint", default = "everywhere")]
+    pub route: String,
     kind: Kind,
     /// Of the answer; by itself 429 with `status` and 200 with the other kinds that have one.
     pub status: Option<u16>,
@@ -31,7 +31,7 @@ pub struct Fault {
 enum Kind {
     /// Stripe's own words for the status.
     Status,
-    /// No answer, and no end.
+    /// No answer; the connection stays open.
     Hang,
     /// The right answer, a byte a second.
     Drip,
@@ -47,13 +47,13 @@ enum Kind {
     Reset,
     /// An answer without a body.
     Empty,
-    /// The end instead of an answer.
+    /// The connection is closed without an answer.
     Close,
-    /// `{}`: an answer that says nothing.
+    /// `{}`.
     Shrug,
-    /// The right answer about another object: what is asked for was mixed up on the way.
+    /// The right answer under another object's id.
     Stranger,
-    /// A list with rows that nobody can read among the right ones.
+    /// A list with unreadable rows among the right ones.
     Odd,
     /// A list whose newest row was made in ten years.
     Ahead,
@@ -75,11 +75,12 @@ enum Kind {
     Undelivered,
 }
 
-/// What becomes of an event.
+/// What goes wrong with an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
-    Usual,
+pub enum EventFault {
+    /// It is never made.
     Lost,
+    /// It is listed and never delivered.
     Undelivered,
 }
 
@@ -100,33 +101,31 @@ impl Faults {
         lock(&self.0).drain(..).count()
     }
 
-    /// The answer to a request: the right one, or what the first fault that means this request
-    /// makes of it. `asked` is the path with its query, and the key.
-    pub fn answer(&self, endpoint: &str, asked: &str, right: impl FnOnce() -> Answer) -> Answer {
-        let meant = |f: &Fault| {
-            !f.kind.is_of_events()
-                && (f.endpoint == "*" || f.endpoint == endpoint)
-                && f.means(asked)
+    /// The response to a request: the right one, or what the first fault that matches this request
+    /// makes of it. `text` is the path with its query, and the key.
+    pub fn respond(&self, route: &str, text: &str, right: impl FnOnce() -> Response) -> Response {
+        let matching = |f: &Fault| {
+            !f.kind.is_of_events() && (f.route == "*" || f.route == route) && f.matches(text)
         };
-        match self.strike(meant) {
-            Some(fault) => fault.spoil(right),
+        match self.take(matching) {
+            Some(fault) => fault.apply(right),
             None => right(),
         }
     }
 
-    /// What is to become of an event about a session.
-    pub fn fate(&self, kind: &str, session: &str) -> Fate {
-        match self.strike(|f| f.kind.is_of_events() && (f.means(kind) || f.means(session))) {
-            Some(fault) if fault.kind == Kind::Lost => Fate::Lost,
-            Some(_) => Fate::Undelivered,
-            None => Fate::Usual,
+    /// What is to go wrong with an event about a session.
+    pub fn of_event(&self, kind: &str, session: &str) -> Option<EventFault> {
+        match self.take(|f| f.kind.is_of_events() && (f.matches(kind) || f.matches(session))) {
+            Some(fault) if fault.kind == Kind::Lost => Some(EventFault::Lost),
+            Some(_) => Some(EventFault::Undelivered),
+            None => None,
         }
     }
 
-    /// The first fault that is meant, used up by one.
-    fn strike(&self, meant: impl Fn(&Fault) -> bool) -> Option<Fault> {
+    /// The first fault that matches, with one use less left.
+    fn take(&self, matching: impl Fn(&Fault) -> bool) -> Option<Fault> {
         let mut faults = lock(&self.0);
-        let at = faults.iter().position(meant)?;
+        let at = faults.iter().position(matching)?;
         match &mut faults[at].times {
             Some(times) if *times <= 1 => Some(faults.remove(at)),
             times => {
@@ -144,36 +143,36 @@ impl Kind {
 }
 
 impl Fault {
-    fn means(&self, text: &str) -> bool {
+    fn matches(&self, text: &str) -> bool {
         self.only.as_ref().is_none_or(|only| text.contains(only.as_str()))
     }
 
-    fn spoil(&self, right: impl FnOnce() -> Answer) -> Answer {
+    fn apply(&self, right: impl FnOnce() -> Response) -> Response {
         let status = self.status.unwrap_or(200);
         let raw =
-            |content_type: &str, body: &[u8]| Answer::raw(status, content_type, body.to_vec());
-        let right_but = |manner: Manner| Answer { manner, ..right() };
+            |content_type: &str, body: &[u8]| Response::raw(status, content_type, body.to_vec());
+        let right_but = |manner: Manner| Response { manner, ..right() };
         match self.kind {
-            Kind::Status => errors::with_status(self.status.unwrap_or(429)),
+            Kind::Status => refusals::with_status(self.status.unwrap_or(429)),
             Kind::Garbage => raw("application/json", b"\x00\xff\xfe{]\x1b[31m not JSON"),
             Kind::Html => raw(
                 "text/html",
                 b"<!doctype html><title>Error</title><h1>Something went wrong</h1>",
             ),
             Kind::Redirect => {
-                Answer::raw(302, "text/html", Vec::new()).with("Location", "/elsewhere")
+                Response::raw(302, "text/html", Vec::new()).with("Location", "/elsewhere")
             }
             Kind::Empty => raw("application/json", b""),
             Kind::Shrug => raw("application/json", b"{}"),
-            Kind::Stranger => stranger(right_but(Manner::Whole)),
+            Kind::Stranger => with_other_id(right_but(Manner::Whole)),
             Kind::Odd
             | Kind::Ahead
             | Kind::Repeat
             | Kind::Skip
             | Kind::Loop
             | Kind::Cut
-            | Kind::Short => listed(right_but(Manner::Whole), self.kind),
-            Kind::Unlisted => unlisted(right_but(Manner::Whole)),
+            | Kind::Short => with_other_rows(right_but(Manner::Whole), self.kind),
+            Kind::Unlisted => without_rows(right_but(Manner::Whole)),
             Kind::Drip => right_but(Manner::Drip),
             Kind::Half => right_but(Manner::Half),
             Kind::Huge => right_but(Manner::Huge),
@@ -185,17 +184,17 @@ impl Fault {
 }
 
 /// The same object under another id; a list stays as it is.
-fn stranger(right: Answer) -> Answer {
+fn with_other_id(right: Response) -> Response {
     let mut object: Value = serde_json::from_slice(&right.body).unwrap_or_default();
     let Some(id) = object["id"].as_str().map(|id| format!("{id}x")) else {
         return right;
     };
     object["id"] = id.into();
-    Answer::json(right.status, &object)
+    Response::json(right.status, &object)
 }
 
 /// The same without rows, at the top or as line items.
-fn unlisted(right: Answer) -> Answer {
+fn without_rows(right: Response) -> Response {
     let mut answer: Value = serde_json::from_slice(&right.body).unwrap_or_default();
     for list in ["", "/line_items"] {
         if let Some(list) = answer.pointer_mut(list).filter(|list| list["data"].is_array()) {
@@ -203,12 +202,12 @@ fn unlisted(right: Answer) -> Answer {
             list["has_more"] = json!(false);
         }
     }
-    Answer::json(right.status, &answer)
+    Response::json(right.status, &answer)
 }
 
 /// The same list with other rows, or another word on whether there are more; what is no list stays
 /// as it is.
-fn listed(right: Answer, how: Kind) -> Answer {
+fn with_other_rows(right: Response, how: Kind) -> Response {
     let mut list: Value = serde_json::from_slice(&right.body).unwrap_or_default();
     let Some(rows) = list.get_mut("data").and_then(Value::as_array_mut).map(std::mem::take) else {
         return right;
@@ -239,7 +238,7 @@ fn listed(right: Answer, how: Kind) -> Answer {
     };
     list["data"] = rows.into();
     list["has_more"] = more.into();
-    Answer::json(right.status, &list)
+    Response::json(right.status, &list)
 }
 
 fn everywhere() -> String {

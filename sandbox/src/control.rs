@@ -7,30 +7,30 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::api;
-use super::endpoints::Order;
-use super::faults::Fault;
-use super::http::{Answer, Request};
-use super::sequel::Kind;
-use super::simulation::{Become, Follow, Settle, Simulation, Trigger};
+use crate::api;
 use crate::error::{Error, Result};
+use crate::faults::Fault;
+use crate::http::{Request, Response};
+use crate::simulation::{Follow, SetStatus, Settle, Simulation, Trigger};
 use crate::sync::lock;
+use crate::world::sale::Kind;
+use crate::world::webhook_endpoints::Replacement;
 
 /// Where the controls are.
 pub const ROOT: &str = "/_sandbox/";
 
-/// Does what is asked. Every refusal is JSON with a sentence.
-pub fn answer(simulation: &Simulation, request: &Request) -> Answer {
-    obey(simulation, request).unwrap_or_else(|error| {
-        let status = if matches!(error, Error::Permanent(_)) { 404 } else { 400 };
-        Answer::json(
+/// Executes a control request. Every refusal is JSON with a sentence.
+pub fn respond(simulation: &Simulation, request: &Request) -> Response {
+    execute(simulation, request).unwrap_or_else(|error| {
+        let status = if matches!(error, Error::Missing(_)) { 404 } else { 400 };
+        Response::json(
             status,
             &json!({"error": {"message": error.to_string(), "type": "invalid_request_error"}}),
         )
     })
 }
 
-fn obey(simulation: &Simulation, request: &Request) -> Result<Answer> {
+fn execute(simulation: &Simulation, request: &Request) -> Result<Response> {
     let path: Vec<&str> = request.path.strip_prefix(ROOT).unwrap_or_default().split('/').collect();
     let order = &request.body;
     let done = match (request.method.as_str(), path.as_slice()) {
@@ -43,15 +43,15 @@ fn obey(simulation: &Simulation, request: &Request) -> Result<Answer> {
         ("POST", ["renew"]) => json!(simulation.renew(&parse::<Follow>(order)?)?),
         ("POST", ["refund"]) => json!(simulation.follow(Kind::Refund, &parse::<Follow>(order)?)?),
         ("POST", ["refunds", id]) => {
-            json!(simulation.becomes(Kind::Refund, id, &parse::<Become>(order)?)?)
+            json!(simulation.set_status(Kind::Refund, id, &parse::<SetStatus>(order)?)?)
         }
         ("POST", ["dispute"]) => json!(simulation.follow(Kind::Dispute, &parse::<Follow>(order)?)?),
         ("POST", ["disputes", id]) => {
-            json!(simulation.becomes(Kind::Dispute, id, &parse::<Become>(order)?)?)
+            json!(simulation.set_status(Kind::Dispute, id, &parse::<SetStatus>(order)?)?)
         }
         ("POST", ["review"]) => json!(simulation.follow(Kind::Review, &parse::<Follow>(order)?)?),
         ("POST", ["reviews", id]) => {
-            json!(simulation.becomes(Kind::Review, id, &parse::<Become>(order)?)?)
+            json!(simulation.set_status(Kind::Review, id, &parse::<SetStatus>(order)?)?)
         }
         ("POST", ["fraud_warning"]) => {
             json!(simulation.follow(Kind::FraudWarning, &parse::<Follow>(order)?)?)
@@ -62,7 +62,7 @@ fn obey(simulation: &Simulation, request: &Request) -> Result<Answer> {
             json!({"url": webhook})
         }
         ("POST", ["endpoint"]) => {
-            lock(&simulation.account).endpoints.replace(parse::<Order>(order)?)?;
+            lock(&simulation.account).webhook_endpoints.replace(parse::<Replacement>(order)?)?;
             json!({})
         }
         ("POST", ["clock"]) => {
@@ -84,11 +84,11 @@ fn obey(simulation: &Simulation, request: &Request) -> Result<Answer> {
         ("GET", ["events", id, "body"]) => {
             let body = simulation
                 .event_body(id)
-                .ok_or_else(|| Error::Permanent(format!("there is no event {id}")))?;
-            return Ok(Answer::raw(200, "application/json; charset=utf-8", body));
+                .ok_or_else(|| Error::Missing(format!("there is no event {id}")))?;
+            return Ok(Response::raw(200, "application/json; charset=utf-8", body));
         }
         (method, _) => {
-            return Err(Error::Permanent(format!(
+            return Err(Error::Missing(format!(
                 "the sandbox has no {method} {}; it has POST trigger, settle, capture, lapse, renew, refund, refunds/ID, dispute, \
                  disputes/ID, review, reviews/ID, fraud_warning, webhook, endpoint, clock, secrets and faults, GET stats, events and \
                  events/ID/body, DELETE faults and stats, under {ROOT}",
@@ -96,7 +96,7 @@ fn obey(simulation: &Simulation, request: &Request) -> Result<Answer> {
             )));
         }
     };
-    Ok(Answer::json(200, &done))
+    Ok(Response::json(200, &done))
 }
 
 /// The endpoint has moved; `null` is none.
@@ -122,20 +122,20 @@ struct Secrets {
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
     serde_json::from_slice(body)
-        .map_err(|e| Error::Usage(format!("the sandbox does not understand this order: {e}")))
+        .map_err(|e| Error::Refused(format!("the sandbox does not understand this request: {e}")))
 }
 
 fn check(fault: Fault) -> Result<Fault> {
-    if fault.endpoint != "*" && !api::names().any(|name| name == fault.endpoint) {
+    if fault.route != "*" && !api::names().any(|name| name == fault.route) {
         let names: Vec<_> = api::names().collect();
-        return Err(Error::Usage(format!(
-            "there is no endpoint {}; there are *, {}",
-            fault.endpoint,
+        return Err(Error::Refused(format!(
+            "there is no route {}; there are *, {}",
+            fault.route,
             names.join(", ")
         )));
     }
     if fault.status.is_some_and(|status| !(200..=599).contains(&status)) {
-        return Err(Error::Usage("a fault's status is 200 to 599".into()));
+        return Err(Error::Refused("a fault's status is 200 to 599".into()));
     }
     Ok(fault)
 }

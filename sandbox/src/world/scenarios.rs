@@ -3,35 +3,19 @@
 
 use serde_json::Value;
 
-use Act::{Becomes, Capture, Dispute, DisputePart, FraudWarning, Refund, Review, Settled};
+use Step::{Becomes, Capture, Dispute, DisputePart, FraudWarning, Refund, Review, Settled};
 
-use super::checkout::Checkout;
+use super::checkout::{Checkout, Stage};
 use super::oddities::{old_api, strange, strange_lines, sums_differ};
 use crate::error::{Error, Result};
-use crate::text;
-
-/// How the money stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
-    /// A delayed payment that is under way.
-    Unpaid,
-    /// Held until it is captured.
-    Held,
-    Paid,
-    /// Nothing to pay.
-    Free,
-    Failed,
-    Canceled,
-    Expired,
-}
 
 /// A type of event, and how the money stands when it is sent.
-pub type News = (&'static str, Stage);
+pub type PaymentStep = (&'static str, Stage);
 
 /// What happens after it.
 #[derive(Clone, Copy)]
-pub enum Act {
-    News(News),
+pub enum Step {
+    Payment(PaymentStep),
     /// A part of the payment, and the refund's status.
     Refund(Part, &'static str),
     /// Of what is held.
@@ -61,9 +45,9 @@ pub struct Scenario {
     pub name: &'static str,
     pub about: &'static str,
     /// What Stripe sends for the purchase, in its order. The last one's stage is how that ends.
-    pub news: &'static [News],
+    pub payment: &'static [PaymentStep],
     /// What happens then.
-    pub then: &'static [Act],
+    pub then: &'static [Step],
     /// Fills the basket of the n-th checkout.
     pub fill: fn(Checkout, usize) -> Checkout,
     /// What is odd about the session, put on the usual one.
@@ -115,7 +99,7 @@ pub const SCENARIOS: &[Scenario] = &[
         c.membership().on_trial()
     }),
     scenario("pick-up", "to be fetched", PAID, |c, n| {
-        c.line("BOARD", "Oak board", None, 4500, 1 + n as i64 % 2, true).fetched()
+        c.line("BOARD", "Oak board", None, 4500, 1 + n as i64 % 2, true).picked_up()
     }),
     scenario("priced-abroad", "the price names itself in dollars", PAID, |c, n| {
         c.parcels(n).priced_abroad()
@@ -151,8 +135,8 @@ pub const SCENARIOS: &[Scenario] = &[
     ),
     bought(
         "refund-first",
-        "the refund is told before the purchase",
-        &[REFUND, Act::News(COMPLETED)],
+        "the refund's events come before the purchase's",
+        &[REFUND, Step::Payment(COMPLETED)],
     )
     .after(MONEY),
     bought("disputed", "the shop is to respond", &[DISPUTE]),
@@ -213,40 +197,40 @@ pub const SCENARIOS: &[Scenario] = &[
         .then(&[REFUND_BIT; 120]),
 ];
 
-const COMPLETED: News = ("checkout.session.completed", Stage::Paid);
-const MONEY: &[News] = &[("payment_intent.succeeded", Stage::Paid)];
-const PAID: &[News] = &[MONEY[0], COMPLETED];
-const HELD: &[News] = &[
+const COMPLETED: PaymentStep = ("checkout.session.completed", Stage::Paid);
+const MONEY: &[PaymentStep] = &[("payment_intent.succeeded", Stage::Paid)];
+const PAID: &[PaymentStep] = &[MONEY[0], COMPLETED];
+const HELD: &[PaymentStep] = &[
     ("payment_intent.amount_capturable_updated", Stage::Held),
     ("checkout.session.completed", Stage::Held),
 ];
-const LAPSED: &[News] = &[HELD[0], HELD[1], ("payment_intent.canceled", Stage::Canceled)];
-const UNPAID: &[News] = &[("checkout.session.completed", Stage::Unpaid)];
-const SETTLED: &[News] = &[UNPAID[0], SUCCEEDS[0], SUCCEEDS[1]];
-const FAILED: &[News] = &[UNPAID[0], FAILS[0], FAILS[1]];
-const CANCELED: &[News] = &[UNPAID[0], ("payment_intent.canceled", Stage::Canceled)];
-const FREE: &[News] = &[("checkout.session.completed", Stage::Free)];
-const EXPIRED: &[News] = &[("checkout.session.expired", Stage::Expired)];
+const LAPSED: &[PaymentStep] = &[HELD[0], HELD[1], ("payment_intent.canceled", Stage::Canceled)];
+const UNPAID: &[PaymentStep] = &[("checkout.session.completed", Stage::Unpaid)];
+const SETTLED: &[PaymentStep] = &[UNPAID[0], SUCCEEDS[0], SUCCEEDS[1]];
+const FAILED: &[PaymentStep] = &[UNPAID[0], FAILS[0], FAILS[1]];
+const CANCELED: &[PaymentStep] = &[UNPAID[0], ("payment_intent.canceled", Stage::Canceled)];
+const FREE: &[PaymentStep] = &[("checkout.session.completed", Stage::Free)];
+const EXPIRED: &[PaymentStep] = &[("checkout.session.expired", Stage::Expired)];
 
-const REFUND: Act = Refund(Part::Rest, "succeeded");
-const REFUND_LATE: Act = Refund(Part::Rest, "pending");
-const REFUND_THIRD: Act = Refund(Part::Nth(3), "succeeded");
-const REFUND_BIT: Act = Refund(Part::Nth(200), "succeeded");
-const DISPUTE: Act = Dispute("needs_response");
-const RESPOND: Act = Becomes(0, "under_review");
-const APPEAL: Act = Becomes(0, "appeal_needs_response");
-const INQUIRE: Act = Dispute("warning_needs_response");
-const EXPLAIN: Act = Becomes(0, "warning_under_review");
-const LOSS: Act = Dispute("lost"); // a debit's dispute cannot be contested
+const REFUND: Step = Refund(Part::Rest, "succeeded");
+const REFUND_LATE: Step = Refund(Part::Rest, "pending");
+const REFUND_THIRD: Step = Refund(Part::Nth(3), "succeeded");
+const REFUND_BIT: Step = Refund(Part::Nth(200), "succeeded");
+const DISPUTE: Step = Dispute("needs_response");
+const RESPOND: Step = Becomes(0, "under_review");
+const APPEAL: Step = Becomes(0, "appeal_needs_response");
+const INQUIRE: Step = Dispute("warning_needs_response");
+const EXPLAIN: Step = Becomes(0, "warning_under_review");
+const LOSS: Step = Dispute("lost"); // a debit's dispute cannot be contested
 
 /// What follows on an unpaid checkout when the money comes.
-pub const SUCCEEDS: &[News] = &[
+pub const SUCCEEDS: &[PaymentStep] = &[
     ("payment_intent.succeeded", Stage::Paid),
     ("checkout.session.async_payment_succeeded", Stage::Paid),
 ];
 
 /// What follows on an unpaid checkout when it does not.
-pub const FAILS: &[News] = &[
+pub const FAILS: &[PaymentStep] = &[
     ("payment_intent.payment_failed", Stage::Failed),
     ("checkout.session.async_payment_failed", Stage::Failed),
 ];
@@ -277,7 +261,7 @@ pub const BY_EVENT: &[(&str, &str)] = &[
     ("radar.early_fraud_warning.updated", "fraud-warning-refunded"),
 ];
 
-/// The scenario of that name, or the one that sends that type of event, in either shape. `Usage`
+/// The scenario of that name, or the one that sends that type of event, in either shape. `Refused`
 /// names all there are.
 pub fn find(wanted: &str) -> Result<&'static Scenario> {
     let kind = wanted.strip_prefix("v1.").unwrap_or(wanted);
@@ -288,8 +272,8 @@ pub fn find(wanted: &str) -> Result<&'static Scenario> {
             .map(|s| s.name)
             .chain(BY_EVENT.iter().map(|(event, _)| *event))
             .collect();
-        let wanted: String = text::clean(wanted).chars().take(80).collect();
-        Error::Usage(format!(
+        let wanted: String = wanted.chars().take(80).collect();
+        Error::Refused(format!(
             "there is no scenario and no event type {wanted:?} here; there are {}",
             names.join(", ")
         ))
@@ -299,23 +283,23 @@ pub fn find(wanted: &str) -> Result<&'static Scenario> {
 const fn scenario(
     name: &'static str,
     about: &'static str,
-    news: &'static [News],
+    payment: &'static [PaymentStep],
     fill: fn(Checkout, usize) -> Checkout,
 ) -> Scenario {
-    Scenario { name, about, news, then: &[], fill, dress: |_| {} }
+    Scenario { name, about, payment, then: &[], fill, dress: |_| {} }
 }
 
 /// What follows a usual purchase by card.
-const fn bought(name: &'static str, about: &'static str, then: &'static [Act]) -> Scenario {
+const fn bought(name: &'static str, about: &'static str, then: &'static [Step]) -> Scenario {
     scenario(name, about, PAID, |c, n| c.parcels(n)).then(then)
 }
 
 impl Scenario {
-    const fn after(self, news: &'static [News]) -> Scenario {
-        Scenario { news, ..self }
+    const fn after(self, payment: &'static [PaymentStep]) -> Scenario {
+        Scenario { payment, ..self }
     }
 
-    const fn then(self, then: &'static [Act]) -> Scenario {
+    const fn then(self, then: &'static [Step]) -> Scenario {
         Scenario { then, ..self }
     }
 
@@ -323,9 +307,14 @@ impl Scenario {
         Scenario { dress, ..self }
     }
 
+    /// The n-th checkout of the sandbox; the same n buys the same.
+    pub fn checkout(&self, n: usize, now: i64) -> Checkout {
+        (self.fill)(Checkout::open(self.name, self.ends(), self.dress, n, now), n)
+    }
+
     /// How the money stands when the purchase is made.
-    pub fn ends(&self) -> Stage {
-        self.news.last().map_or(Stage::Unpaid, |(_, stage)| *stage)
+    fn ends(&self) -> Stage {
+        self.payment.last().map_or(Stage::Unpaid, |(_, stage)| *stage)
     }
 }
 
@@ -334,7 +323,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unknown_name_is_told_what_there_is() {
+    fn an_unknown_name_is_refused_with_the_list_of_names() {
         let error = find("fax\u{1b}[2J").err().unwrap().to_string();
         assert!(
             error.contains("many-lines") && error.contains("payment_intent.canceled"),

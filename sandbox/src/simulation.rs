@@ -1,24 +1,56 @@
-//! What all threads of a sandbox share: it sells, settles and tells, and answers whatever is asked.
+//! What all threads of a sandbox share. It makes purchases and what follows them, and answers the
+//! API's requests.
 
+use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::account::Account;
-use super::api::Rates;
-use super::deliver::Queue;
-use super::faults::{Fate, Faults};
-use super::http::{Answer, Manner, Request};
-use super::scenarios::{Act, FAILS, SUCCEEDS, Stage};
-use super::sequel::{Draft, Kind, Told};
-use super::stats::Stats;
-use super::{Options, Shape, api, control, scenarios};
-use crate::clock::{self, Timestamp};
+use crate::api::{self, Rates};
 use crate::error::{Error, Result};
+use crate::faults::{EventFault, Faults};
+use crate::http::{Manner, Request, Response};
+use crate::queue::Queue;
+use crate::stats::Stats;
 use crate::sync::lock;
-use crate::text;
+use crate::world::account::Account;
+use crate::world::checkout::Stage;
+use crate::world::sale::{Draft, Kind, Notice};
+use crate::world::scenarios::{self, FAILS, SUCCEEDS, Step};
+use crate::world::webhook_endpoints::Shape;
+
+/// How a sandbox is to behave.
+pub struct Options {
+    /// Port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Where events are delivered; `None` delivers nothing.
+    pub webhook: Option<String>,
+    /// Signs the deliveries (`whsec_…`).
+    pub secret: String,
+    /// Of the deliveries, where a trigger names none.
+    pub shape: Shape,
+    /// Waited before each answer of the API.
+    pub latency: Duration,
+    /// Requests a second to one endpoint before it answers 429; 0 is no limit.
+    pub rate_per_s: u32,
+}
+
+impl Default for Options {
+    /// A free port, no deliveries, and what `fulfilld sandbox` has otherwise.
+    fn default() -> Options {
+        Options {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            webhook: None,
+            secret: "whsec_sandbox".into(),
+            shape: Shape::Snapshot,
+            latency: Duration::ZERO,
+            rate_per_s: 25,
+        }
+    }
+}
 
 /// Purchases of one trigger; ten times as many fit into memory.
 const COUNT_MAX: usize = 10_000;
@@ -61,7 +93,7 @@ impl Trigger {
     }
 }
 
-/// A delayed payment is to end.
+/// Ends a delayed payment.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settle {
@@ -74,8 +106,8 @@ pub struct Settle {
     pub deliver: bool,
 }
 
-/// Something is to follow a session's payment. What is not said is as usual: all that is left, a
-/// first status.
+/// Adds what follows a session's payment. `None` is as usual: all the money that is left, the first
+/// status.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Follow {
@@ -96,10 +128,10 @@ pub struct Follow {
     pub deliver: bool,
 }
 
-/// What followed is to have another status.
+/// Changes the status of what followed.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Become {
+pub struct SetStatus {
     /// Of a review, why it is closed.
     #[serde(alias = "closed_reason")]
     pub status: String,
@@ -117,11 +149,11 @@ pub enum Outcome {
     Failed,
 }
 
-/// What an order made.
+/// What was made.
 #[derive(Debug, Clone, Serialize)]
 pub struct Purchase {
     pub session: String,
-    /// Of the refund, dispute, review or warning that was ordered.
+    /// Of the refund, dispute, review or warning that was added.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     pub payment_intent: Option<String>,
@@ -136,13 +168,13 @@ pub struct Made {
     pub kind: String,
 }
 
-/// What all its threads share.
+/// The account and how it is to behave.
 pub struct Simulation {
     pub account: Mutex<Account>,
     pub faults: Faults,
     pub stats: Stats,
     pub queue: Queue,
-    /// Every one signs every delivery, as in a roll.
+    /// Each of them signs every delivery, as while a secret is rolled.
     pub secrets: Mutex<Vec<String>>,
     rates: Rates,
     latency: Duration,
@@ -152,7 +184,7 @@ pub struct Simulation {
 }
 
 impl Simulation {
-    /// `Usage` when the webhook is no URL.
+    /// `Refused` when the webhook is no URL.
     pub fn new(options: Options) -> Result<Simulation> {
         let simulation = Simulation {
             account: Mutex::default(),
@@ -169,80 +201,75 @@ impl Simulation {
         Ok(simulation)
     }
 
-    /// Answers whatever is asked: a control, the API, or a fault.
-    pub fn answer(&self, request: &Request) -> Answer {
-        if request.path.starts_with(control::ROOT) {
-            return control::answer(self, request);
-        }
+    /// Responds to a request to the API, or as a fault wants it.
+    pub fn respond(&self, request: &Request) -> Response {
         std::thread::sleep(self.latency);
-        let endpoint = api::name_of(request);
-        let asked = api::asked(request);
-        let answer = self
-            .faults
-            .answer(endpoint, &asked, || api::answer(&self.account, request, &self.rates));
-        let silent = matches!(answer.manner, Manner::Hang | Manner::Reset | Manner::Close);
-        self.stats.answered(endpoint, if silent { 0 } else { answer.status });
-        let now = clock::now().as_second().saturating_add(self.skew_s.load(Ordering::Relaxed));
-        api::stamped(answer, request, clock::from_unix(now).unwrap_or_else(clock::now))
+        let route = api::name_of(request);
+        let right = || api::respond(&self.account, request, &self.rates);
+        let response = self.faults.respond(route, &api::request_text(request), right);
+        let silent = matches!(response.manner, Manner::Hang | Manner::Reset | Manner::Close);
+        self.stats.answered(route, if silent { 0 } else { response.status });
+        let now = Timestamp::now().as_second().saturating_add(self.skew_s.load(Ordering::Relaxed));
+        let at = Timestamp::from_second(now).unwrap_or_else(|_| Timestamp::now());
+        api::with_headers(response, request, at)
     }
 
+    /// Makes purchases. `Refused` when there is no such scenario, or when it is too many.
     pub fn trigger(&self, order: &Trigger) -> Result<Vec<Purchase>> {
         let scenario = scenarios::find(&order.scenario)?;
         if order.count > COUNT_MAX {
-            return Err(Error::Usage(format!(
+            return Err(Error::Refused(format!(
                 "{} purchases at once are too many; {COUNT_MAX} are not",
                 order.count
             )));
         }
-        let telling = self.telling(order.shape, order.times, order.deliver)?;
+        let routing = self.routing(order.shape, order.times, order.deliver)?;
         let sell = |_| {
             let mut account = lock(&self.account);
             let now = ago(order.ago_s);
             let sale = account.sell(scenario, now);
-            let news = scenario.news.iter().map(|news| Act::News(*news));
+            let payment = scenario.payment.iter().map(|step| Step::Payment(*step));
             self.perform(
                 &mut account,
                 sale,
-                news.chain(scenario.then.iter().copied()),
-                &telling,
+                payment.chain(scenario.then.iter().copied()),
+                &routing,
                 now,
             )
         };
         (0..order.count).map(sell).collect()
     }
 
+    /// Ends a delayed payment. `Refused` when none is under way.
     pub fn settle(&self, order: &Settle) -> Result<Purchase> {
-        let telling = self.telling(order.shape, order.times, order.deliver)?;
+        let routing = self.routing(order.shape, order.times, order.deliver)?;
         let mut account = lock(&self.account);
         let sale = account.unpaid(&order.session).ok_or_else(|| {
-            Error::Usage(format!(
+            Error::Refused(format!(
                 "{} is no session with a payment under way; the scenario unpaid makes one",
-                text::clean(&order.session)
+                order.session
             ))
         })?;
-        let news = match order.outcome {
+        let payment = match order.outcome {
             Outcome::Succeeded => SUCCEEDS,
             Outcome::Failed => FAILS,
         };
         self.perform(
             &mut account,
             sale,
-            news.iter().map(|news| Act::News(*news)),
-            &telling,
-            clock::now(),
+            payment.iter().map(|step| Step::Payment(*step)),
+            &routing,
+            Timestamp::now(),
         )
     }
 
-    /// Lets a refund, dispute, review or warning follow. `Usage` when there is no such payment, or
+    /// Adds a refund, dispute, review or warning. `Refused` when there is no such payment, or
     /// when it cannot.
     pub fn follow(&self, kind: Kind, order: &Follow) -> Result<Purchase> {
-        let telling = self.telling(order.shape, order.times, order.deliver)?;
+        let routing = self.routing(order.shape, order.times, order.deliver)?;
         let mut account = lock(&self.account);
         let sale = account.sale(&order.session).ok_or_else(|| {
-            Error::Usage(format!(
-                "there is no session {}; a trigger makes one",
-                text::clean(&order.session)
-            ))
+            Error::Refused(format!("there is no session {}; a trigger makes one", order.session))
         })?;
         let draft = Draft {
             amount: order.amount,
@@ -250,38 +277,38 @@ impl Simulation {
             reason: order.reason.as_deref(),
             settled: order.settled,
         };
-        let told = account.follow(sale, kind, &draft, ago(order.ago_s))?;
+        let notices = account.follow(sale, kind, &draft, ago(order.ago_s))?;
         let mut purchase = purchase(&account, sale);
-        purchase.id = account.sales[sale].sequels.last().map(|sequel| sequel.id.clone());
-        self.tell(&mut account, sale, &told, &telling, &mut purchase.events);
+        purchase.id = account.sales[sale].follow_ups.last().map(|follow_up| follow_up.id.clone());
+        self.notify(&mut account, sale, &notices, &routing, &mut purchase.events);
         Ok(purchase)
     }
 
-    /// Takes money that is held, or some of it. `Usage` when there is none.
+    /// Captures money that is held, or some of it. `Refused` when there is none.
     pub fn capture(&self, order: &Follow) -> Result<Purchase> {
-        let telling = self.telling(order.shape, order.times, order.deliver)?;
+        let routing = self.routing(order.shape, order.times, order.deliver)?;
         let mut account = lock(&self.account);
         let sale = account.sale(&order.session).ok_or_else(|| no_session(&order.session))?;
-        let told = account.capture(sale, order.amount, ago(order.ago_s))?;
+        let notices = account.capture(sale, order.amount, ago(order.ago_s))?;
         let mut purchase = purchase(&account, sale);
-        self.tell(&mut account, sale, &told, &telling, &mut purchase.events);
+        self.notify(&mut account, sale, &notices, &routing, &mut purchase.events);
         Ok(purchase)
     }
 
-    /// Lets money go that is held, as the bank does when nobody captures it. `Usage` when there is
+    /// Releases money that is held, as the bank does when nobody captures it. `Refused` when there is
     /// none.
     pub fn lapse(&self, order: &Follow) -> Result<Purchase> {
-        let telling = self.telling(order.shape, order.times, order.deliver)?;
+        let routing = self.routing(order.shape, order.times, order.deliver)?;
         let mut account = lock(&self.account);
         let held = |at: &usize| account.sales[*at].stage == Stage::Held;
         let sale =
             account.sale(&order.session).filter(held).ok_or_else(|| no_session(&order.session))?;
-        let lapsed = [Act::News(("payment_intent.canceled", Stage::Canceled))];
-        self.perform(&mut account, sale, lapsed.into_iter(), &telling, ago(order.ago_s))
+        let lapsed = [Step::Payment(("payment_intent.canceled", Stage::Canceled))];
+        self.perform(&mut account, sale, lapsed.into_iter(), &routing, ago(order.ago_s))
     }
 
     /// A subscription is paid once more; what follows that payment names the session that is
-    /// answered here, which Stripe does not show. `Usage` when the session begins no subscription.
+    /// answered here, which Stripe does not show. `Refused` when the session begins no subscription.
     pub fn renew(&self, order: &Follow) -> Result<Purchase> {
         let mut account = lock(&self.account);
         let sale = account.sale(&order.session).ok_or_else(|| no_session(&order.session))?;
@@ -290,39 +317,41 @@ impl Simulation {
         Ok(purchase(&account, renewed))
     }
 
-    /// Gives what followed another status. `Usage` when there is none of that kind and id, or when
+    /// Changes the status of what followed. `Refused` when there is none of that kind and id, or when
     /// it cannot have it.
-    pub fn becomes(&self, kind: Kind, id: &str, order: &Become) -> Result<Purchase> {
-        let telling = self.telling(order.shape, order.times, order.deliver)?;
+    pub fn set_status(&self, kind: Kind, id: &str, order: &SetStatus) -> Result<Purchase> {
+        let routing = self.routing(order.shape, order.times, order.deliver)?;
         let mut account = lock(&self.account);
-        let (sale, at) = account.sequel(kind, id).ok_or_else(|| {
-            Error::Usage(format!(
+        let (sale, at) = account.follow_up(kind, id).ok_or_else(|| {
+            Error::Refused(format!(
                 "there is no {} {}; a POST without an id makes one",
                 kind.words().0,
-                text::clean(id)
+                id
             ))
         })?;
-        let told = account.sales[sale].becomes(at, &order.status, clock::now().as_second())?;
+        let notices =
+            account.sales[sale].set_status(at, &order.status, Timestamp::now().as_second())?;
         let mut purchase = Purchase { id: Some(id.into()), ..purchase(&account, sale) };
-        self.tell(&mut account, sale, &told, &telling, &mut purchase.events);
+        self.notify(&mut account, sale, &notices, &routing, &mut purchase.events);
         Ok(purchase)
     }
 
-    /// `Usage` when it is no URL; `None` delivers nothing any more.
+    /// `Refused` when it is no URL; `None` delivers nothing any more.
     pub fn deliver_to(&self, webhook: Option<&str>) -> Result<()> {
-        lock(&self.account).endpoints.deliver_to(webhook, self.shape)
+        lock(&self.account).webhook_endpoints.deliver_to(webhook, self.shape)
     }
 
     /// Where the event at a place in the account goes; `None` when no endpoint is there for it now.
     pub fn url_for(&self, event: usize) -> Option<String> {
         let account = lock(&self.account);
-        account.endpoints.url_for(&account.events[event])
+        let kind = account.events[event].kind();
+        account.webhook_endpoints.url_for(kind.trim_start_matches("v1."))
     }
 
-    /// `Usage` when there is none, or one of them is no signing secret.
+    /// `Refused` when there is none, or one of them is no signing secret.
     pub fn sign_with(&self, secrets: Vec<String>) -> Result<()> {
         if secrets.is_empty() || !secrets.iter().all(|secret| secret.starts_with("whsec_")) {
-            return Err(Error::Usage(
+            return Err(Error::Refused(
                 "deliveries are signed with one secret or more, each a whsec_…".into(),
             ));
         }
@@ -330,57 +359,61 @@ impl Simulation {
         Ok(())
     }
 
-    fn telling(&self, shape: Option<Shape>, times: usize, deliver: bool) -> Result<Telling> {
+    fn routing(&self, shape: Option<Shape>, times: usize, deliver: bool) -> Result<Routing> {
         if times > TIMES_MAX {
-            return Err(Error::Usage(format!(
+            return Err(Error::Refused(format!(
                 "{times} deliveries of one event are too many; {TIMES_MAX} are not"
             )));
         }
         let account = lock(&self.account);
-        let times = if deliver && account.endpoints.any_enabled() { times } else { 0 };
-        Ok(Telling { shape: shape.or(account.endpoints.shape()).unwrap_or(self.shape), times })
+        let times = if deliver && account.webhook_endpoints.any_enabled() { times } else { 0 };
+        Ok(Routing {
+            shape: shape.or(account.webhook_endpoints.shape()).unwrap_or(self.shape),
+            times,
+        })
     }
 
-    /// Lets it happen to a sale, one act after the other, and has each told.
+    /// Does one step after the other to a sale, and makes the events of each.
     fn perform(
         &self,
         account: &mut Account,
         sale: usize,
-        acts: impl Iterator<Item = Act>,
-        telling: &Telling,
+        steps: impl Iterator<Item = Step>,
+        routing: &Routing,
         now: Timestamp,
     ) -> Result<Purchase> {
         let mut purchase = purchase(account, sale);
-        for act in acts {
-            let told = account.perform(sale, act, now)?;
-            self.tell(account, sale, &told, telling, &mut purchase.events);
+        for step in steps {
+            let notices = account.perform(sale, step, now)?;
+            self.notify(account, sale, &notices, routing, &mut purchase.events);
         }
         Ok(purchase)
     }
 
-    /// Makes the events about a sale as it stands now, and has them delivered.
-    fn tell(
+    /// Makes the events about a sale as it stands now, and queues their deliveries.
+    fn notify(
         &self,
         account: &mut Account,
         sale: usize,
-        told: &[Told],
-        telling: &Telling,
+        notices: &[Notice],
+        routing: &Routing,
         made: &mut Vec<Made>,
     ) {
-        for (kind, about) in told {
-            let fate = self.faults.fate(kind, &account.sales[sale].checkout.id);
-            if fate == Fate::Lost {
+        for (kind, subject) in notices {
+            let fault = self.faults.of_event(kind, &account.sales[sale].checkout.id);
+            if fault == Some(EventFault::Lost) {
                 continue;
             }
-            for at in account.tell(sale, (kind, *about), telling.shape, clock::now()) {
+            for at in account.make_event(sale, (kind, *subject), routing.shape, Timestamp::now()) {
                 let event = &account.events[at];
                 made.push(Made { id: event.id.clone(), kind: event.kind() });
-                let times = if fate == Fate::Undelivered { 0 } else { telling.times };
+                let times = if fault.is_some() { 0 } else { routing.times };
                 (0..times).for_each(|_| self.queue.push(at));
             }
         }
     }
 
+    /// The bytes that every delivery of an event carries.
     pub fn event_body(&self, id: &str) -> Option<Vec<u8>> {
         let event = lock(&self.account).event(id).cloned();
         event.map(|event| event.body())
@@ -396,18 +429,19 @@ fn purchase(account: &Account, sale: usize) -> Purchase {
 
 /// So many seconds before now.
 fn ago(seconds: i64) -> Timestamp {
-    clock::from_unix(clock::now().as_second().saturating_sub(seconds)).unwrap_or_else(clock::now)
+    let then = Timestamp::now().as_second().saturating_sub(seconds);
+    Timestamp::from_second(then).unwrap_or_else(|_| Timestamp::now())
 }
 
 fn no_session(session: &str) -> Error {
-    Error::Usage(format!(
+    Error::Refused(format!(
         "there is no session {} that this could happen to; a trigger makes one",
-        text::clean(session)
+        session
     ))
 }
 
-/// How news travels.
-struct Telling {
+/// How events are delivered.
+struct Routing {
     shape: Shape,
     times: usize,
 }

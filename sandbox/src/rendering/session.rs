@@ -1,16 +1,12 @@
 //! Stripe's objects of a checkout, rendered as its API of 2026-10-28.endive has them, unexpanded.
 
-use std::sync::Arc;
-
 use serde_json::{Value, json};
 
-use super::checkout::{Checkout, LIFE_S, Line, Oddity, SHOP_OPENED};
-use super::scenarios::Stage;
-use super::sequel::Sequel;
+use crate::world::checkout::{LIFE_S, Line, Oddity, SHOP_OPENED, Stage};
+use crate::world::sale::Sale;
 
-/// The version that objects are rendered in, and the one of an endpoint that was made in 2019.
+/// The version that objects are rendered in.
 pub const VERSION: &str = "2026-10-28.endive";
-pub const OLD_VERSION: &str = "2019-12-03";
 
 const SHIPPING_RATE: &str = "shr_1StandardOfTheSandbox";
 
@@ -23,24 +19,7 @@ const UNSET: &str = "after_expiration allow_promotion_codes billing_address_coll
     payment_method_configuration_details saved_payment_method_options shipping_address_collection submit_type url \
     wallet_options";
 
-/// A checkout, how its money stands at one moment, and what has followed until then, in that order.
-#[derive(Clone)]
-pub struct Sale {
-    pub checkout: Arc<Checkout>,
-    pub stage: Stage,
-    /// Unix seconds: when the money was there.
-    pub settled: i64,
-    /// So much of what was held was taken; `None` is all of it.
-    pub captured: Option<i64>,
-    pub sequels: Vec<Sequel>,
-}
-
 impl Sale {
-    /// Of the session.
-    pub fn status(&self) -> &'static str {
-        if self.stage == Stage::Expired { "expired" } else { "complete" }
-    }
-
     /// A Checkout Session, without its line items.
     pub fn session(&self) -> Value {
         let c = &*self.checkout;
@@ -60,7 +39,7 @@ impl Sale {
             "payment_intent": c.named_payment_intent(),
             "subscription": c.subscription(),
             "invoice": c.invoice(), "customer": self.customer(),
-            "setup_intent": (!sold).then(|| c.own("seti")),
+            "setup_intent": (!sold).then(|| c.id_of("seti")),
             "payment_link": c.reference.as_ref().map(|_| "plink_1SpringSaleOfTheSandbox"),
             "client_reference_id": c.reference,
             "customer_details": if self.stage == Stage::Expired { Value::Null } else { self.customer_details() },
@@ -69,7 +48,7 @@ impl Sale {
             "shipping_cost": c.shipping.map(|amount| json!({"amount_subtotal": amount, "amount_tax": 0,
                 "amount_total": amount, "shipping_rate": SHIPPING_RATE})),
             "presentment_details": self.presentment(c.total()),
-            "custom_fields": self.custom_fields(), "metadata": {"shop": "sandbox", "scenario": c.scenario.name},
+            "custom_fields": self.custom_fields(), "metadata": {"shop": "sandbox", "scenario": c.scenario},
         });
         let usual = json!({
             "adaptive_pricing": {"enabled": c.presented_in.is_some()}, "automatic_tax": {"enabled": c.taxed() > 0,
@@ -89,7 +68,7 @@ impl Sale {
             &mut session,
             UNSET.split_whitespace().map(|name| (name.to_string(), Value::Null)).collect(),
         );
-        (c.scenario.dress)(&mut session);
+        (c.dress)(&mut session);
         session
     }
 
@@ -159,7 +138,7 @@ impl Sale {
 
     /// Kept for later, where there is a later.
     pub fn customer(&self) -> Option<String> {
-        (self.checkout.mode != "payment").then(|| self.checkout.own("cus"))
+        (self.checkout.mode != "payment").then(|| self.checkout.id_of("cus"))
     }
 
     fn total_details(&self) -> Value {
