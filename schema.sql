@@ -75,11 +75,11 @@ CREATE INDEX events_suspect ON events(next_attempt_at) WHERE state = 'pending' A
 CREATE INDEX events_awaits ON events(awaits) WHERE awaits IS NOT NULL;
 CREATE INDEX events_failed ON events(received_at) WHERE state = 'failed';
 
--- One row per completed Checkout Session. Facts come from Stripe; the operator's columns are note, hold_reason, canceled_at
+-- One row per completed Checkout Session, and per order that was added by hand. Facts come from Stripe; the operator's columns are note, hold_reason, canceled_at
 -- with cancel_reason, and corrections of contact and shipping. No status is stored but Stripe's own: see order_overview.
 CREATE TABLE orders(
   id                   INTEGER PRIMARY KEY CHECK(id > 0),  -- the shop's order number
-  checkout_session_id  TEXT NOT NULL UNIQUE,              -- cs_…
+  checkout_session_id  TEXT UNIQUE,                       -- cs_…; NULL for an order that was added by hand
   payment_intent_id    TEXT UNIQUE,                       -- pi_…; none when nothing was to pay
   livemode             INTEGER NOT NULL CHECK(livemode IN(0, 1)),
   mode                 TEXT NOT NULL,                     -- payment, or subscription (its first purchase)
@@ -133,6 +133,9 @@ CREATE TABLE orders(
   cancel_reason        TEXT
                        CONSTRAINT "cancel_reason is customer, fraud, inventory, declined, staff or other"
                        CHECK(cancel_reason IN('customer', 'fraud', 'inventory', 'declined', 'staff', 'other')),
+  origin               TEXT                               -- where an added order came from, e.g. phone; NULL: Checkout
+                       CONSTRAINT "an order came through Checkout, or it was added and has an origin"
+                       CHECK((origin IS NULL) = (checkout_session_id IS NOT NULL)),
   CONSTRAINT "set canceled_at and cancel_reason together" CHECK((canceled_at IS NULL) = (cancel_reason IS NULL)),
   -- What no bank knows is no amount: so no sum over any number of rows can overflow and stop a view.
   CONSTRAINT "an amount is at most 1000000000000 minor units" CHECK(
@@ -175,6 +178,8 @@ CREATE TABLE line_items(
   cancel_reason       TEXT                                -- yours: why
                       CONSTRAINT "a line's cancel_reason is customer, fraud, inventory, declined, staff or other"
                       CHECK(cancel_reason IN('customer', 'fraud', 'inventory', 'declined', 'staff', 'other')),
+  weight_g            INTEGER                             -- of one, in grams; NULL where nobody has said it
+                      CONSTRAINT "a weight is between 1 and 1000000 grams" CHECK(weight_g BETWEEN 1 AND 1000000),
   UNIQUE(order_id, position),
   CONSTRAINT "an amount is at most 1000000000000 minor units" CHECK(
     min(coalesce(unit_amount, 0), amount_subtotal, amount_discount, amount_tax, amount_total) >= -1000000000000
@@ -602,7 +607,11 @@ SELECT o.id AS order_id, replace(substr(o.created_at, 1, 16), 'T', ' ') AS place
     AS caution,
   o.business_name,
   (SELECT group_concat(label || ': ' || value, '; ') FROM order_custom_fields w WHERE w.order_id = o.id AND value <> '') AS custom_fields,
-  o.phone, o.email, o.note, f.replacement, f.id AS fulfillment_id
+  o.phone, o.email, o.note, f.replacement, f.id AS fulfillment_id,
+  -- Its name for label services. Parcels are never deleted, so it never changes.
+  o.id || '-' || (SELECT count(*) FROM fulfillments g WHERE g.order_id = o.id AND g.requires_shipping = 1 AND g.id <= f.id) AS parcel,
+  (SELECT CASE WHEN count(*) = count(li.weight_g) THEN sum(li.weight_g * fl.quantity) END
+   FROM fulfillment_line_items fl JOIN line_items li ON li.id = fl.line_item_id WHERE fl.fulfillment_id = f.id) AS weight_g
 FROM fulfillments f JOIN orders o ON o.id = f.order_id
 WHERE f.status = 'pending' AND f.requires_shipping = 1
   AND (SELECT blocked_by FROM order_blocks b WHERE b.order_id = o.id) IS NULL
@@ -639,13 +648,14 @@ ORDER BY received_at;
 
 -- The books: one row each time that money came or went, on the moment it did, so that a day that is over stays as it is. A sale
 -- is booked when the money was there; a refund when it left, and again, the other way, when it failed; a dispute when the bank
--- took the money, and the other way when it gave it back. Later payments of a subscription are not here.
+-- took the money, and the other way when it gave it back. Later payments of a subscription are not here, nor orders added by hand.
 CREATE VIEW bookings AS
 SELECT o.paid_at AS at, 'sale' AS what, o.id AS order_id, o.checkout_session_id AS source, o.currency,
   o.amount_subtotal, o.amount_discount, o.amount_shipping, o.amount_tax, coalesce(o.amount_captured, o.amount_total) AS amount_total,
   0 AS amount_refunded, 0 AS amount_charged_back
 FROM orders o
 WHERE o.payment_status IN('paid', 'no_payment_required') AND NOT(o.mode = 'subscription' AND o.amount_total = 0 AND o.amount_discount = 0)
+  AND o.origin IS NULL
 UNION ALL
 SELECT r.created_at, 'refund', o.id, r.id, r.currency, 0, 0, 0, 0, 0, r.amount, 0
 FROM refunds r JOIN orders o ON o.payment_intent_id = r.payment_intent_id
@@ -768,7 +778,7 @@ SELECT 'canceled_not_refunded', o.id, NULL, o.canceled_at,
     ELSE 'canceled, and the buyer''s money is still held' END,
   CASE WHEN o.payment_status = 'paid' THEN 'refund ' ELSE 'cancel ' END || coalesce(o.payment_intent_id, o.checkout_session_id) || ' in Stripe''s Dashboard'
 FROM orders o JOIN order_totals t ON t.id = o.id
-WHERE o.canceled_at IS NOT NULL AND (o.amount_capturable > 0 OR (o.payment_status = 'paid'
+WHERE o.origin IS NULL AND o.canceled_at IS NOT NULL AND (o.amount_capturable > 0 OR (o.payment_status = 'paid'
   AND t.amount_refunded + t.refund_pending + t.amount_charged_back < t.amount_paid))
   -- While it is disputed Stripe refuses a refund, but for an inquiry: then the dispute decides.
   AND NOT EXISTS(SELECT 1 FROM disputes d WHERE d.payment_intent_id = o.payment_intent_id AND d.is_charge_refundable = 0
@@ -780,7 +790,7 @@ SELECT 'canceled_not_refunded', o.id, NULL,
 FROM (SELECT li.order_id, sum(li.amount_total * li.canceled_quantity / li.quantity) AS amount FROM line_items li
       WHERE li.canceled_quantity > 0 GROUP BY li.order_id) g
 JOIN orders o ON o.id = g.order_id JOIN order_totals t ON t.id = o.id
-WHERE o.canceled_at IS NULL AND o.payment_status = 'paid'
+WHERE o.origin IS NULL AND o.canceled_at IS NULL AND o.payment_status = 'paid'
   AND t.amount_refunded + t.refund_pending + t.amount_charged_back < min(g.amount, t.amount_paid)
   AND NOT EXISTS(SELECT 1 FROM disputes d WHERE d.payment_intent_id = o.payment_intent_id AND d.is_charge_refundable = 0
     AND d.status NOT IN('won', 'lost', 'warning_closed', 'prevented', 'charge_refunded'))
@@ -1003,7 +1013,7 @@ BEGIN SELECT RAISE(ABORT, 'orders: rows come from Stripe and are never replaced;
 CREATE TRIGGER orders_facts BEFORE UPDATE OF checkout_session_id, payment_intent_id, livemode, mode, payment_status,
   currency, amount_subtotal, amount_discount, amount_shipping, amount_tax, amount_total, presentment_amount,
   presentment_currency, capture_method, amount_capturable, amount_captured, capture_before, customer_id, subscription_id,
-  invoice_id, payment_link_id, client_reference_id, shipping_option, custom_fields, tax_ids, metadata, created_at, paid_at, line_items_at, as_of, asked ON orders
+  invoice_id, payment_link_id, client_reference_id, shipping_option, custom_fields, tax_ids, metadata, created_at, paid_at, line_items_at, as_of, asked, origin ON orders
   WHEN (SELECT name FROM actor) GLOB 'operator*'
 BEGIN SELECT RAISE(ABORT, 'orders: that column is a fact from Stripe; yours are note, hold_reason, canceled_at with cancel_reason, email, name, business_name, phone and shipping_…'); END;
 
@@ -1012,8 +1022,8 @@ CREATE TRIGGER orders_livemode BEFORE INSERT ON orders WHEN NEW.livemode <> (SEL
 BEGIN SELECT RAISE(ABORT, 'orders: a file holds live orders or test orders, never both; this one is of the other mode'); END;
 
 CREATE TRIGGER orders_identity BEFORE UPDATE ON orders
-  WHEN NEW.id <> OLD.id OR NEW.checkout_session_id <> OLD.checkout_session_id OR NEW.livemode <> OLD.livemode
-    OR NEW.currency <> OLD.currency
+  WHEN NEW.id <> OLD.id OR NEW.checkout_session_id IS NOT OLD.checkout_session_id OR NEW.livemode <> OLD.livemode
+    OR NEW.currency <> OLD.currency OR NEW.origin IS NOT OLD.origin
 BEGIN SELECT RAISE(ABORT, 'orders: an order keeps its number, session, mode and currency'); END;
 
 CREATE TRIGGER orders_payment_intent BEFORE UPDATE OF payment_intent_id ON orders
@@ -1040,7 +1050,8 @@ END;
 
 CREATE TRIGGER orders_created AFTER INSERT ON orders
 BEGIN
-  INSERT INTO order_history(order_id, actor, what, new) SELECT NEW.id, name, 'order', NEW.payment_status FROM actor;
+  INSERT INTO order_history(order_id, actor, what, new)
+  SELECT NEW.id, name, 'order', NEW.payment_status || coalesce(', added: ' || NEW.origin, '') FROM actor;
   INSERT INTO settle(order_id) SELECT NEW.id WHERE NEW.payment_status IN('paid', 'no_payment_required');
 END;
 
@@ -1153,7 +1164,7 @@ BEGIN SELECT RAISE(ABORT, 'line_items: a line is in the currency of its order; l
 
 CREATE TRIGGER line_items_facts BEFORE UPDATE OF id, order_id, position, price_id, product_id, sku, name, options, quantity,
   currency, unit_amount, unit_amount_decimal, amount_subtotal, amount_discount, amount_tax, amount_total,
-  requires_shipping, metadata ON line_items
+  requires_shipping, metadata, weight_g ON line_items
 BEGIN SELECT RAISE(ABORT, 'line_items: that column is a fact from Stripe; yours are canceled_quantity and cancel_reason'); END;
 
 CREATE TRIGGER line_items_delete BEFORE DELETE ON line_items

@@ -248,5 +248,7 @@ pub struct LineItem {
     pub amount_tax: i64,
     pub amount_total: i64,
     pub requires_shipping: bool,
+    /// Of one, in grams; `None` where nobody has said it.
+    pub weight_g: Option<i64>,
     pub metadata: Value,
 }

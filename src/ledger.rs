@@ -375,8 +375,8 @@ fn insert_line(c: &Connection, order_id: i64, position: i64, line: &LineItem) ->
     c.prepare_cached(
         "INSERT INTO line_items(id, order_id, position, price_id, product_id, sku, name, options, quantity, currency,
            unit_amount, unit_amount_decimal, amount_subtotal, amount_discount, amount_tax, amount_total, requires_shipping,
-           metadata)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+           metadata, weight_g)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
     )
     .and_then(|mut insert| {
         insert.execute(params![
@@ -398,6 +398,7 @@ fn insert_line(c: &Connection, order_id: i64, position: i64, line: &LineItem) ->
             line.amount_total,
             line.requires_shipping,
             line.metadata.to_string(),
+            line.weight_g,
         ])
     })
     .map_err(db::translate)
@@ -463,6 +464,7 @@ mod tests {
             amount_tax: 0,
             amount_total: 200,
             requires_shipping,
+            weight_g: None,
             metadata: json!({}),
         };
         let at = clock_at(question);

@@ -209,7 +209,7 @@ impl Derived {
 
 /// The orders' numbers by their sessions.
 fn numbers(c: &Connection) -> Result<HashMap<String, i64>> {
-    let sql = "SELECT checkout_session_id, id FROM orders";
+    let sql = "SELECT checkout_session_id, id FROM orders WHERE origin IS NULL";
     c.prepare(sql)
         .and_then(|mut q| q.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect())
         .map_err(db::translate)
@@ -363,14 +363,17 @@ const RULES: &[Rule] = &[
     Rule {
         table: "orders",
         but: &["id", "as_of", "asked", "line_items_at", "note", "hold_reason", "canceled_at", "cancel_reason"],
-        from: "orders t",
+        // An order that was added by hand is none of Stripe's.
+        from: "(SELECT * FROM orders WHERE origin IS NULL) t",
         about: ["t.checkout_session_id", "t.asked", "t.checkout_session_id", "t.payment_intent_id"],
         more: &[],
     },
     Rule {
         table: "line_items",
-        but: &["id", "order_id", "canceled_quantity"],
-        from: "line_items t LEFT JOIN orders o ON o.id = t.order_id",
+        // A file of an older version has no weights.
+        but: &["id", "order_id", "canceled_quantity", "weight_g"],
+        from: "(SELECT * FROM line_items WHERE order_id NOT IN (SELECT id FROM orders WHERE origin IS NOT NULL)) t
+               LEFT JOIN orders o ON o.id = t.order_id",
         about: ["t.id", "o.asked", "o.checkout_session_id", "o.payment_intent_id"],
         more: &["o.checkout_session_id"],
     },
@@ -386,6 +389,7 @@ const RULES: &[Rule] = &[
                       UNION ALL SELECT l.id, l.order_id, l.canceled_quantity, l.requires_shipping
                       FROM line_items l JOIN orders o ON o.id = l.order_id
                       WHERE l.canceled_quantity > 0 AND o.payment_status IN('paid', 'no_payment_required'))
+                WHERE order_id NOT IN (SELECT id FROM orders WHERE origin IS NOT NULL)
                 GROUP BY line_item_id) t LEFT JOIN orders o ON o.id = t.order_id",
         about: ["t.line_item_id", "o.asked", "o.checkout_session_id", "o.payment_intent_id"],
         more: &["t.quantity", "t.requires_shipping"],
@@ -405,11 +409,11 @@ pub fn compare(here: &Connection, new: &Connection, derived: &Derived) -> Result
     let apart = Apart {
         moving: moving(here, new, derived.began)?,
         began: derived.began,
-        canceled: texts(here, "SELECT checkout_session_id FROM orders WHERE canceled_at IS NOT NULL", &[])?,
+        canceled: texts(here, "SELECT checkout_session_id FROM orders WHERE canceled_at IS NOT NULL AND origin IS NULL", &[])?,
         corrected: texts(
             here,
             "SELECT o.checkout_session_id || ' ' || h.what FROM order_history h JOIN orders o ON o.id = h.order_id
-             WHERE h.actor NOT GLOB 'stripe:*'",
+             WHERE h.actor NOT GLOB 'stripe:*' AND o.origin IS NULL",
             &[],
         )?,
         lost: &derived.lost_objects,

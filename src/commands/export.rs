@@ -114,7 +114,7 @@ fn lines() -> String {
            li.amount_tax, li.amount_total, li.product_id, li.price_id, li.id AS line_item_id,
            coalesce((SELECT decimals FROM currency_decimals c WHERE c.currency = li.currency), 2) AS decimals
          FROM orders o JOIN line_items li ON li.order_id = o.id
-         WHERE o.payment_status IN('paid', 'no_payment_required')
+         WHERE o.payment_status IN('paid', 'no_payment_required') AND o.origin IS NULL
            AND (?1 IS NULL OR o.paid_at >= ?1) AND (?2 IS NULL OR o.paid_at < ?2)
          ORDER BY o.paid_at, o.id, li.position",
         customer = customer(),

@@ -153,7 +153,8 @@ fn list(args: &List) -> Result<()> {
 
 /// What a packer does not need on a terminal: the company is in `ship_to`, note and custom fields
 /// in `caution`, and `orders N` shows the rest.
-const NOT_TO_PACK: &[&str] = &["business_name", "phone", "email", "custom_fields", "note"];
+const NOT_TO_PACK: &[&str] =
+    &["business_name", "phone", "email", "custom_fields", "note", "parcel"];
 
 /// The packing queue. A terminal is shown the columns in which something stands.
 fn to_ship(c: &Connection, json: bool) -> Result<()> {
@@ -177,7 +178,7 @@ fn show(file: &File, output: &Output, order: i64) -> Result<()> {
 
 fn print_page(c: &Connection, order: i64) -> Result<()> {
     let head = "SELECT v.id AS \"order\", v.placed_at, v.customer, o.business_name, o.email, o.phone, v.total, v.financial_status,
-          v.fulfillment_status, o.hold_reason, o.canceled_at, o.cancel_reason, o.note,
+          v.fulfillment_status, o.hold_reason, o.canceled_at, o.cancel_reason, o.note, o.origin,
           coalesce(o.shipping_name, '') || char(10) || coalesce(o.shipping_line1, '') || char(10) ||
             coalesce(o.shipping_line2, '') || char(10) ||
             trim(coalesce(o.shipping_postal_code, '') || ' ' || coalesce(o.shipping_city, '')) || char(10) ||

@@ -307,9 +307,32 @@ fn line_item(line: Fields, currency: &str, collected: bool) -> Result<LineItem> 
         amount_tax: amount("/amount_tax")?,
         amount_total: amount("/amount_total")?,
         requires_shipping: requires_shipping(line).unwrap_or(collected),
+        weight_g: weight_g(line),
         metadata: metadata(line),
         id,
     })
+}
+
+const GRAMS_OF_AN_OUNCE: f64 = 28.349523125;
+
+/// What one weighs: as the price says, else the product in Stripe's own place for it (ounces), else
+/// in its metadata. `None` for what is no weight: a parcel has one, or somebody is told.
+fn weight_g(line: Fields) -> Option<i64> {
+    let said = |place: &str| {
+        let value = line.at(place)?;
+        value.as_f64().or_else(|| value.as_str()?.trim().parse().ok())
+    };
+    let ounces = || {
+        line.at("/price/product/package_dimensions/weight")?
+            .as_f64()
+            .map(|ounces| ounces * GRAMS_OF_AN_OUNCE)
+    };
+    let grams = said("/price/metadata/weight_g")
+        .or_else(ounces)
+        .or_else(|| said("/price/product/metadata/weight_g"))?;
+    // Stripe keeps two decimals of an ounce, so a gram may be a little more than one.
+    let whole = (grams - 0.15).ceil();
+    (1.0..=1_000_000.0).contains(&whole).then_some(whole as i64)
 }
 
 /// What the product or the price say of themselves; Stripe's `shippable` first, then the shop's own
@@ -394,6 +417,35 @@ mod tests {
         assert!(needs(json!({"shippable": null, "metadata": {"requires_shipping": "yes"}}), false));
         assert!(needs(json!("prod_1"), true));
         assert!(!needs(json!({"id": "prod_1", "deleted": true}), false));
+    }
+
+    #[test]
+    fn a_weight_is_the_products_in_stripes_place_or_in_metadata_or_nobodys() {
+        let weight = |price: Value| {
+            made(json!({"line_items": [{"id": "li_1", "price": price}]})).lines[0].weight_g
+        };
+        let ounces = |n: f64| json!({"package_dimensions": {"weight": n, "height": 1, "length": 1, "width": 1}});
+        assert_eq!(weight(json!({"product": ounces(12.35)})), Some(350));
+        assert_eq!(weight(json!({"product": ounces(0.01)})), Some(1));
+        assert_eq!(
+            weight(
+                json!({"product": {"package_dimensions": null, "metadata": {"weight_g": "350"}}})
+            ),
+            Some(350)
+        );
+        assert_eq!(
+            weight(json!({"product": ounces(12.35), "metadata": {"weight_g": " 99.5 "}})),
+            Some(100)
+        );
+        for odd in [
+            json!("prod_1"),
+            json!({"metadata": {"weight_g": "heavy"}}),
+            ounces(-1.0),
+            ounces(1e12),
+            json!(null),
+        ] {
+            assert_eq!(weight(json!({"product": odd})), None, "{odd}");
+        }
     }
 
     #[test]

@@ -311,7 +311,7 @@ fn is_the_shops(
 pub fn unsettled(c: &Connection, now: Timestamp) -> Result<Vec<Lookup>> {
     let sql = "SELECT id, subject FROM (
            SELECT checkout_session_id AS id, 'sessions' AS subject, as_of FROM orders
-           WHERE payment_status = 'unpaid' AND created_at > ?2
+           WHERE payment_status = 'unpaid' AND created_at > ?2 AND origin IS NULL
            UNION ALL SELECT id, 'refunds', as_of FROM refunds
            WHERE status NOT IN('succeeded', 'failed', 'canceled')
            UNION ALL SELECT id, 'disputes', as_of FROM disputes

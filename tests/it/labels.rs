@@ -33,8 +33,8 @@ INSERT INTO orders(id, checkout_session_id, payment_intent_id, livemode, mode, p
     (7, 'Grace Hopper', NULL, NULL, '500 5th Ave', 'Apt 4', 'New York', 'NY', '10110', 'US'),
     (8, 'Hedy', NULL, NULL, 'Hauptstraße 8', NULL, 'Wien', NULL, '1010', 'AT'));
 INSERT INTO line_items(id, order_id, position, sku, name, options, quantity, currency, unit_amount, amount_subtotal, amount_total,
-    requires_shipping, metadata)
-  SELECT 'li_' || id, id, 1, 'MUG-01', 'Mug', 'blue', 2, 'eur', 1200, 2400, 2400, 1, '{\"weight_g\":\"350\"}' FROM orders;
+    requires_shipping, weight_g)
+  SELECT 'li_' || id, id, 1, 'MUG-01', 'Mug', 'blue', 2, 'eur', 1200, 2400, 2400, 1, 350 FROM orders;
 INSERT INTO line_items(id, order_id, position, name, quantity, currency, unit_amount, amount_subtotal, amount_total, requires_shipping)
   VALUES('li_1b', 1, 2, 'Poster, framed', 1, 'eur', 1800, 1800, 1800, 1);
 UPDATE orders SET payment_status = 'paid', paid_at = created_at, line_items_at = created_at;
@@ -613,4 +613,12 @@ fn the_shelves_are_emptied_by_sku() {
     );
     let json: serde_json::Value = serde_json::from_str(&picked(&["2", "--json"])).unwrap();
     assert_eq!((&json["sku"], &json["quantity"]), (&"MUG-01".into(), &2.into()));
+}
+
+#[test]
+fn whoever_packs_sees_what_a_parcel_weighs_and_its_name_for_the_label_service() {
+    let table = Table::set();
+    table.typed("INSERT INTO part SELECT id, '{\"1\":1}' FROM fulfillments WHERE order_id = 1");
+    let queue = table.rows("SELECT parcel, weight_g FROM to_ship WHERE order_id < 3");
+    assert_eq!(queue, ["1-1|350", "1-2|", "2-1|700"]);
 }

@@ -9,7 +9,7 @@ use crate::error::Result;
 /// comparing is done here.
 const WORDS: &str = "SELECT o.id, concat_ws(char(10), o.name, o.shipping_name, o.email, o.phone,
       o.shipping_line1, o.shipping_line2, o.shipping_postal_code, o.shipping_city,
-      o.checkout_session_id, o.payment_intent_id, o.client_reference_id, o.invoice_id, o.note,
+      o.checkout_session_id, o.payment_intent_id, o.client_reference_id, o.invoice_id, o.note, o.origin,
       (SELECT group_concat(concat_ws(char(10), li.sku, li.name), char(10)) FROM line_items li WHERE li.order_id = o.id),
       (SELECT group_concat(f.tracking_number, char(10)) FROM fulfillments f WHERE f.order_id = o.id))
     FROM orders o ORDER BY o.id";
