@@ -85,6 +85,8 @@ struct Step {
     place: Place,
     before: Option<String>,
     after: Option<String>,
+    /// When the statement ran, to a thousandth of a second, as the keys of the outbox have it.
+    at: String,
 }
 
 /// Where a value stands.
@@ -241,23 +243,25 @@ fn last_change(c: &Connection, order: Option<i64>) -> Result<Vec<Step>> {
         if order.is_some() { format!("{row}.order_id = ?2") } else { "?2 IS NULL".into() }
     };
     let rows = format!(
-        "SELECT order_id, what, old, new FROM order_history h
+        "SELECT order_id, what, old, new, substr(at, 1, 17) || moment || 'Z' FROM order_history h
          WHERE id <= ?1 AND {} AND id > coalesce((SELECT max(g.id) FROM order_history g JOIN order_history l ON l.id = ?1
            WHERE g.id < ?1 AND {} AND (g.actor, g.at, g.moment) <> (l.actor, l.at, l.moment)), 0) ORDER BY id DESC",
         of("h"),
         of("g")
     );
-    let rows: Vec<(i64, String, Option<String>, Option<String>)> = c
+    type Row = (i64, String, Option<String>, Option<String>, String);
+    let rows: Vec<Row> = c
         .prepare(&rows)
         .and_then(|mut query| {
-            let row =
-                |row: &rusqlite::Row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+            let row = |row: &rusqlite::Row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+            };
             query.query_map((id, order), row)?.collect()
         })
         .map_err(db::translate)?;
     let mut change: Vec<Step> = Vec::new();
     let mut known: BTreeMap<(i64, Place), usize> = BTreeMap::new();
-    for (order, what, before, after) in rows {
+    for (order, what, before, after, at) in rows {
         let place = Place::named(&what, after.as_deref()).ok_or_else(|| {
             Error::Permanent(format!("order {order}: {what} cannot be taken back by undo"))
         })?;
@@ -265,7 +269,7 @@ fn last_change(c: &Connection, order: Option<i64>) -> Result<Vec<Step>> {
             Some(n) => change[*n].before = before,
             None => {
                 known.insert((order, place.clone()), change.len());
-                change.push(Step { order, what, place, before, after });
+                change.push(Step { order, what, place, before, after, at });
             }
         }
     }
@@ -293,23 +297,44 @@ fn number(value: &Option<String>) -> i64 {
     value.as_ref().and_then(|text| text.parse().ok()).unwrap_or_default()
 }
 
-/// News of the change, by the beginning of its key in the outbox.
-fn news(change: &[Step]) -> impl Iterator<Item = String> {
-    change.iter().filter_map(|step| match (&step.place, &step.before, &step.after) {
-        (Place::Fulfillment(id, column), Some(_), Some(status)) if column == "status" => {
-            Some(format!("fulfillment:{id}:{status}"))
+/// True for what a corrected address or the person it is for is made of: that is notified of for
+/// each parcel that is on its way (`orders_corrected` in the schema).
+fn is_of_the_address(column: &str) -> bool {
+    column == "email" || column.starts_with("shipping_")
+}
+
+/// The notifications of the change, by the beginning of their keys in the outbox.
+fn notifications(c: &Connection, change: &[Step]) -> Result<BTreeSet<String>> {
+    let mut keys = BTreeSet::new();
+    for step in change {
+        let updated = |id: i64| format!("fulfillment:{id}:updated:{}", step.at);
+        let canceled = format!("order:{}:canceled", step.order);
+        match (&step.place, &step.before, &step.after) {
+            (Place::Fulfillment(id, column), Some(_), Some(status)) if column == "status" => {
+                keys.insert(format!("fulfillment:{id}:{status}"));
+            }
+            (Place::Order(column), None, Some(_)) if column == "canceled_at" => {
+                keys.insert(canceled);
+            }
+            (Place::Canceled(_), before, after) if number(after) > number(before) => {
+                keys.insert(canceled);
+            }
+            (Place::Fulfillment(id, column), ..) if column.starts_with("tracking_") => {
+                keys.insert(updated(*id));
+            }
+            (Place::Order(column), ..) if is_of_the_address(column) => {
+                let parcels: Vec<i64> = c
+                    .prepare_cached("SELECT id FROM fulfillments WHERE order_id = ?1")
+                    .and_then(|mut query| {
+                        query.query_map([step.order], |row| row.get(0))?.collect()
+                    })
+                    .map_err(db::translate)?;
+                keys.extend(parcels.into_iter().map(updated));
+            }
+            _ => {}
         }
-        (Place::Order(column), None, Some(_)) if column == "canceled_at" => {
-            Some(format!("order:{}:canceled", step.order))
-        }
-        (Place::Canceled(_), before, after) if number(after) > number(before) => {
-            Some(format!("order:{}:canceled", step.order))
-        }
-        (Place::Fulfillment(id, column), ..) if column.starts_with("tracking_") => {
-            Some(format!("fulfillment:{id}:updated"))
-        }
-        _ => None,
-    })
+    }
+    Ok(keys)
 }
 
 /// The latest news with such a key; the same act after an undo has a longer one.
@@ -335,7 +360,7 @@ fn told(c: &Connection, change: &[Step]) -> Result<Vec<String>> {
     );
     let mut query = c.prepare(&sql).map_err(db::translate)?;
     let mut told = Vec::new();
-    for key in news(change) {
+    for key in notifications(c, change)? {
         told.extend(query.query_row([key], |row| row.get(0)).optional().map_err(db::translate)?);
     }
     Ok(told)
@@ -417,7 +442,7 @@ fn put_back(c: &Connection, change: &[Step]) -> Result<()> {
            last_error = CASE WHEN attempts > 0 OR (state = 'done' AND NOT {NOBODY_TOLD}) THEN 'told, then undone' ELSE 'undone' END
          WHERE id = ({LATEST_NEWS})"
     );
-    for key in news(change) {
+    for key in notifications(c, change)? {
         run(&drop_news, &[&key])?;
     }
     Ok(())

@@ -73,7 +73,7 @@ const ELF: &[u8] = b"\x7fELF";
 
 /// Why the kernel would not start a script: what its first line says runs it is not there, or it
 /// says nothing. `None` for a program, and for a file that may be run and not read.
-fn script_fault(path: &Path) -> Option<String> {
+pub fn script_fault(path: &Path) -> Option<String> {
     let shown = text::clean(&path.to_string_lossy());
     let mut head = [0; 256];
     let n = std::fs::File::open(path).and_then(|mut file| file.read(&mut head)).ok()?;

@@ -519,6 +519,14 @@ const BROKEN: &[(&str, Break)] = &[
         let hook = c.write("hook", "#!/bin/sh\n", 0o640);
         c.set("FULFILLD_HOOK_COMMAND", hook.display());
     }),
+    ("hook_command_cannot_start", |c| {
+        let hook = c.write("hook", "#!/nowhere/python3\n", 0o755);
+        c.set("FULFILLD_HOOK_COMMAND", hook.display());
+    }),
+    ("hook_command_cannot_start", |c| {
+        let hook = c.write("hook", "#!/bin/sh\r\nexit 0\r\n", 0o755);
+        c.set("FULFILLD_HOOK_COMMAND", hook.display());
+    }),
     ("hook_setting_odd", |c| {
         c.set("FULFILLD_HOOK_URL", "http://erp.example.org/hook");
         c.set("FULFILLD_HOOK_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");

@@ -604,15 +604,30 @@ fn what_is_corrected_after_shipping_is_news_once_a_statement() {
         so_far += more;
         assert_eq!(desk.rows(UPDATED).len(), so_far, "{line}");
     }
-    // What was corrected wrongly and told to nobody yet is taken back with its news.
+    // What was corrected wrongly and told to nobody yet is taken back with its notification.
     desk.does("undo --order 4");
+    let undone = || desk.one("SELECT count(*) FROM outbox WHERE outcome = 'undone'");
+    assert_eq!(undone(), "0", "nothing was to be told of the note");
     desk.typed("UPDATE fulfillments SET tracking_number = 'N5' WHERE order_id = 4");
     desk.does("undo");
     assert_eq!(desk.one("SELECT outcome FROM outbox ORDER BY id DESC LIMIT 1"), "undone");
-    assert_eq!(desk.rows(UPDATED).len(), so_far + 1, "an undo is no news");
+    desk.typed("UPDATE orders SET shipping_line1 = '41 Rue D' WHERE id = 4");
+    assert_eq!(desk.rows(UPDATED).len(), so_far + 2);
+    desk.does("undo");
+    assert_eq!(undone(), "2");
+    assert_eq!(desk.rows(UPDATED).len(), so_far + 2, "an undo is not notified of");
+    // The earlier one is another statement's, so it neither stands in the way nor is dropped.
+    desk.typed(
+        "BEGIN IMMEDIATE; UPDATE actor SET name = 'fulfilld:test';
+         UPDATE outbox SET state = 'done', outcome = 'told', attempts = 1 WHERE outcome IS NULL;
+         UPDATE actor SET name = 'operator'; COMMIT",
+    );
     desk.does("deliver 4");
     desk.typed("UPDATE fulfillments SET tracking_number = 'N6' WHERE order_id = 4");
-    assert_eq!(desk.rows(UPDATED).len(), so_far + 1, "it has arrived");
+    desk.typed("UPDATE orders SET email = 'eve@example.org' WHERE id = 4");
+    assert_eq!(desk.rows(UPDATED).len(), so_far + 2, "it has arrived");
+    desk.does("undo");
+    assert_eq!(undone(), "2", "nothing was to be told of that");
     desk.check();
 }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use super::settings::Settings;
 use super::{Report, Shop, file};
 use crate::config::{HookSettings, Secret};
+use crate::hooks::command;
 use crate::hooks::target::{Kind, Plan};
 use crate::text;
 
@@ -49,7 +50,7 @@ fn as_set(settings: &Settings) -> HookSettings {
 }
 
 fn runs(program: &Path, report: &mut Report) {
-    let why = "News of paid and sent orders waits, and reaches nobody meanwhile.";
+    let why = "Notifications of paid and sent orders wait, and reach nobody meanwhile.";
     let shown = program.display();
     match std::fs::metadata(program) {
         Err(e) => report.problem(
@@ -67,7 +68,17 @@ fn runs(program: &Path, report: &mut Report) {
             why,
             format!("chmod 755 {}", text::shell_word(&shown.to_string())),
         ),
-        Ok(_) => {}
+        // It may be run, and the kernel would still not start it.
+        Ok(_) => {
+            if let Some(fault) = command::script_fault(program) {
+                report.problem(
+                    "hook_command_cannot_start",
+                    format!("FULFILLD_HOOK_COMMAND: {fault}"),
+                    why,
+                    "then try it: fulfilld hooks test order.paid",
+                );
+            }
+        }
     }
 }
 
