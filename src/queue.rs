@@ -317,3 +317,6 @@ impl<R: Runner> Drop for Counted<'_, R> {
         lock(&self.0.pool).threads -= 1;
     }
 }
+
+#[cfg(test)]
+mod tests;
