@@ -1,5 +1,5 @@
-//! Claims due events by what they are about, and finishes them: one question to Stripe, however
-//! many events ring for it.
+//! Claims due events by what they are about, and finishes them: one request to Stripe, however many
+//! events there are about an object.
 //!
 //! ```text
 //!            claim (attempts + 1, lease)                finish
@@ -9,7 +9,7 @@
 //! ```
 //!
 //! A claim is the longest waiting event that is due, and every other event that waits and leads to
-//! the same question. It takes the next number of the file's sequence. Its answer finishes them
+//! the same request. It takes the next number of the file's sequence. Its answer finishes them
 //! all, and all others that wait, are about an object in the answer and have a lower number.
 //!
 //! What happens when the process dies stands in `claims/deaths.rs`.
@@ -55,12 +55,12 @@ const UNSEEN_MAX: i64 = 1000;
 /// Events in one claim, at most; the others about that object come next.
 const EVENTS_MAX: usize = 1000;
 
-/// What one question to Stripe is asked for.
+/// The events that one request to Stripe is made for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Claim {
-    /// The question's place in the sequence: its answer covers the events with a lower `seq`.
+    /// The request's place in the sequence: its answer covers the events with a lower `seq`.
     pub asked: i64,
-    /// One or more; the first was due, and all lead to the same question.
+    /// One or more; the first was due, and all lead to the same request.
     pub events: Vec<Claimed>,
     /// The first was tried before, or fetched because it never arrived: a fresh event does not wait
     /// for such.
@@ -139,7 +139,7 @@ impl InHand {
 }
 
 impl Claim {
-    /// What the question is about.
+    /// What the request is about.
     pub fn object_id(&self) -> Option<&str> {
         self.events[0].event.object_id.as_deref()
     }
@@ -290,7 +290,7 @@ fn suspect(c: &Connection, now: Timestamp) -> Result<Option<(Claimed, Option<Tim
         .map_err(db::translate)
 }
 
-/// Makes a claim of an event and of the others that lead to the same question.
+/// Makes a claim of an event and of the others that lead to the same request.
 fn with_others(
     c: &Connection,
     first: Claimed,
@@ -311,7 +311,7 @@ fn with_others(
             .and_then(|mut q| q.query_map((&object, &events[0].event.id), claimed)?.collect())
             .map_err(db::translate)?;
         let same = |other: &Claimed| {
-            handlers::one_question(&events[0].event, &other.event)
+            handlers::one_request(&events[0].event, &other.event)
                 && !in_hand.events.contains(&other.event.id)
         };
         let others: Vec<Claimed> = others.into_iter().filter(same).collect();
@@ -423,8 +423,8 @@ fn may_be_an_orders(c: &Connection, event: &Claimed, payment: &str) -> Result<bo
     .map_err(db::translate)
 }
 
-/// Finishes what waits, in nobody's hand, for an object in an answer, and rang before the question
-/// was asked. Returns the events.
+/// Finishes what waits, in nobody's hand, for an object in an answer, and came before the request
+/// was made. Returns the events.
 pub fn finish_covered(
     c: &Connection,
     objects: &[&str],
@@ -443,7 +443,7 @@ pub fn finish_covered(
             })
             .map_err(db::translate)?;
         for (event, kind) in waiting {
-            if !handlers::is_a_doorbell(&kind) {
+            if !handlers::only_names_its_object(&kind) {
                 continue;
             }
             c.prepare_cached(

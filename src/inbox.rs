@@ -27,16 +27,16 @@ impl Source {
     }
 }
 
-/// The next number of the file's sequence, for a question that is asked after this transaction.
+/// The next number of the file's sequence, for a request that is made after this transaction.
 pub fn next_number(c: &Connection) -> Result<i64> {
     c.prepare_cached("UPDATE sequence SET n = n + 1 RETURNING n")
         .and_then(|mut next| next.query_row([], |row| row.get(0)))
         .map_err(db::translate)
 }
 
-/// Keeps an event that is due at `due`. True when it is new; the same id again is a success that
+/// Inserts an event that is due at `due`. True when it is new; the same id again is a success that
 /// changes nothing (the schema sees to it).
-pub fn keep(
+pub fn insert(
     c: &Connection,
     event: &Event,
     payload: &str,
@@ -44,12 +44,12 @@ pub fn keep(
     now: Timestamp,
     due: Timestamp,
 ) -> Result<bool> {
-    keep_at(c, next_number(c)?, event, payload, source, now, due)
+    insert_at(c, next_number(c)?, event, payload, source, now, due)
 }
 
 /// The same with a place in the sequence that was taken in this transaction. Events that are stored
-/// together may share it: no question was asked between them.
-pub fn keep_at(
+/// together may share it: no request was made between them.
+pub fn insert_at(
     c: &Connection,
     seq: i64,
     event: &Event,
@@ -279,7 +279,7 @@ mod tests {
         for object in ["pi_1abcdef", "pi_2abcdef", "cs_1", "1"] {
             let json = serde_json::json!({"id": format!("evt_{object}"), "data": {"object": {"id": object}}});
             let event = Event::from_value(&json).unwrap();
-            assert_eq!(keep(&c, &event, "{}", Source::Webhook, at, at), Ok(true));
+            assert_eq!(insert(&c, &event, "{}", Source::Webhook, at, at), Ok(true));
             assert_eq!(is_awaited(&c, event.object_id.as_deref().unwrap_or_default()), Ok(true));
         }
         for object in ["pi_3abcdef", "abcdef", "cs", ""] {

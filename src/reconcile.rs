@@ -534,7 +534,7 @@ fn add<T: Send + 'static>(
 fn insert_missed(c: &Connection, missed: &(Event, String), now: Timestamp) -> Result<bool> {
     let (event, payload) = missed;
     let due = event.created.unwrap_or(now).min(now);
-    inbox::keep(c, event, payload, Source::Backfill, now, due)
+    inbox::insert(c, event, payload, Source::Backfill, now, due)
 }
 
 fn upsert_lookup(c: &Connection, lookup: &Lookup, now: Timestamp) -> Result<bool> {

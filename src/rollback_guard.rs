@@ -88,22 +88,22 @@ pub fn lost(path: &Path, c: &Connection) -> Result<Option<String>> {
 }
 
 /// Keeps the note up to date.
-pub struct Mark {
+pub struct RollbackGuard {
     noted: Noted,
     noted_at: Option<Instant>,
 }
 
-impl Mark {
+impl RollbackGuard {
     /// Reads what was noted and compares it with the file that is open now. The sentence, where
     /// there is one, names what was typed and is no longer there.
-    pub fn read(held: &Lock, c: &Connection) -> Result<(Mark, Option<String>)> {
+    pub fn read(held: &Lock, c: &Connection) -> Result<(RollbackGuard, Option<String>)> {
         let noted = parsed(&held.noted());
         let sentence = noted.lost(c)?;
         // The file as it is now is where the next note begins.
         let typed =
             noted.typed.into_iter().filter(|line| stands(c, line).unwrap_or(false)).collect();
         let now = Noted { at: noted.at, last: last(c)?, typed };
-        Ok((Mark { noted: now, noted_at: None }, sentence))
+        Ok((RollbackGuard { noted: now, noted_at: None }, sentence))
     }
 
     /// True when `now` is before the time that the process before this one saw: the clock was set

@@ -26,7 +26,7 @@ use crate::metrics::Metrics;
 use crate::only;
 use crate::place::{self, Identity, Lock};
 use crate::reconcile::Looking;
-use crate::rollback_guard::Mark;
+use crate::rollback_guard::RollbackGuard;
 use crate::sabotage;
 use crate::signature::SigningSecret;
 use crate::stripe::Stripe;
@@ -66,7 +66,7 @@ pub struct Serving {
     looking: Option<Looking>,
     hooks: Hooks,
     writing: std::thread::JoinHandle<()>,
-    mark: Mark,
+    guard: RollbackGuard,
     reader: Reader,
     held: Arc<Lock>,
     /// Which alarms about the log are in the file.
@@ -125,11 +125,11 @@ impl Serving {
         let held = Arc::new(place::lock(&path)?);
         let connection = db::open_for_serving(&path, settings.stripe.livemode)?;
         let checkpointer = Checkpointer::of(Identity::of(&path)?, Some(held.clone()));
-        let (mark, lost) = Mark::read(&held, &connection)?;
+        let (guard, lost) = RollbackGuard::read(&held, &connection)?;
         if let Some(lost) = &lost {
             log::error!("{lost}");
         }
-        let set_back = mark.is_ahead_of(clock::now());
+        let set_back = guard.is_ahead_of(clock::now());
         if set_back {
             log::warn!(
                 "this server's clock was set back since fulfilld last ran; what waits is looked at again"
@@ -184,7 +184,7 @@ impl Serving {
             looking,
             hooks,
             writing,
-            mark,
+            guard,
             reader,
             held,
             told: [false; 2],
@@ -260,7 +260,7 @@ impl Serving {
                 locked = self.note_lock(locked);
                 self.note_log();
             }
-            self.mark.note(&self.held, &lock(&self.reader));
+            self.guard.note(&self.held, &lock(&self.reader));
             match self
                 .door
                 .probe("/healthz")
@@ -358,7 +358,7 @@ impl Serving {
         while !self.writing.is_finished() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(5));
         }
-        self.mark.note_the_end(&self.held, &lock(&self.reader));
+        self.guard.note_the_end(&self.held, &lock(&self.reader));
         answered && worked && told && self.writing.is_finished()
     }
 }

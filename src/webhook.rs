@@ -194,7 +194,7 @@ impl Task for Keeping {
             None => *number.insert(inbox::next_number(c)?),
         };
         let (event, payload) = (&self.event, &self.payload);
-        self.new = inbox::keep_at(c, seq, event, payload, Source::Webhook, now, due)?;
+        self.new = inbox::insert_at(c, seq, event, payload, Source::Webhook, now, due)?;
         Ok(())
     }
 

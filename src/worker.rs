@@ -133,7 +133,7 @@ impl Store for Events {
 }
 
 impl Runner for Events {
-    const LOOKS: &'static str = "taker";
+    const LOOKS: &'static str = "events";
     const RUNS: &'static str = "worker";
 
     fn run(&self, task: &Task) -> Tried {

@@ -16,16 +16,16 @@ fn file() -> Connection {
     c
 }
 
-/// Keeps an event about an object, received and due at that second.
-fn keep(c: &Connection, id: &str, kind: &str, object: &str, second: i64) {
+/// Inserts an event about an object, received and due at that second.
+fn insert(c: &Connection, id: &str, kind: &str, object: &str, second: i64) {
     let body =
         format!(r#"{{"id":"{id}","type":"{kind}","data":{{"object":{{"id":"{object}"}}}}}}"#);
     let event = Event::parse(body.as_bytes()).unwrap();
-    assert!(inbox::keep(c, &event, &body, Source::Webhook, at(second), at(second)).unwrap());
+    assert!(inbox::insert(c, &event, &body, Source::Webhook, at(second), at(second)).unwrap());
 }
 
 fn session(c: &Connection, n: usize) {
-    keep(c, &format!("evt_{n}"), "checkout.session.completed", &format!("cs_{n}"), 0);
+    insert(c, &format!("evt_{n}"), "checkout.session.completed", &format!("cs_{n}"), 0);
 }
 
 const ALL: Room = Room { hands: 16, late: 8, idle: true, suspects_turn: false };
@@ -59,13 +59,13 @@ fn states(c: &Connection) -> String {
 const DONE: Outcome = Outcome::Done { awaits: None };
 
 #[test]
-fn whatever_rings_for_one_object_is_one_question() {
+fn events_about_one_object_are_one_request() {
     let c = file();
-    keep(&c, "evt_1", "payment_intent.payment_failed", "pi_1", 0);
-    keep(&c, "evt_2", "checkout.session.completed", "cs_1", 0);
-    keep(&c, "evt_3", "payment_intent.payment_failed", "pi_1", 50);
-    keep(&c, "evt_4", "payment_intent.succeeded", "pi_1", 50);
-    keep(&c, "evt_5", "payment_intent.created", "pi_1", 0);
+    insert(&c, "evt_1", "payment_intent.payment_failed", "pi_1", 0);
+    insert(&c, "evt_2", "checkout.session.completed", "cs_1", 0);
+    insert(&c, "evt_3", "payment_intent.payment_failed", "pi_1", 50);
+    insert(&c, "evt_4", "payment_intent.succeeded", "pi_1", 50);
+    insert(&c, "evt_5", "payment_intent.created", "pi_1", 0);
     let (claims, named) = claim_all(&c, ALL, &InHand::default(), 1);
     assert_eq!(
         named,
@@ -73,8 +73,8 @@ fn whatever_rings_for_one_object_is_one_question() {
         "those not due as well, but what asks nothing"
     );
     let in_hand = InHand::of(claims.iter());
-    // What rings meanwhile waits for the answer.
-    keep(&c, "evt_6", "payment_intent.canceled", "pi_1", 1);
+    // What comes meanwhile waits for the answer.
+    insert(&c, "evt_6", "payment_intent.canceled", "pi_1", 1);
     assert_eq!(claim_all(&c, ALL, &in_hand, 2).1, ["evt_5"; 0]);
     finish(&c, &claims[0], &DONE, at(2)).unwrap();
     let in_hand = InHand::of(claims[1..].iter());
@@ -92,14 +92,14 @@ fn whatever_rings_for_one_object_is_one_question() {
 }
 
 #[test]
-fn an_answer_finishes_what_rang_before_its_question_and_nothing_later_whatever_the_clock_says() {
+fn an_answer_finishes_what_came_before_its_request_and_nothing_later_whatever_the_clock_says() {
     let c = file();
-    keep(&c, "evt_1", "checkout.session.completed", "cs_1", 0);
-    keep(&c, "evt_2", "payment_intent.succeeded", "pi_1", 50);
-    keep(&c, "evt_3", "checkout.session.expired", "pi_1", 50);
+    insert(&c, "evt_1", "checkout.session.completed", "cs_1", 0);
+    insert(&c, "evt_2", "payment_intent.succeeded", "pi_1", 50);
+    insert(&c, "evt_3", "checkout.session.expired", "pi_1", 50);
     let (claims, _) = claim_all(&c, ALL, &InHand::default(), 1);
     // The clock is set back by a minute, and then by an hour.
-    keep(&c, "evt_4", "payment_intent.succeeded", "pi_1", -60);
+    insert(&c, "evt_4", "payment_intent.succeeded", "pi_1", -60);
     let covered = finish_covered(&c, &["cs_1", "pi_1"], claims[0].asked, at(-3600)).unwrap();
     finish(&c, &claims[0], &DONE, at(-3600)).unwrap();
     assert_eq!(covered, ["evt_2"]);
@@ -121,20 +121,20 @@ fn what_is_in_hand_is_not_handed_out_again_though_the_clock_jumps_a_day() {
 fn what_came_or_was_tried_while_the_clock_was_ahead_is_due() {
     let c = file();
     // Two months ahead, and a try that failed then.
-    keep(&c, "evt_1", "checkout.session.completed", "cs_1", 5_000_000);
-    keep(&c, "evt_2", "checkout.session.completed", "cs_2", 5_000_000);
+    insert(&c, "evt_1", "checkout.session.completed", "cs_1", 5_000_000);
+    insert(&c, "evt_2", "checkout.session.completed", "cs_2", 5_000_000);
     let (claims, _) = claim_all(&c, ALL, &InHand::default(), 5_000_000);
     let again = Outcome::Again { why: "busy".into(), pause: None };
     finish(&c, &claims[0], &again, at(5_000_000)).unwrap();
     finish(&c, &claims[1], &again, at(5_000_000)).unwrap();
-    keep(&c, "evt_3", "checkout.session.completed", "cs_3", 5_000_000);
+    insert(&c, "evt_3", "checkout.session.completed", "cs_3", 5_000_000);
     assert!(is_any_due(&c, at(0)).unwrap());
     let (_, mut named) = claim_all(&c, ALL, &InHand::default(), 0);
     named.sort();
     assert_eq!(named, ["evt_1", "evt_2", "evt_3"]);
     // A pause of an hour is none of that.
     let c = file();
-    keep(&c, "evt_1", "checkout.session.completed", "cs_1", 3600);
+    insert(&c, "evt_1", "checkout.session.completed", "cs_1", 3600);
     assert!(!is_any_due(&c, at(0)).unwrap());
 }
 
@@ -193,7 +193,7 @@ fn a_crash_loop_from_elsewhere_parks_no_event() {
         let second = death * 2;
         claim_all(&c, ALL, &InHand::default(), second);
         if death % 100 == 50 {
-            keep(
+            insert(
                 &c,
                 &format!("evt_new_{death}"),
                 "checkout.session.completed",
@@ -338,7 +338,7 @@ fn a_handler_that_panics_counts_for_its_own_event_alone() {
 #[test]
 fn what_waits_for_an_order_is_due_when_its_payment_is_known() {
     let c = file();
-    keep(&c, "evt_1", "charge.dispute.created", "dp_1", 0);
+    insert(&c, "evt_1", "charge.dispute.created", "dp_1", 0);
     let (claims, _) = claim_all(&c, ALL, &InHand::default(), 0);
     let ignored = Outcome::Ignored { why: "no session".into(), awaits: Some("pi_1".into()) };
     finish(&c, &claims[0], &ignored, at(0)).unwrap();

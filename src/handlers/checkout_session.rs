@@ -12,18 +12,18 @@ use crate::stripe::{Asked, Sight, Stripe};
 
 /// Completed, or a delayed payment has settled one way or the other.
 pub fn changed(look: &Look, stripe: &Stripe) -> Result<Handled> {
-    let bell = Bell {
+    let told = Told {
         payment_failed: look.event("checkout.session.async_payment_failed").is_some(),
         settled_at: look
             .event("checkout.session.async_payment_succeeded")
             .and_then(|event| event.created),
     };
-    ask(look.object_id()?, stripe, bell)
+    ask(look.object_id()?, stripe, told)
 }
 
-/// What the bell itself says, and Stripe's answer shows only to a key that may read payments.
+/// What the event itself tells, and Stripe's answer shows only to a key that may read payments.
 #[derive(Default, Clone, Copy)]
-pub struct Bell {
+pub struct Told {
     /// A delayed payment has failed.
     pub payment_failed: bool,
     /// A delayed payment's money was there then.
@@ -36,12 +36,12 @@ pub fn expired() -> Result<Handled> {
 }
 
 /// Asks for the session as it is now.
-pub fn ask(session: &str, stripe: &Stripe, bell: Bell) -> Result<Handled> {
+pub fn ask(session: &str, stripe: &Stripe, told: Told) -> Result<Handled> {
     let asked = stripe.checkout_session(session)?;
     if let Some(why) = stripe.not_the_shops(&asked.value) {
         return Ok(Handled::Ignore(why));
     }
-    match read(&asked, bell)? {
+    match read(&asked, told)? {
         Handled::Change(Change::Order(order)) => completed(order, stripe),
         other => Ok(other),
     }
@@ -72,7 +72,7 @@ fn completed(mut order: Box<Order>, stripe: &Stripe) -> Result<Handled> {
     Ok(payment::kept(Change::Order(order), missing))
 }
 
-fn read(asked: &Asked, bell: Bell) -> Result<Handled> {
+fn read(asked: &Asked, told: Told) -> Result<Handled> {
     let session = Fields(&asked.value);
     let mode = session.text("/mode").unwrap_or_else(|| "payment".into());
     if mode == "setup" {
@@ -82,13 +82,13 @@ fn read(asked: &Asked, bell: Bell) -> Result<Handled> {
         Some("expired") => {
             return Ok(Handled::Ignore("the checkout expired without a purchase".into()));
         }
-        // The bell can be quicker than the session it rings for.
+        // The event can be quicker than the session that it is about.
         Some("open") => {
             return Ok(Handled::NotYet("Stripe says that the session is still open".into()));
         }
         _ => {}
     }
-    let payment_status = payment_status(session, bell.payment_failed)?;
+    let payment_status = payment_status(session, told.payment_failed)?;
     let needed = |name: &str| Error::Permanent(format!("the session has no {name}"));
     // A session of 2019 leaves the money to its payment.
     let currency = session.text("/currency").or_else(|| session.text("/payment_intent/currency"));
@@ -107,7 +107,7 @@ fn read(asked: &Asked, bell: Bell) -> Result<Handled> {
     let collected = shipping.is_some() || shipping_option.is_some();
     let settled = session.amount("/payment_intent/latest_charge/balance_transaction/created")?;
     let settled_at =
-        settled.and_then(clock::from_unix).or(bell.settled_at).filter(|_| payment_status.is_sale());
+        settled.and_then(clock::from_unix).or(told.settled_at).filter(|_| payment_status.is_sale());
     let hold = hold(session, payment_status)?;
     let lines =
         session.at("/line_items").and_then(Value::as_array).ok_or_else(|| needed("line_items"))?;
@@ -372,7 +372,7 @@ mod tests {
         for (key, value) in base.as_object().unwrap() {
             session.as_object_mut().unwrap().entry(key).or_insert(value.clone());
         }
-        read(&Asked { at: clock::now(), value: session }, Bell::default())
+        read(&Asked { at: clock::now(), value: session }, Told::default())
     }
 
     fn made(session: Value) -> Order {

@@ -1,7 +1,7 @@
 //! What Stripe can tell us: the table of event types, and one file a subject.
 //!
-//! An event is a doorbell, not the news: a handler reads from it only which object to look at, asks
-//! Stripe for that object as it is now, and returns what it found. It holds no database connection.
+//! A handler reads from an event only which object to look at, asks Stripe for that object as it is
+//! now, and returns what it found. It holds no database connection.
 
 mod checkout_session;
 mod dispute;
@@ -48,16 +48,16 @@ pub struct Missing {
     pub hidden: bool,
 }
 
-/// What is to be looked at: an object, and the events that ring for it. One answer serves them all.
+/// What is to be looked at: an object, and the events about it. One answer serves them all.
 pub struct Look<'a> {
     events: Vec<&'a Event>,
 }
 
 impl<'a> Look<'a> {
-    /// Of one event or more about the same object ([`one_question`]).
+    /// Of one event or more about the same object ([`one_request`]).
     pub fn of(events: impl IntoIterator<Item = &'a Event>) -> Look<'a> {
         let events: Vec<&Event> = events.into_iter().collect();
-        assert!(!events.is_empty(), "somebody rings");
+        assert!(!events.is_empty(), "there is something to look at");
         Look { events }
     }
 
@@ -156,8 +156,8 @@ pub const OF_HELD_MONEY: &[&str] = &[
     "payment_intent.canceled",
 ];
 
-/// Types that say more than which object to look at, or lead to no question.
-const MORE_THAN_A_BELL: &[&str] =
+/// Types that say more than which object to look at, or lead to no request.
+const MORE_THAN_AN_OBJECT: &[&str] =
     &["checkout.session.expired", "checkout.session.async_payment_failed"];
 
 /// True for an event that only echoes another.
@@ -174,14 +174,14 @@ pub static NEEDED: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
     TABLE.iter().map(|(name, _)| *name).filter(|name| !spare(name)).collect()
 });
 
-/// The types that are looked for among Stripe's events, at most 20 in one question.
+/// The types that are looked for among Stripe's events, at most 20 in one request.
 pub static LISTED: LazyLock<Vec<&'static str>> =
     LazyLock::new(|| NEEDED.iter().chain(OF_HELD_MONEY).copied().collect());
 
 /// True for a type, as received, that only says which object to ask for.
-pub fn is_a_doorbell(kind: &str) -> bool {
+pub fn only_names_its_object(kind: &str) -> bool {
     let name = kind.strip_prefix("v1.").unwrap_or(kind);
-    TABLE.iter().any(|(known, _)| *known == name) && !MORE_THAN_A_BELL.contains(&name)
+    TABLE.iter().any(|(known, _)| *known == name) && !MORE_THAN_AN_OBJECT.contains(&name)
 }
 
 /// What an event is about; `None` for a type that is not acted on.
@@ -191,13 +191,13 @@ fn subject(event: &Event) -> Option<Subject> {
 
 /// True when one answer serves both events: they are about the same object, and the same is asked
 /// about it.
-pub fn one_question(a: &Event, b: &Event) -> bool {
+pub fn one_request(a: &Event, b: &Event) -> bool {
     a.object_id.is_some()
         && a.object_id == b.object_id
         && subject(a).is_some_and(|subject_of_a| subject(b) == Some(subject_of_a))
 }
 
-/// Asks about what the events ring for.
+/// Asks for what the events are about.
 pub fn handle(look: &Look, stripe: &Stripe) -> Result<Handled> {
     let event = look.events[0];
     if event.kind.is_empty() {

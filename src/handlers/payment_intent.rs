@@ -1,6 +1,6 @@
 //! payment_intent.*: the money of a session moved; the session says what that means.
 
-use super::checkout_session::{self, Bell};
+use super::checkout_session::{self, Told};
 use super::fields::Fields;
 use super::{Handled, Look, payment};
 use crate::error::{Error, Result};
@@ -17,10 +17,12 @@ pub fn changed(look: &Look, stripe: &Stripe) -> Result<Handled> {
         && look.event("payment_intent.succeeded").is_none()
     {
         // The buyer tries another card, or goes away.
-        return Ok(Handled::Ignore("the checkout is still open; a success rings by itself".into()));
+        return Ok(Handled::Ignore(
+            "the checkout is still open; a success has an event of its own".into(),
+        ));
     }
     match Fields(&session).id("/id") {
-        Some(session) => checkout_session::ask(&session, stripe, Bell::default()),
+        Some(session) => checkout_session::ask(&session, stripe, Told::default()),
         None => Err(Error::Temporary("Stripe lists a session without an id".into())),
     }
 }

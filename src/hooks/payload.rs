@@ -123,7 +123,7 @@ pub fn json(
         .map_err(db::translate)?;
     let Some((topic, order_id, fulfillment_id, event_id, about, created_at, livemode)) = row else {
         return Err(Error::Permanent(format!(
-            "there is no news {outbox_id}; look with: fulfilld hooks"
+            "there is no notification {outbox_id}; look with: fulfilld hooks"
         )));
     };
     let part = |sql: &str, id: &dyn rusqlite::ToSql| -> Result<Option<String>> {

@@ -24,7 +24,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(8 * 3600);
 /// The largest head of an answer; its body is not read.
 const HEAD_MAX: usize = 16 << 10;
 
-/// Posts to whoever wants to be told.
+/// Posts to whoever wants to be notified.
 pub struct Post {
     plain: ureq::Agent,
     tls: ureq::Agent,
@@ -53,7 +53,7 @@ impl Post {
         Post { plain: agent(false), tls: agent(true), secrets }
     }
 
-    /// Posts the news. 2xx is done, 410 wants to hear no more of it, everything else is tried
+    /// Posts the notification. 2xx is done, 410 wants to hear no more of it, everything else is tried
     /// again; a redirect is not followed.
     pub fn send(&self, url: &str, key: &str, json: &[u8]) -> Outcome {
         let now = clock::now();

@@ -31,14 +31,14 @@ const RETRY: Retry = Retry {
 /// included; one that is due later was put off by a clock that was wrong.
 const PAUSE_MAX: Duration = Duration::from_secs(11 * 3600);
 
-/// The same for news that was not tried yet, beside the delay that is set.
+/// The same for what was not tried yet, beside the delay that is set.
 const DELAY_GRACE: Duration = Duration::from_secs(60);
 
 /// A command that says of itself that it failed (any exit code but 0 and 75) is run so many times
 /// before it is dead.
 const FAILURES_MAX: i64 = 5;
 
-/// News handed out in one transaction.
+/// Notifications handed out in one transaction.
 pub const AT_ONCE: usize = 256;
 
 /// A run in somebody's hands.
@@ -47,11 +47,11 @@ pub struct Run {
     pub outbox_id: i64,
     pub target: String,
     pub topic: String,
-    /// The same news has the same key.
+    /// The same notification has the same key.
     pub key: String,
     /// This run's number, from 1.
     pub attempts: i64,
-    /// True when the target has been tried with this news before.
+    /// True when the target has been tried with this notification before.
     pub again: bool,
 }
 
@@ -168,7 +168,7 @@ pub fn is_put_off(plan: &Plan, next: Timestamp, now: Timestamp) -> bool {
     next > now + PAUSE_MAX.max(plan.delay_max() + DELAY_GRACE)
 }
 
-/// True when there is news that was not handed out yet; for a connection that only reads.
+/// True when there is a notification that was not handed out yet; for a connection that only reads.
 pub fn is_any_new(c: &Connection) -> Result<bool> {
     c.prepare_cached(
         "SELECT EXISTS(SELECT 1 FROM outbox WHERE state = 'pending' AND next_attempt_at IS NULL)",
@@ -177,11 +177,11 @@ pub fn is_any_new(c: &Connection) -> Result<bool> {
     .map_err(db::translate)
 }
 
-/// Hands out news to every hook that wants it, at the earliest when its delay is over. What nobody
+/// Hands out notifications to every hook that wants them, at the earliest when the delay is over. What nobody
 /// wants is done. Returns how many there were, at most [`AT_ONCE`].
 pub fn hand_out(c: &Connection, plan: &Plan, now: Timestamp) -> Result<usize> {
-    type News = (i64, String, Option<i64>, String, bool);
-    let news: Vec<News> = all(
+    type New = (i64, String, Option<i64>, String, bool);
+    let new: Vec<New> = all(
         c,
         &format!(
             "SELECT id, topic, order_id, created_at, outcome IS 'again' FROM outbox
@@ -189,7 +189,7 @@ pub fn hand_out(c: &Connection, plan: &Plan, now: Timestamp) -> Result<usize> {
         ),
         |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)),
     )?;
-    for (id, topic, order, created_at, again) in &news {
+    for (id, topic, order, created_at, again) in &new {
         let told = "SELECT count(*) > 0 AND count(*) = total(state = 'done') FROM hook_runs WHERE outbox_id = ?1 AND state <> 'gone'";
         let all_told: bool = c
             .prepare_cached(told)
@@ -228,15 +228,15 @@ pub fn hand_out(c: &Connection, plan: &Plan, now: Timestamp) -> Result<usize> {
         }
         sum(c, *id, true)?;
     }
-    Ok(news.len())
+    Ok(new.len())
 }
 
 /// The key that a receiver is told for a row `x` of the outbox. It carries the order's session,
 /// because order numbers may be given out otherwise after a backup was put back, and then a
-/// receiver must not take one order's news for another's.
+/// receiver must not take one order's notification for another's.
 pub const KEY: &str = "x.key || coalesce('@' || (SELECT o.checkout_session_id FROM orders o WHERE o.id = x.order_id), '')";
 
-/// What may be run now at a target: due, and no earlier news of the same order is on its way there.
+/// What may be run now at a target: due, and no earlier notification of the same order is on its way there.
 /// (Parameters: the target, now, whether it was tried before.)
 const DUE: &str = "r.target = ?1 AND r.state = 'pending' AND (r.tries > 0) = ?3 AND r.next_attempt_at <= ?2
     AND NOT EXISTS(SELECT 1 FROM hook_runs e JOIN outbox x ON x.id = e.outbox_id AND x.state = 'pending'
@@ -267,8 +267,8 @@ pub fn next_due(c: &Connection, target: &Target, now: Timestamp) -> Result<Optio
     Ok(next)
 }
 
-/// Takes up to `n` due runs of a target, of news that it was tried with before or of other news:
-/// apart, so that news which hangs does not keep others waiting. What is `in_hand` runs already,
+/// Claims up to `n` due runs of a target, those that were tried before or the others: apart, so that
+/// what hangs does not keep others waiting. What is `in_hand` runs already,
 /// however late the clock says that it is. The attempt is counted, and committed by the caller,
 /// before anything is run.
 pub fn claim(
@@ -318,8 +318,8 @@ pub fn claim(
     Ok(taken)
 }
 
-/// Writes what a run came to; true when the news is dead by it. A run that somebody concluded
-/// meanwhile, or that was taken again, stays as it is.
+/// Writes what a run came to; true when it is given up by it. A run that somebody finished
+/// meanwhile, or that was claimed again, stays as it is.
 pub fn finish(c: &Connection, ran: &Run, outcome: &Outcome, now: Timestamp) -> Result<bool> {
     let known: Option<(i64, i64, Option<String>)> = c
         .prepare_cached(
@@ -393,7 +393,7 @@ fn sum(c: &Connection, id: i64, handed_out: bool) -> Result<()> {
     )
 }
 
-/// News that waits, and news whose hook gave up, for `/metrics`.
+/// Notifications that wait, and those whose hook gave up, for `/metrics`.
 pub fn counts(c: &Connection) -> Result<(i64, i64)> {
     c.prepare_cached(
         "SELECT (SELECT count(*) FROM outbox WHERE state = 'pending'), (SELECT count(*) FROM outbox WHERE state = 'dead')",

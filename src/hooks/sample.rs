@@ -1,4 +1,4 @@
-//! An order that nobody placed, to try hooks with: at the moment at which news of a topic is made.
+//! An order that nobody placed, to try hooks with: at the moment at which a topic is notified.
 
 use rusqlite::Connection;
 
@@ -63,7 +63,7 @@ const THEN: [(&str, &str); 8] = [
     ),
 ];
 
-/// The sample's news of that topic: the JSON with `"test": true` in it, under that key. `Usage`
+/// The sample's notification of that topic: the JSON with `"test": true` in it, under that key. `Usage`
 /// when there is no such topic.
 pub fn of(topic: &str, key: &str) -> Result<String> {
     if !TOPICS.contains(&topic) {
@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn every_topic_has_a_sample_with_what_it_is_about() {
         for topic in TOPICS {
-            let news: serde_json::Value = serde_json::from_str(&of(topic, "k").unwrap()).unwrap();
+            let sent: serde_json::Value = serde_json::from_str(&of(topic, "k").unwrap()).unwrap();
             let about = match topic {
                 "order.refunded" => "refund",
                 "order.disputed" => "dispute",
@@ -100,11 +100,11 @@ mod tests {
                 _ => topic.split('.').next().unwrap_or_default(),
             };
             assert!(
-                news[about]["id"].is_string() || news[about]["id"].is_number(),
-                "{topic}: {news}"
+                sent[about]["id"].is_string() || sent[about]["id"].is_number(),
+                "{topic}: {sent}"
             );
             assert_eq!(
-                (&news["topic"], &news["key"], &news["test"]),
+                (&sent["topic"], &sent["key"], &sent["test"]),
                 (&topic.into(), &"k".into(), &true.into())
             );
         }

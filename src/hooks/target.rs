@@ -1,5 +1,5 @@
 //! The settings FULFILLD_HOOK_…, read: which hooks there are, what each wants to hear, and how long
-//! news is held back.
+//! a notification is held back.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -13,7 +13,7 @@ use crate::config::{HookSettings, Secret};
 use crate::error::{Error, Result};
 use crate::text;
 
-/// Everything that becomes news.
+/// Everything that hooks are notified of.
 pub const TOPICS: [&str; 9] = [
     "order.paid",
     "order.canceled",
@@ -29,10 +29,10 @@ pub const TOPICS: [&str; 9] = [
 /// What a secret has in bytes, by the specification of Standard Webhooks.
 const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 
-/// The longest that news may be held back.
+/// The longest that a notification may be held back.
 const DELAY_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// Someone who wants to be told.
+/// Someone who wants to be notified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     /// The command's path or the URL as it was set: `hook_runs.target`.
@@ -122,7 +122,7 @@ impl Plan {
         Ok(Plan { targets, secrets, delays: delays(&settings.delay)? })
     }
 
-    /// How long news of this topic waits for an `undo` before its hooks are run.
+    /// How long a notification of this topic waits for an `undo` before its hooks are run.
     pub fn delay(&self, topic: &str) -> Duration {
         self.delays.get(topic).copied().unwrap_or_default()
     }

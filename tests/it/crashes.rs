@@ -174,7 +174,7 @@ fn a_disk_that_fails_is_never_acknowledged_into() {
 fn a_thread_that_dies_is_noticed_and_the_orders_still_come() {
     std::thread::scope(|threads| {
         for name in
-            ["writer", "responder", "taker", "worker", "backfill", "hooks", "hook", "signals"]
+            ["writer", "responder", "events", "worker", "backfill", "hooks", "hook", "signals"]
         {
             threads.spawn(move || a_dead_thread_is_noticed(name));
         }

@@ -57,7 +57,7 @@ fn a_declined_card_in_an_open_checkout_is_ignored_at_once() {
     shop.settle();
     assert_eq!(
         shop.rows("SELECT state, attempts, state_reason FROM events"),
-        ["ignored|1|the checkout is still open; a success rings by itself"]
+        ["ignored|1|the checkout is still open; a success has an event of its own"]
     );
     assert_eq!(asked(&shop), 1);
     // A success that is quicker than its session is no such thing: it is asked about again.
