@@ -16,6 +16,16 @@ pub fn decimal(minor: &str, decimals: usize) -> String {
     }
 }
 
+/// The minor units of an amount as a person writes it, `12.5`. `None` when it is no number, has more
+/// decimals than the currency, or is too large.
+pub fn minor(amount: &str, decimals: usize) -> Option<i64> {
+    let (whole, below) = amount.split_once('.').unwrap_or((amount, ""));
+    if !is_number(amount) || below.len() > decimals {
+        return None;
+    }
+    format!("{whole}{below:0<decimals$}").parse().ok()
+}
+
 /// Digits, perhaps after a minus, perhaps with a point and more of them.
 pub fn is_number(text: &str) -> bool {
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
@@ -46,13 +56,30 @@ mod tests {
         }
     }
 
+    #[test]
+    fn an_amount_that_is_typed_is_whole_minor_units_or_none() {
+        for (typed, decimals, minor) in [
+            ("12.5", 2, Some(1250)),
+            ("12", 2, Some(1200)),
+            ("0.05", 2, Some(5)),
+            ("1500", 0, Some(1500)),
+            ("1.5", 0, None),
+            ("1.234", 2, None),
+            ("1e3", 2, None),
+            ("", 2, None),
+            ("99999999999999999999", 2, None),
+        ] {
+            assert_eq!(super::minor(typed, decimals), minor, "{typed}");
+        }
+    }
+
     proptest! {
         #[test]
         fn every_amount_of_every_currency_reads_back_to_the_last_minor_unit(minor: i64, decimals in 0usize..=3) {
             let written = decimal(&minor.to_string(), decimals);
             prop_assert!(is_number(&written), "{}", written);
             prop_assert_eq!(written.split_once('.').map_or(0, |(_, rest)| rest.len()), decimals);
-            prop_assert_eq!(written.replace('.', "").parse::<i64>().ok(), Some(minor));
+            prop_assert_eq!(super::minor(&written, decimals), Some(minor));
         }
     }
 }

@@ -26,6 +26,7 @@ mod wording; // what the file says in SQL, in verbs
 pub mod undo; // the last change is taken back
 pub mod attention; // what needs a person
 pub mod dismiss; // somebody has dealt with it
+pub mod add; // an order that came from elsewhere
 pub mod slips; // packing slips for the printer
 pub mod export; // the books for a spreadsheet, the parcels for a label service
 pub mod hooks; // what the shop's own programs were told, and what waits

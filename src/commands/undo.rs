@@ -6,6 +6,7 @@ use std::io::Write;
 use rusqlite::types::Value as Cell;
 use rusqlite::{Connection, OptionalExtension, params_from_iter};
 
+use super::add::AUTHOR as ADDED;
 use super::order_verbs::sentence;
 use super::{File, OPERATOR, Output};
 use crate::db;
@@ -219,7 +220,7 @@ fn last_change(c: &Connection, order: Option<i64>) -> Result<Vec<Step>> {
     // One order's rows by its index; else the newest rows of all.
     let of_order = if order.is_some() { "order_id = ?2" } else { "?2 IS NULL" };
     let last = format!(
-        "SELECT id, actor FROM order_history WHERE (actor GLOB 'operator*' OR actor = ?1) AND {of_order}
+        "SELECT id, actor FROM order_history WHERE (actor GLOB 'operator*' OR actor IN (?1, '{ADDED}')) AND {of_order}
          ORDER BY id DESC LIMIT 1"
     );
     let last: Option<(i64, String)> = c
@@ -236,6 +237,13 @@ fn last_change(c: &Connection, order: Option<i64>) -> Result<Vec<Step>> {
         return Err(Error::Permanent(
             "the last change is taken back already, and an undo is not undone; what it put back: SELECT * FROM \
              order_history WHERE actor = 'fulfilld:undo'"
+                .into(),
+        ));
+    }
+    if actor == ADDED {
+        return Err(Error::Permanent(
+            "the last change added an order, and what was added is not taken back; cancel it with fulfilld cancel, \
+             or name the order whose last change is meant: fulfilld undo --order 1042"
                 .into(),
         ));
     }

@@ -622,3 +622,73 @@ fn whoever_packs_sees_what_a_parcel_weighs_and_its_name_for_the_label_service() 
     let queue = table.rows("SELECT parcel, weight_g FROM to_ship WHERE order_id < 3");
     assert_eq!(queue, ["1-1|350", "1-2|", "2-1|700"]);
 }
+
+#[test]
+fn an_order_from_the_market_is_packed_like_any_other_and_is_in_none_of_stripes_books() {
+    let table = Table::set();
+    let export = ["export", "--since", "2025-01-01"];
+    let books =
+        [&export[..], &[&export[..], &["--lines"]].concat()].map(|args| table.run(args).stdout);
+    let days = table.rows("SELECT * FROM sales_by_day");
+    let to = ["--line1", "3 Rue C", "--city", "Lyon", "--postal-code", "69001", "--country", "fr"];
+    let added = |args: &[&str]| {
+        let out =
+            table.run(&[&["add", "--origin", "market stall", "--name", "Zoë"], args, &to].concat());
+        (
+            out.status.code().unwrap(),
+            String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned(),
+        )
+    };
+    let (code, said) =
+        added(&["--item", "3 x MUG-01", "--item", "Card, \"thanks\" @ 2.50", "--note", "gift"]);
+    assert!(code == 0 && said.starts_with("id\t") && said.contains("38.50 EUR"), "{said}");
+    assert_eq!(
+        table.rows("SELECT origin, checkout_session_id, payment_status, shipping_country FROM orders WHERE id = 9"),
+        ["market stall||paid|FR"]
+    );
+    assert_eq!(
+        table.rows("SELECT sku, name, options, quantity, amount_total, weight_g FROM line_items WHERE order_id = 9"),
+        ["MUG-01|Mug|blue|3|3600|350", "|Card, \"thanks\"||1|250|"]
+    );
+    assert_eq!(
+        table.rows("SELECT actor, new FROM order_history WHERE order_id = 9 AND what = 'order'"),
+        ["fulfilld:add|paid, added: market stall"]
+    );
+    // Stripe's books are what they were, and no hook hears of a payment that Stripe does not know.
+    let after =
+        [&export[..], &[&export[..], &["--lines"]].concat()].map(|args| table.run(args).stdout);
+    assert!(books == after, "{}", String::from_utf8_lossy(&after[0]));
+    assert_eq!(table.rows("SELECT * FROM sales_by_day"), days);
+    assert_eq!(table.rows("SELECT count(*) FROM outbox WHERE order_id = 9"), ["0"]);
+    let check = table.run(&["check"]);
+    assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stdout));
+    // It is packed, shipped and canceled like any other.
+    assert_eq!(table.exported(&["pirate-ship", "9"], "utf-8", ",").cell("9-1", "Name"), "Zoë");
+    let undo = String::from_utf8(table.run(&["undo"]).stderr).unwrap();
+    assert!(undo.contains("what was added is not taken back; cancel it"), "{undo}");
+    let (code, said) = table.takes(b"Order,Tracking,Carrier\n9-1,JD9,DHL\n", &[]);
+    assert_eq!(code, 0, "{said}");
+    assert!(table.run(&["undo"]).status.success());
+    assert!(table.run(&["cancel", "9", "--reason", "staff"]).status.success());
+    assert_eq!(table.rows("SELECT reason FROM attention WHERE order_id = 9"), [""; 0]);
+    assert!(table.run(&["orders", "9"]).status.success());
+    // What is none says so, and adds nothing.
+    for (args, why) in [
+        (&["--item", "0 x Mug"][..], "has no quantity"),
+        (&["--item", "Mug @ 1.234"], "is no amount of eur"),
+        (&["--item", "Mug", "--currency", "money"], "has three letters"),
+        (&["--item", "Mug", "--company"], "--company"),
+    ] {
+        let (code, said) = added(args);
+        assert!(code == 64 && said.contains(why), "{code} {said}");
+    }
+    assert_eq!(table.rows("SELECT count(*) FROM orders"), ["9"]);
+    // Nobody turns an order of Stripe's into one that was added, or the other way.
+    for sql in [
+        "UPDATE orders SET origin = 'phone', checkout_session_id = NULL WHERE id = 1",
+        "UPDATE orders SET origin = NULL, checkout_session_id = 'cs_9' WHERE id = 9",
+        "UPDATE line_items SET weight_g = 1",
+    ] {
+        assert!(Connection::open(table.db()).unwrap().execute_batch(sql).is_err(), "{sql}");
+    }
+}
