@@ -1,6 +1,5 @@
 //! The command line: arguments, help, exit codes.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -10,6 +9,7 @@ use crate::commands;
 use crate::env;
 use crate::error::Result;
 use crate::logging;
+use crate::standby;
 use crate::table;
 
 /// The order desk for a shop on Stripe Checkout: one daemon, one SQLite file
@@ -94,10 +94,16 @@ pub fn run() -> ExitCode {
             return if refusal.use_stderr() { EXIT_USAGE.into() } else { ExitCode::SUCCESS };
         }
     };
+    let serves = matches!(verb, Some(Verb::Serve(_)));
     match dispatch(verb) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "fulfilld: {error}");
+            if !serves || !standby::is_reported(&error) {
+                logging::report(&error);
+            }
+            if serves {
+                standby::hold(&error);
+            }
             error.exit_code().into()
         }
     }

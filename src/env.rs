@@ -17,7 +17,7 @@ const NAME_A_SHOP: [&str; 3] = ["FULFILLD_DB", "STRIPE_SECRET_KEY", "WEBHOOK_SEC
 
 /// The directory of the service's settings and secrets, where this variable does not name another.
 pub const ETC_VARIABLE: &str = "FULFILLD_ETC";
-const ETC: &str = "/etc/fulfilld";
+pub const ETC: &str = "/etc/fulfilld";
 
 /// Where systemd hands over copies of secrets, one a file.
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";

@@ -7,7 +7,7 @@ use log::{Level, LevelFilter};
 
 use crate::clock::{self, Timestamp};
 use crate::config::{self, Setting};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::text;
 
 /// Starts the log of this program's own rooms, from `level` on where `FULFILLD_LOG` says nothing
@@ -40,6 +40,17 @@ pub fn start(level: LevelFilter) -> Result<()> {
         }
     }));
     Ok(())
+}
+
+/// Says why the program ends: to journald as an error, in words to a terminal.
+pub fn report(error: &Error) {
+    let text = format!("fulfilld: {error}");
+    let text = if leads_to_journald() {
+        line(Level::Error, &text, true, clock::now())
+    } else {
+        text + "\n"
+    };
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 /// systemd names the socket it gave us, so that a standard error which leads elsewhere by now is

@@ -8,6 +8,7 @@ mod cli; // arguments, help, exit codes
 mod commands; // what the operator can ask: one file a verb
 
 mod serve; // the daemon: opens, wires, starts, stops
+mod standby; // answers 503 until a person has fixed what stops the start
 mod webhook; // verify, store, answer
 mod health; // what the daemon says of itself
 mod door; // everything we do about tiny_http

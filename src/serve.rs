@@ -29,6 +29,7 @@ use crate::reconcile::Looking;
 use crate::rollback_guard::RollbackGuard;
 use crate::sabotage;
 use crate::signature::SigningSecret;
+use crate::standby;
 use crate::stripe::Stripe;
 use crate::sync::lock;
 use crate::timing;
@@ -94,6 +95,7 @@ pub fn serve() -> Result<()> {
             if settings.stripe.livemode { "live" } else { "test" },
             settings.db.display(),
         );
+        standby::forget();
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         serving.watch(&wake)
     });

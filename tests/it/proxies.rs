@@ -396,8 +396,7 @@ impl Proxy {
     }
 }
 
-/// The line of the Caddyfile that Caddy 2.6 spells in the other way, which the comment above it
-/// tells.
+/// The line of the Caddyfile that Caddyfile-2.6 spells in the other way.
 const NEW_BUFFERS: &str = "request_buffers 1MiB\n";
 const OLD_BUFFERS: &str = "buffer_requests\n\t\t\tmax_buffer_size 1048576\n";
 

@@ -1,16 +1,18 @@
 //! Restarts while somebody else holds the listening socket, as systemd does: no caller notices.
 
 use std::collections::{BTreeMap, HashSet};
+use std::fs::Permissions;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
-use std::process::Command;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use crate::shop::{
-    PATIENCE, Running, SECRET, Shop, parse_answer, post_signed, sign, unix_now, wait_for,
+    PATIENCE, Running, SECRET, Shop, parse_answer, post_signed, request, sign, unix_now, wait_for,
 };
 
 const RESTARTS: usize = 50;
@@ -157,14 +159,62 @@ fn post_hesitating(url: &str, body: &[u8], secret: &str) -> std::io::Result<(u16
     parse_answer(&answer).ok_or_else(|| std::io::Error::other("the answer was cut off"))
 }
 
+/// As after a secret was lost: what systemd starts says so once, callers get an answer, and the
+/// shop serves as soon as the secret is back.
+#[test]
+fn callers_of_a_shop_without_its_secret_are_answered_and_it_goes_on_when_that_is_fixed() {
+    let mut shop = Shop::open();
+    shop.stop();
+    let secret = shop.dir.path().join("webhook_secret");
+    std::fs::write(&secret, " \n").expect("a file can be written");
+    std::fs::set_permissions(&secret, Permissions::from_mode(0o600)).expect("it is ours");
+    for (name, value) in [
+        ("WEBHOOK_SECRET_FILE", &secret),
+        ("RUNTIME_DIRECTORY", &shop.dir.path().to_path_buf()),
+        ("NOTIFY_SOCKET", &shop.dir.path().join("no-one-listens")),
+    ] {
+        shop.settings.push((name.into(), value.to_str().expect("a plain path").into()));
+    }
+    let socket = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = socket.local_addr().expect("it has an address");
+    let start = || {
+        let mut command = handed_over(&shop);
+        command.stdin(Stdio::from(OwnedFd::from(socket.try_clone().expect("a second handle"))));
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        command.env_remove("WEBHOOK_SECRET").spawn().expect("it starts")
+    };
+    let url = format!("http://{address}");
+    for said in [true, false] {
+        let held = start();
+        let answer = wait_for("an answer", || request(&url, "GET", "/readyz", &[], b"").ok());
+        assert!(answer.0 == 503 && answer.1.contains("WEBHOOK_SECRET"), "{answer:?}");
+        let answer = post_signed(&url, b"{}", SECRET).expect("it answers");
+        assert!(answer.0 == 503 && !answer.1.contains("WEBHOOK_SECRET"), "{answer:?}");
+        std::fs::write(&secret, "\n").expect("a file can be written");
+        let ended = held.wait_with_output().expect("it ends by itself");
+        assert_eq!(ended.status.code(), Some(78));
+        let log = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(log.contains("WEBHOOK_SECRET"), said, "{log}");
+    }
+    std::fs::write(&secret, SECRET).expect("a file can be written");
+    let serving = on(&shop, &socket);
+    assert!(!shop.dir.path().join("refused").exists(), "the next refusal is news");
+    assert!(serving.stop().success());
+}
+
 /// Serves this shop on a socket that stays ours, handed over as systemd hands it over.
 fn on(shop: &Shop, socket: &TcpListener) -> Running {
+    Running::start_with(
+        &mut handed_over(shop),
+        OwnedFd::from(socket.try_clone().expect("a second handle")).into(),
+    )
+}
+
+/// `serve`, which finds on its standard input the socket that it takes for systemd's.
+fn handed_over(shop: &Shop) -> Command {
     let handed = "exec 3<&0 0</dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" serve";
     let mut command = Command::new("sh");
     command.args(["-c", handed, env!("CARGO_BIN_EXE_fulfilld")]);
     command.envs(shop.serve().get_envs().filter_map(|(name, value)| Some((name, value?))));
-    Running::start_with(
-        &mut command,
-        OwnedFd::from(socket.try_clone().expect("a second handle")).into(),
-    )
+    command
 }

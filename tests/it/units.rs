@@ -80,6 +80,35 @@ fn the_service_ends_restarts_and_is_watched_as_the_program_expects() {
 }
 
 #[test]
+fn the_template_for_several_shops_is_the_unit_for_one() {
+    let one = shipped("systemd/fulfilld.service");
+    let of_a_shop = shipped("systemd/fulfilld@.service")
+        .replace("Environment=FULFILLD_ETC=/etc/fulfilld/%i\n", "")
+        .replace("desk of %i:", "desk:")
+        .replace("@%i", "")
+        .replace("/%i", "")
+        .replace("-%i", "");
+    assert_eq!(of_a_shop, one);
+    assert!(!of_a_shop.contains('%'), "every place of a shop is its own");
+}
+
+#[test]
+fn the_caddyfile_for_2_6_differs_in_its_buffers_alone() {
+    let without_buffers = |file: &str| -> Vec<String> {
+        let text = shipped(file);
+        let lines = text.lines().map(str::trim).filter(|line| {
+            !["# ", "request_buffers", "buffer_requests", "max_buffer_size"]
+                .iter()
+                .any(|start| line.starts_with(start))
+        });
+        lines.map(String::from).collect()
+    };
+    assert_eq!(without_buffers("systemd/Caddyfile"), without_buffers("systemd/Caddyfile-2.6"));
+    let old = shipped("systemd/Caddyfile-2.6");
+    assert!(old.contains("\tbuffer_requests\n") && old.contains("\tmax_buffer_size 1048576\n"));
+}
+
+#[test]
 fn the_environment_file_lists_every_setting_with_its_default_and_its_words() {
     let file = shipped("systemd/fulfilld.env");
     let mut words = Vec::new();
