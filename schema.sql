@@ -149,6 +149,8 @@ CREATE INDEX orders_invoice ON orders(invoice_id) WHERE invoice_id IS NOT NULL;
 CREATE INDEX orders_subscription ON orders(subscription_id) WHERE subscription_id IS NOT NULL;
 CREATE INDEX orders_reference ON orders(client_reference_id) WHERE client_reference_id IS NOT NULL;
 CREATE INDEX orders_held ON orders(capture_before) WHERE amount_capturable > 0;
+CREATE INDEX orders_on_hold ON orders(id) WHERE hold_reason IS NOT NULL;
+CREATE INDEX orders_canceled ON orders(canceled_at) WHERE canceled_at IS NOT NULL;
 CREATE INDEX orders_manual ON orders(payment_status) WHERE capture_method IS NOT NULL;
 
 -- What was bought, with names and prices as sold.
@@ -185,6 +187,7 @@ CREATE TABLE line_items(
     min(coalesce(unit_amount, 0), amount_subtotal, amount_discount, amount_tax, amount_total) >= -1000000000000
     AND max(coalesce(unit_amount, 0), amount_subtotal, amount_discount, amount_tax, amount_total) <= 1000000000000)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX line_items_sums ON line_items(order_id, amount_subtotal);
 CREATE INDEX line_items_canceled ON line_items(order_id) WHERE canceled_quantity > 0;
 
 -- A parcel, or a delivery of what needs none. What is left to send of a paid order is always in a pending one.
@@ -727,9 +730,11 @@ WHERE o.payment_status <> 'failed' AND o.canceled_at IS NULL
   AND (o.amount_total - (o.amount_subtotal - o.amount_discount + o.amount_shipping) NOT BETWEEN 0 AND o.amount_tax
     OR o.amount_subtotal <> (SELECT coalesce(sum(li.amount_subtotal), 0) FROM line_items li WHERE li.order_id = o.id))
 UNION ALL
-SELECT 'held', o.id, NULL, h.at, 'on hold for more than a week: ' || o.hold_reason, 'INSERT INTO release VALUES(' || o.id || ');'
-FROM orders o JOIN (SELECT order_id, max(at) AS at FROM order_history WHERE what = 'hold_reason' GROUP BY order_id) h ON h.order_id = o.id
-WHERE o.hold_reason IS NOT NULL AND h.at < strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-7 days')
+SELECT 'held', o.id, NULL, o.at, 'on hold for more than a week: ' || o.hold_reason, 'INSERT INTO release VALUES(' || o.id || ');'
+FROM (SELECT id, hold_reason,
+        (SELECT max(h.at) FROM order_history h WHERE h.order_id = orders.id AND h.what = 'hold_reason') AS at
+      FROM orders WHERE hold_reason IS NOT NULL) o
+WHERE o.at < strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-7 days')
 UNION ALL
 SELECT 'capture_due', o.id, NULL, o.created_at,
   'the money is only held' || coalesce(' until ' || o.capture_before, '') || ': capture it, or it goes back to the buyer',
@@ -749,7 +754,7 @@ UNION ALL
 SELECT 'paid_twice', o.id, NULL, o.paid_at, 'order ' || e.id || ' was paid with the same reference, ' || o.client_reference_id || ': does the buyer want both?',
   'SELECT * FROM order_overview WHERE id IN(' || e.id || ', ' || o.id || ');'
 FROM orders o JOIN orders e ON e.client_reference_id = o.client_reference_id AND e.id < o.id
-WHERE o.payment_status = 'paid' AND e.payment_status = 'paid' AND o.amount_total > 0 AND e.amount_total > 0
+WHERE o.client_reference_id IS NOT NULL AND o.payment_status = 'paid' AND e.payment_status = 'paid' AND o.amount_total > 0 AND e.amount_total > 0
   AND o.canceled_at IS NULL AND e.canceled_at IS NULL
   -- The same reference on another day is a customer's, and one in a link that many use is nobody's.
   AND o.created_at > strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-30 days') AND abs(julianday(o.created_at) - julianday(e.created_at)) < 2
@@ -838,7 +843,7 @@ WHERE d.status IN('warning_needs_response', 'needs_response', 'appeal_needs_resp
 UNION ALL
 SELECT 'dispute_lost', o.id, NULL, max(d.created_at), 'a dispute took the money, and goods still wait to be sent',
   'INSERT INTO cancel VALUES(' || o.id || ', ''fraud'');'
-FROM disputes d JOIN orders o ON o.payment_intent_id = d.payment_intent_id
+FROM disputes d CROSS JOIN orders o ON o.payment_intent_id = d.payment_intent_id  -- the few disputes first
 WHERE d.amount_lost > 0 AND EXISTS(SELECT 1 FROM fulfillments f WHERE f.order_id = o.id AND f.status = 'pending')
   AND (SELECT blocked_by FROM order_blocks b WHERE b.order_id = o.id) = 'dispute lost'
 GROUP BY o.id
