@@ -26,6 +26,9 @@ pub enum Program {
     Yardstick(&'static str),
     /// A `fulfilld`.
     Fulfilld(PathBuf),
+    /// What somebody else would use: a program that keeps events in the file PEER_DB, as rows of
+    /// `events(id, payload, …)`, and prints its address.
+    Peer(PathBuf),
 }
 
 /// A running server, its directory and its count of events. Dropping it ends the process at once.
@@ -97,7 +100,8 @@ impl Contender {
 
     /// The file that it keeps its events in, if it keeps any.
     pub fn file(&self) -> Option<PathBuf> {
-        matches!(self.program, Program::Fulfilld(_)).then(|| self.dir.join("bench.db"))
+        let keeps = !matches!(self.program, Program::Yardstick(_));
+        keeps.then(|| self.dir.join("bench.db"))
     }
 
     /// Puts a load on it and checks that everything acknowledged is in the file, whole.
@@ -236,6 +240,12 @@ fn launch(
 ) -> Result<(Process, Duration)> {
     let mut command = match program {
         Program::Fulfilld(path) => fulfilld(path, &dir.join("bench.db")),
+        Program::Peer(path) => {
+            let mut command = Command::new(path);
+            command.env("PEER_DB", dir.join("bench.db"));
+            command.env("WEBHOOK_SECRET", deliveries::SECRET);
+            command
+        }
         Program::Yardstick(name) => {
             let itself = std::env::current_exe()
                 .map_err(|e| format!("cannot find this program again: {e}"))?;

@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// When the next delivery is sent.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Pace {
     /// So many clients, each sending its next delivery as soon as the last one is answered.
     Clients(usize),

@@ -66,6 +66,9 @@ struct Arguments {
     /// Another fulfilld to measure beside this one (may be given several times)
     #[arg(long, value_name = "PROGRAM")]
     versus: Vec<PathBuf>,
+    /// A peer to measure beside them, see benches/peers (may be given several times)
+    #[arg(long, value_name = "NAME=PROGRAM")]
+    peer: Vec<String>,
     /// Put the load on a server that runs already and whose signing secret is whsec_bench; for
     /// profiling it
     #[arg(long, value_name = "ADDRESS")]
@@ -190,6 +193,11 @@ fn servers(arguments: &Arguments, room: &Path, report: &mut Report) -> Result<()
     programs.extend(others.map(|(n, path)| {
         (format!("{} {}", report::OTHER, n + 1), Program::Fulfilld(path.clone()))
     }));
+
+    for peer in &arguments.peer {
+        let named = peer.split_once('=').ok_or("--peer takes NAME=PROGRAM")?;
+        programs.push((named.0.into(), Program::Peer(named.1.into())));
+    }
 
     let mut contenders = Vec::new();
     for (name, program) in programs {

@@ -122,6 +122,17 @@ impl Report {
         Some(Limit { verify_us, row_us, events_per_s, reached, reached_in_cpu })
     }
 
+    /// How many times as fast fulfilld is under the same load.
+    fn times(&self, row: &Figures) -> String {
+        let is_its = |f: &&Figures| f.contender == FULFILLD && f.pace == row.pace;
+        match self.figures.iter().find(is_its) {
+            Some(own) if row.contender != FULFILLD && matches!(row.pace, Pace::Clients(_)) => {
+                format!("{:.2}x", own.events_per_s / row.events_per_s)
+            }
+            _ => String::new(),
+        }
+    }
+
     fn print_tables(&self) {
         let f = &self.facts;
         println!(
@@ -146,8 +157,8 @@ impl Report {
             if row.under != under {
                 under = &row.under;
                 println!(
-                    "\n{under:<34}{:>9}{:>9}{:>9}{:>9}{:>9}{:>13}",
-                    "events/s", "p50 ms", "p99", "p99.9", "max", "CPU-s/1,000"
+                    "\n{under:<34}{:>9}{:>9}{:>9}{:>9}{:>9}{:>13}{:>12}",
+                    "events/s", "p50 ms", "p99", "p99.9", "max", "CPU-s/1,000", "fulfilld is"
                 );
             }
             let l = &row.latency;
@@ -156,10 +167,11 @@ impl Report {
                 row.contender, row.events_per_s, l.p50_ms, l.p99_ms
             );
             println!(
-                "{:>9.2}{:>9.2}{:>13.3}{}",
+                "{:>9.2}{:>9.2}{:>13.3}{:>12}{}",
                 l.p999_ms,
                 l.max_ms,
                 row.cpu_s_per_1000,
+                self.times(row),
                 row.warning()
             );
         }
