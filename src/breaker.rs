@@ -16,10 +16,11 @@ pub const PROBE_EVERY_MAX: Duration = Duration::from_secs(30);
 
 /// Counts failures. It is open while there is an outage.
 #[derive(Default)]
-pub struct Breaker(Mutex<State>);
+pub struct Breaker(Mutex<Outage>);
 
+/// What is known of one, or of one that may begin.
 #[derive(Default)]
-struct State {
+struct Outage {
     failures: u32,
     open_since: Option<Instant>,
     why: String,
@@ -40,41 +41,41 @@ pub enum Turn {
 impl Breaker {
     /// Takes note of how a request ended.
     pub fn note(&self, answer: Result<(), &Error>) -> Option<Turn> {
-        let mut state = lock(&self.0);
-        let knew = (state.open_since.is_some(), state.key_refused);
+        let mut outage = lock(&self.0);
+        let knew = (outage.open_since.is_some(), outage.key_refused);
         match answer {
             Ok(()) | Err(Error::Permanent(_)) => {
-                let was = std::mem::take(&mut *state);
+                let was = std::mem::take(&mut *outage);
                 return was.open_since.map(|since| Turn::Closed(since.elapsed()));
             }
             // Neither a failure nor a sign that it is over: this one request is not permitted, and
             // may not even have been sent.
             Err(Error::Forbidden(_)) => return None,
             Err(Error::Config(why)) => {
-                state.key_refused = true;
-                state.failures = OPEN_AFTER;
-                state.probe_pause = PROBE_EVERY_MAX;
-                state.why.clone_from(why);
+                outage.key_refused = true;
+                outage.failures = OPEN_AFTER;
+                outage.probe_pause = PROBE_EVERY_MAX;
+                outage.why.clone_from(why);
             }
             Err(error) => {
-                state.failures += 1;
-                state.why = error.to_string();
+                outage.failures += 1;
+                outage.why = error.to_string();
             }
         }
-        if state.failures < OPEN_AFTER || knew == (true, state.key_refused) {
+        if outage.failures < OPEN_AFTER || knew == (true, outage.key_refused) {
             return None;
         }
         let now = Instant::now();
-        state.open_since.get_or_insert(now);
-        state.probe_pause = state.probe_pause.max(PROBE_EVERY_MIN);
-        state.next_probe = Some(now + state.probe_pause);
-        Some(Turn::Opened { why: state.why.clone(), key_refused: state.key_refused })
+        outage.open_since.get_or_insert(now);
+        outage.probe_pause = outage.probe_pause.max(PROBE_EVERY_MIN);
+        outage.next_probe = Some(now + outage.probe_pause);
+        Some(Turn::Opened { why: outage.why.clone(), key_refused: outage.key_refused })
     }
 
     /// Why asking is slowed down, and since when; `None` while it goes on as usual.
     pub fn trouble(&self) -> Option<(String, Duration)> {
-        let state = lock(&self.0);
-        state.open_since.map(|since| (state.why.clone(), since.elapsed()))
+        let outage = lock(&self.0);
+        outage.open_since.map(|since| (outage.why.clone(), since.elapsed()))
     }
 
     pub fn is_open(&self) -> bool {
@@ -83,12 +84,12 @@ impl Breaker {
 
     /// True when the next probe of an outage is due; then the one after it is due later.
     pub fn probe(&self) -> bool {
-        let mut state = lock(&self.0);
+        let mut outage = lock(&self.0);
         let now = Instant::now();
-        let is_due = state.next_probe.is_none_or(|at| at <= now);
+        let is_due = outage.next_probe.is_none_or(|at| at <= now);
         if is_due {
-            state.next_probe = Some(now + state.probe_pause);
-            state.probe_pause = (state.probe_pause * 2).min(PROBE_EVERY_MAX);
+            outage.next_probe = Some(now + outage.probe_pause);
+            outage.probe_pause = (outage.probe_pause * 2).min(PROBE_EVERY_MAX);
         }
         is_due
     }

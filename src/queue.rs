@@ -248,7 +248,7 @@ impl<R: Runner> Shared<R> {
         let in_hand = lock(&self.pool).in_hand.clone();
         let found = self.runner.claim(&in_hand);
         self.signal.full.store(found.as_ref().is_ok_and(|found| found.full), Ordering::SeqCst);
-        let (jobs, again) = match found {
+        let (jobs, mut again) = match found {
             Ok(found) => (found.jobs, found.again),
             Err(error) => {
                 let level =
@@ -267,7 +267,8 @@ impl<R: Runner> Shared<R> {
             let working = self.clone();
             if let Err(error) = thread(R::RUNS).spawn(move || working.work_until_idle()) {
                 log::warn!("a job waits for a thread that cannot be started: {error}");
-                return AFTER_ERROR.min(again);
+                again = again.min(AFTER_ERROR);
+                break;
             }
             pool.threads += 1;
             pool.idle += 1;

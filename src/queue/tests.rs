@@ -127,6 +127,7 @@ fn a_look_that_fails_is_made_again() {
     lock(&made.due).push("a");
     signal.wake();
     assert!(told.recv_timeout(Duration::from_millis(20)).is_err());
+    assert_eq!(lock(&queue.shared.pool).threads, 0, "no job, no thread");
     made.cannot_look.store(false, Ordering::SeqCst);
     told.recv_timeout(Duration::from_secs(20)).expect("nobody woke it");
     assert!(queue.stop(soon()));
