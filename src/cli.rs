@@ -28,6 +28,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
+    Init(commands::init::Args),
     Serve(commands::serve::Args),
     Demo(commands::demo::Args),
     Orders(commands::orders::Args),
@@ -113,7 +114,7 @@ fn dispatch(verb: Option<Verb>) -> Result<()> {
     let Some(verb) = verb else { return table::print(WELCOME) };
     match &verb {
         // They have the settings of their own environment, whatever else is served on this machine.
-        Verb::Serve(_) | Verb::Demo(_) | Verb::Sandbox(_) | Verb::Trigger(_) => {}
+        Verb::Init(_) | Verb::Serve(_) | Verb::Demo(_) | Verb::Sandbox(_) | Verb::Trigger(_) => {}
         Verb::Doctor(args) => env::use_the_services(args.etc()),
         _ => env::use_the_services(None),
     }
@@ -126,6 +127,7 @@ fn dispatch(verb: Option<Verb>) -> Result<()> {
         log?;
     }
     match &verb {
+        Verb::Init(args) => commands::init::run(args),
         Verb::Serve(args) => commands::serve::run(args),
         Verb::Demo(args) => commands::demo::run(args),
         Verb::Orders(args) => commands::orders::run(args),

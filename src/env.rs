@@ -23,7 +23,7 @@ pub const ETC: &str = "/etc/fulfilld";
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
 /// The service's file, as its unit sets it.
-const SERVICE_DB: &str = "/var/lib/fulfilld/fulfilld.db";
+pub const SERVICE_DB: &str = "/var/lib/fulfilld/fulfilld.db";
 
 /// The file of whoever runs fulfilld without a setting, in the directory where they are.
 const OWN_DB: &str = "fulfilld.db";

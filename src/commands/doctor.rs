@@ -9,6 +9,7 @@ use serde_json::json;
 use super::{File, Output};
 use crate::env;
 use crate::error::{Error, Result};
+use crate::stripe::Stripe;
 use crate::table;
 use crate::text;
 
@@ -109,6 +110,17 @@ pub fn run(args: &Args) -> Result<()> {
 
 fn things(n: usize) -> &'static str {
     if n == 1 { "thing" } else { "things" }
+}
+
+/// The permissions that fulfilld needs and the key has not, by their names in the Dashboard.
+/// `Config` when Stripe refuses the key, `Temporary` when Stripe could not be asked.
+pub fn missing_permissions(stripe: &Stripe) -> Result<Vec<&'static str>> {
+    key::missing_permissions(stripe)
+}
+
+/// Whether a file holds live orders; `None` when that cannot be seen.
+pub fn livemode(file: &Path) -> Option<bool> {
+    file::livemode(file)
 }
 
 /// All requests to Stripe; each needs the answer to the one before.

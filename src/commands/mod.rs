@@ -12,6 +12,7 @@ use crate::db;
 use crate::error::{Error, Result};
 use crate::place::{self, Identity};
 
+pub mod init; // the settings and secrets of the service
 pub mod serve; // the daemon
 pub mod demo; // the daemon, a simulated Stripe and a few purchases
 pub mod orders; // the orders, the packing queue, one order

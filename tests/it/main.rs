@@ -41,4 +41,5 @@ mod outside; // other people's programs
 mod proxies; // nginx and Caddy
 mod sdks; // Stripe's own libraries
 mod shells; // old and new shells
+mod init; // what a shop needs before its first start
 mod units; // systemd

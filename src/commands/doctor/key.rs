@@ -7,6 +7,7 @@ use super::file;
 use super::{Report, Shop, clock};
 use crate::clock::now;
 use crate::config::{self, StripeAccess};
+use crate::error::{Error, Result};
 use crate::metrics::Metrics;
 use crate::stripe::{Looked, Stripe, Unreached};
 
@@ -135,6 +136,31 @@ fn same_mode(path: &Path, livemode: bool, report: &mut Report) {
         "fulfilld does not start: live and test orders never share a file.",
         format!("use the {} key, or another file: FULFILLD_DB=…", word(born)),
     );
+}
+
+/// What the key lacks, by the names of the Dashboard's list, for who sets up a shop.
+pub fn missing_permissions(stripe: &Stripe) -> Result<Vec<&'static str>> {
+    let mut missing = Vec::new();
+    let sessions = ("Checkout Sessions", &["/v1/checkout/sessions?limit=1"] as &[&str]);
+    let all = PERMISSIONS.iter().map(|permission| (permission.name, permission.paths));
+    for (name, paths) in std::iter::once(sessions).chain(all) {
+        for path in paths {
+            let answer = stripe.look(path).map_err(|e| Error::Temporary(e.why().to_string()))?;
+            match answer.status {
+                401 => {
+                    return Err(Error::Config(format!(
+                        "Stripe refuses the key ({}); copy it again, or make a new one: Stripe's Dashboard, \
+                         Developers, API keys",
+                        answer.said
+                    )));
+                }
+                403 if !missing.contains(&name) => missing.push(name),
+                429 | 500.. => return Err(Error::Temporary("Stripe is busy or failing".into())),
+                _ => {}
+            }
+        }
+    }
+    Ok(missing)
 }
 
 /// Takes the clock from the first answer on the way.
