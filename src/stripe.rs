@@ -14,6 +14,7 @@ use crate::config::StripeAccess;
 use crate::error::{Error, Result};
 use crate::event::is_object_id;
 use crate::metrics::Metrics;
+use crate::sabotage;
 use crate::skew::Skew;
 use crate::sync::lock;
 use crate::text;
@@ -944,6 +945,11 @@ fn checked(id: &str) -> Result<&str> {
 /// `Temporary` unless the answer is the object that was asked for: half an answer, or somebody
 /// else's, is no fact.
 fn is_the_one(value: &Value, object: &str, id: &str) -> Result<()> {
+    if sabotage::is("an_object_has_an_id") {
+        for field in ["object", "id"] {
+            value[field].as_str().expect("an object has one");
+        }
+    }
     if value["object"] == object && value["id"] == id {
         return Ok(());
     }

@@ -78,6 +78,7 @@ fn execute(simulation: &Simulation, request: &Request) -> Result<Response> {
         }
         ("POST", ["faults"]) => json!({"faults": simulation.faults.add(check(parse(order)?)?)}),
         ("DELETE", ["faults"]) => json!({"ended": simulation.faults.end_all()}),
+        ("GET", ["mutations"]) => json!({"mutations": simulation.faults.mutations()}),
         ("GET", ["stats"]) => simulation.stats.json(),
         ("DELETE", ["stats"]) => simulation.stats.zero(),
         ("GET", ["events"]) => events(simulation),
@@ -89,8 +90,9 @@ fn execute(simulation: &Simulation, request: &Request) -> Result<Response> {
         }
         (method, _) => {
             return Err(Error::Missing(format!(
-                "the sandbox has no {method} {}; it has POST trigger, settle, capture, lapse, renew, refund, refunds/ID, dispute, \
-                 disputes/ID, review, reviews/ID, fraud_warning, webhook, endpoint, clock, secrets and faults, GET stats, events and \
+                "the sandbox has no {method} {}; it has POST trigger, settle, capture, lapse, renew, \
+                 refund, refunds/ID, dispute, disputes/ID, review, reviews/ID, fraud_warning, webhook, \
+                 endpoint, clock, secrets and faults, GET stats, mutations, events and \
                  events/ID/body, DELETE faults and stats, under {ROOT}",
                 request.path
             )));

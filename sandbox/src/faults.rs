@@ -1,11 +1,14 @@
 //! Faults on demand: what is to go wrong, where and how often.
 
+use std::collections::HashMap;
 use std::sync::Mutex;
 
+use fastrand::Rng;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::http::{Manner, Response};
+use crate::mutation::mutate;
 use crate::refusals;
 use crate::sync::lock;
 
@@ -24,6 +27,12 @@ pub struct Fault {
     /// Only what contains this text: a request's path, query or key; an event's type or its
     /// session's id.
     only: Option<String>,
+    /// Of a mutation: the seed that repeats it.
+    #[serde(default)]
+    seed: u64,
+    /// Of a mutation: one request in so many, by chance.
+    #[serde(default = "one")]
+    one_in: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -69,6 +78,8 @@ enum Kind {
     Cut,
     /// A list with fewer rows on a page than there could be.
     Short,
+    /// The right answer with one random change; `/_sandbox/mutations` lists them.
+    Mutate,
     /// An event that is never made.
     Lost,
     /// An event that is listed and never delivered.
@@ -86,19 +97,26 @@ pub enum EventFault {
 
 /// The faults in force, oldest first.
 #[derive(Default)]
-pub struct Faults(Mutex<Vec<Fault>>);
+pub struct Faults {
+    in_force: Mutex<Vec<Fault>>,
+    /// What was mutated, in order.
+    mutations: Mutex<Vec<String>>,
+    /// Of each route and seed, how many requests a mutation has seen: with the seed it decides
+    /// each, whatever other routes are requested in between.
+    seen: Mutex<HashMap<(String, u64), u64>>,
+}
 
 impl Faults {
     /// Says how many are in force now.
     pub fn add(&self, fault: Fault) -> usize {
-        let mut faults = lock(&self.0);
+        let mut faults = lock(&self.in_force);
         faults.push(fault);
         faults.len()
     }
 
     /// Says how many there were.
     pub fn end_all(&self) -> usize {
-        lock(&self.0).drain(..).count()
+        lock(&self.in_force).drain(..).count()
     }
 
     /// The response to a request: the right one, or what the first fault that matches this request
@@ -108,9 +126,34 @@ impl Faults {
             !f.kind.is_of_events() && (f.route == "*" || f.route == route) && f.matches(text)
         };
         match self.take(matching) {
+            Some(fault) if fault.kind == Kind::Mutate => self.mutated(&fault, route, text, right()),
             Some(fault) => fault.apply(right),
             None => right(),
         }
+    }
+
+    /// All mutations until now, oldest first.
+    pub fn mutations(&self) -> Vec<String> {
+        lock(&self.mutations).clone()
+    }
+
+    fn mutated(&self, fault: &Fault, route: &str, text: &str, right: Response) -> Response {
+        let n = {
+            let mut seen = lock(&self.seen);
+            let n = seen.entry((route.into(), fault.seed)).or_default();
+            *n += 1;
+            *n
+        };
+        let own =
+            route.bytes().fold(fault.seed, |seed, byte| seed.wrapping_mul(31) ^ u64::from(byte));
+        let mut random = Rng::with_seed(own.wrapping_add(n << 40));
+        if right.status != 200 || random.u64(..fault.one_in.max(1)) > 0 {
+            return right;
+        }
+        let (body, what) = mutate(&right.body, &mut random);
+        let asked = text.split(['?', ' ']).next().unwrap_or_default();
+        lock(&self.mutations).push(format!("{asked} {what}"));
+        Response { body, ..right }
     }
 
     /// What is to go wrong with an event about a session.
@@ -124,7 +167,7 @@ impl Faults {
 
     /// The first fault that matches, with one use less left.
     fn take(&self, matching: impl Fn(&Fault) -> bool) -> Option<Fault> {
-        let mut faults = lock(&self.0);
+        let mut faults = lock(&self.in_force);
         let at = faults.iter().position(matching)?;
         match &mut faults[at].times {
             Some(times) if *times <= 1 => Some(faults.remove(at)),
@@ -178,7 +221,7 @@ impl Fault {
             Kind::Huge => right_but(Manner::Huge),
             Kind::Hang => right_but(Manner::Hang),
             Kind::Reset => right_but(Manner::Reset),
-            Kind::Close | Kind::Lost | Kind::Undelivered => right_but(Manner::Close),
+            Kind::Close | Kind::Mutate | Kind::Lost | Kind::Undelivered => right_but(Manner::Close),
         }
     }
 }
@@ -239,6 +282,10 @@ fn with_other_rows(right: Response, how: Kind) -> Response {
     list["data"] = rows.into();
     list["has_more"] = more.into();
     Response::json(right.status, &list)
+}
+
+fn one() -> u64 {
+    1
 }
 
 fn everywhere() -> String {

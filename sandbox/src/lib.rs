@@ -12,6 +12,7 @@ mod delivery; // signed events to the shop
 mod simulation; // what its threads share
 
 mod faults; // what is to go wrong
+mod mutation; // one change to a right answer
 mod api; // /v1, as Stripe answers
 mod refusals; // Stripe's refusals
 mod http; // the server below

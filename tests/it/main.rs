@@ -21,6 +21,7 @@ mod roll; // a new signing secret
 mod questions; // what is asked of Stripe, and how often
 mod joined; // what Stripe shows only later
 mod stripe_fails; // every way in which Stripe can fail
+mod mutated; // and answer wrongly in any one place
 mod timing; // a clock that is wrong, or is set
 mod settings; // wrong ones
 mod beside; // verbs typed beside the service
