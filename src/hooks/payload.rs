@@ -40,7 +40,12 @@ fn order() -> String {
            'email', o.email, 'name', o.name, 'phone', o.phone, 'custom_fields', json(o.custom_fields), 'metadata', json(o.metadata),
            'business_name', o.business_name, 'wishes', (SELECT group_concat(label || ': ' || value, '; ') FROM order_custom_fields w
              WHERE w.order_id = o.id AND value <> ''),
-           'amount_paid', v.amount_paid, 'amount_charged_back', v.amount_charged_back, 'capture_before', o.capture_before)
+           'amount_paid', v.amount_paid, 'amount_charged_back', v.amount_charged_back, 'capture_before', o.capture_before,
+           'origin', o.origin, 'shipments', json((SELECT json_group_array(json(parcel)) FROM (
+             SELECT json_object('id', f.id, 'status', f.status, 'tracking_company', f.tracking_company,
+               'tracking_number', f.tracking_number, 'tracking_url', f.tracking_url) AS parcel
+             FROM fulfillments f WHERE f.order_id = o.id AND f.requires_shipping = 1 AND f.status IN('shipped', 'delivered')
+             ORDER BY f.id))))
          FROM orders o JOIN order_overview v ON v.id = o.id WHERE o.id = ?1",
         canceled = truth("o.canceled_at IS NOT NULL"),
         total = readable("o.amount_total", "o.currency"),

@@ -1,8 +1,9 @@
 //! The hooks that are shipped: mail over SMTP, and a packing slip.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -269,6 +270,125 @@ fn the_slip_of_a_shipped_parcel_lists_that_parcel_and_says_what_was_refunded() {
     order["order"]["amount_refunded"] = 1200.into();
     assert_eq!(run("packing-slip", &order, &settings), (Some(0), String::new()));
     assert!(page("order-1042.html").contains("Refunded: "));
+}
+
+#[test]
+fn carrier_and_numbers_go_to_the_payment_at_stripe_with_a_key_of_their_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = dir.path().join("key");
+    let keep = |text: &str, mode: u32| {
+        fs::write(&key, text).unwrap();
+        fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    keep("rk_test_of_the_hook\n", 0o600);
+    let file = key.to_str().unwrap();
+    let mut news = sample("fulfillment.shipped");
+    news["order"]["shipments"].as_array_mut().unwrap().push(json!({"id": 2, "status": "shipped",
+        "tracking_company": "DHL", "tracking_number": "JD02", "tracking_url": null}));
+    for (status, code) in [(200, 0), (429, 75), (500, 75), (409, 75), (400, 1), (403, 1), (302, 1)]
+    {
+        let stripe = Stripe::start(status);
+        let settings = [("HOOK_STRIPE_KEY_FILE", file), ("HOOK_STRIPE_API", &stripe.url)];
+        let (ended, said) = run("stripe-tracking", &news, &settings);
+        assert_eq!(ended, Some(code), "{status}: {said}");
+        let asked = stripe.asked.lock().unwrap().concat();
+        assert!(asked.starts_with("POST /v1/payment_intents/pi_sample HTTP/1.1"), "{asked}");
+        for part in [
+            "Authorization: Bearer rk_test_of_the_hook",
+            "shipping%5Bcarrier%5D=DHL&",
+            "shipping%5Btracking_number%5D=JD0146000034%2CJD02",
+            "shipping%5Bname%5D=Ada+Lovelace",
+            "shipping%5Baddress%5D%5Bline1%5D=12+Rue+Exemple",
+        ] {
+            assert!(asked.contains(part), "{part}: {asked}");
+        }
+        assert!(
+            !said.contains("rk_test") && !said.contains("Ada") && !said.contains("12 Rue"),
+            "{said}"
+        );
+        assert_eq!(said.contains("(parameter_unknown, shipping)"), [302, 400].contains(&status));
+    }
+    let stripe = Stripe::start(200);
+    let settings = [("HOOK_STRIPE_KEY_FILE", file), ("HOOK_STRIPE_API", stripe.url.as_str())];
+    // A canceled parcel takes its number away.
+    let mut none = news.clone();
+    none["topic"] = "fulfillment.canceled".into();
+    none["order"]["shipments"] = json!([]);
+    assert_eq!(run("stripe-tracking", &none, &settings).0, Some(0));
+    assert!(stripe.asked.lock().unwrap().concat().contains("shipping%5Btracking_number%5D=&"));
+    // What is no business of Stripe's, and what was not set well.
+    let mut free = news.clone();
+    free["order"]["payment_intent_id"] = Value::Null;
+    let mut test = news.clone();
+    test["test"] = true.into();
+    for quiet in [&free, &test, &sample("order.paid")] {
+        assert_eq!(run("stripe-tracking", quiet, &settings).0, Some(0));
+    }
+    let mut live = news.clone();
+    live["livemode"] = true.into();
+    for (news, text, mode, named) in [
+        (&live, "rk_test_x", 0o600, "the other mode"),
+        (&news, "rk_test_x", 0o644, "everybody may read"),
+        (&news, "whsec_x", 0o600, "holds no key of Stripe's"),
+    ] {
+        keep(text, mode);
+        let (code, said) = run("stripe-tracking", news, &settings);
+        assert!(code == Some(1) && said.contains(named) && !said.contains("_x"), "{said}");
+    }
+    keep("rk_test_x", 0o600);
+    let far = [("HOOK_STRIPE_KEY_FILE", file), ("HOOK_STRIPE_API", "http://stripe.example.org")];
+    assert!(run("stripe-tracking", &news, &far).1.contains("is not https"));
+    assert!(run("stripe-tracking", &news, &[]).1.contains("HOOK_STRIPE_KEY_FILE is not set"));
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let closed = format!("http://{closed}");
+    let closed = [("HOOK_STRIPE_KEY_FILE", file), ("HOOK_STRIPE_API", closed.as_str())];
+    assert_eq!(run("stripe-tracking", &news, &closed).0, Some(75));
+    assert_eq!(stripe.asked.lock().unwrap().len(), 1);
+}
+
+/// A Stripe on this machine that answers every request with one status.
+struct Stripe {
+    url: String,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Stripe {
+    fn start(status: u16) -> Stripe {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let stripe = Stripe { url, asked: asked.clone() };
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let mut reader = BufReader::new(&stream);
+                let (mut request, mut length) = (String::new(), 0);
+                loop {
+                    let mut line = String::new();
+                    if reader.read_line(&mut line).unwrap_or(0) == 0 || line == "\r\n" {
+                        break;
+                    }
+                    if let Some(n) = line.to_lowercase().strip_prefix("content-length:") {
+                        length = n.trim().parse().unwrap();
+                    }
+                    request += &line;
+                }
+                let mut body = vec![0; length];
+                let _ = reader.read_exact(&mut body);
+                asked.lock().unwrap().push(request + &String::from_utf8_lossy(&body));
+                let body =
+                    r#"{"error":{"code":"parameter_unknown","param":"shipping","message":"Ada"}}"#;
+                let _ = (&stream).write_all(
+                    format!(
+                        "HTTP/1.1 {status} X\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: {}\r\n\
+                         Connection: close\r\n\r\n{body}",
+                        body.len()
+                    )
+                    .as_bytes(),
+                );
+            }
+        });
+        stripe
+    }
 }
 
 #[test]

@@ -51,6 +51,22 @@ fn healthy(shop: &Shop) {
     assert!(said.contains("asked Stripe "), "{said}");
 }
 
+#[test]
+fn an_order_that_was_added_by_hand_is_no_difference_to_stripe() {
+    let shop = Shop::open();
+    sell(&shop, &["card"]);
+    let out = fulfilld()
+        .args(["add", "--origin", "phone", "--name", "Zoe", "--line1", "3 Rue C", "--city", "Lyon"])
+        .args(["--country", "FR", "--item", "2 x Card @ 2.50", "--db"])
+        .arg(shop.file())
+        .output()
+        .unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    shop.shell("INSERT INTO cancel SELECT max(id), 'staff' FROM orders").unwrap();
+    assert_eq!(shop.one("SELECT count(*) FROM orders"), "2");
+    healthy(&shop);
+}
+
 /// A purchase of each scenario, told.
 fn sell(shop: &Shop, scenarios: &[&str]) {
     for (n, scenario) in scenarios.iter().enumerate() {
