@@ -527,7 +527,7 @@ fn a_log_that_cannot_be_moved_into_the_file_is_told_and_nothing_is_lost() {
 }
 
 /// The desk with a fault in its system calls.
-fn traced(shop: &Shop, args: &[&str], inject: &str) -> Running {
+pub fn traced(shop: &Shop, args: &[&str], inject: &str) -> Running {
     let mut serve = Command::new("strace");
     serve
         .args(["-f", "-qq", "-o", "/dev/null"])
@@ -539,7 +539,7 @@ fn traced(shop: &Shop, args: &[&str], inject: &str) -> Running {
 }
 
 /// SIGTERM to what strace traces; the exit code of that.
-fn end(mut desk: Running) -> Option<i32> {
+pub fn end(mut desk: Running) -> Option<i32> {
     let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", desk.pid()))
         .unwrap_or_default();
     for pid in children.split_whitespace() {

@@ -6,9 +6,12 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
+use crate::file::{end, traced};
 use crate::outside::{installed, machine_program, shipped};
-use crate::shop::Shop;
+use crate::shop::{Shop, number_of, seed};
 
 /// The oldest SQLite that must be able to work on the file: Ubuntu 22.04's.
 const OLDEST: &str = "3.37";
@@ -160,6 +163,89 @@ fn a_dump_read_into_a_new_file_is_a_shop_again_after_the_line_that_is_told() {
         assert_eq!(verb(&whole, "orders"), verb(&shop.file(), "orders"));
         assert_eq!(verb(&whole, "check").0, Some(0));
     }
+}
+
+/// The situation of SQLite's WAL-reset bug: one process moves the log into the file, slowly, while
+/// others write and reset the log. `FULFILLD_TEST_ONE_LOG_S=3600` is the long form, in seconds.
+#[test]
+fn two_shells_that_write_and_reset_the_log_of_a_desk_with_a_slow_disk_lose_nothing() {
+    let lasts = Duration::from_secs(number_of("FULFILLD_TEST_ONE_LOG_S").unwrap_or(8));
+    let mut shop = Shop::open();
+    shop.stop();
+    let file = shop.file();
+    let path = file.display().to_string();
+    let slow = ["-P", &path, "-e", "trace=pwrite64"];
+    shop.desk = Some(traced(&shop, &slow, "pwrite64:delay_enter=2000"));
+    let shells = Shell::all();
+    let table = "CREATE TABLE typed(shell TEXT NOT NULL, n INTEGER NOT NULL);";
+    shells[1].types(&file, table).expect("a table of one's own is the operator's affair");
+    let mut random = fastrand::Rng::with_seed(seed());
+    let over = AtomicBool::new(false);
+    let (posted, typed) = std::thread::scope(|threads| {
+        let writers: Vec<_> = shells
+            .iter()
+            .map(|shell| (shell, random.fork()))
+            .map(|(shell, mut random)| {
+                let (file, over) = (&file, &over);
+                threads.spawn(move || {
+                    let mut kept = Vec::new();
+                    for n in 0.. {
+                        if over.load(Ordering::SeqCst) {
+                            break;
+                        }
+                        let modes = ["PASSIVE", "FULL", "RESTART", "TRUNCATE"];
+                        let mode = modes[random.usize(..modes.len())];
+                        let insert = format!("INSERT INTO typed VALUES('{}', {n});", shell.name.replace('\'', ""));
+                        let lines = match random.u8(..3) {
+                            0 => format!("{insert}\nPRAGMA wal_checkpoint({mode});"),
+                            1 => format!("PRAGMA wal_checkpoint({mode});\nBEGIN IMMEDIATE;\n{insert}\nCOMMIT;"),
+                            _ => insert,
+                        };
+                        if shell.types(file, &lines).is_ok() {
+                            kept.push(n);
+                        }
+                    }
+                    kept
+                })
+            })
+            .collect();
+        let (began, mut posted) = (Instant::now(), Vec::new());
+        for n in 0.. {
+            if began.elapsed() > lasts {
+                break;
+            }
+            let pad = "p".repeat(2000);
+            let body = format!("{{\"id\":\"evt_{n}\",\"type\":\"x\",\"pad\":\"{pad}\"}}");
+            if shop.post(body.as_bytes()).is_ok_and(|(status, _)| status == 200) {
+                posted.push(format!("evt_{n}"));
+            }
+        }
+        over.store(true, Ordering::SeqCst);
+        let typed: Vec<Vec<i64>> = writers
+            .into_iter()
+            .map(|writer| writer.join().expect("a shell's thread ends"))
+            .collect();
+        (posted, typed)
+    });
+    assert_eq!(end(shop.desk.take().expect("it runs")), Some(0));
+    assert!(posted.len() > 20 && typed.iter().all(|n| !n.is_empty()), "{} {typed:?}", posted.len());
+    for shell in &shells {
+        assert_eq!(shell.types(&file, "PRAGMA integrity_check;").as_deref(), Ok("ok\n"));
+    }
+    let stored = shop.rows("SELECT id FROM events");
+    let lost: Vec<&String> = posted.iter().filter(|id| !stored.contains(id)).collect();
+    assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
+    for (shell, typed) in shells.iter().zip(&typed) {
+        let name = shell.name.replace('\'', "");
+        let rows = shop.rows(&format!("SELECT n FROM typed WHERE shell = '{name}'"));
+        let lost: Vec<&i64> = typed.iter().filter(|n| !rows.contains(&n.to_string())).collect();
+        assert!(lost.is_empty(), "{}: typed and lost: {lost:?}", shell.name);
+    }
+    println!(
+        "{} events, {:?} rows typed",
+        posted.len(),
+        typed.iter().map(Vec::len).collect::<Vec<_>>()
+    );
 }
 
 /// One verb on a file: its exit code, and what it says.
