@@ -168,7 +168,7 @@ impl Checkpointer {
     /// Inside a transaction that wrote something: a log begins with a change of page 1.
     pub fn mark(&mut self, c: &Connection) -> Result<()> {
         if !self.marked && !sabotage::is("unmarked_log") {
-            c.pragma_update(None, "user_version", db::SCHEMA_VERSION).map_err(db::translate)?;
+            c.pragma_update(None, "user_version", db::schema_version()).map_err(db::translate)?;
             self.marking = true;
         }
         Ok(())
@@ -293,7 +293,7 @@ impl Checkpointer {
         let _ = c.release_memory();
         let marked = c
             .execute_batch("BEGIN IMMEDIATE")
-            .and_then(|()| c.pragma_update(None, "user_version", db::SCHEMA_VERSION))
+            .and_then(|()| c.pragma_update(None, "user_version", db::schema_version()))
             .and_then(|()| c.execute_batch("COMMIT"));
         match marked.map_err(db::translate) {
             Ok(()) => {

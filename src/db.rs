@@ -27,7 +27,12 @@ const _: () = assert!(rusqlite::ffi::SQLITE_VERSION_NUMBER >= 3_051_003);
 pub const APPLICATION_ID: i32 = 0x666c_6664;
 
 /// The version of the tables that `schema.sql` describes; `user_version` in the file.
-pub const SCHEMA_VERSION: i64 = 1;
+pub const SCHEMA_VERSION: i64 = 2;
+
+/// The version that this program makes and serves; a test may plant a later one.
+pub fn schema_version() -> i64 {
+    SCHEMA_VERSION + i64::from(sabotage::is("schema_of_tomorrow"))
+}
 
 /// Today's tables, triggers, views and verbs.
 pub const SCHEMA: &str = include_str!("../schema.sql");
@@ -38,11 +43,12 @@ const CLI_BUSY: Duration = Duration::from_secs(5);
 /// Opens the file for the daemon, creating it when it is not there: born live or test, mode 0660,
 /// so that an operator in the group and the daemon can both open it. The path is the real one.
 /// Refuses, with `Error::Config`, a file of the other mode, of a newer version, not ours, empty,
-/// with a second name, or beside the log of another file.
+/// with a second name, or beside the log of another file. An older one stays older:
+/// `migrations::open_for_serving` leads it to today's version.
 pub fn open_for_serving(path: &Path, livemode: bool) -> Result<Connection> {
     place::check_log(path)?;
     create_if_missing(path, livemode)?;
-    let connection = existing(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let connection = open_of_any_version(path)?;
     connection.pragma_update(None, "journal_mode", "WAL").map_err(|e| unopened(path, e))?;
     check_mode(&connection, path, livemode)?;
     Ok(connection)
@@ -79,6 +85,13 @@ pub fn remove(path: &Path) {
 
 /// Opens an existing file for a verb that writes; a missing file is never created by surprise.
 pub fn open_for_writing(path: &Path) -> Result<Connection> {
+    let connection = open_of_any_version(path)?;
+    refuse_older(&connection, path)?;
+    Ok(connection)
+}
+
+/// The same, also of a file that an older version wrote.
+pub fn open_of_any_version(path: &Path) -> Result<Connection> {
     existing(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
 }
 
@@ -90,6 +103,7 @@ pub type Reader = Arc<Mutex<Connection>>;
 pub fn open_for_reading(path: &Path) -> Result<Connection> {
     let connection = existing(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
         .or_else(|_| existing(path, OpenFlags::SQLITE_OPEN_READ_ONLY))?;
+    refuse_older(&connection, path)?;
     connection.pragma_update(None, "query_only", true).map_err(translate)?;
     Ok(connection)
 }
@@ -207,7 +221,7 @@ fn create_tables(new: &Path, livemode: bool) -> Result<()> {
     let tx = connection.transaction().map_err(translate)?;
     tx.execute_batch(SCHEMA).map_err(translate)?;
     tx.pragma_update(None, "application_id", APPLICATION_ID).map_err(translate)?;
-    tx.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(translate)?;
+    tx.pragma_update(None, "user_version", schema_version()).map_err(translate)?;
     tx.execute(
         "INSERT INTO shop(one, livemode, created_at) VALUES (1, ?1, ?2)",
         (livemode, clock::text(clock::now())),
@@ -240,10 +254,28 @@ fn check_version(connection: &Connection, path: &Path) -> Result<()> {
         )));
     }
     let version = pragma("user_version")?;
-    if version > SCHEMA_VERSION {
+    if version > schema_version() {
         return Err(Error::Config(format!(
-            "{shown} was written by a newer fulfilld (schema {version}, this one knows {SCHEMA_VERSION}); install that version, \
-             or restore the backup it made before it migrated"
+            "{shown} was written by a newer fulfilld (schema {version}, this one knows {}); install that version, \
+             or restore the backup it made before it migrated ({}.before-schema-{version})",
+            schema_version(),
+            quoted(path)
+        )));
+    }
+    Ok(())
+}
+
+/// The daemon alone leads a file to a new version; until then no verb knows what it looks at.
+fn refuse_older(connection: &Connection, path: &Path) -> Result<()> {
+    let version: i64 = connection
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(|e| unopened(path, e))?;
+    if version < schema_version() {
+        return Err(Error::Config(format!(
+            "{} was written by an older fulfilld (schema {version}, this one needs {}); start the service once, which makes \
+             a backup and upgrades it: sudo systemctl restart fulfilld",
+            path.display(),
+            schema_version()
         )));
     }
     Ok(())

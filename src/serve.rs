@@ -23,6 +23,7 @@ use crate::hooks::Hooks;
 use crate::hooks::target::Plan;
 use crate::inbox;
 use crate::metrics::Metrics;
+use crate::migrations;
 use crate::only;
 use crate::place::{self, Identity, Lock};
 use crate::reconcile::Looking;
@@ -125,7 +126,7 @@ impl Serving {
         let path = place::real(&settings.db)?;
         place::has_one_name(&path)?;
         let held = Arc::new(place::lock(&path)?);
-        let connection = db::open_for_serving(&path, settings.stripe.livemode)?;
+        let connection = migrations::open_for_serving(&path, settings.stripe.livemode)?;
         let checkpointer = Checkpointer::of(Identity::of(&path)?, Some(held.clone()));
         let (guard, lost) = RollbackGuard::read(&held, &connection)?;
         if let Some(lost) = &lost {

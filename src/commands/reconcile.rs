@@ -17,6 +17,7 @@ use crate::context::Context;
 use crate::db;
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
+use crate::migrations;
 use crate::place::{self, Identity};
 use crate::reconcile::{self, Finding, Subject};
 use crate::stripe::Stripe;
@@ -154,7 +155,7 @@ fn work_off(path: &Path, livemode: bool, c: &Connection, found: &[Finding]) -> R
     let Ok(held) = place::lock(path) else {
         return wait(c, found);
     };
-    let connection = db::open_for_serving(path, livemode)?;
+    let connection = migrations::open_for_serving(path, livemode)?;
     let checkpointer = Checkpointer::of(Identity::of(path)?, Some(Arc::new(held)));
     let (writer, writing) = Writer::start(connection, checkpointer, Box::new(|_| Ok(())));
     let metrics = Arc::<Metrics>::default();

@@ -13,13 +13,14 @@ use crate::access;
 use crate::clock;
 use crate::db;
 use crate::error::{Error, Result};
+use crate::migrations;
 use crate::place::{self, beside};
 use crate::table;
 use crate::text::quoted;
 
 /// Put a backup in the place of the file, which is kept
 ///
-/// Checks the backup first: that it is whole, of this version, and of the same mode (live or test).
+/// Checks the backup first: that it is whole, not of a newer version, and of the same mode (live or test).
 /// Then it takes the place of the file with the file's owner and mode, and the file of before stays
 /// beside it under a name that is printed. At no moment is there no file; broken off anywhere, it
 /// is typed again. fulfilld must not run meanwhile. At its next start it fetches what Stripe knows
@@ -124,15 +125,15 @@ fn make(backup: &Path, new: &Path, path: &Path, old: Option<&Metadata>) -> Resul
     synced(new)
 }
 
-/// Every page, and whether its orders are of the file's kind.
+/// Every page, and whether its orders are of the file's kind; an older one is led to today's schema.
 fn check(new: &Path, path: &Path) -> Result<Connection> {
-    let c = db::open_for_writing(new)?;
+    let mut c = db::open_of_any_version(new)?;
     let said: String =
         c.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0)).map_err(db::translate)?;
     if said != "ok" {
         return Err(Error::Config(format!("{} is damaged: {said}", new.display())));
     }
-    let before = db::open_for_reading(path).and_then(|c| {
+    let before = db::open_of_any_version(path).and_then(|c| {
         c.query_row("SELECT livemode FROM shop", [], |row| row.get::<_, bool>(0))
             .map_err(db::translate)
     });
@@ -152,6 +153,8 @@ fn check(new: &Path, path: &Path) -> Result<Connection> {
             )));
         }
     }
+    // The backup itself stays as it is.
+    migrations::upgrade(&mut c, None)?;
     Ok(c)
 }
 
@@ -169,7 +172,7 @@ fn of_the_backup(why: Error, new: &Path, backup: &Path) -> Error {
 fn set_aside_log(path: &Path, stamp: &str) -> Result<()> {
     let log = beside(path, "-wal");
     if path.exists() {
-        let merged = db::open_for_writing(path).and_then(|c| {
+        let merged = db::open_of_any_version(path).and_then(|c| {
             // Nobody else has it open: a shell would go on writing into the file of before.
             let alone = c
                 .pragma_update(None, "locking_mode", "EXCLUSIVE")

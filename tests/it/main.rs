@@ -16,6 +16,7 @@ mod powercuts; // the file after one
 mod restores; // and put back by hand
 mod stops; // SIGTERM
 mod file; // one file, its log, and what people do with both
+mod upgrades; // the file of an older version
 mod restarts; // while somebody holds the socket
 mod roll; // a new signing secret
 mod questions; // what is asked of Stripe, and how often

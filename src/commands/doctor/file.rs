@@ -13,7 +13,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use super::{Report, Shop};
 use crate::access;
 use crate::clock::{self, Timestamp};
-use crate::db::{APPLICATION_ID, SCHEMA_VERSION};
+use crate::db::{self, APPLICATION_ID};
 use crate::place;
 use crate::rollback_guard;
 use crate::text;
@@ -145,7 +145,7 @@ fn is_ours(c: &Connection) -> rusqlite::Result<Ours> {
         return Ok(Ours::No);
     }
     let version = pragma("user_version")?;
-    Ok(if version > SCHEMA_VERSION { Ours::Newer(version) } else { Ours::Yes })
+    Ok(if version > db::schema_version() { Ours::Newer(version) } else { Ours::Yes })
 }
 
 fn not_ours(path: &Path, ours: &Ours, report: &mut Report) {
@@ -154,7 +154,7 @@ fn not_ours(path: &Path, ours: &Ours, report: &mut Report) {
     match ours {
         Ours::Newer(version) => report.problem(
             "file_newer",
-            format!("{shown} was written by a newer fulfilld (schema {version}, this one knows {SCHEMA_VERSION})"),
+            format!("{shown} was written by a newer fulfilld (schema {version}, this one knows {})", db::schema_version()),
             why,
             "install that version again, or restore the backup it made",
         ),

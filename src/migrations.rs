@@ -1,0 +1,438 @@
+//! Leads the file of an older version to today's schema: tables by steps, the rest by its text.
+//!
+//! **Only tables migrate.** Views, triggers and indexes hold no data: where a file's differ from
+//! today's text, by a comma or because somebody dropped one, they are dropped and made again. So a
+//! change of theirs needs no step, only its text in `schema.sql` or `schema/`; a name that is given
+//! up goes into [`GIVEN_UP`].
+//!
+//! **To change a table** (a column, a CHECK, a UNIQUE, a row that every file has from its start):
+//! 1. Change the table in `schema.sql`. A new column stands after the last one.
+//! 2. Add one to `db::SCHEMA_VERSION`, and a [`Step`] at the end of [`STEPS`] that does the same to
+//!    a file of the version before. `ALTER TABLE … ADD COLUMN` is enough for a column; for
+//!    everything else there is [`rebuild`]. A step carries its own text and never uses today's: it
+//!    is right for good, and is not changed after a release. No trigger runs meanwhile.
+//! 3. Run `cargo test --test it upgrades`. It takes the dump of every released version
+//!    (`tests/databases/`) through all steps, kills the process on the way, and compares the result
+//!    with a new file.
+//! 4. With a release, add its dump: `sqlite3 FILE .dump`, with the two PRAGMAs in front.
+//!
+//! The steps run in one transaction together with what is made again, after a verified backup
+//! (`FILE.before-schema-N`), under the lock of whoever serves the file. A process that dies in the
+//! middle leaves the file as it was.
+
+use std::fs::{File, OpenOptions, Permissions};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+
+use crate::db;
+use crate::error::{Error, Result};
+use crate::place::{beside, folder};
+use crate::sabotage;
+use crate::shape::{self, Object};
+
+/// Leads the tables from one version to the next.
+struct Step {
+    /// The `user_version` that it leads to, from the one before.
+    to: i64,
+    /// What it does, for the log.
+    what: &'static str,
+    run: fn(&Connection) -> Result<()>,
+}
+
+/// All of them, oldest first; the last leads to `db::SCHEMA_VERSION`.
+const STEPS: &[Step] = &[Step {
+    to: 2,
+    what: "orders may be added by hand, and line items have a weight",
+    run: |c| {
+        rebuild(c, "orders", include_str!("../schema/steps/2_orders.sql"), &[("origin", "NULL")])?;
+        c.execute_batch(
+            "ALTER TABLE line_items ADD COLUMN weight_g INTEGER
+             CONSTRAINT \"a weight is between 1 and 1000000 grams\" CHECK(weight_g BETWEEN 1 AND 1000000)",
+        )
+        .map_err(db::translate)
+    },
+}];
+
+/// A step that tests plant with `FULFILLD_SABOTAGE=schema_of_tomorrow`: it writes every row of the
+/// two longest tables anew.
+const TOMORROW: Step = Step {
+    to: db::SCHEMA_VERSION + 1,
+    what: "every order and its history is written anew",
+    run: |c| {
+        for table in ["orders", "order_history"] {
+            let text = shape::text(c, table).map_err(db::translate)?;
+            rebuild(c, table, &text, &[])?;
+        }
+        Ok(())
+    },
+};
+
+/// Views, triggers and indexes that an older version had and this one has not: a file loses them.
+const GIVEN_UP: &[&str] = &[];
+
+/// Opens the file for the daemon as [`db::open_for_serving`] does, and leads an older one to
+/// today's schema. The caller holds the lock. `Config` when that cannot be done, `Full` without
+/// room for the backup, `Temporary` while somebody else is writing; the file is as it was then.
+pub fn open_for_serving(path: &Path, livemode: bool) -> Result<Connection> {
+    let mut connection = db::open_for_serving(path, livemode)?;
+    upgrade(&mut connection, Some(path))?;
+    Ok(connection)
+}
+
+/// Leads the file to today's schema where it is not there yet. Before a table changes, a verified
+/// backup is made beside the file at `path`; without a path the caller has one.
+pub fn upgrade(c: &mut Connection, path: Option<&Path>) -> Result<()> {
+    let fresh = shape::fresh(db::SCHEMA).map_err(db::translate)?;
+    let is_today = |c: &Connection| -> Result<bool> {
+        Ok(version(c)? == db::schema_version() && differing(c, &fresh)?.is_empty())
+    };
+    if is_today(c)? {
+        return Ok(());
+    }
+    let from = version(c)?;
+    if let (true, Some(path)) = (from < db::schema_version(), path) {
+        let kept = back_up(c, path)?;
+        log::info!(
+            "{} is of schema {from} and is led to {}; a backup of it as it was: {}",
+            path.display(),
+            db::schema_version(),
+            kept.display()
+        );
+    }
+    // A table that is rebuilt is dropped for a moment, and what refers to it must not mind.
+    c.pragma_update(None, "foreign_keys", false).map_err(db::translate)?;
+    let done = in_one_transaction(c, &fresh);
+    c.pragma_update(None, "foreign_keys", true).map_err(db::translate)?;
+    done
+}
+
+fn in_one_transaction(c: &mut Connection, fresh: &Connection) -> Result<()> {
+    let tx = c.transaction_with_behavior(TransactionBehavior::Immediate).map_err(db::translate)?;
+    let from = version(&tx)?;
+    let steps: Vec<&Step> = STEPS
+        .iter()
+        .chain(sabotage::is("schema_of_tomorrow").then_some(&TOMORROW))
+        .filter(|step| step.to > from)
+        .collect();
+    let differing = differing(&tx, fresh)?;
+    let owners = drop_rules(&tx, fresh)?;
+    run_steps(&tx, &steps)?;
+    make_rules(&tx, fresh, &owners)?;
+    for step in &steps {
+        log::info!("schema {}: {}", step.to, step.what);
+    }
+    if steps.is_empty() {
+        let (first, more) = (differing.first().map_or("", String::as_str), differing.len() - 1);
+        log::info!(
+            "views, triggers and indexes are made again as this version has them: {first} and {more} more"
+        );
+    }
+    tx.commit().map_err(db::translate)
+}
+
+/// The steps one after the other, and that nothing refers to what is no longer there.
+fn run_steps(tx: &Transaction, steps: &[&Step]) -> Result<()> {
+    let broken = |c: &Connection| -> Result<i64> {
+        let sql = "SELECT count(*) FROM pragma_foreign_key_check";
+        c.query_row(sql, [], |row| row.get(0)).map_err(db::translate)
+    };
+    let Some(last) = steps.last() else { return Ok(()) };
+    let before = broken(tx)?;
+    for step in steps {
+        (step.run)(tx)?;
+    }
+    if broken(tx)? > before {
+        return Err(Error::Corrupt(format!(
+            "the way to schema {} would lose rows that others refer to; nothing was changed: report it",
+            last.to
+        )));
+    }
+    tx.pragma_update(None, "user_version", last.to).map_err(db::translate)
+}
+
+fn version(c: &Connection) -> Result<i64> {
+    c.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(db::translate)
+}
+
+/// What is made again: everything but tables, and but the indexes that are part of a table.
+fn is_rule(object: &Object) -> bool {
+    object.kind != "table" && object.sql.is_some()
+}
+
+/// The views, triggers and indexes that the file lacks, has with another text, or has no more.
+fn differing(c: &Connection, fresh: &Connection) -> Result<Vec<String>> {
+    let here = shape::objects(c).map_err(db::translate)?;
+    let wanted = shape::objects(fresh).map_err(db::translate)?;
+    let lacking = wanted.iter().filter(|o| is_rule(o) && !here.contains(o));
+    let given_up = here.iter().filter(|o| is_rule(o) && GIVEN_UP.contains(&o.name.as_str()));
+    Ok(lacking.chain(given_up).map(Object::to_string).collect())
+}
+
+/// Drops all our views and triggers, and the indexes that differ. Returns the triggers that the
+/// file's owner hung on one of our views, which went with it.
+fn drop_rules(tx: &Transaction, fresh: &Connection) -> Result<Vec<Object>> {
+    let here = shape::objects(tx).map_err(db::translate)?;
+    let wanted = shape::objects(fresh).map_err(db::translate)?;
+    let is_ours = |name: &str| {
+        GIVEN_UP.contains(&name) || wanted.iter().any(|o| o.kind != "table" && o.name == name)
+    };
+    let (ours, others): (Vec<Object>, Vec<Object>) =
+        here.into_iter().filter(is_rule).partition(|o| is_ours(&o.name));
+    // A view takes its triggers with it.
+    for object in &ours {
+        if object.kind != "index" || !wanted.contains(object) {
+            drop_object(tx, object)?;
+        }
+    }
+    let views: Vec<&str> =
+        ours.iter().filter(|o| o.kind == "view").map(|o| o.name.as_str()).collect();
+    Ok(others
+        .into_iter()
+        .filter(|o| o.kind == "trigger" && views.contains(&o.table.as_str()))
+        .collect())
+}
+
+fn drop_object(tx: &Transaction, object: &Object) -> Result<()> {
+    let sql = format!("DROP {} IF EXISTS {}", object.kind, name(&object.name));
+    tx.execute_batch(&sql).map_err(db::translate)
+}
+
+/// Makes what is not there, in the schema's order, and what the owner had on it.
+fn make_rules(tx: &Transaction, fresh: &Connection, owners: &[Object]) -> Result<()> {
+    let here = shape::objects(tx).map_err(db::translate)?;
+    let wanted = shape::objects(fresh).map_err(db::translate)?;
+    for object in wanted.iter().filter(|o| is_rule(o) && !here.contains(o)) {
+        tx.execute_batch(object.sql.as_deref().unwrap_or_default()).map_err(|e| {
+            Error::Config(format!(
+                "{object} cannot be made: {e}; nothing was changed. Rename what is in its way, or put a backup in the \
+                 place of the file: fulfilld restore BACKUP"
+            ))
+        })?;
+    }
+    for object in owners {
+        let sql = object.sql.as_deref().unwrap_or_default();
+        if let Err(error) = tx.execute_batch(sql) {
+            log::warn!("your own {object} no longer fits and is gone: {error}; it was: {sql}");
+        }
+    }
+    Ok(())
+}
+
+/// Gives a table the shape that `create`, the text of a CREATE TABLE, has, as SQLite recommends:
+/// a new one takes all rows, each at its rowid, and then the name. What hung on the old one, its
+/// owner's triggers and indexes too, hangs on the new one. A column of both is copied;
+/// `values` are the others of the new one, each with an expression over the old row, and of a
+/// column that is given up as `("", column)`. `Config` when the old one has a column that nobody
+/// names: it is somebody's.
+pub fn rebuild(c: &Connection, table: &str, create: &str, values: &[(&str, &str)]) -> Result<()> {
+    let columns = |table: &str| {
+        c.prepare("SELECT name FROM pragma_table_info(?1)")
+            .and_then(|mut q| q.query_map([table], |row| row.get::<_, String>(0))?.collect())
+            .map_err(db::translate)
+    };
+    let run = |sql: String| c.execute_batch(&sql).map_err(db::translate);
+    let number =
+        |sql: String| c.query_row(&sql, [], |row| row.get::<_, i64>(0)).map_err(db::translate);
+    let old: Vec<String> = columns(table)?;
+    let hung: Vec<Object> = shape::objects(c)
+        .map_err(db::translate)?
+        .into_iter()
+        .filter(|o| o.table == table && is_rule(o))
+        .collect();
+    let (new_name, old_name) = (name(&format!("{table} of tomorrow")), name(table));
+    let create = create.find("CREATE TABLE").map_or(create, |at| &create[at..]);
+    let body = create.find('(').map(|at| &create[at..]).unwrap_or_default();
+    run(format!("CREATE TABLE {new_name}{body}"))?;
+    let new: Vec<String> = columns(&format!("{table} of tomorrow"))?;
+    let given_up = |column: &str| values.contains(&("", column));
+    if let Some(other) = old.iter().find(|c| !new.contains(c) && !given_up(c)) {
+        return Err(Error::Config(format!(
+            "{table} has a column {other} that is not fulfilld's, and would lose it; nothing was changed. Move it to a \
+             table of your own (CREATE TABLE my_{table} AS SELECT rowid, {other} FROM {table}; ALTER TABLE {table} DROP \
+             COLUMN {other};) and start again"
+        )));
+    }
+    let mut pairs: Vec<(String, String)> = values
+        .iter()
+        .filter(|(column, _)| !column.is_empty())
+        .map(|(column, value)| (name(column), format!("({value})")))
+        .collect();
+    let copied = new.iter().filter(|c| old.contains(c) && !values.iter().any(|(v, _)| v == c));
+    pairs.extend(copied.map(|column| (name(column), name(column))));
+    if has_hidden_rowid(c, table)? {
+        pairs.push(("rowid".into(), "rowid".into()));
+    }
+    let (into, from): (Vec<String>, Vec<String>) = pairs.into_iter().unzip();
+    let before = number(format!("SELECT count(*) FROM {old_name}"))?;
+    run(format!(
+        "INSERT INTO {new_name}({}) SELECT {} FROM {old_name}",
+        into.join(", "),
+        from.join(", ")
+    ))?;
+    if number(format!("SELECT count(*) FROM {new_name}"))? != before {
+        return Err(Error::Corrupt(format!("{table} would lose rows; nothing was changed")));
+    }
+    // Views that somebody made over the table name it, and must not follow the old one.
+    run(format!(
+        "PRAGMA legacy_alter_table = ON; DROP TABLE {old_name};
+         ALTER TABLE {new_name} RENAME TO {old_name}; PRAGMA legacy_alter_table = OFF"
+    ))?;
+    for object in hung {
+        let sql = object.sql.as_deref().unwrap_or_default();
+        if let Err(error) = c.execute_batch(sql) {
+            log::warn!(
+                "{object} no longer fits the table {table} and is gone: {error}; it was: {sql}"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// True for a table whose rows have a place that is none of its columns.
+fn has_hidden_rowid(c: &Connection, table: &str) -> Result<bool> {
+    let sql = "SELECT NOT (SELECT wr FROM pragma_table_list WHERE schema = 'main' AND name = ?1)
+                 AND (SELECT group_concat(upper(type)) IS NOT 'INTEGER' FROM pragma_table_info(?1) WHERE pk > 0)";
+    c.query_row(sql, [table], |row| row.get(0)).map_err(db::translate)
+}
+
+/// A name as SQL reads it.
+fn name(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Copies the file as it is into `FILE.before-schema-N`, looks whether the copy is whole, and gives
+/// it its name; one of an upgrade that was broken off before is the same, and is replaced.
+fn back_up(c: &Connection, path: &Path) -> Result<PathBuf> {
+    let kept = beside(path, &format!(".before-schema-{}", db::schema_version()));
+    let new = beside(&kept, ".new");
+    db::remove(&new);
+    let made = copy(c, &new).and_then(|()| {
+        std::fs::rename(&new, &kept)
+            .and_then(|()| File::open(folder(path))?.sync_all())
+            .map_err(|e| Error::Config(format!("cannot name {}: {e}", kept.display())))
+    });
+    if let Err(why) = made {
+        db::remove(&new);
+        let text =
+            format!("the backup before the upgrade cannot be made, nothing was changed: {why}");
+        return Err(match why {
+            Error::Full(_) => Error::Full(text),
+            Error::Temporary(_) => Error::Temporary(text),
+            _ => Error::Config(text),
+        });
+    }
+    Ok(kept)
+}
+
+fn copy(c: &Connection, new: &Path) -> Result<()> {
+    let cannot = |e: std::io::Error| Error::Config(format!("cannot write {}: {e}", new.display()));
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(new);
+    let file = file.map_err(cannot)?;
+    file.set_permissions(Permissions::from_mode(0o600)).map_err(cannot)?;
+    let text = new.to_str().ok_or_else(|| {
+        Error::Config(format!("{} is no UTF-8; move the file elsewhere", new.display()))
+    })?;
+    c.execute("VACUUM INTO ?1", [text]).map_err(db::translate)?;
+    file.sync_all().map_err(cannot)?;
+    let copy = Connection::open_with_flags(new, OpenFlags::SQLITE_OPEN_READ_ONLY)
+        .map_err(db::translate)?;
+    let said: String =
+        copy.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(db::translate)?;
+    match said.as_str() {
+        "ok" if version(&copy)? == version(c)? => Ok(()),
+        _ => Err(Error::Config(format!("the copy is not whole: {said}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_steps_lead_to_today_one_by_one() {
+        let to: Vec<i64> = STEPS.iter().map(|step| step.to).collect();
+        assert_eq!(to, (2..=db::SCHEMA_VERSION).collect::<Vec<_>>());
+    }
+
+    fn file() -> Connection {
+        let c = Connection::open_in_memory().unwrap();
+        c.execute_batch(db::SCHEMA).unwrap();
+        c
+    }
+
+    #[test]
+    fn what_differs_is_made_again_and_what_is_the_owners_stays() {
+        let mut c = file();
+        c.execute_batch(
+            "DROP VIEW ship; DROP TRIGGER orders_delete; DROP INDEX orders_created;
+             DROP VIEW attention; CREATE VIEW attention AS SELECT 1;
+             CREATE VIEW my_orders AS SELECT id FROM order_overview;
+             CREATE TRIGGER my_hold INSTEAD OF DELETE ON hold BEGIN SELECT 1; END;
+             CREATE TRIGGER my_orders_note AFTER UPDATE ON orders BEGIN SELECT 1; END;
+             CREATE INDEX my_names ON orders(name);",
+        )
+        .unwrap();
+        assert_eq!(shape::lacking(&c, db::SCHEMA).unwrap().len(), 5);
+        c.pragma_update(None, "user_version", db::SCHEMA_VERSION).unwrap();
+        upgrade(&mut c, None).unwrap();
+        assert_eq!(shape::lacking(&c, db::SCHEMA).unwrap(), []);
+        let owners: i64 = c
+            .query_row("SELECT count(*) FROM sqlite_schema WHERE name GLOB 'my_*'", [], |row| {
+                row.get(0)
+            })
+            .unwrap();
+        assert_eq!(owners, 4);
+        assert!(c.query_row("PRAGMA foreign_keys", [], |row| row.get::<_, bool>(0)).unwrap());
+    }
+
+    #[test]
+    fn a_table_is_rebuilt_with_every_row_at_its_place_and_what_hangs_on_it() {
+        let c = Connection::open_in_memory().unwrap();
+        c.execute_batch(
+            "CREATE TABLE t(id TEXT PRIMARY KEY, old INTEGER, gone TEXT) STRICT;
+             INSERT INTO t(rowid, id, old, gone) VALUES(7, 'a', 1, 'x'), (3, 'b', 2, 'y');
+             CREATE INDEX t_old ON t(old);
+             CREATE VIEW v AS SELECT * FROM t;
+             CREATE TRIGGER t_delete BEFORE DELETE ON t BEGIN SELECT RAISE(ABORT, 'never'); END;",
+        )
+        .unwrap();
+        let create =
+            "CREATE TABLE t(id TEXT PRIMARY KEY, old INTEGER, twice INTEGER NOT NULL) STRICT";
+        let refused = rebuild(&c, "t", create, &[("twice", "old * 2")]).unwrap_err();
+        assert!(refused.to_string().contains("a column gone"), "{refused}");
+        c.execute_batch("DROP TABLE \"t of tomorrow\"").unwrap();
+        rebuild(&c, "t", create, &[("twice", "old * 2"), ("", "gone")]).unwrap();
+        let rows: String = c
+            .query_row(
+                "SELECT group_concat(rowid || id || old || twice) FROM (SELECT rowid, * FROM t ORDER BY id)",
+                [],
+                |row| row.get(0),
+            )
+            .unwrap();
+        assert_eq!(rows, "7a12,3b24");
+        assert!(c.execute("DELETE FROM t", []).is_err());
+        let hung: i64 = c
+            .query_row(
+                "SELECT count(*) FROM sqlite_schema WHERE name IN('t_old', 'v')",
+                [],
+                |row| row.get(0),
+            )
+            .unwrap();
+        assert_eq!(hung, 2);
+        let text = shape::text(&c, "t").unwrap();
+        assert_eq!(shape::table(&text), shape::table(create));
+    }
+
+    #[test]
+    fn a_step_that_fails_leaves_everything_as_it_was() {
+        let mut c = file();
+        let tx = c.transaction().unwrap();
+        let fails =
+            Step { to: 2, what: "", run: |c| rebuild(c, "orders", "CREATE TABLE orders(id)", &[]) };
+        assert!(run_steps(&tx, &[&fails]).is_err());
+        tx.rollback().unwrap();
+        assert_eq!(shape::lacking(&c, db::SCHEMA).unwrap(), []);
+    }
+}
