@@ -52,8 +52,8 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Listens and delivers from now on. `Refused` when the address is not loopback or taken, or the
-    /// webhook is no URL.
+    /// Listens and delivers from now on. `Refused` when the address is not loopback or taken, or
+    /// the webhook is no URL.
     pub fn start(options: Options) -> Result<Sandbox> {
         let listen = options.listen;
         let simulation = Arc::new(Simulation::new(options)?);
@@ -77,14 +77,14 @@ impl Sandbox {
         format!("http://{}", self.address())
     }
 
-    /// Delivers to this URL from now on, also what waits for another attempt. `Refused` when it is no
-    /// URL.
+    /// Delivers to this URL from now on, also what waits for another attempt. `Refused` when it is
+    /// no URL.
     pub fn deliver_to(&self, webhook: &str) -> Result<()> {
         self.simulation.deliver_to(Some(webhook))
     }
 
-    /// Makes purchases; their events are delivered meanwhile, unless told otherwise. `Refused` when
-    /// there is no such scenario, or when it is too many.
+    /// Makes purchases; their events are delivered meanwhile, unless `deliver` is false. `Refused`
+    /// when there is no such scenario, or when it is too many.
     pub fn trigger(&self, order: &Trigger) -> Result<Vec<Purchase>> {
         self.simulation.trigger(order)
     }

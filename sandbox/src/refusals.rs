@@ -48,7 +48,8 @@ pub fn unauthorized(key: Option<&str>) -> Response {
 pub fn not_permitted(key: Option<&str>, permission: &str) -> Response {
     let message = format!(
         "The provided key '{}' does not have the required permissions for this endpoint on account \
-         'acct_1TheShopOfTheSandbox'. Enabling {permission} permissions on this key would allow this request to continue.",
+         'acct_1TheShopOfTheSandbox'. Enabling {permission} permissions on this key would \
+         allow this request to continue.",
         hidden(key.unwrap_or_default())
     );
     error(

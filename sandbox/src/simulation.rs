@@ -295,8 +295,8 @@ impl Simulation {
         Ok(purchase)
     }
 
-    /// Releases money that is held, as the bank does when nobody captures it. `Refused` when there is
-    /// none.
+    /// Releases money that is held, as the bank does when nobody captures it. `Refused` when there
+    /// is none.
     pub fn lapse(&self, order: &Follow) -> Result<Purchase> {
         let routing = self.routing(order.shape, order.times, order.deliver)?;
         let mut account = lock(&self.account);
@@ -308,7 +308,8 @@ impl Simulation {
     }
 
     /// A subscription is paid once more; what follows that payment names the session that is
-    /// answered here, which Stripe does not show. `Refused` when the session begins no subscription.
+    /// answered here, which Stripe does not show. `Refused` when the session begins no
+    /// subscription.
     pub fn renew(&self, order: &Follow) -> Result<Purchase> {
         let mut account = lock(&self.account);
         let sale = account.sale(&order.session).ok_or_else(|| no_session(&order.session))?;
@@ -317,8 +318,8 @@ impl Simulation {
         Ok(purchase(&account, renewed))
     }
 
-    /// Changes the status of what followed. `Refused` when there is none of that kind and id, or when
-    /// it cannot have it.
+    /// Changes the status of what followed. `Refused` when there is none of that kind and id, or
+    /// when it cannot have it.
     pub fn set_status(&self, kind: Kind, id: &str, order: &SetStatus) -> Result<Purchase> {
         let routing = self.routing(order.shape, order.times, order.deliver)?;
         let mut account = lock(&self.account);

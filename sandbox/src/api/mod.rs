@@ -153,7 +153,8 @@ const UNGRANTED: &[(&str, &str)] = &[
     ("payouts", "Payouts Read ('payout_read')"),
 ];
 
-/// The permission that this key lacks for a route: a restricted key may read what fulfilld reads, and no more.
+/// The permission that this key lacks for a route: a restricted key may read what fulfilld reads,
+/// and no more.
 fn lacks(key: Option<&str>, route: &str) -> Option<&'static str> {
     let restricted = key.is_some_and(|key| key.starts_with("rk_"));
     UNGRANTED

@@ -154,7 +154,8 @@ impl<'a> Query<'a> {
         Ok((rows, has_more))
     }
 
-    /// The expansions that the request wants of an object of this kind, as paths; or Stripe's refusal.
+    /// The expansions that the request wants of an object of this kind, as paths; or Stripe's
+    /// refusal.
     pub fn expansions(&self, kind: &'static str) -> Result<Vec<Vec<&'a str>>, Response> {
         self.all("expand[]").map(|path| checked(kind, path)).collect()
     }

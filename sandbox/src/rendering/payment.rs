@@ -32,6 +32,7 @@ impl Sale {
         };
         let received =
             if self.stage == Stage::Paid { self.captured.unwrap_or(c.total()) } else { 0 };
+        let canceled = if c.manual { "automatic" } else { "requested_by_customer" };
         let error = json!({"code": "payment_intent_payment_attempt_failed", "type": "card_error",
             "message": "The customer's bank has refused the debit."});
         json!({
@@ -46,9 +47,10 @@ impl Sale {
                 Stage::Canceled => "canceled",
             },
             "canceled_at": (self.stage == Stage::Canceled).then_some(c.ended),
-            "cancellation_reason": (self.stage == Stage::Canceled).then_some(if c.manual { "automatic" } else { "requested_by_customer" }),
+            "cancellation_reason": (self.stage == Stage::Canceled).then_some(canceled),
             "last_payment_error": if self.stage == Stage::Failed { error } else { Value::Null },
-            "capture_method": if c.manual { "manual" } else { "automatic_async" }, "client_secret": null, "confirmation_method": "automatic",
+            "capture_method": if c.manual { "manual" } else { "automatic_async" }, "client_secret": null,
+            "confirmation_method": "automatic",
             "created": c.ended, "currency": c.currency, "customer": self.customer(), "description": null,
             "latest_charge": c.charge(), "livemode": false, "metadata": {}, "next_action": null,
             "payment_method": c.id_of("pm"), "payment_method_types": [c.method],
@@ -83,7 +85,8 @@ impl Sale {
         };
         json!({
             "id": id, "object": "charge", "amount": c.total(), "amount_captured": captured,
-            "amount_refunded": self.refunded(), "balance_transaction": paid.then(|| c.id_of("txn")), "billing_details": {
+            "amount_refunded": self.refunded(), "balance_transaction": paid.then(|| c.id_of("txn")),
+            "billing_details": {
                 "address": self.address(), "email": c.buyer.email, "name": c.buyer.name, "phone": c.buyer.phone},
             "captured": paid, "created": c.ended, "currency": c.currency, "customer": self.customer(),
             "disputed": self.is_disputed(),
@@ -153,7 +156,8 @@ impl Sale {
         let inquiry = status.starts_with("warning_");
         let moved = |amount: i64, fee: i64, n: usize, at: i64| {
             json!({"id": format!("txn_{}{n}", &dispute.id[3..]), "object": "balance_transaction", "amount": amount,
-                "created": at, "currency": c.currency, "fee": fee, "net": amount - fee, "source": dispute.id, "type": "adjustment"})
+                "created": at, "currency": c.currency, "fee": fee, "net": amount - fee,
+                "source": dispute.id, "type": "adjustment"})
         };
         let mut moves = Vec::new();
         moves.extend(
@@ -205,7 +209,8 @@ impl Sale {
     pub fn invoice(&self) -> Value {
         let c = &*self.checkout;
         let reason = if c.renews.is_some() { "subscription_cycle" } else { "subscription_create" };
-        json!({"id": c.invoice(), "object": "invoice", "billing_reason": reason, "currency": c.currency, "total": c.total(),
+        json!({"id": c.invoice(), "object": "invoice", "billing_reason": reason,
+            "currency": c.currency, "total": c.total(),
             "livemode": false, "parent": {"quote_details": null, "type": "subscription_details",
                 "subscription_details": {"metadata": {}, "subscription": c.subscription()}}})
     }

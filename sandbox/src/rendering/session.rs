@@ -105,7 +105,8 @@ impl Sale {
         json!({
             "id": c.price_id(line), "object": "price", "active": true, "billing_scheme": "per_unit",
             "created": SHOP_OPENED, "currency": line.priced.map_or(c.currency, |(currency, _)| currency),
-            "custom_unit_amount": null, "livemode": false, "lookup_key": null, "metadata": {"sku": line.sku}, "nickname": line.option, "product": line.product_id(),
+            "custom_unit_amount": null, "livemode": false, "lookup_key": null, "metadata": {"sku": line.sku},
+            "nickname": line.option, "product": line.product_id(),
             "recurring": if recurs { monthly } else { Value::Null }, "tax_behavior": "exclusive", "tiers_mode": null,
             "transform_quantity": null, "type": if recurs { "recurring" } else { "one_time" },
             "unit_amount": unit, "unit_amount_decimal": unit.to_string(),
@@ -183,11 +184,13 @@ impl Sale {
     fn custom_fields(&self) -> Value {
         let wish = self.checkout.buyer.engraving.filter(|_| self.checkout.shipping.is_some());
         wish.map_or(json!([]), |text| {
-            let options = json!([{"label": "in tissue paper", "value": "wrap1"}, {"label": "in a gift box", "value": "wrap2"}]);
+            let options = json!([{"label": "in tissue paper", "value": "wrap1"},
+                {"label": "in a gift box", "value": "wrap2"}]);
             json!([{"key": "engraving", "label": {"custom": "Engraving", "type": "custom"}, "optional": true,
                 "text": {"default_value": null, "maximum_length": 20, "minimum_length": null, "value": text},
                 "type": "text"},
-                {"key": "wrapping", "label": {"custom": "Wrapping", "type": "custom"}, "optional": true, "type": "dropdown",
+                {"key": "wrapping", "label": {"custom": "Wrapping", "type": "custom"}, "optional": true,
+                "type": "dropdown",
                 "dropdown": {"default_value": null, "options": options, "value": "wrap2"}}])
         })
     }

@@ -22,10 +22,14 @@ pub fn strange(session: &mut Value) {
     session["customer_details"]["name"] = json!(HOSTILE[1]);
     session["customer_details"]["phone"] = json!("\u{202d}+1 555");
     session["collected_information"]["shipping_details"]["name"] = json!(HOSTILE[2]);
-    session["collected_information"]["shipping_details"]["address"] = json!({"line1": HOSTILE[0], "line2": HOSTILE[3], "city": null, "country": null, "planet": "Mars"});
+    session["collected_information"]["shipping_details"]["address"] = json!({
+        "line1": HOSTILE[0], "line2": HOSTILE[3], "city": null, "country": null, "planet": "Mars"
+    });
     session["client_reference_id"] = json!("'; DELETE FROM orders WHERE ''='");
     session["metadata"] = json!({"": "", HOSTILE[1]: HOSTILE[3], "long": "x".repeat(500)});
-    session["custom_fields"] = json!([{"key": "hologram", "type": "hologram", "hologram": {"value": null}, "label": null}]);
+    session["custom_fields"] = json!([
+        {"key": "hologram", "type": "hologram", "hologram": {"value": null}, "label": null}
+    ]);
     session["ui_mode"] = json!("hologram");
     session["submit_type"] = json!("teleport");
     session["total_details"]["amount_levitation"] = json!(0);

@@ -124,7 +124,8 @@ impl WebhookEndpoints {
         Ok(())
     }
 
-    /// One enabled endpoint for everything, at this URL; `None` is none. `Refused` when it is no URL.
+    /// One enabled endpoint for everything, at this URL; `None` is none. `Refused` when it is no
+    /// URL.
     pub fn deliver_to(&mut self, url: Option<&str>, payload: Shape) -> Result<()> {
         self.replace(Replacement::Several(Vec::from_iter(url.map(|url| WebhookEndpoint {
             url: url.into(),
