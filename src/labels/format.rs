@@ -22,7 +22,8 @@ const BUILT_IN: &[(&str, &str)] = &[
 ];
 
 /// Their names.
-pub const NAMES: &str = "dhl-business, dhl-private, internetmarke, pirate-ship, royal-mail, sendcloud, shippo, shipstation, stamps";
+pub const NAMES: &str = "dhl-business, dhl-private, internetmarke, pirate-ship, royal-mail, \
+                         sendcloud, shippo, shipstation, stamps";
 
 /// The form of a file that a label service imports.
 #[derive(Debug, Deserialize)]

@@ -245,7 +245,8 @@ fn parcel(row: &Row) -> rusqlite::Result<Parcel> {
 }
 
 const ITEMS: &str = "
-    SELECT li.name, li.options, li.sku, fl.quantity, coalesce(CAST(li.unit_amount AS TEXT), li.unit_amount_decimal) AS price,
+    SELECT li.name, li.options, li.sku, fl.quantity,
+      coalesce(CAST(li.unit_amount AS TEXT), li.unit_amount_decimal) AS price,
       li.weight_g,
       coalesce((SELECT decimals FROM currency_decimals d WHERE d.currency = li.currency), 2) AS decimals
     FROM fulfillment_line_items fl JOIN line_items li ON li.id = fl.line_item_id

@@ -18,24 +18,31 @@ struct Table {
 /// line end in the name. 7: the USA. 8: partly refunded.
 const ORDERS: &str = "
 UPDATE actor SET name = 'stripe:evt_1';
-INSERT INTO orders(id, checkout_session_id, payment_intent_id, livemode, mode, payment_status, currency, amount_subtotal,
-    amount_total, email, name, business_name, phone, shipping_name, shipping_line1, shipping_line2, shipping_city, shipping_state,
+INSERT INTO orders(id, checkout_session_id, payment_intent_id, livemode, mode, payment_status, currency,
+    amount_subtotal,
+    amount_total, email, name, business_name, phone, shipping_name, shipping_line1, shipping_line2,
+        shipping_city, shipping_state,
     shipping_postal_code, shipping_country, shipping_option, created_at, as_of)
-  SELECT column1, 'cs_' || column1, 'pi_' || column1, 0, 'payment', 'unpaid', 'eur', 4200, 4200, 'buyer' || column1 || '@example.com',
-    column2, column3, column4, column2, column5, column6, column7, column8, column9, column10, 'Standard', '2025-03-0' || column1 || 'T09:00:00Z', '1'
+  SELECT column1, 'cs_' || column1, 'pi_' || column1, 0, 'payment', 'unpaid', 'eur', 4200, 4200,
+      'buyer' || column1 || '@example.com',
+    column2, column3, column4, column2, column5, column6, column7, column8, column9, column10, 'Standard',
+        '2025-03-0' || column1 || 'T09:00:00Z', '1'
   FROM (VALUES
     (1, 'Ada Lovelace', NULL, NULL, '12 Rue Exemple', '2nd floor', 'Paris', NULL, '75001', 'FR'),
     (2, 'Jörg Müßig', 'Müßig & Söhne', '+49 30 123-45', 'Lange Straße 12a', NULL, 'Köln', NULL, '01067', 'DE'),
     (3, 'Łucja Żak 🫖', NULL, NULL, 'Długa 7', NULL, 'Łódź', NULL, '90-001', 'PL'),
     (4, 'Bo \"the\" Böttcher, jr.', NULL, NULL, 'Am Ring 5 Hinterhaus', NULL, 'Bonn', NULL, '53111', 'DE'),
     (5, 'Cleo', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
-    (6, '=cmd|/C calc' || char(10) || 'Zed', NULL, '+44 20 7946', '1 High Street', NULL, 'Leeds', NULL, 'LS1 1AA', 'GB'),
+    (6, '=cmd|/C calc' || char(10) || 'Zed', NULL, '+44 20 7946', '1 High Street', NULL, 'Leeds', NULL,
+        'LS1 1AA', 'GB'),
     (7, 'Grace Hopper', NULL, NULL, '500 5th Ave', 'Apt 4', 'New York', 'NY', '10110', 'US'),
     (8, 'Hedy', NULL, NULL, 'Hauptstraße 8', NULL, 'Wien', NULL, '1010', 'AT'));
-INSERT INTO line_items(id, order_id, position, sku, name, options, quantity, currency, unit_amount, amount_subtotal, amount_total,
+INSERT INTO line_items(id, order_id, position, sku, name, options, quantity, currency, unit_amount,
+    amount_subtotal, amount_total,
     requires_shipping, weight_g)
   SELECT 'li_' || id, id, 1, 'MUG-01', 'Mug', 'blue', 2, 'eur', 1200, 2400, 2400, 1, 350 FROM orders;
-INSERT INTO line_items(id, order_id, position, name, quantity, currency, unit_amount, amount_subtotal, amount_total, requires_shipping)
+INSERT INTO line_items(id, order_id, position, name, quantity, currency, unit_amount, amount_subtotal,
+    amount_total, requires_shipping)
   VALUES('li_1b', 1, 2, 'Poster, framed', 1, 'eur', 1800, 1800, 1800, 1);
 UPDATE orders SET payment_status = 'paid', paid_at = created_at, line_items_at = created_at;
 INSERT INTO refunds(id, payment_intent_id, amount, currency, status, created_at, as_of)
@@ -44,7 +51,8 @@ UPDATE actor SET name = 'operator';
 ";
 
 /// Who sends it.
-const SENDER: &str = "name=Zoë Maß; company=Zoë's Mugs; street=Torstraße; house_number=1; postal_code=10115; city=Berlin; \
+const SENDER: &str = "name=Zoë Maß; company=Zoë's Mugs; street=Torstraße; house_number=1; \
+     postal_code=10115; city=Berlin; \
      country=DE; billing=33333333330101; billing_abroad=33333333335301";
 
 impl Table {
@@ -149,14 +157,16 @@ const DOCUMENTED: &[(&str, &str, &str, &str)] = &[
         "royal-mail",
         "utf-8",
         ",",
-        "Order reference,First Name,Last Name,Company Name,Address Line 1,Address Line 2,City,County,Postcode,Country,Phone,\
+        "Order reference,First Name,Last Name,Company Name,Address Line 1,Address Line 2,City,\
+        County,Postcode,Country,Phone,\
          Email,Service Code,Package Format,Weight,Total,Currency Code,Special instructions",
     ),
     (
         "pirate-ship",
         "utf-8",
         ",",
-        "Order ID,Name,Company,Address Line 1,Address Line 2,City,State,Zipcode,Country,Email,Phone,Weight (oz),Length (in),\
+        "Order ID,Name,Company,Address Line 1,Address Line 2,City,State,Zipcode,Country,Email,Phone,\
+        Weight (oz),Length (in),\
          Width (in),Height (in),Rubber Stamp 1,Rubber Stamp 2,Rubber Stamp 3",
     ),
     (
@@ -164,14 +174,16 @@ const DOCUMENTED: &[(&str, &str, &str, &str)] = &[
         "utf-8",
         ",",
         "Order Number,Order Date,Recipient Name,Email,Phone,Company,Street Line 1,Street Line 2,City,State/Province,\
-         Zip/Postal Code,Country,Item Title,SKU,Quantity,Item Price,Item Weight,Item Weight Unit,Order Amount,Order Currency,\
+         Zip/Postal Code,Country,Item Title,SKU,Quantity,Item Price,Item Weight,Item Weight Unit,\
+         Order Amount,Order Currency,\
          Order Weight,Order Weight Unit",
     ),
     (
         "stamps",
         "utf-8",
         ",",
-        "Order ID (required),Order Date,Order Value,Requested Service,Ship To - Name,Ship To - Company,Ship To - Address 1,\
+        "Order ID (required),Order Date,Order Value,Requested Service,Ship To - Name,\
+        Ship To - Company,Ship To - Address 1,\
          Ship To - Address 2,Ship To - Address 3,Ship To - State/Province,Ship To - City,Ship To - Postal Code,\
          Ship To - Country,Ship To - Phone,Ship To - Email,Total Weight in Oz,Dimensions - Length,Dimensions - Width,\
          Dimensions - Height,Notes - From Customer,Notes - Internal,Gift Wrap?,Gift Message",
@@ -180,22 +192,26 @@ const DOCUMENTED: &[(&str, &str, &str, &str)] = &[
         "shipstation",
         "utf-8",
         ",",
-        "Order Number,Order Date,Recipient Full Name,Recipient Company,Address Line 1,Address Line 2,City,State,Postal Code,\
-         Country Code,Recipient Phone,Recipient Email,Requested Shipping Service,Order Total,Weight Oz,Item SKU,Item Name,\
+        "Order Number,Order Date,Recipient Full Name,Recipient Company,Address Line 1,\
+        Address Line 2,City,State,Postal Code,\
+         Country Code,Recipient Phone,Recipient Email,Requested Shipping Service,Order Total,\
+         Weight Oz,Item SKU,Item Name,\
          Item Quantity,Item Unit Price,Item Weight Oz",
     ),
     (
         "sendcloud",
         "utf-8",
         ",",
-        "Order number,Name,Company name,Address,Address 2,City,Postal code,State,Country code,Phone number,Email,Weight,\
+        "Order number,Name,Company name,Address,Address 2,City,Postal code,State,Country code,\
+        Phone number,Email,Weight,\
          Order value,Currency,Shipping method",
     ),
     (
         "dhl-business",
         "iso-8859-1",
         ";",
-        "Sendungsreferenz;Sendungsdatum;Absender Name 1;Absender Name 2;Absender Name 3;Absender Straße;Absender Hausnummer;\
+        "Sendungsreferenz;Sendungsdatum;Absender Name 1;Absender Name 2;Absender Name 3;\
+        Absender Straße;Absender Hausnummer;\
          Absender PLZ;Absender Ort;Absender Provinz;Absender Land;Absenderreferenz;Absender E-Mail-Adresse;\
          Absender Telefonnummer;Empfänger Name 1;Empfänger Name 2 / Postnummer;Empfänger Name 3;Empfänger Straße;\
          Empfänger Hausnummer;Empfänger PLZ;Empfänger Ort;Empfänger Provinz;Empfänger Land;Empfängerreferenz;\
@@ -346,7 +362,8 @@ fn a_full_file_says_how_to_get_the_next_one_and_nothing_is_marked_as_exported() 
     std::fs::write(&mine, form).unwrap();
     let first = table.exported(&["./mine.toml"], "utf-8", ",");
     assert_eq!(first.bytes, "Ref,Where\n1-1,\"Paris, FR\"\n2-1,\"Köln, DE\"\n".as_bytes());
-    let next = "6 more wait for the next file, because ./mine.toml takes no more rows: fulfilld export --for ./mine.toml \
+    let next = "6 more wait for the next file, \
+    because ./mine.toml takes no more rows: fulfilld export --for ./mine.toml \
                 --after 2-1";
     assert!(first.code == 1 && first.said.contains(next), "{}", first.said);
     let second = table.exported(&["./mine.toml", "--after", "2-1"], "utf-8", ",");
@@ -411,8 +428,10 @@ fn what_goes_out_to_three_services_comes_back_with_its_numbers() {
             ",",
             "Order ID",
             "Created Date,Recipient,Company,Email,Tracking Number,Cost,Status,Batch,Label Size,Saved Package,Ship From,\
-             Ship Date,Estimated Delivery Time,Weight (oz),Zone,Package Type,Package Length,Package Width,Package Height,\
-             Tracking Status,Tracking Info,Tracking Date,Address Line 1,Address Line 2,City,State,Zipcode,Country,Carrier,\
+             Ship Date,Estimated Delivery Time,Weight (oz),Zone,Package Type,Package Length,\
+             Package Width,Package Height,\
+             Tracking Status,Tracking Info,Tracking Date,Address Line 1,Address Line 2,City,State,\
+             Zipcode,Country,Carrier,\
              Service,Order ID,Rubber Stamp 1,Rubber Stamp 2,Rubber Stamp 3,Order Value",
             "USPS",
         ),
@@ -491,7 +510,8 @@ fn one_wrong_row_ships_nothing_and_every_wrong_row_is_named() {
          INSERT INTO cancel VALUES(8, 'customer');
          INSERT INTO part SELECT id, '{\"1\":1}' FROM fulfillments WHERE order_id = 1;",
     );
-    let file = "Order,Tracking,Carrier\n4-1,JD4,DHL\n99,JD99,DHL\nEBAY-7x,JD98,DHL\n2-1,JD3,DHL\n4-2,JD5,DHL\n7,JD7,DHL\n\
+    let file = "Order,Tracking,Carrier\n4-1,JD4,DHL\n99,JD99,DHL\nEBAY-7x,JD98,DHL\n2-1,JD3,\
+    DHL\n4-2,JD5,DHL\n7,JD7,DHL\n\
                 8-1,JD8,DHL\n1,JD1,DHL\n3-1,9.40011E+21,DHL\n6-1,JD2,DHL\n4,JD6,DHL\n";
     let history = table.rows("SELECT * FROM order_history");
     let (code, said) = table.takes(file.as_bytes(), &[]);
@@ -647,7 +667,10 @@ fn an_order_from_the_market_is_packed_like_any_other_and_is_in_none_of_stripes_b
         ["market stall||paid|FR"]
     );
     assert_eq!(
-        table.rows("SELECT sku, name, options, quantity, amount_total, weight_g FROM line_items WHERE order_id = 9"),
+        table.rows(
+            "SELECT sku, name, options, quantity, amount_total, weight_g FROM line_items
+             WHERE order_id = 9 ORDER BY position"
+        ),
         ["MUG-01|Mug|blue|3|3600|350", "|Card, \"thanks\"||1|250|"]
     );
     assert_eq!(

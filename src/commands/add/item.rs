@@ -124,7 +124,8 @@ impl Item {
 
 /// The latest line with that SKU, and its price where it was in the same currency.
 const LAST_SOLD: &str = "
-    SELECT name, options, sku, CASE WHEN currency = ?2 THEN coalesce(unit_amount, 0) ELSE 0 END, weight_g, requires_shipping
+    SELECT name, options, sku, CASE WHEN currency = ?2 THEN coalesce(unit_amount, 0) ELSE 0 END,
+      weight_g, requires_shipping
     FROM line_items WHERE sku = ?1 ORDER BY order_id DESC, position LIMIT 1";
 
 impl Sold {

@@ -171,7 +171,9 @@ fn value(rng: &mut fastrand::Rng, table: &str, column: &str, n: usize, orders: &
         (_, "canceled_quantity" | "attempts" | "crashes" | "panics" | "tries" | "failures") => {
             Value::Integer(0)
         }
-        (_, "cancel_reason" | "canceled_at") => Value::Null,
+        (_, "weight_g") => Value::Integer([1, 350, 1_000_000][rng.usize(0..3)]),
+        // The daemon adds none by hand.
+        (_, "origin" | "cancel_reason" | "canceled_at") => Value::Null,
         (_, name)
             if name.starts_with("amount")
                 || ["presentment_amount", "unit_amount"].contains(&name) =>
