@@ -1,8 +1,9 @@
 //! Why the kernel keeps this user from a file, and the command that gives access.
 
+use std::fs::Permissions;
 use std::io::{Error, ErrorKind};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::process::{getegid, geteuid, getgroups};
 
@@ -13,6 +14,25 @@ pub fn why_not(path: &Path, error: &Error) -> String {
         ErrorKind::PermissionDenied => denied(path),
         _ => format!("{}: {error}", path.display()),
     }
+}
+
+/// Gives files the modes that those need who share their directory, and nobody else any access;
+/// where they are another user's, only their owner can. True when something was changed.
+pub fn share(files: &[PathBuf]) -> bool {
+    let mut changed = false;
+    for file in files {
+        let Ok(meta) = std::fs::symlink_metadata(file) else { continue };
+        let around = file.parent().and_then(|folder| std::fs::metadata(folder).ok());
+        let around = around.map_or(0, |meta| meta.permissions().mode());
+        // A directory like /tmp, where everybody keeps their own, is nobody's to share.
+        let needed = if around & 0o1020 == 0o020 { 0o660 } else { 0o600 };
+        let mode = meta.permissions().mode() & 0o777;
+        let right = (mode | needed) & 0o770;
+        if meta.is_file() && mode != right {
+            changed |= std::fs::set_permissions(file, Permissions::from_mode(right)).is_ok();
+        }
+    }
+    changed
 }
 
 /// Which file or directory on the way to `path` is closed to this user, and what opens it: a new

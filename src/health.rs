@@ -141,6 +141,25 @@ impl Health {
         causes
     }
 
+    /// For `systemctl status`: whether orders go through, and how many wait for a person.
+    pub fn status(&self) -> String {
+        let causes = self.causes();
+        let state = match causes.first() {
+            None => "ready".into(),
+            Some(cause) => format!("not ready ({}: {})", cause.name, cause.what),
+        };
+        let count = |view: &str| {
+            let sql = format!("SELECT count(*) FROM {view}");
+            lock(&self.reader).query_row(&sql, [], |row| row.get::<_, i64>(0))
+        };
+        match (count("to_ship"), count("attention")) {
+            (Ok(ship), Ok(attention)) => {
+                format!("{state}, {ship} to ship, {attention} need attention")
+            }
+            _ => state,
+        }
+    }
+
     /// `GET /metrics`: the counters, and what is measured now.
     pub fn metrics(&self, door: Option<&Door>) -> Answer {
         let (pending, oldest) =

@@ -1,5 +1,7 @@
 //! The daemon: opens, wires, starts, stops. The only file that knows every thread.
 
+mod status; // for systemctl status
+
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -9,6 +11,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
+use crate::access;
 use crate::alarms::{self, Alarm};
 use crate::checkpoint::Checkpointer;
 use crate::claims;
@@ -37,6 +40,7 @@ use crate::timing;
 use crate::webhook::Webhook;
 use crate::worker::Workers;
 use crate::writer::Writer;
+use status::Status;
 
 /// How often the daemon tries its own front door and its own writer; less than half of the unit's
 /// WatchdogSec.
@@ -126,6 +130,10 @@ impl Serving {
         let path = place::real(&settings.db)?;
         place::has_one_name(&path)?;
         let held = Arc::new(place::lock(&path)?);
+        let files = ["", "-wal", "-shm"].map(|suffix| place::beside(&path, suffix));
+        if access::share(&files) {
+            log::info!("{} had the wrong mode, which is put right", path.display());
+        }
         let connection = migrations::open_for_serving(&path, settings.stripe.livemode)?;
         let checkpointer = Checkpointer::of(Identity::of(&path)?, Some(held.clone()));
         let (guard, lost) = RollbackGuard::read(&held, &connection)?;
@@ -230,6 +238,7 @@ impl Serving {
         let mut followed = Instant::now();
         let mut clock = timing::Watch::begin();
         let mut only = only::Watch::default();
+        let mut status = Status::default();
         loop {
             match wake.recv_timeout(LOOK_EVERY) {
                 Ok(Wake::Stop) => return Ok(()),
@@ -264,6 +273,7 @@ impl Serving {
                 self.note_log();
             }
             self.guard.note(&self.held, &lock(&self.reader));
+            status.look(&self.health);
             match self
                 .door
                 .probe("/healthz")

@@ -202,6 +202,32 @@ fn callers_of_a_shop_without_its_secret_are_answered_and_it_goes_on_when_that_is
     assert!(serving.stop().success());
 }
 
+#[test]
+fn systemctl_status_tells_what_waits_and_a_start_puts_modes_right() {
+    let mut shop = Shop::open();
+    shop.buy("card", 1, "snapshot");
+    shop.settle();
+    shop.stop();
+    std::fs::set_permissions(shop.dir.path(), Permissions::from_mode(0o2770)).expect("it is ours");
+    std::fs::set_permissions(shop.file(), Permissions::from_mode(0o644)).expect("it is ours");
+    let path = shop.dir.path().join("notify");
+    let systemd = std::os::unix::net::UnixDatagram::bind(&path).expect("a socket can be made");
+    systemd.set_read_timeout(Some(PATIENCE)).expect("it can wait");
+    shop.settings.push(("NOTIFY_SOCKET".into(), path.to_str().expect("a plain path").into()));
+    shop.start();
+    let mode = std::fs::metadata(shop.file()).expect("it is there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o660);
+    let mut message = [0; 4096];
+    let status = loop {
+        let n = systemd.recv(&mut message).expect("a status comes");
+        let text = String::from_utf8_lossy(&message[..n]).into_owned();
+        if let Some((_, status)) = text.split_once("STATUS=") {
+            break status.trim().to_string();
+        }
+    };
+    assert!(status.starts_with("ready, ") && status.contains(" to ship, "), "{status}");
+}
+
 /// Serves this shop on a socket that stays ours, handed over as systemd hands it over.
 fn on(shop: &Shop, socket: &TcpListener) -> Running {
     Running::start_with(
