@@ -220,7 +220,7 @@ impl Serving {
             }
             match wake.recv_timeout(Duration::from_millis(5)) {
                 Err(RecvTimeoutError::Timeout) => {}
-                Ok(Wake::Reload) => self.webhook.reload_secrets(),
+                Ok(Wake::Reload) => self.webhook.secrets.reload(),
                 Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => {
                     return Err(Error::Temporary("stopped before the file was ready".into()));
                 }
@@ -245,7 +245,7 @@ impl Serving {
                 Err(RecvTimeoutError::Disconnected) => {
                     return Err(Error::Temporary(died("signals")));
                 }
-                Ok(Wake::Reload) => self.webhook.reload_secrets(),
+                Ok(Wake::Reload) => self.webhook.secrets.reload(),
                 Err(RecvTimeoutError::Timeout) => {}
             }
             let broken = self.door.broken().or_else(|| self.dead()).map(Error::Temporary);
@@ -262,7 +262,7 @@ impl Serving {
             only.look(&self.context, &self.reader);
             if followed.elapsed() >= SECRETS_EVERY {
                 followed = Instant::now();
-                self.webhook.follow_secrets();
+                self.webhook.secrets.follow();
             }
             if probed.elapsed() < PROBE_EVERY {
                 continue;

@@ -4,15 +4,15 @@
 //! committed.
 
 mod responder;
+mod secrets;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
 use crate::clock;
-use crate::config;
 use crate::context::Context;
 use crate::door::{Answer, Request};
 use crate::error::{Error, Result};
@@ -22,19 +22,16 @@ use crate::inbox::{self, Source};
 use crate::metrics::Metrics;
 use crate::sabotage;
 use crate::signature::{self, Refusal, SigningSecret};
-use crate::sync::lock;
 use crate::writer::{GroupNote, Task};
 use responder::{Outbox, Responder, Waiting, not_stored};
+use secrets::Secrets;
 
 /// Our clock is this far behind Stripe's before it is worth a line in the log.
 const CLOCK_BEHIND_S: i64 = 60;
 
 /// What the webhook needs to verify an event and to store it.
 pub struct Webhook {
-    /// In force.
-    secrets: RwLock<Vec<SigningSecret>>,
-    /// What their file said when it was last looked at, and whether that has been dealt with.
-    looked: Mutex<(Result<Vec<SigningSecret>>, bool)>,
+    pub secrets: Secrets,
     context: Arc<Context>,
     metrics: Arc<Metrics>,
     responder: Responder,
@@ -51,50 +48,15 @@ impl Webhook {
         metrics: Arc<Metrics>,
         echo_after: Duration,
     ) -> Webhook {
-        metrics.secrets_are(&vec![None; secrets.len()]);
-        let looked = Mutex::new((Ok(secrets.clone()), true));
         let worker = context.clone();
         Webhook {
-            secrets: RwLock::new(secrets),
-            looked,
+            secrets: Secrets::new(secrets, metrics.clone()),
             responder: Responder::start(move || worker.event_came(), metrics.clone()),
             context,
             metrics,
             mismatch_told: AtomicBool::new(false),
             echo_after,
         }
-    }
-
-    /// Reads the secrets again, now. A mistake in the new ones leaves the old ones in force.
-    pub fn reload_secrets(&self) {
-        let found = config::signing_secrets();
-        self.put_in_force(&found);
-        *lock(&self.looked) = (found, true);
-    }
-
-    /// Notices by itself that the secrets' file says something else, so that rolling one loses
-    /// nothing when the reload is forgotten; to be called every second. A file that is being
-    /// written in place is half there for a moment, so what two looks agree on is taken.
-    pub fn follow_secrets(&self) {
-        let found = config::signing_secrets();
-        let mut looked = lock(&self.looked);
-        if looked.0 != found {
-            *looked = (found, false);
-        } else if !std::mem::replace(&mut looked.1, true) {
-            self.put_in_force(&found);
-        }
-    }
-
-    fn put_in_force(&self, found: &Result<Vec<SigningSecret>>) {
-        let new = match found {
-            Ok(new) => new,
-            Err(error) => return log::error!("the signing secrets in force stay: {error}"),
-        };
-        let mut secrets = self.secrets.write().unwrap_or_else(PoisonError::into_inner);
-        let stood = |secret: &SigningSecret| secrets.iter().position(|old| old == secret);
-        self.metrics.secrets_are(&new.iter().map(stood).collect::<Vec<_>>());
-        secrets.clone_from(new);
-        log::info!("the signing secrets were read again: {} in force", new.len());
     }
 
     /// True once a thread that answers has ended by a panic.
@@ -146,7 +108,7 @@ impl Webhook {
             Answer::text(400, format!("Webhook Error: {why}"))
         };
         // Held until they are counted, so that a count goes to the secret that matched.
-        let secrets = self.secrets.read().unwrap_or_else(PoisonError::into_inner);
+        let secrets = self.secrets.in_force();
         // Where this server's clock is known to be wrong, a signature's age is told by Stripe's.
         let now = self.context.stripe.skew().now().as_second();
         let verified =
