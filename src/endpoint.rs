@@ -1,7 +1,9 @@
-//! The shop's webhook endpoints as Stripe lists them, in either of its two lists.
+//! The shop's webhook endpoints as Stripe lists them, and what keeps events from being posted.
 
 use serde_json::Value;
 use ureq::http::Uri;
+
+use crate::stripe::Looked;
 
 /// One endpoint of either of Stripe's two lists.
 pub struct Endpoint {
@@ -40,12 +42,12 @@ impl Endpoint {
     }
 
     /// True for the endpoint of this URL; without one, for any that ends as ours does.
-    pub fn is_at(&self, url: Option<&str>) -> bool {
+    fn is_at(&self, url: Option<&str>) -> bool {
         url.map_or(place(&self.url).1 == "/webhook", |url| place(url) == place(&self.url))
     }
 
     /// True when events of this type are posted to it.
-    pub fn sends(&self, kind: &str) -> bool {
+    fn sends(&self, kind: &str) -> bool {
         self.events.iter().any(|name| name == "*" || name == kind)
     }
 }
@@ -60,10 +62,10 @@ fn events(row: &Value) -> Vec<String> {
 }
 
 /// Reads a row of a list.
-pub type Read = fn(&Value) -> Endpoint;
+type Read = fn(&Value) -> Endpoint;
 
 /// Stripe's two lists; the second shows a URL only when asked to.
-pub const LISTS: &[(&str, Read)] = &[
+const LISTS: &[(&str, Read)] = &[
     ("/v1/webhook_endpoints?limit=100", Endpoint::snapshot),
     (
         "/v2/core/event_destinations?limit=100&include[0]=webhook_endpoint.url",
@@ -71,12 +73,72 @@ pub const LISTS: &[(&str, Read)] = &[
     ),
 ];
 
-/// Adds the endpoints of one of the lists; one that stands in both is one.
-pub fn add(all: &mut Vec<Endpoint>, read: Read, list: &Value) {
-    for new in list["data"].as_array().into_iter().flatten().map(read) {
-        if !all.iter().any(|old| same(old, &new)) {
-            all.push(new);
+/// What Stripe lists, an endpoint that stands in both lists once.
+pub struct Endpoints {
+    /// Those that post to the shop's URL.
+    pub ours: Vec<Endpoint>,
+    pub others: Vec<Endpoint>,
+    /// What Stripe answered instead of one of the lists: others may exist.
+    hidden: Option<Looked>,
+}
+
+/// Why events of some types are not posted.
+pub enum Trouble<'a> {
+    /// Stripe does not show this key all of its endpoints, and none of those shown is the shop's.
+    NotShown(&'a Looked),
+    Missing,
+    /// All of the shop's are; this is the first.
+    Disabled(&'a Endpoint),
+    /// None that is enabled sends these types.
+    DoesNotSend(Vec<&'a str>),
+}
+
+impl Endpoints {
+    /// Asks for both lists. `url` is where Stripe posts to; without it any endpoint is the shop's
+    /// whose path is ours. An error of `look`, which asks Stripe once, ends it.
+    pub fn list<E>(
+        url: Option<&str>,
+        mut look: impl FnMut(&str) -> Result<Looked, E>,
+    ) -> Result<Endpoints, E> {
+        let (mut all, mut hidden): (Vec<Endpoint>, _) = (Vec::new(), None);
+        for (path, read) in LISTS {
+            let answer = look(path)?;
+            if answer.status != 200 {
+                hidden = Some(answer);
+                continue;
+            }
+            for new in answer.value["data"].as_array().into_iter().flatten().map(read) {
+                if !all.iter().any(|old| same(old, &new)) {
+                    all.push(new);
+                }
+            }
         }
+        let (ours, others) = all.into_iter().partition(|endpoint| endpoint.is_at(url));
+        Ok(Endpoints { ours, others, hidden })
+    }
+
+    /// Those of the shop's that are enabled.
+    pub fn enabled(&self) -> Vec<&Endpoint> {
+        self.ours.iter().filter(|endpoint| endpoint.enabled).collect()
+    }
+
+    /// Those of these types that no enabled endpoint of the shop's sends.
+    pub fn unsent<'a>(&self, kinds: &[&'a str]) -> Vec<&'a str> {
+        let enabled = self.enabled();
+        kinds.iter().copied().filter(|kind| !enabled.iter().any(|e| e.sends(kind))).collect()
+    }
+
+    /// Why events of these types are not posted, as far as Stripe shows it; `None` where its
+    /// endpoints are as they should be.
+    pub fn trouble<'a>(&'a self, kinds: &[&'a str]) -> Option<Trouble<'a>> {
+        match (self.ours.first(), &self.hidden) {
+            (None, Some(answer)) => return Some(Trouble::NotShown(answer)),
+            (None, None) => return Some(Trouble::Missing),
+            (Some(first), _) if self.enabled().is_empty() => return Some(Trouble::Disabled(first)),
+            _ => {}
+        }
+        let unsent = self.unsent(kinds);
+        (!unsent.is_empty()).then_some(Trouble::DoesNotSend(unsent))
     }
 }
 

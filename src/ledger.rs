@@ -164,7 +164,6 @@ fn failed_at(c: &Connection, refund: &Refund) -> Result<Option<String>> {
     Ok(booked.flatten().or(Some(clock::text(refund.failed_at.unwrap_or(refund.about.as_of)))))
 }
 
-/// What the file already says of a session.
 /// True when the row's answer is of a later time, whatever that is worth.
 fn is_older_by_the_clock(c: &Connection, table: &str, id: &str, as_of: &str) -> Result<bool> {
     c.query_row(
@@ -175,6 +174,7 @@ fn is_older_by_the_clock(c: &Connection, table: &str, id: &str, as_of: &str) -> 
     .map_err(db::translate)
 }
 
+/// What the file already says of a session.
 struct Known {
     id: i64,
     payment_status: PaymentStatus,

@@ -29,8 +29,8 @@ mod queue; // the engine of the queues: claim, run, retry, stop
 mod breaker; // notices that Stripe fails for everyone
 mod inbox; // SQL of events
 mod alarms; // SQL of alarms
-mod stripe; // asks Stripe
 mod endpoint; // the webhook endpoints as Stripe lists them
+mod stripe; // asks Stripe
 mod event; // an event's envelope
 
 mod table; // rows as people and machines read them

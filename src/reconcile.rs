@@ -14,9 +14,11 @@
 //! end, and never past now by Stripe's clock or past an event that was left to the webhook; so a
 //! list that breaks off, repeats itself or leaves something out costs a second look and no order.
 
-mod compare;
-mod silence;
-mod turns;
+mod compare; // Stripe's lists against the file
+mod cursors; // from where on a list is looked through
+mod events; // events that never arrived
+mod silence; // webhooks that do not come
+mod turns; // when each list is looked through
 
 use std::collections::{BTreeMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,7 +28,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 
 use crate::alarms::{self, Alarm};
 use crate::clock::{self, Timestamp};
@@ -34,28 +36,10 @@ use crate::config;
 use crate::context::Context;
 use crate::db;
 use crate::error::{Error, Result};
-use crate::event::Event;
-use crate::handlers;
-use crate::inbox::{self, Lookup, Source};
+use crate::inbox::{self, Lookup};
 use crate::sabotage;
-use crate::stripe::Listed;
-use crate::text;
-use compare::AHEAD_MAX;
 pub use compare::{Finding, Subject, compare};
 use turns::{FAILING_FOR, Turn};
-
-/// How much of what was seen is looked at again: Stripe's list may be late.
-const OVERLAP_EVENTS: Duration = Duration::from_secs(3600);
-
-/// How long Stripe keeps events.
-const EVENTS_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
-
-/// An event that has not arrived this long after Stripe made it is missed, sooner where looks are
-/// more frequent; until then it is left to the webhook.
-const MISSED_AFTER: Duration = Duration::from_secs(60);
-
-/// Stripe says when an event was made in whole seconds.
-const ITS_SECOND: Duration = Duration::from_secs(1);
 
 /// Between two looks whether something is due.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -162,7 +146,7 @@ impl Backfill {
         };
         let lists =
             [List::Events].into_iter().chain(Subject::ALL.map(List::Of)).chain([List::Unsettled]);
-        let born = db::open_for_reading(&file).and_then(|c| birth(&c)).ok();
+        let born = db::open_for_reading(&file).and_then(|c| cursors::birth(&c)).ok();
         let age =
             born.and_then(|born| u64::try_from(clock::now().as_second() - born.as_second()).ok());
         let born = age
@@ -260,7 +244,7 @@ impl Backfill {
         // What is wrong with the file is none of Stripe's trouble.
         let c = db::open_for_reading(&self.file)
             .map_err(|error| Error::Temporary(error.to_string()))?;
-        self.mend_birth(&c)?;
+        self.correct_birth(&c)?;
         match list {
             List::Events => {
                 self.catch_up(&c).inspect(|()| self.context.metrics.backfilled(clock::now()))
@@ -291,98 +275,10 @@ impl Backfill {
         }
     }
 
-    /// A file that was born by a wrong clock was so at another time: what was sold since is the
-    /// shop's, what was before is not.
-    fn mend_birth(&mut self, c: &Connection) -> Result<()> {
-        let skew = self.context.stripe.skew();
-        if !skew.is_known() {
-            return Ok(());
-        }
-        let now = skew.now();
-        let said = birth(c)?;
-        let age = self.born.map(|born| clock::since_boot().saturating_sub(born));
-        let truly = match age {
-            Some(age) if skew.wrong_s() != 0 => now - age,
-            _ if said > now + AHEAD_MAX => now,
-            _ => return Ok(()),
-        };
-        log::warn!(
-            "this file was made at {}, by Stripe's clock, not at {}",
-            clock::text(truly),
-            clock::text(said)
-        );
-        self.context.writer.write(move |c| {
-            inbox::as_author(c, AUTHOR, |c| {
-                c.execute("UPDATE shop SET created_at = ?1", [clock::text(truly)])
-                    .map(drop)
-                    .map_err(db::translate)
-            })
-        })?;
-        self.born = None;
-        Ok(())
-    }
-
-    /// Takes in the events that never arrived.
-    fn catch_up(&mut self, c: &Connection) -> Result<()> {
-        let now = self.context.stripe.skew().now();
-        let since = since(c, "events", OVERLAP_EVENTS, now)?.max(now - EVENTS_KEPT);
-        let began = now - clock::since_boot().saturating_sub(self.began);
-        let missed_before = now - MISSED_AFTER.min(self.how_often.every / 2) - ITS_SECOND;
-        let (mut newest, mut left) = (None, None);
-        let mut missed: BTreeMap<String, usize> = BTreeMap::new();
-        let mut found = 0;
-        let (mut unreadable, context) = (0, &self.context);
-        unreadable += context.stripe.list(Listed::Events(&handlers::LISTED), since, |page| {
-            let mut new = Vec::new();
-            for value in page {
-                let Ok(event) = Event::from_value(&value) else {
-                    unreadable += 1;
-                    continue;
-                };
-                let made = event.created.filter(|made| *made <= now + AHEAD_MAX);
-                newest = newest.max(made);
-                if inbox::is_here(c, &event)? || is_the_twin_of_one(context, c, &event)? {
-                    continue;
-                }
-                // The endpoint need not send these, so they are not missed; they matter where an
-                // order waits for its money.
-                if handlers::OF_HELD_MONEY.contains(&event.name()) {
-                    if awaits_money(c, event.object_id.as_deref())? {
-                        new.push((event, value.to_string()));
-                    }
-                    continue;
-                }
-                if let Some(made) = made.filter(|made| *made > began) {
-                    // It may still be on its way.
-                    if made > missed_before {
-                        left = Some(left.map_or(made, |left: Timestamp| left.min(made)));
-                        continue;
-                    }
-                    *missed.entry(event.name().to_string()).or_default() += 1;
-                }
-                new.push((event, value.to_string()));
-            }
-            found += add(context, new, insert_missed)?;
-            Ok(())
-        })?;
-        if found > 0 {
-            log::info!("{found} events had not arrived and were fetched from Stripe");
-            context.metrics.backfill_found("event", found);
-        }
-        seen_until(
-            context,
-            "events",
-            newest.min(left.map_or(newest, |left| Some(left - ITS_SECOND))),
-            now,
-        )?;
-        self.note_unreadable("events", unreadable);
-        self.note_silence(c, &missed)
-    }
-
     /// Takes in what Stripe made no event of.
     fn sweep(&mut self, c: &Connection, subject: Subject) -> Result<()> {
         let now = self.context.stripe.skew().now();
-        let since = since(c, subject.name(), subject.overlap(), now)?;
+        let since = cursors::since(c, subject.name(), subject.overlap(), now)?;
         if subject == Subject::Session {
             self.payments.clear();
         }
@@ -403,7 +299,7 @@ impl Backfill {
             log::info!("{found} {} were not here, or otherwise, and are asked for", subject.name());
             context.metrics.backfill_found(subject.name(), found);
         }
-        seen_until(context, subject.name(), tally.newest, now)?;
+        cursors::advance(context, subject.name(), tally.newest, now)?;
         self.note_unreadable(subject.name(), tally.unreadable);
         Ok(())
     }
@@ -453,60 +349,6 @@ impl Backfill {
         self.told = Some(message);
         Ok(())
     }
-
-    /// Says that webhooks do not come, as long as that is so.
-    fn note_silence(&mut self, c: &Connection, missed: &BTreeMap<String, usize>) -> Result<()> {
-        let turned_away = self.context.metrics.webhooks_turned_away();
-        let (refused, unstored) =
-            (turned_away.0 - self.turned_away.0, turned_away.1 - self.turned_away.1);
-        self.turned_away = turned_away;
-        if missed.is_empty() {
-            // Silence ends with a webhook, not with nothing to hear.
-            let heard = self.context.metrics.webhooks_acknowledged() > self.heard;
-            if heard && alarms::message(c, "silence")?.is_some() {
-                log::info!("webhooks come again");
-                self.context.writer.write(|c| alarms::clear(c, "silence"))?;
-            }
-            return Ok(());
-        }
-        self.heard = self.context.metrics.webhooks_acknowledged();
-        let types: Vec<String> =
-            missed.iter().map(|(name, n)| format!("{n} {}", text::clean(name))).collect();
-        let cause = match (unstored, refused) {
-            (1.., _) => format!("fulfilld could not store {unstored} webhooks meanwhile (see /readyz)"),
-            (_, 1..) => format!("fulfilld refused {refused} webhooks meanwhile: is WEBHOOK_SECRET this endpoint's?"),
-            _ => silence::endpoint_trouble(&self.context.stripe, missed).unwrap_or_else(|| {
-                "the endpoint in Stripe is as it should be, or may not be looked at; does the proxy pass /webhook on?".into()
-            }),
-        };
-        let message = format!(
-            "webhooks do not come: Stripe made {} that had to be fetched; orders are complete, only later. {cause}",
-            types.join(", ")
-        );
-        log::error!("{message}");
-        self.context.writer.write(move |c| alarms::raise(c, &Alarm::silence(message), clock::now()))
-    }
-}
-
-/// True for the payment of an order that is not paid yet.
-fn awaits_money(c: &Connection, payment_intent: Option<&str>) -> Result<bool> {
-    let sql = "SELECT EXISTS(SELECT 1 FROM orders WHERE payment_intent_id = ?1 AND payment_status = 'unpaid')";
-    c.prepare_cached(sql)
-        .and_then(|mut q| q.query_row([payment_intent], |row| row.get(0)))
-        .map_err(db::translate)
-}
-
-/// A thin event that names no twin stands for one snapshot: the first that is about the same
-/// object, of the same type, made at the same time. From then on it names that one, so that the
-/// next is another piece of news.
-fn is_the_twin_of_one(context: &Context, c: &Connection, event: &Event) -> Result<bool> {
-    if !inbox::may_be_the_twin_of_one(c, event)? {
-        return Ok(false);
-    }
-    let snapshot = event.clone();
-    context
-        .writer
-        .write(move |c| inbox::as_author(c, AUTHOR, |c| inbox::name_the_twin(c, &snapshot)))
 }
 
 /// Writes work and wakes the workers; how much of it is new, or due again.
@@ -530,66 +372,6 @@ fn add<T: Send + 'static>(
     Ok(added)
 }
 
-/// An event that Stripe made and that never arrived, with its body; the oldest is due first.
-fn insert_missed(c: &Connection, missed: &(Event, String), now: Timestamp) -> Result<bool> {
-    let (event, payload) = missed;
-    let due = event.created.unwrap_or(now).min(now);
-    inbox::insert(c, event, payload, Source::Backfill, now, due)
-}
-
 fn upsert_lookup(c: &Connection, lookup: &Lookup, now: Timestamp) -> Result<bool> {
     lookup.upsert(c, now)
-}
-
-/// When the file was made.
-fn birth(c: &Connection) -> Result<Timestamp> {
-    let text: String =
-        c.query_row("SELECT created_at FROM shop", [], |row| row.get(0)).map_err(db::translate)?;
-    compare::time(&text)
-}
-
-/// From when on a list is to be looked through. What was before the file was made is for `fulfilld
-/// reconcile`, because somebody has to say whether it was sent already. A cursor that is ahead of
-/// now says nothing.
-fn since(c: &Connection, name: &str, overlap: Duration, now: Timestamp) -> Result<Timestamp> {
-    let until: Option<String> = c
-        .query_row("SELECT until FROM sweeps WHERE name = ?1", [name], |row| row.get(0))
-        .optional()
-        .map_err(db::translate)?;
-    let first = birth(c)? - OVERLAP_EVENTS;
-    let until = until
-        .map(|text| compare::time(&text))
-        .transpose()?
-        .filter(|until| *until <= now + AHEAD_MAX);
-    Ok(until.map_or(first, |until| (until - overlap).max(first)))
-}
-
-/// All of a list was seen, up to this moment of Stripe's, which is not after now.
-fn seen_until(
-    context: &Context,
-    name: &'static str,
-    newest: Option<Timestamp>,
-    now: Timestamp,
-) -> Result<()> {
-    let Some(until) = newest.map(|newest| clock::text(newest.min(now))) else {
-        return Ok(());
-    };
-    let now = clock::text(now + AHEAD_MAX);
-    context.writer.write(move |c| {
-        inbox::as_author(c, AUTHOR, |c| {
-            let known = "SELECT EXISTS(SELECT 1 FROM sweeps WHERE name = ?1)";
-            let known: bool =
-                c.query_row(known, [name], |row| row.get(0)).map_err(db::translate)?;
-            let written = match known {
-                true => c.execute(
-                    "UPDATE sweeps SET until = ?2 WHERE name = ?1 AND (until < ?2 OR until > ?3)",
-                    (name, until, now),
-                ),
-                false => {
-                    c.execute("INSERT INTO sweeps(name, until) VALUES (?1, ?2)", (name, until))
-                }
-            };
-            written.map(drop).map_err(db::translate)
-        })
-    })
 }

@@ -1,45 +1,76 @@
-//! Why webhooks do not come, as far as that can be told from here.
+//! Webhooks that do not come: the alarm, and the cause as far as it shows from here.
 
 use std::collections::BTreeMap;
 
+use rusqlite::Connection;
+
+use super::Backfill;
+use crate::alarms::{self, Alarm};
+use crate::clock;
 use crate::config;
-use crate::endpoint;
+use crate::endpoint::{Endpoints, Trouble};
+use crate::error::Result;
 use crate::stripe::Stripe;
 use crate::text;
 
+impl Backfill {
+    /// Raises the alarm that webhooks do not come, and clears it when one has come.
+    pub(super) fn note_silence(
+        &mut self,
+        c: &Connection,
+        missed: &BTreeMap<String, usize>,
+    ) -> Result<()> {
+        let turned_away = self.context.metrics.webhooks_turned_away();
+        let (refused, unstored) =
+            (turned_away.0 - self.turned_away.0, turned_away.1 - self.turned_away.1);
+        self.turned_away = turned_away;
+        if missed.is_empty() {
+            // Silence ends with a webhook, not with nothing to hear.
+            let heard = self.context.metrics.webhooks_acknowledged() > self.heard;
+            if heard && alarms::message(c, "silence")?.is_some() {
+                log::info!("webhooks come again");
+                self.context.writer.write(|c| alarms::clear(c, "silence"))?;
+            }
+            return Ok(());
+        }
+        self.heard = self.context.metrics.webhooks_acknowledged();
+        let types: Vec<String> =
+            missed.iter().map(|(name, n)| format!("{n} {}", text::clean(name))).collect();
+        let cause = match (unstored, refused) {
+            (1.., _) => format!("fulfilld could not store {unstored} webhooks meanwhile (see /readyz)"),
+            (_, 1..) => format!("fulfilld refused {refused} webhooks meanwhile: is WEBHOOK_SECRET this endpoint's?"),
+            _ => endpoint_trouble(&self.context.stripe, missed).unwrap_or_else(|| {
+                "the endpoint in Stripe is as it should be, or may not be looked at; does the proxy pass /webhook on?".into()
+            }),
+        };
+        let message = format!(
+            "webhooks do not come: Stripe made {} that had to be fetched; orders are complete, only later. {cause}",
+            types.join(", ")
+        );
+        log::error!("{message}");
+        self.context.writer.write(move |c| alarms::raise(c, &Alarm::silence(message), clock::now()))
+    }
+}
+
 /// What Stripe says of the shop's endpoint, where the key may see it: why nothing of what was
 /// `missed`, by type, comes from there.
-pub fn endpoint_trouble(stripe: &Stripe, missed: &BTreeMap<String, usize>) -> Option<String> {
-    let (mut all, mut hidden) = (Vec::new(), false);
-    for (path, read) in endpoint::LISTS {
-        match stripe.look(path) {
-            Ok(answer) if answer.status == 200 => endpoint::add(&mut all, *read, &answer.value),
-            _ => hidden = true,
-        }
-    }
+fn endpoint_trouble(stripe: &Stripe, missed: &BTreeMap<String, usize>) -> Option<String> {
     let url = Some(config::value("FULFILLD_PUBLIC_URL")).filter(|url| !url.is_empty());
-    all.retain(|endpoint| endpoint.is_at(url.as_deref()));
-    let Some(first) = all.first() else {
-        let url = url.unwrap_or_else(|| "…/webhook".into());
-        return (!hidden).then(|| {
-            format!("Stripe has no webhook endpoint for {url}: add it in the Dashboard, Webhooks")
-        });
-    };
-    if all.iter().all(|endpoint| !endpoint.enabled) {
-        let url = text::clean(&first.url);
-        return Some(format!(
-            "Stripe's endpoint {url} is disabled: enable it in the Dashboard, Webhooks"
-        ));
-    }
-    let unsent: Vec<String> = missed
-        .keys()
-        .filter(|kind| !all.iter().any(|endpoint| endpoint.enabled && endpoint.sends(kind)))
-        .map(|kind| text::clean(kind))
-        .collect();
-    (!unsent.is_empty()).then(|| {
-        format!(
+    let endpoints = Endpoints::list(url.as_deref(), |path| stripe.look(path)).ok()?;
+    let kinds: Vec<&str> = missed.keys().map(String::as_str).collect();
+    Some(match endpoints.trouble(&kinds)? {
+        Trouble::NotShown(_) => return None,
+        Trouble::Missing => format!(
+            "Stripe has no webhook endpoint for {}: add it in the Dashboard, Webhooks",
+            url.as_deref().unwrap_or("…/webhook")
+        ),
+        Trouble::Disabled(endpoint) => format!(
+            "Stripe's endpoint {} is disabled: enable it in the Dashboard, Webhooks",
+            text::clean(&endpoint.url)
+        ),
+        Trouble::DoesNotSend(kinds) => format!(
             "the endpoint does not send {}: add it in the Dashboard, Webhooks",
-            unsent.join(", ")
-        )
+            text::clean(&kinds.join(", "))
+        ),
     })
 }

@@ -2,7 +2,7 @@
 
 use super::settings::is_loopback;
 use super::{Report, Shop, file, key};
-use crate::endpoint::{self, Endpoint, LISTS};
+use crate::endpoint::{Endpoint, Endpoints, Trouble};
 use crate::handlers::{NEEDED, OF_HELD_MONEY};
 use crate::stripe::{Looked, Stripe};
 
@@ -16,42 +16,25 @@ pub fn check(shop: &Shop, stripe: &Stripe, livemode: bool, report: &mut Report) 
     if ["key_refused", "key_expired", "stripe_"].iter().any(|id| report.has(id)) {
         return;
     }
-    let Some((all, hidden)) = listed(stripe, report) else { return };
     let wanted = shop.settings.set("FULFILLD_PUBLIC_URL").filter(|_| !report.has("public_url_odd"));
-    let named = wanted.clone().unwrap_or_else(|| "…/webhook".into());
-    let (ours, others): (Vec<Endpoint>, Vec<Endpoint>) =
-        all.into_iter().partition(|e| e.is_at(wanted.as_deref()));
-    if let Some(answer) = hidden.filter(|_| ours.is_empty()) {
-        return not_listed(&answer, report);
+    let look = |path: &str| key::ask(stripe, path, report).ok_or(());
+    // Why nothing could be asked stands in the report.
+    let Ok(endpoints) = Endpoints::list(wanted.as_deref(), look) else { return };
+    let named = wanted.unwrap_or_else(|| "…/webhook".into());
+    let mut unsent = Vec::new();
+    match endpoints.trouble(&NEEDED) {
+        Some(Trouble::NotShown(answer)) => return not_listed(answer, report),
+        Some(Trouble::Missing) => return missing(&named, &endpoints.others, report),
+        Some(Trouble::Disabled(endpoint)) => return disabled(endpoint, report),
+        Some(Trouble::DoesNotSend(kinds)) => unsent = kinds,
+        None => {}
     }
-    if ours.is_empty() {
-        let instead: Vec<&str> =
-            others.iter().map(|e| e.url.as_str()).filter(|url| !url.is_empty()).collect();
-        let instead = if instead.is_empty() {
-            String::new()
-        } else {
-            format!("; it has {}", instead.join(", "))
-        };
-        return report.problem(
-            "endpoint_missing",
-            format!("Stripe has no webhook endpoint for {named}{instead}"),
-            "It posts nothing to this server, and orders come late or not at all.",
-            format!("{WEBHOOKS}, Add destination: {named}, with the events of the README (In production)"),
-        );
-    }
-    let enabled: Vec<&Endpoint> = ours.iter().filter(|e| e.enabled).collect();
-    let Some(first) = enabled.first() else {
-        return report.problem(
-            "endpoint_disabled",
-            format!("Stripe's endpoint {} for {} is disabled", ours[0].id, ours[0].url),
-            "Nothing is posted; Stripe disables an endpoint that fails for days. What it would have sent is not sent later.",
-            format!("{WEBHOOKS}, the endpoint, Enable; then fix what made it fail"),
-        );
-    };
+    let enabled = endpoints.enabled();
+    let first = enabled[0];
     let before = report.lines.len();
     repeated(&enabled, report);
-    missing_events(&enabled, report);
-    held_money(shop, &enabled, report);
+    missing_events(&unsent, report);
+    held_money(shop, &endpoints, report);
     at_large(&enabled, report);
     old_version(&enabled, report);
     other_mode(&enabled, livemode, report);
@@ -72,20 +55,28 @@ pub fn check(shop: &Shop, stripe: &Stripe, livemode: bool, report: &mut Report) 
     }
 }
 
-/// Both of Stripe's lists, an endpoint that stands in both once, and what Stripe said where it did
-/// not show one of them. `None` when nothing more can be asked.
-fn listed(stripe: &Stripe, report: &mut Report) -> Option<(Vec<Endpoint>, Option<Looked>)> {
-    let mut all: Vec<Endpoint> = Vec::new();
-    let mut hidden = None;
-    for (path, read) in LISTS {
-        let answer = key::ask(stripe, path, report)?;
-        if answer.status != 200 {
-            hidden = Some(answer);
-            continue;
-        }
-        endpoint::add(&mut all, *read, &answer.value);
-    }
-    Some((all, hidden))
+fn missing(named: &str, others: &[Endpoint], report: &mut Report) {
+    let instead: Vec<&str> =
+        others.iter().map(|e| e.url.as_str()).filter(|url| !url.is_empty()).collect();
+    let instead =
+        if instead.is_empty() { String::new() } else { format!("; it has {}", instead.join(", ")) };
+    report.problem(
+        "endpoint_missing",
+        format!("Stripe has no webhook endpoint for {named}{instead}"),
+        "It posts nothing to this server, and orders come late or not at all.",
+        format!(
+            "{WEBHOOKS}, Add destination: {named}, with the events of the README (In production)"
+        ),
+    );
+}
+
+fn disabled(endpoint: &Endpoint, report: &mut Report) {
+    report.problem(
+        "endpoint_disabled",
+        format!("Stripe's endpoint {} for {} is disabled", endpoint.id, endpoint.url),
+        "Nothing is posted; Stripe disables an endpoint that fails for days. What it would have sent is not sent later.",
+        format!("{WEBHOOKS}, the endpoint, Enable; then fix what made it fail"),
+    );
 }
 
 fn not_listed(answer: &Looked, report: &mut Report) {
@@ -121,9 +112,7 @@ fn repeated(enabled: &[&Endpoint], report: &mut Report) {
     }
 }
 
-fn missing_events(enabled: &[&Endpoint], report: &mut Report) {
-    let missing: Vec<&str> =
-        NEEDED.iter().copied().filter(|kind| !enabled.iter().any(|e| e.sends(kind))).collect();
+fn missing_events(missing: &[&str], report: &mut Report) {
     if !missing.is_empty() {
         report.problem(
             "endpoint_events_missing",
@@ -136,16 +125,12 @@ fn missing_events(enabled: &[&Endpoint], report: &mut Report) {
 
 /// Money that was held once will be again: what tells of its capture at once, and not with the next
 /// look at Stripe's events.
-fn held_money(shop: &Shop, enabled: &[&Endpoint], report: &mut Report) {
+fn held_money(shop: &Shop, endpoints: &Endpoints, report: &mut Report) {
     let sql = "SELECT EXISTS(SELECT 1 FROM orders WHERE capture_method IS NOT NULL)";
     let held = file::open(&shop.file)
         .and_then(|c| c.query_row(sql, [], |row| row.get::<_, bool>(0)))
         .unwrap_or(false);
-    let missing: Vec<&str> = OF_HELD_MONEY
-        .iter()
-        .copied()
-        .filter(|kind| !enabled.iter().any(|e| e.sends(kind)))
-        .collect();
+    let missing = endpoints.unsent(OF_HELD_MONEY);
     if held && !missing.is_empty() {
         report.advice(
             "endpoint_held_money",

@@ -1,0 +1,151 @@
+//! Which permissions the key lacks, by Stripe's 403s, and when each may be tried again.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use crate::sync::lock;
+
+/// Without these there are no orders: a 403 from one of them is the key's failure as a whole. From
+/// any other it is a missing permission, which holds up what needs it and nothing else.
+const VITAL: [&str; 3] = ["checkout_session", "checkout_sessions", "checkout_session_line_items"];
+
+/// Endpoints that one permission opens: what one of them answers is true of the others.
+const OPENED_TOGETHER: [&[&str]; 4] = [
+    &["refund", "refunds", "charge"],
+    &["dispute", "disputes"],
+    &["review", "reviews"],
+    &["early_fraud_warning", "early_fraud_warnings"],
+];
+
+/// An endpoint that answered 403 is not asked again for so long, however many events need it; twice
+/// as long after each further 403, up to the second figure. So a missing permission costs at most
+/// 21,600 requests a month, and one that is granted shows after two minutes at most.
+const FORBIDDEN_FOR: Duration = Duration::from_secs(30);
+const FORBIDDEN_FOR_MAX: Duration = Duration::from_secs(2 * 60);
+
+/// What waits for a permission is tried again so long after the endpoint may be asked again.
+const FORBIDDEN_GRACE: Duration = Duration::from_secs(10);
+
+/// The endpoints that answered 403 when they were last asked.
+#[derive(Default)]
+pub struct Permissions(Mutex<BTreeMap<&'static str, Forbidden>>);
+
+/// What Stripe said, when the endpoint was last asked, and for how long it is not asked again.
+struct Forbidden {
+    why: String,
+    at: Instant,
+    pause: Duration,
+}
+
+impl Forbidden {
+    /// How long it is not asked from now on.
+    fn left(&self, now: Instant) -> Duration {
+        self.pause.saturating_sub(now.saturating_duration_since(self.at))
+    }
+}
+
+impl Permissions {
+    /// True where orders can do without this endpoint.
+    pub fn is_optional(endpoint: &str) -> bool {
+        !VITAL.contains(&endpoint)
+    }
+
+    /// Why the endpoint must not be asked now. `None`: the caller asks. When a pause has ended, one
+    /// caller asks, and the others go on waiting for what it learns.
+    pub fn refusal(&self, endpoint: &str, now: Instant) -> Option<String> {
+        let mut forbidden = lock(&self.0);
+        let known = forbidden.get_mut(endpoint)?;
+        if !known.left(now).is_zero() {
+            return Some(known.why.clone());
+        }
+        known.at = now;
+        None
+    }
+
+    /// The endpoint answered well.
+    pub fn granted(&self, endpoint: &str) {
+        let mut forbidden = lock(&self.0);
+        if !forbidden.is_empty() {
+            let together = OPENED_TOGETHER.into_iter().find(|group| group.contains(&endpoint));
+            forbidden.retain(|name, _| {
+                *name != endpoint && together.is_none_or(|group| !group.contains(name))
+            });
+        }
+    }
+
+    /// The endpoint answered 403, when it was asked at `asked_at`. Returns the first reason that
+    /// Stripe gave: later ones differ in the request's id alone.
+    pub fn denied(
+        &self,
+        endpoint: &'static str,
+        why: String,
+        asked_at: Instant,
+        now: Instant,
+    ) -> String {
+        let mut forbidden = lock(&self.0);
+        let known = forbidden.contains_key(endpoint);
+        let since =
+            forbidden.entry(endpoint).or_insert(Forbidden { why, at: now, pause: FORBIDDEN_FOR });
+        // Only the request that was to show it makes the pause longer: the answers to a burst all
+        // say the same.
+        if known && since.at == asked_at {
+            since.pause = (since.pause * 2).min(FORBIDDEN_FOR_MAX);
+        }
+        since.at = now;
+        since.why.clone()
+    }
+
+    /// How long what waits for a permission may wait before it is tried again.
+    pub fn pause(&self) -> Duration {
+        let now = Instant::now();
+        lock(&self.0).values().map(|forbidden| forbidden.left(now)).max().unwrap_or(FORBIDDEN_FOR)
+            + FORBIDDEN_GRACE
+    }
+
+    /// The permissions that the key lacks, one sentence an endpoint.
+    pub fn missing(&self) -> Vec<String> {
+        lock(&self.0).values().map(|forbidden| forbidden.why.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_request_tries_a_missing_permission_and_the_others_wait() {
+        let permissions = Permissions::default();
+        let start = Instant::now();
+        let at = |s: u64| start + Duration::from_secs(s);
+        assert_eq!(permissions.refusal("dispute", start), None);
+        permissions.denied("dispute", "no (req_1)".into(), start, at(1));
+        // The answers to a burst do not make the pause longer, and the first reason stays.
+        assert_eq!(permissions.denied("dispute", "no (req_2)".into(), start, at(1)), "no (req_1)");
+        assert!(permissions.refusal("dispute", at(30)).is_some());
+        assert_eq!(permissions.refusal("dispute", at(31)), None);
+        assert!(permissions.refusal("dispute", at(31)).is_some(), "one has asked already");
+        permissions.denied("dispute", "no".into(), at(31), at(31));
+        assert!(permissions.refusal("dispute", at(90)).is_some());
+        assert_eq!(permissions.refusal("dispute", at(91)), None);
+        assert_eq!(permissions.missing(), ["no (req_1)"]);
+    }
+
+    #[test]
+    fn a_granted_permission_shows_within_two_minutes_and_at_its_list() {
+        let permissions = Permissions::default();
+        let mut now = Instant::now();
+        for _ in 0..20 {
+            permissions.denied("dispute", "no".into(), now, now);
+            now += FORBIDDEN_FOR_MAX;
+            assert_eq!(permissions.refusal("dispute", now), None);
+        }
+        permissions.denied("review", "no".into(), now, now);
+        permissions.denied("dispute", "no".into(), now, now);
+        permissions.granted("disputes");
+        assert_eq!(permissions.refusal("dispute", now), None);
+        assert!(permissions.refusal("review", now).is_some());
+        permissions.granted("review");
+        assert!(permissions.missing().is_empty());
+    }
+}
