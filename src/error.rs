@@ -30,7 +30,7 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// The process exit code, after BSD's sysexits(3); the table is in the README.
+    /// The process exit code, after BSD's sysexits(3); the table is in docs/settings.md.
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Permanent(_) => 1,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::sync::lock;
 
-/// A family of counters, as the README lists it.
+/// A family of counters, as docs/settings.md lists it.
 pub struct Family {
     pub name: &'static str,
     pub labels: &'static [&'static str],

@@ -410,7 +410,7 @@ fn begin(c: &Connection, lost: Option<&str>, set_back: bool) -> Result<()> {
     .try_for_each(|alarm| alarms::clear(c, alarm))
 }
 
-/// The paths of section "HTTP" in the README.
+/// The paths of section "HTTP" in docs/operations.md.
 fn route(
     request: Request,
     webhook: &Webhook,

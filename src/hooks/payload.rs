@@ -1,6 +1,6 @@
 //! The JSON that a hook is given, version 1: what happened, and the order as it is at this moment.
 //!
-//! The keys and their order are a contract (README, Hooks): one may be added, none changes its
+//! The keys and their order are a contract (docs/hooks.md): one may be added, none changes its
 //! meaning or goes without a new `version`. `tests/golden/hook-….json` holds them.
 
 use rusqlite::{Connection, OptionalExtension};

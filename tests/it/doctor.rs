@@ -655,16 +655,15 @@ fn a_healthy_shop_gives_none_and_is_asked_little() {
         "{said}"
     );
     assert!(!said.contains('✗') && !said.contains('!'), "{said}");
-    // The README shows these very lines.
+    // The document shows these very lines.
     let shown = said
         .replace(&clinic.env["FULFILLD_PUBLIC_URL"], "https://shop.example.org/webhook")
         .replace(&clinic.env["FULFILLD_DB"], "/var/lib/fulfilld/fulfilld.db")
         .replace(&clinic.env["FULFILLD_LISTEN"], "127.0.0.1:4242")
         .replace("settings of this environment", "settings of the service in /etc/fulfilld")
         .replace("test key", "live key");
-    let readme =
-        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
-    assert!(readme.contains(&format!("```\n{shown}```\n")), "{shown}");
+    let document = crate::outside::shipped("docs/operations.md");
+    assert!(document.contains(&format!("```\n{shown}```\n")), "{shown}");
     clinic.endpoint(json!({"payload": "thin"}));
     assert_found("thin", &clinic, &[]);
     chmod(clinic.shop.dir.path(), 0o1777);

@@ -1,7 +1,7 @@
 //! The stock `sqlite3` shell of today and that of SQLite 3.37 open the file of a running desk.
 //!
-//! They read every table and view, and run every line of SQL that the README or the file itself
-//! tells a person to type.
+//! They read every table and view, and run every line of SQL that the documents or the file
+//! itself tell a person to type.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::file::{end, traced};
 use crate::outside::{installed, machine_program, shipped};
-use crate::shop::{Shop, number_of, seed};
+use crate::shop::{Shop, fulfilld, number_of, seed};
 
 /// The oldest SQLite that must be able to work on the file: Ubuntu 22.04's.
 const OLDEST: &str = "3.37";
@@ -61,34 +61,68 @@ fn every_table_and_view_is_readable_in_both_shells() {
     }
 }
 
+/// What a document tells to type is typed into the file of the demo, in order: each change must
+/// change a row, and each line of the README must print one.
 #[test]
-fn the_sql_of_the_readme_runs_in_both_shells_and_the_desk_goes_on_from_there() {
-    let blocks = sql_blocks(&shipped("README.md"));
-    assert!(blocks.len() >= 8, "the README shows less than it did: {blocks:#?}");
+fn what_the_documents_tell_to_type_does_something_on_the_file_of_the_demo() {
+    let home = tempfile::tempdir().unwrap();
+    let demo = fulfilld().args(["demo", "--once", "--keep"]).arg(home.path()).output().unwrap();
+    assert!(demo.status.success(), "{demo:?}");
     for shell in Shell::all() {
-        let shop = shop_of_the_readme();
-        for block in &blocks {
-            let before = shop.one("SELECT count(*) FROM order_history");
-            let said = shell.types(&shop.file(), block);
-            said.unwrap_or_else(|e| {
-                panic!("{}: the README says\n{block}\nand the shell\n{e}", shell.name)
-            });
-            // What is shown as a change must change something.
-            if !block.trim_start().starts_with("SELECT") {
-                let after = shop.one("SELECT count(*) FROM order_history");
-                assert_ne!(
-                    before, after,
-                    "{}: this line of the README changes nothing:\n{block}",
-                    shell.name
-                );
+        for document in ["README.md", "docs/books.md", "docs/hooks.md", "docs/operations.md"] {
+            let copy = home.path().join("copy.db");
+            let _ = std::fs::remove_file(&copy);
+            std::fs::copy(home.path().join("fulfilld.db"), &copy).unwrap();
+            let text = shipped(document);
+            let statements = statements(&text);
+            assert!(!statements.is_empty(), "{document}");
+            for statement in statements {
+                let typed = format!("{statement}\nSELECT total_changes();");
+                let said = shell.types(&copy, &typed).unwrap_or_else(|e| {
+                    panic!("{}: {document} says\n{statement}\nand the shell\n{e}", shell.name)
+                });
+                let is_seen = match statement.starts_with("SELECT") {
+                    true => document != "README.md" || said != "0\n",
+                    false => said != "0\n",
+                };
+                assert!(is_seen, "{}: {document}: this does nothing:\n{statement}", shell.name);
+            }
+            if document == "README.md" {
+                run_commands(section(&text, "The day's work"), &copy);
+                goes_on(&copy);
             }
         }
-        assert_eq!(shop.one("PRAGMA integrity_check"), "ok", "{}", shell.name);
-        buy(&shop, "card");
-        let sent = "SELECT group_concat(fulfillment_status) FROM (SELECT fulfillment_status FROM order_overview ORDER BY id)";
-        let statuses = "fulfilled,fulfilled,unfulfilled,fulfilled,fulfilled,unfulfilled";
-        assert_eq!(shop.one(sent), statuses, "{}", shell.name);
     }
+}
+
+/// Runs each `$ fulfilld` line of a text on this file; each must succeed and print something.
+fn run_commands(text: &str, file: &Path) {
+    let lines: Vec<&str> = text.lines().filter_map(|l| l.strip_prefix("$ fulfilld ")).collect();
+    assert!(lines.len() > 8, "{lines:?}");
+    for line in lines {
+        let output = machine_program("sh")
+            .args(["-c", &format!("\"$0\" {line}")])
+            .arg(fulfilld().get_program())
+            .env("FULFILLD_DB", file)
+            .output()
+            .unwrap();
+        assert!(output.status.success() && !output.stdout.is_empty(), "{line}: {output:?}");
+    }
+}
+
+/// A desk serves this file, and takes the next order in.
+fn goes_on(file: &Path) {
+    let mut shop = Shop::open();
+    shop.stop();
+    std::fs::copy(file, shop.file()).unwrap();
+    shop.start();
+    buy(&shop, "card");
+    assert_eq!(shop.one("SELECT count(*) FROM orders"), "10");
+    let left = "SELECT group_concat(id) FROM (SELECT id FROM order_overview
+        WHERE fulfillment_status = 'unfulfilled' AND financial_status = 'paid'
+        AND NOT canceled ORDER BY id)";
+    assert_eq!(shop.one(left), "6,10");
+    assert_eq!(shop.one("PRAGMA integrity_check"), "ok");
 }
 
 #[test]
@@ -327,17 +361,27 @@ impl Shell {
     }
 }
 
-/// What stands between ```` ```sql ```` and ```` ``` ````.
-fn sql_blocks(markdown: &str) -> Vec<String> {
-    let mut blocks = Vec::new();
-    let mut open: Option<String> = None;
-    for line in markdown.lines() {
-        match (&mut open, line.trim()) {
+/// The statements between ```` ```sql ```` and ```` ``` ````, one by one.
+fn statements(markdown: &str) -> Vec<String> {
+    let (mut statements, mut open) = (Vec::new(), None);
+    for line in markdown.lines().map(str::trim) {
+        match (&mut open, line) {
             (None, "```sql") => open = Some(String::new()),
-            (Some(_), "```") => blocks.extend(open.take()),
-            (Some(block), _) => *block += &format!("{line}\n"),
+            (Some(_), "```") => open = None,
+            (Some(statement), line) => {
+                *statement += &format!("{line}\n");
+                if line.ends_with(';') {
+                    statements.push(std::mem::take(statement));
+                }
+            }
             (None, _) => {}
         }
     }
-    blocks
+    statements
+}
+
+/// A section of a document, to the next one of its level.
+fn section<'a>(text: &'a str, title: &str) -> &'a str {
+    let rest = text.split_once(&format!("\n## {title}\n")).expect("there is such a section").1;
+    rest.split_once("\n## ").map_or(rest, |(section, _)| section)
 }

@@ -64,9 +64,7 @@ fn missing(named: &str, others: &[Endpoint], report: &mut Report) {
         "endpoint_missing",
         format!("Stripe has no webhook endpoint for {named}{instead}"),
         "It posts nothing to this server, and orders come late or not at all.",
-        format!(
-            "{WEBHOOKS}, Add destination: {named}, with the events of the README (In production)"
-        ),
+        format!("{WEBHOOKS}, Add destination: {named}, with the events of docs/operations.md"),
     );
 }
 
@@ -150,7 +148,7 @@ fn at_large(enabled: &[&Endpoint], report: &mut Report) {
             "endpoint_all_events",
             "the endpoint sends every type of event (*)",
             "What fulfilld has no use for is kept as ignored, and makes the file larger than it need be.",
-            format!("{WEBHOOKS}, the endpoint, Edit destination: the events of the README (In production)"),
+            format!("{WEBHOOKS}, the endpoint, Edit destination: the events of docs/operations.md"),
         );
     }
 }

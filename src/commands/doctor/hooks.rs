@@ -27,7 +27,7 @@ pub fn check(shop: &Shop, report: &mut Report) {
             "hook_setting_odd",
             why.to_string(),
             "fulfilld does not start with it.",
-            "correct it, or remove the line; README, Hooks, says what may stand there",
+            "correct it, or remove the line; docs/hooks.md says what may stand there",
         ),
     }
     gave_up(&shop.file, report);

@@ -218,7 +218,10 @@ fn too_much(shop: &Shop, stripe: &Stripe, report: &mut Report) {
             "key_may_too_much",
             format!("the key may read what fulfilld never reads: {}", names.join(", ")),
             "Whoever gets hold of the key sees more than orders.",
-            format!("{EDIT}: {}, None; the list in the README is all it needs", names.join(", ")),
+            format!(
+                "{EDIT}: {}, None; the list in docs/operations.md is all it needs",
+                names.join(", ")
+            ),
         );
     }
 }

@@ -19,7 +19,7 @@ const STRIPE: &str = "https://api.stripe.com";
 const REVEAL: &str = "Stripe's Dashboard, Workbench, Webhooks, the endpoint, Signing secret: copy the whsec_… into WEBHOOK_SECRET";
 
 /// Where keys are made.
-const MAKE_KEY: &str = "Stripe's Dashboard, Developers, API keys, Create restricted key; the permissions are in the README, In production";
+const MAKE_KEY: &str = "Stripe's Dashboard, Developers, API keys, Create restricted key; the permissions are in docs/operations.md";
 
 /// The settings that count.
 pub struct Settings(pub &'static Variables);
