@@ -93,6 +93,7 @@ pub fn serve() -> Result<()> {
     let wake = signals()?;
     let mut serving = Serving::start(&settings, secrets)?;
     let why = serving.ready_within(READY_WITHIN, &wake).and_then(|()| {
+        standby::forget();
         println!(
             "fulfilld {} listens on http://{}/webhook, {} orders in {}",
             env!("CARGO_PKG_VERSION"),
@@ -100,7 +101,6 @@ pub fn serve() -> Result<()> {
             if settings.stripe.livemode { "live" } else { "test" },
             settings.db.display(),
         );
-        standby::forget();
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         serving.watch(&wake)
     });
