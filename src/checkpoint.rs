@@ -28,6 +28,14 @@ pub const QUIET: Duration = Duration::from_secs(1);
 /// Between two tries while somebody keeps the log from being emptied.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
+/// ... or when the log has grown by so many pages since: a reader that was in the way for a moment
+/// must not cost a busy second's worth of log.
+const AGAIN_AFTER_PAGES: u64 = 100;
+
+/// From twice `PAGES` on, a try waits so long for those who read to come to their end; at most once
+/// in `AGAIN_AFTER`, so that one who reads without an end costs the buyers little.
+const PATIENCE: Duration = Duration::from_millis(100);
+
 /// A log of so many pages that cannot be emptied for so long has somebody who reads and never ends.
 const GROWN_PAGES: u64 = 1_000;
 const GROWN_FOR: Duration = Duration::from_secs(10);
@@ -93,7 +101,10 @@ pub struct Checkpointer {
     /// The log as it was begun; another one has been begun by somebody else.
     salt: Option<[u8; 8]>,
     condition: Condition,
-    tried_at: Option<Instant>,
+    /// When it was last tried in vain, and how long the log was then.
+    tried: Option<(Instant, u64)>,
+    /// When a try last waited for those who read.
+    patient: Option<Instant>,
     /// How whoever served the file before ended.
     unclean: bool,
 }
@@ -112,7 +123,8 @@ impl Checkpointer {
             marking: false,
             salt: None,
             condition: Condition::default(),
-            tried_at: None,
+            tried: None,
+            patient: None,
             unclean: false,
         };
         checkpointer.measure();
@@ -190,7 +202,10 @@ impl Checkpointer {
 
     /// True when the log is long enough to be moved into the file.
     pub fn is_due(&self) -> bool {
-        self.condition.pages >= PAGES && self.tried_at.is_none_or(|at| at.elapsed() >= AGAIN_AFTER)
+        self.condition.pages >= PAGES
+            && self.tried.is_none_or(|(at, pages)| {
+                at.elapsed() >= AGAIN_AFTER || self.condition.pages >= pages + AGAIN_AFTER_PAGES
+            })
     }
 
     /// Moves the log into the file, as far as nobody who reads or writes keeps it from that. An
@@ -204,20 +219,29 @@ impl Checkpointer {
         if self.condition.pages == 0 {
             return Ok(());
         }
-        self.tried_at = Some(Instant::now());
+        self.tried = Some((Instant::now(), self.condition.pages));
         // A log that somebody else began has no mark yet.
         if !self.marked && !self.mark_alone(c)? {
             return Ok(());
         }
+        let patient = self.condition.pages >= 2 * PAGES
+            && self.patient.is_none_or(|at| at.elapsed() >= AGAIN_AFTER);
+        if patient {
+            c.busy_timeout(PATIENCE).map_err(db::translate)?;
+        }
         let moved = c
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
             .map(|busy: bool| !busy);
+        if patient {
+            self.patient = Some(Instant::now());
+            c.busy_timeout(Duration::ZERO).map_err(db::translate)?;
+        }
         match moved {
             Ok(true) => {
                 self.identity.renew(self.noting.as_deref(), false)?;
                 // Page 1 is read anew, so that its next change counts from what is in the file now.
                 let _ = c.release_memory();
-                (self.marked, self.salt, self.tried_at) = (false, None, None);
+                (self.marked, self.salt, self.tried) = (false, None, None);
                 if self.condition.failing.is_some() || self.condition.grows().is_some() {
                     log::info!("the write-ahead log was moved into the file again");
                 }

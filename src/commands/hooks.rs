@@ -19,12 +19,12 @@ use crate::hooks::{payload, sample};
 use crate::table::{self, Table};
 use crate::text;
 
-/// List the news that waits for a hook, run it again, or try the hooks
+/// List the notifications for hooks, run hooks again, or try them
 ///
-/// Without more it lists what waits and what is dead, as `hooks list` does. Hooks are set with
-/// FULFILLD_HOOK_COMMAND and FULFILLD_HOOK_URL (fulfilld serve --help); fulfilld serve runs them.
-/// The same is SELECT * FROM outbox, a row a piece of news, and SELECT * FROM hook_runs, a row a
-/// hook it goes to.
+/// Without arguments it lists what is waiting and what is dead, as `hooks list` does. Hooks are set
+/// with FULFILLD_HOOK_COMMAND and FULFILLD_HOOK_URL (fulfilld serve --help); fulfilld serve runs
+/// them. In sqlite3, SELECT * FROM outbox has a row for each notification, and SELECT * FROM
+/// hook_runs a row for each hook it goes to.
 #[derive(clap::Args)]
 #[command(before_help = "Example: fulfilld hooks", args_conflicts_with_subcommands = true)]
 #[command(
@@ -48,11 +48,11 @@ enum What {
     Test(Test),
 }
 
-/// List the news that waits and the news that a hook gave up, newest last
+/// List the notifications that are waiting and those that a hook gave up, newest last
 #[derive(clap::Args)]
 #[command(before_help = "Example: fulfilld hooks list --all")]
 struct List {
-    /// Also what is done
+    /// Include what is done
     #[arg(long)]
     all: bool,
     /// The latest so many
@@ -64,8 +64,7 @@ struct List {
     output: Output,
 }
 
-/// Show one piece of news, what became of it at each hook, and the JSON that a hook would be given
-/// now
+/// Show one notification, what each hook did with it, and the JSON that a hook would get now
 #[derive(clap::Args)]
 #[command(before_help = "Example: fulfilld hooks show 17")]
 struct Show {
@@ -78,15 +77,15 @@ struct Show {
     output: Output,
 }
 
-/// Have the hooks that gave up run again, and those that wait run now
+/// Run the hooks that gave up again, and those that are waiting now
 ///
-/// A running fulfilld does so within a second; otherwise the next start does. Hooks that were told
-/// already are left alone.
+/// A running fulfilld does so within a second; otherwise the next start does. Hooks that are done
+/// are left alone.
 #[derive(clap::Args)]
 #[command(before_help = "Example: fulfilld hooks retry --dead")]
 #[command(group = ArgGroup::new("which").required(true).args(["news", "dead"]))]
 struct Retry {
-    /// The news, by their ids in the list
+    /// The notifications, by their ids in the list
     #[arg(value_name = "ID")]
     news: Vec<i64>,
     /// All that a hook gave up
@@ -96,35 +95,34 @@ struct Retry {
     file: File,
 }
 
-/// Tell the hooks of an order's news once more, as news of its own
+/// Send the last notification of a topic again, such as a mail that the buyer lost
 ///
-/// For a buyer whose mail was lost: the last news of that topic is told anew, with the order as it
-/// is now and under a new key, so that nobody takes it for what they had already. Every hook that
-/// wants the topic is told.
+/// It has the order as it is now, and a new key, so that no receiver takes it for a duplicate. Every
+/// hook that wants the topic runs.
 #[derive(clap::Args)]
 #[command(before_help = "Example: fulfilld hooks resend 1042 fulfillment.shipped")]
 struct Resend {
     /// The order's number
     #[arg(value_name = "N")]
     order: i64,
-    /// What had happened, e.g. fulfillment.shipped
+    /// The topic, such as fulfillment.shipped
     #[arg(value_name = "TOPIC", value_parser = clap::builder::PossibleValuesParser::new(TOPICS))]
     topic: String,
     #[command(flatten)]
     file: File,
 }
 
-/// Run the hooks that are set for a topic once, now, with a sample order, and say what each did
+/// Run the hooks for a topic once, now, with a sample order, and say what each did
 ///
-/// The sample's JSON has "test": true in it, so that a hook can tell. The hooks are those of this
-/// environment, or of the service. Nothing is written into the file, which need not be there. Exit
-/// code 1 when a hook failed.
+/// The sample's JSON contains "test": true, so that a hook can tell. It runs the hooks of this
+/// environment, or of the service. It writes nothing into the file, which need not exist. Exit code
+/// 1 if a hook failed.
 #[derive(clap::Args)]
 #[command(
     before_help = "Example: FULFILLD_HOOK_COMMAND=/etc/fulfilld/hooks/mail fulfilld hooks test order.paid"
 )]
 struct Test {
-    /// What is to have happened, e.g. fulfillment.shipped
+    /// The topic, such as fulfillment.shipped
     #[arg(value_name = "TOPIC", value_parser = clap::builder::PossibleValuesParser::new(TOPICS))]
     topic: String,
     /// Print the sample's JSON and run nothing

@@ -36,9 +36,9 @@ pub fn overview(output: &Output) -> &'static str {
 
 /// List the orders, newest last, search them, or show one
 ///
-/// Without more it lists the latest 50, as `orders list` does. With a number it shows that order,
-/// as `orders show` does. The list is SELECT * FROM order_overview in sqlite3, and the packing
-/// queue SELECT * FROM to_ship.
+/// Without arguments it lists the latest 50, as `orders list` does. With a number it shows that
+/// order, as `orders show` does. In sqlite3 the list is SELECT * FROM order_overview, and the
+/// packing queue SELECT * FROM to_ship.
 #[derive(clap::Args)]
 #[command(
     before_help = "Example: fulfilld orders --to-ship",

@@ -23,12 +23,12 @@ use crate::table::Table;
 /// reads your file, and may run beside a running fulfilld. Exit code 1 with a row for each
 /// difference: a value, a row that is missing here or there, or an event that cannot be rebuilt
 /// because Stripe no longer has its object; then the second file is kept. A product that was edited
-/// at Stripe since it was sold is a difference of its line items.
+/// at Stripe after the sale shows as a difference of its line items.
 ///
-/// What you did is not compared and not in the second file: parcels, notes, holds, cancellations,
-/// corrected addresses. The settings are those of serve, FULFILLD_ONLY and FULFILLD_ACCOUNT too;
-/// beside the service its own. It asks at half of FULFILLD_STRIPE_RATE, so that a running fulfilld
-/// has the other half.
+/// What you did is neither compared nor in the second file: parcels, notes, holds, cancellations,
+/// corrected addresses. It uses the settings of serve (those of the service, if there is one),
+/// FULFILLD_ONLY and FULFILLD_ACCOUNT included. It asks at half of FULFILLD_STRIPE_RATE and leaves
+/// the other half to a running fulfilld.
 #[derive(clap::Args)]
 #[command(before_help = "Example: sudo fulfilld rebuild --into rebuilt.db")]
 pub struct Args {

@@ -21,17 +21,17 @@ use crate::text::quoted;
 /// Put a backup in the place of the file, which is kept
 ///
 /// Checks the backup first: that it is whole, not of a newer version, and of the same mode (live or test).
-/// Then it takes the place of the file with the file's owner and mode, and the file of before stays
-/// beside it under a name that is printed. At no moment is there no file; broken off anywhere, it
-/// is typed again. fulfilld must not run meanwhile. At its next start it fetches what Stripe knows
-/// since; what you typed since then is named by fulfilld attention.
+/// Then the backup takes the place of the file, with the file's owner and mode; the old file stays
+/// beside it under a name that is printed. There is a file at every moment: if restore is
+/// interrupted, run it again. fulfilld must not be running. When it starts next, it fetches what has
+/// happened at Stripe since the backup; `fulfilld attention` names what you had typed since.
 #[derive(clap::Args)]
 #[command(
     before_help = "Example: sudo systemctl stop fulfilld.socket fulfilld && sudo fulfilld restore fulfilld.db.backup-2026-11-01"
 )]
 pub struct Args {
     /// The backup: a file made by VACUUM INTO or .backup, or a copy that was made while fulfilld
-    /// stood still
+    /// was stopped
     #[arg(value_name = "BACKUP")]
     backup: PathBuf,
     #[command(flatten)]

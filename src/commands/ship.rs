@@ -12,16 +12,16 @@ mod from; // the tracking numbers that a label service exports
 
 /// Mark orders as shipped
 ///
-/// All that is left of them and needs a parcel goes out: several orders at once, or on any refusal
-/// none. Where several parcels of an order wait, say which: --parcel, --items or --all. Orders that
-/// go to one address may share a number.
+/// Ships everything of these orders that is left to send in a parcel. All or nothing: if one order
+/// is refused, none is shipped. If several parcels of an order wait, say which: --parcel, --items or
+/// --all. Orders that go to one address may share a tracking number.
 ///
-/// With --from the parcels and their tracking numbers stand in the CSV file that a label service
-/// exports. Its columns are known by their headings, such as Order ID, Tracking Number and Carrier;
-/// the order's reference is 1042-1, or 1042 where one parcel waits. Every row is checked before one
-/// is written. Labels that are void and parcels that have that number already are passed over, so
-/// the same file twice changes nothing; anything else that does not fit is named, and nothing is
-/// shipped. One `fulfilld undo` takes the whole file back.
+/// --from reads the parcels and their tracking numbers from the CSV file that a label service
+/// exports. It knows the columns by their headings, such as Order ID, Tracking Number and Carrier;
+/// the reference is 1042-1, or 1042 if one parcel waits. It checks every row before it writes one,
+/// and skips void labels and parcels that already have that number, so reading a file twice changes
+/// nothing. If anything else is wrong, it names the rows and ships nothing. One `fulfilld undo`
+/// takes the whole file back.
 #[derive(clap::Args)]
 #[command(before_help = "Example: fulfilld ship 1042 --company DHL --number JD0146000034")]
 pub struct Args {

@@ -15,12 +15,12 @@ use crate::table::Table;
 
 /// Take back what you typed last
 ///
-/// The last statement that changed orders, line items or fulfillments, through a verb or in
-/// sqlite3, also one that changed a hundred orders; what Stripe has reported since stays. All of it
-/// or nothing, as the author fulfilld:undo in the history. News of it that no hook was told yet is
-/// dropped. Once: an undo is not undone. Of several statements between BEGIN and COMMIT it is the
-/// last one, because SQLite tells no trigger where a transaction began (those within the same
-/// thousandth of a second count as one).
+/// Takes back the last statement that changed orders, line items or fulfillments, whether typed as
+/// a verb or in sqlite3, even if it changed a hundred orders. What Stripe has reported since stays.
+/// All or nothing; the history names fulfilld:undo as the author. Notifications that no hook has
+/// received yet are dropped. An undo cannot be undone. Of several statements between BEGIN and
+/// COMMIT it takes back the last one (SQLite does not tell triggers where a transaction began);
+/// statements within the same thousandth of a second count as one.
 #[derive(clap::Args)]
 #[command(before_help = "Example: fulfilld undo --dry-run")]
 pub struct Args {
@@ -30,7 +30,7 @@ pub struct Args {
     /// Say what would be taken back, or why it cannot be, and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// Also when a hook was told already: the file is put back, and a mail that was sent stays sent
+    /// Even if a hook has already been notified: the file goes back, a mail that was sent stays sent
     #[arg(long)]
     force: bool,
     #[command(flatten)]

@@ -123,12 +123,13 @@ fn what_hides_behind_a_missing_permission_is_joined_when_it_is_granted() {
     let shop = Shop::open();
     let [purchase] = &shop.buy("subscription", 1, "snapshot")[..] else { panic!("one") };
     let forbidden =
-        json!({"endpoint": "invoice_payments", "kind": "status", "status": 403, "times": 2});
+        json!({"endpoint": "invoice_payments", "kind": "status", "status": 403, "times": 1000});
     shop.control("POST", "/_sandbox/faults", forbidden);
     deliver(&shop, purchase, "checkout.session.completed");
     deliver(&shop, &follows(&shop, "dispute", &purchase.session), "charge.dispute.created");
     let order = "SELECT payment_status, payment_intent_id FROM orders";
     wait_for("the order is there without it", || (shop.rows(order) == ["paid|"]).then_some(()));
+    shop.control("DELETE", "/_sandbox/faults", Value::Null);
     wait_for("the order knows of it", || (shop.rows(MATTERS[0].2) == ["1"]).then_some(()));
     shop.settle();
     assert_eq!(shop.rows("SELECT DISTINCT state FROM events"), ["done"]);

@@ -110,9 +110,10 @@ fn an_order_is_shown_by_its_number_alone() {
 fn an_order_is_found_by_whatever_the_buyer_says() {
     let books = Books::open();
     books.sql(
-        "UPDATE actor SET name = 'stripe:evt_1'; UPDATE orders SET client_reference_id = 'CART-77' WHERE id = 1042;
+        r#"UPDATE actor SET name = 'stripe:evt_1'; UPDATE orders SET client_reference_id = 'CART-77', business_name = 'Kiosk GmbH' WHERE id = 1042;
+         UPDATE orders SET custom_fields = '[{"key":"engraving","text":{"value":"For Mabel"}}]' WHERE id = 1044;
          UPDATE orders SET shipping_name = 'Jürgen ÖSTERREICHER' WHERE id = 1043; UPDATE actor SET name = 'operator';
-         INSERT INTO ship VALUES(1042, 'DHL', 'JD01 4600-0034', NULL);",
+         INSERT INTO ship VALUES(1042, 'DHL', 'JD01 4600-0034', NULL);"#,
     );
     for (text, found) in [
         ("lovelace", &["1041"] as &[&str]),
@@ -129,6 +130,8 @@ fn an_order_is_found_by_whatever_the_buyer_says() {
         ("cs_3", &["1043"]),
         ("pi_5", &["1045"]),
         ("cart-77", &["1042"]),
+        ("kiosk gmbh", &["1042"]),
+        ("mabel", &["1044"]),
         ("mug-01", &["1041"]),
         ("zine", &["1042"]),
         ("Rue Exemple", &["1041"]),

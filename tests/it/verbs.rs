@@ -880,6 +880,9 @@ fn the_log_is_a_line_an_event_with_the_time_or_for_journald_with_the_level() {
     for journald in [false, true] {
         let books = Books::open();
         books.sql("UPDATE events SET taken_at = '2025-03-05T09:00:02Z' WHERE id = 'evt_5'");
+        // A file of another mode would have a line of its own.
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o660);
+        std::fs::set_permissions(books.dir.path().join("shop.db"), mode).unwrap();
         let path = books.dir.path().join("log");
         let log = std::fs::File::create(&path).unwrap();
         let to = log.metadata().unwrap();

@@ -1,4 +1,4 @@
-//! In which orders a text is found: names, addresses, numbers, ids, items, whatever their case.
+//! Finds orders by a text: names, addresses, numbers, ids, items, custom fields, in any case.
 
 use rusqlite::Connection;
 
@@ -7,11 +7,12 @@ use crate::error::Result;
 
 /// What is looked through, a line each. SQLite knows upper and lower case of ASCII alone, so the
 /// comparing is done here.
-const WORDS: &str = "SELECT o.id, concat_ws(char(10), o.name, o.shipping_name, o.email, o.phone,
+const WORDS: &str = "SELECT o.id, concat_ws(char(10), o.name, o.business_name, o.shipping_name, o.email, o.phone,
       o.shipping_line1, o.shipping_line2, o.shipping_postal_code, o.shipping_city,
       o.checkout_session_id, o.payment_intent_id, o.client_reference_id, o.invoice_id, o.note, o.origin,
       (SELECT group_concat(concat_ws(char(10), li.sku, li.name), char(10)) FROM line_items li WHERE li.order_id = o.id),
-      (SELECT group_concat(f.tracking_number, char(10)) FROM fulfillments f WHERE f.order_id = o.id))
+      (SELECT group_concat(f.tracking_number, char(10)) FROM fulfillments f WHERE f.order_id = o.id),
+      (SELECT group_concat(cf.value, char(10)) FROM order_custom_fields cf WHERE cf.order_id = o.id))
     FROM orders o ORDER BY o.id";
 
 /// The numbers of the orders in which each word of `text` is found; a number is also the order's
