@@ -32,8 +32,9 @@ const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// must not cost a busy second's worth of log.
 const AGAIN_AFTER_PAGES: u64 = 100;
 
-/// From twice `PAGES` on, a try waits so long for those who read to come to their end; at most once
-/// in `AGAIN_AFTER`, so that one who reads without an end costs the buyers little.
+/// A try waits so long for those who read to come to their end, which takes most of them a few
+/// milliseconds. After a wait in vain none waits for `AGAIN_AFTER`, so that one who reads without an
+/// end costs the buyers little.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// A log of so many pages that cannot be emptied for so long has somebody who reads and never ends.
@@ -103,8 +104,8 @@ pub struct Checkpointer {
     condition: Condition,
     /// When it was last tried in vain, and how long the log was then.
     tried: Option<(Instant, u64)>,
-    /// When a try last waited for those who read.
-    patient: Option<Instant>,
+    /// When a try last waited in vain for those who read.
+    in_vain: Option<Instant>,
     /// How whoever served the file before ended.
     unclean: bool,
 }
@@ -124,7 +125,7 @@ impl Checkpointer {
             salt: None,
             condition: Condition::default(),
             tried: None,
-            patient: None,
+            in_vain: None,
             unclean: false,
         };
         checkpointer.measure();
@@ -224,8 +225,7 @@ impl Checkpointer {
         if !self.marked && !self.mark_alone(c)? {
             return Ok(());
         }
-        let patient = self.condition.pages >= 2 * PAGES
-            && self.patient.is_none_or(|at| at.elapsed() >= AGAIN_AFTER);
+        let patient = self.in_vain.is_none_or(|at| at.elapsed() >= AGAIN_AFTER);
         if patient {
             c.busy_timeout(PATIENCE).map_err(db::translate)?;
         }
@@ -233,7 +233,7 @@ impl Checkpointer {
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
             .map(|busy: bool| !busy);
         if patient {
-            self.patient = Some(Instant::now());
+            self.in_vain = (moved != Ok(true)).then(Instant::now);
             c.busy_timeout(Duration::ZERO).map_err(db::translate)?;
         }
         match moved {

@@ -163,7 +163,9 @@ fn the_log_stays_short_whatever_is_posted_and_is_empty_in_quiet_moments() {
         longest = longest.max(pages());
     }
     println!("{longest} pages at most");
-    assert!((100..1000).contains(&longest), "{longest} pages");
+    // 400, and what the next bodies bring; a reader that a busy machine stops for long may cost a
+    // try or two. Where a failed try waited for a second, this reached 4,600.
+    assert!((100..2000).contains(&longest), "{longest} pages");
     wait_for("the log is empty", || (pages() == 0).then_some(()));
     // A shell's edit is in the file soon, too.
     shop.shell("UPDATE orders SET note = 'x'; INSERT INTO alarms(name, message, next, since) VALUES ('t', 't', 't', '2026-01-01T00:00:00Z')")
