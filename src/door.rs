@@ -703,6 +703,8 @@ mod tests {
             connection_within_when_crowded: second / 5,
             connections_max: 20,
             silence: 60 * second,
+            // The other tests' memory is this process's too.
+            memory_max: u64::MAX,
             ..limits()
         });
         let mut few: Vec<TcpStream> =
