@@ -32,9 +32,10 @@ const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// must not cost a busy second's worth of log.
 const AGAIN_AFTER_PAGES: u64 = 100;
 
-/// A try waits so long for those who read to come to their end, which takes most of them a few
-/// milliseconds. After a wait in vain none waits for `AGAIN_AFTER`, so that one who reads without an
-/// end costs the buyers little.
+/// A try at a long log waits so long for those who read to come to their end, which takes most of
+/// them a few milliseconds. It holds the write lock meanwhile: so a short log never waits, and after
+/// a wait in vain no try does until one has succeeded. Who reads without an end costs buyers and
+/// other shells this much, once.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// A log of so many pages that cannot be emptied for so long has somebody who reads and never ends.
@@ -104,8 +105,8 @@ pub struct Checkpointer {
     condition: Condition,
     /// When it was last tried in vain, and how long the log was then.
     tried: Option<(Instant, u64)>,
-    /// When a try last waited in vain for those who read.
-    in_vain: Option<Instant>,
+    /// The last try that waited for those who read did so in vain.
+    in_vain: bool,
     /// How whoever served the file before ended.
     unclean: bool,
 }
@@ -125,7 +126,7 @@ impl Checkpointer {
             salt: None,
             condition: Condition::default(),
             tried: None,
-            in_vain: None,
+            in_vain: false,
             unclean: false,
         };
         checkpointer.measure();
@@ -225,23 +226,14 @@ impl Checkpointer {
         if !self.marked && !self.mark_alone(c)? {
             return Ok(());
         }
-        let patient = self.in_vain.is_none_or(|at| at.elapsed() >= AGAIN_AFTER);
-        if patient {
-            c.busy_timeout(PATIENCE).map_err(db::translate)?;
-        }
-        let moved = c
-            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
-            .map(|busy: bool| !busy);
-        if patient {
-            self.in_vain = (moved != Ok(true)).then(Instant::now);
-            c.busy_timeout(Duration::ZERO).map_err(db::translate)?;
-        }
+        let moved = self.truncate(c);
         match moved {
             Ok(true) => {
                 self.identity.renew(self.noting.as_deref(), false)?;
                 // Page 1 is read anew, so that its next change counts from what is in the file now.
                 let _ = c.release_memory();
                 (self.marked, self.salt, self.tried) = (false, None, None);
+                self.in_vain = false;
                 if self.condition.failing.is_some() || self.condition.grows().is_some() {
                     log::info!("the write-ahead log was moved into the file again");
                 }
@@ -264,6 +256,25 @@ impl Checkpointer {
             }
         }
         Ok(())
+    }
+
+    /// True when all of the log is in the file and the log is empty; false while somebody reads or
+    /// writes. A connection that waits longer by itself, as a verb's does, goes on doing so.
+    fn truncate(&mut self, c: &Connection) -> rusqlite::Result<bool> {
+        let own: u32 = c.pragma_query_value(None, "busy_timeout", |row| row.get(0))?;
+        let own = Duration::from_millis(own.into());
+        let wait = self.condition.pages >= PAGES && !self.in_vain && own < PATIENCE;
+        if wait {
+            c.busy_timeout(PATIENCE)?;
+        }
+        let moved = c
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
+            .map(|busy: bool| !busy);
+        if wait {
+            self.in_vain = !matches!(moved, Ok(true));
+            c.busy_timeout(own)?;
+        }
+        moved
     }
 
     /// The last act of a stop: the file alone is whole. What keeps it from that is said and is no
@@ -375,4 +386,43 @@ impl Checkpointer {
 
 fn is_damage(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_try_waits_once_in_vain_and_a_connection_keeps_its_own_patience() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.db");
+        let c = Connection::open(&path).unwrap();
+        c.execute_batch(
+            "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0; CREATE TABLE t(a);
+             INSERT INTO t VALUES (1)",
+        )
+        .unwrap();
+        let reader = Connection::open(&path).unwrap();
+        reader.execute_batch("BEGIN; SELECT * FROM t").unwrap();
+        let patience = |ms: u64| c.busy_timeout(Duration::from_millis(ms)).unwrap();
+        let own =
+            || c.pragma_query_value(None, "busy_timeout", |row| row.get::<_, u32>(0)).unwrap();
+        let mut log = Checkpointer::of(Identity::of(&path).unwrap(), None);
+        patience(0);
+        // A short log, as in a quiet moment, keeps no other shell from writing.
+        log.empty(&c).unwrap();
+        assert!(log.condition().pages > 0 && !log.in_vain);
+        let more = format!("INSERT INTO t VALUES (zeroblob({}))", (PAGES + 50) * 4096);
+        c.execute_batch(&more).unwrap();
+        log.empty(&c).unwrap();
+        assert!(log.in_vain, "a long one waits");
+        assert_eq!(own(), 0);
+        // A verb waits as long as it always does.
+        patience(200);
+        log.empty(&c).unwrap();
+        assert_eq!(own(), 200);
+        reader.execute_batch("COMMIT").unwrap();
+        log.empty(&c).unwrap();
+        assert_eq!((log.condition().pages, log.in_vain, own()), (0, false, 200));
+    }
 }
