@@ -13,6 +13,7 @@ mod webhook; // verify, store, answer
 mod health; // what the daemon says of itself
 mod door; // everything we do about tiny_http
 
+mod verbs; // what a person does to orders
 mod reconcile; // finds what never arrived
 mod only; // whether FULFILLD_ONLY matches anything
 mod timing; // this server's clock: that it was set, that it is wrong

@@ -9,6 +9,7 @@ use crate::db;
 use crate::error::{Error, Result};
 use crate::table::Table;
 use crate::text;
+use crate::verbs::ADDED;
 
 mod item; // what was sold, as it is typed
 
@@ -72,9 +73,6 @@ pub struct Args {
     output: Output,
 }
 
-/// The author of what is added.
-pub const AUTHOR: &str = "fulfilld:add";
-
 /// Adds it and prints it. `Usage` for what is no item, no country, or an amount that is none; then
 /// nothing was added.
 pub fn run(args: &Args) -> Result<()> {
@@ -96,7 +94,7 @@ pub fn run(args: &Args) -> Result<()> {
         }
     }
     let items = args.items.iter().map(|typed| Item::parse(typed)).collect::<Result<Vec<_>>>()?;
-    let table = args.file.write_as(AUTHOR, |c| {
+    let table = args.file.write_as(ADDED, |c| {
         let order = insert(c, args, &country, &items)?;
         Table::query(c, &format!("{} WHERE v.id = ?1", overview(&args.output)), [order])
     })?;

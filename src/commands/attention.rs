@@ -1,10 +1,11 @@
 //! `fulfilld attention`: everything that needs a person.
 
-use super::{File, Output, wording};
+use super::{File, Output};
 use crate::error::{Error, Result};
 use crate::place;
 use crate::rollback_guard;
 use crate::table::Table;
+use crate::verbs::wording;
 
 /// List what needs you, each with the line to type next
 ///

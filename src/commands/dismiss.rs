@@ -3,11 +3,11 @@
 
 use rusqlite::types::Value as Cell;
 
-use super::order_verbs::sentence;
 use super::{File, Output};
 use crate::db;
 use crate::error::{Error, Result};
 use crate::table::Table;
+use crate::verbs::sentence;
 
 /// Dismiss a matter from attention until its facts change
 ///

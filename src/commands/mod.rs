@@ -11,6 +11,7 @@ use crate::config;
 use crate::db;
 use crate::error::{Error, Result};
 use crate::place::{self, Identity};
+use crate::verbs::{OPERATOR, wording};
 
 pub mod init; // the settings and secrets of the service
 pub mod serve; // the daemon
@@ -23,7 +24,6 @@ pub mod cancel; // what is left of an order will not be sent
 pub mod hold; // nothing of an order is sent for now
 pub mod release; // it may go on
 mod order_verbs; // what these six share
-mod wording; // what the file says in SQL, in verbs
 pub mod undo; // the last change is taken back
 pub mod attention; // what needs a person
 pub mod dismiss; // somebody has dealt with it
@@ -118,9 +118,6 @@ impl File {
         }
     }
 }
-
-/// Whoever comes through a shell, or through these verbs.
-const OPERATOR: &str = "operator";
 
 /// The operator who sends an order in spite of what holds it.
 const OVERRIDE: &str = "operator-override";

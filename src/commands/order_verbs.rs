@@ -1,14 +1,13 @@
 //! What the verbs that change orders share: they type `INSERT INTO verb` for you, for several
 //! orders at once or none.
 
-use rusqlite::types::Value as Cell;
-use rusqlite::{Connection, params_from_iter};
+use rusqlite::Connection;
 
 use super::orders::overview;
-use super::{File, OPERATOR, OVERRIDE, Output, wording};
-use crate::db;
+use super::{File, OVERRIDE, Output};
 use crate::error::{Error, Result};
 use crate::table::Table;
+use crate::verbs::{OPERATOR, insert, sentence, wording};
 
 /// Which orders, and where they are.
 #[derive(clap::Args)]
@@ -100,12 +99,15 @@ pub fn run_with(on: &On, act: &Act, which: Which, why: Why) -> Result<()> {
             ));
         }
         let ids: Vec<i64> = all.iter().flat_map(|(_, ids)| ids).copied().collect();
-        insert(c, act, &ids).map_err(|error| {
+        insert(c, act.verb, &act.with, &ids).map_err(|error| {
             // The first that is refused when they go one by one. The transaction ends with it.
-            let first = all.iter().find_map(|(order, ids)| match insert(c, act, ids) {
-                Err(Error::Permanent(said)) => Some(refused(*order, &why(c, ids).unwrap_or(said))),
-                _ => None,
-            });
+            let first =
+                all.iter().find_map(|(order, ids)| match insert(c, act.verb, &act.with, ids) {
+                    Err(Error::Permanent(said)) => {
+                        Some(refused(*order, &why(c, ids).unwrap_or(said)))
+                    }
+                    _ => None,
+                });
             first.unwrap_or(error)
         })?;
         let numbers: Vec<String> = on.orders.iter().map(i64::to_string).collect();
@@ -114,23 +116,4 @@ pub fn run_with(on: &On, act: &Act, which: Which, why: Why) -> Result<()> {
         Table::query(c, &sql, [])
     })?;
     now.print(on.output.json, "")
-}
-
-/// Types the verb for those, in one statement.
-pub fn insert(c: &Connection, act: &Act, orders: &[i64]) -> Result<()> {
-    let columns: String = (2..act.with.len() + 2).map(|n| format!(", ?{n}")).collect();
-    let sql = format!("INSERT INTO {} SELECT value{columns} FROM json_each(?1)", act.verb);
-    let with =
-        act.with.iter().map(|value| value.map_or(Cell::Null, |text| Cell::Text(text.into())));
-    let values = [Cell::Text(serde_json::json!(orders).to_string())].into_iter().chain(with);
-    c.execute(&sql, params_from_iter(values)).map(drop).map_err(db::translate)
-}
-
-/// The file's sentence without the name of the table or verb it begins with, which the person did
-/// not type.
-pub fn sentence(why: &str) -> &str {
-    match why.split_once(": ") {
-        Some((name, rest)) if name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') => rest,
-        _ => why,
-    }
 }

@@ -12,8 +12,7 @@ use crate::db;
 use crate::error::Result;
 use crate::table::{self, Table};
 use crate::text;
-
-mod search; // in which orders a text is found
+use crate::verbs::search;
 
 /// As many as are read on a screen or two; `--all` lifts it.
 const LATEST: i64 = 50;

@@ -1,14 +1,17 @@
 //! `fulfilld ship`: an order goes out, as a whole or in part. It types `INSERT INTO ship` for you.
 
+use std::io::{Read, Write};
+
 use rusqlite::Connection;
 
 use super::order_verbs::{self, Act, On, Override};
 use super::{File, Output};
 use crate::db;
 use crate::error::{Error, Result};
+use crate::labels::read_tracking;
 use crate::text;
-
-mod from; // the tracking numbers that a label service exports
+use crate::verbs::import::import;
+use crate::verbs::taken;
 
 /// Mark orders as shipped
 ///
@@ -66,10 +69,7 @@ pub struct Args {
 /// nothing has changed.
 pub fn run(args: &Args) -> Result<()> {
     if let Some(path) = &args.from {
-        let author = args.lift.author();
-        let import =
-            from::Import { path, company: args.company.as_deref(), author, is_dry: args.dry_run };
-        return from::run(&import, &args.file, &args.output);
+        return ship_from(args, path);
     }
     let tracking = [args.company.as_deref(), args.number.as_deref(), args.url.as_deref()];
     if (args.items.is_some() || args.parcel.is_some()) && args.orders.len() > 1 {
@@ -84,7 +84,7 @@ pub fn run(args: &Args) -> Result<()> {
     let act = Act { verb, done: "shipped", author: args.lift.author(), with };
     let on = On { orders: &args.orders, file: &args.file, output: &args.output };
     order_verbs::run_with(&on, &act, &|c, order| which(c, args, order), &|c, ids| {
-        taken(c, args.number.as_deref(), &act, ids)
+        taken(c, act.verb, &act.with, ids)
     })
 }
 
@@ -123,23 +123,51 @@ fn which(c: &Connection, args: &Args, order: i64) -> Result<Vec<i64>> {
     }
 }
 
-/// The orders that have the tracking number already, when it is the number that was refused:
-/// without it they would go.
-fn taken(c: &Connection, number: Option<&str>, act: &Act, ids: &[i64]) -> Option<String> {
-    let number = number?;
-    let mut with = act.with.clone();
-    let last = with.len();
-    with[last - 2] = None;
-    let without = Act { verb: act.verb, done: act.done, author: act.author, with };
-    c.execute_batch("SAVEPOINT without_number").ok()?;
-    let goes = order_verbs::insert(c, &without, ids).is_ok();
-    c.execute_batch("ROLLBACK TO without_number; RELEASE without_number").ok()?;
-    let others = "SELECT group_concat(order_id, ', ') FROM (SELECT DISTINCT f.order_id FROM fulfillments f, blanks
-        WHERE f.tracking_number = trim(?1, signs) AND f.status <> 'canceled')";
-    let others: Option<String> = c.query_row(others, [number], |row| row.get(0)).ok()?;
-    let others = others.filter(|_| goes)?;
-    Some(format!(
-        "the tracking number {} is on a parcel of order {others} already, which goes elsewhere",
-        text::clean(number)
+/// A file with more is no list of labels.
+const LARGEST: u64 = 32 << 20;
+
+/// Reads the file and ships all of its parcels in one statement. `Permanent` with everything that is
+/// wrong when anything is; then nothing has changed.
+fn ship_from(args: &Args, path: &str) -> Result<()> {
+    let rows = read_tracking(&bytes(path)?)?;
+    let imported = args.file.write_as(args.lift.author(), |c| {
+        import(c, &rows, args.company.as_deref(), args.dry_run)
+    })?;
+    let Some(table) = imported.shipped else { return Err(nothing_shipped(&imported.faults)) };
+    table.print(args.output.json, "nothing of the file is to be shipped")?;
+    let mut said = std::io::stderr().lock();
+    for note in imported.notes {
+        let _ = writeln!(said, "{note}");
+    }
+    let _ = match (args.dry_run, imported.parcels) {
+        (_, 0) => writeln!(said, "nothing was changed"),
+        (true, n) => writeln!(said, "nothing was changed; parcels shipped without --dry-run: {n}"),
+        (false, n) => writeln!(said, "parcels shipped: {n}; fulfilld undo takes all of them back"),
+    };
+    Ok(())
+}
+
+fn nothing_shipped(faults: &[String]) -> Error {
+    let lines: Vec<String> = faults.iter().map(|why| format!("\n  {why}")).collect();
+    Error::Permanent(format!(
+        "nothing is shipped, because not all of the file can be:{}",
+        lines.concat()
     ))
+}
+
+fn bytes(path: &str) -> Result<Vec<u8>> {
+    let shown = text::clean(path);
+    let unread = |error: std::io::Error| Error::Usage(format!("{shown} cannot be read: {error}"));
+    let mut bytes = Vec::new();
+    let source: Box<dyn Read> = match path {
+        "-" => Box::new(std::io::stdin().lock()),
+        path => Box::new(std::fs::File::open(path).map_err(unread)?),
+    };
+    source.take(LARGEST + 1).read_to_end(&mut bytes).map_err(unread)?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(Error::Usage(format!(
+            "{shown} is larger than 32 MB; that is no list of labels"
+        )));
+    }
+    Ok(bytes)
 }

@@ -1,91 +1,56 @@
-//! `fulfilld ship --from`: the tracking numbers that a label service exports, all of them or none.
+//! The tracking numbers that a label service exports, all of a file or none.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
 
 use rusqlite::Connection;
 
-use super::taken;
-use crate::commands::order_verbs::{self, Act, sentence};
-use crate::commands::{File, Output, wording};
+use super::{sentence, taken, wording};
 use crate::db;
 use crate::error::{Error, Result};
-use crate::labels::{Choice, Row, is_no_number, read_tracking};
+use crate::labels::{Choice, Row, is_no_number};
 use crate::table::Table;
 use crate::text;
 
-/// What is to be read, and how.
-pub struct Import<'a> {
-    /// The path, or `-` for standard input.
-    pub path: &'a str,
-    /// Who carries it where the file does not say.
-    pub company: Option<&'a str>,
-    pub author: &'static str,
-    pub is_dry: bool,
+/// What became of a file.
+pub struct Imported {
+    /// What is shipped; `None` where anything is wrong, and then nothing is.
+    pub shipped: Option<Table>,
+    /// How many parcels that is, or would be.
+    pub parcels: usize,
+    /// Why nothing is shipped, in the file's order.
+    pub faults: Vec<String>,
+    /// What is passed over, or worth knowing.
+    pub notes: Vec<String>,
 }
 
-/// A file with more is no list of labels.
-const LARGEST: u64 = 32 << 20;
-
-/// Reads the file, checks every row, and ships all of its parcels in one statement, which is what
-/// `fulfilld undo` takes back as one. `Permanent` with everything that is wrong when anything is;
-/// then nothing has changed.
-pub fn run(import: &Import, file: &File, output: &Output) -> Result<()> {
-    let rows = read_tracking(&bytes(import.path)?)?;
-    let (found, table) = file.write_as(import.author, |c| {
-        let mut found = look(c, &rows, import.company)?;
-        found.faults.extend(refused(c, import, &found.labels)?);
-        if !found.faults.is_empty() {
-            return Ok((found, None));
-        }
+/// Checks every row, and ships all of its parcels in one statement, which is what an undo takes back
+/// as one. `company` carries it where the file does not say. With `is_dry` it is done and rolled
+/// back.
+pub fn import(
+    c: &Connection,
+    rows: &[Row],
+    company: Option<&str>,
+    is_dry: bool,
+) -> Result<Imported> {
+    let mut found = look(c, rows, company)?;
+    found.faults.extend(refused(c, &found.labels)?);
+    found.faults.sort();
+    let mut imported = Imported {
+        shipped: None,
+        parcels: found.labels.len(),
+        faults: found.faults.into_iter().map(|(_, why)| why).collect(),
+        notes: found.notes,
+    };
+    if imported.faults.is_empty() {
         c.execute_batch("SAVEPOINT as_it_was").map_err(db::translate)?;
         insert(c, &found.labels)?;
         let ids: Vec<i64> = found.labels.iter().map(|label| label.fulfillment).collect();
-        let table = Table::query(c, SHIPPED, [serde_json::json!(ids).to_string()])?;
-        if import.is_dry {
+        imported.shipped = Some(Table::query(c, SHIPPED, [serde_json::json!(ids).to_string()])?);
+        if is_dry {
             c.execute_batch("ROLLBACK TO as_it_was").map_err(db::translate)?;
         }
-        Ok((found, Some(table)))
-    })?;
-    let Some(table) = table else { return Err(nothing_shipped(found.faults)) };
-    table.print(output.json, "nothing of the file is to be shipped")?;
-    let mut said = std::io::stderr().lock();
-    for note in found.notes {
-        let _ = writeln!(said, "{note}");
     }
-    let _ = match (import.is_dry, found.labels.len()) {
-        (_, 0) => writeln!(said, "nothing was changed"),
-        (true, n) => writeln!(said, "nothing was changed; parcels shipped without --dry-run: {n}"),
-        (false, n) => writeln!(said, "parcels shipped: {n}; fulfilld undo takes all of them back"),
-    };
-    Ok(())
-}
-
-/// Every row that is wrong, in the file's order.
-fn nothing_shipped(mut faults: Vec<(u64, String)>) -> Error {
-    faults.sort();
-    let lines: Vec<String> = faults.into_iter().map(|(_, why)| format!("\n  {why}")).collect();
-    Error::Permanent(format!(
-        "nothing is shipped, because not all of the file can be:{}",
-        lines.concat()
-    ))
-}
-
-fn bytes(path: &str) -> Result<Vec<u8>> {
-    let shown = text::clean(path);
-    let unread = |error: std::io::Error| Error::Usage(format!("{shown} cannot be read: {error}"));
-    let mut bytes = Vec::new();
-    let source: Box<dyn Read> = match path {
-        "-" => Box::new(std::io::stdin().lock()),
-        path => Box::new(std::fs::File::open(path).map_err(unread)?),
-    };
-    source.take(LARGEST + 1).read_to_end(&mut bytes).map_err(unread)?;
-    if bytes.len() as u64 > LARGEST {
-        return Err(Error::Usage(format!(
-            "{shown} is larger than 32 MB; that is no list of labels"
-        )));
-    }
-    Ok(bytes)
+    Ok(imported)
 }
 
 /// What was shipped, as a person checks it against the labels.
@@ -305,18 +270,16 @@ fn parcels(c: &Connection, order: i64) -> Result<Vec<Known>> {
 }
 
 /// What the file's rules have against each parcel, one after the other; nothing has changed then.
-fn refused(c: &Connection, import: &Import, labels: &[Label]) -> Result<Vec<(u64, String)>> {
+fn refused(c: &Connection, labels: &[Label]) -> Result<Vec<(u64, String)>> {
     let mut faults = Vec::new();
     c.execute_batch("SAVEPOINT one_by_one").map_err(db::translate)?;
     for label in labels {
-        let with =
-            vec![label.company.as_deref(), Some(label.number.as_str()), label.url.as_deref()];
-        let act = Act { verb: "ship_parcel", done: "shipped", author: import.author, with };
+        let with = [label.company.as_deref(), Some(label.number.as_str()), label.url.as_deref()];
         let ids = [label.fulfillment];
-        match order_verbs::insert(c, &act, &ids) {
+        match super::insert(c, "ship_parcel", &with, &ids) {
             Ok(()) => {}
             Err(Error::Permanent(why)) => {
-                let why = taken(c, Some(&label.number), &act, &ids)
+                let why = taken(c, "ship_parcel", &with, &ids)
                     .unwrap_or_else(|| wording::refusal(sentence(&why), Some(label.order)));
                 let line = label.line;
                 faults.push((line, format!("line {line} ({}): {why}", label.parcel)));
