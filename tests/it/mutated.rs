@@ -79,14 +79,17 @@ fn mutations(shop: &Shop) -> Vec<String> {
     all.iter().map(|one| one.as_str().expect("a text").to_string()).collect()
 }
 
-/// What every answer brings up to date. The rest of an order is written once, by the first answer
-/// that can be read: contact and address are the operator's from then on.
+/// What every answer brings up to date. The rest is written once, by the first answer that can be
+/// read: an order's contact and address, which are the operator's from then on, and when a refund
+/// failed, which is in the books of that month.
 fn brought_up_to_date(shop: &Shop) -> BTreeSet<String> {
     let orders = "SELECT checkout_session_id, payment_intent_id, payment_status, amount_subtotal, amount_discount,
         amount_shipping, amount_tax, amount_total, metadata FROM orders";
-    let rest = ["refunds", "disputes", "reviews", "fraud_warnings"];
+    let refunds = "SELECT 'refunds', NULL, id, payment_intent_id, charge_id, amount, currency, status, reason,
+        failure_reason, subscription_id, balance_transaction_id, failed_at IS NULL, created_at FROM refunds";
+    let rest = ["disputes", "reviews", "fraud_warnings"];
     let rest = facts(shop).into_iter().filter(|row| rest.iter().any(|of| row.starts_with(of)));
-    shop.rows(orders).into_iter().chain(rest).collect()
+    shop.rows(orders).into_iter().chain(shop.rows(refunds)).chain(rest).collect()
 }
 
 /// True for a refund, say, that a list showed whole, under an id that is one character longer than a
