@@ -43,5 +43,6 @@ mod outside; // other people's programs
 mod proxies; // nginx and Caddy
 mod sdks; // Stripe's own libraries
 mod shells; // old and new shells
+mod monitoring; // alerts and the dashboard
 mod init; // what a shop needs before its first start
 mod units; // systemd
