@@ -148,6 +148,7 @@ CREATE INDEX orders_created ON orders(created_at);
 CREATE INDEX orders_invoice ON orders(invoice_id) WHERE invoice_id IS NOT NULL;
 CREATE INDEX orders_subscription ON orders(subscription_id) WHERE subscription_id IS NOT NULL;
 CREATE INDEX orders_reference ON orders(client_reference_id) WHERE client_reference_id IS NOT NULL;
+CREATE INDEX orders_referenced ON orders(created_at, client_reference_id) WHERE client_reference_id IS NOT NULL;
 CREATE INDEX orders_held ON orders(capture_before) WHERE amount_capturable > 0;
 CREATE INDEX orders_on_hold ON orders(id) WHERE hold_reason IS NOT NULL;
 CREATE INDEX orders_canceled ON orders(canceled_at) WHERE canceled_at IS NOT NULL;
@@ -246,6 +247,8 @@ CREATE TABLE refunds(
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX refunds_payment_intent ON refunds(payment_intent_id);
 CREATE INDEX refunds_charge ON refunds(charge_id);
+CREATE INDEX refunds_succeeded ON refunds(created_at) WHERE status = 'succeeded';
+CREATE INDEX refunds_open ON refunds(status) WHERE status <> 'succeeded';
 
 -- A buyer's bank takes the money back: one row per dispute. While an open one, or what was lost, leaves no part of the payment
 -- to the shop, nothing can be sent.
@@ -271,6 +274,8 @@ CREATE TABLE disputes(
   asked             INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX disputes_payment_intent ON disputes(payment_intent_id);
+CREATE INDEX disputes_status ON disputes(status);
+CREATE INDEX disputes_lost ON disputes(payment_intent_id) WHERE amount_lost > 0;
 
 -- Stripe's Radar wants somebody to look at a payment. While it is open, or closed as anything but approved, nothing can be sent.
 CREATE TABLE reviews(
@@ -286,6 +291,8 @@ CREATE TABLE reviews(
   asked             INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX reviews_payment_intent ON reviews(payment_intent_id);
+CREATE INDEX reviews_holding ON reviews(payment_intent_id)
+  WHERE open = 1 OR coalesce(closed_reason, '') NOT IN('approved', 'acknowledged');
 
 -- The card's issuer suspects fraud: a dispute may follow. It holds nothing; attention shows it until it is acted on.
 CREATE TABLE fraud_warnings(
@@ -300,6 +307,7 @@ CREATE TABLE fraud_warnings(
   asked             INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX fraud_warnings_payment_intent ON fraud_warnings(payment_intent_id);
+CREATE INDEX fraud_warnings_actionable ON fraud_warnings(payment_intent_id) WHERE actionable = 1;
 
 -- Every change by anyone, written by triggers; nothing here is ever changed.
 CREATE TABLE order_history(
@@ -520,7 +528,10 @@ SELECT o.id AS order_id,
   CASE WHEN o.payment_status NOT IN('paid', 'no_payment_required') THEN 'unpaid'
        WHEN o.canceled_at IS NOT NULL THEN 'canceled'
        WHEN o.hold_reason IS NOT NULL THEN 'on hold'
-       WHEN o.payment_intent_id IS NULL THEN NULL
+       -- Most payments have none of these, which three indexes tell; the sums are for the others.
+       WHEN NOT(EXISTS(SELECT 1 FROM refunds r WHERE r.payment_intent_id = o.payment_intent_id)
+         OR EXISTS(SELECT 1 FROM disputes d WHERE d.payment_intent_id = o.payment_intent_id)
+         OR EXISTS(SELECT 1 FROM reviews w WHERE w.payment_intent_id = o.payment_intent_id)) THEN NULL
        WHEN t.open_disputes > 0 AND t.amount_disputed + t.amount_charged_back + t.amount_refunded + t.refund_pending >= t.amount_paid THEN 'disputed'
        WHEN t.amount_charged_back > 0 AND t.amount_charged_back + t.amount_refunded + t.refund_pending >= t.amount_paid THEN 'dispute lost'
        WHEN t.holding_reviews > 0 THEN 'in review'
@@ -539,20 +550,27 @@ SELECT o.id AS order_id, f.key + 1 AS position,
 -- A list, or it says nothing: a name in an object may be a path that is none.
 FROM orders o, json_each(CASE json_type(o.custom_fields) WHEN 'array' THEN o.custom_fields END) f;
 
--- What whoever packs must know, in one line: money that went back in part, the buyer's wishes, your note.
+-- What whoever packs must know, in one line: money that went back in part, the buyer's wishes, your note. Most orders have
+-- nothing of that, which a look at three indexes tells.
 CREATE VIEW order_cautions AS
-SELECT m.order_id, m.money, (SELECT group_concat(part, '; ') FROM (
+SELECT m.order_id, m.money, CASE WHEN m.note <> '' OR m.custom_fields <> '[]' OR m.has_moved THEN (SELECT group_concat(part, '; ') FROM (
   SELECT m.money AS part WHERE m.money IS NOT NULL
   UNION ALL SELECT label || ': ' || value FROM order_custom_fields w WHERE w.order_id = m.order_id AND value <> ''
-  UNION ALL SELECT 'note: ' || m.note WHERE m.note <> '')) AS caution
-FROM (SELECT o.id AS order_id, o.note, (SELECT group_concat((p.amount / coalesce(c.unit, 100)) || CASE coalesce(c.decimals, 2) WHEN 0 THEN '' ELSE '.' ||
+  UNION ALL SELECT 'note: ' || m.note WHERE m.note <> '')) END AS caution
+FROM (SELECT h.order_id, h.note, h.custom_fields, h.has_moved, CASE WHEN h.has_moved THEN (
+    SELECT group_concat((p.amount / coalesce(c.unit, 100)) || CASE coalesce(c.decimals, 2) WHEN 0 THEN '' ELSE '.' ||
       substr('00' || (p.amount % coalesce(c.unit, 100)), -coalesce(c.decimals, 2)) END || ' of ' ||
-      (t.amount_paid / coalesce(c.unit, 100)) || CASE coalesce(c.decimals, 2) WHEN 0 THEN '' ELSE '.' ||
-      substr('00' || (t.amount_paid % coalesce(c.unit, 100)), -coalesce(c.decimals, 2)) END || ' ' || upper(o.currency) || ' ' || p.what, '; ')
-    FROM (SELECT t.amount_refunded + t.refund_pending AS amount, 'refunded' AS what
-          UNION ALL SELECT t.amount_charged_back, 'charged back' UNION ALL SELECT t.amount_disputed, 'disputed') p
-    WHERE p.amount > 0) AS money
-  FROM orders o JOIN order_totals t ON t.id = o.id LEFT JOIN currency_decimals c ON c.currency = o.currency) m;
+      (p.amount_paid / coalesce(c.unit, 100)) || CASE coalesce(c.decimals, 2) WHEN 0 THEN '' ELSE '.' ||
+      substr('00' || (p.amount_paid % coalesce(c.unit, 100)), -coalesce(c.decimals, 2)) END || ' ' || upper(h.currency) || ' ' || p.what, '; ')
+    FROM (SELECT t.amount_paid, t.amount_refunded + t.refund_pending AS amount, 'refunded' AS what FROM order_totals t WHERE t.id = h.order_id
+          UNION ALL SELECT t.amount_paid, t.amount_charged_back, 'charged back' FROM order_totals t WHERE t.id = h.order_id
+          UNION ALL SELECT t.amount_paid, t.amount_disputed, 'disputed' FROM order_totals t WHERE t.id = h.order_id) p
+    LEFT JOIN currency_decimals c ON c.currency = h.currency
+    WHERE p.amount > 0) END AS money
+  FROM (SELECT o.id AS order_id, o.note, o.custom_fields, o.currency,
+          EXISTS(SELECT 1 FROM refunds r WHERE r.payment_intent_id = o.payment_intent_id)
+            OR EXISTS(SELECT 1 FROM disputes d WHERE d.payment_intent_id = o.payment_intent_id) AS has_moved
+        FROM orders o) h) m;
 
 -- One row an order: money, parcels, and whether anything may be sent. Newest last.
 CREATE VIEW order_overview AS
@@ -609,7 +627,8 @@ SELECT o.id AS order_id, replace(substr(o.created_at, 1, 16), 'T', ' ') AS place
   nullif(rtrim(coalesce('replacement: ' || f.replacement || '; ', '') || coalesce((SELECT caution FROM order_cautions q WHERE q.order_id = o.id), ''), '; '), '')
     AS caution,
   o.business_name,
-  (SELECT group_concat(label || ': ' || value, '; ') FROM order_custom_fields w WHERE w.order_id = o.id AND value <> '') AS custom_fields,
+  CASE WHEN o.custom_fields <> '[]' THEN (SELECT group_concat(label || ': ' || value, '; ') FROM order_custom_fields w
+    WHERE w.order_id = o.id AND value <> '') END AS custom_fields,
   o.phone, o.email, o.note, f.replacement, f.id AS fulfillment_id,
   -- Its name for label services. Parcels are never deleted, so it never changes.
   o.id || '-' || (SELECT count(*) FROM fulfillments g WHERE g.order_id = o.id AND g.requires_shipping = 1 AND g.id <= f.id) AS parcel,
@@ -618,7 +637,7 @@ SELECT o.id AS order_id, replace(substr(o.created_at, 1, 16), 'T', ' ') AS place
 FROM fulfillments f JOIN orders o ON o.id = f.order_id
 WHERE f.status = 'pending' AND f.requires_shipping = 1
   AND (SELECT blocked_by FROM order_blocks b WHERE b.order_id = o.id) IS NULL
-ORDER BY o.id, f.id;
+ORDER BY f.order_id, f.id;
 
 -- Money that is only held: capture it in Stripe's Dashboard before the hold ends, soonest first. Nothing of these is sent before.
 CREATE VIEW to_capture AS
@@ -761,7 +780,7 @@ WHERE o.client_reference_id IS NOT NULL AND o.payment_status = 'paid' AND e.paym
   AND (o.payment_link_id IS NULL OR lower(o.email) = lower(e.email))
   AND (SELECT amount_refunded + refund_pending + amount_charged_back < amount_paid FROM order_totals t WHERE t.id = o.id)
   AND (SELECT amount_refunded + refund_pending + amount_charged_back < amount_paid FROM order_totals t WHERE t.id = e.id)
-GROUP BY o.id
+GROUP BY +o.id  -- by the orders of these days, not by all of them in their order
 UNION ALL
 SELECT 'partly_refunded', o.id, NULL,
   max(coalesce((SELECT max(r.created_at) FROM refunds r WHERE r.payment_intent_id = o.payment_intent_id), ''),
@@ -819,7 +838,7 @@ SELECT 'refund_failed', coalesce((SELECT id FROM orders o WHERE o.payment_intent
     CASE WHEN r.subscription_id IS NULL THEN '' ELSE ', of a later payment of ' || r.subscription_id END,
   'look at ' || r.id || ' in Stripe''s Dashboard'
 FROM refunds r
-WHERE r.status IN('failed', 'requires_action')
+WHERE r.status <> 'succeeded' AND r.status IN('failed', 'requires_action')
   AND (SELECT coalesce(sum(l.amount), 0) FROM refunds l WHERE l.payment_intent_id = r.payment_intent_id AND l.id <> r.id
          AND l.created_at >= r.created_at AND l.status NOT IN('failed', 'canceled', 'requires_action'))
     < (SELECT sum(l.amount) FROM refunds l WHERE l.payment_intent_id = r.payment_intent_id
@@ -831,7 +850,7 @@ SELECT 'refund_unknown', coalesce((SELECT id FROM orders o WHERE o.payment_inten
     (SELECT max(id) FROM orders o WHERE o.subscription_id = r.subscription_id)), r.id, r.created_at, 'a refund is ' || r.status || ', a word that this version does not know; it is not counted as succeeded',
   'look at ' || r.id || ' in Stripe''s Dashboard, and upgrade fulfilld'
 FROM refunds r
-WHERE r.status NOT IN('pending', 'requires_action', 'succeeded', 'failed', 'canceled')
+WHERE r.status <> 'succeeded' AND r.status NOT IN('pending', 'requires_action', 'failed', 'canceled')
 UNION ALL
 SELECT 'dispute_due', coalesce((SELECT id FROM orders o WHERE o.payment_intent_id = d.payment_intent_id),
     (SELECT max(id) FROM orders o WHERE o.subscription_id = d.subscription_id)), d.id, d.created_at,
@@ -856,8 +875,8 @@ SELECT 'in_review', coalesce((SELECT id FROM orders o WHERE o.payment_intent_id 
     ELSE 'INSERT INTO cancel VALUES(' || (SELECT o.id FROM orders o WHERE o.payment_intent_id = w.payment_intent_id) || ', ''fraud'');' END
 FROM reviews w
 WHERE NOT EXISTS(SELECT 1 FROM orders o WHERE o.payment_intent_id = w.payment_intent_id AND o.canceled_at IS NOT NULL)
-  AND (w.open = 1 OR (coalesce(w.closed_reason, '') NOT IN('approved', 'acknowledged')
-    AND EXISTS(SELECT 1 FROM orders o JOIN fulfillments f ON f.order_id = o.id WHERE o.payment_intent_id = w.payment_intent_id AND f.status = 'pending')))
+  AND (w.open = 1 OR coalesce(w.closed_reason, '') NOT IN('approved', 'acknowledged'))
+  AND (w.open = 1 OR (EXISTS(SELECT 1 FROM orders o JOIN fulfillments f ON f.order_id = o.id WHERE o.payment_intent_id = w.payment_intent_id AND f.status = 'pending')))
 UNION ALL
 SELECT 'fraud_warning', coalesce((SELECT id FROM orders o WHERE o.payment_intent_id = w.payment_intent_id),
     (SELECT max(id) FROM orders o WHERE o.subscription_id = w.subscription_id)), w.id, w.created_at, 'the card''s issuer suspects fraud (' || coalesce(w.fraud_type, 'no type') || ')' ||
