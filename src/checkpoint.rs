@@ -176,6 +176,10 @@ impl Checkpointer {
 
     /// `Corrupt` when the file is no longer the one that was opened.
     pub fn check(&mut self) -> Result<()> {
+        if sabotage::is("locks_dropped") {
+            // A close of any descriptor of a file drops all locks that the process has on it.
+            drop(std::fs::File::open(format!("{}-shm", self.identity.path().display())));
+        }
         self.identity.check()
     }
 

@@ -9,9 +9,17 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::shop::{Purchase, Running, SECRET, Shop, post_signed, wait_for};
+use fastrand::Rng;
+
+use crate::proof;
+use crate::shop::{Purchase, Running, SECRET, Shop, number_of, post_signed, seeds, wait_for};
+
+/// Kills of one shop, and its purchases of two events and more each; then a new shop begins.
+const KILLS: u64 = 300;
+const PURCHASES: usize = 1800;
 
 /// What a run of rounds came to.
+#[derive(Default)]
 struct Tally {
     acknowledged: usize,
     lost: usize,
@@ -19,10 +27,7 @@ struct Tally {
 
 /// Rounds of: start, post from three threads, kill after 0 to 120 ms. The sender's own record is
 /// what is compared with the file.
-fn rounds(shop: &mut Shop, n: usize, purchases: &[Purchase]) -> Tally {
-    let seed = fastrand::u64(..);
-    println!("seed {seed}");
-    let mut random = fastrand::Rng::with_seed(seed);
+fn rounds(shop: &mut Shop, n: u64, purchases: &[Purchase], random: &mut Rng) -> Tally {
     let bodies: Vec<(String, Vec<u8>)> = purchases
         .iter()
         .flat_map(|p| &p.events)
@@ -61,14 +66,31 @@ fn rounds(shop: &mut Shop, n: usize, purchases: &[Purchase]) -> Tally {
     Tally { acknowledged: acknowledged.into_inner().expect("no panic").len(), lost: lost.len() }
 }
 
+/// `FULFILLD_TEST_KILLS=10000` is the long form.
 #[test]
 fn three_hundred_kills_lose_no_acknowledged_event_and_double_no_order() {
+    let wanted = number_of("FULFILLD_TEST_KILLS").unwrap_or(KILLS);
+    let (mut kills, mut tally, mut doubled) = (0, Tally::default(), 0);
+    for seed in seeds("", wanted.div_ceil(KILLS)) {
+        let n = KILLS.min(wanted - kills);
+        let (told, orders) = kill_a_shop(seed, n);
+        kills += n;
+        tally.acknowledged += told.acknowledged;
+        tally.lost += told.lost;
+        doubled += orders;
+    }
+    proof::came_to(format!("{kills} kills"), tally.acknowledged, tally.lost, doubled);
+    assert_eq!((tally.lost, doubled), (0, 0));
+}
+
+/// One shop's kills, and how many orders are there twice in the end.
+fn kill_a_shop(seed: u64, kills: u64) -> (Tally, usize) {
     let mut shop = Shop::open();
-    let mut purchases = shop.buy("card", 1500, "both");
-    purchases.extend(shop.buy("delayed", 300, "snapshot"));
-    let tally = rounds(&mut shop, 300, &purchases);
+    let mut purchases = shop.buy("card", PURCHASES * 5 / 6, "both");
+    purchases.extend(shop.buy("delayed", PURCHASES / 6, "snapshot"));
+    let tally = rounds(&mut shop, kills, &purchases, &mut Rng::with_seed(seed));
     shop.start();
-    // Stripe goes on until it has its 200; a thousand more would say the same.
+    // Stripe goes on until it has its 200.
     for (id, _) in purchases.iter().flat_map(|p| &p.events) {
         if shop.rows(&format!("SELECT 1 FROM events WHERE id = '{id}'")).is_empty() {
             assert_eq!(shop.deliver(id), 200);
@@ -76,16 +98,11 @@ fn three_hundred_kills_lose_no_acknowledged_event_and_double_no_order() {
     }
     shop.settle();
     shop.check();
-    let orders = shop.one("SELECT count(*) FROM orders WHERE payment_status = 'paid'");
-    let failed = shop.rows("SELECT id, state_reason FROM events WHERE state = 'failed'");
-    println!(
-        "300 rounds: {} events acknowledged, {} lost, {orders} orders",
-        tally.acknowledged, tally.lost
-    );
-    assert_eq!(failed, [""; 0]);
-    assert_eq!(tally.lost, 0);
-    assert_eq!(orders, purchases.len().to_string());
-    assert!(tally.acknowledged > 1000, "the load was real: {}", tally.acknowledged);
+    assert_eq!(shop.rows("SELECT id, state_reason FROM events WHERE state = 'failed'"), [""; 0]);
+    let (orders, sessions) = proof::orders_and_sessions(&shop);
+    assert_eq!(sessions, purchases.len(), "seed {seed}: every purchase has its order");
+    assert!(tally.acknowledged as u64 > 3 * kills, "the load was real: {}", tally.acknowledged);
+    (tally, orders - sessions)
 }
 
 /// The control: a desk that answers before COMMIT must be caught by the same rounds.
@@ -95,12 +112,12 @@ fn the_same_rounds_catch_a_desk_that_answers_before_commit() {
     shop.kill();
     shop.settings.push(("FULFILLD_SABOTAGE".into(), "answer_before_commit".into()));
     let purchases = shop.buy("card", 2000, "snapshot");
-    for _ in 0..20 {
-        let tally = rounds(&mut shop, 10, &purchases);
+    for seed in seeds("", 20) {
+        let tally = rounds(&mut shop, 10, &purchases, &mut Rng::with_seed(seed));
         if tally.lost > 0 {
-            println!(
-                "caught: {} of {} acknowledged events are lost",
-                tally.lost, tally.acknowledged
+            proof::caught(
+                "answer_before_commit",
+                format!("{} of {} acknowledged events are lost", tally.lost, tally.acknowledged),
             );
             return;
         }

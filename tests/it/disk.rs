@@ -42,6 +42,13 @@ pub struct Record {
     pub end: u64,
 }
 
+impl Record {
+    /// The fault that `RECORD_FAULT` asked for, which was reached here.
+    pub fn is_fault(&self) -> bool {
+        self.kind == 'X'
+    }
+}
+
 /// Reads what `tests/powercuts/recorder.c` wrote.
 pub fn records(recording: &[u8]) -> Vec<Record> {
     let mut all = Vec::new();

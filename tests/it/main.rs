@@ -1,6 +1,7 @@
 //! The real program, the real file, a simulated Stripe: what a shopkeeper could notice.
 
 mod shop; // a shop for one test, and what tests say it with
+mod proof; // what a long test came to, for PROOF.md
 
 mod webhook; // what the webhook answers
 mod attacks; // what strangers can do to the port
@@ -13,6 +14,7 @@ mod weeks; // everything at once
 mod crashes; // kill -9
 mod disk; // what a power cut leaves of it
 mod powercuts; // the file after one
+mod syscalls; // each call that touches the file fails, or is the last
 mod restores; // and put back by hand
 mod stops; // SIGTERM
 mod file; // one file, its log, and what people do with both

@@ -15,6 +15,7 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use crate::disk::{Disk, Record, recorder, records};
+use crate::proof;
 use crate::shop::{Purchase, Running, Shop, fulfilld, rows, seeds, wait_for};
 
 /// Purchases in a recorded run, two events each.
@@ -55,7 +56,9 @@ fn power_cuts_lose_no_acknowledged_event_and_double_no_order() {
     let tally = seeds("FULFILLD_TEST_POWERCUTS", 5).fold(Tally::default(), |tally, seed| {
         try_seed(seed, Plan { fsync_fails_once: seed % 2 == 1, planted: None }, tally)
     });
-    println!("{} power cuts, {} acknowledged events looked for", tally.cuts, tally.acknowledged);
+    let lost = tally.faults.iter().filter(|fault| fault.contains("acknowledged")).count();
+    let doubled = tally.faults.iter().filter(|fault| fault.contains("orders")).count();
+    proof::came_to(format!("{} power cuts", tally.cuts), tally.acknowledged, lost, doubled);
     assert_eq!(tally.faults, [""; 0]);
 }
 
@@ -76,7 +79,8 @@ fn caught(plan: Plan) {
         let tally = try_seed(seed, plan, Tally::default());
         tally.faults.into_iter().find(|fault| fault.contains("acknowledged"))
     });
-    println!("caught: {}", caught.expect("twenty recordings did not show that nothing is synced"));
+    let how = caught.expect("twenty recordings did not show that nothing is synced");
+    proof::caught(plan.planted.unwrap_or_default(), how);
 }
 
 fn try_seed(seed: u64, plan: Plan, mut tally: Tally) -> Tally {
