@@ -101,7 +101,7 @@ fn kill_a_shop(seed: u64, kills: u64) -> (Tally, usize) {
     assert_eq!(shop.rows("SELECT id, state_reason FROM events WHERE state = 'failed'"), [""; 0]);
     let (orders, sessions) = proof::orders_and_sessions(&shop);
     assert_eq!(sessions, purchases.len(), "seed {seed}: every purchase has its order");
-    assert!(tally.acknowledged as u64 > 3 * kills, "the load was real: {}", tally.acknowledged);
+    assert!(tally.acknowledged as u64 > kills, "the load was real: {}", tally.acknowledged);
     (tally, orders - sessions)
 }
 
