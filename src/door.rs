@@ -29,6 +29,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use socket2::SockRef;
 
+use crate::config;
 use crate::error::{Error, Result};
 use crate::sync::lock;
 use reaper::{Reaper, Seen};
@@ -120,11 +121,8 @@ const STACK: usize = 512 << 10;
 /// Opens a socket to listen on. `Config` when the address is taken or not to be had, and when it is
 /// not loopback without `allow_public`.
 pub fn bind(address: SocketAddr, allow_public: bool) -> Result<TcpListener> {
-    if !allow_public && !address.ip().to_canonical().is_loopback() {
-        return Err(Error::Config(format!(
-            "FULFILLD_LISTEN={address} can be reached from outside this server; listen on 127.0.0.1 behind a proxy that \
-             does TLS, or set FULFILLD_ALLOW_PUBLIC_LISTEN=1 if the proxy is elsewhere"
-        )));
+    if let Some(fault) = config::public_listen(address, allow_public) {
+        return Err(fault.error());
     }
     TcpListener::bind(address).map_err(|error| {
         Error::Config(match error.kind() {

@@ -115,7 +115,7 @@ impl Variables {
     /// The file that a secret is in: the credential of its lower-case name without `fulfilld_`,
     /// else what `NAME_FILE` names. `None` when it is a variable itself, or nowhere.
     pub fn secret_file(&self, name: &str) -> Option<PathBuf> {
-        let credential = name.trim_start_matches("FULFILLD_").to_lowercase();
+        let credential = credential(name);
         let mut credentials = self.credentials.iter().map(|directory| directory.join(&credential));
         // One that this user may not look at is there, too.
         let credential = credentials.find(|path| !matches!(path.try_exists(), Ok(false)));
@@ -126,6 +126,11 @@ impl Variables {
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.values.keys().map(String::as_str)
     }
+}
+
+/// The file name of a secret where systemd or the service's directory has it.
+pub fn credential(name: &str) -> String {
+    name.trim_start_matches("FULFILLD_").to_lowercase()
 }
 
 /// `NAME=VALUE` of a systemd environment file, quotes taken off; `None` for a comment or a blank

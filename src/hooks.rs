@@ -12,7 +12,6 @@ pub mod payload;
 pub mod post;
 pub mod runs;
 pub mod sample;
-pub mod target;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,6 +22,7 @@ use rusqlite::Connection;
 
 use crate::alarms::{self, Alarm};
 use crate::clock;
+use crate::config::hooks::{Kind, Plan, Target};
 use crate::db::Reader;
 use crate::error::{Error, Result};
 use crate::inbox;
@@ -34,7 +34,6 @@ use crate::writer::Writer;
 use command::Call;
 use post::Post;
 use runs::{Outcome, Run};
-use target::{Kind, Plan, Target};
 
 /// A look at everything, whether or not something was committed, at the latest after this long.
 const SCAN_EVERY: Duration = Duration::from_secs(60);

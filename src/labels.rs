@@ -7,15 +7,14 @@
 mod charset; // the code page of a file
 mod format; // the form of one service's file
 mod parcels; // what waits for a parcel, as fields
-mod sender; // who sends it
 mod slips; // paper for whoever packs
 mod street; // house numbers
 mod tracking; // the tracking numbers that come back
 mod writer; // the file, and what could not be written
 
+pub use crate::config::sender::Sender;
 pub use format::Format;
 pub use parcels::{Choice, waiting};
-pub use sender::Sender;
 pub use slips::document as slips;
 pub use tracking::{Row, is_no_number, read as read_tracking};
 pub use writer::{Note, Written, write};

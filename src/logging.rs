@@ -6,7 +6,7 @@ use std::io::Write;
 use log::{Level, LevelFilter};
 
 use crate::clock::{self, Timestamp};
-use crate::config::{self, Setting};
+use crate::config;
 use crate::error::{Error, Result};
 use crate::text;
 
@@ -16,11 +16,7 @@ use crate::text;
 pub fn start(level: LevelFilter) -> Result<()> {
     let level = match std::env::var_os("FULFILLD_LOG") {
         None => level,
-        Some(_) => {
-            let word = config::value("FULFILLD_LOG");
-            Setting::named("FULFILLD_LOG").check(&word)?;
-            word.parse().unwrap_or(level)
-        }
+        Some(_) => config::LOG.get()?,
     };
     let journald = leads_to_journald();
     env_logger::Builder::new()

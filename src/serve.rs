@@ -23,7 +23,6 @@ use crate::door::{self, Answer, Door, Limits, Request};
 use crate::error::{Error, Result};
 use crate::health::Health;
 use crate::hooks::Hooks;
-use crate::hooks::target::Plan;
 use crate::inbox;
 use crate::metrics::Metrics;
 use crate::migrations;
@@ -89,7 +88,7 @@ pub enum Wake {
 /// which is exit code 75.
 pub fn serve() -> Result<()> {
     let settings = Settings::from_env()?;
-    let secrets = config::signing_secrets()?;
+    let secrets = config::WEBHOOK_SECRET.get()?;
     let wake = signals()?;
     let mut serving = Serving::start(&settings, secrets)?;
     let why = serving.ready_within(READY_WITHIN, &wake).and_then(|()| {
@@ -126,7 +125,7 @@ impl Serving {
         let _ =
             rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
         door::raise_descriptor_limit();
-        let plan = Plan::read(&settings.hooks)?;
+        let plan = settings.hooks.clone();
         let path = place::real(&settings.db)?;
         place::has_one_name(&path)?;
         let held = Arc::new(place::lock(&path)?);

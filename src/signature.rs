@@ -21,7 +21,7 @@ pub const TOLERANCE_S: i64 = 300;
 pub struct SigningSecret(Hmac<Sha256>);
 
 impl SigningSecret {
-    /// Takes the text as Stripe shows it. Checking its form is for `config.rs`.
+    /// Takes the text as Stripe shows it. Checking its form is for `config/secrets.rs`.
     pub fn new(text: &str) -> SigningSecret {
         SigningSecret(
             Hmac::new_from_slice(text.as_bytes()).expect("HMAC takes a key of any length"),

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use crate::config;
+use crate::config::{self, SETTINGS};
 use crate::env;
 use crate::error::Error;
 use crate::place;
@@ -86,12 +86,13 @@ fn note() -> Option<PathBuf> {
 /// What a person changes to fix something: the settings, the secrets, the file, what is beside it.
 fn places() -> Vec<PathBuf> {
     let etc = std::env::var_os(env::ETC_VARIABLE).map_or_else(|| env::ETC.into(), PathBuf::from);
-    let file = PathBuf::from(config::value("FULFILLD_DB"));
+    let file = PathBuf::from(config::DB.text());
     let file = place::real(&file).unwrap_or(file);
-    let in_etc = ["fulfilld.env", "stripe_secret_key", "webhook_secret", "hook_secret"];
-    let named = ["STRIPE_SECRET_KEY", "WEBHOOK_SECRET", "FULFILLD_HOOK_SECRET"];
-    let mut places: Vec<PathBuf> = in_etc.iter().map(|name| etc.join(name)).collect();
-    places.extend(named.iter().filter_map(|name| env::all().secret_file(name)));
+    let mut places = vec![etc.join("fulfilld.env")];
+    for secret in SETTINGS.iter().filter(|setting| setting.is_secret()) {
+        places.push(etc.join(env::credential(secret.name)));
+        places.extend(env::all().secret_file(secret.name));
+    }
     places.push(etc);
     places.push(place::folder(&file));
     places.extend(["-wal", "-shm", ".lock"].map(|suffix| place::beside(&file, suffix)));

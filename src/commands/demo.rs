@@ -9,7 +9,8 @@ use rusqlite::Connection;
 use sandbox::{KEY, Options, Purchase, Sandbox, Trigger};
 
 use super::sandbox::translate;
-use crate::config::{Backfill, HookSettings, Settings, StripeAccess, parse_signing_secrets};
+use crate::config::hooks::Plan;
+use crate::config::{self, Backfill, Settings, StripeAccess};
 use crate::db;
 use crate::error::{Error, Result};
 use crate::serve::{self, Serving};
@@ -73,9 +74,9 @@ pub fn run(args: &Args) -> Result<()> {
             every: Duration::from_secs(600),
             sweep_every: Duration::from_secs(21_600),
         },
-        hooks: HookSettings::none(),
+        hooks: Plan::default(),
     };
-    let desk = Serving::start(&settings, parse_signing_secrets(SECRET)?)?;
+    let desk = Serving::start(&settings, config::WEBHOOK_SECRET.of(SECRET).into_result()?)?;
     let webhook = format!("http://{}/webhook", desk.address());
     stripe.deliver_to(&webhook).map_err(translate)?;
     table::print(&format!(

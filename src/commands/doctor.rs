@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::{File, Output};
+use crate::config::{self, Fault, Weight};
 use crate::env;
 use crate::error::{Error, Result};
 use crate::stripe::Stripe;
@@ -23,7 +24,6 @@ mod daemon; // what the running fulfilld says of itself
 mod hooks; // the shop's own programs
 
 use daemon::Daemon;
-use settings::Settings;
 
 /// Find what keeps orders from arriving, and how to fix it
 ///
@@ -59,7 +59,6 @@ impl Args {
 
 /// Everything that the checks look at.
 struct Shop {
-    settings: Settings,
     offline: bool,
     /// The SQLite file.
     file: PathBuf,
@@ -84,11 +83,10 @@ const CHECKS: &[(&str, &str, Check)] = &[
 
 /// Prints what it finds. `Permanent` when something must be fixed.
 pub fn run(args: &Args) -> Result<()> {
-    let settings = Settings(env::all());
-    let file = args.file.db.clone().unwrap_or_else(|| PathBuf::from(settings.get("FULFILLD_DB")));
-    let daemon = Daemon::ask(&settings.get("FULFILLD_LISTEN"), &file);
+    let file = args.file.db.clone().unwrap_or_else(|| config::DB.text().into());
+    let daemon = Daemon::ask(&config::LISTEN.text(), &file);
     let companions = file::companions_of(&file);
-    let shop = Shop { settings, offline: args.offline, file, companions, daemon };
+    let shop = Shop { offline: args.offline, file, companions, daemon };
     let mut report = Report::default();
     for (subject, title, check) in CHECKS {
         report.lines.push(Line::Title(title));
@@ -126,7 +124,7 @@ pub fn livemode(file: &Path) -> Option<bool> {
 /// All requests to Stripe; each needs the answer to the one before.
 fn ask_stripe(shop: &Shop, report: &mut Report) {
     if let Some((stripe, livemode)) = key::usable(shop, report) {
-        key::check(shop, &stripe, report);
+        key::check(&stripe, report);
         endpoint::check(shop, &stripe, livemode, report);
     }
 }
@@ -200,6 +198,15 @@ impl Report {
         self.found(Level::Advice, id.into(), what.into(), why, remedy.into());
     }
 
+    /// What is wrong with a setting.
+    fn fault(&mut self, fault: Fault) {
+        let level = match fault.weight {
+            Weight::Fatal | Weight::Problem => Level::Problem,
+            Weight::Advice => Level::Advice,
+        };
+        self.found(level, fault.id, fault.what, fault.why, fault.remedy);
+    }
+
     fn found(&mut self, level: Level, id: String, what: String, why: &str, remedy: String) {
         let finding = Finding { id, level, what, why: why.into(), remedy };
         self.lines.push(Line::Found(self.subject, finding));
@@ -236,8 +243,7 @@ impl Report {
 
     /// A list for eyes: what is well in a line, what is not with its reason and its remedy.
     fn text(&self, shop: &Shop) -> String {
-        let mut page =
-            format!("fulfilld doctor: {}, {}\n", shop.file.display(), shop.settings.0.origin);
+        let mut page = format!("fulfilld doctor: {}, {}\n", shop.file.display(), env::all().origin);
         for line in &self.lines {
             page += &match line {
                 Line::Title(title) => format!("\n{title}\n"),

@@ -8,13 +8,13 @@ use rusqlite::OptionalExtension;
 use rusqlite::types::Value as Cell;
 
 use super::{File, Output, none_such};
-use crate::config::HookSettings;
+use crate::config;
+use crate::config::hooks::{Kind, TOPICS};
 use crate::db;
 use crate::error::{Error, Result};
 use crate::hooks::command::{self, Call};
 use crate::hooks::post::Post;
 use crate::hooks::runs::{self, Outcome};
-use crate::hooks::target::{Kind, Plan, TOPICS};
 use crate::hooks::{payload, sample};
 use crate::table::{self, Table};
 use crate::text;
@@ -275,7 +275,7 @@ fn test(args: &Test) -> Result<()> {
     if args.print {
         return table::print(&format!("{}\n", sample::of(&args.topic, "test")?));
     }
-    let plan = Plan::read(&HookSettings::from_env()?)?;
+    let plan = config::hook_plan()?;
     let file = args.file.path()?;
     let post = Post::new(plan.secrets.clone());
     // A key that no other news has, and no other test.

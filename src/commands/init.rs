@@ -202,7 +202,7 @@ impl Setup {
             "The endpoint's signing secret (whsec_…), or Enter for later: ",
         )?;
         let Some(text) = text else { return Ok(false) };
-        config::parse_signing_secrets(&text)?;
+        config::WEBHOOK_SECRET.of(&text).into_result()?;
         match new {
             true => write(&path, &format!("{text}\n"), 0o600, false)?,
             false => give(&path, 0o600, false)?,

@@ -58,7 +58,7 @@ pub fn run(args: &Args) -> Result<()> {
         StripeAccess { rate: access.rate / 2.0, ..access },
         Arc::new(Metrics::default()),
     );
-    let account = config::account();
+    let account = config::ACCOUNT.get()?;
     let found = rebuild::derive(&here, &new, &stripe, account.as_deref(), &tell)
         .and_then(|derived| Ok((rebuild::compare(&here, &new, &derived)?, derived)));
     let whole = db::empty_log(&new);

@@ -160,7 +160,7 @@ fn work_off(path: &Path, livemode: bool, c: &Connection, found: &[Finding]) -> R
     let (writer, writing) = Writer::start(connection, checkpointer, Box::new(|_| Ok(())));
     let metrics = Arc::<Metrics>::default();
     let stripe = Stripe::new(StripeAccess::from_env()?, metrics.clone());
-    let account = config::account();
+    let account = config::ACCOUNT.get()?;
     let context = Context::new(writer, stripe, metrics, livemode, account);
     let workers =
         Workers::start(context.clone(), Arc::new(Mutex::new(db::open_for_reading(path)?)), WORKERS);

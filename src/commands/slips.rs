@@ -1,8 +1,9 @@
 //! `fulfilld slips`: packing slips for the printer, and what to take from the shelves.
 
 use super::{File, Output};
+use crate::config;
 use crate::error::{Error, Result};
-use crate::labels::{self, Choice, Sender};
+use crate::labels::{self, Choice};
 use crate::table::{self, Table};
 
 /// Print packing slips, or what to take from the shelves
@@ -48,7 +49,7 @@ pub fn run(args: &Args) -> Result<()> {
     if parcels.is_empty() {
         return Err(Error::Permanent("no parcel waits to be shipped".into()));
     }
-    table::print(&labels::slips(&Sender::from_env()?, &parcels))
+    table::print(&labels::slips(&config::SENDER.get()?, &parcels))
 }
 
 /// What is in the parcels, by thing.

@@ -45,7 +45,7 @@ pub struct Args {
 impl Args {
     /// Where the sandbox is; never Stripe.
     fn url(&self) -> String {
-        let set = config::stripe_api();
+        let set = config::STRIPE_API.text();
         let set = if set.starts_with("http://") { set } else { "http://127.0.0.1:12111".into() };
         self.sandbox.clone().unwrap_or(set)
     }

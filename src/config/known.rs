@@ -1,213 +1,249 @@
-//! Every setting there is, once: its name, what holds without it, its help, and which values it may
-//! have.
+//! Every setting there is: one row each.
 //!
-//! `serve --help`, the manual, `serve` at its start and `doctor` read this table; a test keeps
-//! README.md and the environment file in step with it. A new setting is a row here and one line
-//! where it is used.
+//! `serve --help`, the manual, `serve` at its start, `doctor` and every verb read this table, and
+//! the list in docs/settings.md and systemd/fulfilld.env are written from it. CONTRIBUTING.md says
+//! how to add a row.
 
 use std::net::SocketAddr;
-use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
 
-use super::Only;
-use crate::error::{Error, Result};
+use log::LevelFilter;
 
-/// One setting.
-pub struct Setting {
-    pub name: &'static str,
-    pub form: Form,
-    /// What holds when it is not set; empty when there is none.
-    pub default: &'static str,
-    pub about: &'static str,
+use super::fault::Read;
+use super::hooks::{self, Delays, SignKey, Target};
+use super::plain;
+use super::secrets::{self, Key};
+use super::sender::{self, Sender};
+use super::sessions::{self, Only};
+use super::setting::{Kind, Row, Setting};
+use crate::signature::SigningSecret;
+
+/// Makes a constant of each row, and the list of them all.
+macro_rules! settings {
+    ($($constant:ident: $value:ty = { $($field:tt)* })*) => {
+        $(pub const $constant: Setting<$value> = Setting { $($field)* };)*
+
+        /// Every setting there is, in the order in which lists show them.
+        pub const SETTINGS: &[Row] = &[$(Row {
+            name: $constant.name,
+            default: $constant.default,
+            about: $constant.about,
+            #[cfg(test)]
+            note: $constant.note,
+            kind: $constant.kind,
+            faults: || $constant.read().faults,
+            #[cfg(test)]
+            faults_of: |text| $constant.of(text).faults,
+        }),*];
+    };
 }
 
-/// Which values a setting may have.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Form {
-    /// Whatever the room that uses it understands.
-    Text,
-    /// Not seen by anybody; its own reader checks it.
-    Secret,
-    /// A whole number.
-    Number(RangeInclusive<u32>),
-    /// An IP address and a port.
-    Address,
-    /// Sessions as `FULFILLD_ONLY` names them.
-    Sessions,
-    /// How much the log says.
-    Level,
-}
-
-impl Setting {
-    /// The setting of that name.
-    pub fn named(name: &str) -> &'static Setting {
-        SETTINGS
-            .iter()
-            .find(|setting| setting.name == name)
-            .expect("every setting that is read stands in SETTINGS")
-    }
-
-    /// `Config` when the text is no value of this setting; it names both and says what it may be.
-    pub fn check(&self, text: &str) -> Result<()> {
-        let name = self.name;
-        let wrong = |what: String| Err(Error::Config(format!("{name}={text} is not {what}")));
-        match &self.form {
-            Form::Text | Form::Secret => Ok(()),
-            Form::Number(range) if !text.parse().is_ok_and(|n| range.contains(&n)) => {
-                wrong(format!("a number from {} to {}", range.start(), range.end()))
-            }
-            Form::Address if text.parse::<SocketAddr>().is_err() => {
-                wrong(format!("an address and port; try {}", self.default))
-            }
-            Form::Level if text.parse::<log::LevelFilter>().is_err() => {
-                wrong("a level; use error, warn, info, debug or trace".into())
-            }
-            Form::Sessions => Only::parse(text).map(drop),
-            Form::Number(_) | Form::Address | Form::Level => Ok(()),
-        }
-    }
-}
-
-/// Every setting there is. `NAME_FILE` works for the secrets; under systemd a credential of the
-/// lower-case name, without `fulfilld_`, wins.
-pub const SETTINGS: &[Setting] = &[
-    Setting {
+// `NAME_FILE` works for the secrets; under systemd a credential of the lower-case name, without
+// `fulfilld_`, wins.
+settings! {
+    KEY: Key = {
         name: "STRIPE_SECRET_KEY",
-        form: Form::Secret,
         default: "",
-        about: "restricted key (rk_live_… or rk_test_…) that may read Checkout Sessions, Events, PaymentIntents, Charges and Refunds, Disputes, Radar, Invoices, Balance, Products, Prices and Shipping Rates",
-    },
-    Setting {
+        about: "restricted key (rk_live_… or rk_test_…) that may read Checkout Sessions, Events, \
+                PaymentIntents, Charges and Refunds, Disputes, Radar, Invoices, Balance, \
+                Products, Prices and Shipping Rates",
+        note: "Under systemd it is the file /etc/fulfilld/stripe_secret_key, which wins; in here \
+                other programs could see it.",
+        kind: Kind::Secret { id: "key", needed: Some(secrets::MAKE_KEY) },
+        parse: secrets::key,
+    }
+    WEBHOOK_SECRET: Vec<SigningSecret> = {
         name: "WEBHOOK_SECRET",
-        form: Form::Secret,
         default: "",
-        about: "signing secret of the webhook endpoint (whsec_…); several, one a line, while one is being rolled",
-    },
-    Setting {
+        about: "signing secret of the webhook endpoint (whsec_…); several, one a line, while one \
+                is being rolled",
+        note: "Under systemd it is the file /etc/fulfilld/webhook_secret, which wins; in here \
+                other programs could see it.",
+        kind: Kind::Secret { id: "webhook_secret", needed: Some(secrets::REVEAL) },
+        parse: secrets::signing_secrets,
+    }
+    DB: PathBuf = {
         name: "FULFILLD_DB",
-        form: Form::Text,
         default: "fulfilld.db",
         about: "the SQLite file",
-    },
-    Setting {
+        note: "The unit lets fulfilld write in /var/lib/fulfilld alone; another directory also \
+                needs ReadWritePaths= in a drop-in.",
+        kind: Kind::Plain,
+        parse: |_, text| Read::good(text.into()),
+    }
+    LISTEN: SocketAddr = {
         name: "FULFILLD_LISTEN",
-        form: Form::Address,
         default: "127.0.0.1:4242",
         about: "address and port that the proxy forwards /webhook to",
-    },
-    Setting {
+        note: "Does not count while fulfilld.socket is active: the address is there.",
+        kind: Kind::Plain,
+        parse: plain::address,
+    }
+    ALLOW_PUBLIC_LISTEN: bool = {
         name: "FULFILLD_ALLOW_PUBLIC_LISTEN",
-        form: Form::Number(0..=1),
         default: "0",
-        about: "1 permits an address that is not loopback; a proxy in front is still needed for TLS",
-    },
-    Setting {
+        about: "1 permits an address that is not loopback; a proxy in front is still needed for \
+                TLS",
+        note: "",
+        kind: Kind::Plain,
+        parse: plain::switch,
+    }
+    STRIPE_API: String = {
         name: "FULFILLD_STRIPE_API",
-        form: Form::Text,
         default: "https://api.stripe.com",
         about: "base URL of Stripe's API; http only for a sandbox with a test key",
-    },
-    Setting {
+        note: "",
+        kind: Kind::Plain,
+        parse: plain::stripe_api,
+    }
+    STRIPE_RATE: u32 = {
         name: "FULFILLD_STRIPE_RATE",
-        form: Form::Number(1..=10_000),
         default: "20",
         about: "requests a second to each of Stripe's endpoints, at most 25 (a sandbox takes more)",
-    },
-    Setting {
+        note: "",
+        kind: Kind::Plain,
+        parse: |name, text| plain::number(name, text, 1..=10_000),
+    }
+    ACCOUNT: Option<String> = {
         name: "FULFILLD_ACCOUNT",
-        form: Form::Text,
         default: "",
-        about: "acct_… whose events are the shop's, where one endpoint receives events of several accounts",
-    },
-    Setting {
+        about: "acct_… whose events are the shop's, where one endpoint receives events of several \
+                accounts",
+        note: "",
+        kind: Kind::Plain,
+        parse: plain::optional,
+    }
+    ONLY: Option<Only> = {
         name: "FULFILLD_ONLY",
-        form: Form::Sessions,
         default: "",
-        about: "which sessions are the shop's, where the account sells other things too: payment_link=plink_1,plink_2 or metadata.KEY=VALUE",
-    },
-    Setting {
+        about: "which sessions are the shop's, where the account sells other things too: \
+                payment_link=plink_1,plink_2 or metadata.KEY=VALUE",
+        note: "",
+        kind: Kind::Plain,
+        parse: sessions::parse,
+    }
+    BACKFILL_EVERY: Duration = {
         name: "FULFILLD_BACKFILL_EVERY",
-        form: Form::Number(0..=86_400),
         default: "600",
-        about: "seconds between two checks of Stripe's events for what did not arrive; 0 never checks",
-    },
-    Setting {
+        about: "seconds between two checks of Stripe's events for what did not arrive; 0 never \
+                checks",
+        note: "",
+        kind: Kind::Plain,
+        parse: |name, text| plain::seconds(name, text, 0..=86_400),
+    }
+    SWEEP_EVERY: Duration = {
         name: "FULFILLD_SWEEP_EVERY",
-        form: Form::Number(1..=604_800),
         default: "21600",
         about: "seconds between two checks of Stripe's sessions, refunds and disputes themselves",
-    },
-    Setting {
+        note: "",
+        kind: Kind::Plain,
+        parse: |name, text| plain::seconds(name, text, 1..=604_800),
+    }
+    ECHO_AFTER: Duration = {
         name: "FULFILLD_ECHO_AFTER",
-        form: Form::Number(0..=3600),
         default: "2",
-        about: "seconds that an event waits which only repeats another, so that both cost one request (payment_intent.succeeded after checkout.session.completed)",
-    },
-    Setting {
+        about: "seconds that an event waits which only repeats another, so that both cost one \
+                request (payment_intent.succeeded after checkout.session.completed)",
+        note: "",
+        kind: Kind::Plain,
+        parse: |name, text| plain::seconds(name, text, 0..=3600),
+    }
+    PUBLIC_URL: Option<String> = {
         name: "FULFILLD_PUBLIC_URL",
-        form: Form::Text,
         default: "",
-        about: "where Stripe posts to, e.g. https://shop.example.org/webhook; fulfilld doctor tries it and finds the endpoint in Stripe by it",
-    },
-    Setting {
+        about: "where Stripe posts to, e.g. https://shop.example.org/webhook; fulfilld doctor \
+                tries it and finds the endpoint in Stripe by it",
+        note: "",
+        kind: Kind::Plain,
+        parse: plain::public_url,
+    }
+    HOOK_COMMAND: Vec<Target> = {
         name: "FULFILLD_HOOK_COMMAND",
-        form: Form::Text,
         default: "",
-        about: "programs to notify: /PATH and the topics it wants (none: all; order.* is permitted); several with a ; between",
-    },
-    Setting {
+        about: "programs to notify: /PATH and the topics it wants (none: all; order.* is \
+                permitted); several with a ; between",
+        note: "It runs as the service's user, inside its sandbox: see the end of \
+                fulfilld.service for a directory that it may write into.",
+        kind: Kind::Plain,
+        parse: hooks::commands,
+    }
+    HOOK_URL: Vec<Target> = {
         name: "FULFILLD_HOOK_URL",
-        form: Form::Text,
         default: "",
-        about: "URLs to notify by POST: https://HOST/PATH and the topics (http on this machine only); several with a ; between",
-    },
-    Setting {
+        about: "URLs to notify by POST: https://HOST/PATH and the topics (http on this machine \
+                only); several with a ; between",
+        note: "",
+        kind: Kind::Plain,
+        parse: hooks::urls,
+    }
+    HOOK_SECRET: Vec<SignKey> = {
         name: "FULFILLD_HOOK_SECRET",
-        form: Form::Secret,
         default: "",
-        about: "what those posts are signed with, by Standard Webhooks (whsec_ and base64); several, one a line, while one is being rolled",
-    },
-    Setting {
+        about: "what those posts are signed with, by Standard Webhooks (whsec_ and base64); \
+                several, one a line, while one is being rolled",
+        note: "Under systemd it is the file /etc/fulfilld/hook_secret, which wins once its line \
+                in fulfilld.service is in force.",
+        kind: Kind::Secret { id: "hook_secret", needed: None },
+        parse: hooks::secrets,
+    }
+    HOOK_DELAY: Delays = {
         name: "FULFILLD_HOOK_DELAY",
-        form: Form::Text,
         default: "",
-        about: "how long a notification waits, so that undo can take it back, e.g. fulfillment.shipped=10m; several with a ; between",
-    },
-    Setting {
+        about: "how long a notification waits, so that undo can take it back, e.g. \
+                fulfillment.shipped=10m; several with a ; between",
+        note: "",
+        kind: Kind::Plain,
+        parse: hooks::delays,
+    }
+    SENDER: Sender = {
         name: "FULFILLD_SENDER",
-        form: Form::Text,
         default: "",
-        about: "who sends the parcels, for the files of label services: name=…; company=…; street=…; house_number=…; postal_code=…; city=…; country=DE; email=…; phone=…; billing=…",
-    },
-    Setting {
+        about: "who sends the parcels, for the files of label services: name=…; company=…; \
+                street=…; house_number=…; postal_code=…; city=…; country=DE; email=…; phone=…; \
+                billing=…",
+        note: "",
+        kind: Kind::Plain,
+        parse: sender::parse,
+    }
+    WORKERS: u32 = {
         name: "FULFILLD_WORKERS",
-        form: Form::Number(1..=64),
         default: "16",
         about: "events processed at once, 1 to 64",
-    },
-    Setting {
+        note: "",
+        kind: Kind::Plain,
+        parse: |name, text| plain::number(name, text, 1..=64),
+    }
+    LOG: LevelFilter = {
         name: "FULFILLD_LOG",
-        form: Form::Level,
         default: "info",
         about: "error, warn, info, debug or trace",
-    },
-];
+        note: "",
+        kind: Kind::Plain,
+        parse: plain::level,
+    }
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::fault::Weight;
 
     #[test]
     fn each_default_is_a_value_of_its_setting_and_a_wrong_one_is_named() {
-        for setting in SETTINGS {
-            assert_eq!(setting.check(setting.default), Ok(()), "{}", setting.name);
-            let free = matches!(setting.form, Form::Text | Form::Secret);
-            let said = setting.check("-7").err().map(|error| error.to_string()).unwrap_or_default();
-            assert_eq!(
-                said.starts_with(&format!("{}=-7 ", setting.name)),
-                !free,
-                "{}: {said}",
-                setting.name
-            );
+        for setting in SETTINGS.iter().filter(|setting| !setting.is_secret()) {
+            let name = setting.name;
+            let faults = (setting.faults_of)(setting.default);
+            assert!(faults.iter().all(|fault| fault.weight == Weight::Advice), "{name}");
+            for fault in (setting.faults_of)("-7") {
+                assert!(fault.what.starts_with(name), "{name}: {}", fault.what);
+            }
         }
+        let refused = |name: &str| {
+            let setting = SETTINGS.iter().find(|setting| setting.name == name).unwrap();
+            (setting.faults_of)("-7").iter().any(|fault| fault.weight == Weight::Fatal)
+        };
+        assert!(refused("FULFILLD_WORKERS") && refused("FULFILLD_LISTEN"));
+        assert!(refused("STRIPE_SECRET_KEY") && !refused("FULFILLD_DB"));
     }
 }

@@ -10,8 +10,8 @@ use sha2::Sha256;
 use ureq::http::{HeaderMap, StatusCode};
 
 use super::runs::Outcome;
-use super::target::SignKey;
 use crate::clock::{self, Timestamp};
+use crate::config::hooks::SignKey;
 use crate::text;
 
 /// The whole of one post, connecting included; below what stopping may take.

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, params_from_iter};
 
-use super::target::{Plan, Target};
 use crate::clock::{self, Timestamp};
+use crate::config::hooks::{Plan, Target};
 use crate::db;
 use crate::error::Result;
 use crate::queue::LEASE;

@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 use super::payload;
-use super::target::TOPICS;
+use crate::config::hooks::TOPICS;
 use crate::db;
 use crate::error::{Error, Result};
 
@@ -109,5 +109,26 @@ mod tests {
             );
         }
         assert!(matches!(of("order.payed", "k"), Err(Error::Usage(_))));
+    }
+
+    #[test]
+    fn every_topic_of_the_schema_can_be_subscribed_to() {
+        let schema = crate::db::SCHEMA;
+        let is_topic = |word: &&str| {
+            let kinds = ["order.", "fulfillment.", "event."];
+            kinds.iter().any(|kind| {
+                word.strip_prefix(kind)
+                    .is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_lowercase()))
+            })
+        };
+        // The statuses of a fulfillment are put behind `fulfillment.`.
+        let mut told: Vec<&str> =
+            schema.split('\'').filter(is_topic).filter(|word| *word != "fulfillment.").collect();
+        told.extend(["fulfillment.shipped", "fulfillment.delivered", "fulfillment.canceled"]);
+        assert!(schema.contains("'fulfillment.' || NEW.status"));
+        for topic in &told {
+            assert!(TOPICS.contains(topic), "{topic}");
+        }
+        assert!(TOPICS.iter().all(|topic| told.contains(topic)), "{told:?}");
     }
 }

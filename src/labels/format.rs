@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::charset::Charset;
 use super::parcels::FIELDS;
-use super::sender;
+use crate::config::sender;
 use crate::error::{Error, Result};
 use crate::text;
 

@@ -6,8 +6,9 @@ use rust_iso3166::from_alpha2;
 
 use super::format::{Column, Format, LineEnd, Rows, Template};
 use super::parcels::{FIELDS, Item, Parcel, day};
-use super::{Sender, sender, street};
+use super::{Sender, street};
 use crate::clock;
+use crate::config::SENDER;
 use crate::error::{Error, Result};
 use crate::money;
 use crate::text;
@@ -130,7 +131,7 @@ impl Form<'_> {
             text::clean(&self.format.name),
             keys.join(" or "),
             column.name,
-            sender::SETTING,
+            SENDER.name,
         ))
     }
 
@@ -145,7 +146,7 @@ impl Form<'_> {
                 None => Ok(cell),
                 Some(sign) => Err(Error::Config(format!(
                     "{} has the sign {sign}, which {} lacks, and {} is written in that",
-                    sender::SETTING,
+                    SENDER.name,
                     self.format.encoding.name(),
                     text::clean(&self.format.name)
                 ))),
@@ -284,11 +285,7 @@ impl Form<'_> {
                 .into();
         }
         if let Some(key) = template.fields().find_map(|field| field.strip_prefix("sender.")) {
-            return format!(
-                "{} has no {key}, which the column {} needs",
-                sender::SETTING,
-                column.name
-            );
+            return format!("{} has no {key}, which the column {} needs", SENDER.name, column.name);
         }
         match of_orders {
             Some(orders_column) => format!("it has no {orders_column}{fix}"),

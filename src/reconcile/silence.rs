@@ -55,7 +55,7 @@ impl Backfill {
 /// What Stripe says of the shop's endpoint, where the key may see it: why nothing of what was
 /// `missed`, by type, comes from there.
 fn endpoint_trouble(stripe: &Stripe, missed: &BTreeMap<String, usize>) -> Option<String> {
-    let url = Some(config::value("FULFILLD_PUBLIC_URL")).filter(|url| !url.is_empty());
+    let url = config::PUBLIC_URL.set();
     let endpoints = Endpoints::list(url.as_deref(), |path| stripe.look(path)).ok()?;
     let kinds: Vec<&str> = missed.keys().map(String::as_str).collect();
     Some(match endpoints.trouble(&kinds)? {

@@ -36,7 +36,7 @@ impl Secrets {
 
     /// Reads the secrets again, now. A mistake in the new ones leaves the old ones in force.
     pub fn reload(&self) {
-        let found = config::signing_secrets();
+        let found = config::WEBHOOK_SECRET.get();
         self.put_in_force(&found);
         *lock(&self.last_look) = Look { found, is_settled: true };
     }
@@ -45,7 +45,7 @@ impl Secrets {
     /// to be called every second. A file that is being written is incomplete for a moment, so the
     /// change counts once two reads in a row agree.
     pub fn follow(&self) {
-        let found = config::signing_secrets();
+        let found = config::WEBHOOK_SECRET.get();
         let mut look = lock(&self.last_look);
         if look.found != found {
             *look = Look { found, is_settled: false };

@@ -257,7 +257,7 @@ const BROKEN: &[(&str, Break)] = &[
     ("setting_odd", |c| c.set("FULFILLD_WORKERS", 100)),
     ("setting_odd", |c| c.set("FULFILLD_ONLY", "customer=cus_1")),
     ("setting_odd", |c| c.set("FULFILLD_LOG", "loud")),
-    ("setting_odd stripe_api_elsewhere", |c| {
+    ("stripe_api_elsewhere setting_odd", |c| {
         c.set("FULFILLD_STRIPE_RATE", 26);
         c.set("FULFILLD_STRIPE_API", "https://stripe.example.org");
         c.args = vec!["--offline".into()];
@@ -687,9 +687,9 @@ fn several_things_are_found_at_once_and_offline_asks_nobody() {
     chmod(&clinic.shop.file(), 0o666);
     let expected = [
         "setting_odd",
+        "key_publishable",
         "webhook_secret_is_endpoint_id",
         "webhook_secret_malformed",
-        "key_publishable",
         "file_readable",
     ];
     assert_found("several", &clinic, &expected);

@@ -1,5 +1,4 @@
-//! systemd itself reads the units that are shipped, and the environment file lists the settings
-//! that there are.
+//! systemd itself reads the units that are shipped.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -64,19 +63,16 @@ fn the_service_ends_restarts_and_is_watched_as_the_program_expects() {
         assert!(unit.lines().any(|l| l == line), "{line} is not in fulfilld.service");
     }
     // The credentials bear the names that the program looks for: its secret settings in lower case.
-    for secret in settings().iter().map(|s| &s.name).filter(|name| !name.starts_with("FULFILLD_")) {
+    for (secret, _) in settings().iter().filter(|(name, _)| !name.starts_with("FULFILLD_")) {
         let name = secret.to_lowercase();
         let line = format!("LoadCredential={name}:/etc/fulfilld/{name}");
         assert!(unit.lines().any(|l| l == line), "{line} is not in fulfilld.service");
     }
-    let listen = settings()
+    let (_, listen) = settings()
         .into_iter()
-        .find(|s| s.name == "FULFILLD_LISTEN")
+        .find(|(name, _)| name == "FULFILLD_LISTEN")
         .expect("there is such a setting");
-    assert!(
-        shipped("systemd/fulfilld.socket")
-            .contains(&format!("\nListenStream={}\n", listen.default))
-    );
+    assert!(shipped("systemd/fulfilld.socket").contains(&format!("\nListenStream={}\n", listen)));
 }
 
 #[test]
@@ -106,32 +102,6 @@ fn the_caddyfile_for_2_6_differs_in_its_buffers_alone() {
     assert_eq!(without_buffers("systemd/Caddyfile"), without_buffers("systemd/Caddyfile-2.6"));
     let old = shipped("systemd/Caddyfile-2.6");
     assert!(old.contains("\tbuffer_requests\n") && old.contains("\tmax_buffer_size 1048576\n"));
-}
-
-#[test]
-fn the_environment_file_lists_every_setting_with_its_default_and_its_words() {
-    let file = shipped("systemd/fulfilld.env");
-    let mut words = Vec::new();
-    let mut listed = Vec::new();
-    for line in file.lines() {
-        match line.strip_prefix('#') {
-            Some(comment) if comment.starts_with(' ') => words.push(comment.trim()),
-            Some(setting) => {
-                let (name, default) =
-                    setting.split_once('=').unwrap_or_else(|| panic!("no setting: {line}"));
-                let about =
-                    words.first().unwrap_or_else(|| panic!("no words above {name}")).to_string();
-                // The unit's own place for the file is the one difference.
-                let default = default.trim_start_matches("/var/lib/fulfilld/").to_string();
-                listed.push(Setting { name: name.into(), default, about });
-            }
-            None => {
-                assert!(line.is_empty(), "a setting is in force: {line}");
-                words.clear();
-            }
-        }
-    }
-    assert_eq!(listed, settings());
 }
 
 #[test]
@@ -210,31 +180,13 @@ impl Units {
     }
 }
 
-/// One setting, as a person reads of it.
-#[derive(Debug, PartialEq, Eq)]
-struct Setting {
-    name: String,
-    default: String,
-    about: String,
-}
-
-/// The table in `src/config/known.rs`, read as text: a test cannot call into a program.
-fn settings() -> Vec<Setting> {
-    let source = shipped("src/config/known.rs");
-    let table = source.split("SETTINGS: &[Setting] = &[").nth(1).and_then(|s| s.split("];").next());
-    let table = table.expect("it has a table SETTINGS");
-    let field = |entry: &str, name: &str| -> String {
-        let value = entry.split(&format!("{name}: \"")).nth(1).and_then(|s| s.split('"').next());
-        value.unwrap_or_else(|| panic!("no {name} in {entry}")).into()
-    };
-    let entries = table.split("Setting {").skip(1);
-    entries
-        .map(|e| Setting {
-            name: field(e, "name"),
-            default: field(e, "default"),
-            about: field(e, "about"),
-        })
-        .collect()
+/// Every setting and its default, from the environment file; a test inside the program holds that
+/// against the table.
+fn settings() -> Vec<(String, String)> {
+    let file = shipped("systemd/fulfilld.env");
+    let lines = file.lines().filter_map(|line| line.strip_prefix('#')?.split_once('='));
+    let settings = lines.filter(|(name, _)| !name.contains(' '));
+    settings.map(|(name, default)| (name.into(), default.into())).collect()
 }
 
 fn path_of(file: &str) -> PathBuf {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustix::fs::{FlockOperation, flock};
 
 use super::{Report, Shop, file};
+use crate::config;
 use crate::health;
 
 /// It answers about itself in a moment, or it hangs.
@@ -100,7 +101,7 @@ pub fn check(shop: &Shop, report: &mut Report) {
         return;
     }
     let before = report.lines.len();
-    let listen = shop.settings.get("FULFILLD_LISTEN");
+    let listen = config::LISTEN.text();
     alarms(shop, report);
     match (shop.daemon.holds, &shop.daemon.metrics) {
         (Some(false), None) | (None, None) => {

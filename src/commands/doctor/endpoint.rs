@@ -1,7 +1,7 @@
 //! The webhook endpoint as Stripe has it: there, enabled, once, and sending what the shop lives on.
 
-use super::settings::is_loopback;
 use super::{Report, Shop, file, key};
+use crate::config::{self, is_loopback};
 use crate::endpoint::{Endpoint, Endpoints, Trouble};
 use crate::handlers::{NEEDED, OF_HELD_MONEY};
 use crate::stripe::{Looked, Stripe};
@@ -16,7 +16,7 @@ pub fn check(shop: &Shop, stripe: &Stripe, livemode: bool, report: &mut Report) 
     if ["key_refused", "key_expired", "stripe_"].iter().any(|id| report.has(id)) {
         return;
     }
-    let wanted = shop.settings.set("FULFILLD_PUBLIC_URL").filter(|_| !report.has("public_url_odd"));
+    let wanted = config::PUBLIC_URL.set().filter(|_| !report.has("public_url_odd"));
     let look = |path: &str| key::ask(stripe, path, report).ok_or(());
     // Why nothing could be asked stands in the report.
     let Ok(endpoints) = Endpoints::list(wanted.as_deref(), look) else { return };

@@ -4,48 +4,29 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use super::settings::Settings;
-use super::{Report, Shop, file};
-use crate::config::{HookSettings, Secret};
+use super::{Report, Shop, file, settings};
+use crate::config;
+use crate::config::hooks::Kind;
 use crate::hooks::command;
-use crate::hooks::target::{Kind, Plan};
 use crate::text;
 
 pub fn check(shop: &Shop, report: &mut Report) {
     let before = report.lines.len();
     let mut some = false;
-    match Plan::read(&as_set(&shop.settings)) {
-        Ok(plan) => {
-            some = !plan.targets.is_empty();
-            for target in &plan.targets {
-                if let Kind::Command(program) = &target.kind {
-                    runs(program, report);
-                }
+    for fault in config::faults().into_iter().filter(settings::is_of_hooks) {
+        report.fault(fault);
+    }
+    if let Ok(plan) = config::hook_plan() {
+        some = !plan.targets.is_empty();
+        for target in &plan.targets {
+            if let Kind::Command(program) = &target.kind {
+                runs(program, report);
             }
         }
-        Err(why) => report.problem(
-            "hook_setting_odd",
-            why.to_string(),
-            "fulfilld does not start with it.",
-            "correct it, or remove the line; docs/hooks.md says what may stand there",
-        ),
     }
     gave_up(&shop.file, report);
     if report.lines.len() == before {
         report.good(if some { "every program is there" } else { "none are set" });
-    }
-}
-
-fn as_set(settings: &Settings) -> HookSettings {
-    let secret = settings
-        .secret("FULFILLD_HOOK_SECRET")
-        .and_then(|secret| secret.text.ok())
-        .unwrap_or_default();
-    HookSettings {
-        command: settings.get("FULFILLD_HOOK_COMMAND"),
-        url: settings.get("FULFILLD_HOOK_URL"),
-        secret: Secret::new(secret),
-        delay: settings.get("FULFILLD_HOOK_DELAY"),
     }
 }
 

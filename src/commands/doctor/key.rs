@@ -100,10 +100,8 @@ const TOO_MUCH: &[(&str, &str)] =
 
 /// A client with the key, and the key's mode, where Stripe can be asked with it at all.
 pub fn usable(shop: &Shop, report: &mut Report) -> Option<(Stripe, bool)> {
-    let key = shop.settings.get_key().filter(|key| config::key_mode(key).is_ok());
-    let access = key.and_then(|key| {
-        StripeAccess::new(&key, &shop.settings.get("FULFILLD_STRIPE_API"), 1.0).ok()
-    });
+    let key = config::KEY.read().value.zip(config::STRIPE_API.read().value);
+    let access = key.and_then(|(key, base_url)| StripeAccess::with(key, base_url, 1.0).ok());
     if let Some(access) = &access {
         same_mode(&shop.file, access.livemode, report);
     }
@@ -164,7 +162,7 @@ pub fn missing_permissions(stripe: &Stripe) -> Result<Vec<&'static str>> {
 }
 
 /// Takes the clock from the first answer on the way.
-pub fn check(shop: &Shop, stripe: &Stripe, report: &mut Report) {
+pub fn check(stripe: &Stripe, report: &mut Report) {
     let Some(sessions) = ask(stripe, "/v1/checkout/sessions?limit=1", report) else { return };
     clock::check(now(), sessions.date, report);
     let vital = Permission {
@@ -191,7 +189,7 @@ pub fn check(shop: &Shop, stripe: &Stripe, report: &mut Report) {
     if missing == 0 {
         report.good("the key may read everything that fulfilld reads");
     }
-    too_much(shop, stripe, report);
+    too_much(stripe, report);
 }
 
 fn lacks(permission: &Permission, answer: &Looked, report: &mut Report) {
@@ -201,9 +199,9 @@ fn lacks(permission: &Permission, answer: &Looked, report: &mut Report) {
     report.problem(*id, what, without, format!("{EDIT}: {name}, Read"));
 }
 
-fn too_much(shop: &Shop, stripe: &Stripe, report: &mut Report) {
+fn too_much(stripe: &Stripe, report: &mut Report) {
     // A full key may do everything, which was said.
-    if shop.settings.get_key().is_some_and(|key| key.starts_with("sk_")) {
+    if config::KEY.read().value.is_some_and(|key| key.is_full) {
         return;
     }
     let mut names = Vec::new();

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use super::daemon::Daemon;
-use super::settings::is_loopback;
 use super::{Report, Shop};
+use crate::config::{self, is_loopback};
 use crate::stripe::Unreached;
 use crate::text;
 
@@ -19,7 +19,7 @@ const ANSWER_MAX: u64 = 64 << 10;
 const REFUSAL: &str = "Webhook Error: ";
 
 pub fn check(shop: &Shop, report: &mut Report) {
-    let Some(url) = shop.settings.set("FULFILLD_PUBLIC_URL") else {
+    let Some(url) = config::PUBLIC_URL.set() else {
         return report.skip("not tried: FULFILLD_PUBLIC_URL is not set");
     };
     if ["file_hard_links", "file_log_foreign"].iter().any(|id| report.has(id)) {
@@ -38,13 +38,13 @@ pub fn check(shop: &Shop, report: &mut Report) {
     let why = "Stripe counts every answer but 2xx as failed, tries for three days, and disables one that fails for long.";
     let (id, what, remedy) = match answer {
         Ok((400, said)) if said.starts_with(REFUSAL) => {
-            let ours = refused_before.zip(Daemon::ask(&shop.settings.get("FULFILLD_LISTEN"), &shop.file).unsigned());
+            let ours = refused_before.zip(Daemon::ask(&config::LISTEN.text(), &shop.file).unsigned());
             if ours.is_none_or(|(before, after)| after > before) {
                 return report.good(format!("{url} leads to this fulfilld"));
             }
             (
                 "public_url_other_fulfilld",
-                format!("{url} leads to another fulfilld than the one that listens at {}", shop.settings.get("FULFILLD_LISTEN")),
+                format!("{url} leads to another fulfilld than the one that listens at {}", config::LISTEN.text()),
                 "look at the port in the proxy's configuration, and at FULFILLD_LISTEN and fulfilld.socket".to_string(),
             )
         }
@@ -64,7 +64,7 @@ pub fn check(shop: &Shop, report: &mut Report) {
         Ok((status @ 502..=504, _)) => (
             "public_url_bad_gateway",
             format!("the proxy at {url} does not reach fulfilld ({status})"),
-            format!("the proxy has to forward to {}; look at its log", shop.settings.get("FULFILLD_LISTEN")),
+            format!("the proxy has to forward to {}; look at its log", config::LISTEN.text()),
         ),
         Ok((401 | 403, _)) => {
             return report.advice(

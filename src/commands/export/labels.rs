@@ -3,8 +3,9 @@
 use std::io::Write;
 
 use crate::commands::File;
+use crate::config;
 use crate::error::{Error, Result};
-use crate::labels::{self, Choice, Format, Note, Sender, Written};
+use crate::labels::{self, Choice, Format, Note, Written};
 
 /// Which parcels, in whose form.
 #[derive(clap::Args)]
@@ -37,7 +38,7 @@ impl LabelArgs {
 /// is not in it; then the others are.
 pub fn run(args: &LabelArgs, service: &str, file: &File) -> Result<()> {
     let format = Format::named(service)?;
-    let sender = Sender::from_env()?;
+    let sender = config::SENDER.get()?;
     let chosen = args.parcels.iter().map(|p| Choice::parse(p)).collect::<Result<Vec<_>>>()?;
     let after = args.after.as_deref().map(Choice::parse).transpose()?;
     let mut parcels = labels::waiting(&file.read()?, &chosen)?;

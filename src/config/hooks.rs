@@ -1,17 +1,19 @@
-//! The settings FULFILLD_HOOK_…, read: which hooks there are, what each wants to hear, and how long
-//! a notification is held back.
+//! The settings FULFILLD_HOOK_…: which hooks there are, what each is notified of, and how long a
+//! notification is held back.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
-use crate::config::{HookSettings, Secret};
-use crate::error::{Error, Result};
+use super::fault::{Fault, Read};
+use super::plain;
 use crate::text;
+
+/// A value, or what is wrong with the text.
+type Parsed<T> = Result<T, Fault>;
 
 /// Everything that hooks are notified of.
 pub const TOPICS: [&str; 9] = [
@@ -76,13 +78,16 @@ impl Target {
     }
 }
 
+/// How long notifications wait, by topic.
+pub type Delays = BTreeMap<&'static str, Duration>;
+
 /// All of the settings.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Plan {
     pub targets: Vec<Target>,
     /// What posts are signed with: the bytes of each secret.
     pub secrets: Vec<SignKey>,
-    delays: BTreeMap<&'static str, Duration>,
+    delays: Delays,
 }
 
 /// The bytes of a secret; never shown.
@@ -96,30 +101,19 @@ impl std::fmt::Debug for SignKey {
 }
 
 impl Plan {
-    /// `Config` with a sentence for whatever cannot be meant.
-    pub fn read(settings: &HookSettings) -> Result<Plan> {
-        let mut targets = Vec::new();
-        for entry in entries(&settings.command) {
-            targets.push(target("FULFILLD_HOOK_COMMAND", entry, command)?);
+    /// The settings together. A fault where two of them contradict each other.
+    pub fn new(
+        commands: Vec<Target>,
+        urls: Vec<Target>,
+        secrets: Vec<SignKey>,
+        delays: Delays,
+    ) -> Result<Plan, Fault> {
+        if secrets.is_empty() && !urls.is_empty() {
+            let what = "FULFILLD_HOOK_URL is set and FULFILLD_HOOK_SECRET is not, so nobody could \
+                        detect a forged post";
+            return Err(Fault::fatal("hook_setting_odd", what, MAKE_ONE));
         }
-        for entry in entries(&settings.url) {
-            targets.push(target("FULFILLD_HOOK_URL", entry, post)?);
-        }
-        for (n, target) in targets.iter().enumerate() {
-            if targets[..n].iter().any(|other| other.name == target.name) {
-                return Err(Error::Config(format!(
-                    "{} is set twice as a hook; name it once, with all its topics",
-                    target.shown()
-                )));
-            }
-        }
-        let secrets = secrets(&settings.secret)?;
-        if secrets.is_empty() && targets.iter().any(|target| matches!(target.kind, Kind::Post(_))) {
-            return Err(Error::Config(format!(
-                "FULFILLD_HOOK_URL is set and FULFILLD_HOOK_SECRET is not, so nobody could tell a forged post; {MAKE_ONE}"
-            )));
-        }
-        Ok(Plan { targets, secrets, delays: delays(&settings.delay)? })
+        Ok(Plan { targets: [commands, urls].concat(), secrets, delays })
     }
 
     /// How long a notification of this topic waits for an `undo` before its hooks are run.
@@ -135,18 +129,48 @@ impl Plan {
 
 const MAKE_ONE: &str = "make one: echo whsec_$(openssl rand -base64 32)";
 
+fn odd(what: impl Into<String>) -> Fault {
+    let remedy = "correct it, or remove the line; docs/hooks.md says what may stand there";
+    Fault::fatal("hook_setting_odd", what, remedy)
+}
+
+/// The programs of `FULFILLD_HOOK_COMMAND`.
+pub fn commands(name: &'static str, text: &str) -> Read<Vec<Target>> {
+    targets(name, text, command).into()
+}
+
+/// The addresses of `FULFILLD_HOOK_URL`.
+pub fn urls(name: &'static str, text: &str) -> Read<Vec<Target>> {
+    targets(name, text, post).into()
+}
+
 fn entries(text: &str) -> impl Iterator<Item = &str> {
     text.split(';').map(str::trim).filter(|entry| !entry.is_empty())
 }
 
-fn target(
+fn targets(
     setting: &str,
-    entry: &str,
-    kind: fn(&str) -> std::result::Result<Kind, String>,
-) -> Result<Target> {
+    text: &str,
+    kind: fn(&str) -> Result<Kind, String>,
+) -> Parsed<Vec<Target>> {
+    let mut found: Vec<Target> = Vec::new();
+    for entry in entries(text) {
+        let target = target(setting, entry, kind)?;
+        if found.iter().any(|other| other.name == target.name) {
+            return Err(odd(format!(
+                "{setting}: {} is set twice as a hook; name it once, with all its topics",
+                target.shown()
+            )));
+        }
+        found.push(target);
+    }
+    Ok(found)
+}
+
+fn target(setting: &str, entry: &str, kind: fn(&str) -> Result<Kind, String>) -> Parsed<Target> {
     let mut words = entry.split_whitespace();
     let name = words.next().unwrap_or_default();
-    let kind = kind(name).map_err(|why| Error::Config(format!("{setting}: {why}")))?;
+    let kind = kind(name).map_err(|why| odd(format!("{setting}: {why}")))?;
     let mut wanted = Vec::new();
     for word in words {
         wanted.extend(matching(setting, word)?);
@@ -156,7 +180,7 @@ fn target(
     Ok(Target { name: name.into(), kind, topics })
 }
 
-fn command(name: &str) -> std::result::Result<Kind, String> {
+fn command(name: &str) -> Result<Kind, String> {
     match name.starts_with('/') {
         true => Ok(Kind::Command(name.into())),
         false => Err(format!(
@@ -166,25 +190,23 @@ fn command(name: &str) -> std::result::Result<Kind, String> {
     }
 }
 
-fn post(name: &str) -> std::result::Result<Kind, String> {
+fn post(name: &str) -> Result<Kind, String> {
     let url: Option<ureq::http::Uri> = name.parse().ok();
     let (scheme, authority) = url
         .as_ref()
         .and_then(|url| Some((url.scheme_str()?, url.authority()?)))
         .ok_or("there is something that is no URL; write https://HOST/PATH, then its topics")?;
+    let host = authority.host();
     if authority.as_str().contains('@') {
         return Err(format!(
-            "the URL of {} has a user or a password in it, which is kept nowhere",
-            authority.host()
+            "the URL of {host} has a user or a password in it, which is stored nowhere"
         ));
     }
-    let host = authority.host().trim_matches(['[', ']']);
-    let loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
     match scheme {
         "https" => Ok(Kind::Post(name.into())),
-        "http" if loopback => Ok(Kind::Post(name.into())),
+        "http" if plain::is_loopback(name) => Ok(Kind::Post(name.into())),
         "http" => {
-            Err(format!("{host} would be sent customers' addresses in the clear; write https://"))
+            Err(format!("customers' addresses would go to {host} in the clear; write https://"))
         }
         _ => Err(format!(
             "{host}: a hook's URL begins with https://, or with http:// on this machine"
@@ -193,14 +215,14 @@ fn post(name: &str) -> std::result::Result<Kind, String> {
 }
 
 /// The topics that a word names: one, or with a star at its end all that begin so.
-fn matching(setting: &str, word: &str) -> Result<Vec<&'static str>> {
+fn matching(setting: &str, word: &str) -> Parsed<Vec<&'static str>> {
     let named: Vec<&'static str> = match word.strip_suffix('*') {
         Some(start) => TOPICS.into_iter().filter(|topic| topic.starts_with(start)).collect(),
         None => TOPICS.into_iter().filter(|topic| *topic == word).collect(),
     };
     match named.is_empty() {
         false => Ok(named),
-        true => Err(Error::Config(format!(
+        true => Err(odd(format!(
             "{setting}: there is no topic {}; there are {}",
             text::clean(word),
             TOPICS.join(", ")
@@ -208,42 +230,45 @@ fn matching(setting: &str, word: &str) -> Result<Vec<&'static str>> {
     }
 }
 
-fn secrets(text: &Secret) -> Result<Vec<SignKey>> {
-    let mut keys = Vec::new();
-    for (n, line) in
-        text.reveal().lines().map(str::trim).filter(|line| !line.is_empty()).enumerate()
-    {
+/// The secrets of `FULFILLD_HOOK_SECRET`, one a line.
+pub fn secrets(name: &'static str, text: &str) -> Read<Vec<SignKey>> {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let keys = lines.enumerate().map(|(n, line)| {
         let bytes =
             line.strip_prefix("whsec_").and_then(|base64| BASE64_STANDARD.decode(base64).ok());
         match bytes.filter(|bytes| SECRET_BYTES.contains(&bytes.len())) {
-            Some(bytes) => keys.push(SignKey(bytes)),
+            Some(bytes) => Ok(SignKey(bytes)),
             None => {
-                return Err(Error::Config(format!(
-                    "FULFILLD_HOOK_SECRET, line {}: this is not whsec_ and the base64 of 24 to 64 bytes; {MAKE_ONE}",
-                    n + 1
-                )));
+                let what = "this is not whsec_ and the base64 of 24 to 64 bytes";
+                let what = format!("{name}, line {}: {what}", n + 1);
+                Err(Fault::fatal("hook_setting_odd", what, MAKE_ONE))
             }
         }
-    }
-    Ok(keys)
+    });
+    keys.collect::<Parsed<_>>().into()
 }
 
-fn delays(text: &str) -> Result<BTreeMap<&'static str, Duration>> {
-    let mut delays = BTreeMap::new();
-    for entry in entries(text) {
-        let odd = || {
-            Error::Config(format!(
-                "FULFILLD_HOOK_DELAY: {} is not TOPIC=DURATION; write e.g. fulfillment.shipped=10m (s, m or h, a week at most)",
-                text::clean(entry)
-            ))
-        };
-        let (topic, long) = entry.split_once('=').ok_or_else(odd)?;
-        let long = duration(long.trim()).filter(|long| *long <= DELAY_MAX).ok_or_else(odd)?;
-        for topic in matching("FULFILLD_HOOK_DELAY", topic.trim())? {
-            delays.insert(topic, long);
+/// The delays of `FULFILLD_HOOK_DELAY`.
+pub fn delays(name: &'static str, text: &str) -> Read<Delays> {
+    let read = || {
+        let mut delays = BTreeMap::new();
+        for entry in entries(text) {
+            let odd = || {
+                odd(format!(
+                    "{name}: {} is not TOPIC=DURATION; write e.g. fulfillment.shipped=10m (s, m or \
+                     h, a week at most)",
+                    text::clean(entry)
+                ))
+            };
+            let (topic, long) = entry.split_once('=').ok_or_else(odd)?;
+            let long = duration(long.trim()).filter(|long| *long <= DELAY_MAX).ok_or_else(odd)?;
+            for topic in matching(name, topic.trim())? {
+                delays.insert(topic, long);
+            }
         }
-    }
-    Ok(delays)
+        Ok(delays)
+    };
+    read().into()
 }
 
 /// `90s`, `10m`, `2h`.
@@ -265,13 +290,14 @@ mod tests {
 
     const WHSEC: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
-    fn read(command: &str, url: &str, secret: &str, delay: &str) -> Result<Plan> {
-        Plan::read(&HookSettings {
-            command: command.into(),
-            url: url.into(),
-            secret: Secret::new(secret),
-            delay: delay.into(),
-        })
+    fn read(command: &str, url: &str, secret: &str, delay: &str) -> crate::error::Result<Plan> {
+        let plan = Plan::new(
+            commands("FULFILLD_HOOK_COMMAND", command).into_result()?,
+            urls("FULFILLD_HOOK_URL", url).into_result()?,
+            secrets("FULFILLD_HOOK_SECRET", secret).into_result()?,
+            delays("FULFILLD_HOOK_DELAY", delay).into_result()?,
+        );
+        plan.map_err(|fault| fault.error())
     }
 
     #[test]
@@ -303,27 +329,6 @@ mod tests {
     }
 
     #[test]
-    fn every_topic_that_the_schema_tells_of_can_be_asked_for() {
-        let schema = crate::db::SCHEMA;
-        let is_topic = |word: &&str| {
-            let kinds = ["order.", "fulfillment.", "event."];
-            kinds.iter().any(|kind| {
-                word.strip_prefix(kind)
-                    .is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_lowercase()))
-            })
-        };
-        // The statuses of a fulfillment are put behind `fulfillment.`.
-        let mut told: Vec<&str> =
-            schema.split('\'').filter(is_topic).filter(|word| *word != "fulfillment.").collect();
-        told.extend(["fulfillment.shipped", "fulfillment.delivered", "fulfillment.canceled"]);
-        assert!(schema.contains("'fulfillment.' || NEW.status"));
-        for topic in &told {
-            assert!(TOPICS.contains(topic), "{topic}");
-        }
-        assert!(TOPICS.iter().all(|topic| told.contains(topic)), "{told:?}");
-    }
-
-    #[test]
     fn what_cannot_be_meant_is_said() {
         for (command, url, secret, delay, why) in [
             ("mail order.paid", "", "", "", "mail is no absolute path"),
@@ -350,11 +355,8 @@ mod tests {
             ("", "", "", "order.paid=999999999999999999h", "is not TOPIC=DURATION"),
             ("", "", "", "paid=1m", "there is no topic paid"),
         ] {
-            let error = read(command, url, secret, delay).unwrap_err();
-            assert!(
-                matches!(&error, Error::Config(m) if m.contains(why) && !m.contains("hush")),
-                "{why}: {error}"
-            );
+            let error = read(command, url, secret, delay).unwrap_err().to_string();
+            assert!(error.contains(why) && !error.contains("hush"), "{why}: {error}");
         }
         for url in
             ["http://127.0.0.1:9/x", "http://localhost/", "http://[::1]:80/", "https://example.org"]

@@ -2,12 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::config;
-use crate::error::{Error, Result};
+use super::fault::{Fault, Read, Weight};
 use crate::text;
-
-/// The setting that it is read from.
-pub const SETTING: &str = "FULFILLD_SENDER";
 
 /// What may be said of a sender. `billing` is the number that a carrier bills, `billing_abroad` the
 /// one for other countries.
@@ -30,30 +26,27 @@ pub const KEYS: &[&str] = &[
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sender(BTreeMap<String, String>);
 
-impl Sender {
-    /// Reads the setting. `Config` when it is not `key=value; key=value` with the keys of [`KEYS`].
-    pub fn from_env() -> Result<Sender> {
-        Sender::parse(&config::value(SETTING))
-    }
-
-    /// The same of a text.
-    pub fn parse(setting: &str) -> Result<Sender> {
-        let mut known = BTreeMap::new();
-        for pair in setting.split(';').filter(|pair| !pair.trim().is_empty()) {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let (key, value) = (key.trim(), text::clean(value.trim()));
-            if !KEYS.contains(&key) || value.is_empty() {
-                return Err(Error::Config(format!(
-                    "{SETTING} has the part '{}'; write key=value with a ; between, the key one of {}",
-                    text::clean(pair.trim()),
-                    KEYS.join(", ")
-                )));
-            }
-            known.insert(key.into(), value);
+/// A fault when it is not `key=value; key=value` with the keys of [`KEYS`].
+pub fn parse(name: &'static str, text: &str) -> Read<Sender> {
+    let mut known = BTreeMap::new();
+    for pair in text.split(';').filter(|pair| !pair.trim().is_empty()) {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let (key, value) = (key.trim(), text::clean(value.trim()));
+        if !KEYS.contains(&key) || value.is_empty() {
+            let what = format!("{name} has the part '{}'", text::clean(pair.trim()));
+            let keys = KEYS.join(", ");
+            let remedy = format!("write key=value with a ; between, the key one of {keys}");
+            let fault = Fault::fatal("setting_odd", what, remedy)
+                .because("No file for a label service can be made with it.")
+                .of_weight(Weight::Problem);
+            return Read::wrong(fault);
         }
-        Ok(Sender(known))
+        known.insert(key.into(), value);
     }
+    Read::good(Sender(known))
+}
 
+impl Sender {
     /// What is known under a key; `None` where nothing is.
     pub fn get(&self, key: &str) -> Option<&str> {
         self.0.get(key).map(String::as_str)
@@ -71,13 +64,14 @@ mod tests {
 
     #[test]
     fn a_sender_is_keys_and_values_and_anything_else_is_named() {
-        let sender = Sender::parse(" name=Zoë's Mugs; country=DE ;").unwrap();
+        let read = |text: &str| parse("FULFILLD_SENDER", text).into_result();
+        let sender = read(" name=Zoë's Mugs; country=DE ;").unwrap();
         assert_eq!((sender.get("name"), sender.get("city")), (Some("Zoë's Mugs"), None));
         assert!(sender.is_abroad("FR") && !sender.is_abroad("de"));
-        assert_eq!(Sender::parse(""), Ok(Sender::default()));
+        assert_eq!(read(""), Ok(Sender::default()));
         assert!(!Sender::default().is_abroad("FR"));
         for odd in ["nam=x", "name", "name=", "Zoë's Mugs, Berlin"] {
-            let said = Sender::parse(odd).unwrap_err().to_string();
+            let said = read(odd).unwrap_err().to_string();
             assert!(said.contains(odd) && said.contains("postal_code"), "{said}");
         }
     }
