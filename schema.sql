@@ -377,7 +377,8 @@ CREATE TABLE alarms(
   name    TEXT PRIMARY KEY,
   message TEXT NOT NULL,
   next    TEXT NOT NULL,                                  -- what to do or to type
-  since   TEXT NOT NULL
+  since   TEXT NOT NULL,
+  about   TEXT NOT NULL DEFAULT ''                        -- which list, hook, permission; another one is shown again
 ) STRICT, WITHOUT ROWID;
 
 -- What a person has dealt with, so that `attention` no longer shows it: INSERT INTO dismiss VALUES(1042, 'refunded_after_shipping').
@@ -385,10 +386,12 @@ CREATE TABLE dismissals(
   reason   TEXT NOT NULL,
   subject  TEXT NOT NULL,                                 -- what it was about: a refund, an event …, else the order's number
   order_id INTEGER,
-  facts    TEXT NOT NULL,                                 -- as they were; others are shown again
+  since    TEXT NOT NULL,                                 -- when the matter began, and
+  facts    TEXT NOT NULL CHECK(json_valid(facts)),        -- what else it stood on; with other facts it is shown again
+  what     TEXT NOT NULL,                                 -- as it was shown, for people
   actor    TEXT NOT NULL,
   at       TEXT NOT NULL DEFAULT(strftime('%Y-%m-%dT%H:%M:%SZ', 'now')),
-  PRIMARY KEY(reason, subject, facts)
+  PRIMARY KEY(reason, subject, since, facts)
 ) STRICT, WITHOUT ROWID;
 
 -- Where a parcel is followed, by the carrier; the number takes the place of {}. Yours to add to. A name is found however it is
@@ -712,7 +715,8 @@ LEFT JOIN currency_decimals c USING(currency)
 ORDER BY day, currency;
 
 -- Everything that needs a person, dealt with or not: what `attention` shows, and what somebody has dismissed. `subject` is the
--- refund, dispute, event … that it is about, where it is not the order as a whole.
+-- refund, dispute, event … that it is about, where it is not the order as a whole. `since` and `facts` are what it stands on: a matter
+-- that was dismissed comes back when they change, and not when its wording does.
 CREATE VIEW matters AS
 -- Since it could be sent: since it was paid, or since the last hold, dispute or review let it go.
 SELECT 'unsent' AS reason, o.id AS order_id, NULL AS subject, max(o.paid_at, coalesce((SELECT max(h.at) FROM order_history h
@@ -720,7 +724,7 @@ SELECT 'unsent' AS reason, o.id AS order_id, NULL AS subject, max(o.paid_at, coa
   'could be sent more than three days ago and is not' AS what,
   CASE f.requires_shipping
     WHEN 1 THEN 'INSERT INTO ship VALUES(' || o.id || ', ''company'', ''number'', NULL);'
-    ELSE 'INSERT INTO deliver VALUES(' || o.id || ');' END AS next
+    ELSE 'INSERT INTO deliver VALUES(' || o.id || ');' END AS next, '[]' AS facts
 FROM fulfillments f JOIN orders o ON o.id = f.order_id
 WHERE f.status = 'pending' AND o.paid_at < strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-3 days')
   AND (SELECT blocked_by FROM order_blocks b WHERE b.order_id = o.id) IS NULL
@@ -728,7 +732,7 @@ WHERE f.status = 'pending' AND o.paid_at < strftime('%Y-%m-%dT%H:%M:%SZ', 'now',
     AND (h.what = 'hold_reason' OR h.what GLOB 'dispute *' OR h.what GLOB 'review *'))
 UNION ALL
 SELECT 'no_address', o.id, NULL, o.paid_at, 'goods to ship and no address',
-  'UPDATE orders SET shipping_name = ''…'', shipping_line1 = ''…'', shipping_postal_code = ''…'', shipping_city = ''…'', shipping_country = ''…'' WHERE id = ' || o.id || ';'
+  'UPDATE orders SET shipping_name = ''…'', shipping_line1 = ''…'', shipping_postal_code = ''…'', shipping_city = ''…'', shipping_country = ''…'' WHERE id = ' || o.id || ';', '[]'
 FROM fulfillments f JOIN orders o ON o.id = f.order_id
 -- A shipping option that costs nothing and asks for no address is how a shop offers to pick it up.
 WHERE f.status = 'pending' AND f.requires_shipping = 1 AND o.shipping_line1 IS NULL
@@ -736,20 +740,22 @@ WHERE f.status = 'pending' AND f.requires_shipping = 1 AND o.shipping_line1 IS N
   AND (SELECT blocked_by FROM order_blocks b WHERE b.order_id = o.id) IS NULL
 UNION ALL
 SELECT 'no_lines', o.id, NULL, o.paid_at, 'paid, and Stripe names nothing that was bought',
-  'look at the session ' || o.checkout_session_id || ' in Stripe''s Dashboard'
+  'look at the session ' || o.checkout_session_id || ' in Stripe''s Dashboard', '[]'
 FROM orders o
 WHERE o.payment_status IN('paid', 'no_payment_required') AND o.canceled_at IS NULL
   AND NOT EXISTS(SELECT 1 FROM line_items li WHERE li.order_id = o.id)
 UNION ALL
 SELECT 'sums_differ', o.id, NULL, o.created_at, 'the parts do not add up to the total that Stripe names',
-  'SELECT * FROM order_lines WHERE order_id = ' || o.id || ';'
+  'SELECT * FROM order_lines WHERE order_id = ' || o.id || ';',
+  json_array(o.amount_total, o.amount_subtotal, o.amount_discount, o.amount_shipping, o.amount_tax)
 FROM orders o
 WHERE o.payment_status <> 'failed' AND o.canceled_at IS NULL
   -- Tax may be inside the prices or on top of them, so the difference it explains lies between nothing and all of it.
   AND (o.amount_total - (o.amount_subtotal - o.amount_discount + o.amount_shipping) NOT BETWEEN 0 AND o.amount_tax
     OR o.amount_subtotal <> (SELECT coalesce(sum(li.amount_subtotal), 0) FROM line_items li WHERE li.order_id = o.id))
 UNION ALL
-SELECT 'held', o.id, NULL, o.at, 'on hold for more than a week: ' || o.hold_reason, 'INSERT INTO release VALUES(' || o.id || ');'
+SELECT 'held', o.id, NULL, o.at, 'on hold for more than a week: ' || o.hold_reason, 'INSERT INTO release VALUES(' || o.id || ');',
+  json_array(o.hold_reason)
 FROM (SELECT id, hold_reason,
         (SELECT max(h.at) FROM order_history h WHERE h.order_id = orders.id AND h.what = 'hold_reason') AS at
       FROM orders WHERE hold_reason IS NOT NULL) o
@@ -757,7 +763,7 @@ WHERE o.at < strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-7 days')
 UNION ALL
 SELECT 'capture_due', o.id, NULL, o.created_at,
   'the money is only held' || coalesce(' until ' || o.capture_before, '') || ': capture it, or it goes back to the buyer',
-  'capture ' || coalesce(o.payment_intent_id, 'the payment') || ' in Stripe''s Dashboard'
+  'capture ' || coalesce(o.payment_intent_id, 'the payment') || ' in Stripe''s Dashboard', json_array(o.capture_before)
 FROM orders o
 WHERE o.amount_capturable > 0 AND o.payment_status = 'unpaid' AND o.canceled_at IS NULL
   AND coalesce(o.capture_before, '9') > strftime('%Y-%m-%dT%H:%M:%SZ', 'now')
@@ -765,13 +771,13 @@ WHERE o.amount_capturable > 0 AND o.payment_status = 'unpaid' AND o.canceled_at 
   AND coalesce(o.capture_before, strftime('%Y-%m-%dT%H:%M:%SZ', o.created_at, '+7 days')) < strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '+2 days')
 UNION ALL
 SELECT 'authorization_ended', o.id, NULL, coalesce(o.capture_before, o.created_at),
-  'the money was held and never captured: the buyer has not paid', 'INSERT INTO cancel VALUES(' || o.id || ', ''declined'');'
+  'the money was held and never captured: the buyer has not paid', 'INSERT INTO cancel VALUES(' || o.id || ', ''declined'');', '[]'
 FROM orders o
 WHERE o.capture_method IS NOT NULL AND o.canceled_at IS NULL AND (o.payment_status = 'failed'
   OR (o.payment_status = 'unpaid' AND o.capture_before <= strftime('%Y-%m-%dT%H:%M:%SZ', 'now')))
 UNION ALL
 SELECT 'paid_twice', o.id, NULL, o.paid_at, 'order ' || e.id || ' was paid with the same reference, ' || o.client_reference_id || ': does the buyer want both?',
-  'SELECT * FROM order_overview WHERE id IN(' || e.id || ', ' || o.id || ');'
+  'SELECT * FROM order_overview WHERE id IN(' || e.id || ', ' || o.id || ');', json_array(e.id)
 FROM orders o JOIN orders e ON e.client_reference_id = o.client_reference_id AND e.id < o.id
 WHERE o.client_reference_id IS NOT NULL AND o.payment_status = 'paid' AND e.payment_status = 'paid' AND o.amount_total > 0 AND e.amount_total > 0
   AND o.canceled_at IS NULL AND e.canceled_at IS NULL
@@ -786,7 +792,8 @@ SELECT 'partly_refunded', o.id, NULL,
   max(coalesce((SELECT max(r.created_at) FROM refunds r WHERE r.payment_intent_id = o.payment_intent_id), ''),
     coalesce((SELECT max(d.created_at) FROM disputes d WHERE d.payment_intent_id = o.payment_intent_id), '')),
   (SELECT money FROM order_cautions q WHERE q.order_id = o.id) || ', and goods still wait to be sent: which of them?',
-  'SELECT * FROM order_lines WHERE order_id = ' || o.id || ';'
+  'SELECT * FROM order_lines WHERE order_id = ' || o.id || ';',
+  json_array(t.amount_refunded + t.refund_pending, t.amount_charged_back, t.amount_disputed)
 FROM fulfillments f JOIN orders o ON o.id = f.order_id JOIN order_totals t ON t.id = o.id
 WHERE f.status = 'pending' AND t.amount_refunded + t.refund_pending + t.amount_charged_back > 0
   AND (SELECT blocked_by FROM order_blocks b WHERE b.order_id = o.id) IS NULL
@@ -800,7 +807,8 @@ UNION ALL
 SELECT 'canceled_not_refunded', o.id, NULL, o.canceled_at,
   CASE WHEN o.payment_status = 'paid' THEN 'canceled, and the buyer''s money is not refunded'
     ELSE 'canceled, and the buyer''s money is still held' END,
-  CASE WHEN o.payment_status = 'paid' THEN 'refund ' ELSE 'cancel ' END || coalesce(o.payment_intent_id, o.checkout_session_id) || ' in Stripe''s Dashboard'
+  CASE WHEN o.payment_status = 'paid' THEN 'refund ' ELSE 'cancel ' END || coalesce(o.payment_intent_id, o.checkout_session_id) || ' in Stripe''s Dashboard',
+  json_array(o.payment_status = 'paid')
 FROM orders o JOIN order_totals t ON t.id = o.id
 WHERE o.origin IS NULL AND o.canceled_at IS NOT NULL AND (o.amount_capturable > 0 OR (o.payment_status = 'paid'
   AND t.amount_refunded + t.refund_pending + t.amount_charged_back < t.amount_paid))
@@ -810,7 +818,7 @@ WHERE o.origin IS NULL AND o.canceled_at IS NOT NULL AND (o.amount_capturable > 
 UNION ALL
 SELECT 'canceled_not_refunded', o.id, NULL,
   (SELECT max(h.at) FROM order_history h WHERE h.order_id = o.id AND h.what GLOB 'line * canceled_quantity'),
-  'goods are canceled for more than was refunded', 'refund ' || coalesce(o.payment_intent_id, o.checkout_session_id) || ' in part in Stripe''s Dashboard'
+  'goods are canceled for more than was refunded', 'refund ' || coalesce(o.payment_intent_id, o.checkout_session_id) || ' in part in Stripe''s Dashboard', '[]'
 FROM (SELECT li.order_id, sum(li.amount_total * li.canceled_quantity / li.quantity) AS amount FROM line_items li
       WHERE li.canceled_quantity > 0 GROUP BY li.order_id) g
 JOIN orders o ON o.id = g.order_id JOIN order_totals t ON t.id = o.id
@@ -820,13 +828,13 @@ WHERE o.origin IS NULL AND o.canceled_at IS NULL AND o.payment_status = 'paid'
     AND d.status NOT IN('won', 'lost', 'warning_closed', 'prevented', 'charge_refunded'))
 UNION ALL
 SELECT 'refunded_not_canceled', o.id, NULL, o.paid_at, 'all of the money is refunded, and goods still wait to be sent',
-  'INSERT INTO cancel VALUES(' || o.id || ', ''customer'');'
+  'INSERT INTO cancel VALUES(' || o.id || ', ''customer'');', '[]'
 FROM fulfillments f JOIN orders o ON o.id = f.order_id
 WHERE f.status = 'pending' AND (SELECT blocked_by FROM order_blocks b WHERE b.order_id = o.id) = 'refunded'
 GROUP BY o.id
 UNION ALL
 SELECT 'refunded_after_shipping', o.id, r.id, r.created_at, 'refunded after it was shipped: are the goods coming back?',
-  'SELECT * FROM order_history WHERE order_id = ' || o.id || ';'
+  'SELECT * FROM order_history WHERE order_id = ' || o.id || ';', '[]'
 FROM refunds r JOIN orders o ON o.payment_intent_id = r.payment_intent_id
 WHERE r.status = 'succeeded' AND r.created_at > strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-14 days')
   AND EXISTS(SELECT 1 FROM fulfillments f WHERE f.order_id = o.id AND f.status IN('shipped', 'delivered') AND coalesce(f.shipped_at, f.delivered_at) < r.created_at)
@@ -836,7 +844,7 @@ SELECT 'refund_failed', coalesce((SELECT id FROM orders o WHERE o.payment_intent
     (SELECT max(id) FROM orders o WHERE o.subscription_id = r.subscription_id)), r.id, r.created_at,
   'a refund did not reach the buyer (' || coalesce(r.failure_reason, r.status) || ')' ||
     CASE WHEN r.subscription_id IS NULL THEN '' ELSE ', of a later payment of ' || r.subscription_id END,
-  'look at ' || r.id || ' in Stripe''s Dashboard'
+  'look at ' || r.id || ' in Stripe''s Dashboard', json_array(r.status, r.failure_reason)
 FROM refunds r
 WHERE r.status <> 'succeeded' AND r.status IN('failed', 'requires_action')
   AND (SELECT coalesce(sum(l.amount), 0) FROM refunds l WHERE l.payment_intent_id = r.payment_intent_id AND l.id <> r.id
@@ -848,7 +856,7 @@ WHERE r.status <> 'succeeded' AND r.status IN('failed', 'requires_action')
 UNION ALL
 SELECT 'refund_unknown', coalesce((SELECT id FROM orders o WHERE o.payment_intent_id = r.payment_intent_id),
     (SELECT max(id) FROM orders o WHERE o.subscription_id = r.subscription_id)), r.id, r.created_at, 'a refund is ' || r.status || ', a word that this version does not know; it is not counted as succeeded',
-  'look at ' || r.id || ' in Stripe''s Dashboard, and upgrade fulfilld'
+  'look at ' || r.id || ' in Stripe''s Dashboard, and upgrade fulfilld', json_array(r.status)
 FROM refunds r
 WHERE r.status <> 'succeeded' AND r.status NOT IN('pending', 'requires_action', 'failed', 'canceled')
 UNION ALL
@@ -856,12 +864,12 @@ SELECT 'dispute_due', coalesce((SELECT id FROM orders o WHERE o.payment_intent_i
     (SELECT max(id) FROM orders o WHERE o.subscription_id = d.subscription_id)), d.id, d.created_at,
   'the buyer disputes ' || CASE WHEN d.subscription_id IS NULL THEN 'the payment' ELSE 'a later payment of ' || d.subscription_id END ||
     ' (' || coalesce(d.reason, 'no reason') || '); answer ' || coalesce('by ' || d.evidence_due_by, 'soon'),
-  'look at ' || d.id || ' in Stripe''s Dashboard'
+  'look at ' || d.id || ' in Stripe''s Dashboard', json_array(d.status, d.reason, d.evidence_due_by)
 FROM disputes d
 WHERE d.status IN('warning_needs_response', 'needs_response', 'appeal_needs_response')
 UNION ALL
 SELECT 'dispute_lost', o.id, NULL, max(d.created_at), 'a dispute took the money, and goods still wait to be sent',
-  'INSERT INTO cancel VALUES(' || o.id || ', ''fraud'');'
+  'INSERT INTO cancel VALUES(' || o.id || ', ''fraud'');', '[]'
 FROM disputes d CROSS JOIN orders o ON o.payment_intent_id = d.payment_intent_id  -- the few disputes first
 WHERE d.amount_lost > 0 AND EXISTS(SELECT 1 FROM fulfillments f WHERE f.order_id = o.id AND f.status = 'pending')
   AND (SELECT blocked_by FROM order_blocks b WHERE b.order_id = o.id) = 'dispute lost'
@@ -872,7 +880,8 @@ SELECT 'in_review', coalesce((SELECT id FROM orders o WHERE o.payment_intent_id 
   CASE w.open WHEN 1 THEN 'Stripe holds ' || CASE WHEN w.subscription_id IS NULL THEN 'the payment' ELSE 'a later payment of ' || w.subscription_id END
     || ' for review' ELSE 'a review ended with: ' || coalesce(w.closed_reason, 'no reason') END,
   CASE w.open WHEN 1 THEN 'approve or refund it in Stripe''s Dashboard'
-    ELSE 'INSERT INTO cancel VALUES(' || (SELECT o.id FROM orders o WHERE o.payment_intent_id = w.payment_intent_id) || ', ''fraud'');' END
+    ELSE 'INSERT INTO cancel VALUES(' || (SELECT o.id FROM orders o WHERE o.payment_intent_id = w.payment_intent_id) || ', ''fraud'');' END,
+  json_array(w.open, w.closed_reason)
 FROM reviews w
 WHERE NOT EXISTS(SELECT 1 FROM orders o WHERE o.payment_intent_id = w.payment_intent_id AND o.canceled_at IS NOT NULL)
   AND (w.open = 1 OR coalesce(w.closed_reason, '') NOT IN('approved', 'acknowledged'))
@@ -882,7 +891,8 @@ SELECT 'fraud_warning', coalesce((SELECT id FROM orders o WHERE o.payment_intent
     (SELECT max(id) FROM orders o WHERE o.subscription_id = w.subscription_id)), w.id, w.created_at, 'the card''s issuer suspects fraud (' || coalesce(w.fraud_type, 'no type') || ')' ||
     CASE WHEN w.subscription_id IS NULL THEN '' ELSE ' in a later payment of ' || w.subscription_id END,
   'refund it in Stripe''s Dashboard' || coalesce(', or hold it: INSERT INTO hold VALUES(' ||
-    (SELECT o.id FROM orders o WHERE o.payment_intent_id = w.payment_intent_id) || ', ''fraud warning'');', '')
+    (SELECT o.id FROM orders o WHERE o.payment_intent_id = w.payment_intent_id) || ', ''fraud warning'');', ''),
+  json_array(w.fraud_type)
 FROM fraud_warnings w
 WHERE w.actionable = 1
   -- Canceled, held, given back already, or in a dispute during which Stripe refuses a refund.
@@ -893,37 +903,42 @@ WHERE w.actionable = 1
     AND d.status NOT IN('won', 'lost', 'warning_closed', 'prevented', 'charge_refunded'))
 UNION ALL
 SELECT 'event_failed', NULL, e.id, e.received_at, e.type || ': ' || coalesce(e.state_reason, 'no reason'),
-  'fulfilld events show ' || e.word || '; then: fulfilld replay ' || e.word
-FROM (SELECT id, type, received_at, state_reason,
+  'fulfilld events show ' || e.word || '; then: fulfilld replay ' || e.word,
+  json_array(e.seq)  -- it gets another one when it is processed again
+FROM (SELECT id, type, received_at, state_reason, seq,
         -- An id is text from outside: in a line for the shell it is one word and no option.
         CASE WHEN id GLOB '[A-Za-z0-9]*' AND id NOT GLOB '*[^A-Za-z0-9_]*' THEN id
           ELSE '-- ''' || replace(id, '''', '''\''''') || '''' END AS word
       FROM events WHERE state = 'failed') e
 UNION ALL
 SELECT 'event_stuck', NULL, e.id, e.received_at, e.type || ' waits: ' || coalesce(e.state_reason, 'not tried yet; is fulfilld running?'),
-  'SELECT * FROM stuck_events;'
+  'SELECT * FROM stuck_events;', json_array(e.seq)
 FROM events e
 WHERE e.state = 'pending' AND e.received_at < strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-1 hours')
 UNION ALL
-SELECT a.name, NULL, NULL, a.since, a.message, a.next FROM alarms a
+SELECT a.name, NULL, NULL, a.since, a.message, a.next, json_array(a.about) FROM alarms a
 UNION ALL
 SELECT 'hook_dead', x.order_id, coalesce(x.event_id, 'news ' || x.id), x.created_at, 'a hook for ' || x.topic || ' gave up: ' || coalesce(x.last_error, 'no reason'),
-  'fulfilld hooks retry ' || x.id
+  'fulfilld hooks retry ' || x.id, json_array(x.attempts)
 FROM outbox x WHERE x.state = 'dead'
 UNION ALL
 SELECT 'hook_fails', NULL, r.target, min(r.first_try_at),
-  'the hook ' || r.target || ' has failed for more than an hour, its news waits (' || count(*) || '): ' || max(r.last_error), 'fulfilld hooks list; once it is mended they go on by themselves'
+  'the hook ' || r.target || ' has failed for more than an hour, its news waits (' || count(*) || '): ' || max(r.last_error), 'fulfilld hooks list; once it is fixed they go on by themselves', '[]'
 FROM hook_runs r JOIN outbox x ON x.id = r.outbox_id AND x.state = 'pending'
 WHERE r.state = 'pending' AND r.last_error IS NOT NULL AND r.first_try_at < strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-1 hours')
 GROUP BY r.target;
 
--- Everything that needs a person: one row and one reason each, with the line to type next. Empty in a clean shop. What somebody has
--- dismissed comes back when its facts change, which are `since` and `what`.
+-- What nobody has dismissed as it is now.
+CREATE VIEW open_matters AS
+SELECT reason, order_id, subject, coalesce(subject, order_id, '') || '' AS about, since, what, next, facts
+FROM matters m
+WHERE NOT EXISTS(SELECT 1 FROM dismissals d WHERE d.reason = m.reason AND d.subject = coalesce(m.subject, m.order_id, '') || ''
+  AND d.since = coalesce(m.since, '') AND d.facts = m.facts);
+
+-- Everything that needs a person: one row and one reason each, with the line to type next. Empty in a clean shop.
 CREATE VIEW attention AS
 SELECT reason, order_id, (SELECT e.id FROM events e WHERE e.id = m.subject) AS event_id, since, what, next, subject
-FROM matters m
-WHERE NOT EXISTS(SELECT 1 FROM dismissals d WHERE d.reason = m.reason AND d.subject = CAST(coalesce(m.subject, m.order_id, '') AS TEXT)
-  AND d.facts = coalesce(m.since, '') || ' ' || m.what);
+FROM open_matters m;
 
 -- For whoever opens the file first.
 CREATE VIEW readme AS
@@ -1537,8 +1552,8 @@ END;
 
 CREATE TRIGGER dismissals_insert BEFORE INSERT ON dismissals
   WHEN NEW.actor IS NOT (SELECT name FROM actor) OR NEW.at <> strftime('%Y-%m-%dT%H:%M:%SZ', 'now')
-    OR NOT EXISTS(SELECT 1 FROM attention m WHERE m.reason = NEW.reason AND CAST(coalesce(m.subject, m.order_id, '') AS TEXT) = NEW.subject
-      AND m.order_id IS NEW.order_id AND coalesce(m.since, '') || ' ' || m.what = NEW.facts)
+    OR NOT EXISTS(SELECT 1 FROM open_matters m WHERE m.reason = NEW.reason AND m.about = NEW.subject AND m.order_id IS NEW.order_id
+      AND coalesce(m.since, '') = NEW.since AND m.facts = NEW.facts AND m.what = NEW.what)
 BEGIN SELECT RAISE(ABORT, 'dismissals: written by INSERT INTO dismiss(order_id, reason), of what attention shows'); END;
 CREATE TRIGGER dismissals_update BEFORE UPDATE ON dismissals
 BEGIN SELECT RAISE(ABORT, 'dismissals: never changed; fulfilld undo brings back what you dismissed last'); END;
@@ -1547,12 +1562,12 @@ BEGIN SELECT RAISE(ABORT, 'dismissals: never deleted; fulfilld undo brings back 
 CREATE TRIGGER dismissals_told AFTER INSERT ON dismissals WHEN NEW.order_id IS NOT NULL
 BEGIN
   INSERT INTO order_history(order_id, actor, what, new)
-  VALUES(NEW.order_id, NEW.actor, 'attention ' || NEW.reason || ' ' || NEW.subject, NEW.facts);
+  VALUES(NEW.order_id, NEW.actor, 'attention ' || NEW.reason || ' ' || NEW.subject, NEW.since || ' ' || NEW.what);
 END;
 CREATE TRIGGER dismissals_undone AFTER DELETE ON dismissals WHEN OLD.order_id IS NOT NULL
 BEGIN
   INSERT INTO order_history(order_id, actor, what, old)
-  SELECT OLD.order_id, name, 'attention ' || OLD.reason || ' ' || OLD.subject, OLD.facts FROM actor;
+  SELECT OLD.order_id, name, 'attention ' || OLD.reason || ' ' || OLD.subject, OLD.since || ' ' || OLD.what FROM actor;
 END;
 
 -- Append-only, and one row each.
@@ -1891,8 +1906,9 @@ BEGIN
   SELECT RAISE(ABORT, 'dismiss: attention shows no such thing; what it shows: SELECT order_id, subject, reason FROM attention')
     WHERE NOT EXISTS(SELECT 1 FROM attention m WHERE m.reason = NEW.reason
       AND (m.order_id IS NEW.order_id OR CAST(m.order_id AS TEXT) = CAST(NEW.order_id AS TEXT) OR m.subject = NEW.order_id));
-  INSERT INTO dismissals(reason, subject, order_id, facts, actor)
-  SELECT DISTINCT m.reason, CAST(coalesce(m.subject, m.order_id, '') AS TEXT), m.order_id, coalesce(m.since, '') || ' ' || m.what, actor.name
-  FROM attention m, actor WHERE m.reason = NEW.reason
-    AND (m.order_id IS NEW.order_id OR CAST(m.order_id AS TEXT) = CAST(NEW.order_id AS TEXT) OR m.subject = NEW.order_id);
+  INSERT INTO dismissals(reason, subject, order_id, since, facts, what, actor)
+  SELECT m.reason, m.about, m.order_id, coalesce(m.since, '') AS began, m.facts, min(m.what), actor.name
+  FROM open_matters m, actor WHERE m.reason = NEW.reason
+    AND (m.order_id IS NEW.order_id OR CAST(m.order_id AS TEXT) = CAST(NEW.order_id AS TEXT) OR m.subject = NEW.order_id)
+  GROUP BY m.reason, m.about, m.order_id, began, m.facts, actor.name;
 END;

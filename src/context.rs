@@ -27,7 +27,7 @@ pub struct Context {
     pub events: Arc<Signal>,
     pub breaker: Breaker,
     /// The permissions that the key lacks, as `attention` shows them; locked until it shows them.
-    forbidden: Mutex<Vec<String>>,
+    forbidden: Mutex<Vec<(&'static str, String)>>,
 }
 
 impl Context {
@@ -108,8 +108,9 @@ impl Context {
             self.note_recovery("key_lacks_permission");
         }
         if !now.is_empty() {
-            log::error!("what needs a permission waits, orders go on: {}", now.join("; "));
-            self.raise_alarm(Alarm::key_lacks_permission(now.join("; ")));
+            let alarm = Alarm::key_lacks_permission(&now);
+            log::error!("what needs a permission waits, orders go on: {}", alarm.message);
+            self.raise_alarm(alarm);
         }
     }
 

@@ -68,7 +68,7 @@ struct Notifying {
     /// The command that cannot be run, one for each target of the plan.
     missing: Mutex<Vec<Option<Missing>>>,
     /// What the alarm about them says in the file.
-    shown: Mutex<String>,
+    shown: Mutex<Vec<(String, String)>>,
 }
 
 /// A command that cannot be run.
@@ -322,26 +322,24 @@ impl Notifying {
 
     /// Has the alarm in `attention` say which commands cannot be run just now.
     fn show_missing(&self) -> Result<()> {
-        let missing: Vec<String> = lock(&self.missing)
+        let missing: Vec<(String, String)> = lock(&self.missing)
             .iter()
-            .filter_map(|missing| Some(missing.as_ref()?.why.clone()))
+            .zip(&self.plan.targets)
+            .filter_map(|(missing, target)| {
+                Some((target.name.clone(), missing.as_ref()?.why.clone()))
+            })
             .collect();
-        let message = missing.join("; ");
         let mut shown = lock(&self.shown);
-        if *shown == message {
+        if *shown == missing {
             return Ok(());
         }
-        let written = message.clone();
-        self.write(move |c, _| match written.is_empty() {
-            true => alarms::clear(c, "hook_missing"),
-            false => {
-                let alarm = Alarm::hook_missing(format!(
-                    "a hook cannot be run, its notifications wait: {written}"
-                ));
-                alarms::raise(c, &alarm, clock::now())
-            }
+        let alarm = Alarm::hook_missing(&missing);
+        let is_over = missing.is_empty();
+        self.write(move |c, _| match is_over {
+            true => alarms::clear(c, alarm.name),
+            false => alarms::raise(c, &alarm, clock::now()),
         })?;
-        *shown = message;
+        *shown = missing;
         Ok(())
     }
 

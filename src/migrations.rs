@@ -42,18 +42,35 @@ struct Step {
 }
 
 /// All of them, oldest first; the last leads to `db::SCHEMA_VERSION`.
-const STEPS: &[Step] = &[Step {
-    to: 2,
-    what: "orders may be added by hand, and line items have a weight",
-    run: |c| {
-        rebuild(c, "orders", include_str!("../schema/steps/2_orders.sql"), &[("origin", "NULL")])?;
-        c.execute_batch(
-            "ALTER TABLE line_items ADD COLUMN weight_g INTEGER
-             CONSTRAINT \"a weight is between 1 and 1000000 grams\" CHECK(weight_g BETWEEN 1 AND 1000000)",
-        )
-        .map_err(db::translate)
+const STEPS: &[Step] = &[
+    Step {
+        to: 2,
+        what: "orders may be added by hand, and line items have a weight",
+        run: |c| {
+            let orders = include_str!("../schema/steps/2_orders.sql");
+            rebuild(c, "orders", orders, &[("origin", "NULL")])?;
+            c.execute_batch(
+                "ALTER TABLE line_items ADD COLUMN weight_g INTEGER
+                 CONSTRAINT \"a weight is between 1 and 1000000 grams\" CHECK(weight_g BETWEEN 1 AND 1000000)",
+            )
+            .map_err(db::translate)
+        },
     },
-}];
+    Step {
+        to: 3,
+        what: "what was dismissed stands on facts, not on how they are worded",
+        run: |c| {
+            let columns = [
+                ("since", "substr(facts, 1, instr(facts, ' ') - 1)"),
+                ("what", "substr(facts, instr(facts, ' ') + 1)"),
+                ("facts", include_str!("../schema/steps/3_facts.sql")),
+            ];
+            rebuild(c, "dismissals", include_str!("../schema/steps/3_dismissals.sql"), &columns)?;
+            c.execute_batch("ALTER TABLE alarms ADD COLUMN about TEXT NOT NULL DEFAULT ''")
+                .map_err(db::translate)
+        },
+    },
+];
 
 /// A step that tests plant with `FULFILLD_SABOTAGE=schema_of_tomorrow`: it writes every row of the
 /// two longest tables anew.
@@ -423,6 +440,81 @@ mod tests {
         assert_eq!(hung, 2);
         let text = shape::text(&c, "t").unwrap();
         assert_eq!(shape::table(&text), shape::table(create));
+    }
+
+    /// What an older file shows in attention beside what its dump has.
+    const MATTERS: &str = "
+        UPDATE actor SET name = 'stripe:evt_1';
+        UPDATE orders SET amount_total = amount_total + 1 WHERE id = 4;
+        UPDATE orders SET shipping_line1 = NULL WHERE id = 1;
+        UPDATE orders SET capture_method = 'manual', amount_capturable = 900,
+          capture_before = strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '+1 days') WHERE id = 7;
+        UPDATE orders SET capture_method = 'manual', amount_capturable = 900,
+          created_at = strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-6 days') WHERE id = 9;
+        UPDATE orders SET client_reference_id = 'cart-17', email = 'ada@example.com',
+          created_at = strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-1 days') WHERE id IN(2, 6);
+        INSERT INTO refunds(id, payment_intent_id, amount, currency, status, failure_reason, created_at, as_of)
+          SELECT 're_1', payment_intent_id, 100, currency, 'failed', 'lost_or_stolen_card',
+            strftime('%Y-%m-%dT%H:%M:%SZ', 'now'), '1' FROM orders WHERE id = 4
+          UNION ALL SELECT 're_2', payment_intent_id, 100, currency, 'nearly_there', NULL,
+            strftime('%Y-%m-%dT%H:%M:%SZ', 'now'), '1' FROM orders WHERE id = 2;
+        INSERT INTO disputes(id, payment_intent_id, amount, currency, status, reason, evidence_due_by, created_at, as_of)
+          SELECT 'dp_1', payment_intent_id, 100, currency, 'needs_response', 'fraudulent', '2026-12-24T00:00:00Z',
+            '2026-12-01T00:00:00Z', '1' FROM orders WHERE id = 1;
+        INSERT INTO reviews(id, payment_intent_id, open, created_at, as_of)
+          SELECT 'prv_1', payment_intent_id, 1, '2026-12-01T00:00:00Z', '1' FROM orders WHERE id = 1;
+        INSERT INTO fraud_warnings(id, payment_intent_id, actionable, fraud_type, created_at, as_of)
+          SELECT 'issfr_1', payment_intent_id, 1, 'misc', '2026-12-01T00:00:00Z', '1' FROM orders WHERE id = 6;
+        INSERT INTO events(id, type, shape, source, received_at)
+          VALUES('evt_stuck', 'refund.created', 'thin', 'webhook', '2025-12-01T00:00:00Z');
+        INSERT INTO alarms(name, message, next, since)
+          VALUES('silence', 'webhooks do not come', 'fulfilld doctor', '2025-12-01T00:00:00Z');
+        UPDATE outbox SET state = 'dead', attempts = 18, last_error = 'exit code 1' WHERE id = 1;
+        UPDATE actor SET name = 'operator';";
+
+    #[test]
+    fn what_was_dismissed_in_an_older_file_stays_dismissed_until_its_facts_change() {
+        let mut c = Connection::open_in_memory().unwrap();
+        c.execute_batch(include_str!("../tests/databases/0.1.sql")).unwrap();
+        c.execute_batch(MATTERS).unwrap();
+        let shown = |c: &Connection| -> Vec<(Option<String>, String)> {
+            c.prepare("SELECT DISTINCT coalesce(subject, order_id) || '', reason FROM attention")
+                .unwrap()
+                .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+                .unwrap()
+                .collect::<rusqlite::Result<_>>()
+                .unwrap()
+        };
+        let before = shown(&c);
+        let mut reasons: Vec<&str> = before.iter().map(|(_, reason)| reason.as_str()).collect();
+        reasons.sort();
+        reasons.dedup();
+        assert!(reasons.len() > 14, "{reasons:?}");
+        for matter in &before {
+            c.execute("INSERT INTO dismiss VALUES(?1, ?2)", (&matter.0, &matter.1)).unwrap();
+        }
+        assert_eq!(shown(&c), []);
+        // One that is gone by now and one that has changed since.
+        c.execute_batch(
+            "INSERT INTO release VALUES(5); UPDATE actor SET name = 'stripe:evt_1';
+             UPDATE disputes SET evidence_due_by = '2026-12-25T00:00:00Z'; UPDATE actor SET name = 'operator'",
+        )
+        .unwrap();
+        let sentences = "SELECT group_concat(s) FROM (SELECT new AS s FROM order_history
+            WHERE what GLOB 'attention *' AND new IS NOT NULL ORDER BY 1)";
+        let said: String = c.query_row(sentences, [], |row| row.get(0)).unwrap();
+        upgrade(&mut c, None).unwrap();
+        let changed = |about: &str, reason: &str| (Some(about.into()), reason.to_string());
+        assert_eq!(shown(&c), [changed("dp_1", "dispute_due")]);
+        let kept: String = c
+            .query_row(
+                "SELECT group_concat(s) FROM (SELECT since || ' ' || what AS s FROM dismissals
+                 WHERE order_id IS NOT NULL ORDER BY 1)",
+                [],
+                |row| row.get(0),
+            )
+            .unwrap();
+        assert_eq!(kept, said, "undo finds each by its line of the history");
     }
 
     #[test]

@@ -132,7 +132,7 @@ struct Backfill {
     was_in_trouble: bool,
     /// What the alarm about lists that fail says, empty for none; `None` when the file was not
     /// asked yet.
-    told: Option<String>,
+    told: Option<Vec<(&'static str, String)>>,
     /// Rows that nobody could read, by list, as they were logged.
     unreadable: BTreeMap<&'static str, usize>,
 }
@@ -322,31 +322,27 @@ impl Backfill {
         let now = clock::since_boot();
         let hour =
             if sabotage::is("an_hour_is_a_second") { Duration::from_secs(1) } else { FAILING_FOR };
-        let failing: Vec<String> = self
+        let failing: Vec<(&'static str, String)> = self
             .turns
             .iter()
-            .filter_map(|(list, turn)| Some((list, turn.fails(now, hour)?)))
-            .map(|(list, (_, why))| format!("{} ({why})", list.name()))
+            .filter_map(|(list, turn)| Some((list.name(), turn.fails(now, hour)?.1.to_string())))
             .collect();
-        let message = failing.join("; ");
+        let is_over = failing.is_empty();
         // After a start the alarm of before stays until every list has been seen.
-        if self.told.as_ref() == Some(&message)
-            || message.is_empty()
-                && self.told.is_none()
-                && !self.turns.iter().all(|(_, turn)| turn.has_looked)
+        if self.told.as_ref() == Some(&failing)
+            || is_over && self.told.is_none() && !self.turns.iter().all(|(_, turn)| turn.has_looked)
         {
             return Ok(());
         }
-        let alarm = Alarm::backfill_failing(&message);
-        if !message.is_empty() {
+        let alarm = Alarm::backfill_failing(&failing);
+        if !is_over {
             log::error!("{}", alarm.message);
         }
-        let is_over = message.is_empty();
         self.context.writer.write(move |c| match is_over {
             true => alarms::clear(c, alarm.name),
             false => alarms::raise(c, &alarm, clock::now()),
         })?;
-        self.told = Some(message);
+        self.told = Some(failing);
         Ok(())
     }
 }

@@ -396,7 +396,8 @@ fn begin(c: &Connection, lost: Option<&str>, set_back: bool) -> Result<()> {
         log::info!("{interrupted} events were under way when fulfilld last ended; they go on");
     }
     if let Some(lost) = lost {
-        alarms::raise(c, &Alarm::file_went_back(lost.into()), clock::now())?;
+        let now = clock::now();
+        alarms::raise(c, &Alarm::file_went_back(lost.into(), now), now)?;
     }
     [
         "key_refused",

@@ -92,9 +92,9 @@ impl Stripe {
         self.transport.permissions.pause()
     }
 
-    /// The permissions that the key turned out to lack and has not shown since, one sentence an
-    /// endpoint.
-    pub fn forbidden(&self) -> Vec<String> {
+    /// The endpoints for which the key turned out to lack the permission and has not shown it since,
+    /// each with what Stripe said.
+    pub fn forbidden(&self) -> Vec<(&'static str, String)> {
         self.transport.permissions.missing()
     }
 

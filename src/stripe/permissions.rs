@@ -104,9 +104,9 @@ impl Permissions {
             + FORBIDDEN_GRACE
     }
 
-    /// The permissions that the key lacks, one sentence an endpoint.
-    pub fn missing(&self) -> Vec<String> {
-        lock(&self.0).values().map(|forbidden| forbidden.why.clone()).collect()
+    /// The endpoints that the key may not ask, each with what Stripe said.
+    pub fn missing(&self) -> Vec<(&'static str, String)> {
+        lock(&self.0).iter().map(|(name, forbidden)| (*name, forbidden.why.clone())).collect()
     }
 }
 
@@ -129,7 +129,7 @@ mod tests {
         permissions.denied("dispute", "no".into(), at(31), at(31));
         assert!(permissions.refusal("dispute", at(90)).is_some());
         assert_eq!(permissions.refusal("dispute", at(91)), None);
-        assert_eq!(permissions.missing(), ["no (req_1)"]);
+        assert_eq!(permissions.missing(), [("dispute", "no (req_1)".to_string())]);
     }
 
     #[test]

@@ -75,7 +75,8 @@ enum Place {
     CanceledWhy(i64),
     /// That a parcel is a replacement, which it stays; taken back, it is canceled and empty.
     Replacement(i64),
-    /// What was dismissed from attention: the reason, what it was about, and the facts.
+    /// What was dismissed from attention: the reason, what it was about, and since when
+    /// with the sentence that was shown.
     Dismissed(String, String, String),
 }
 
@@ -176,9 +177,10 @@ impl Place {
             Place::Replacement(id) => {
                 text("SELECT replacement FROM fulfillments WHERE id = ?1", &[id])
             }
-            Place::Dismissed(reason, subject, facts) => text(
-                "SELECT facts FROM dismissals WHERE reason = ?1 AND subject = ?2 AND facts = ?3",
-                &[reason, subject, facts],
+            Place::Dismissed(reason, subject, what) => text(
+                "SELECT since || ' ' || what FROM dismissals
+                 WHERE reason = ?1 AND subject = ?2 AND since || ' ' || what = ?3",
+                &[reason, subject, what],
             ),
         }
     }
@@ -396,10 +398,10 @@ fn put_back(c: &Connection, change: &[Step]) -> Result<()> {
                 "UPDATE line_items SET cancel_reason = ?3 WHERE order_id = ?1 AND position = ?2",
                 &[&step.order, position, &step.before],
             )?,
-            (Place::Dismissed(reason, subject, facts), _) => {
-                let gone =
-                    "DELETE FROM dismissals WHERE reason = ?1 AND subject = ?2 AND facts = ?3";
-                run(gone, &[reason, subject, facts])?
+            (Place::Dismissed(reason, subject, what), _) => {
+                let gone = "DELETE FROM dismissals
+                    WHERE reason = ?1 AND subject = ?2 AND since || ' ' || what = ?3";
+                run(gone, &[reason, subject, what])?
             }
             _ => 0,
         };

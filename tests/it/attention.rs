@@ -110,14 +110,14 @@ const CASES: &[(&str, &str, &str)] = &[
          VALUES('evt_1', 'refund.created', 'snapshot', 'webhook', '2026-01-01T00:00:00Z', '2026-01-01T00:00:00Z');",
         "",
     ),
-    ("key_refused", "INSERT INTO alarms VALUES('key_refused', 'the key is refused', 'fulfilld doctor', NOW);", ""),
-    ("key_lacks_permission", "INSERT INTO alarms VALUES('key_lacks_permission', 'the key may not read refunds', 'fulfilld doctor', NOW);", ""),
-    ("silence", "INSERT INTO alarms VALUES('silence', 'webhooks do not come', 'fulfilld doctor', NOW);", ""),
-    ("file_went_back", "INSERT INTO alarms VALUES('file_went_back', 'the file is older than it was', 'DELETE FROM alarms WHERE name = ''file_went_back'';', NOW);", ""),
-    ("backfill_failing", "INSERT INTO alarms VALUES('backfill_failing', 'a list fails', 'fulfilld doctor', NOW);", ""),
-    ("only_matches_nothing", "INSERT INTO alarms VALUES('only_matches_nothing', 'FULFILLD_ONLY matches none', 'fulfilld doctor', NOW);", ""),
-    ("clock_wrong", "INSERT INTO alarms VALUES('clock_wrong', 'the clock is fast', 'sudo timedatectl set-ntp true', NOW);", ""),
-    ("hook_missing", "INSERT INTO alarms VALUES('hook_missing', 'a hook cannot be run', 'fulfilld doctor', NOW);", ""),
+    ("key_refused", "INSERT INTO alarms VALUES('key_refused', 'the key is refused', 'fulfilld doctor', NOW, '');", ""),
+    ("key_lacks_permission", "INSERT INTO alarms VALUES('key_lacks_permission', 'the key may not read refunds', 'fulfilld doctor', NOW, '');", ""),
+    ("silence", "INSERT INTO alarms VALUES('silence', 'webhooks do not come', 'fulfilld doctor', NOW, '');", ""),
+    ("file_went_back", "INSERT INTO alarms VALUES('file_went_back', 'the file is older than it was', 'DELETE FROM alarms WHERE name = ''file_went_back'';', NOW, '');", ""),
+    ("backfill_failing", "INSERT INTO alarms VALUES('backfill_failing', 'a list fails', 'fulfilld doctor', NOW, '');", ""),
+    ("only_matches_nothing", "INSERT INTO alarms VALUES('only_matches_nothing', 'FULFILLD_ONLY matches none', 'fulfilld doctor', NOW, '');", ""),
+    ("clock_wrong", "INSERT INTO alarms VALUES('clock_wrong', 'the clock is fast', 'sudo timedatectl set-ntp true', NOW, '');", ""),
+    ("hook_missing", "INSERT INTO alarms VALUES('hook_missing', 'a hook cannot be run', 'fulfilld doctor', NOW, '');", ""),
     ("hook_dead", "UPDATE outbox SET state = 'dead', last_error = 'exit 1';", ""),
     (
         "hook_fails",
@@ -127,15 +127,21 @@ const CASES: &[(&str, &str, &str)] = &[
     ),
 ];
 
+/// The shop with what a case tells.
+fn needing(told: &str, done: &str) -> Connection {
+    let c = shop();
+    c.execute_batch(done).unwrap_or_else(|e| panic!("{done}: {e}"));
+    let told = told
+        .replace("NOW", "strftime('%Y-%m-%dT%H:%M:%SZ', 'now')")
+        .replace("LATER", "strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '+1 minutes')");
+    by_stripe(&c, &told);
+    c
+}
+
 #[test]
 fn each_reason_is_one_row_and_its_next_line_runs() {
     for (reason, told, done) in CASES {
-        let c = shop();
-        c.execute_batch(done).unwrap_or_else(|e| panic!("{done}: {e}"));
-        let told = told
-            .replace("NOW", "strftime('%Y-%m-%dT%H:%M:%SZ', 'now')")
-            .replace("LATER", "strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '+1 minutes')");
-        by_stripe(&c, &told);
+        let c = needing(told, done);
         let found = rows(&c, "SELECT reason, next FROM attention");
         assert_eq!(
             found.iter().map(|(reason, _)| reason.as_str()).collect::<Vec<_>>(),
@@ -151,6 +157,66 @@ fn each_reason_is_one_row_and_its_next_line_runs() {
         match sql {
             Some(sql) => c.execute_batch(sql).unwrap_or_else(|e| panic!("{reason}: {sql}: {e}")),
             None => assert!(next.len() > 10, "{reason}: {next}"),
+        }
+    }
+}
+
+/// What makes a matter another one: the reason, what changes, and the lines that change it.
+const CHANGES: &[(&str, &str, &str)] = &[
+    (
+        "held",
+        "why",
+        "UPDATE orders SET hold_reason = 'asks for red'; UPDATE order_history SET at = '2026-01-01T00:00:00Z';",
+    ),
+    (
+        "capture_due",
+        "until when",
+        "UPDATE orders SET capture_before = strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '+30 hours') WHERE id = 2;",
+    ),
+    ("sums_differ", "by how much", "UPDATE orders SET amount_total = 3002;"),
+    ("partly_refunded", "how much", "UPDATE refunds SET amount = 1501;"),
+    ("refund_failed", "why", "UPDATE refunds SET failure_reason = 'unknown';"),
+    ("refund_unknown", "its status", "UPDATE refunds SET status = 'nearly_there';"),
+    ("dispute_due", "until when", "UPDATE disputes SET evidence_due_by = '2026-12-25T00:00:00Z';"),
+    ("dispute_due", "its status", "UPDATE disputes SET status = 'appeal_needs_response';"),
+    ("fraud_warning", "its kind", "UPDATE fraud_warnings SET fraud_type = 'misc';"),
+    (
+        "event_failed",
+        "it failed again",
+        "UPDATE events SET state = 'pending'; UPDATE events SET state = 'failed', state_reason = 'why';",
+    ),
+    ("hook_missing", "which hook", "UPDATE alarms SET about = '/opt/other';"),
+    ("silence", "it began anew", "UPDATE alarms SET since = '2025-04-01T00:00:00Z';"),
+    ("hook_dead", "it gave up again", "UPDATE outbox SET attempts = attempts + 1;"),
+];
+
+#[test]
+fn what_was_dismissed_comes_back_with_other_facts_and_not_with_other_words() {
+    let attention = "SELECT DISTINCT coalesce(subject, order_id, '') || '', reason FROM attention";
+    for (reason, told, done) in CASES {
+        let c = needing(told, done);
+        for (about, reason) in rows(&c, attention) {
+            let about = Some(about).filter(|about| !about.is_empty());
+            c.execute("INSERT INTO dismiss VALUES(?1, ?2)", (about, reason)).expect("it is shown");
+        }
+        assert_eq!(rows(&c, attention), [], "{reason}");
+        let matters: String = c
+            .query_row("SELECT sql FROM sqlite_schema WHERE name = 'matters'", [], |row| row.get(0))
+            .expect("a view");
+        let before = matters.replacen("VIEW matters", "VIEW matters_before", 1);
+        c.execute_batch(&format!(
+            "DROP VIEW matters; {before};
+             CREATE VIEW matters AS SELECT reason, order_id, subject, since, 'worded anew: ' || what AS what,
+               'done otherwise: ' || next AS next, facts FROM matters_before"
+        ))
+        .expect("the view is made anew");
+        assert_eq!(rows(&c, attention), [], "{reason}, worded anew");
+        for (_, what, change) in CHANGES.iter().filter(|(of, ..)| of == reason) {
+            c.execute_batch("SAVEPOINT facts").expect("a savepoint");
+            by_stripe(&c, change);
+            let back = rows(&c, attention);
+            assert_eq!(back.len(), 1, "{reason}, {what}: {back:?}");
+            c.execute_batch("ROLLBACK TO facts; RELEASE facts").expect("as it was");
         }
     }
 }

@@ -586,7 +586,7 @@ fn elsewhere(c: &mut Clinic, status: u16, body: &'static str) {
 
 fn alarm(c: &mut Clinic, name: &str) {
     c.sql(&format!(
-        "INSERT INTO alarms VALUES ('{name}', 'something is the matter', 'see to it', '2026-01-01T00:00:00Z')"
+        "INSERT INTO alarms VALUES ('{name}', 'something is the matter', 'see to it', '2026-01-01T00:00:00Z', '')"
     ));
 }
 

@@ -58,7 +58,7 @@ VALUES('issfr_2', 'pi_2', 1, '2026-11-21T09:00:00Z', '2026-11-21T09:00:00Z');
 INSERT INTO sweeps VALUES('events', strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-2 hours')),
   ('sessions', strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-2 days'));
 INSERT INTO hook_runs(outbox_id, target, next_attempt_at) SELECT id, '/opt/other', '2026-11-21T09:00:00Z' FROM outbox LIMIT 3;
-INSERT INTO alarms VALUES('silence', 'nothing has come for a day', 'fulfilld doctor', '2026-11-20T08:00:00Z');
+INSERT INTO alarms VALUES('silence', 'nothing has come for a day', 'fulfilld doctor', '2026-11-20T08:00:00Z', '');
 
 UPDATE actor SET name = 'operator';
 INSERT INTO cancel VALUES(16, 'customer');

@@ -246,7 +246,7 @@ impl State {
             events: all(c, "SELECT id, state FROM events", |r| Ok((r.get(0)?, r.get(1)?))).into_iter().collect(),
             dismissed: all(
                 c,
-                "SELECT order_id, 'attention ' || reason || ' ' || subject, facts FROM dismissals WHERE order_id IS NOT NULL",
+                "SELECT order_id, 'attention ' || reason || ' ' || subject, since || ' ' || what FROM dismissals WHERE order_id IS NOT NULL",
                 |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)),
             )
             .into_iter()

@@ -17,7 +17,7 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
     (
         "dismissals_insert",
         &[
-            "INSERT INTO dismissals(reason, subject, order_id, facts, actor) VALUES('silence', 'x', 1, 'x', 'operator')",
+            "INSERT INTO dismissals(reason, subject, order_id, since, facts, what, actor) VALUES('silence', 'x', 1, '', '[]', 'x', 'operator')",
         ],
     ),
     ("dismissals_told", &["INSERT INTO dismiss VALUES(2, 'fraud_warning')"]),
@@ -27,7 +27,7 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
     ),
     (
         "dismissals_update",
-        &["INSERT INTO dismiss VALUES(2, 'fraud_warning')", "UPDATE dismissals SET facts = 'none'"],
+        &["INSERT INTO dismiss VALUES(2, 'fraud_warning')", "UPDATE dismissals SET facts = '[]'"],
     ),
     (
         "disputes_came",
