@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::Connection;
 
 use crate::db;
 use crate::error::{Error, Result};
@@ -41,6 +41,10 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// A log of so many pages that cannot be emptied for so long has somebody who reads and never ends.
 const GROWN_PAGES: u64 = 1_000;
 const GROWN_FOR: Duration = Duration::from_secs(10);
+
+/// After an unclean end, a file of more pages than this is read while it is served already, so that
+/// no start takes a time in proportion to the file.
+const READ_FIRST: i64 = 25_000;
 
 /// At a start, after an unclean end: how long to wait for somebody who reads before the log is made
 /// safe in its place.
@@ -139,23 +143,19 @@ impl Checkpointer {
     }
 
     /// What is to hold before the first 200: after an unclean end every page can be read. `Config`
-    /// when the file is damaged.
+    /// when the file is damaged. A large file is left to whoever [`Checkpointer::reads_later`].
     pub fn verify(&self, c: &Connection) -> Result<()> {
-        if !self.unclean {
-            return Ok(());
+        match self.unclean && !self.reads_later(c)? {
+            true => db::read_every_page(c, self.identity.path()),
+            false => Ok(()),
         }
-        let damaged = |what: &str| {
-            Error::Config(format!(
-                "{} is damaged: {what}; keep a copy of it and put a backup in its place: fulfilld restore BACKUP",
-                self.identity.path().display()
-            ))
-        };
-        match c.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0)) {
-            Ok(said) if said == "ok" => Ok(()),
-            Ok(said) => Err(damaged(said.lines().last().unwrap_or_default())),
-            Err(e) if is_damage(&e) => Err(damaged(&e.to_string())),
-            Err(e) => Err(db::translate(e)),
-        }
+    }
+
+    /// True after an unclean end of a large file, whose pages are to be read while it is served.
+    pub fn reads_later(&self, c: &Connection) -> Result<bool> {
+        let pages: i64 =
+            c.pragma_query_value(None, "page_count", |row| row.get(0)).map_err(db::translate)?;
+        Ok(self.unclean && pages > READ_FIRST)
     }
 
     /// The log at a start, which may have a hole where a sync failed: true once everything in it is
@@ -249,7 +249,7 @@ impl Checkpointer {
                     self.condition.grown.get_or_insert_with(Instant::now);
                 }
             }
-            Err(error) if is_damage(&error) => return Err(db::translate(error)),
+            Err(error) if db::is_damage(&error) => return Err(db::translate(error)),
             Err(error) => {
                 if self.condition.failing.is_none() {
                     log::error!(
@@ -386,10 +386,6 @@ impl Checkpointer {
         c.execute_batch("ROLLBACK").map_err(db::translate)?;
         written.map_err(failed)
     }
-}
-
-fn is_damage(error: &rusqlite::Error) -> bool {
-    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }
 
 #[cfg(test)]

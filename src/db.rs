@@ -342,6 +342,28 @@ fn is_denied(path: &Path) -> bool {
     rustix::fs::access(path, rustix::fs::Access::READ_OK) == Err(rustix::io::Errno::ACCESS)
 }
 
+/// Reads every page of the file at `path`, which takes a time in proportion to it. `Config` with
+/// what to do when one is damaged.
+pub fn read_every_page(c: &Connection, path: &Path) -> Result<()> {
+    let damaged = |what: &str| {
+        Error::Config(format!(
+            "{} is damaged: {what}; keep a copy of it and put a backup in its place: fulfilld restore BACKUP",
+            path.display()
+        ))
+    };
+    match c.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0)) {
+        Ok(said) if said == "ok" => Ok(()),
+        Ok(said) => Err(damaged(said.lines().last().unwrap_or_default())),
+        Err(e) if is_damage(&e) => Err(damaged(&e.to_string())),
+        Err(e) => Err(translate(e)),
+    }
+}
+
+/// True when SQLite says that the file's bytes make no sense.
+pub fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+}
+
 /// SQLite's result codes as what to do next.
 pub fn translate(error: rusqlite::Error) -> Error {
     let text = error.to_string();

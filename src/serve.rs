@@ -1,5 +1,6 @@
 //! The daemon: opens, wires, starts, stops. The only file that knows every thread.
 
+mod pages; // reads a large file after an unclean end
 mod status; // for systemctl status
 
 use std::net::TcpListener;
@@ -39,6 +40,7 @@ use crate::timing;
 use crate::webhook::Webhook;
 use crate::worker::Workers;
 use crate::writer::Writer;
+use pages::Pages;
 use status::Status;
 
 /// How often the daemon tries its own front door and its own writer; less than half of the unit's
@@ -74,6 +76,8 @@ pub struct Serving {
     guard: RollbackGuard,
     reader: Reader,
     held: Arc<Lock>,
+    /// What is still to be read of a large file after an unclean end.
+    pages: Pages,
     /// Which alarms about the log are in the file.
     told: [bool; 2],
 }
@@ -135,6 +139,7 @@ impl Serving {
         }
         let connection = migrations::open_for_serving(&path, settings.stripe.livemode)?;
         let checkpointer = Checkpointer::of(Identity::of(&path)?, Some(held.clone()));
+        let pages = Pages::of(&path, checkpointer.reads_later(&connection)?);
         let (guard, lost) = RollbackGuard::read(&held, &connection)?;
         if let Some(lost) = &lost {
             log::error!("{lost}");
@@ -197,6 +202,7 @@ impl Serving {
             guard,
             reader,
             held,
+            pages,
             told: [false; 2],
         })
     }
@@ -257,6 +263,9 @@ impl Serving {
                 if let Some(looking) = &self.looking {
                     looking.look_again();
                 }
+            }
+            if self.context.writer.state().starting.is_none() {
+                self.pages.look()?;
             }
             only.look(&self.context, &self.reader);
             if followed.elapsed() >= SECRETS_EVERY {
@@ -361,6 +370,7 @@ impl Serving {
     pub fn stop(mut self) -> bool {
         let deadline = Instant::now() + STOP_WITHIN;
         self.hooks.tell_to_stop();
+        self.pages.stop();
         let answered = self.door.close(deadline - STOP_WITHIN / 2);
         self.webhook.close();
         let worked =

@@ -74,11 +74,26 @@ impl Contender {
         room: &Path,
         settings: &[(&'static str, String)],
     ) -> Result<Contender> {
-        let dir = room.join(name.replace(|c: char| !c.is_ascii_alphanumeric(), "-"));
+        let dir = Contender::dir(room, name);
         fs::create_dir_all(&dir).map_err(|e| format!("cannot make a directory for {name}: {e}"))?;
         let (process, started_in) = launch(&program, &dir, settings, 0)?;
         let settings = settings.to_vec();
         Ok(Contender { name: name.into(), program, dir, settings, process, next: 1, started_in })
+    }
+
+    /// Where a contender of this name has its file, `bench.db`.
+    pub fn dir(room: &Path, name: &str) -> PathBuf {
+        room.join(name.replace(|c: char| !c.is_ascii_alphanumeric(), "-"))
+    }
+
+    /// Kills it and starts it again, as after a power cut. Returns how long the start took.
+    pub fn restart_killed(&mut self) -> Result<Duration> {
+        let _ = self.process.child.kill();
+        let _ = self.process.child.wait();
+        let (process, took) = launch(&self.program, &self.dir, &self.settings, self.next)?;
+        self.process = process;
+        self.next += 1;
+        Ok(took)
     }
 
     /// Stops it and starts it again on the same directory. Returns how long the start took.
@@ -229,6 +244,12 @@ pub fn fulfilld(program: &Path, file: &Path) -> Command {
         .env("FULFILLD_LISTEN", "127.0.0.1:0")
         .env("FULFILLD_STRIPE_API", "http://127.0.0.1:9");
     command
+}
+
+/// A `fulfilld` that serves the file, which it makes where there is none.
+pub fn fulfilld_on(program: &Path, file: &Path) -> Result<Process> {
+    let log = file.with_extension("log");
+    Process::start(&mut fulfilld(program, file), Side::Server, &log)
 }
 
 /// Starts the program and posts event `number` to it; returns how long it was from exec to its 200.

@@ -7,6 +7,7 @@ mod load;
 mod machine;
 mod orders;
 mod report;
+mod scale;
 mod views;
 mod yardstick;
 
@@ -73,6 +74,13 @@ struct Arguments {
     /// profiling it
     #[arg(long, value_name = "ADDRESS")]
     at: Option<SocketAddr>,
+    /// Of the large shop: its orders, events, and a file to make it in and to use again
+    #[arg(long, default_value_t = 100_000, value_name = "N")]
+    orders: u64,
+    #[arg(long, default_value_t = 300_000, value_name = "N")]
+    events: u64,
+    #[arg(long, value_name = "FILE")]
+    shop: Option<PathBuf>,
     /// Given by cargo
     #[arg(long, hide = true)]
     bench: bool,
@@ -95,6 +103,8 @@ enum Part {
     Orders,
     /// The operator's shell in a shop of 100,000 orders
     Views,
+    /// A large shop's start, intake, views and search; only when it is named
+    Scale,
 }
 
 impl Arguments {
@@ -178,6 +188,18 @@ fn measure(arguments: &Arguments) -> Result<Report> {
     if arguments.wants(Part::Views) {
         eprintln!("bench: the operator's shell");
         report.views = views::run(room.path())?;
+    }
+    if arguments.parts.contains(&Part::Scale) {
+        let program = Path::new(env!("CARGO_BIN_EXE_fulfilld"));
+        let size = scale::Size {
+            orders: arguments.orders.max(2_000),
+            events: arguments.events,
+            file: arguments.shop.as_deref(),
+        };
+        let (megabytes, waited) = scale::run(program, room.path(), &size, arguments.lasting())?;
+        let what =
+            format!("a file of {megabytes:.0} MB: {} orders, {} events", size.orders, size.events);
+        report.scale = Some(report::Scale { what, waited });
     }
     Ok(report)
 }

@@ -9,6 +9,7 @@ use crate::contender::Loaded;
 use crate::load::{Latency, Outcome, Pace};
 use crate::machine::Facts;
 use crate::orders::Orders;
+use crate::scale::Waited;
 use crate::views::Typed;
 use crate::yardstick::Rows;
 use crate::{LIMIT_BATCH, median};
@@ -30,7 +31,15 @@ pub struct Report {
     pub rows: Vec<Rows>,
     pub orders: Vec<Orders>,
     pub views: Vec<Typed>,
+    pub scale: Option<Scale>,
     limit: Option<Limit>,
+}
+
+/// A large shop.
+#[derive(Serialize)]
+pub struct Scale {
+    pub what: String,
+    pub waited: Vec<Waited>,
 }
 
 /// Starting, and memory.
@@ -81,7 +90,8 @@ pub struct Limit {
 impl Report {
     pub fn of(facts: Facts) -> Report {
         let (starts, figures, rows, orders) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Report { facts, starts, figures, rows, orders, views: Vec::new(), limit: None }
+        let (views, scale, limit) = (Vec::new(), None, None);
+        Report { facts, starts, figures, rows, orders, views, scale, limit }
     }
 
     /// Prints everything; fails when a contender refused or dropped what it should have kept.
@@ -229,6 +239,14 @@ impl Report {
         for v in &self.views {
             let late = if v.ms > v.goal_ms { "  (TOO LATE)" } else { "" };
             println!("  {:<76}{:>9.0}{:>9.0}{late}", v.line, v.ms, v.goal_ms);
+        }
+        if let Some(scale) = &self.scale {
+            println!("\n{:<78}{:>9}{:>9}", scale.what, "ms", "goal");
+            for w in &scale.waited {
+                let missed = if w.is_met() { "" } else { "  (MISSED)" };
+                let places = if w.is_share { 2 } else { 0 };
+                println!("  {:<76}{:>9.places$}{:>9.places$}{missed}", w.what, w.took, w.goal);
+            }
         }
     }
 }

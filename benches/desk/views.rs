@@ -85,17 +85,22 @@ pub fn run(room: &Path) -> Result<Vec<Typed>> {
 fn took(file: &Path, line: &str) -> Result<f64> {
     let mut times = Vec::new();
     for n in 0..TIMES {
-        let typed = line.replace("{}", &(FIRST + n).to_string());
-        let said = shell(file, &format!(".timer on\n{typed};\n"))?;
-        let real = said.lines().find_map(|l| {
-            l.strip_prefix("Run Time: real ")?.split(' ').next()?.parse::<f64>().ok()
-        });
-        times.push(1000.0 * real.ok_or_else(|| format!("sqlite3 told no time for {typed}"))?);
+        times.push(timed(file, &line.replace("{}", &(FIRST + n).to_string()))?);
     }
     Ok(median(times))
 }
 
-fn shell(file: &Path, lines: &str) -> Result<String> {
+/// How many ms one line takes in a shell of its own.
+pub fn timed(file: &Path, line: &str) -> Result<f64> {
+    let said = shell(file, &format!(".timer on\n{line};\n"))?;
+    let real = said
+        .lines()
+        .find_map(|l| l.strip_prefix("Run Time: real ")?.split(' ').next()?.parse::<f64>().ok());
+    Ok(1000.0 * real.ok_or_else(|| format!("sqlite3 told no time for {line}"))?)
+}
+
+/// Types lines into a `sqlite3` shell; returns what it says.
+pub fn shell(file: &Path, lines: &str) -> Result<String> {
     let failed = |e: std::io::Error| format!("sqlite3 cannot be asked ({e}); run tests/setup");
     let mut child = Command::new("sqlite3")
         .args(["-batch", "-bail"])

@@ -2,7 +2,7 @@
 //! killed.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
 
@@ -582,6 +582,32 @@ fn a_damaged_file_is_not_served_after_an_unclean_end() {
     let (code, message) = refused(&shop);
     assert_eq!(code, Some(78), "{message}");
     assert!(message.contains("damaged") && message.contains("fulfilld restore"), "{message}");
+}
+
+#[test]
+fn a_large_file_is_served_at_once_after_an_unclean_end_and_not_for_long_when_it_is_damaged() {
+    let mut shop = Shop::open();
+    shop.stop();
+    let large =
+        "CREATE TABLE my_films(film BLOB); INSERT INTO my_films VALUES(zeroblob(104000000));";
+    shell(&shop.file(), large).expect("the owner may have a table");
+    shop.start();
+    shop.kill();
+    shop.start();
+    acknowledged(&shop, 0, 1);
+    shop.kill();
+    // In the middle of the film, which nothing reads but who reads everything.
+    let file = std::fs::OpenOptions::new().write(true).open(shop.file()).expect("it is there");
+    let middle = file.metadata().expect("it is there").len() / 4096 / 2 * 4096;
+    file.write_all_at(&[0xA5; 4096], middle).expect("it can be written");
+    let serve = shop.serve().output().expect("the program starts");
+    let message = said(&serve);
+    assert_eq!(serve.status.code(), Some(78), "{message}");
+    let listened = String::from_utf8_lossy(&serve.stdout).contains("listens on");
+    assert!(
+        listened && message.contains("damaged") && message.contains("fulfilld restore"),
+        "{message}"
+    );
 }
 
 #[test]

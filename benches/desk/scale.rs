@@ -1,0 +1,197 @@
+//! A shop of some years: how long the daemon takes to start on its file, an event to be stored in
+//! it, and a person to find something there.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+use serde::Serialize;
+
+use crate::contender::{Contender, Program, fulfilld_on};
+use crate::load::Pace;
+use crate::views::{shell, timed};
+use crate::{Result, median, ms};
+
+/// What a shop has.
+const SHOP: &str = include_str!("shop.sql");
+
+/// Orders that are not sent yet.
+const WAITING: u64 = 1_000;
+
+/// Events whose body was not cleared yet.
+const BODIES: u64 = 50_000;
+
+/// Clients that post events to the empty and to the large file.
+const CLIENTS: Pace = Pace::Clients(64);
+
+/// How often everything is tried; the middle counts.
+const TIMES: usize = 5;
+
+/// How large the shop is, and where its file is kept.
+pub struct Size<'a> {
+    pub orders: u64,
+    pub events: u64,
+    /// Used again when it is there; else made, and left.
+    pub file: Option<&'a Path>,
+}
+
+/// One thing that somebody waits for.
+#[derive(Debug, Serialize)]
+pub struct Waited {
+    pub what: String,
+    /// Milliseconds, or a share of what an empty file does.
+    pub took: f64,
+    pub goal: f64,
+    /// True for a share, which is to be no less than the goal; a time is to be no more.
+    pub is_share: bool,
+}
+
+impl Waited {
+    /// True where the goal is reached.
+    pub fn is_met(&self) -> bool {
+        if self.is_share { self.took >= self.goal } else { self.took <= self.goal }
+    }
+}
+
+/// Makes the shop and does in it what a daemon and an operator do. The file's size in MB comes
+/// first.
+pub fn run(
+    program: &Path,
+    room: &Path,
+    size: &Size,
+    lasting: Duration,
+) -> Result<(f64, Vec<Waited>)> {
+    let name = "fulfilld, large file";
+    let dir = Contender::dir(room, name);
+    let failed = |e: std::io::Error| format!("cannot make a directory: {e}");
+    std::fs::create_dir_all(&dir).map_err(failed)?;
+    let file = match size.file {
+        None => dir.join("bench.db"),
+        Some(file) => {
+            let file = std::path::absolute(file).map_err(failed)?;
+            std::os::unix::fs::symlink(&file, dir.join("bench.db")).map_err(failed)?;
+            file
+        }
+    };
+    if !file.exists() {
+        make(program, &file, size)?;
+    }
+    let megabytes = std::fs::metadata(&file).map_err(failed)?.len() as f64 / 1e6;
+
+    let mut waited = looks(program, &file, size.orders)?;
+    eprintln!("bench: start and intake of the large file");
+    let program = Program::Fulfilld(program.to_path_buf());
+    let mut large = Contender::start(name, program.clone(), room)?;
+    let mut empty = Contender::start("fulfilld, empty file", program, room)?;
+    for (what, kill) in [("start after a stop", false), ("start after kill -9", true)] {
+        let mut times = Vec::new();
+        for _ in 0..TIMES {
+            times.push(ms(if kill { large.restart_killed()? } else { large.restart()? }));
+        }
+        waited.push(time(what, median(times), 100.0));
+    }
+    let (mut rates, mut cpu) = ([Vec::new(), Vec::new()], [0.0, 0.0]);
+    for round in 0..3 {
+        for turn in 0..2 {
+            let i = (turn + round) % 2;
+            let contender = if i == 0 { &mut large } else { &mut empty };
+            contender.load(CLIENTS, lasting / 10)?;
+            let loaded = contender.load(CLIENTS, lasting)?;
+            rates[i].push(loaded.outcome.per_second());
+            cpu[i] += loaded.cpu.as_secs_f64() / loaded.outcome.acknowledged.len().max(1) as f64;
+        }
+    }
+    let [of_large, of_empty] = rates.map(median);
+    let share = |what: &str, took| Waited { what: what.into(), took, goal: 0.9, is_share: true };
+    waited.push(share("events a second, of an empty file's", of_large / of_empty));
+    waited.push(share("the same by CPU time", cpu[1] / cpu[0]));
+    large.stop()?;
+    empty.stop()?;
+    Ok((megabytes, waited))
+}
+
+fn time(what: &str, took: f64, goal: f64) -> Waited {
+    Waited { what: what.into(), took, goal, is_share: false }
+}
+
+/// The program makes its file, and it is filled without triggers, which would take hours.
+fn make(program: &Path, file: &Path, size: &Size) -> Result<()> {
+    let (orders, events) = (size.orders, size.events);
+    eprintln!("bench: making a shop of {orders} orders and {events} events");
+    fulfilld_on(program, file)?.stop()?;
+    let failed = |e: rusqlite::Error| format!("cannot make a large shop: {e}");
+    let c = Connection::open(file).map_err(failed)?;
+    let rules: Vec<(String, String, String)> = c
+        .prepare(
+            "SELECT type, name, sql FROM sqlite_schema
+             WHERE type IN('trigger', 'index') AND sql IS NOT NULL ORDER BY rowid",
+        )
+        .and_then(|mut all| {
+            all.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect()
+        })
+        .map_err(failed)?;
+    let drop: String =
+        rules.iter().map(|(kind, name, _)| format!("DROP {kind} \"{name}\";\n")).collect();
+    let fill = SHOP
+        .replace("$ORDERS", &orders.to_string())
+        .replace("$WAITING", &WAITING.min(orders).to_string())
+        .replace("$EVENTS", &events.to_string())
+        .replace("$BODIES", &BODIES.min(events).to_string());
+    let again: String = rules.iter().map(|(_, _, sql)| format!("{sql};\n")).collect();
+    let quick = "PRAGMA journal_mode = DELETE; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;
+                 PRAGMA cache_size = -200000; PRAGMA foreign_keys = OFF;";
+    c.execute_batch(&format!(
+        "{quick} BEGIN; {drop} {fill} {again} COMMIT; PRAGMA journal_mode = WAL;"
+    ))
+    .map_err(failed)?;
+    c.close().map_err(|(_, e)| failed(e))
+}
+
+/// What an operator looks at, in a stock shell and by a verb.
+fn looks(program: &Path, file: &Path, orders: u64) -> Result<Vec<Waited>> {
+    eprintln!("bench: what an operator looks at in the large file");
+    let mut waited = Vec::new();
+    let (some, last) = (orders / 3, orders - 5);
+    for (line, goal) in [
+        (format!("SELECT * FROM order_overview WHERE id = {some}"), 5.0),
+        (format!("SELECT * FROM order_lines WHERE order_id = {some}"), 5.0),
+        (format!("SELECT * FROM order_history WHERE order_id = {some}"), 5.0),
+        (format!("SELECT * FROM to_ship WHERE order_id = {last}"), 5.0),
+        ("SELECT * FROM to_ship".into(), 20.0),
+        ("SELECT * FROM attention".into(), 100.0),
+    ] {
+        let times: Result<Vec<f64>> = (0..TIMES).map(|_| timed(file, &line)).collect();
+        waited.push(time(&line, median(times?), goal));
+    }
+    let column = |column: &str| {
+        shell(file, &format!("SELECT {column} FROM orders WHERE id = {some};\n"))
+            .map(|said| said.trim().to_string())
+    };
+    for (what, text) in [
+        ("orders --search NAME", column("name")?),
+        ("orders --search EMAIL", column("email")?),
+        ("orders --search SESSION", column("checkout_session_id")?),
+        ("orders --search mug", "mug".into()),
+        ("orders --search nobody", "nobody".into()),
+    ] {
+        let times: Result<Vec<f64>> = (0..TIMES).map(|_| search(program, file, &text)).collect();
+        waited.push(time(what, median(times?), 50.0));
+    }
+    Ok(waited)
+}
+
+/// From Enter to the last line of `fulfilld orders --search`.
+fn search(program: &Path, file: &Path, text: &str) -> Result<f64> {
+    let began = Instant::now();
+    let ended = Command::new(program)
+        .args(["orders", "--search", text, "--db"])
+        .arg(PathBuf::from(file))
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|e| format!("cannot search: {e}"))?;
+    match ended.status.success() {
+        true => Ok(ms(began.elapsed())),
+        false => Err(format!("a search failed: {}", String::from_utf8_lossy(&ended.stderr))),
+    }
+}
