@@ -153,6 +153,8 @@ CREATE INDEX orders_held ON orders(capture_before) WHERE amount_capturable > 0;
 CREATE INDEX orders_on_hold ON orders(id) WHERE hold_reason IS NOT NULL;
 CREATE INDEX orders_canceled ON orders(canceled_at) WHERE canceled_at IS NOT NULL;
 CREATE INDEX orders_manual ON orders(payment_status) WHERE capture_method IS NOT NULL;
+CREATE INDEX orders_total_differs ON orders(id)
+  WHERE amount_total - (amount_subtotal - amount_discount + amount_shipping) NOT BETWEEN 0 AND amount_tax;
 
 -- What was bought, with names and prices as sold.
 CREATE TABLE line_items(
@@ -190,6 +192,14 @@ CREATE TABLE line_items(
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX line_items_sums ON line_items(order_id, amount_subtotal);
 CREATE INDEX line_items_canceled ON line_items(order_id) WHERE canceled_quantity > 0;
+
+-- The few orders that no line was read of, or whose lines do not add up to amount_subtotal; kept by triggers, so that
+-- `attention` need not look at every order.
+CREATE TABLE unbalanced_orders(
+  order_id   INTEGER PRIMARY KEY REFERENCES orders(id),
+  lines      INTEGER NOT NULL,                            -- so many were read; more than 0 for any number
+  difference INTEGER NOT NULL                             -- amount_subtotal less that of its lines
+) STRICT;
 
 -- A parcel, or a delivery of what needs none. What is left to send of a paid order is always in a pending one.
 CREATE TABLE fulfillments(
@@ -741,18 +751,17 @@ WHERE f.status = 'pending' AND f.requires_shipping = 1 AND o.shipping_line1 IS N
 UNION ALL
 SELECT 'no_lines', o.id, NULL, o.paid_at, 'paid, and Stripe names nothing that was bought',
   'look at the session ' || o.checkout_session_id || ' in Stripe''s Dashboard', '[]'
-FROM orders o
-WHERE o.payment_status IN('paid', 'no_payment_required') AND o.canceled_at IS NULL
-  AND NOT EXISTS(SELECT 1 FROM line_items li WHERE li.order_id = o.id)
+FROM unbalanced_orders u CROSS JOIN orders o ON o.id = u.order_id
+WHERE u.lines = 0 AND o.payment_status IN('paid', 'no_payment_required') AND o.canceled_at IS NULL
 UNION ALL
 SELECT 'sums_differ', o.id, NULL, o.created_at, 'the parts do not add up to the total that Stripe names',
   'SELECT * FROM order_lines WHERE order_id = ' || o.id || ';',
   json_array(o.amount_total, o.amount_subtotal, o.amount_discount, o.amount_shipping, o.amount_tax)
 FROM orders o
-WHERE o.payment_status <> 'failed' AND o.canceled_at IS NULL
+WHERE o.payment_status <> 'failed' AND o.canceled_at IS NULL AND o.id IN(
   -- Tax may be inside the prices or on top of them, so the difference it explains lies between nothing and all of it.
-  AND (o.amount_total - (o.amount_subtotal - o.amount_discount + o.amount_shipping) NOT BETWEEN 0 AND o.amount_tax
-    OR o.amount_subtotal <> (SELECT coalesce(sum(li.amount_subtotal), 0) FROM line_items li WHERE li.order_id = o.id))
+  SELECT id FROM orders WHERE amount_total - (amount_subtotal - amount_discount + amount_shipping) NOT BETWEEN 0 AND amount_tax
+  UNION SELECT order_id FROM unbalanced_orders WHERE difference <> 0)
 UNION ALL
 SELECT 'held', o.id, NULL, o.at, 'on hold for more than a week: ' || o.hold_reason, 'INSERT INTO release VALUES(' || o.id || ');',
   json_array(o.hold_reason)
@@ -1093,6 +1102,28 @@ BEGIN
   SELECT NEW.id, name, 'order', NEW.payment_status || coalesce(', added: ' || NEW.origin, '') FROM actor;
   INSERT INTO settle(order_id) SELECT NEW.id WHERE NEW.payment_status IN('paid', 'no_payment_required');
 END;
+
+-- What each line adds and each new subtotal changes; an order that is balanced has no row.
+CREATE TRIGGER orders_balance AFTER INSERT ON orders
+BEGIN INSERT INTO unbalanced_orders VALUES(NEW.id, 0, NEW.amount_subtotal); END;
+CREATE TRIGGER orders_balance_changed AFTER UPDATE OF amount_subtotal ON orders WHEN NEW.amount_subtotal <> OLD.amount_subtotal
+BEGIN
+  INSERT INTO unbalanced_orders VALUES(NEW.id, (SELECT count(*) FROM line_items WHERE order_id = NEW.id), NEW.amount_subtotal - OLD.amount_subtotal)
+  ON CONFLICT(order_id) DO UPDATE SET difference = difference + excluded.difference;
+  DELETE FROM unbalanced_orders WHERE order_id = NEW.id AND lines > 0 AND difference = 0;
+END;
+CREATE TRIGGER line_items_balance AFTER INSERT ON line_items
+BEGIN
+  INSERT INTO unbalanced_orders VALUES(NEW.order_id, 1, -NEW.amount_subtotal)
+  ON CONFLICT(order_id) DO UPDATE SET lines = lines + 1, difference = difference + excluded.difference;
+  DELETE FROM unbalanced_orders WHERE order_id = NEW.order_id AND difference = 0;
+END;
+CREATE TRIGGER unbalanced_orders_insert BEFORE INSERT ON unbalanced_orders WHEN (SELECT name FROM actor) GLOB 'operator*'
+BEGIN SELECT RAISE(ABORT, 'unbalanced_orders: kept by triggers; nothing is typed here'); END;
+CREATE TRIGGER unbalanced_orders_update BEFORE UPDATE ON unbalanced_orders WHEN (SELECT name FROM actor) GLOB 'operator*'
+BEGIN SELECT RAISE(ABORT, 'unbalanced_orders: kept by triggers; nothing is typed here'); END;
+CREATE TRIGGER unbalanced_orders_delete BEFORE DELETE ON unbalanced_orders WHEN (SELECT name FROM actor) GLOB 'operator*'
+BEGIN SELECT RAISE(ABORT, 'unbalanced_orders: kept by triggers; nothing is typed here'); END;
 
 -- What came before its order is told when the order learns of its payment.
 CREATE TRIGGER orders_early_insert AFTER INSERT ON orders WHEN NEW.payment_intent_id IS NOT NULL

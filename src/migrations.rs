@@ -58,7 +58,7 @@ const STEPS: &[Step] = &[
     },
     Step {
         to: 3,
-        what: "what was dismissed stands on facts, not on how they are worded",
+        what: "what was dismissed stands on facts, not on how they are worded; unbalanced orders are known",
         run: |c| {
             let columns = [
                 ("since", "substr(facts, 1, instr(facts, ' ') - 1)"),
@@ -67,6 +67,9 @@ const STEPS: &[Step] = &[
             ];
             rebuild(c, "dismissals", include_str!("../schema/steps/3_dismissals.sql"), &columns)?;
             c.execute_batch("ALTER TABLE alarms ADD COLUMN about TEXT NOT NULL DEFAULT ''")
+                .and_then(|()| {
+                    c.execute_batch(include_str!("../schema/steps/3_unbalanced_orders.sql"))
+                })
                 .map_err(db::translate)
         },
     },

@@ -72,6 +72,12 @@ const INVARIANTS: &[(&str, &str)] = &[
          WHERE NOT EXISTS(SELECT 1 FROM order_history h WHERE h.order_id = o.id AND h.what = 'order')",
     ),
     (
+        "orders without lines, or whose lines do not add up to the subtotal, are known",
+        "SELECT 'order ' || o.id FROM orders o LEFT JOIN unbalanced_orders u ON u.order_id = o.id
+         WHERE (u.order_id IS NULL) = (SELECT count(*) = 0 OR sum(li.amount_subtotal) <> o.amount_subtotal
+           FROM line_items li WHERE li.order_id = o.id)",
+    ),
+    (
         "a pending event has a time when it is due",
         "SELECT 'event ' || id FROM events WHERE state = 'pending' AND next_attempt_at IS NULL",
     ),

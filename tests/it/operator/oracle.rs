@@ -185,6 +185,13 @@ const NEVER: &[(&str, &str)] = &[
         "an event is never due, or its tries cannot be counted",
         "SELECT id FROM events WHERE (state = 'pending' AND next_attempt_at IS NULL) OR attempts > 1000000 OR crashes > 1000000",
     ),
+    (
+        "an order without lines, or whose lines do not add up, is not known as such, or another is",
+        "SELECT o.id FROM orders o LEFT JOIN unbalanced_orders u ON u.order_id = o.id
+         LEFT JOIN (SELECT order_id, count(*) AS n, sum(amount_subtotal) AS amount FROM line_items GROUP BY 1) li ON li.order_id = o.id
+         WHERE (u.order_id IS NOT NULL) <> (coalesce(li.n, 0) = 0 OR o.amount_subtotal <> li.amount)
+           OR u.difference <> o.amount_subtotal - coalesce(li.amount, 0) OR (u.lines = 0) <> (coalesce(li.n, 0) = 0)",
+    ),
     ("two rows have one payment", "SELECT payment_intent_id FROM orders WHERE payment_intent_id IS NOT NULL GROUP BY 1 HAVING count(*) > 1"),
 ];
 

@@ -173,6 +173,12 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
             "UPDATE hook_runs SET state = 'done'",
         ],
     ),
+    (
+        "line_items_balance",
+        &[
+            "stripe: INSERT INTO line_items(id, order_id, position, name, quantity, currency, amount_subtotal, amount_total, requires_shipping) VALUES('x', 24, 9, 'Cup', 1, 'eur', 1, 1, 1)",
+        ],
+    ),
     ("line_items_canceled", &["UPDATE line_items SET canceled_quantity = 1 WHERE id = 'li_18_1'"]),
     ("line_items_changed", &["UPDATE line_items SET canceled_quantity = 1 WHERE id = 'li_2_1'"]),
     (
@@ -205,6 +211,16 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
         &["INSERT INTO order_history(order_id, actor, what) VALUES(1, 'stripe:evt_1', 'note')"],
     ),
     ("order_history_update", &["UPDATE order_history SET new = 'unpaid'"]),
+    (
+        "orders_balance",
+        &[
+            "stripe: INSERT INTO orders(id, checkout_session_id, payment_intent_id, livemode, mode, payment_status, currency, amount_total, created_at, as_of) VALUES(25, 'cs_25', 'pi_25', 0, 'payment', 'unpaid', 'eur', 100, '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')",
+        ],
+    ),
+    (
+        "orders_balance_changed",
+        &["stripe: UPDATE orders SET amount_subtotal = amount_subtotal + 1 WHERE id = 22"],
+    ),
     (
         "orders_cancel",
         &["UPDATE orders SET canceled_at = NULL, cancel_reason = NULL WHERE id = 16"],
@@ -324,5 +340,8 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
     ("sweeps_delete", &["DELETE FROM sweeps"]),
     ("sweeps_insert", &["REPLACE INTO sweeps VALUES('events', '2036-11-20T00:00:00Z')"]),
     ("sweeps_update", &["UPDATE sweeps SET until = 'next year'"]),
+    ("unbalanced_orders_delete", &["DELETE FROM unbalanced_orders"]),
+    ("unbalanced_orders_insert", &["INSERT INTO unbalanced_orders VALUES(1, 0, 1)"]),
+    ("unbalanced_orders_update", &["UPDATE unbalanced_orders SET lines = lines + 1"]),
     ("wanted_insert", &["INSERT INTO ship_items VALUES(2, 'all', 'DHL', 'JD2', NULL)"]),
 ];
