@@ -60,6 +60,9 @@ const PROBES_FAILED_MAX: u32 = 3;
 /// answers 503.
 const READY_WITHIN: Duration = Duration::from_secs(5);
 
+/// Pages that the connection for looking keeps; less than nothing means KB.
+const READER_CACHE_KB: i64 = -256;
+
 /// For everything that is to be finished on stopping; below the unit's TimeoutStopSec.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
 
@@ -165,7 +168,10 @@ impl Serving {
             settings.stripe.livemode,
             settings.account.clone(),
         );
-        let reader: Reader = Arc::new(Mutex::new(db::open_for_reading(&path)?));
+        let reader = db::open_for_reading(&path)?;
+        // It looks at few rows, over and over.
+        reader.pragma_update(None, "cache_size", READER_CACHE_KB).map_err(db::translate)?;
+        let reader: Reader = Arc::new(Mutex::new(reader));
         let health =
             Arc::new(Health::new(reader.clone(), path.clone(), context.clone(), metrics.clone()));
         let webhook =
