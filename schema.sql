@@ -145,6 +145,7 @@ CREATE TABLE orders(
       amount_capturable, coalesce(amount_captured, 0)) <= 1000000000000)
 ) STRICT;
 CREATE INDEX orders_created ON orders(created_at);
+CREATE INDEX orders_email ON orders(lower(email)) WHERE email IS NOT NULL;
 CREATE INDEX orders_invoice ON orders(invoice_id) WHERE invoice_id IS NOT NULL;
 CREATE INDEX orders_subscription ON orders(subscription_id) WHERE subscription_id IS NOT NULL;
 CREATE INDEX orders_reference ON orders(client_reference_id) WHERE client_reference_id IS NOT NULL;

@@ -4,7 +4,7 @@
 use std::io::Write;
 
 use clap::Subcommand;
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, ToSql};
 use serde_json::Value;
 
 use super::{File, Output, none_such};
@@ -15,7 +15,7 @@ use crate::text;
 use crate::verbs::search;
 
 /// As many as are read on a screen or two; `--all` lifts it.
-const LATEST: i64 = 50;
+const LATEST: usize = 50;
 
 /// Orders in a row each; a WHERE may follow. For eyes a long list of items is cut, and a canceled
 /// order says so first; for machines it is every column of the order, and what the view derives
@@ -73,7 +73,7 @@ struct List {
     to_ship: bool,
     /// Only orders in which each word of TEXT is found: in a name, an e-mail address, a company, a
     /// phone number, an address, a tracking number, an id of Stripe's, a reference of yours, an
-    /// item or its SKU; or the order's number
+    /// item or its SKU; a TEXT that is an order's whole number, id or e-mail address finds no other
     #[arg(long, value_name = "TEXT")]
     search: Option<String>,
     /// Every order instead of the latest 50
@@ -114,38 +114,29 @@ fn list(args: &List) -> Result<()> {
     if args.to_ship {
         return to_ship(&c, json);
     }
-    let limit = if args.all { -1 } else { LATEST };
-    let all: i64 = match &args.search {
+    let most = if args.all { usize::MAX } else { LATEST };
+    let print = |orders: &str, value: &dyn ToSql, nothing: &str| {
+        let sql = format!("{} WHERE v.id IN ({orders}) ORDER BY v.id", overview(&args.output));
+        table::print_query(&c, &sql, [value], json, nothing)
+    };
+    let of_all = match &args.search {
         None => {
-            let latest =
-                "WHERE v.id IN (SELECT id FROM orders ORDER BY id DESC LIMIT ?1) ORDER BY v.id";
-            table::print_query(
-                &c,
-                &format!("{} {latest}", overview(&args.output)),
-                [limit],
-                json,
-                "no orders yet",
-            )?;
-            c.query_row("SELECT count(*) FROM orders", [], |row| row.get(0))
-                .map_err(db::translate)?
+            let latest = "SELECT id FROM orders ORDER BY id DESC LIMIT ?1";
+            print(latest, &i64::try_from(most).unwrap_or(-1), "no orders yet")?;
+            let count = "SELECT count(*) FROM orders";
+            let all: usize = c.query_row(count, [], |row| row.get(0)).map_err(db::translate)?;
+            (all > most).then(|| format!(" of {all}"))
         }
         Some(text) => {
-            let found = search::orders(&c, text)?;
-            let ids = serde_json::json!(found).to_string();
-            let latest = "WHERE v.id IN (SELECT value FROM json_each(?2) ORDER BY value DESC LIMIT ?1) ORDER BY v.id";
+            let found = search::latest(&c, text, most)?;
+            let ids = serde_json::json!(found.orders).to_string();
             let nothing = format!("no order has {} in it", text::clean(text));
-            table::print_query(
-                &c,
-                &format!("{} {latest}", overview(&args.output)),
-                (limit, ids),
-                json,
-                &nothing,
-            )?;
-            found.len() as i64
+            print("SELECT value FROM json_each(?1)", &ids, &nothing)?;
+            found.more.then(String::new)
         }
     };
-    if all > LATEST && !args.all {
-        let _ = writeln!(std::io::stderr(), "the latest {LATEST} of {all}; --all lists every one");
+    if let Some(of_all) = of_all {
+        let _ = writeln!(std::io::stderr(), "the latest {LATEST}{of_all}; --all lists every one");
     }
     Ok(())
 }

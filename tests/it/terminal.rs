@@ -146,6 +146,11 @@ fn an_order_is_found_by_whatever_the_buyer_says() {
         assert_eq!(books.first(&["orders", "--search", text]), found, "{text}");
         assert_eq!(books.first(&["orders", "list", "--search", text]), found, "{text}");
     }
+    // What is an order's own as a whole is not looked for in others.
+    books.sql("UPDATE orders SET note = 'like 1041, for kei@example.com' WHERE id = 1044");
+    assert_eq!(books.first(&["orders", "--search", "kei@example.com"]), ["1042"]);
+    assert_eq!(books.first(&["orders", "--search", "1041"]), ["1041"]);
+    assert_eq!(books.first(&["orders", "--search", "like 1041"]), ["1044"]);
     let said = books.shown(80, "orders --search nobody");
     assert_eq!(said.trim_end(), "no order has nobody in it");
 }
