@@ -1,6 +1,7 @@
 //! `cargo bench`: fulfilld beside its yardsticks, over real sockets, in one run. README.md beside
 //! this file tells how.
 
+mod backfill;
 mod contender;
 mod deliveries;
 mod load;
@@ -101,6 +102,8 @@ enum Part {
     Sqlite,
     /// From the webhook to the order
     Orders,
+    /// Webhooks while 10,000 events that never arrived are fetched
+    Backfill,
     /// The operator's shell in a shop of 100,000 orders
     Views,
     /// A large shop's start, intake, views and search; only when it is named
@@ -184,6 +187,12 @@ fn measure(arguments: &Arguments) -> Result<Report> {
     }
     if arguments.wants(Part::Orders) {
         report.orders = drains(arguments, room.path())?;
+    }
+    if arguments.wants(Part::Backfill) {
+        eprintln!("bench: webhooks while events are fetched");
+        let program = Path::new(env!("CARGO_BIN_EXE_fulfilld"));
+        let events = if arguments.quick { 2_000 } else { 10_000 };
+        report.backfill = Some(backfill::run(program, room.path(), events, arguments.lasting())?);
     }
     if arguments.wants(Part::Views) {
         eprintln!("bench: the operator's shell");

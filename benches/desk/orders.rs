@@ -127,7 +127,7 @@ fn buy(stripe: &str, count: usize) -> Result<()> {
 }
 
 /// What the sandbox answered.
-fn control(
+pub fn control(
     answer: std::result::Result<ureq::http::Response<ureq::Body>, ureq::Error>,
 ) -> Result<Value> {
     let text = answer.and_then(|mut answer| answer.body_mut().read_to_string());

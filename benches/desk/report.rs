@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::Result;
+use crate::backfill::Beside;
 use crate::contender::Loaded;
 use crate::load::{Latency, Outcome, Pace};
 use crate::machine::Facts;
@@ -30,6 +31,7 @@ pub struct Report {
     pub figures: Vec<Figures>,
     pub rows: Vec<Rows>,
     pub orders: Vec<Orders>,
+    pub backfill: Option<Beside>,
     pub views: Vec<Typed>,
     pub scale: Option<Scale>,
     limit: Option<Limit>,
@@ -90,8 +92,8 @@ pub struct Limit {
 impl Report {
     pub fn of(facts: Facts) -> Report {
         let (starts, figures, rows, orders) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let (views, scale, limit) = (Vec::new(), None, None);
-        Report { facts, starts, figures, rows, orders, views, scale, limit }
+        let (views, backfill, scale, limit) = (Vec::new(), None, None, None);
+        Report { facts, starts, figures, rows, orders, backfill, views, scale, limit }
     }
 
     /// Prints everything; fails when a contender refused or dropped what it should have kept.
@@ -229,6 +231,21 @@ impl Report {
                 o.share_of_permitted.map_or("-".into(), |share| format!("{:.0} %", share * 100.0));
             print!("  {:<32}{:>9.1}{:>13.2}", o.setting, o.orders_per_s, o.calls_per_order);
             println!("{share:>13}{:>9}{:>9.0}", o.answered_429, o.webhook_to_order_ms);
+        }
+        if let Some(b) = &self.backfill {
+            println!(
+                "\n{:<34}{:>9}{:>9}{:>9}{:>9}",
+                "webhooks at 300 a second", "p50 ms", "p99", "p99.9", "max"
+            );
+            let meanwhile = format!("{} fetched meanwhile, {:.0}/s", b.fetched, b.fetched_per_s);
+            for (what, l) in [("nothing to fetch", &b.quiet), (&meanwhile, &b.meanwhile)] {
+                println!(
+                    "  {what:<32}{:>9.2}{:>9.2}{:>9.2}{:>9.2}",
+                    l.p50_ms, l.p99_ms, l.p999_ms, l.max_ms
+                );
+            }
+            let times = b.meanwhile.p99_ms / b.quiet.p99_ms.max(0.001);
+            println!("  p99 is {times:.1} times as long (goal: at most 2)");
         }
         if !self.views.is_empty() {
             println!(

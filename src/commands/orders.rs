@@ -114,7 +114,7 @@ fn list(args: &List) -> Result<()> {
     if args.to_ship {
         return to_ship(&c, json);
     }
-    let most = if args.all { usize::MAX } else { LATEST };
+    let most = if args.all { -1 } else { LATEST as i64 };
     let print = |orders: &str, value: &dyn ToSql, nothing: &str| {
         let sql = format!("{} WHERE v.id IN ({orders}) ORDER BY v.id", overview(&args.output));
         table::print_query(&c, &sql, [value], json, nothing)
@@ -122,17 +122,23 @@ fn list(args: &List) -> Result<()> {
     let of_all = match &args.search {
         None => {
             let latest = "SELECT id FROM orders ORDER BY id DESC LIMIT ?1";
-            print(latest, &i64::try_from(most).unwrap_or(-1), "no orders yet")?;
+            print(latest, &most, "no orders yet")?;
             let count = "SELECT count(*) FROM orders";
-            let all: usize = c.query_row(count, [], |row| row.get(0)).map_err(db::translate)?;
-            (all > most).then(|| format!(" of {all}"))
+            let all: i64 = c.query_row(count, [], |row| row.get(0)).map_err(db::translate)?;
+            (!args.all && all > LATEST as i64).then(|| format!(" of {all}"))
         }
         Some(text) => {
-            let found = search::latest(&c, text, most)?;
-            let ids = serde_json::json!(found.orders).to_string();
+            let (found, more) = match args.all {
+                true => (search::orders(&c, text)?, false),
+                false => {
+                    let latest = search::latest(&c, text, LATEST)?;
+                    (latest.orders, latest.more)
+                }
+            };
+            let ids = serde_json::json!(found).to_string();
             let nothing = format!("no order has {} in it", text::clean(text));
             print("SELECT value FROM json_each(?1)", &ids, &nothing)?;
-            found.more.then(String::new)
+            more.then(String::new)
         }
     };
     if let Some(of_all) = of_all {
