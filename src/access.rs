@@ -48,6 +48,12 @@ pub fn denied(path: &Path) -> String {
     let Some((place, meta)) = closed else {
         return format!("user {user} may not open {}; run it with sudo", path.display());
     };
+    if let Some(remedy) = is_out_of_place(place, &meta).then(|| give_back(place)).flatten() {
+        let place = place.display();
+        return format!(
+            "user {user} may not open {place}, which was put there with another owner; type: {remedy}"
+        );
+    }
     let place = place.display();
     let gid = meta.gid();
     let for_group = meta.permissions().mode() & 0o060 != 0;
@@ -64,6 +70,40 @@ pub fn denied(path: &Path) -> String {
              again; or run it with sudo"
         ),
     }
+}
+
+/// The line that gives a file, and what SQLite keeps beside it, to the owner of its directory, and
+/// to the group where that shares the directory. `None` where the directory is everybody's, or
+/// cannot be looked at.
+pub fn give_back(file: &Path) -> Option<String> {
+    let folder = std::fs::metadata(file.parent()?).ok()?;
+    let folder_mode = folder.permissions().mode();
+    if folder_mode & 0o1002 != 0 {
+        return None;
+    }
+    let called = |number: u32, list| name_of(number, list).unwrap_or_else(|| number.to_string());
+    let (owner, group) = (called(folder.uid(), "/etc/passwd"), called(folder.gid(), "/etc/group"));
+    let mode = if folder_mode & 0o020 == 0 { 600 } else { 660 };
+    // No pattern: whoever types the line may not be able to list the directory.
+    let files = ["", "-wal", "-shm", ".lock"].map(|suffix| {
+        let mut name = file.as_os_str().to_owned();
+        name.push(suffix);
+        PathBuf::from(name)
+    });
+    let there = files.iter().filter(|name| std::fs::symlink_metadata(name).is_ok());
+    let words: String = there
+        .map(|name| format!(" {}", crate::text::shell_word(&name.to_string_lossy())))
+        .collect();
+    Some(format!("sudo chown {owner}:{group}{words} && sudo chmod {mode}{words}"))
+}
+
+/// A file in a directory that this user may write to, of an owner and a group who are neither.
+fn is_out_of_place(place: &Path, meta: &std::fs::Metadata) -> bool {
+    let Some(Ok(folder)) = place.parent().map(std::fs::metadata) else { return false };
+    let shared = folder.permissions().mode() & 0o020 != 0 && is_in_force(folder.gid());
+    let is_mine = folder.uid() == geteuid().as_raw();
+    let is_right = meta.uid() == folder.uid() || shared && meta.gid() == folder.gid();
+    meta.is_file() && (is_mine || shared) && !is_right
 }
 
 /// Whether this process has the group's rights.

@@ -92,7 +92,17 @@ pub fn open_for_writing(path: &Path) -> Result<Connection> {
 
 /// The same, also of a file that an older version wrote.
 pub fn open_of_any_version(path: &Path) -> Result<Connection> {
-    existing(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
+    let connection = existing(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    // SQLite opens for reading what it may not write, and says so at the first write only.
+    if connection.is_readonly("main").map_err(translate)? {
+        let path = place::real(path)?;
+        return Err(Error::Config(format!(
+            "{} cannot be written by this user: {}",
+            path.display(),
+            hint(&path)
+        )));
+    }
+    Ok(connection)
 }
 
 /// One connection for looking that several rooms share, a query at a time: each costs memory and

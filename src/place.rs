@@ -245,11 +245,16 @@ fn give_to_owner(path: &Path, made: &File) {
 pub fn hint(path: &Path) -> String {
     let me = rustix::process::geteuid().as_raw();
     match std::fs::metadata(path) {
-        Ok(meta) if meta.uid() != me => format!(
-            "it belongs to user {} and this is user {me}; run: sudo chown {me} {}*, or join its group",
-            meta.uid(),
-            quoted(path)
-        ),
+        Ok(meta) if meta.uid() != me => match access::give_back(path) {
+            Some(remedy) => {
+                format!("it belongs to user {} and this is user {me}; type: {remedy}", meta.uid())
+            }
+            None => format!(
+                "it belongs to user {} and this is user {me}; run: sudo chown {me} {}, or join its group",
+                meta.uid(),
+                quoted(path)
+            ),
+        },
         Ok(_) => "look at the mode of the file and of its directory".into(),
         Err(_) => "make its directory and let this user write there, or name another file with FULFILLD_DB".into(),
     }

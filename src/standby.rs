@@ -30,6 +30,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// For all of one caller.
 const CALLER_WITHIN: Duration = Duration::from_secs(1);
 
+/// A header of each of its answers, by which `doctor` knows that it is fulfilld who answers.
+pub const WAITS_HEADER: &str = "Fulfilld-Waits";
+
 /// The cause that the process before reported, in the unit's RuntimeDirectory.
 const NOTE: &str = "refused";
 
@@ -142,7 +145,7 @@ fn answer(mut caller: TcpStream, status: &str) -> std::io::Result<()> {
     write!(
         caller,
         "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\
-         Retry-After: 30\r\nConnection: close\r\n\r\n{text}",
+         Retry-After: 30\r\n{WAITS_HEADER}: for a person\r\nConnection: close\r\n\r\n{text}",
         text.len()
     )?;
     // A connection that is closed with something unread is reset, and the answer lost.

@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
+use crate::outside::Process;
 use crate::shop::{self, Running, SECRET, Shop, fulfilld, post_signed, request, sign, unix_now};
 
 const KEY: &str = "rk_test_of_the_shop";
@@ -101,6 +102,30 @@ impl Clinic {
         let address = stranger.address.clone();
         self.open.push(Box::new(stranger));
         address
+    }
+
+    /// fulfilld as the unit starts it, which waits because its signing secret is wrong.
+    fn waits(&mut self) {
+        self.shop.stop();
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        self.set("FULFILLD_LISTEN", address);
+        let runtime = tempfile::TempDir::new().unwrap();
+        let start = || {
+            let mut serve = crate::restarts::handed_over(&self.shop);
+            serve.env("WEBHOOK_SECRET", "rk_test_1").env("NOTIFY_SOCKET", "/nowhere");
+            serve.env("RUNTIME_DIRECTORY", runtime.path()).stderr(std::process::Stdio::null());
+            serve.stdin(std::os::fd::OwnedFd::from(socket.try_clone().unwrap()));
+            Process(serve.spawn().unwrap())
+        };
+        let first = start();
+        shop::wait_for("it has said why", || runtime.path().join("refused").exists().then_some(()));
+        drop(first);
+        // The next one has nothing new to say, and waits for minutes.
+        self.open.push(Box::new(start()));
+        let url = format!("http://{address}");
+        shop::wait_for("it answers", || request(&url, "GET", "/readyz", &[], b"").ok());
+        self.open.push(Box::new(runtime));
     }
 
     /// Somebody who passes for the running fulfilld and is the public URL as well.
@@ -460,6 +485,7 @@ const BROKEN: &[(&str, Break)] = &[
     }),
     // The running fulfilld.
     ("daemon_not_running", |c| c.shop.stop()),
+    ("daemon_waits", Clinic::waits),
     ("daemon_silent", |c| c.set("FULFILLD_LISTEN", nobody())),
     ("listen_taken", |c| {
         let other = c.stranger(|_, _| (200, "<h1>It works!</h1>".into()));
@@ -777,6 +803,12 @@ fn what_only_root_can_break_is_found_too() {
     std::os::unix::fs::chown(clinic.shop.dir.path(), None, Some(65534)).unwrap();
     chmod(clinic.shop.dir.path(), 0o2770);
     assert_found("a file of another group", &clinic, &["file_group"]);
+
+    let clinic = Clinic::healthy();
+    std::os::unix::fs::chown(clinic.shop.dir.path(), Some(65534), Some(65534)).unwrap();
+    chmod(clinic.shop.dir.path(), 0o2770);
+    chmod(&clinic.shop.file(), 0o600);
+    assert_found("a file that root put there", &clinic, &["file_owner"]);
 }
 
 #[test]

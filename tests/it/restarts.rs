@@ -237,7 +237,7 @@ fn on(shop: &Shop, socket: &TcpListener) -> Running {
 }
 
 /// `serve`, which finds on its standard input the socket that it takes for systemd's.
-fn handed_over(shop: &Shop) -> Command {
+pub fn handed_over(shop: &Shop) -> Command {
     let handed = "exec 3<&0 0</dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" serve";
     let mut command = Command::new("sh");
     command.args(["-c", handed, env!("CARGO_BIN_EXE_fulfilld")]);

@@ -1,6 +1,6 @@
 //! A missing or wrong setting ends with exit 78 and one sentence that names the fix.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use crate::shop::{SECRET, Shop, fulfilld};
 
@@ -132,6 +132,40 @@ fn a_file_of_another_user_is_refused_with_the_line_to_type() {
     let said = String::from_utf8_lossy(&out.stderr);
     assert_eq!(out.status.code(), Some(78), "{said}");
     assert!(said.contains("chown") && said.trim_end().lines().count() == 1, "{said}");
+}
+
+#[test]
+fn a_file_that_root_put_there_is_refused_with_the_line_that_gives_it_back() {
+    if rustix::process::geteuid().as_raw() != 0 {
+        eprintln!("not root: nothing can be given away");
+        return;
+    }
+    let mut shop = Shop::open();
+    shop.stop();
+    let dir = shop.dir.path();
+    std::os::unix::fs::chown(dir, Some(65534), Some(65534)).unwrap();
+    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o2770)).unwrap();
+    let program = dir.join("fulfilld");
+    std::fs::copy(env!("CARGO_BIN_EXE_fulfilld"), &program).unwrap();
+    for mode in [0o600, 0o640, 0o644] {
+        std::os::unix::fs::chown(shop.file(), Some(0), Some(0)).unwrap();
+        std::fs::set_permissions(shop.file(), std::fs::Permissions::from_mode(mode)).unwrap();
+        let mut command = std::process::Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program);
+        command.arg("serve").envs(shop.serve().get_envs().filter_map(|(k, v)| Some((k, v?))));
+        let out = command.output().expect("setpriv is there");
+        let said = String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(78), "{mode:o}: {said}");
+        let line = said.split("type: ").nth(1).unwrap_or_else(|| panic!("{mode:o}: {said}"));
+        let line = line.trim_end().replace("sudo ", "");
+        let typed = std::process::Command::new("sh").args(["-ec", &line]).status().unwrap();
+        assert!(typed.success(), "{line}");
+        for file in ["shop.db", "shop.db.lock"] {
+            let meta = std::fs::metadata(dir.join(file)).unwrap();
+            let is = (meta.uid(), meta.gid(), meta.permissions().mode() & 0o777);
+            assert_eq!(is, (65534, 65534, 0o660), "{file}: {line}");
+        }
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The running fulfilld, by its lock on the file and by what it says at its own address.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
@@ -10,6 +11,7 @@ use rustix::fs::{FlockOperation, flock};
 use super::{Report, Shop, file};
 use crate::config;
 use crate::health;
+use crate::standby;
 
 /// It answers about itself in a moment, or it hangs.
 const WITHIN: Duration = Duration::from_secs(5);
@@ -25,6 +27,8 @@ pub struct Daemon {
     metrics: Option<BTreeMap<String, f64>>,
     /// The causes of `/readyz`, each a name and a sentence.
     causes: Vec<(String, String)>,
+    /// Why it does not serve, when it waits for a person to fix that.
+    waits: Option<String>,
 }
 
 impl Daemon {
@@ -34,21 +38,25 @@ impl Daemon {
             ureq::Agent::config_builder().timeout_global(Some(WITHIN)).http_status_as_error(false);
         let agent: ureq::Agent =
             config.max_redirects(0).max_redirects_will_error(false).proxy(None).build().into();
+        let waits = Cell::new(false);
         let get = |path: &str| -> Option<(u16, String)> {
             let mut answer = agent.get(format!("http://{listen}{path}")).call().ok()?;
+            waits.set(answer.headers().contains_key(standby::WAITS_HEADER));
             let body = answer.body_mut().with_config().limit(ANSWER_MAX).read_to_vec().ok()?;
             Some((answer.status().as_u16(), String::from_utf8_lossy(&body).into_owned()))
         };
         let metrics = get("/metrics").map(|(_, page)| page.lines().filter_map(measured).collect());
-        let causes = match get("/readyz") {
-            Some((503, causes)) => causes
+        let ready = get("/readyz");
+        let waits = ready.as_ref().filter(|_| waits.get()).map(|(_, why)| crate::text::clean(why));
+        let causes = match ready {
+            Some((503, causes)) if waits.is_none() => causes
                 .lines()
                 .filter_map(|line| line.split_once(": "))
                 .map(|(n, w)| (n.into(), w.into()))
                 .collect(),
             _ => Vec::new(),
         };
-        Daemon { holds: held(file), metrics, causes }
+        Daemon { holds: held(file), metrics, causes, waits }
     }
 
     fn value(&self, name: &str) -> Option<f64> {
@@ -103,6 +111,14 @@ pub fn check(shop: &Shop, report: &mut Report) {
     let before = report.lines.len();
     let listen = config::LISTEN.text();
     alarms(shop, report);
+    if let Some(why) = &shop.daemon.waits {
+        return report.problem(
+            "daemon_waits",
+            format!("fulfilld answers 503 at {listen}: {why}"),
+            "Stripe retries for three days.",
+            "fix what it says; fulfilld then starts by itself",
+        );
+    }
     match (shop.daemon.holds, &shop.daemon.metrics) {
         (Some(false), None) | (None, None) => {
             return report.problem(

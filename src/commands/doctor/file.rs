@@ -71,7 +71,9 @@ pub fn check(shop: &Shop, report: &mut Report) {
     };
     let before = report.lines.len();
     shared(path, &meta, report);
-    companions(shop, &meta, report);
+    if !report.has("file_owner") {
+        companions(shop, &meta, report);
+    }
     links(path, &meta, report);
     log_size(path, report);
     let real = place::real(path).unwrap_or_else(|_| path.clone());
@@ -202,12 +204,26 @@ fn shared(path: &Path, meta: &Metadata, report: &mut Report) {
             format!("chmod 2770 {}", text::shell_word(&folder.to_string())),
         );
     }
+    if group_shares && around.uid() != meta.uid() && mode & 0o060 != 0o060 {
+        return report.problem(
+            "file_owner",
+            format!(
+                "{shown} belongs to user {}, its directory to user {}",
+                meta.uid(),
+                around.uid()
+            ),
+            "fulfilld cannot write it, and answers 503 or does not start.",
+            access::give_back(path).unwrap_or_default(),
+        );
+    }
     if group_shares && around.gid() != meta.gid() {
         report.problem(
             "file_group",
             format!("{shown} is of group {}, its directory of group {}", meta.gid(), around.gid()),
             "Who is in the one group cannot edit, or fulfilld cannot write.",
-            format!("chgrp {} {shown}*", around.gid()),
+            access::give_back(path).unwrap_or_else(|| {
+                format!("sudo chgrp {} {}", around.gid(), text::shell_word(&shown.to_string()))
+            }),
         );
     }
     let needed = if group_shares { 0o660 } else { 0o600 };
@@ -216,7 +232,8 @@ fn shared(path: &Path, meta: &Metadata, report: &mut Report) {
             "file_mode",
             format!("{shown} cannot be written by everybody who has to (mode {mode:04o})"),
             "fulfilld answers 503, or the shell refuses the operator's edit.",
-            format!("chmod 660 {}", text::shell_word(&shown.to_string())),
+            access::give_back(path)
+                .unwrap_or_else(|| format!("chmod 660 {}", text::shell_word(&shown.to_string()))),
         );
     }
 }
@@ -236,6 +253,8 @@ fn companions(shop: &Shop, meta: &Metadata, report: &mut Report) {
         let group_may = other.gid() == meta.gid() && other.permissions().mode() & 0o060 == 0o060;
         if other.uid() != meta.uid() && !group_may {
             let (word, beside) = (text::shell_word(&beside.to_string_lossy()), beside.display());
+            let one =
+                format!("sudo chown {}:{} {word} && sudo chmod 660 {word}", meta.uid(), meta.gid());
             report.problem(
                 "file_companion_owner",
                 format!(
@@ -245,7 +264,7 @@ fn companions(shop: &Shop, meta: &Metadata, report: &mut Report) {
                     meta.uid()
                 ),
                 "fulfilld cannot write it, and answers 503 or does not start.",
-                format!("sudo chown {}:{} {word} && sudo chmod 660 {word}", meta.uid(), meta.gid()),
+                access::give_back(&shop.file).unwrap_or(one),
             );
         }
     }

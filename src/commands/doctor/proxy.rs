@@ -34,7 +34,8 @@ pub fn check(shop: &Shop, report: &mut Report) {
     let refused_before = shop.daemon.unsigned();
     let answer = post(&url);
     // Without a fulfilld behind it, a proxy can only say so.
-    let nobody_there = ["daemon_not_running", "daemon_silent"].iter().any(|id| report.has(id));
+    let nobody_there =
+        ["daemon_not_running", "daemon_silent", "daemon_waits"].iter().any(|id| report.has(id));
     let why = "Stripe counts every answer but 2xx as failed, tries for three days, and disables one that fails for long.";
     let (id, what, remedy) = match answer {
         Ok((400, said)) if said.starts_with(REFUSAL) => {
