@@ -63,6 +63,8 @@ CREATE TABLE events(
   processed_at    TEXT,
   CHECK(rowid > 0)
 ) STRICT;
+-- What retention looks through.
+CREATE INDEX events_stored ON events(received_at) WHERE payload IS NOT NULL AND state IN('done', 'ignored');
 -- What waits, the fresh before what is tried again or was fetched later: so neither keeps a buyer waiting.
 CREATE INDEX events_due ON events(attempts > 0 OR source = 'backfill', next_attempt_at) WHERE state = 'pending';
 CREATE INDEX events_pending ON events(received_at) WHERE state = 'pending';
@@ -403,6 +405,13 @@ CREATE TABLE dismissals(
   actor    TEXT NOT NULL,
   at       TEXT NOT NULL DEFAULT(strftime('%Y-%m-%dT%H:%M:%SZ', 'now')),
   PRIMARY KEY(reason, subject, since, facts)
+) STRICT, WITHOUT ROWID;
+
+-- Objects of people who are forgotten (fulfilld forget): sessions, payments, customers, events. No name comes back with them. A copy of
+-- this list lies beside the file, so that an older backup forgets again when it is served.
+CREATE TABLE forgotten(
+  subject TEXT PRIMARY KEY CHECK(subject <> ''),
+  at      TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 -- Where a parcel is followed, by the carrier; the number takes the place of {}. Yours to add to. A name is found however it is
@@ -1205,7 +1214,7 @@ END;
 
 -- Where it goes, or whom to write to, is corrected while a parcel is on its way: that is news, once a statement.
 CREATE TRIGGER orders_corrected AFTER UPDATE OF email, shipping_name, shipping_line1, shipping_line2, shipping_city, shipping_state,
-  shipping_postal_code, shipping_country ON orders WHEN (SELECT name FROM actor) <> 'fulfilld:undo'
+  shipping_postal_code, shipping_country ON orders WHEN (SELECT name FROM actor) NOT IN('fulfilld:undo', 'fulfilld:forget')
 BEGIN
   INSERT INTO outbox(topic, order_id, fulfillment_id, key)
   SELECT 'fulfillment.updated', f.order_id, f.id, 'fulfillment:' || f.id || ':updated:' || strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
@@ -1490,7 +1499,7 @@ BEGIN
     AND (NEW.tracking_number IS NOT OLD.tracking_number OR NEW.tracking_company IS NOT OLD.tracking_company);
   INSERT INTO outbox(topic, order_id, fulfillment_id, key)
   SELECT 'fulfillment.updated', NEW.order_id, NEW.id, 'fulfillment:' || NEW.id || ':updated:' || strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
-  FROM blanks b WHERE OLD.status = 'shipped' AND NEW.status = 'shipped' AND (SELECT name FROM actor) <> 'fulfilld:undo'
+  FROM blanks b WHERE OLD.status = 'shipped' AND NEW.status = 'shipped' AND (SELECT name FROM actor) NOT IN('fulfilld:undo', 'fulfilld:forget')
     AND (nullif(trim(OLD.tracking_company, b.signs), '') IS NOT nullif(trim(NEW.tracking_company, b.signs), '')
       OR nullif(trim(OLD.tracking_number, b.signs), '') IS NOT nullif(trim(NEW.tracking_number, b.signs), '')
       -- The link that follows the number is no news of its own.
@@ -1602,6 +1611,15 @@ BEGIN
   SELECT OLD.order_id, name, 'attention ' || OLD.reason || ' ' || OLD.subject, OLD.since || ' ' || OLD.what FROM actor;
 END;
 
+-- Who is forgotten stays so.
+CREATE TRIGGER forgotten_insert BEFORE INSERT ON forgotten
+  WHEN (SELECT name FROM actor) GLOB 'operator*'
+BEGIN SELECT RAISE(ABORT, 'forgotten: written by fulfilld forget EMAIL'); END;
+CREATE TRIGGER forgotten_update BEFORE UPDATE ON forgotten
+BEGIN SELECT RAISE(ABORT, 'forgotten: never changed; who buys again is a new buyer'); END;
+CREATE TRIGGER forgotten_delete BEFORE DELETE ON forgotten
+BEGIN SELECT RAISE(ABORT, 'forgotten: never deleted; who buys again is a new buyer'); END;
+
 -- Append-only, and one row each.
 
 CREATE TRIGGER order_history_insert BEFORE INSERT ON order_history
@@ -1613,7 +1631,11 @@ CREATE TRIGGER order_history_grows AFTER INSERT ON order_history
     OR NOT EXISTS(SELECT 1 FROM orders WHERE id = NEW.order_id)
     OR ((SELECT name FROM actor) GLOB 'operator*' AND NEW.at <> strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))
 BEGIN SELECT RAISE(ABORT, 'order_history: written by the database and never changed'); END;
+-- Forgetting a person blanks what the history quotes of them, and nothing else of it.
 CREATE TRIGGER order_history_update BEFORE UPDATE ON order_history
+  WHEN (SELECT name FROM actor) <> 'fulfilld:forget' OR NEW.id <> OLD.id OR NEW.order_id <> OLD.order_id OR NEW.actor <> OLD.actor
+    OR NEW.what <> OLD.what OR NEW.at <> OLD.at OR NEW.moment <> OLD.moment
+    OR NEW.old IS NOT CASE WHEN OLD.old IS NOT NULL THEN 'erased' END OR NEW.new IS NOT CASE WHEN OLD.new IS NOT NULL THEN 'erased' END
 BEGIN SELECT RAISE(ABORT, 'order_history: written by the database and never changed'); END;
 CREATE TRIGGER order_history_delete BEFORE DELETE ON order_history
 BEGIN SELECT RAISE(ABORT, 'order_history: written by the database and never changed'); END;

@@ -1,7 +1,7 @@
 //! What a handler found out: facts about the shop's orders as Stripe had them at one moment. Plain
 //! values, no effects.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::clock::Timestamp;
 
@@ -162,6 +162,26 @@ pub struct Order {
     /// Of a payment that is captured by hand.
     pub hold: Option<Hold>,
     pub lines: Vec<LineItem>,
+}
+
+impl Order {
+    /// The same order of a buyer who is forgotten: what the books need, and nothing that names
+    /// anybody.
+    pub fn without_person(&self) -> Order {
+        let Address { state, country, .. } = self.shipping.clone();
+        Order {
+            client_reference_id: None,
+            email: None,
+            name: None,
+            business_name: None,
+            phone: None,
+            shipping: Address { state, country, ..Address::default() },
+            custom_fields: json!([]),
+            tax_ids: json!([]),
+            metadata: json!({}),
+            ..self.clone()
+        }
+    }
 }
 
 /// Money that the buyer's bank holds for the shop until it is captured. Minor units of the order's

@@ -43,6 +43,8 @@ pub struct Settings {
     /// How long an event that only echoes another is left to wait.
     pub echo_after: Duration,
     pub backfill: Backfill,
+    /// How long the bodies of processed events are kept; `None` is for good.
+    pub keep_payloads: Option<Duration>,
     pub hooks: Plan,
 }
 
@@ -87,6 +89,7 @@ impl Settings {
             workers: WORKERS.get()? as usize,
             echo_after: ECHO_AFTER.get()?,
             backfill: Backfill { every: BACKFILL_EVERY.get()?, sweep_every: SWEEP_EVERY.get()? },
+            keep_payloads: PAYLOAD_DAYS.get()?,
             hooks: hook_plan()?,
         })
     }

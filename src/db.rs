@@ -174,6 +174,8 @@ fn open(path: &Path, flags: OpenFlags) -> Result<Connection> {
     connection
         .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
         .map_err(|e| unopened(path, e))?;
+    // What is deleted is overwritten, so that a person who was forgotten is in no free page.
+    set("secure_delete", &true)?;
     // What stands in the file may call SQLite's own functions and nothing else.
     set("trusted_schema", &false)?;
     connection.set_prepared_statement_cache_capacity(64);

@@ -8,6 +8,7 @@ use crate::clock::{self, Timestamp};
 use crate::db;
 use crate::error::{Error, Result};
 use crate::event::{Event, Shape};
+use crate::forgotten;
 
 /// How an event came here: `events.source`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +49,8 @@ pub fn insert(
 }
 
 /// The same with a place in the sequence that was taken in this transaction. Events that are stored
-/// together may share it: no request was made between them.
+/// together may share it: no request was made between them. The body of an event about somebody who
+/// is forgotten is not stored.
 pub fn insert_at(
     c: &Connection,
     seq: i64,
@@ -58,6 +60,7 @@ pub fn insert_at(
     now: Timestamp,
     due: Timestamp,
 ) -> Result<bool> {
+    let payload = (!forgotten::concerns(c, event, payload)?).then_some(payload);
     c.prepare_cached(
         "INSERT INTO events(id, type, object_id, created, livemode, api_version, account, context, shape,
            snapshot_event, payload, source, received_at, seq, next_attempt_at)

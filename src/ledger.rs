@@ -8,6 +8,7 @@ use crate::change::{About, Change, LineItem, Order, PaymentStatus, Refund};
 use crate::clock;
 use crate::db;
 use crate::error::{Error, Result};
+use crate::forgotten;
 use crate::sabotage;
 
 /// Applies a fact that answers the question with the number `asked` (`inbox::next_number`). The
@@ -205,8 +206,14 @@ fn find(c: &Connection, session: &str) -> Result<Option<Known>> {
 }
 
 /// A new order: the row, its lines, and only then whether it is paid, because that is what makes
-/// the database write what is to be sent.
+/// the database write what is to be sent. Of a buyer who is forgotten it comes without the person.
 fn take_in(c: &Connection, order: &Order, asked: i64, number: Option<i64>) -> Result<()> {
+    let nameless;
+    let mut order = order;
+    if forgotten::is(c, &order.checkout_session_id)? {
+        nameless = order.without_person();
+        order = &nameless;
+    }
     let id = insert_order(c, order, asked, number)?;
     for (position, line) in (1..).zip(&order.lines) {
         insert_line(c, id, position, line)?;
@@ -271,7 +278,8 @@ fn bring_up_to_date(c: &Connection, known: &Known, order: &Order, asked: i64) ->
     c.prepare_cached(
         "UPDATE orders SET as_of = ?2, payment_intent_id = coalesce(?3, payment_intent_id), amount_subtotal = ?4,
            amount_discount = ?5, amount_shipping = ?6, amount_tax = ?7, amount_total = ?8,
-           subscription_id = coalesce(?9, subscription_id), invoice_id = coalesce(?10, invoice_id), metadata = ?11,
+           subscription_id = coalesce(?9, subscription_id), invoice_id = coalesce(?10, invoice_id),
+           metadata = iif(EXISTS(SELECT 1 FROM forgotten WHERE subject = checkout_session_id), metadata, ?11),
            asked = ?12
          WHERE id = ?1",
     )

@@ -17,18 +17,21 @@ mod verbs; // what a person does to orders
 mod reconcile; // finds what never arrived
 mod only; // whether FULFILLD_ONLY matches anything
 mod timing; // this server's clock: that it was set, that it is wrong
+mod retention; // clears the bodies of old events
 mod worker; // the queue of events: asks the handler, applies the Change
 mod context; // what the daemon's threads share
 mod claims; // SQL of due events: claimed by object, finished together
 mod rebuild; // derives what comes from Stripe once more, and compares
 mod labels; // files for label services
 mod handlers; // what Stripe can tell us: one file a subject
+mod person; // what is held about a person, and how it is erased
 mod ledger; // SQL that applies a Change
 mod change; // what a handler found out
 mod hooks; // runs the outbox
 mod queue; // the engine of the queues: claim, run, retry, stop
 mod breaker; // notices that Stripe fails for everyone
 mod inbox; // SQL of events
+mod forgotten; // who is forgotten
 mod alarms; // SQL of alarms
 mod endpoint; // the webhook endpoints as Stripe lists them
 mod stripe; // asks Stripe

@@ -58,7 +58,8 @@ const STEPS: &[Step] = &[
     },
     Step {
         to: 3,
-        what: "what was dismissed stands on facts, not on how they are worded; unbalanced orders are known",
+        what: "people can be forgotten; what was dismissed stands on facts, not on how they are \
+               worded; unbalanced orders are known",
         run: |c| {
             let columns = [
                 ("since", "substr(facts, 1, instr(facts, ' ') - 1)"),
@@ -66,11 +67,14 @@ const STEPS: &[Step] = &[
                 ("facts", include_str!("../schema/steps/3_facts.sql")),
             ];
             rebuild(c, "dismissals", include_str!("../schema/steps/3_dismissals.sql"), &columns)?;
-            c.execute_batch("ALTER TABLE alarms ADD COLUMN about TEXT NOT NULL DEFAULT ''")
-                .and_then(|()| {
-                    c.execute_batch(include_str!("../schema/steps/3_unbalanced_orders.sql"))
-                })
-                .map_err(db::translate)
+            for sql in [
+                "ALTER TABLE alarms ADD COLUMN about TEXT NOT NULL DEFAULT ''",
+                include_str!("../schema/steps/3_unbalanced_orders.sql"),
+                include_str!("../schema/steps/3_forgotten.sql"),
+            ] {
+                c.execute_batch(sql).map_err(db::translate)?;
+            }
+            Ok(())
         },
     },
 ];

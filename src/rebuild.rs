@@ -17,9 +17,11 @@ use rusqlite::types::Value as Cell;
 use rusqlite::{Connection, Row, params_from_iter};
 
 use crate::change::Change;
+use crate::clock;
 use crate::db;
 use crate::error::{Error, Result};
 use crate::event::Event;
+use crate::forgotten;
 use crate::handlers::{self, Handled, Look};
 use crate::inbox;
 use crate::ledger;
@@ -72,6 +74,7 @@ pub fn derive(
     let moment = here.unchecked_transaction().map_err(db::translate)?;
     let tx = new.unchecked_transaction().map_err(db::translate)?;
     let numbers = numbers(here)?;
+    copy_forgotten(here, new)?;
     let mut sessions = questions(here, account)?;
     let mut deriving = Deriving {
         new,
@@ -243,6 +246,15 @@ fn weight(event: &Event) -> u8 {
         "checkout.session.expired" => 0,
         _ => 1,
     }
+}
+
+/// Copies who is forgotten, so that the ledger takes them in as it did here.
+fn copy_forgotten(here: &Connection, new: &Connection) -> Result<()> {
+    let subjects: Vec<String> = here
+        .prepare("SELECT subject FROM forgotten")
+        .and_then(|mut q| q.query_map([], |row| row.get(0))?.collect())
+        .map_err(db::translate)?;
+    inbox::as_author(new, "fulfilld:rebuild", |c| forgotten::add(c, subjects, clock::now()))
 }
 
 /// Copies the rows as they are, and says which number was the last.

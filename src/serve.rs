@@ -22,14 +22,17 @@ use crate::context::Context;
 use crate::db::{self, Reader};
 use crate::door::{self, Answer, Door, Limits, Request};
 use crate::error::{Error, Result};
+use crate::forgotten;
 use crate::health::Health;
 use crate::hooks::Hooks;
 use crate::inbox;
 use crate::metrics::Metrics;
 use crate::migrations;
 use crate::only;
+use crate::person;
 use crate::place::{self, Identity, Lock};
 use crate::reconcile::Looking;
+use crate::retention::Retention;
 use crate::rollback_guard::RollbackGuard;
 use crate::sabotage;
 use crate::signature::SigningSecret;
@@ -74,6 +77,7 @@ pub struct Serving {
     webhook: Arc<Webhook>,
     workers: Workers,
     looking: Option<Looking>,
+    retention: Option<Retention>,
     hooks: Hooks,
     writing: std::thread::JoinHandle<()>,
     guard: RollbackGuard,
@@ -141,6 +145,10 @@ impl Serving {
             log::info!("{} had the wrong mode, which is put right", path.display());
         }
         let connection = migrations::open_for_serving(&path, settings.stripe.livemode)?;
+        if let Err(why) = forgotten::write_beside(&path, &connection) {
+            log::warn!("a backup that is put back would not forget again: {why}");
+        }
+        let forgotten = forgotten::listed_beside(&path)?;
         let checkpointer = Checkpointer::of(Identity::of(&path)?, Some(held.clone()));
         let pages = Pages::of(&path, checkpointer.reads_later(&connection)?);
         let (guard, lost) = RollbackGuard::read(&held, &connection)?;
@@ -156,7 +164,7 @@ impl Serving {
         let (writer, writing) = Writer::start(
             connection,
             checkpointer,
-            Box::new(move |c| begin(c, lost.as_deref(), set_back)),
+            Box::new(move |c| begin(c, lost.as_deref(), set_back, &forgotten)),
         );
 
         let metrics = Arc::new(Metrics::default());
@@ -192,6 +200,7 @@ impl Serving {
             true => None,
             false => Some(Looking::start(context.clone(), path.clone(), settings.backfill)),
         };
+        let retention = settings.keep_payloads.map(|keep| Retention::start(context.clone(), keep));
         let hooks = Hooks::start(plan, context.writer.clone(), reader.clone(), &path, counts);
         if set_back {
             hooks.clock_was_set();
@@ -203,6 +212,7 @@ impl Serving {
             webhook,
             workers,
             looking,
+            retention,
             hooks,
             writing,
             guard,
@@ -319,8 +329,10 @@ impl Serving {
             self.looking.as_ref().filter(|looking| looking.is_finished()).map(|_| "backfill");
         let writing = self.writing.is_finished().then_some("writer");
         let answering = self.webhook.is_dead().then_some("responder");
+        let clearing = self.retention.as_ref().filter(|r| r.is_finished()).map(|_| "retention");
         writing
             .or(answering)
+            .or(clearing)
             .or_else(|| self.workers.dead())
             .or(looking)
             .or_else(|| self.hooks.dead())
@@ -381,13 +393,14 @@ impl Serving {
         self.webhook.close();
         let worked =
             self.workers.stop(deadline) & self.looking.is_none_or(|looking| looking.stop(deadline));
+        let cleared = self.retention.is_none_or(|retention| retention.stop(deadline));
         let told = self.hooks.stop(deadline);
         self.context.writer.close();
         while !self.writing.is_finished() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(5));
         }
         self.guard.note_the_end(&self.held, &lock(&self.reader));
-        answered && worked && told && self.writing.is_finished()
+        answered && worked && cleared && told && self.writing.is_finished()
     }
 }
 
@@ -399,8 +412,15 @@ fn died(thread: &str) -> String {
 
 /// What the writer does before anything else: what was under way when the process before ended goes
 /// on, and what that one said of itself no longer counts. `set_back`: the clock was, so that what
-/// waits by the old one would wait too long.
-fn begin(c: &Connection, lost: Option<&str>, set_back: bool) -> Result<()> {
+/// waits by the old one would wait too long. `forgotten`: the list beside the file, which may be a
+/// backup from before.
+fn begin(c: &Connection, lost: Option<&str>, set_back: bool, forgotten: &[String]) -> Result<()> {
+    let again = inbox::as_author(c, person::FORGET, |c| person::forget_again(c, forgotten))?;
+    if again > 0 {
+        log::warn!(
+            "this file is from before some people were forgotten; they are forgotten again, in {again} orders"
+        );
+    }
     let interrupted = inbox::as_author(c, "fulfilld:start", |c| {
         let interrupted = claims::release_interrupted(c, clock::now())?;
         if set_back {

@@ -74,6 +74,7 @@ pub fn run(args: &Args) -> Result<()> {
             every: Duration::from_secs(600),
             sweep_every: Duration::from_secs(21_600),
         },
+        keep_payloads: None,
         hooks: Plan::default(),
     };
     let desk = Serving::start(&settings, config::WEBHOOK_SECRET.of(SECRET).into_result()?)?;

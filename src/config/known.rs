@@ -149,6 +149,15 @@ settings! {
         kind: Kind::Plain,
         parse: |name, text| plain::seconds(name, text, 0..=3600),
     }
+    PAYLOAD_DAYS: Option<Duration> = {
+        name: "FULFILLD_PAYLOAD_DAYS",
+        default: "90",
+        about: "days after which the body of a processed event is cleared, because it names the \
+                buyer and nothing needs it; 0 keeps all",
+        note: "",
+        kind: Kind::Plain,
+        parse: |name, text| plain::days(name, text, 0..=36_500),
+    }
     PUBLIC_URL: Option<String> = {
         name: "FULFILLD_PUBLIC_URL",
         default: "",

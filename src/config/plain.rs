@@ -38,6 +38,12 @@ pub fn seconds(name: &'static str, text: &str, range: RangeInclusive<u32>) -> Re
     number(name, text, range).map(|n| Duration::from_secs(n.into()))
 }
 
+/// A whole number of days; 0 is no end.
+pub fn days(name: &'static str, text: &str, range: RangeInclusive<u32>) -> Read<Option<Duration>> {
+    number(name, text, range)
+        .map(|n| (n > 0).then(|| Duration::from_secs(u64::from(n) * 86_400)))
+}
+
 /// An IP address and a port.
 pub fn address(name: &'static str, text: &str) -> Read<SocketAddr> {
     let odd = || Fault::odd(format!("{name}={text} is not an address and port"));

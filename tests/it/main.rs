@@ -38,6 +38,7 @@ mod doctor; // what keeps orders from arriving
 mod operator; // whatever an operator types
 mod hooks; // the shop's own programs are told
 mod hook_examples; // those that are shipped
+mod privacy; // what is held about people
 mod docs; // the documents tell the truth
 
 mod money;

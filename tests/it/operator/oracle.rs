@@ -107,7 +107,8 @@ pub(super) const FACTS_SQL: &str = "
     || quote(created_at) || quote(as_of) || quote(asked) FROM fraud_warnings
   UNION ALL SELECT quote(one) || quote(livemode) || quote(created_at) FROM shop
   UNION ALL SELECT quote(currency) || quote(decimals) || quote(unit) FROM currency_decimals
-  UNION ALL SELECT quote(outbox_id) || quote(target) || quote(state) || quote(attempts) || quote(next_attempt_at) FROM hook_runs";
+  UNION ALL SELECT quote(outbox_id) || quote(target) || quote(state) || quote(attempts) || quote(next_attempt_at) FROM hook_runs
+  UNION ALL SELECT quote(subject) || quote(at) FROM forgotten";
 /// An event that was received stays as it was; that another is written by hand does no harm,
 /// because Stripe is asked.
 pub(super) const RECEIVED_SQL: &str =

@@ -74,6 +74,21 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
     ("events_state", &["UPDATE events SET state = 'done' WHERE id = 'evt_2'"]),
     ("events_tries", &["UPDATE events SET attempts = 9223372036854775807 WHERE id = 'evt_2'"]),
     (
+        "forgotten_delete",
+        &[
+            "stripe: INSERT INTO forgotten VALUES('cs_x', '2026-11-22T09:00:00Z')",
+            "DELETE FROM forgotten",
+        ],
+    ),
+    ("forgotten_insert", &["INSERT INTO forgotten VALUES('cs_x', '2026-11-22T09:00:00Z')"]),
+    (
+        "forgotten_update",
+        &[
+            "stripe: INSERT INTO forgotten VALUES('cs_x', '2026-11-22T09:00:00Z')",
+            "UPDATE forgotten SET subject = 'cs_y'",
+        ],
+    ),
+    (
         "fraud_warnings_came",
         &[
             "stripe: INSERT INTO fraud_warnings(id, payment_intent_id, actionable, created_at, as_of) VALUES('x', 'pi_1', 1, '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')",
