@@ -98,7 +98,9 @@ pub fn run() -> ExitCode {
         }
     };
     let serves = matches!(verb, Some(Verb::Serve(_)));
-    match dispatch(verb) {
+    let outcome = dispatch(verb);
+    logging::write_counted(true);
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             if !serves || !standby::is_reported(&error) {

@@ -1,14 +1,23 @@
 //! The log: one event a line on standard error, for journald or for eyes. No line can be forged
-//! from outside.
+//! from outside, and a warning that repeats is counted.
+
+mod repeats; // counts what repeats
 
 use std::io::Write;
+use std::sync::{LazyLock, Mutex};
+use std::time::Instant;
 
 use log::{Level, LevelFilter};
 
 use crate::clock::{self, Timestamp};
 use crate::config;
 use crate::error::{Error, Result};
+use crate::sync::lock;
 use crate::text;
+use repeats::Repeats;
+
+/// Warnings and errors of the last minutes.
+static REPEATS: LazyLock<Mutex<Repeats>> = LazyLock::new(Mutex::default);
 
 /// Starts the log of this program's own rooms, from `level` on where `FULFILLD_LOG` says nothing
 /// else. What the crates below say stays out: it is neither the operator's story nor checked for
@@ -22,9 +31,13 @@ pub fn start(level: LevelFilter) -> Result<()> {
     env_logger::Builder::new()
         .filter(Some("fulfilld"), level)
         .format(move |out, record| {
-            out.write_all(
-                line(record.level(), &record.args().to_string(), journald, clock::now()).as_bytes(),
-            )
+            let (level, text) = (record.level(), record.args().to_string());
+            let site =
+                (record.file_static().unwrap_or_default(), record.line().unwrap_or_default());
+            if level <= Level::Warn && !lock(&REPEATS).is_new(level, site, &text, Instant::now()) {
+                return Ok(());
+            }
+            out.write_all(line(level, &text, journald, clock::now()).as_bytes())
         })
         .init();
     std::panic::set_hook(Box::new(|panic| {
@@ -36,6 +49,17 @@ pub fn start(level: LevelFilter) -> Result<()> {
         }
     }));
     Ok(())
+}
+
+/// Writes how often warnings came that were not written, where ten minutes have passed since the
+/// first of them; at the `end` all of them.
+pub fn write_counted(end: bool) {
+    let counted = lock(&REPEATS).counted(Instant::now(), end);
+    let journald = !counted.is_empty() && leads_to_journald();
+    for (level, text) in counted {
+        let text = line(level, &text, journald, clock::now());
+        let _ = std::io::stderr().write_all(text.as_bytes());
+    }
 }
 
 /// Says why the program ends: to journald as an error, in words to a terminal.

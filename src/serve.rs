@@ -26,6 +26,7 @@ use crate::forgotten;
 use crate::health::Health;
 use crate::hooks::Hooks;
 use crate::inbox;
+use crate::logging;
 use crate::metrics::Metrics;
 use crate::migrations;
 use crate::only;
@@ -269,6 +270,7 @@ impl Serving {
                 Ok(Wake::Reload) => self.webhook.secrets.reload(),
                 Err(RecvTimeoutError::Timeout) => {}
             }
+            logging::write_counted(false);
             let broken = self.door.broken().or_else(|| self.dead()).map(Error::Temporary);
             // Why the writer ended is asked after whether it did.
             if let Some(why) = self.context.writer.state().failed.or(broken) {

@@ -35,8 +35,8 @@ pub struct Webhook {
     context: Arc<Context>,
     metrics: Arc<Metrics>,
     responder: Responder,
-    /// That no signature matches was logged since the last one that did.
-    mismatch_told: AtomicBool,
+    /// A signature has matched since the start, so at least one of the secrets is right.
+    has_matched: AtomicBool,
     /// How long an event that only echoes another is left to wait.
     echo_after: Duration,
 }
@@ -54,7 +54,7 @@ impl Webhook {
             responder: Responder::start(move || worker.event_came(), metrics.clone()),
             context,
             metrics,
-            mismatch_told: AtomicBool::new(false),
+            has_matched: AtomicBool::new(false),
             echo_after,
         }
     }
@@ -111,19 +111,30 @@ impl Webhook {
         let secrets = self.secrets.in_force();
         // Where this server's clock is known to be wrong, a signature's age is told by Stripe's.
         let now = self.context.stripe.skew().now().as_second();
-        let verified =
-            signature::verify(request.header("Stripe-Signature"), &request.body, &secrets, now)
-                .map_err(|refusal| {
-                    if refusal == Refusal::NoMatch
-                        && !self.mismatch_told.swap(true, Ordering::Relaxed)
-                    {
-                        log::warn!(
-                            "a webhook was answered 400, and more of them are not logged: {refusal}"
-                        );
-                    }
-                    refuse(refusal.cause(), &refusal.to_string())
-                })?;
-        self.mismatch_told.store(false, Ordering::Relaxed);
+        let verified = signature::verify(
+            request.header("Stripe-Signature"),
+            &request.body,
+            &secrets,
+            now,
+        )
+        .map_err(|refusal| {
+            // Stripe signs well, so the rest comes from strangers. The log counts what
+            // repeats.
+            match refusal {
+                Refusal::NoMatch => log::warn!(
+                    "a webhook was answered 400: no signature matches; {}; then: fulfilld doctor",
+                    likely_cause(
+                        &request.body,
+                        self.context.livemode,
+                        self.has_matched.load(Ordering::Relaxed)
+                    )
+                ),
+                Refusal::TooOld => log::warn!("a webhook was answered 400: {refusal}"),
+                _ => {}
+            }
+            refuse(refusal.cause(), &refusal.to_string())
+        })?;
+        self.has_matched.store(true, Ordering::Relaxed);
         if verified.age_s < -CLOCK_BEHIND_S {
             log::warn!(
                 "Stripe signs {} s in the future: is this server's clock slow?",
@@ -133,6 +144,29 @@ impl Webhook {
         let event = Event::parse(&request.body).map_err(|why| refuse("not_an_event", &why))?;
         self.metrics.verified_by(&verified.secrets);
         Ok(event)
+    }
+}
+
+/// Why none of our secrets has signed a body that is not to be trusted: what the shop may fix.
+fn likely_cause(body: &[u8], livemode: bool, has_matched: bool) -> &'static str {
+    let Ok(body) = serde_json::from_slice::<serde_json::Value>(body) else {
+        return "its body is no event of Stripe's, so it came from a stranger, or a proxy on the way cuts bodies";
+    };
+    match body["livemode"].as_bool() {
+        Some(true) if !livemode => {
+            "it is of live mode, and this shop's key is a test key: post to each shop what is of its own mode"
+        }
+        Some(false) if livemode => {
+            "it is of test mode, and this shop's key is live: WEBHOOK_SECRET, or the endpoint, is the test one"
+        }
+        _ if has_matched => {
+            "others have matched, so a second endpoint posts here whose signing secret is missing in WEBHOOK_SECRET, or \
+             somebody else signs"
+        }
+        _ => {
+            "WEBHOOK_SECRET is probably not the signing secret (whsec_…) of this endpoint, else a proxy on the way changes \
+             the body"
+        }
     }
 }
 
@@ -162,5 +196,26 @@ impl Task for Keeping {
 
     fn answer(self: Box<Self>, outcome: Result<()>) {
         self.outbox.put(self.waiting, outcome.map(|()| self.new));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_likely_cause_of_a_wrong_signature_is_what_the_shop_can_fix() {
+        let event = |livemode: bool| format!(r#"{{"id": "evt_1", "livemode": {livemode}}}"#);
+        for (body, livemode, has_matched, cause) in [
+            (event(true), true, false, "probably not the signing secret"),
+            (event(false), true, true, "is the test one"),
+            (event(true), false, true, "this shop's key is a test key"),
+            (event(true), true, true, "a second endpoint"),
+            (String::new(), true, true, "a stranger"),
+            (r#"{"id": "evt_1""#.into(), true, false, "cuts bodies"),
+        ] {
+            let told = likely_cause(body.as_bytes(), livemode, has_matched);
+            assert!(told.contains(cause), "{body}: {told}");
+        }
     }
 }
