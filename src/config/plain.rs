@@ -40,8 +40,7 @@ pub fn seconds(name: &'static str, text: &str, range: RangeInclusive<u32>) -> Re
 
 /// A whole number of days; 0 is no end.
 pub fn days(name: &'static str, text: &str, range: RangeInclusive<u32>) -> Read<Option<Duration>> {
-    number(name, text, range)
-        .map(|n| (n > 0).then(|| Duration::from_secs(u64::from(n) * 86_400)))
+    number(name, text, range).map(|n| (n > 0).then(|| Duration::from_secs(u64::from(n) * 86_400)))
 }
 
 /// An IP address and a port.
