@@ -167,7 +167,8 @@ fn cleared(path: &Path, texts: &BTreeSet<String>) -> Result<Left> {
     let until = Instant::now() + LOG_WITHIN;
     loop {
         let logged = std::fs::metadata(&log).is_ok_and(|log| log.len() > 0);
-        if !holds(path, texts)? && !(logged && holds(&log, texts)?) {
+        let left = holds(path, texts)? || (logged && holds(&log, texts)?);
+        if !left {
             return Ok(Left::Nothing);
         }
         if !logged {
