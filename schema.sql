@@ -2,14 +2,16 @@
 --
 --   SELECT * FROM readme;             what there is to look at and to type
 --
--- Order: tables (a word beside every column), views to look at, triggers that keep the file true, verbs to type.
--- Nothing here is newer than SQLite 3.37. Times are UTC text, 2026-11-24T03:05:00Z. Amounts are whole minor units
--- of their currency (4200 eur is 42.00 EUR; views show both). The shell enforces no foreign keys and REPLACE skips delete triggers, so the
--- triggers hold what must stay true.
+-- First the tables, with a word beside every column; then the views to look at; last the verbs to type.
+-- The rules that keep the file true, whoever writes, stand by subject in schema/. The shell enforces no
+-- foreign keys and REPLACE skips delete triggers, so the rules hold what must stay true.
+--
+-- Nothing here is newer than SQLite 3.37. Times are UTC text, 2026-11-24T03:05:00Z. Amounts are whole
+-- minor units of their currency (4200 eur is 42.00 EUR; views show both).
 
-------------------------------------------------------------------------------------------------------------------------
+----------------------------------------------------------------------------------------------------
 -- Tables
-------------------------------------------------------------------------------------------------------------------------
+----------------------------------------------------------------------------------------------------
 
 -- What this file is. One row, written when the file was made.
 CREATE TABLE shop(
@@ -18,16 +20,18 @@ CREATE TABLE shop(
   created_at TEXT NOT NULL
 ) STRICT;
 
--- Who is writing. One row: the daemon names itself inside its own transaction and sets it back before COMMIT, so whoever
--- comes through a shell is `operator`.
+-- Who is writing. One row: the daemon names itself inside its own transaction and sets it back
+-- before COMMIT, so whoever comes through a shell is `operator`.
 CREATE TABLE actor(
   one  INTEGER PRIMARY KEY CHECK(one = 1),
-  name TEXT NOT NULL CHECK(name IN('operator', 'operator-override') OR name GLOB 'stripe:?*' OR name GLOB 'fulfilld:?*')
+  name TEXT NOT NULL CHECK(name IN('operator', 'operator-override') OR name GLOB 'stripe:?*'
+      OR name GLOB 'fulfilld:?*')
 ) STRICT;
 INSERT INTO actor VALUES(1, 'operator');
 
--- The order of things. Each stored event and each question to Stripe takes the next number, so what is newer never depends on
--- a clock: an answer covers the events with a lower number, and never overwrites the answer to a later question.
+-- The order of things. Each stored event and each question to Stripe takes the next number, so what
+-- is newer never depends on a clock: an answer covers the events with a lower number, and never
+-- overwrites the answer to a later question.
 CREATE TABLE sequence(
   one INTEGER PRIMARY KEY CHECK(one = 1),
   n   INTEGER NOT NULL                                    -- the last number that was given out
@@ -37,26 +41,32 @@ INSERT INTO sequence VALUES(1, 0);
 -- The inbox: one row per Stripe event, kept before Stripe is told so. The id is the idempotency.
 CREATE TABLE events(
   id              TEXT PRIMARY KEY CHECK(length(id) BETWEEN 1 AND 255),  -- evt_…
-  type            TEXT NOT NULL,                          -- as received, e.g. checkout.session.completed
+  type            TEXT NOT NULL,                          -- as received, e.g.
+                                                          -- checkout.session.completed
   object_id       TEXT,                                   -- what it is about, e.g. cs_…
   created         TEXT,                                   -- when Stripe made it
   livemode        INTEGER CHECK(livemode IN(0, 1)),
   api_version     TEXT,                                   -- of a snapshot
-  account         TEXT,                                   -- acct_…, the connected account it happened in
+  account         TEXT,                                   -- acct_…, the connected account it
+                                                          -- happened in
   context         TEXT,                                   -- acct_…, the account to name when asking
   shape           TEXT NOT NULL CHECK(shape IN('snapshot', 'thin')),
   snapshot_event  TEXT,                                   -- a thin event's twin
-  payload         TEXT,                                   -- the exact body; NULL once retention has cleared it
+  payload         TEXT,                                   -- the exact body; NULL once retention has
+                                                          -- cleared it
   source          TEXT NOT NULL CHECK(source IN('webhook', 'backfill')),
   received_at     TEXT NOT NULL,
-  seq             INTEGER NOT NULL DEFAULT 0,             -- its place in the sequence; a trigger fills it in
+  seq             INTEGER NOT NULL DEFAULT 0,             -- its place in the sequence; a trigger
+                                                          -- fills it in
   state           TEXT NOT NULL DEFAULT 'pending'
                   CONSTRAINT "an event's state is pending, done, ignored or failed"
                   CHECK(state IN('pending', 'done', 'ignored', 'failed')),
   state_reason    TEXT,                                   -- why ignored, why failed, why not yet
-  awaits          TEXT,                                   -- the payment, invoice or subscription without an order yet
+  awaits          TEXT,                                   -- the payment, invoice or subscription
+                                                          -- without an order yet
   attempts        INTEGER NOT NULL DEFAULT 0 CHECK(attempts >= 0),
-  crashes         INTEGER NOT NULL DEFAULT 0 CHECK(crashes >= 0),  -- how often the daemon ended in the middle of it; from 3 on it is tried alone
+  -- how often the daemon ended in the middle of it; from 3 on it is tried alone
+  crashes         INTEGER NOT NULL DEFAULT 0 CHECK(crashes >= 0),
   panics          INTEGER NOT NULL DEFAULT 0 CHECK(panics >= 0),   -- how often its handler did
   taken_at        TEXT,                                   -- a worker has it since
   next_attempt_at TEXT DEFAULT(strftime('%Y-%m-%dT%H:%M:%SZ', 'now')),  -- due when pending
@@ -64,11 +74,15 @@ CREATE TABLE events(
   CHECK(rowid > 0)
 ) STRICT;
 -- What retention looks through.
-CREATE INDEX events_stored ON events(received_at) WHERE payload IS NOT NULL AND state IN('done', 'ignored');
--- What waits, the fresh before what is tried again or was fetched later: so neither keeps a buyer waiting.
-CREATE INDEX events_due ON events(attempts > 0 OR source = 'backfill', next_attempt_at) WHERE state = 'pending';
+CREATE INDEX events_stored ON events(received_at)
+  WHERE payload IS NOT NULL AND state IN('done', 'ignored');
+-- What waits, the fresh before what is tried again or was fetched later: so neither keeps a buyer
+-- waiting.
+CREATE INDEX events_due ON events(attempts > 0 OR source = 'backfill', next_attempt_at)
+  WHERE state = 'pending';
 CREATE INDEX events_pending ON events(received_at) WHERE state = 'pending';
--- By the end of the object's id: it is as good as the whole, and the index is a fifth as long, which every event pays for.
+-- By the end of the object's id: it is as good as the whole, and the index is a fifth as long,
+-- which every event pays for.
 CREATE INDEX events_object ON events(substr(object_id, -6)) WHERE state = 'pending';
 CREATE INDEX events_taken ON events(taken_at) WHERE taken_at IS NOT NULL;
 CREATE INDEX events_twin ON events(snapshot_event) WHERE snapshot_event IS NOT NULL;
@@ -77,14 +91,17 @@ CREATE INDEX events_suspect ON events(next_attempt_at) WHERE state = 'pending' A
 CREATE INDEX events_awaits ON events(awaits) WHERE awaits IS NOT NULL;
 CREATE INDEX events_failed ON events(received_at) WHERE state = 'failed';
 
--- One row per completed Checkout Session, and per order that was added by hand. Facts come from Stripe; the operator's columns are note, hold_reason, canceled_at
--- with cancel_reason, and corrections of contact and shipping. No status is stored but Stripe's own: see order_overview.
+-- One row per completed Checkout Session, and per order that was added by hand. Facts come from
+-- Stripe; the operator's columns are note, hold_reason, canceled_at with cancel_reason, and
+-- corrections of contact and shipping. No status is stored but Stripe's own: see order_overview.
 CREATE TABLE orders(
   id                   INTEGER PRIMARY KEY CHECK(id > 0),  -- the shop's order number
-  checkout_session_id  TEXT UNIQUE,                       -- cs_…; NULL for an order that was added by hand
+  checkout_session_id  TEXT UNIQUE,                       -- cs_…; NULL for an order that was added
+                                                          -- by hand
   payment_intent_id    TEXT UNIQUE,                       -- pi_…; none when nothing was to pay
   livemode             INTEGER NOT NULL CHECK(livemode IN(0, 1)),
-  mode                 TEXT NOT NULL,                     -- payment, or subscription (its first purchase)
+  mode                 TEXT NOT NULL,                     -- payment, or subscription (its first
+                                                          -- purchase)
   payment_status       TEXT NOT NULL
                        CHECK(payment_status IN('unpaid', 'paid', 'no_payment_required', 'failed')),
   currency             TEXT NOT NULL
@@ -106,9 +123,11 @@ CREATE TABLE orders(
                        CHECK(capture_method = 'manual'),
   amount_capturable    INTEGER NOT NULL DEFAULT 0         -- so much is held now
                        CHECK(amount_capturable BETWEEN 0 AND 1000000000000),
-  amount_captured      INTEGER                            -- so much of it was taken: what the books say
+  amount_captured      INTEGER                            -- so much of it was taken: what the books
+                                                          -- say
                        CHECK(amount_captured BETWEEN 0 AND 1000000000000),
-  capture_before       TEXT,                              -- the hold ends then; NULL where Stripe does not say
+  capture_before       TEXT,                              -- the hold ends then; NULL where Stripe
+                                                          -- does not say
   email                TEXT,                              -- contact and shipping: yours to correct
   name                 TEXT,
   business_name        TEXT,
@@ -125,25 +144,32 @@ CREATE TABLE orders(
   tax_ids              TEXT NOT NULL DEFAULT '[]' CHECK(json_valid(tax_ids)),
   metadata             TEXT NOT NULL DEFAULT '{}' CHECK(json_valid(metadata)),
   created_at           TEXT NOT NULL,                     -- when the checkout began
-  paid_at              TEXT,                              -- when the money was there, by Stripe's record
+  paid_at              TEXT,
+    -- when the money was there, by Stripe's record
   line_items_at        TEXT,                              -- when its lines were read
   as_of                TEXT NOT NULL,                     -- when Stripe was asked, for people
-  asked                INTEGER NOT NULL DEFAULT 0,        -- that question's place in the sequence; an older answer changes nothing
+  asked                INTEGER NOT NULL DEFAULT 0,
+    -- that question's place in the sequence; an older answer changes nothing
   note                 TEXT,                              -- yours
   hold_reason          TEXT,                              -- yours: while set, nothing can be sent
   canceled_at          TEXT,                              -- yours, together with
   cancel_reason        TEXT
                        CONSTRAINT "cancel_reason is customer, fraud, inventory, declined, staff or other"
-                       CHECK(cancel_reason IN('customer', 'fraud', 'inventory', 'declined', 'staff', 'other')),
-  origin               TEXT                               -- where an added order came from, e.g. phone; NULL: Checkout
+                       CHECK(cancel_reason IN('customer', 'fraud', 'inventory', 'declined', 'staff',
+                             'other')),
+  origin               TEXT                               -- where an added order came from, e.g.
+                                                          -- phone; NULL: Checkout
                        CONSTRAINT "an order came through Checkout, or it was added and has an origin"
                        CHECK((origin IS NULL) = (checkout_session_id IS NOT NULL)),
   CONSTRAINT "set canceled_at and cancel_reason together" CHECK((canceled_at IS NULL) = (cancel_reason IS NULL)),
-  -- What no bank knows is no amount: so no sum over any number of rows can overflow and stop a view.
+  -- What no bank knows is no amount: so no sum over any number of rows can overflow and stop a
+  -- view.
   CONSTRAINT "an amount is at most 1000000000000 minor units" CHECK(
-    min(amount_subtotal, amount_discount, amount_shipping, amount_tax, coalesce(presentment_amount, 0), amount_capturable,
+    min(amount_subtotal, amount_discount, amount_shipping, amount_tax,
+        coalesce(presentment_amount, 0), amount_capturable,
       coalesce(amount_captured, 0)) >= -1000000000000
-    AND max(amount_subtotal, amount_discount, amount_shipping, amount_tax, amount_total, coalesce(presentment_amount, 0),
+    AND max(amount_subtotal, amount_discount, amount_shipping, amount_tax, amount_total,
+        coalesce(presentment_amount, 0),
       amount_capturable, coalesce(amount_captured, 0)) <= 1000000000000)
 ) STRICT;
 CREATE INDEX orders_created ON orders(created_at);
@@ -151,7 +177,8 @@ CREATE INDEX orders_email ON orders(lower(email)) WHERE email IS NOT NULL;
 CREATE INDEX orders_invoice ON orders(invoice_id) WHERE invoice_id IS NOT NULL;
 CREATE INDEX orders_subscription ON orders(subscription_id) WHERE subscription_id IS NOT NULL;
 CREATE INDEX orders_reference ON orders(client_reference_id) WHERE client_reference_id IS NOT NULL;
-CREATE INDEX orders_referenced ON orders(created_at, client_reference_id) WHERE client_reference_id IS NOT NULL;
+CREATE INDEX orders_referenced ON orders(created_at, client_reference_id)
+  WHERE client_reference_id IS NOT NULL;
 CREATE INDEX orders_held ON orders(capture_before) WHERE amount_capturable > 0;
 CREATE INDEX orders_on_hold ON orders(id) WHERE hold_reason IS NOT NULL;
 CREATE INDEX orders_canceled ON orders(canceled_at) WHERE canceled_at IS NOT NULL;
@@ -166,58 +193,71 @@ CREATE TABLE line_items(
   position            INTEGER NOT NULL,                   -- 1, 2, 3 … as on the receipt
   price_id            TEXT,
   product_id          TEXT,
-  sku                 TEXT,                               -- metadata.sku of the price or the product
+  sku                 TEXT,                               -- metadata.sku of the price or the
+                                                          -- product
   name                TEXT NOT NULL,
   options             TEXT,                               -- the variant, e.g. a size
   quantity            INTEGER NOT NULL
-                      CONSTRAINT "a line item has a quantity between 1 and 1000000000" CHECK(quantity BETWEEN 1 AND 1000000000),
+                      CONSTRAINT "a line item has a quantity between 1 and 1000000000"
+                      CHECK(quantity BETWEEN 1 AND 1000000000),
   currency            TEXT NOT NULL,
-  unit_amount         INTEGER,                            -- NULL where Stripe has no whole one; then
+  unit_amount         INTEGER,                            -- NULL where Stripe has no whole one;
+                                                          -- then
   unit_amount_decimal TEXT,                               -- as Stripe writes it
   amount_subtotal     INTEGER NOT NULL DEFAULT 0,
   amount_discount     INTEGER NOT NULL DEFAULT 0,
   amount_tax          INTEGER NOT NULL DEFAULT 0,
   amount_total        INTEGER NOT NULL,
-  requires_shipping   INTEGER NOT NULL CHECK(requires_shipping IN(0, 1)),  -- 0: a download, a ticket
+  -- 0: a download, a ticket
+  requires_shipping   INTEGER NOT NULL CHECK(requires_shipping IN(0, 1)),
   metadata            TEXT NOT NULL DEFAULT '{}' CHECK(json_valid(metadata)),
   canceled_quantity   INTEGER NOT NULL DEFAULT 0          -- yours: so many will not be sent
                       CONSTRAINT "canceled_quantity is between 0 and quantity"
                       CHECK(canceled_quantity BETWEEN 0 AND quantity),
   cancel_reason       TEXT                                -- yours: why
                       CONSTRAINT "a line's cancel_reason is customer, fraud, inventory, declined, staff or other"
-                      CHECK(cancel_reason IN('customer', 'fraud', 'inventory', 'declined', 'staff', 'other')),
-  weight_g            INTEGER                             -- of one, in grams; NULL where nobody has said it
+                      CHECK(cancel_reason IN('customer', 'fraud', 'inventory', 'declined', 'staff',
+                            'other')),
+  weight_g            INTEGER                             -- of one, in grams; NULL where nobody has
+                                                          -- said it
                       CONSTRAINT "a weight is between 1 and 1000000 grams" CHECK(weight_g BETWEEN 1 AND 1000000),
   UNIQUE(order_id, position),
   CONSTRAINT "an amount is at most 1000000000000 minor units" CHECK(
-    min(coalesce(unit_amount, 0), amount_subtotal, amount_discount, amount_tax, amount_total) >= -1000000000000
-    AND max(coalesce(unit_amount, 0), amount_subtotal, amount_discount, amount_tax, amount_total) <= 1000000000000)
+    min(coalesce(unit_amount, 0), amount_subtotal, amount_discount, amount_tax,
+        amount_total) >= -1000000000000
+    AND max(coalesce(unit_amount, 0), amount_subtotal, amount_discount, amount_tax,
+        amount_total) <= 1000000000000)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX line_items_sums ON line_items(order_id, amount_subtotal);
 CREATE INDEX line_items_canceled ON line_items(order_id) WHERE canceled_quantity > 0;
 
--- The few orders that no line was read of, or whose lines do not add up to amount_subtotal; kept by triggers, so that
--- `attention` need not look at every order.
+-- The few orders that no line was read of, or whose lines do not add up to amount_subtotal; kept by
+-- triggers, so that `attention` need not look at every order.
 CREATE TABLE unbalanced_orders(
   order_id   INTEGER PRIMARY KEY REFERENCES orders(id),
-  lines      INTEGER NOT NULL,                            -- so many were read; more than 0 for any number
+  lines      INTEGER NOT NULL,                            -- so many were read; more than 0 for any
+                                                          -- number
   difference INTEGER NOT NULL                             -- amount_subtotal less that of its lines
 ) STRICT;
 
--- A parcel, or a delivery of what needs none. What is left to send of a paid order is always in a pending one.
+-- A parcel, or a delivery of what needs none. What is left to send of a paid order is always in a
+-- pending one.
 CREATE TABLE fulfillments(
   id                INTEGER PRIMARY KEY CHECK(id > 0),
   order_id          INTEGER NOT NULL REFERENCES orders(id),
   requires_shipping INTEGER NOT NULL DEFAULT 1 CHECK(requires_shipping IN(0, 1)),  -- 0: digital
-  replacement       TEXT                                  -- why it is sent beside what was bought; NULL for what was bought
+  replacement       TEXT                                  -- why it is sent beside what was bought;
+                                                          -- NULL for what was bought
                     CONSTRAINT "a parcel is sent again because it is lost, damaged, wrong or other"
                     CHECK(replacement IN('lost', 'damaged', 'wrong', 'other')),
   status            TEXT NOT NULL DEFAULT 'pending'
                     CONSTRAINT "a fulfillment's status is pending, shipped, delivered or canceled"
                     CHECK(status IN('pending', 'shipped', 'delivered', 'canceled')),
   tracking_company  TEXT,                                 -- yours, as all below
-  tracking_number   ANY                                   -- text; ANY keeps what was typed, so that a number is noticed
-                    CONSTRAINT "put a tracking number in quotes: as a number it loses zeros in front and digits at the end"
+  tracking_number   ANY                                   -- text; ANY keeps what was typed, so a
+                                                          -- number is noticed
+                    CONSTRAINT
+                    "put a tracking number in quotes: as a number it loses zeros in front and digits at the end"
                     CHECK(typeof(tracking_number) IN('text', 'null')),
   tracking_url      TEXT,
   note              TEXT,
@@ -227,8 +267,10 @@ CREATE TABLE fulfillments(
   canceled_at       TEXT
 ) STRICT;
 CREATE INDEX fulfillments_order ON fulfillments(order_id);
-CREATE INDEX fulfillments_pending ON fulfillments(requires_shipping, order_id) WHERE status = 'pending';
-CREATE INDEX fulfillments_tracking ON fulfillments(tracking_number) WHERE tracking_number IS NOT NULL;
+CREATE INDEX fulfillments_pending ON fulfillments(requires_shipping, order_id)
+  WHERE status = 'pending';
+CREATE INDEX fulfillments_tracking ON fulfillments(tracking_number)
+  WHERE tracking_number IS NOT NULL;
 
 -- What is in it.
 CREATE TABLE fulfillment_line_items(
@@ -240,20 +282,26 @@ CREATE TABLE fulfillment_line_items(
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX fulfillment_line_items_item ON fulfillment_line_items(line_item_id);
 
--- Money going back: one row per refund. It may come before its order, which it finds by its payment.
+-- Money going back: one row per refund. It may come before its order, which it finds by its
+-- payment.
 CREATE TABLE refunds(
   id                TEXT PRIMARY KEY,                     -- re_…
   payment_intent_id TEXT,
   charge_id         TEXT,
   amount            INTEGER NOT NULL
-                    CONSTRAINT "a refund has an amount between 1 and 1000000000000" CHECK(amount BETWEEN 1 AND 1000000000000),
+                    CONSTRAINT "a refund has an amount between 1 and 1000000000000"
+                    CHECK(amount BETWEEN 1 AND 1000000000000),
   currency          TEXT NOT NULL CHECK(currency GLOB '[a-z][a-z][a-z]'),
-  status            TEXT NOT NULL CHECK(status <> ''),     -- Stripe's word; only succeeded counts, and all but failed and canceled hold the goods
+  status            TEXT NOT NULL CHECK(status <> ''),
+    -- Stripe's word; only succeeded counts, and all but failed and canceled hold the goods
   reason            TEXT,
   failure_reason    TEXT,
-  subscription_id   TEXT,                                 -- of a subscription's later payment: sub_…
-  balance_transaction_id TEXT,                            -- txn_…; none where a hold was let go and no money moved
-  failed_at         TEXT,                                 -- the money came back to the shop: it failed, or was canceled
+  subscription_id   TEXT,
+    -- of a subscription's later payment: sub_…
+  balance_transaction_id TEXT,                            -- txn_…; none where a hold was let go and
+                                                          -- no money moved
+  failed_at         TEXT,                                 -- the money came back to the shop: it
+                                                          -- failed, or was canceled
   created_at        TEXT NOT NULL,                        -- the money left the shop
   as_of             TEXT NOT NULL,                        -- when Stripe was asked, for people
   asked             INTEGER NOT NULL DEFAULT 0            -- that question's place in the sequence
@@ -263,23 +311,28 @@ CREATE INDEX refunds_charge ON refunds(charge_id);
 CREATE INDEX refunds_succeeded ON refunds(created_at) WHERE status = 'succeeded';
 CREATE INDEX refunds_open ON refunds(status) WHERE status <> 'succeeded';
 
--- A buyer's bank takes the money back: one row per dispute. While an open one, or what was lost, leaves no part of the payment
--- to the shop, nothing can be sent.
+-- A buyer's bank takes the money back: one row per dispute. While an open one, or what was lost,
+-- leaves no part of the payment to the shop, nothing can be sent.
 CREATE TABLE disputes(
   id                TEXT PRIMARY KEY,                     -- dp_… or du_…
   payment_intent_id TEXT,
   charge_id         TEXT,
   amount            INTEGER NOT NULL
-                    CONSTRAINT "an amount is at most 1000000000000 minor units" CHECK(amount BETWEEN -1000000000000 AND 1000000000000),
+                    CONSTRAINT "an amount is at most 1000000000000 minor units"
+                    CHECK(amount BETWEEN -1000000000000 AND 1000000000000),
   currency          TEXT NOT NULL CHECK(currency GLOB '[a-z][a-z][a-z]'),
-  status            TEXT NOT NULL,                        -- open unless won, lost, warning_closed or prevented
+  status            TEXT NOT NULL,                        -- open unless won, lost, warning_closed
+                                                          -- or prevented
   reason            TEXT,                                 -- e.g. fraudulent, product_not_received
   evidence_due_by   TEXT,                                 -- answer in Stripe's Dashboard until then
-  amount_lost       INTEGER NOT NULL DEFAULT 0            -- gone for good: the dispute is lost, or was settled by giving it back
+  amount_lost       INTEGER NOT NULL DEFAULT 0            -- gone for good: the dispute is lost, or
+                                                          -- was settled by giving it back
                     CHECK(amount_lost BETWEEN 0 AND 1000000000000),
-  is_charge_refundable INTEGER NOT NULL DEFAULT 0         -- 0: Stripe refuses a refund while it is open
+  is_charge_refundable INTEGER NOT NULL DEFAULT 0         -- 0: Stripe refuses a refund while it is
+                                                          -- open
                     CHECK(is_charge_refundable IN(0, 1)),
-  money_moves       TEXT NOT NULL DEFAULT '[]'            -- what left the shop (less than 0) and came back: [{"amount": -4200, "at": …}]
+  money_moves       TEXT NOT NULL DEFAULT '[]'            -- what left the shop (less than 0) and
+                                                          -- came back: [{"amount": -4200, "at": …}]
                     CHECK(json_valid(money_moves)),
   subscription_id   TEXT,                                 -- of a subscription's later payment
   created_at        TEXT NOT NULL,
@@ -290,14 +343,16 @@ CREATE INDEX disputes_payment_intent ON disputes(payment_intent_id);
 CREATE INDEX disputes_status ON disputes(status);
 CREATE INDEX disputes_lost ON disputes(payment_intent_id) WHERE amount_lost > 0;
 
--- Stripe's Radar wants somebody to look at a payment. While it is open, or closed as anything but approved, nothing can be sent.
+-- Stripe's Radar wants somebody to look at a payment. While it is open, or closed as anything but
+-- approved, nothing can be sent.
 CREATE TABLE reviews(
   id                TEXT PRIMARY KEY,                     -- prv_…
   payment_intent_id TEXT,
   charge_id         TEXT,
   open              INTEGER NOT NULL CHECK(open IN(0, 1)),
   reason            TEXT,                                 -- why it was opened
-  closed_reason     TEXT,                                 -- approved and acknowledged let the order go on
+  closed_reason     TEXT,                                 -- approved and acknowledged let the order
+                                                          -- go on
   subscription_id   TEXT,                                 -- of a subscription's later payment
   created_at        TEXT NOT NULL,
   as_of             TEXT NOT NULL,
@@ -307,7 +362,8 @@ CREATE INDEX reviews_payment_intent ON reviews(payment_intent_id);
 CREATE INDEX reviews_holding ON reviews(payment_intent_id)
   WHERE open = 1 OR coalesce(closed_reason, '') NOT IN('approved', 'acknowledged');
 
--- The card's issuer suspects fraud: a dispute may follow. It holds nothing; attention shows it until it is acted on.
+-- The card's issuer suspects fraud: a dispute may follow. It holds nothing; attention shows it
+-- until it is acted on.
 CREATE TABLE fraud_warnings(
   id                TEXT PRIMARY KEY,                     -- issfr_…
   payment_intent_id TEXT,
@@ -327,11 +383,13 @@ CREATE TABLE order_history(
   id       INTEGER PRIMARY KEY CHECK(id > 0),
   order_id INTEGER NOT NULL,
   actor    TEXT NOT NULL,                                 -- stripe:evt_…, operator, fulfilld:…
-  what     TEXT NOT NULL,                                 -- a column of orders, or e.g. fulfillment 7 status
+  what     TEXT NOT NULL,                                 -- a column of orders, or e.g. fulfillment
+                                                          -- 7 status
   old      TEXT,
   new      TEXT,
   at       TEXT NOT NULL DEFAULT(strftime('%Y-%m-%dT%H:%M:%SZ', 'now')),
-  moment   TEXT NOT NULL DEFAULT(strftime('%f', 'now'))   -- its seconds to a thousandth: all that one statement did has the same
+  moment   TEXT NOT NULL DEFAULT(strftime('%f', 'now'))   -- its seconds to a thousandth: all that
+                                                          -- one statement did has the same
 ) STRICT;
 CREATE INDEX order_history_order ON order_history(order_id);
 CREATE INDEX order_history_typed ON order_history(id) WHERE actor GLOB 'operator*';
@@ -344,13 +402,17 @@ CREATE TABLE outbox(
   fulfillment_id  INTEGER,
   event_id        TEXT,
   key             TEXT NOT NULL UNIQUE,                   -- the same news has the same key
-  state           TEXT NOT NULL DEFAULT 'pending'         -- done: every hook was told; dead: one gave up
+  state           TEXT NOT NULL DEFAULT 'pending'         -- done: every hook was told; dead: one
+                                                          -- gave up
                   CONSTRAINT "a piece of news is pending, done or dead"
                   CHECK(state IN('pending', 'done', 'dead')),
   attempts        INTEGER NOT NULL DEFAULT 0 CHECK(attempts >= 0),  -- runs of all its hooks
-  next_attempt_at TEXT,                                   -- when the first of them is due; NULL before it was handed to them
-  outcome         TEXT                                    -- told; no_hook: none asks for it; past: before this file; undone; gave_up;
-                  CHECK(outcome IN('told', 'no_hook', 'past', 'undone', 'gave_up', 'again')),  -- again: to be told anew
+  next_attempt_at TEXT,                                   -- when the first of them is due; NULL
+                                                          -- before it was handed to them
+  outcome         TEXT                                    -- told; no_hook: none asks for it; past:
+                                                          -- before this file; undone; gave_up;
+                  -- again: to be told anew
+                  CHECK(outcome IN('told', 'no_hook', 'past', 'undone', 'gave_up', 'again')),
   last_error      TEXT,                                   -- for people
   created_at      TEXT NOT NULL DEFAULT(strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))
 ) STRICT;
@@ -360,29 +422,39 @@ CREATE INDEX outbox_dead ON outbox(id) WHERE state = 'dead';
 -- What became of a piece of news at each hook, written by the daemon: one row a hook.
 CREATE TABLE hook_runs(
   outbox_id       INTEGER NOT NULL REFERENCES outbox(id),
-  target          TEXT NOT NULL,                          -- the command's path or the URL, as it is set
-  order_id        INTEGER,                                -- the news of one order go to one hook one after the other
-  state           TEXT NOT NULL DEFAULT 'pending'         -- gone: the hook is no longer set, or there is nothing to tell any more
+  target          TEXT NOT NULL,
+    -- the command's path or the URL, as it is set
+  order_id        INTEGER,                                -- the news of one order go to one hook
+                                                          -- one after the other
+  state           TEXT NOT NULL DEFAULT 'pending'         -- gone: the hook is no longer set, or
+                                                          -- there is nothing to tell any more
                   CHECK(state IN('pending', 'done', 'dead', 'gone')),
   attempts        INTEGER NOT NULL DEFAULT 0 CHECK(attempts >= 0),  -- counted before each run
-  tries           INTEGER NOT NULL DEFAULT 0 CHECK(tries >= 0),     -- of them, those since it was last told to run again
-  failures        INTEGER NOT NULL DEFAULT 0 CHECK(failures >= 0),  -- of them, those that ended in any code but 0 and 75
+  -- of them, those since it was last told to run again
+  tries           INTEGER NOT NULL DEFAULT 0 CHECK(tries >= 0),
+  -- of them, those that ended in any code but 0 and 75
+  failures        INTEGER NOT NULL DEFAULT 0 CHECK(failures >= 0),
   first_try_at    TEXT,
   taken_at        TEXT,                                   -- it is running since
   next_attempt_at TEXT NOT NULL,
   ended_at        TEXT,                                   -- its last run
-  outcome         TEXT                                    -- what that came to; or why it has none and needs none any more
-                  CHECK(outcome IN('done', 'again', 'failed', 'dead', 'not_run', 'interrupted', 'not_set', 'not_asked', 'put_aside')),
+  outcome         TEXT                                    -- what that came to; or why it has none
+                                                          -- and needs none any more
+                  CHECK(outcome IN('done', 'again', 'failed', 'dead', 'not_run', 'interrupted',
+                        'not_set', 'not_asked', 'put_aside')),
   last_error      TEXT,                                   -- for people
   PRIMARY KEY(outbox_id, target)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX hook_runs_due ON hook_runs(target, tries > 0, next_attempt_at) WHERE state = 'pending';
 CREATE INDEX hook_runs_order ON hook_runs(order_id, target, outbox_id) WHERE state = 'pending';
 
--- How far Stripe's lists have been looked through for what never arrived. Set `until` back to have it looked through again.
+-- How far Stripe's lists have been looked through for what never arrived. Set `until` back to have
+-- it looked through again.
 CREATE TABLE sweeps(
-  name  TEXT PRIMARY KEY CHECK(name IN('events', 'sessions', 'refunds', 'disputes', 'reviews', 'fraud_warnings')),
-  until TEXT NOT NULL                                     -- everything that Stripe made before is here
+  name  TEXT PRIMARY KEY CHECK(name IN('events', 'sessions', 'refunds', 'disputes', 'reviews',
+        'fraud_warnings')),
+  until TEXT NOT NULL                                     -- everything that Stripe made before is
+                                                          -- here
 ) STRICT, WITHOUT ROWID;
 
 -- What the daemon itself wants a person to know; a row goes when the matter is mended.
@@ -391,40 +463,48 @@ CREATE TABLE alarms(
   message TEXT NOT NULL,
   next    TEXT NOT NULL,                                  -- what to do or to type
   since   TEXT NOT NULL,
-  about   TEXT NOT NULL DEFAULT ''                        -- which list, hook, permission; another one is shown again
+  about   TEXT NOT NULL DEFAULT ''                        -- which list, hook, permission; another
+                                                          -- one is shown again
 ) STRICT, WITHOUT ROWID;
 
--- What a person has dealt with, so that `attention` no longer shows it: INSERT INTO dismiss VALUES(1042, 'refunded_after_shipping').
+-- What a person has dealt with, so that `attention` no longer shows it: INSERT INTO dismiss
+-- VALUES(1042, 'refunded_after_shipping').
 CREATE TABLE dismissals(
   reason   TEXT NOT NULL,
-  subject  TEXT NOT NULL,                                 -- what it was about: a refund, an event …, else the order's number
+  subject  TEXT NOT NULL,
+    -- what it was about: a refund, an event …, else the order's number
   order_id INTEGER,
   since    TEXT NOT NULL,                                 -- when the matter began, and
-  facts    TEXT NOT NULL CHECK(json_valid(facts)),        -- what else it stood on; with other facts it is shown again
+  facts    TEXT NOT NULL CHECK(json_valid(facts)),        -- what else it stood on; with other facts
+                                                          -- it is shown again
   what     TEXT NOT NULL,                                 -- as it was shown, for people
   actor    TEXT NOT NULL,
   at       TEXT NOT NULL DEFAULT(strftime('%Y-%m-%dT%H:%M:%SZ', 'now')),
   PRIMARY KEY(reason, subject, since, facts)
 ) STRICT, WITHOUT ROWID;
 
--- Objects of people who are forgotten (fulfilld forget): sessions, payments, customers, events. No name comes back with them. A copy of
--- this list lies beside the file, so that an older backup forgets again when it is served.
+-- Objects of people who are forgotten (fulfilld forget): sessions, payments, customers, events. No
+-- name comes back with them. A copy of this list lies beside the file, so that an older backup
+-- forgets again when it is served.
 CREATE TABLE forgotten(
   subject TEXT PRIMARY KEY CHECK(subject <> ''),
   at      TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- Where a parcel is followed, by the carrier; the number takes the place of {}. Yours to add to. A name is found however it is
--- written: capitals, accents and dots do not matter, and what follows it neither (`carrier_names`, `parcel_carriers`).
+-- Where a parcel is followed, by the carrier; the number takes the place of {}. Yours to add to. A
+-- name is found however it is written: capitals, accents and dots do not matter, and what follows
+-- it neither (`carrier_names`, `parcel_carriers`).
 CREATE TABLE carriers(
   company TEXT PRIMARY KEY CONSTRAINT "a carrier has a name" CHECK(trim(company) <> ''),
-  url     TEXT NOT NULL CONSTRAINT "a carrier's url has {} where the number goes" CHECK(instr(url, '{}') > 0)
+  url     TEXT NOT NULL CONSTRAINT "a carrier's url has {} where the number goes" CHECK(instr(url,
+        '{}') > 0)
 ) STRICT, WITHOUT ROWID;
 INSERT INTO carriers VALUES
   ('DHL', 'https://www.dhl.com/global-en/home/tracking.html?tracking-id={}'),
   ('DHL Express', 'https://www.dhl.com/en/express/tracking.html?AWB={}'),
   ('DHL Paket', 'https://www.dhl.de/de/privatkunden/pakete-empfangen/verfolgen.html?piececode={}'),
-  ('Deutsche Post', 'https://www.deutschepost.de/sendung/simpleQueryResult.html?form.sendungsnummer={}'),
+  ('Deutsche Post',
+      'https://www.deutschepost.de/sendung/simpleQueryResult.html?form.sendungsnummer={}'),
   ('UPS', 'https://www.ups.com/track?tracknum={}'),
   ('United Parcel Service', 'https://www.ups.com/track?tracknum={}'),
   ('FedEx', 'https://www.fedex.com/fedextrack/?trknbr={}'),
@@ -444,108 +524,153 @@ INSERT INTO carriers VALUES
   ('Canada Post', 'https://www.canadapost-postescanada.ca/track-reperage/en#/search?searchFor={}'),
   ('Australia Post', 'https://auspost.com.au/mypost/track/#/details/{}');
 
--- Currencies whose minor unit is not a hundredth, by Stripe's list. (Stripe sends ISK and UGX in hundredths, so they are not here.)
+-- Currencies whose minor unit is not a hundredth, by Stripe's list. (Stripe sends ISK and UGX in
+-- hundredths, so they are not here.)
 CREATE TABLE currency_decimals(
   currency TEXT PRIMARY KEY,
   decimals INTEGER NOT NULL,
   unit     INTEGER NOT NULL                               -- minor units in one
 ) STRICT, WITHOUT ROWID;
 INSERT INTO currency_decimals VALUES
-  ('bif', 0, 1), ('clp', 0, 1), ('djf', 0, 1), ('gnf', 0, 1), ('jpy', 0, 1), ('kmf', 0, 1), ('krw', 0, 1), ('mga', 0, 1),
-  ('pyg', 0, 1), ('rwf', 0, 1), ('vnd', 0, 1), ('vuv', 0, 1), ('xaf', 0, 1), ('xof', 0, 1), ('xpf', 0, 1),
+  ('bif', 0, 1), ('clp', 0, 1), ('djf', 0, 1), ('gnf', 0, 1), ('jpy', 0, 1), ('kmf', 0, 1),
+  ('krw', 0, 1), ('mga', 0, 1), ('pyg', 0, 1), ('rwf', 0, 1), ('vnd', 0, 1), ('vuv', 0, 1),
+  ('xaf', 0, 1), ('xof', 0, 1), ('xpf', 0, 1),
   ('bhd', 3, 1000), ('jod', 3, 1000), ('kwd', 3, 1000), ('omr', 3, 1000), ('tnd', 3, 1000);
 
-------------------------------------------------------------------------------------------------------------------------
+----------------------------------------------------------------------------------------------------
 -- Views to look at
-------------------------------------------------------------------------------------------------------------------------
+----------------------------------------------------------------------------------------------------
 
--- The signs that stand around what is typed or pasted and mean nothing: every blank that Unicode has, tabs and line ends.
-CREATE VIEW blanks AS SELECT char(9, 10, 11, 12, 13, 28, 29, 30, 31, 32, 133, 160, 5760, 8192, 8193, 8194, 8195, 8196, 8197, 8198, 8199,
-  8200, 8201, 8202, 8203, 8232, 8233, 8239, 8287, 8288, 12288, 65279) AS signs;
+-- The signs that stand around what is typed or pasted and mean nothing: every blank that Unicode
+-- has, tabs and line ends.
+CREATE VIEW blanks AS
+SELECT char(9, 10, 11, 12, 13, 28, 29, 30, 31, 32, 133, 160, 5760, 8192, 8193, 8194, 8195, 8196, 8197,
+  8198, 8199, 8200, 8201, 8202, 8203, 8232, 8233, 8239, 8287, 8288, 12288, 65279) AS signs;
 
--- Names of carriers as people write them, and what is compared: small letters without accents, dots and dashes. The same of what is
--- known and of what was typed of a parcel.
+-- Names of carriers as people write them, and what is compared: small letters without accents, dots
+-- and dashes. The same of what is known and of what was typed of a parcel. For each of `marks`,
+-- `plain` has two letters.
+CREATE VIEW letters AS
+SELECT 'ÄäÖöÜüßÆæØøÅåÀàÁáÂâÃãÇçČčÈèÉéÊêËëÍíÎîŁłÑñÓóÔôÕõŠšÚúÛûŽž̧̀́̂̃̊̌̈.''’-_/&,' AS marks,
+  'aeaeoeoeueuessaeaeoeoea a a a a a a a a a c c c c e e e e e e e e i i i i ' ||
+  'l l n n o o o o o o s s u u u u z z               e                 ' AS plain;
 CREATE VIEW carrier_names AS
 SELECT company, (
   WITH RECURSIVE signs(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM signs WHERE n < length(company))
-  SELECT trim(replace(replace(group_concat(CASE instr(marks, sign) WHEN 0 THEN lower(sign) ELSE rtrim(substr(plain, 2 * instr(marks, sign) - 1, 2))
-    || CASE WHEN sign IN('-', '_', '/', '&', ',') THEN ' ' ELSE '' END END, ''), '  ', ' '), '  ', ' '))
-  FROM (SELECT substr(company, n, 1) AS sign, 'ÄäÖöÜüßÆæØøÅåÀàÁáÂâÃãÇçČčÈèÉéÊêËëÍíÎîŁłÑñÓóÔôÕõŠšÚúÛûŽž̧̀́̂̃̊̌̈.''’-_/&,' AS marks,
-          'aeaeoeoeueuessaeaeoeoea a a a a a a a a a c c c c e e e e e e e e i i i i l l n n o o o o o o s s u u u u z z               e                 ' AS plain FROM signs ORDER BY n)) AS written
+  SELECT trim(replace(replace(group_concat(CASE instr(marks, sign) WHEN 0 THEN lower(sign)
+            ELSE rtrim(substr(plain, 2 * instr(marks, sign) - 1, 2))
+    || CASE WHEN sign IN('-', '_', '/', '&', ',') THEN ' ' ELSE '' END END, ''), '  ', ' '), '  ',
+      ' '))
+  FROM (SELECT substr(company, n, 1) AS sign, marks, plain FROM signs, letters
+      ORDER BY n)) AS written
 FROM carriers;
 CREATE VIEW parcel_names AS
 SELECT fulfillment_id, company, (
   WITH RECURSIVE signs(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM signs WHERE n < length(company))
-  SELECT trim(replace(replace(group_concat(CASE instr(marks, sign) WHEN 0 THEN lower(sign) ELSE rtrim(substr(plain, 2 * instr(marks, sign) - 1, 2))
-    || CASE WHEN sign IN('-', '_', '/', '&', ',') THEN ' ' ELSE '' END END, ''), '  ', ' '), '  ', ' '))
-  FROM (SELECT substr(company, n, 1) AS sign, 'ÄäÖöÜüßÆæØøÅåÀàÁáÂâÃãÇçČčÈèÉéÊêËëÍíÎîŁłÑñÓóÔôÕõŠšÚúÛûŽž̧̀́̂̃̊̌̈.''’-_/&,' AS marks,
-          'aeaeoeoeueuessaeaeoeoea a a a a a a a a a c c c c e e e e e e e e i i i i l l n n o o o o o o s s u u u u z z               e                 ' AS plain FROM signs ORDER BY n)) AS written
-FROM (SELECT id AS fulfillment_id, nullif(trim(tracking_company, (SELECT signs FROM blanks)), '') AS company FROM fulfillments);
+  SELECT trim(replace(replace(group_concat(CASE instr(marks, sign) WHEN 0 THEN lower(sign)
+            ELSE rtrim(substr(plain, 2 * instr(marks, sign) - 1, 2))
+    || CASE WHEN sign IN('-', '_', '/', '&', ',') THEN ' ' ELSE '' END END, ''), '  ', ' '), '  ',
+      ' '))
+  FROM (SELECT substr(company, n, 1) AS sign, marks, plain FROM signs, letters
+      ORDER BY n)) AS written
+FROM (SELECT id AS fulfillment_id,
+    nullif(trim(tracking_company, (SELECT signs FROM blanks)), '') AS company FROM fulfillments);
 
--- Whose parcel it is: the carrier that is known by the longest name which what was typed begins with, else what was typed.
+-- Whose parcel it is: the carrier that is known by the longest name which what was typed begins
+-- with, else what was typed.
 CREATE VIEW parcel_carriers AS
-SELECT p.fulfillment_id, CASE WHEN p.company IS NULL THEN '' ELSE coalesce((SELECT k.company FROM carrier_names k
-  WHERE substr(p.written || ' ', 1, length(k.written) + 1) = k.written || ' ' ORDER BY length(k.written) DESC, k.company LIMIT 1), p.written) END AS carrier
+SELECT p.fulfillment_id, CASE WHEN p.company IS NULL THEN ''
+  ELSE coalesce((SELECT k.company FROM carrier_names k
+  WHERE substr(p.written || ' ', 1, length(k.written) + 1) = k.written || ' '
+    ORDER BY length(k.written) DESC, k.company LIMIT 1), p.written) END AS carrier
 FROM parcel_names p;
 
--- Where a parcel is followed, for a carrier that is known; of its number everything but letters, digits and -._~ is escaped.
+-- Where a parcel is followed, for a carrier that is known; of its number everything but letters,
+-- digits and -._~ is escaped.
 CREATE VIEW parcel_links AS
 SELECT f.id AS fulfillment_id, replace(k.url, '{}', (
-  WITH RECURSIVE bytes(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM bytes WHERE n < length(CAST(f.tracking_number AS BLOB)))
-  SELECT group_concat(CASE WHEN CAST(byte AS TEXT) GLOB '[A-Za-z0-9._~-]' THEN CAST(byte AS TEXT) ELSE '%' || hex(byte) END, '')
+  WITH RECURSIVE bytes(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM bytes
+      WHERE n < length(CAST(f.tracking_number AS BLOB)))
+  SELECT group_concat(CASE WHEN CAST(byte AS TEXT) GLOB '[A-Za-z0-9._~-]' THEN CAST(byte AS TEXT)
+      ELSE '%' || hex(byte) END, '')
   FROM (SELECT substr(CAST(f.tracking_number AS BLOB), n, 1) AS byte FROM bytes ORDER BY n))) AS url
-FROM fulfillments f JOIN carriers k ON k.company = (SELECT carrier FROM parcel_carriers WHERE fulfillment_id = f.id)
+FROM fulfillments f JOIN carriers k ON k.company = (SELECT carrier FROM parcel_carriers
+    WHERE fulfillment_id = f.id)
 WHERE f.tracking_number IS NOT NULL;
 
--- One carrier's number on parcels of two orders that go to different places, canceled ones aside: one of the numbers is wrong.
+-- One carrier's number on parcels of two orders that go to different places, canceled ones aside:
+-- one of the numbers is wrong.
 CREATE VIEW tracking_clashes AS
 SELECT f.id AS fulfillment_id, f.order_id, g.order_id AS other_order_id, f.tracking_number
-FROM fulfillments f JOIN fulfillments g ON g.tracking_number = f.tracking_number AND g.order_id <> f.order_id
+FROM fulfillments f JOIN fulfillments g ON g.tracking_number = f.tracking_number
+  AND g.order_id <> f.order_id
 JOIN orders o ON o.id = f.order_id JOIN orders p ON p.id = g.order_id
 WHERE f.status <> 'canceled' AND g.status <> 'canceled'
   -- Where no carrier is named it may be any.
-  AND ((SELECT carrier FROM parcel_carriers WHERE fulfillment_id = f.id) IN('', (SELECT carrier FROM parcel_carriers WHERE fulfillment_id = g.id))
+  AND ((SELECT carrier FROM parcel_carriers
+        WHERE fulfillment_id = f.id) IN('',
+        (SELECT carrier FROM parcel_carriers WHERE fulfillment_id = g.id))
     OR (SELECT carrier FROM parcel_carriers WHERE fulfillment_id = g.id) = '')
   AND (o.shipping_line1 IS NULL OR p.shipping_line1 IS NULL
-    OR lower(replace(o.shipping_line1 || '/' || coalesce(o.shipping_line2, '') || '/' || coalesce(o.shipping_postal_code, '') || '/'
+    OR lower(replace(o.shipping_line1 || '/' || coalesce(o.shipping_line2, '') || '/' ||
+          coalesce(o.shipping_postal_code, '') || '/'
          || coalesce(o.shipping_country, ''), ' ', ''))
-      <> lower(replace(p.shipping_line1 || '/' || coalesce(p.shipping_line2, '') || '/' || coalesce(p.shipping_postal_code, '') || '/'
+      <> lower(replace(p.shipping_line1 || '/' || coalesce(p.shipping_line2, '') || '/' ||
+            coalesce(p.shipping_postal_code, '') || '/'
          || coalesce(p.shipping_country, ''), ' ', '')));
 
--- Where each line stands: bought = canceled + sent + left; `pending` of it is in a pending fulfillment. Replacements are beside it.
+-- Where each line stands: bought = canceled + sent + left; `pending` of it is in a pending
+-- fulfillment. Replacements are beside it.
 CREATE VIEW line_item_balance AS
-SELECT order_id, line_item_id, requires_shipping, quantity, canceled, sent, quantity - canceled - sent AS left_to_send, pending
-FROM (SELECT li.order_id, li.id AS line_item_id, li.requires_shipping, li.quantity, li.canceled_quantity AS canceled,
-        (SELECT coalesce(sum(fl.quantity), 0) FROM fulfillment_line_items fl JOIN fulfillments f ON f.id = fl.fulfillment_id
-         WHERE fl.line_item_id = li.id AND f.replacement IS NULL AND f.status IN('shipped', 'delivered')) AS sent,
-        (SELECT coalesce(sum(fl.quantity), 0) FROM fulfillment_line_items fl JOIN fulfillments f ON f.id = fl.fulfillment_id
-         WHERE fl.line_item_id = li.id AND f.replacement IS NULL AND f.status = 'pending') AS pending
+SELECT order_id, line_item_id, requires_shipping, quantity, canceled, sent,
+  quantity - canceled - sent AS left_to_send, pending
+FROM (SELECT li.order_id, li.id AS line_item_id, li.requires_shipping, li.quantity,
+    li.canceled_quantity AS canceled,
+        (SELECT coalesce(sum(fl.quantity), 0) FROM fulfillment_line_items fl
+            JOIN fulfillments f ON f.id = fl.fulfillment_id
+         WHERE fl.line_item_id = li.id AND f.replacement IS NULL
+           AND f.status IN('shipped', 'delivered')) AS sent,
+        (SELECT coalesce(sum(fl.quantity), 0) FROM fulfillment_line_items fl
+            JOIN fulfillments f ON f.id = fl.fulfillment_id
+         WHERE fl.line_item_id = li.id AND f.replacement IS NULL
+           AND f.status = 'pending') AS pending
       FROM line_items li);
 
--- What has happened to an order's money and goods, as whole numbers. `amount_paid` is what the shop was given; a refund that
--- only let go of money that was held, and never taken, gave nothing back.
+-- What has happened to an order's money and goods, as whole numbers. `amount_paid` is what the shop
+-- was given; a refund that only let go of money that was held, and never taken, gave nothing back.
 CREATE VIEW order_totals AS
 SELECT o.id,
-  CASE WHEN o.payment_status IN('paid', 'no_payment_required') THEN coalesce(o.amount_captured, o.amount_total) ELSE 0 END AS amount_paid,
+  CASE WHEN o.payment_status IN('paid', 'no_payment_required')
+    THEN coalesce(o.amount_captured, o.amount_total) ELSE 0 END AS amount_paid,
   (SELECT coalesce(sum(r.amount), 0) FROM refunds r
    WHERE r.payment_intent_id = o.payment_intent_id AND r.status = 'succeeded'
-     AND (o.capture_method IS 'manual' AND r.balance_transaction_id IS NULL AND r.created_at <= coalesce(o.paid_at, '9')) = 0) AS amount_refunded,
+     AND (o.capture_method IS 'manual' AND r.balance_transaction_id IS NULL
+         AND r.created_at <= coalesce(o.paid_at, '9')) = 0) AS amount_refunded,
   (SELECT coalesce(sum(r.amount), 0) FROM refunds r
-   WHERE r.payment_intent_id = o.payment_intent_id AND r.status NOT IN('succeeded', 'failed', 'canceled')) AS refund_pending,
-  (SELECT coalesce(sum(d.amount_lost), 0) FROM disputes d WHERE d.payment_intent_id = o.payment_intent_id) AS amount_charged_back,
+   WHERE r.payment_intent_id = o.payment_intent_id
+     AND r.status NOT IN('succeeded', 'failed', 'canceled')) AS refund_pending,
+  (SELECT coalesce(sum(d.amount_lost), 0) FROM disputes d
+      WHERE d.payment_intent_id = o.payment_intent_id) AS amount_charged_back,
   (SELECT coalesce(sum(d.amount), 0) FROM disputes d WHERE d.payment_intent_id = o.payment_intent_id
-     AND d.status NOT IN('won', 'lost', 'warning_closed', 'prevented', 'charge_refunded')) AS amount_disputed,
+     AND d.status NOT IN('won', 'lost', 'warning_closed', 'prevented',
+         'charge_refunded')) AS amount_disputed,
   (SELECT count(*) FROM disputes d WHERE d.payment_intent_id = o.payment_intent_id
-     AND d.status NOT IN('won', 'lost', 'warning_closed', 'prevented', 'charge_refunded')) AS open_disputes,
-  (SELECT count(*) FROM disputes d WHERE d.payment_intent_id = o.payment_intent_id AND (d.status = 'lost' OR d.amount_lost > 0)) AS lost_disputes,
+     AND d.status NOT IN('won', 'lost', 'warning_closed', 'prevented',
+         'charge_refunded')) AS open_disputes,
+  (SELECT count(*) FROM disputes d
+      WHERE d.payment_intent_id = o.payment_intent_id
+      AND (d.status = 'lost' OR d.amount_lost > 0)) AS lost_disputes,
   (SELECT count(*) FROM reviews w WHERE w.payment_intent_id = o.payment_intent_id
-     AND (w.open = 1 OR coalesce(w.closed_reason, '') NOT IN('approved', 'acknowledged'))) AS holding_reviews,
-  (SELECT coalesce(sum(b.quantity - b.canceled), 0) FROM line_item_balance b WHERE b.order_id = o.id) AS quantity_due,
-  (SELECT coalesce(sum(b.sent), 0) FROM line_item_balance b WHERE b.order_id = o.id) AS quantity_fulfilled
+     AND (w.open = 1 OR coalesce(w.closed_reason, '') NOT IN('approved',
+           'acknowledged'))) AS holding_reviews,
+  (SELECT coalesce(sum(b.quantity - b.canceled), 0) FROM line_item_balance b
+      WHERE b.order_id = o.id) AS quantity_due,
+  (SELECT coalesce(sum(b.sent), 0) FROM line_item_balance b
+      WHERE b.order_id = o.id) AS quantity_fulfilled
 FROM orders o;
 
--- Why nothing of an order may be sent; NULL when it may. Money is compared by amount: what is disputed, taken or refunded in
--- part leaves the rest to be sent (see order_cautions).
+-- Why nothing of an order may be sent; NULL when it may. Money is compared by amount: what is
+-- disputed, taken or refunded in part leaves the rest to be sent (see order_cautions).
 CREATE VIEW order_blocks AS
 SELECT o.id AS order_id,
   CASE WHEN o.payment_status NOT IN('paid', 'no_payment_required') THEN 'unpaid'
@@ -554,45 +679,65 @@ SELECT o.id AS order_id,
        -- Most payments have none of these, which three indexes tell; the sums are for the others.
        WHEN NOT(EXISTS(SELECT 1 FROM refunds r WHERE r.payment_intent_id = o.payment_intent_id)
          OR EXISTS(SELECT 1 FROM disputes d WHERE d.payment_intent_id = o.payment_intent_id)
-         OR EXISTS(SELECT 1 FROM reviews w WHERE w.payment_intent_id = o.payment_intent_id)) THEN NULL
-       WHEN t.open_disputes > 0 AND t.amount_disputed + t.amount_charged_back + t.amount_refunded + t.refund_pending >= t.amount_paid THEN 'disputed'
-       WHEN t.amount_charged_back > 0 AND t.amount_charged_back + t.amount_refunded + t.refund_pending >= t.amount_paid THEN 'dispute lost'
+         OR EXISTS(SELECT 1 FROM reviews w WHERE w.payment_intent_id = o.payment_intent_id))
+           THEN NULL
+       WHEN t.open_disputes > 0
+         AND t.amount_disputed + t.amount_charged_back + t.amount_refunded + t.refund_pending >= t.amount_paid
+         THEN 'disputed'
+       WHEN t.amount_charged_back > 0
+         AND t.amount_charged_back + t.amount_refunded + t.refund_pending >= t.amount_paid
+         THEN 'dispute lost'
        WHEN t.holding_reviews > 0 THEN 'in review'
-       WHEN t.amount_paid > 0 AND t.amount_refunded + t.refund_pending >= t.amount_paid THEN 'refunded' END AS blocked_by
+       WHEN t.amount_paid > 0 AND t.amount_refunded + t.refund_pending >= t.amount_paid
+         THEN 'refunded' END AS blocked_by
 FROM orders o JOIN order_totals t ON t.id = o.id;
 
 -- What the buyer wrote and chose in your own fields, as a person reads it: of a dropdown the label.
 CREATE VIEW order_custom_fields AS
 SELECT o.id AS order_id, f.key + 1 AS position,
-  coalesce(json_extract(o.custom_fields, f.fullkey || '.label.custom'), json_extract(o.custom_fields, f.fullkey || '.key')) AS label,
-  coalesce(json_extract(o.custom_fields, f.fullkey || '.text.value'), json_extract(o.custom_fields, f.fullkey || '.numeric.value'),
+  coalesce(json_extract(o.custom_fields, f.fullkey || '.label.custom'),
+      json_extract(o.custom_fields, f.fullkey || '.key')) AS label,
+  coalesce(json_extract(o.custom_fields, f.fullkey || '.text.value'),
+      json_extract(o.custom_fields, f.fullkey || '.numeric.value'),
     (SELECT json_extract(o.custom_fields, c.fullkey || '.label') FROM json_each(
-        CASE json_type(o.custom_fields, f.fullkey || '.dropdown.options') WHEN 'array' THEN o.custom_fields END, f.fullkey || '.dropdown.options') c
-     WHERE json_extract(o.custom_fields, c.fullkey || '.value') = json_extract(o.custom_fields, f.fullkey || '.dropdown.value')),
+        CASE json_type(o.custom_fields, f.fullkey || '.dropdown.options')
+          WHEN 'array' THEN o.custom_fields END, f.fullkey || '.dropdown.options') c
+     WHERE json_extract(o.custom_fields, c.fullkey || '.value') = json_extract(o.custom_fields,
+         f.fullkey || '.dropdown.value')),
     json_extract(o.custom_fields, f.fullkey || '.dropdown.value')) AS value
 -- A list, or it says nothing: a name in an object may be a path that is none.
 FROM orders o, json_each(CASE json_type(o.custom_fields) WHEN 'array' THEN o.custom_fields END) f;
 
--- What whoever packs must know, in one line: money that went back in part, the buyer's wishes, your note. Most orders have
--- nothing of that, which a look at three indexes tells.
+-- What whoever packs must know, in one line: money that went back in part, the buyer's wishes, your
+-- note. Most orders have nothing of that, which a look at three indexes tells.
 CREATE VIEW order_cautions AS
-SELECT m.order_id, m.money, CASE WHEN m.note <> '' OR m.custom_fields <> '[]' OR m.has_moved THEN (SELECT group_concat(part, '; ') FROM (
+SELECT m.order_id, m.money, CASE
+  WHEN m.note <> '' OR m.custom_fields <> '[]' OR m.has_moved
+  THEN (SELECT group_concat(part, '; ') FROM (
   SELECT m.money AS part WHERE m.money IS NOT NULL
-  UNION ALL SELECT label || ': ' || value FROM order_custom_fields w WHERE w.order_id = m.order_id AND value <> ''
+  UNION ALL SELECT label || ': ' || value FROM order_custom_fields w
+    WHERE w.order_id = m.order_id AND value <> ''
   UNION ALL SELECT 'note: ' || m.note WHERE m.note <> '')) END AS caution
 FROM (SELECT h.order_id, h.note, h.custom_fields, h.has_moved, CASE WHEN h.has_moved THEN (
-    SELECT group_concat((p.amount / coalesce(c.unit, 100)) || CASE coalesce(c.decimals, 2) WHEN 0 THEN '' ELSE '.' ||
+    SELECT group_concat((p.amount / coalesce(c.unit, 100)) || CASE coalesce(c.decimals, 2)
+        WHEN 0 THEN '' ELSE '.' ||
       substr('00' || (p.amount % coalesce(c.unit, 100)), -coalesce(c.decimals, 2)) END || ' of ' ||
-      (p.amount_paid / coalesce(c.unit, 100)) || CASE coalesce(c.decimals, 2) WHEN 0 THEN '' ELSE '.' ||
-      substr('00' || (p.amount_paid % coalesce(c.unit, 100)), -coalesce(c.decimals, 2)) END || ' ' || upper(h.currency) || ' ' || p.what, '; ')
-    FROM (SELECT t.amount_paid, t.amount_refunded + t.refund_pending AS amount, 'refunded' AS what FROM order_totals t WHERE t.id = h.order_id
-          UNION ALL SELECT t.amount_paid, t.amount_charged_back, 'charged back' FROM order_totals t WHERE t.id = h.order_id
-          UNION ALL SELECT t.amount_paid, t.amount_disputed, 'disputed' FROM order_totals t WHERE t.id = h.order_id) p
+      (p.amount_paid / coalesce(c.unit, 100)) || CASE coalesce(c.decimals, 2) WHEN 0 THEN ''
+        ELSE '.' ||
+      substr('00' || (p.amount_paid % coalesce(c.unit, 100)), -coalesce(c.decimals, 2)) END || ' '
+        || upper(h.currency) || ' ' || p.what, '; ')
+    FROM (SELECT t.amount_paid, t.amount_refunded + t.refund_pending AS amount, 'refunded' AS what
+        FROM order_totals t WHERE t.id = h.order_id
+          UNION ALL SELECT t.amount_paid, t.amount_charged_back, 'charged back' FROM order_totals t
+            WHERE t.id = h.order_id
+          UNION ALL SELECT t.amount_paid, t.amount_disputed, 'disputed' FROM order_totals t
+            WHERE t.id = h.order_id) p
     LEFT JOIN currency_decimals c ON c.currency = h.currency
     WHERE p.amount > 0) END AS money
   FROM (SELECT o.id AS order_id, o.note, o.custom_fields, o.currency,
           EXISTS(SELECT 1 FROM refunds r WHERE r.payment_intent_id = o.payment_intent_id)
-            OR EXISTS(SELECT 1 FROM disputes d WHERE d.payment_intent_id = o.payment_intent_id) AS has_moved
+            OR EXISTS(SELECT 1 FROM disputes d
+                WHERE d.payment_intent_id = o.payment_intent_id) AS has_moved
         FROM orders o) h) m;
 
 -- One row an order: money, parcels, and whether anything may be sent. Newest last.
@@ -601,21 +746,30 @@ SELECT o.id, replace(substr(o.created_at, 1, 16), 'T', ' ') AS placed_at,
   coalesce(o.name, o.shipping_name, o.email) AS customer, o.email,
   (SELECT group_concat(quantity || ' × ' || name, ', ')
    FROM (SELECT quantity, name FROM line_items WHERE order_id = o.id ORDER BY position)) AS items,
-  (o.amount_total / coalesce(c.unit, 100)) || CASE coalesce(c.decimals, 2) WHEN 0 THEN '' ELSE '.' ||
-    substr('00' || (o.amount_total % coalesce(c.unit, 100)), -coalesce(c.decimals, 2)) END || ' ' || upper(o.currency) AS total,
+  (o.amount_total / coalesce(c.unit, 100)) || CASE coalesce(c.decimals, 2) WHEN 0 THEN ''
+    ELSE '.' ||
+    substr('00' || (o.amount_total % coalesce(c.unit, 100)), -coalesce(c.decimals, 2)) END || ' ' ||
+      upper(o.currency) AS total,
   CASE WHEN o.payment_status = 'failed' THEN 'voided'
-       WHEN o.payment_status = 'unpaid' THEN CASE WHEN o.amount_capturable > 0 THEN 'authorized' ELSE 'pending' END
+       WHEN o.payment_status = 'unpaid'
+         THEN CASE WHEN o.amount_capturable > 0 THEN 'authorized' ELSE 'pending' END
        -- A subscription that begins with a trial: its money comes later, if it comes.
        WHEN o.mode = 'subscription' AND o.amount_total = 0 AND o.amount_discount = 0 THEN 'pending'
        WHEN t.amount_charged_back > 0 THEN
-         CASE WHEN t.amount_refunded + t.amount_charged_back < t.amount_paid THEN 'partially_charged_back' ELSE 'charged_back' END
-       WHEN t.amount_refunded = 0 THEN 'paid' WHEN t.amount_refunded < t.amount_paid THEN 'partially_refunded'
+         CASE WHEN t.amount_refunded + t.amount_charged_back < t.amount_paid
+           THEN 'partially_charged_back' ELSE 'charged_back' END
+       WHEN t.amount_refunded = 0 THEN 'paid'
+         WHEN t.amount_refunded < t.amount_paid THEN 'partially_refunded'
        ELSE 'refunded' END AS financial_status,
-  CASE WHEN t.quantity_due = 0 THEN 'not_required' WHEN t.quantity_fulfilled >= t.quantity_due THEN 'fulfilled'
+  CASE WHEN t.quantity_due = 0 THEN 'not_required'
+    WHEN t.quantity_fulfilled >= t.quantity_due THEN 'fulfilled'
        WHEN b.blocked_by IN('on hold', 'disputed', 'dispute lost', 'in review') THEN 'on_hold'
-       WHEN t.quantity_fulfilled > 0 THEN 'partially_fulfilled' ELSE 'unfulfilled' END AS fulfillment_status,
-  o.canceled_at IS NOT NULL AS canceled, b.blocked_by IS NULL AS fulfillable, b.blocked_by, o.hold_reason, o.note,
-  o.currency, o.amount_total, t.amount_paid, t.amount_refunded, t.refund_pending, t.amount_charged_back, t.amount_disputed,
+       WHEN t.quantity_fulfilled > 0 THEN 'partially_fulfilled'
+         ELSE 'unfulfilled' END AS fulfillment_status,
+  o.canceled_at IS NOT NULL AS canceled, b.blocked_by IS NULL AS fulfillable, b.blocked_by,
+    o.hold_reason, o.note,
+  o.currency, o.amount_total, t.amount_paid, t.amount_refunded, t.refund_pending,
+    t.amount_charged_back, t.amount_disputed,
   t.open_disputes, t.lost_disputes
 FROM orders o
 JOIN order_totals t ON t.id = o.id
@@ -626,11 +780,16 @@ ORDER BY o.id;
 -- One row a line: what was bought, what of it has been sent.
 CREATE VIEW order_lines AS
 SELECT li.order_id, li.position, li.quantity, li.name, li.options, li.sku,
-  (li.unit_amount / coalesce(c.unit, 100)) || CASE coalesce(c.decimals, 2) WHEN 0 THEN '' ELSE '.' ||
-    substr('00' || (li.unit_amount % coalesce(c.unit, 100)), -coalesce(c.decimals, 2)) END || ' ' || upper(li.currency) AS price,
-  (li.amount_total / coalesce(c.unit, 100)) || CASE coalesce(c.decimals, 2) WHEN 0 THEN '' ELSE '.' ||
-    substr('00' || (li.amount_total % coalesce(c.unit, 100)), -coalesce(c.decimals, 2)) END || ' ' || upper(li.currency) AS total,
-  b.sent, b.left_to_send, b.canceled, li.requires_shipping, li.currency, li.unit_amount, li.amount_total, li.id AS line_item_id
+  (li.unit_amount / coalesce(c.unit, 100)) || CASE coalesce(c.decimals, 2) WHEN 0 THEN ''
+    ELSE '.' ||
+    substr('00' || (li.unit_amount % coalesce(c.unit, 100)), -coalesce(c.decimals, 2)) END || ' ' ||
+      upper(li.currency) AS price,
+  (li.amount_total / coalesce(c.unit, 100)) || CASE coalesce(c.decimals, 2) WHEN 0 THEN ''
+    ELSE '.' ||
+    substr('00' || (li.amount_total % coalesce(c.unit, 100)), -coalesce(c.decimals, 2)) END || ' '
+      || upper(li.currency) AS total,
+  b.sent, b.left_to_send, b.canceled, li.requires_shipping, li.currency, li.unit_amount,
+    li.amount_total, li.id AS line_item_id
 FROM line_items li
 JOIN line_item_balance b ON b.line_item_id = li.id
 LEFT JOIN currency_decimals c ON c.currency = li.currency
@@ -640,36 +799,46 @@ ORDER BY li.order_id, li.position;
 CREATE VIEW to_ship AS
 SELECT o.id AS order_id, replace(substr(o.created_at, 1, 16), 'T', ' ') AS placed_at,
   (SELECT group_concat(quantity || ' × ' || name || coalesce(' (' || options || ')', ''), ', ')
-   FROM (SELECT fl.quantity, li.name, li.options FROM fulfillment_line_items fl JOIN line_items li ON li.id = fl.line_item_id
+   FROM (SELECT fl.quantity, li.name, li.options FROM fulfillment_line_items fl
+       JOIN line_items li ON li.id = fl.line_item_id
          WHERE fl.fulfillment_id = f.id ORDER BY li.position)) AS items,
-  coalesce(o.shipping_name, o.name, o.email, '') || coalesce(', ' || nullif(o.business_name, coalesce(o.shipping_name, o.name, '')), '') ||
+  coalesce(o.shipping_name, o.name, o.email, '') ||
+    coalesce(', ' || nullif(o.business_name, coalesce(o.shipping_name, o.name, '')), '') ||
     coalesce(', ' || o.shipping_line1, '') || coalesce(', ' || o.shipping_line2, '') ||
-    coalesce(', ' || nullif(trim(coalesce(o.shipping_postal_code, '') || ' ' || coalesce(o.shipping_city, '')), ''), '') ||
+    coalesce(', ' || nullif(trim(coalesce(o.shipping_postal_code, '') || ' ' ||
+            coalesce(o.shipping_city, '')), ''), '') ||
     coalesce(', ' || o.shipping_state, '') || coalesce(', ' || o.shipping_country, '') AS ship_to,
   o.shipping_option,
-  nullif(rtrim(coalesce('replacement: ' || f.replacement || '; ', '') || coalesce((SELECT caution FROM order_cautions q WHERE q.order_id = o.id), ''), '; '), '')
+  nullif(rtrim(coalesce('replacement: ' || f.replacement || '; ', '') ||
+        coalesce((SELECT caution FROM order_cautions q WHERE q.order_id = o.id), ''), '; '), '')
     AS caution,
   o.business_name,
-  CASE WHEN o.custom_fields <> '[]' THEN (SELECT group_concat(label || ': ' || value, '; ') FROM order_custom_fields w
+  CASE WHEN o.custom_fields <> '[]'
+    THEN (SELECT group_concat(label || ': ' || value, '; ') FROM order_custom_fields w
     WHERE w.order_id = o.id AND value <> '') END AS custom_fields,
   o.phone, o.email, o.note, f.replacement, f.id AS fulfillment_id,
   -- Its name for label services. Parcels are never deleted, so it never changes.
-  o.id || '-' || (SELECT count(*) FROM fulfillments g WHERE g.order_id = o.id AND g.requires_shipping = 1 AND g.id <= f.id) AS parcel,
+  o.id || '-' || (SELECT count(*) FROM fulfillments g
+      WHERE g.order_id = o.id AND g.requires_shipping = 1 AND g.id <= f.id) AS parcel,
   (SELECT CASE WHEN count(*) = count(li.weight_g) THEN sum(li.weight_g * fl.quantity) END
-   FROM fulfillment_line_items fl JOIN line_items li ON li.id = fl.line_item_id WHERE fl.fulfillment_id = f.id) AS weight_g
+   FROM fulfillment_line_items fl JOIN line_items li ON li.id = fl.line_item_id
+     WHERE fl.fulfillment_id = f.id) AS weight_g
 FROM fulfillments f JOIN orders o ON o.id = f.order_id
 WHERE f.status = 'pending' AND f.requires_shipping = 1
   AND (SELECT blocked_by FROM order_blocks b WHERE b.order_id = o.id) IS NULL
 ORDER BY f.order_id, f.id;
 
--- Money that is only held: capture it in Stripe's Dashboard before the hold ends, soonest first. Nothing of these is sent before.
+-- Money that is only held: capture it in Stripe's Dashboard before the hold ends, soonest first.
+-- Nothing of these is sent before.
 CREATE VIEW to_capture AS
 SELECT o.id AS order_id, replace(substr(o.created_at, 1, 16), 'T', ' ') AS placed_at,
   coalesce(o.name, o.shipping_name, o.email) AS customer,
   (SELECT group_concat(quantity || ' × ' || name, ', ')
    FROM (SELECT quantity, name FROM line_items WHERE order_id = o.id ORDER BY position)) AS items,
-  (o.amount_capturable / coalesce(c.unit, 100)) || CASE coalesce(c.decimals, 2) WHEN 0 THEN '' ELSE '.' ||
-    substr('00' || (o.amount_capturable % coalesce(c.unit, 100)), -coalesce(c.decimals, 2)) END || ' ' || upper(o.currency) AS held,
+  (o.amount_capturable / coalesce(c.unit, 100)) || CASE coalesce(c.decimals, 2) WHEN 0 THEN ''
+    ELSE '.' ||
+    substr('00' || (o.amount_capturable % coalesce(c.unit, 100)), -coalesce(c.decimals, 2)) END ||
+      ' ' || upper(o.currency) AS held,
   o.capture_before, o.hold_reason, o.note, o.amount_capturable, o.currency, o.payment_intent_id
 FROM orders o LEFT JOIN currency_decimals c ON c.currency = o.currency
 WHERE o.amount_capturable > 0 AND o.payment_status = 'unpaid' AND o.canceled_at IS NULL
@@ -677,9 +846,11 @@ ORDER BY coalesce(o.capture_before, strftime('%Y-%m-%dT%H:%M:%SZ', o.created_at,
 
 -- The same by line, digital goods included: what may be sent now.
 CREATE VIEW to_fulfill AS
-SELECT f.order_id, f.id AS fulfillment_id, fl.line_item_id, li.sku, li.name, li.options, fl.quantity, f.requires_shipping
+SELECT f.order_id, f.id AS fulfillment_id, fl.line_item_id, li.sku, li.name, li.options,
+  fl.quantity, f.requires_shipping
 FROM fulfillments f JOIN orders o ON o.id = f.order_id
-JOIN fulfillment_line_items fl ON fl.fulfillment_id = f.id JOIN line_items li ON li.id = fl.line_item_id
+JOIN fulfillment_line_items fl ON fl.fulfillment_id = f.id
+  JOIN line_items li ON li.id = fl.line_item_id
 WHERE f.status = 'pending'
   AND (SELECT blocked_by FROM order_blocks b WHERE b.order_id = o.id) IS NULL
 ORDER BY f.order_id, f.id, li.position;
@@ -691,56 +862,75 @@ FROM events
 WHERE state = 'pending' AND received_at < strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-10 minutes')
 ORDER BY received_at;
 
--- The books: one row each time that money came or went, on the moment it did, so that a day that is over stays as it is. A sale
--- is booked when the money was there; a refund when it left, and again, the other way, when it failed; a dispute when the bank
--- took the money, and the other way when it gave it back. Later payments of a subscription are not here, nor orders added by hand.
+-- The books: one row each time that money came or went, on the moment it did, so that a day that is
+-- over stays as it is. A sale is booked when the money was there; a refund when it left, and again,
+-- the other way, when it failed; a dispute when the bank took the money, and the other way when it
+-- gave it back. Later payments of a subscription are not here, nor orders added by hand.
 CREATE VIEW bookings AS
-SELECT o.paid_at AS at, 'sale' AS what, o.id AS order_id, o.checkout_session_id AS source, o.currency,
-  o.amount_subtotal, o.amount_discount, o.amount_shipping, o.amount_tax, coalesce(o.amount_captured, o.amount_total) AS amount_total,
+SELECT o.paid_at AS at, 'sale' AS what, o.id AS order_id, o.checkout_session_id AS source,
+  o.currency,
+  o.amount_subtotal, o.amount_discount, o.amount_shipping, o.amount_tax,
+    coalesce(o.amount_captured, o.amount_total) AS amount_total,
   0 AS amount_refunded, 0 AS amount_charged_back
 FROM orders o
-WHERE o.payment_status IN('paid', 'no_payment_required') AND NOT(o.mode = 'subscription' AND o.amount_total = 0 AND o.amount_discount = 0)
+WHERE o.payment_status IN('paid', 'no_payment_required')
+  AND NOT(o.mode = 'subscription' AND o.amount_total = 0 AND o.amount_discount = 0)
   AND o.origin IS NULL
 UNION ALL
 SELECT r.created_at, 'refund', o.id, r.id, r.currency, 0, 0, 0, 0, 0, r.amount, 0
 FROM refunds r JOIN orders o ON o.payment_intent_id = r.payment_intent_id
 WHERE o.payment_status IN('paid', 'no_payment_required')
-  AND (o.capture_method IS 'manual' AND r.balance_transaction_id IS NULL AND r.created_at <= coalesce(o.paid_at, '9')) = 0
+  AND (o.capture_method IS 'manual' AND r.balance_transaction_id IS NULL
+      AND r.created_at <= coalesce(o.paid_at, '9')) = 0
 UNION ALL
 SELECT r.failed_at, 'refund failed', o.id, r.id, r.currency, 0, 0, 0, 0, 0, -r.amount, 0
 FROM refunds r JOIN orders o ON o.payment_intent_id = r.payment_intent_id
-WHERE r.status IN('failed', 'canceled') AND r.failed_at IS NOT NULL AND o.payment_status IN('paid', 'no_payment_required')
-  AND (o.capture_method IS 'manual' AND r.balance_transaction_id IS NULL AND r.created_at <= coalesce(o.paid_at, '9')) = 0
+WHERE r.status IN('failed', 'canceled') AND r.failed_at IS NOT NULL
+  AND o.payment_status IN('paid', 'no_payment_required')
+  AND (o.capture_method IS 'manual' AND r.balance_transaction_id IS NULL
+      AND r.created_at <= coalesce(o.paid_at, '9')) = 0
 UNION ALL
 SELECT json_extract(d.money_moves, m.fullkey || '.at'),
-  CASE WHEN json_extract(d.money_moves, m.fullkey || '.amount') < 0 THEN 'chargeback' ELSE 'chargeback returned' END,
+  CASE WHEN json_extract(d.money_moves, m.fullkey || '.amount') < 0 THEN 'chargeback'
+    ELSE 'chargeback returned' END,
   o.id, d.id, d.currency, 0, 0, 0, 0, 0, 0, -json_extract(d.money_moves, m.fullkey || '.amount')
-FROM disputes d JOIN orders o ON o.payment_intent_id = d.payment_intent_id, json_each(d.money_moves) m
+FROM disputes d JOIN orders o ON o.payment_intent_id = d.payment_intent_id,
+  json_each(d.money_moves) m
 WHERE o.payment_status IN('paid', 'no_payment_required') AND json_type(d.money_moves) = 'array'
   AND json_type(d.money_moves, m.fullkey || '.amount') = 'integer';
 
--- What the shop took and gave back, by the day (UTC) on which the money moved and by currency: whole numbers for a spreadsheet,
--- and the net for eyes.
+-- What the shop took and gave back, by the day (UTC) on which the money moved and by currency:
+-- whole numbers for a spreadsheet, and the net for eyes.
 CREATE VIEW sales_by_day AS
-SELECT day, currency, orders, amount_subtotal, amount_discount, amount_shipping, amount_tax, amount_total, amount_refunded,
+SELECT day, currency, orders, amount_subtotal, amount_discount, amount_shipping, amount_tax,
+  amount_total, amount_refunded,
   amount_charged_back, amount_net,
-  CASE WHEN amount_net < 0 THEN '-' ELSE '' END || (abs(amount_net) / coalesce(c.unit, 100)) || CASE coalesce(c.decimals, 2) WHEN 0 THEN '' ELSE '.' ||
-    substr('00' || (abs(amount_net) % coalesce(c.unit, 100)), -coalesce(c.decimals, 2)) END || ' ' || upper(currency) AS net
-FROM (SELECT substr(b.at, 1, 10) AS day, b.currency AS currency, sum(b.what = 'sale') AS orders, sum(b.amount_subtotal) AS amount_subtotal,
-        sum(b.amount_discount) AS amount_discount, sum(b.amount_shipping) AS amount_shipping, sum(b.amount_tax) AS amount_tax,
-        sum(b.amount_total) AS amount_total, sum(b.amount_refunded) AS amount_refunded, sum(b.amount_charged_back) AS amount_charged_back,
+  CASE WHEN amount_net < 0 THEN '-' ELSE '' END || (abs(amount_net) / coalesce(c.unit, 100)) ||
+    CASE coalesce(c.decimals, 2) WHEN 0 THEN '' ELSE '.' ||
+    substr('00' || (abs(amount_net) % coalesce(c.unit, 100)), -coalesce(c.decimals, 2)) END || ' '
+      || upper(currency) AS net
+FROM (SELECT substr(b.at, 1, 10) AS day, b.currency AS currency, sum(b.what = 'sale') AS orders,
+    sum(b.amount_subtotal) AS amount_subtotal,
+        sum(b.amount_discount) AS amount_discount, sum(b.amount_shipping) AS amount_shipping,
+          sum(b.amount_tax) AS amount_tax,
+        sum(b.amount_total) AS amount_total, sum(b.amount_refunded) AS amount_refunded,
+          sum(b.amount_charged_back) AS amount_charged_back,
         sum(b.amount_total - b.amount_refunded - b.amount_charged_back) AS amount_net
       FROM bookings b GROUP BY 1, 2) s
 LEFT JOIN currency_decimals c USING(currency)
 ORDER BY day, currency;
 
--- Everything that needs a person, dealt with or not: what `attention` shows, and what somebody has dismissed. `subject` is the
--- refund, dispute, event … that it is about, where it is not the order as a whole. `since` and `facts` are what it stands on: a matter
--- that was dismissed comes back when they change, and not when its wording does.
+-- Everything that needs a person, dealt with or not: what `attention` shows, and what somebody has
+-- dismissed. `subject` is the refund, dispute, event … that it is about, where it is not the order
+-- as a whole. `since` and `facts` are what it stands on: a matter that was dismissed comes back
+-- when they change, and not when its wording does.
 CREATE VIEW matters AS
 -- Since it could be sent: since it was paid, or since the last hold, dispute or review let it go.
-SELECT 'unsent' AS reason, o.id AS order_id, NULL AS subject, max(o.paid_at, coalesce((SELECT max(h.at) FROM order_history h
-    WHERE h.order_id = o.id AND (h.what = 'hold_reason' OR h.what GLOB 'dispute *' OR h.what GLOB 'review *')), '')) AS since,
+SELECT 'unsent' AS reason, o.id AS order_id, NULL AS subject,
+  max(o.paid_at, coalesce((SELECT max(h.at) FROM order_history h
+    WHERE h.order_id = o.id
+      AND (h.what = 'hold_reason' OR h.what GLOB 'dispute *' OR h.what GLOB 'review *')),
+      '')) AS since,
   'could be sent more than three days ago and is not' AS what,
   CASE f.requires_shipping
     WHEN 1 THEN 'INSERT INTO ship VALUES(' || o.id || ', ''company'', ''number'', NULL);'
@@ -748,11 +938,14 @@ SELECT 'unsent' AS reason, o.id AS order_id, NULL AS subject, max(o.paid_at, coa
 FROM fulfillments f JOIN orders o ON o.id = f.order_id
 WHERE f.status = 'pending' AND o.paid_at < strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-3 days')
   AND (SELECT blocked_by FROM order_blocks b WHERE b.order_id = o.id) IS NULL
-  AND NOT EXISTS(SELECT 1 FROM order_history h WHERE h.order_id = o.id AND h.at >= strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-3 days')
+  AND NOT EXISTS(SELECT 1 FROM order_history h
+      WHERE h.order_id = o.id AND h.at >= strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-3 days')
     AND (h.what = 'hold_reason' OR h.what GLOB 'dispute *' OR h.what GLOB 'review *'))
 UNION ALL
 SELECT 'no_address', o.id, NULL, o.paid_at, 'goods to ship and no address',
-  'UPDATE orders SET shipping_name = ''…'', shipping_line1 = ''…'', shipping_postal_code = ''…'', shipping_city = ''…'', shipping_country = ''…'' WHERE id = ' || o.id || ';', '[]'
+  'UPDATE orders SET shipping_name = ''…'', shipping_line1 = ''…'', ' ||
+    'shipping_postal_code = ''…'', shipping_city = ''…'', shipping_country = ''…'' WHERE id = ' ||
+      o.id || ';', '[]'
 FROM fulfillments f JOIN orders o ON o.id = f.order_id
 -- A shipping option that costs nothing and asks for no address is how a shop offers to pick it up.
 WHERE f.status = 'pending' AND f.requires_shipping = 1 AND o.shipping_line1 IS NULL
@@ -764,53 +957,71 @@ SELECT 'no_lines', o.id, NULL, o.paid_at, 'paid, and Stripe names nothing that w
 FROM unbalanced_orders u CROSS JOIN orders o ON o.id = u.order_id
 WHERE u.lines = 0 AND o.payment_status IN('paid', 'no_payment_required') AND o.canceled_at IS NULL
 UNION ALL
-SELECT 'sums_differ', o.id, NULL, o.created_at, 'the parts do not add up to the total that Stripe names',
+SELECT 'sums_differ', o.id, NULL, o.created_at,
+  'the parts do not add up to the total that Stripe names',
   'SELECT * FROM order_lines WHERE order_id = ' || o.id || ';',
   json_array(o.amount_total, o.amount_subtotal, o.amount_discount, o.amount_shipping, o.amount_tax)
 FROM orders o
 WHERE o.payment_status <> 'failed' AND o.canceled_at IS NULL AND o.id IN(
-  -- Tax may be inside the prices or on top of them, so the difference it explains lies between nothing and all of it.
-  SELECT id FROM orders WHERE amount_total - (amount_subtotal - amount_discount + amount_shipping) NOT BETWEEN 0 AND amount_tax
+  -- Tax may be inside the prices or on top of them, so the difference it explains lies between
+  -- nothing and all of it.
+  SELECT id FROM orders
+    WHERE amount_total - (amount_subtotal - amount_discount + amount_shipping) NOT BETWEEN 0 AND amount_tax
   UNION SELECT order_id FROM unbalanced_orders WHERE difference <> 0)
 UNION ALL
-SELECT 'held', o.id, NULL, o.at, 'on hold for more than a week: ' || o.hold_reason, 'INSERT INTO release VALUES(' || o.id || ');',
+SELECT 'held', o.id, NULL, o.at, 'on hold for more than a week: ' || o.hold_reason,
+  'INSERT INTO release VALUES(' || o.id || ');',
   json_array(o.hold_reason)
 FROM (SELECT id, hold_reason,
-        (SELECT max(h.at) FROM order_history h WHERE h.order_id = orders.id AND h.what = 'hold_reason') AS at
+        (SELECT max(h.at) FROM order_history h
+            WHERE h.order_id = orders.id AND h.what = 'hold_reason') AS at
       FROM orders WHERE hold_reason IS NOT NULL) o
 WHERE o.at < strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-7 days')
 UNION ALL
 SELECT 'capture_due', o.id, NULL, o.created_at,
-  'the money is only held' || coalesce(' until ' || o.capture_before, '') || ': capture it, or it goes back to the buyer',
-  'capture ' || coalesce(o.payment_intent_id, 'the payment') || ' in Stripe''s Dashboard', json_array(o.capture_before)
+  'the money is only held' || coalesce(' until ' || o.capture_before, '') ||
+    ': capture it, or it goes back to the buyer',
+  'capture ' || coalesce(o.payment_intent_id, 'the payment') || ' in Stripe''s Dashboard',
+    json_array(o.capture_before)
 FROM orders o
 WHERE o.amount_capturable > 0 AND o.payment_status = 'unpaid' AND o.canceled_at IS NULL
   AND coalesce(o.capture_before, '9') > strftime('%Y-%m-%dT%H:%M:%SZ', 'now')
   -- A card's hold lives seven days; Stripe does not say it of every way to pay.
-  AND coalesce(o.capture_before, strftime('%Y-%m-%dT%H:%M:%SZ', o.created_at, '+7 days')) < strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '+2 days')
+  AND coalesce(o.capture_before,
+      strftime('%Y-%m-%dT%H:%M:%SZ', o.created_at, '+7 days')) < strftime('%Y-%m-%dT%H:%M:%SZ',
+      'now', '+2 days')
 UNION ALL
 SELECT 'authorization_ended', o.id, NULL, coalesce(o.capture_before, o.created_at),
-  'the money was held and never captured: the buyer has not paid', 'INSERT INTO cancel VALUES(' || o.id || ', ''declined'');', '[]'
+  'the money was held and never captured: the buyer has not paid', 'INSERT INTO cancel VALUES(' ||
+    o.id || ', ''declined'');', '[]'
 FROM orders o
 WHERE o.capture_method IS NOT NULL AND o.canceled_at IS NULL AND (o.payment_status = 'failed'
   OR (o.payment_status = 'unpaid' AND o.capture_before <= strftime('%Y-%m-%dT%H:%M:%SZ', 'now')))
 UNION ALL
-SELECT 'paid_twice', o.id, NULL, o.paid_at, 'order ' || e.id || ' was paid with the same reference, ' || o.client_reference_id || ': does the buyer want both?',
+SELECT 'paid_twice', o.id, NULL, o.paid_at, 'order ' || e.id ||
+  ' was paid with the same reference, ' || o.client_reference_id || ': does the buyer want both?',
   'SELECT * FROM order_overview WHERE id IN(' || e.id || ', ' || o.id || ');', json_array(e.id)
 FROM orders o JOIN orders e ON e.client_reference_id = o.client_reference_id AND e.id < o.id
-WHERE o.client_reference_id IS NOT NULL AND o.payment_status = 'paid' AND e.payment_status = 'paid' AND o.amount_total > 0 AND e.amount_total > 0
+WHERE o.client_reference_id IS NOT NULL AND o.payment_status = 'paid' AND e.payment_status = 'paid'
+  AND o.amount_total > 0 AND e.amount_total > 0
   AND o.canceled_at IS NULL AND e.canceled_at IS NULL
   -- The same reference on another day is a customer's, and one in a link that many use is nobody's.
-  AND o.created_at > strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-30 days') AND abs(julianday(o.created_at) - julianday(e.created_at)) < 2
+  AND o.created_at > strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-30 days')
+  AND abs(julianday(o.created_at) - julianday(e.created_at)) < 2
   AND (o.payment_link_id IS NULL OR lower(o.email) = lower(e.email))
-  AND (SELECT amount_refunded + refund_pending + amount_charged_back < amount_paid FROM order_totals t WHERE t.id = o.id)
-  AND (SELECT amount_refunded + refund_pending + amount_charged_back < amount_paid FROM order_totals t WHERE t.id = e.id)
+  AND (SELECT amount_refunded + refund_pending + amount_charged_back < amount_paid
+      FROM order_totals t WHERE t.id = o.id)
+  AND (SELECT amount_refunded + refund_pending + amount_charged_back < amount_paid
+      FROM order_totals t WHERE t.id = e.id)
 GROUP BY +o.id  -- by the orders of these days, not by all of them in their order
 UNION ALL
 SELECT 'partly_refunded', o.id, NULL,
-  max(coalesce((SELECT max(r.created_at) FROM refunds r WHERE r.payment_intent_id = o.payment_intent_id), ''),
-    coalesce((SELECT max(d.created_at) FROM disputes d WHERE d.payment_intent_id = o.payment_intent_id), '')),
-  (SELECT money FROM order_cautions q WHERE q.order_id = o.id) || ', and goods still wait to be sent: which of them?',
+  max(coalesce((SELECT max(r.created_at) FROM refunds r
+          WHERE r.payment_intent_id = o.payment_intent_id), ''),
+    coalesce((SELECT max(d.created_at) FROM disputes d
+          WHERE d.payment_intent_id = o.payment_intent_id), '')),
+  (SELECT money FROM order_cautions q WHERE q.order_id = o.id) ||
+    ', and goods still wait to be sent: which of them?',
   'SELECT * FROM order_lines WHERE order_id = ' || o.id || ';',
   json_array(t.amount_refunded + t.refund_pending, t.amount_charged_back, t.amount_disputed)
 FROM fulfillments f JOIN orders o ON o.id = f.order_id JOIN order_totals t ON t.id = o.id
@@ -820,108 +1031,150 @@ WHERE f.status = 'pending' AND t.amount_refunded + t.refund_pending + t.amount_c
     AND r.status NOT IN('pending', 'requires_action', 'succeeded', 'failed', 'canceled'))
   -- What was refunded for goods that are canceled is dealt with.
   AND t.amount_refunded + t.refund_pending + t.amount_charged_back
-    > (SELECT coalesce(sum(li.amount_total * li.canceled_quantity / li.quantity), 0) FROM line_items li WHERE li.order_id = o.id)
+    > (SELECT coalesce(sum(li.amount_total * li.canceled_quantity / li.quantity), 0)
+        FROM line_items li WHERE li.order_id = o.id)
 GROUP BY o.id
 UNION ALL
 SELECT 'canceled_not_refunded', o.id, NULL, o.canceled_at,
   CASE WHEN o.payment_status = 'paid' THEN 'canceled, and the buyer''s money is not refunded'
     ELSE 'canceled, and the buyer''s money is still held' END,
-  CASE WHEN o.payment_status = 'paid' THEN 'refund ' ELSE 'cancel ' END || coalesce(o.payment_intent_id, o.checkout_session_id) || ' in Stripe''s Dashboard',
+  CASE WHEN o.payment_status = 'paid' THEN 'refund ' ELSE 'cancel ' END ||
+    coalesce(o.payment_intent_id, o.checkout_session_id) || ' in Stripe''s Dashboard',
   json_array(o.payment_status = 'paid')
 FROM orders o JOIN order_totals t ON t.id = o.id
-WHERE o.origin IS NULL AND o.canceled_at IS NOT NULL AND (o.amount_capturable > 0 OR (o.payment_status = 'paid'
+WHERE o.origin IS NULL AND o.canceled_at IS NOT NULL
+  AND (o.amount_capturable > 0 OR (o.payment_status = 'paid'
   AND t.amount_refunded + t.refund_pending + t.amount_charged_back < t.amount_paid))
   -- While it is disputed Stripe refuses a refund, but for an inquiry: then the dispute decides.
-  AND NOT EXISTS(SELECT 1 FROM disputes d WHERE d.payment_intent_id = o.payment_intent_id AND d.is_charge_refundable = 0
+  AND NOT EXISTS(SELECT 1 FROM disputes d
+      WHERE d.payment_intent_id = o.payment_intent_id AND d.is_charge_refundable = 0
     AND d.status NOT IN('won', 'lost', 'warning_closed', 'prevented', 'charge_refunded'))
 UNION ALL
 SELECT 'canceled_not_refunded', o.id, NULL,
-  (SELECT max(h.at) FROM order_history h WHERE h.order_id = o.id AND h.what GLOB 'line * canceled_quantity'),
-  'goods are canceled for more than was refunded', 'refund ' || coalesce(o.payment_intent_id, o.checkout_session_id) || ' in part in Stripe''s Dashboard', '[]'
-FROM (SELECT li.order_id, sum(li.amount_total * li.canceled_quantity / li.quantity) AS amount FROM line_items li
+  (SELECT max(h.at) FROM order_history h
+      WHERE h.order_id = o.id AND h.what GLOB 'line * canceled_quantity'),
+  'goods are canceled for more than was refunded', 'refund ' ||
+    coalesce(o.payment_intent_id, o.checkout_session_id) || ' in part in Stripe''s Dashboard', '[]'
+FROM (SELECT li.order_id, sum(li.amount_total * li.canceled_quantity / li.quantity) AS amount
+    FROM line_items li
       WHERE li.canceled_quantity > 0 GROUP BY li.order_id) g
 JOIN orders o ON o.id = g.order_id JOIN order_totals t ON t.id = o.id
 WHERE o.origin IS NULL AND o.canceled_at IS NULL AND o.payment_status = 'paid'
   AND t.amount_refunded + t.refund_pending + t.amount_charged_back < min(g.amount, t.amount_paid)
-  AND NOT EXISTS(SELECT 1 FROM disputes d WHERE d.payment_intent_id = o.payment_intent_id AND d.is_charge_refundable = 0
+  AND NOT EXISTS(SELECT 1 FROM disputes d
+      WHERE d.payment_intent_id = o.payment_intent_id AND d.is_charge_refundable = 0
     AND d.status NOT IN('won', 'lost', 'warning_closed', 'prevented', 'charge_refunded'))
 UNION ALL
-SELECT 'refunded_not_canceled', o.id, NULL, o.paid_at, 'all of the money is refunded, and goods still wait to be sent',
+SELECT 'refunded_not_canceled', o.id, NULL, o.paid_at,
+  'all of the money is refunded, and goods still wait to be sent',
   'INSERT INTO cancel VALUES(' || o.id || ', ''customer'');', '[]'
 FROM fulfillments f JOIN orders o ON o.id = f.order_id
-WHERE f.status = 'pending' AND (SELECT blocked_by FROM order_blocks b WHERE b.order_id = o.id) = 'refunded'
+WHERE f.status = 'pending'
+  AND (SELECT blocked_by FROM order_blocks b WHERE b.order_id = o.id) = 'refunded'
 GROUP BY o.id
 UNION ALL
-SELECT 'refunded_after_shipping', o.id, r.id, r.created_at, 'refunded after it was shipped: are the goods coming back?',
+SELECT 'refunded_after_shipping', o.id, r.id, r.created_at,
+  'refunded after it was shipped: are the goods coming back?',
   'SELECT * FROM order_history WHERE order_id = ' || o.id || ';', '[]'
 FROM refunds r JOIN orders o ON o.payment_intent_id = r.payment_intent_id
 WHERE r.status = 'succeeded' AND r.created_at > strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-14 days')
-  AND EXISTS(SELECT 1 FROM fulfillments f WHERE f.order_id = o.id AND f.status IN('shipped', 'delivered') AND coalesce(f.shipped_at, f.delivered_at) < r.created_at)
+  AND EXISTS(SELECT 1 FROM fulfillments f
+      WHERE f.order_id = o.id AND f.status IN('shipped', 'delivered')
+      AND coalesce(f.shipped_at, f.delivered_at) < r.created_at)
 UNION ALL
 -- Told until what was refunded later covers it.
-SELECT 'refund_failed', coalesce((SELECT id FROM orders o WHERE o.payment_intent_id = r.payment_intent_id),
+SELECT 'refund_failed',
+  coalesce((SELECT id FROM orders o WHERE o.payment_intent_id = r.payment_intent_id),
     (SELECT max(id) FROM orders o WHERE o.subscription_id = r.subscription_id)), r.id, r.created_at,
   'a refund did not reach the buyer (' || coalesce(r.failure_reason, r.status) || ')' ||
-    CASE WHEN r.subscription_id IS NULL THEN '' ELSE ', of a later payment of ' || r.subscription_id END,
+    CASE WHEN r.subscription_id IS NULL THEN ''
+      ELSE ', of a later payment of ' || r.subscription_id END,
   'look at ' || r.id || ' in Stripe''s Dashboard', json_array(r.status, r.failure_reason)
 FROM refunds r
 WHERE r.status <> 'succeeded' AND r.status IN('failed', 'requires_action')
-  AND (SELECT coalesce(sum(l.amount), 0) FROM refunds l WHERE l.payment_intent_id = r.payment_intent_id AND l.id <> r.id
-         AND l.created_at >= r.created_at AND l.status NOT IN('failed', 'canceled', 'requires_action'))
+  AND (SELECT coalesce(sum(l.amount), 0) FROM refunds l
+      WHERE l.payment_intent_id = r.payment_intent_id AND l.id <> r.id
+         AND l.created_at >= r.created_at
+         AND l.status NOT IN('failed', 'canceled', 'requires_action'))
     < (SELECT sum(l.amount) FROM refunds l WHERE l.payment_intent_id = r.payment_intent_id
          AND l.created_at >= r.created_at AND l.status IN('failed', 'requires_action'))
-  AND NOT EXISTS(SELECT 1 FROM orders o JOIN order_totals t ON t.id = o.id WHERE o.payment_intent_id = r.payment_intent_id
+  AND NOT EXISTS(SELECT 1 FROM orders o JOIN order_totals t ON t.id = o.id
+      WHERE o.payment_intent_id = r.payment_intent_id
     AND t.amount_paid > 0 AND t.amount_refunded + t.amount_charged_back >= t.amount_paid)
 UNION ALL
-SELECT 'refund_unknown', coalesce((SELECT id FROM orders o WHERE o.payment_intent_id = r.payment_intent_id),
-    (SELECT max(id) FROM orders o WHERE o.subscription_id = r.subscription_id)), r.id, r.created_at, 'a refund is ' || r.status || ', a word that this version does not know; it is not counted as succeeded',
+SELECT 'refund_unknown',
+  coalesce((SELECT id FROM orders o WHERE o.payment_intent_id = r.payment_intent_id),
+    (SELECT max(id) FROM orders o WHERE o.subscription_id = r.subscription_id)), r.id, r.created_at,
+      'a refund is ' || r.status ||
+      ', a word that this version does not know; it is not counted as succeeded',
   'look at ' || r.id || ' in Stripe''s Dashboard, and upgrade fulfilld', json_array(r.status)
 FROM refunds r
-WHERE r.status <> 'succeeded' AND r.status NOT IN('pending', 'requires_action', 'failed', 'canceled')
+WHERE r.status <> 'succeeded'
+  AND r.status NOT IN('pending', 'requires_action', 'failed', 'canceled')
 UNION ALL
-SELECT 'dispute_due', coalesce((SELECT id FROM orders o WHERE o.payment_intent_id = d.payment_intent_id),
+SELECT 'dispute_due',
+  coalesce((SELECT id FROM orders o WHERE o.payment_intent_id = d.payment_intent_id),
     (SELECT max(id) FROM orders o WHERE o.subscription_id = d.subscription_id)), d.id, d.created_at,
-  'the buyer disputes ' || CASE WHEN d.subscription_id IS NULL THEN 'the payment' ELSE 'a later payment of ' || d.subscription_id END ||
-    ' (' || coalesce(d.reason, 'no reason') || '); answer ' || coalesce('by ' || d.evidence_due_by, 'soon'),
+  'the buyer disputes ' || CASE WHEN d.subscription_id IS NULL THEN 'the payment'
+    ELSE 'a later payment of ' || d.subscription_id END ||
+    ' (' || coalesce(d.reason, 'no reason') || '); answer ' ||
+      coalesce('by ' || d.evidence_due_by, 'soon'),
   'look at ' || d.id || ' in Stripe''s Dashboard', json_array(d.status, d.reason, d.evidence_due_by)
 FROM disputes d
 WHERE d.status IN('warning_needs_response', 'needs_response', 'appeal_needs_response')
 UNION ALL
-SELECT 'dispute_lost', o.id, NULL, max(d.created_at), 'a dispute took the money, and goods still wait to be sent',
+SELECT 'dispute_lost', o.id, NULL, max(d.created_at),
+  'a dispute took the money, and goods still wait to be sent',
   'INSERT INTO cancel VALUES(' || o.id || ', ''fraud'');', '[]'
-FROM disputes d CROSS JOIN orders o ON o.payment_intent_id = d.payment_intent_id  -- the few disputes first
-WHERE d.amount_lost > 0 AND EXISTS(SELECT 1 FROM fulfillments f WHERE f.order_id = o.id AND f.status = 'pending')
+-- the few disputes first
+FROM disputes d CROSS JOIN orders o ON o.payment_intent_id = d.payment_intent_id
+WHERE d.amount_lost > 0
+  AND EXISTS(SELECT 1 FROM fulfillments f WHERE f.order_id = o.id AND f.status = 'pending')
   AND (SELECT blocked_by FROM order_blocks b WHERE b.order_id = o.id) = 'dispute lost'
 GROUP BY o.id
 UNION ALL
-SELECT 'in_review', coalesce((SELECT id FROM orders o WHERE o.payment_intent_id = w.payment_intent_id),
+SELECT 'in_review', coalesce((SELECT id FROM orders o
+      WHERE o.payment_intent_id = w.payment_intent_id),
     (SELECT max(id) FROM orders o WHERE o.subscription_id = w.subscription_id)), w.id, w.created_at,
-  CASE w.open WHEN 1 THEN 'Stripe holds ' || CASE WHEN w.subscription_id IS NULL THEN 'the payment' ELSE 'a later payment of ' || w.subscription_id END
+  CASE w.open WHEN 1 THEN 'Stripe holds ' || CASE WHEN w.subscription_id IS NULL THEN 'the payment'
+      ELSE 'a later payment of ' || w.subscription_id END
     || ' for review' ELSE 'a review ended with: ' || coalesce(w.closed_reason, 'no reason') END,
   CASE w.open WHEN 1 THEN 'approve or refund it in Stripe''s Dashboard'
-    ELSE 'INSERT INTO cancel VALUES(' || (SELECT o.id FROM orders o WHERE o.payment_intent_id = w.payment_intent_id) || ', ''fraud'');' END,
+    ELSE 'INSERT INTO cancel VALUES(' ||
+      (SELECT o.id FROM orders o WHERE o.payment_intent_id = w.payment_intent_id) ||
+      ', ''fraud'');' END,
   json_array(w.open, w.closed_reason)
 FROM reviews w
-WHERE NOT EXISTS(SELECT 1 FROM orders o WHERE o.payment_intent_id = w.payment_intent_id AND o.canceled_at IS NOT NULL)
+WHERE NOT EXISTS(SELECT 1 FROM orders o
+    WHERE o.payment_intent_id = w.payment_intent_id AND o.canceled_at IS NOT NULL)
   AND (w.open = 1 OR coalesce(w.closed_reason, '') NOT IN('approved', 'acknowledged'))
-  AND (w.open = 1 OR (EXISTS(SELECT 1 FROM orders o JOIN fulfillments f ON f.order_id = o.id WHERE o.payment_intent_id = w.payment_intent_id AND f.status = 'pending')))
+  AND (w.open = 1 OR (EXISTS(SELECT 1 FROM orders o JOIN fulfillments f ON f.order_id = o.id
+          WHERE o.payment_intent_id = w.payment_intent_id AND f.status = 'pending')))
 UNION ALL
-SELECT 'fraud_warning', coalesce((SELECT id FROM orders o WHERE o.payment_intent_id = w.payment_intent_id),
-    (SELECT max(id) FROM orders o WHERE o.subscription_id = w.subscription_id)), w.id, w.created_at, 'the card''s issuer suspects fraud (' || coalesce(w.fraud_type, 'no type') || ')' ||
-    CASE WHEN w.subscription_id IS NULL THEN '' ELSE ' in a later payment of ' || w.subscription_id END,
+SELECT 'fraud_warning',
+  coalesce((SELECT id FROM orders o WHERE o.payment_intent_id = w.payment_intent_id),
+    (SELECT max(id) FROM orders o WHERE o.subscription_id = w.subscription_id)), w.id, w.created_at,
+      'the card''s issuer suspects fraud (' || coalesce(w.fraud_type, 'no type') || ')' ||
+    CASE WHEN w.subscription_id IS NULL THEN ''
+      ELSE ' in a later payment of ' || w.subscription_id END,
   'refund it in Stripe''s Dashboard' || coalesce(', or hold it: INSERT INTO hold VALUES(' ||
-    (SELECT o.id FROM orders o WHERE o.payment_intent_id = w.payment_intent_id) || ', ''fraud warning'');', ''),
+    (SELECT o.id FROM orders o WHERE o.payment_intent_id = w.payment_intent_id) ||
+      ', ''fraud warning'');', ''),
   json_array(w.fraud_type)
 FROM fraud_warnings w
 WHERE w.actionable = 1
   -- Canceled, held, given back already, or in a dispute during which Stripe refuses a refund.
-  AND NOT EXISTS(SELECT 1 FROM orders o JOIN order_totals t ON t.id = o.id WHERE o.payment_intent_id = w.payment_intent_id
+  AND NOT EXISTS(SELECT 1 FROM orders o JOIN order_totals t ON t.id = o.id
+      WHERE o.payment_intent_id = w.payment_intent_id
     AND (o.canceled_at IS NOT NULL OR o.hold_reason IS NOT NULL
-      OR (t.amount_paid > 0 AND t.amount_refunded + t.refund_pending + t.amount_charged_back >= t.amount_paid)))
-  AND NOT EXISTS(SELECT 1 FROM disputes d WHERE d.payment_intent_id = w.payment_intent_id AND d.is_charge_refundable = 0
+      OR (t.amount_paid > 0
+          AND t.amount_refunded + t.refund_pending + t.amount_charged_back >= t.amount_paid)))
+  AND NOT EXISTS(SELECT 1 FROM disputes d
+      WHERE d.payment_intent_id = w.payment_intent_id AND d.is_charge_refundable = 0
     AND d.status NOT IN('won', 'lost', 'warning_closed', 'prevented', 'charge_refunded'))
 UNION ALL
-SELECT 'event_failed', NULL, e.id, e.received_at, e.type || ': ' || coalesce(e.state_reason, 'no reason'),
+SELECT 'event_failed', NULL, e.id, e.received_at, e.type || ': ' ||
+  coalesce(e.state_reason, 'no reason'),
   'fulfilld events show ' || e.word || '; then: fulfilld replay ' || e.word,
   json_array(e.seq)  -- it gets another one when it is processed again
 FROM (SELECT id, type, received_at, state_reason, seq,
@@ -930,38 +1183,48 @@ FROM (SELECT id, type, received_at, state_reason, seq,
           ELSE '-- ''' || replace(id, '''', '''\''''') || '''' END AS word
       FROM events WHERE state = 'failed') e
 UNION ALL
-SELECT 'event_stuck', NULL, e.id, e.received_at, e.type || ' waits: ' || coalesce(e.state_reason, 'not tried yet; is fulfilld running?'),
+SELECT 'event_stuck', NULL, e.id, e.received_at, e.type || ' waits: ' ||
+  coalesce(e.state_reason, 'not tried yet; is fulfilld running?'),
   'SELECT * FROM stuck_events;', json_array(e.seq)
 FROM events e
 WHERE e.state = 'pending' AND e.received_at < strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-1 hours')
 UNION ALL
 SELECT a.name, NULL, NULL, a.since, a.message, a.next, json_array(a.about) FROM alarms a
 UNION ALL
-SELECT 'hook_dead', x.order_id, coalesce(x.event_id, 'news ' || x.id), x.created_at, 'a hook for ' || x.topic || ' gave up: ' || coalesce(x.last_error, 'no reason'),
+SELECT 'hook_dead', x.order_id, coalesce(x.event_id, 'news ' || x.id), x.created_at, 'a hook for '
+  || x.topic || ' gave up: ' || coalesce(x.last_error, 'no reason'),
   'fulfilld hooks retry ' || x.id, json_array(x.attempts)
 FROM outbox x WHERE x.state = 'dead'
 UNION ALL
 SELECT 'hook_fails', NULL, r.target, min(r.first_try_at),
-  'the hook ' || r.target || ' has failed for more than an hour, its news waits (' || count(*) || '): ' || max(r.last_error), 'fulfilld hooks list; once it is fixed they go on by themselves', '[]'
+  'the hook ' || r.target || ' has failed for more than an hour, its news waits (' || count(*) ||
+    '): ' || max(r.last_error), 'fulfilld hooks list; once it is fixed they go on by themselves',
+    '[]'
 FROM hook_runs r JOIN outbox x ON x.id = r.outbox_id AND x.state = 'pending'
-WHERE r.state = 'pending' AND r.last_error IS NOT NULL AND r.first_try_at < strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-1 hours')
+WHERE r.state = 'pending' AND r.last_error IS NOT NULL
+  AND r.first_try_at < strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-1 hours')
 GROUP BY r.target;
 
 -- What nobody has dismissed as it is now.
 CREATE VIEW open_matters AS
-SELECT reason, order_id, subject, coalesce(subject, order_id, '') || '' AS about, since, what, next, facts
+SELECT reason, order_id, subject, coalesce(subject, order_id, '') || '' AS about, since, what, next,
+  facts
 FROM matters m
-WHERE NOT EXISTS(SELECT 1 FROM dismissals d WHERE d.reason = m.reason AND d.subject = coalesce(m.subject, m.order_id, '') || ''
+WHERE NOT EXISTS(SELECT 1 FROM dismissals d
+    WHERE d.reason = m.reason AND d.subject = coalesce(m.subject, m.order_id, '') || ''
   AND d.since = coalesce(m.since, '') AND d.facts = m.facts);
 
--- Everything that needs a person: one row and one reason each, with the line to type next. Empty in a clean shop.
+-- Everything that needs a person: one row and one reason each, with the line to type next. Empty in
+-- a clean shop.
 CREATE VIEW attention AS
-SELECT reason, order_id, (SELECT e.id FROM events e WHERE e.id = m.subject) AS event_id, since, what, next, subject
+SELECT reason, order_id, (SELECT e.id FROM events e WHERE e.id = m.subject) AS event_id, since,
+  what, next, subject
 FROM open_matters m;
 
 -- For whoever opens the file first.
 CREATE VIEW readme AS
-SELECT 'look' AS kind, 'what is to be packed' AS what, 'SELECT * FROM to_ship;' AS type UNION ALL VALUES
+SELECT 'look' AS kind, 'what is to be packed' AS what, 'SELECT * FROM to_ship;' AS type UNION ALL
+  VALUES
   ('look', 'every order, newest last', 'SELECT * FROM order_overview;'),
   ('look', 'one order', 'SELECT * FROM order_overview WHERE id = 1;'),
   ('look', 'what was bought', 'SELECT * FROM order_lines WHERE order_id = 1;'),
@@ -972,974 +1235,185 @@ SELECT 'look' AS kind, 'what is to be packed' AS what, 'SELECT * FROM to_ship;' 
   ('look', 'who changed what', 'SELECT * FROM order_history WHERE order_id = 1;'),
   ('look', 'what is left, by line', 'SELECT * FROM to_fulfill;'),
   ('look', 'what your hooks were told', 'SELECT * FROM hook_runs;'),
-  ('do', 'of line 1 all goes first; the rest waits in a parcel of its own', 'INSERT INTO ship_items VALUES(5, ''1'', ''DHL'', ''JD0123456788'', NULL);'),
+  ('do', 'of line 1 all goes first; the rest waits in a parcel of its own',
+      'INSERT INTO ship_items VALUES(5, ''1'', ''DHL'', ''JD0123456788'', NULL);'),
   ('do', 'ship an order', 'INSERT INTO ship VALUES(1, ''DHL'', ''JD0123456789'', NULL);'),
-  ('do', 'ship it, the long way', 'UPDATE fulfillments SET status = ''shipped'', tracking_company = ''DHL'', tracking_number = ''JD0123456789'' WHERE order_id = 1 AND status = ''pending'';'),
+  ('do', 'ship it, the long way',
+      'UPDATE fulfillments SET status = ''shipped'', tracking_company = ''DHL'', '
+    || 'tracking_number = ''JD0123456789'' WHERE order_id = 1 AND status = ''pending'';'),
   ('do', 'it arrived; digital goods are sent', 'INSERT INTO deliver VALUES(1);'),
   ('do', 'hold an order', 'INSERT INTO hold VALUES(1, ''asks for another color'');'),
   ('do', 'let it go on', 'INSERT INTO release VALUES(1);'),
   ('do', 'cancel what has not been sent', 'INSERT INTO cancel VALUES(2, ''customer'');'),
-  ('do', 'correct an address', 'UPDATE orders SET shipping_line1 = ''12 Rue Exemple'' WHERE id = 1;'),
-  ('do', 'what attention shows of an order is dealt with', 'INSERT INTO dismiss SELECT order_id, reason FROM attention WHERE order_id = 2;'),
+  ('do', 'correct an address',
+      'UPDATE orders SET shipping_line1 = ''12 Rue Exemple'' WHERE id = 1;'),
+  ('do', 'what attention shows of an order is dealt with',
+      'INSERT INTO dismiss SELECT order_id, reason FROM attention WHERE order_id = 2;'),
   ('do', 'write a note', 'UPDATE orders SET note = ''gift wrap'' WHERE id = 1;'),
   ('do', 'process an event again', 'UPDATE events SET state = ''pending'' WHERE id = ''evt_1'';'),
   ('know', 'take back what you typed last', 'fulfilld undo'),
   ('know', 'before you edit', '.timeout 5000'),
   ('know', 'an open BEGIN keeps new orders waiting', 'COMMIT;');
 
-------------------------------------------------------------------------------------------------------------------------
--- Triggers: what keeps the file true, whoever writes
-------------------------------------------------------------------------------------------------------------------------
-
--- Events: the same id again is a success that changes nothing; what was received stays as it was.
-
--- A row has more names than its id: rowid, oid and _rowid_ lead to it too, and no UPDATE OF tells them. So what guards a row's
--- place looks at all updates, and at the rowid that an insert brings.
-CREATE TRIGGER events_insert BEFORE INSERT ON events
-  WHEN EXISTS(SELECT 1 FROM events WHERE id = NEW.id) OR EXISTS(SELECT 1 FROM events WHERE rowid = NEW.rowid)
-    OR (NEW.state = 'pending' AND NEW.next_attempt_at IS NULL)
-    OR ((SELECT name FROM actor) GLOB 'operator*'
-      AND (NEW.state IS NOT 'pending' OR NEW.seq NOT IN(0, (SELECT n FROM sequence)) OR NEW.attempts <> 0 OR NEW.crashes <> 0 OR NEW.taken_at IS NOT NULL))
-BEGIN
-  SELECT RAISE(IGNORE) WHERE EXISTS(SELECT 1 FROM events WHERE id = NEW.id);
-  SELECT RAISE(ABORT, 'events: rows are never replaced') WHERE EXISTS(SELECT 1 FROM events WHERE rowid = NEW.rowid);
-  SELECT RAISE(ABORT, 'events: a new one is pending, due, not tried yet, and gets its seq by itself; fulfilld asks Stripe what it is about');
-END;
-
--- A row that came without its number gets the next one.
-CREATE TRIGGER events_numbered AFTER INSERT ON events WHEN NEW.seq = 0
-BEGIN
-  UPDATE sequence SET n = n + 1;
-  UPDATE events SET seq = (SELECT n FROM sequence) WHERE id = NEW.id;
-END;
-
-CREATE TRIGGER events_seq BEFORE UPDATE OF seq ON events WHEN NEW.seq IS NOT (SELECT n FROM sequence)
-BEGIN SELECT RAISE(ABORT, 'events: an event keeps its place in the sequence'); END;
-
-CREATE TRIGGER events_place BEFORE UPDATE ON events WHEN NEW.rowid <> OLD.rowid OR NEW.id <> OLD.id
-BEGIN SELECT RAISE(ABORT, 'events: a row keeps its id and its place'); END;
-
--- A number that cannot be counted on, or no time to be due at, would keep it waiting for good.
-CREATE TRIGGER events_tries BEFORE UPDATE OF attempts, crashes, panics, next_attempt_at ON events
-  WHEN NEW.attempts NOT IN(0, OLD.attempts, OLD.attempts + 1)
-    OR NEW.crashes NOT IN(0, min(OLD.crashes, 3), OLD.crashes, OLD.crashes + 1)
-    OR NEW.panics NOT IN(0, OLD.panics, OLD.panics + 1)
-    OR (NEW.state = 'pending' AND NEW.next_attempt_at IS NULL AND OLD.next_attempt_at IS NOT NULL)
-BEGIN SELECT RAISE(ABORT, 'events: its tries are counted by fulfilld; to process it again: UPDATE events SET state = ''pending'' WHERE id = …'); END;
-
-CREATE TRIGGER sequence_insert BEFORE INSERT ON sequence BEGIN SELECT RAISE(ABORT, 'sequence: it has one row'); END;
-CREATE TRIGGER sequence_delete BEFORE DELETE ON sequence BEGIN SELECT RAISE(ABORT, 'sequence: it has one row'); END;
-CREATE TRIGGER sequence_forward BEFORE UPDATE ON sequence
-  WHEN NEW.one <> OLD.one OR NEW.n <= OLD.n OR ((SELECT name FROM actor) GLOB 'operator*' AND NEW.n <> OLD.n + 1)
-BEGIN SELECT RAISE(ABORT, 'sequence: it goes forward by one; nothing here is for people to change'); END;
-
-CREATE TRIGGER events_facts BEFORE UPDATE OF id, type, object_id, created, livemode, api_version, account, shape,
-  context, snapshot_event, payload, source, received_at, awaits ON events WHEN (SELECT name FROM actor) GLOB 'operator*'
-BEGIN SELECT RAISE(ABORT, 'events: what Stripe sent is not changed; to process it again: UPDATE events SET state = ''pending'' WHERE id = …'); END;
-
-CREATE TRIGGER events_state BEFORE UPDATE OF state ON events
-  WHEN (SELECT name FROM actor) GLOB 'operator*' AND NEW.state <> OLD.state AND NEW.state NOT IN('pending', 'ignored')
-BEGIN SELECT RAISE(ABORT, 'events: the shell may set state to pending (process it again) or to ignored (it is dealt with)'); END;
-
-CREATE TRIGGER events_delete BEFORE DELETE ON events
-BEGIN SELECT RAISE(ABORT, 'events: never deleted; to put one aside: UPDATE events SET state = ''ignored'' WHERE id = …'); END;
-
--- Made pending: it gets a new number, so that no answer to an earlier question concludes it; it starts anew and is due now. One
--- that a worker has is due when that one is through.
-CREATE TRIGGER events_replay AFTER UPDATE OF state ON events WHEN NEW.state = 'pending'
-BEGIN
-  UPDATE sequence SET n = n + 1;
-  UPDATE events SET seq = (SELECT n FROM sequence) WHERE id = NEW.id;
-  UPDATE events SET attempts = 0, crashes = 0, panics = 0, taken_at = NULL, state_reason = 'to be processed again',
-    processed_at = NULL, next_attempt_at = strftime('%Y-%m-%dT%H:%M:%SZ', 'now')
-  WHERE id = NEW.id AND (OLD.state <> 'pending' OR OLD.taken_at IS NULL);
-END;
-
-CREATE TRIGGER events_parked AFTER UPDATE OF state ON events WHEN NEW.state = 'failed' AND OLD.state <> 'failed'
-BEGIN
-  INSERT INTO outbox(topic, event_id, key) SELECT 'event.failed', NEW.id, 'event:' || NEW.id || ':failed'
-  WHERE NOT EXISTS(SELECT 1 FROM outbox WHERE key = 'event:' || NEW.id || ':failed');
-END;
-
--- Orders: rows and facts come from Stripe; a sale stays a sale; nothing is deleted.
-
-CREATE TRIGGER orders_insert BEFORE INSERT ON orders
-  WHEN (SELECT name FROM actor) GLOB 'operator*' OR EXISTS(SELECT 1 FROM orders WHERE id = NEW.id
-    OR checkout_session_id = NEW.checkout_session_id OR payment_intent_id = NEW.payment_intent_id)
-BEGIN SELECT RAISE(ABORT, 'orders: rows come from Stripe and are never replaced; sell it through Checkout, or correct the order with UPDATE'); END;
-
-CREATE TRIGGER orders_facts BEFORE UPDATE OF checkout_session_id, payment_intent_id, livemode, mode, payment_status,
-  currency, amount_subtotal, amount_discount, amount_shipping, amount_tax, amount_total, presentment_amount,
-  presentment_currency, capture_method, amount_capturable, amount_captured, capture_before, customer_id, subscription_id,
-  invoice_id, payment_link_id, client_reference_id, shipping_option, custom_fields, tax_ids, metadata, created_at, paid_at, line_items_at, as_of, asked, origin ON orders
-  WHEN (SELECT name FROM actor) GLOB 'operator*'
-BEGIN SELECT RAISE(ABORT, 'orders: that column is a fact from Stripe; yours are note, hold_reason, canceled_at with cancel_reason, email, name, business_name, phone and shipping_…'); END;
-
--- A file is of one mode; so is an order.
-CREATE TRIGGER orders_livemode BEFORE INSERT ON orders WHEN NEW.livemode <> (SELECT livemode FROM shop)
-BEGIN SELECT RAISE(ABORT, 'orders: a file holds live orders or test orders, never both; this one is of the other mode'); END;
-
-CREATE TRIGGER orders_identity BEFORE UPDATE ON orders
-  WHEN NEW.id <> OLD.id OR NEW.checkout_session_id IS NOT OLD.checkout_session_id OR NEW.livemode <> OLD.livemode
-    OR NEW.currency <> OLD.currency OR NEW.origin IS NOT OLD.origin
-BEGIN SELECT RAISE(ABORT, 'orders: an order keeps its number, session, mode and currency'); END;
-
-CREATE TRIGGER orders_payment_intent BEFORE UPDATE OF payment_intent_id ON orders
-  WHEN EXISTS(SELECT 1 FROM orders WHERE payment_intent_id = NEW.payment_intent_id AND id <> OLD.id)
-BEGIN SELECT RAISE(ABORT, 'orders: another order has that payment'); END;
-
-CREATE TRIGGER orders_sale_is_final BEFORE UPDATE OF payment_status ON orders
-  WHEN OLD.payment_status IN('paid', 'no_payment_required') AND NEW.payment_status <> OLD.payment_status
-BEGIN SELECT RAISE(ABORT, 'orders: a paid order stays paid; money going back is a refund'); END;
-
-CREATE TRIGGER orders_delete BEFORE DELETE ON orders
-BEGIN SELECT RAISE(ABORT, 'orders: never deleted; to cancel: set canceled_at and cancel_reason'); END;
-
-CREATE TRIGGER orders_cancel BEFORE UPDATE OF canceled_at ON orders WHEN NEW.canceled_at IS NOT OLD.canceled_at
-BEGIN
-  SELECT RAISE(ABORT, 'orders: a canceled order stays canceled (fulfilld undo takes back what you typed last)')
-    WHERE OLD.canceled_at IS NOT NULL AND NEW.canceled_at IS NULL AND (SELECT name FROM actor) <> 'fulfilld:undo';
-  SELECT RAISE(ABORT, 'orders: canceled_at is a time in UTC, e.g. strftime(''%Y-%m-%dT%H:%M:%SZ'', ''now'')')
-    WHERE strftime('%Y-%m-%dT%H:%M:%SZ', NEW.canceled_at, '+0 days') IS NOT NEW.canceled_at OR NEW.canceled_at < '0000';
-  SELECT RAISE(ABORT, 'orders: something has shipped already; what is left is canceled with line_items.canceled_quantity')
-    WHERE OLD.canceled_at IS NULL
-      AND EXISTS(SELECT 1 FROM fulfillments WHERE order_id = OLD.id AND status IN('shipped', 'delivered'));
-END;
-
-CREATE TRIGGER orders_created AFTER INSERT ON orders
-BEGIN
-  INSERT INTO order_history(order_id, actor, what, new)
-  SELECT NEW.id, name, 'order', NEW.payment_status || coalesce(', added: ' || NEW.origin, '') FROM actor;
-  INSERT INTO settle(order_id) SELECT NEW.id WHERE NEW.payment_status IN('paid', 'no_payment_required');
-END;
-
--- What each line adds and each new subtotal changes; an order that is balanced has no row.
-CREATE TRIGGER orders_balance AFTER INSERT ON orders
-BEGIN INSERT INTO unbalanced_orders VALUES(NEW.id, 0, NEW.amount_subtotal); END;
-CREATE TRIGGER orders_balance_changed AFTER UPDATE OF amount_subtotal ON orders WHEN NEW.amount_subtotal <> OLD.amount_subtotal
-BEGIN
-  INSERT INTO unbalanced_orders VALUES(NEW.id, (SELECT count(*) FROM line_items WHERE order_id = NEW.id), NEW.amount_subtotal - OLD.amount_subtotal)
-  ON CONFLICT(order_id) DO UPDATE SET difference = difference + excluded.difference;
-  DELETE FROM unbalanced_orders WHERE order_id = NEW.id AND lines > 0 AND difference = 0;
-END;
-CREATE TRIGGER line_items_balance AFTER INSERT ON line_items
-BEGIN
-  INSERT INTO unbalanced_orders VALUES(NEW.order_id, 1, -NEW.amount_subtotal)
-  ON CONFLICT(order_id) DO UPDATE SET lines = lines + 1, difference = difference + excluded.difference;
-  DELETE FROM unbalanced_orders WHERE order_id = NEW.order_id AND difference = 0;
-END;
-CREATE TRIGGER unbalanced_orders_insert BEFORE INSERT ON unbalanced_orders WHEN (SELECT name FROM actor) GLOB 'operator*'
-BEGIN SELECT RAISE(ABORT, 'unbalanced_orders: kept by triggers; nothing is typed here'); END;
-CREATE TRIGGER unbalanced_orders_update BEFORE UPDATE ON unbalanced_orders WHEN (SELECT name FROM actor) GLOB 'operator*'
-BEGIN SELECT RAISE(ABORT, 'unbalanced_orders: kept by triggers; nothing is typed here'); END;
-CREATE TRIGGER unbalanced_orders_delete BEFORE DELETE ON unbalanced_orders WHEN (SELECT name FROM actor) GLOB 'operator*'
-BEGIN SELECT RAISE(ABORT, 'unbalanced_orders: kept by triggers; nothing is typed here'); END;
-
--- What came before its order is told when the order learns of its payment.
-CREATE TRIGGER orders_early_insert AFTER INSERT ON orders WHEN NEW.payment_intent_id IS NOT NULL
-BEGIN INSERT INTO early VALUES(NEW.id, NEW.payment_intent_id); END;
-CREATE TRIGGER orders_early_update AFTER UPDATE OF payment_intent_id ON orders
-  WHEN NEW.payment_intent_id IS NOT NULL AND OLD.payment_intent_id IS NULL
-BEGIN INSERT INTO early VALUES(NEW.id, NEW.payment_intent_id); END;
-
--- What is typed is kept without the blanks around it, and what is empty is NULL.
-CREATE TRIGGER orders_tidy AFTER UPDATE OF note, hold_reason, email, name, phone, shipping_name, shipping_line1, shipping_line2,
-  shipping_city, shipping_state, shipping_postal_code, shipping_country ON orders WHEN (SELECT name FROM actor) GLOB 'operator*'
-BEGIN
-  UPDATE orders SET
-    note = nullif(trim(note, b.signs), ''),
-    hold_reason = nullif(trim(hold_reason, b.signs), ''),
-    email = nullif(trim(email, b.signs), ''),
-    name = nullif(trim(name, b.signs), ''),
-    phone = nullif(trim(phone, b.signs), ''),
-    shipping_name = nullif(trim(shipping_name, b.signs), ''),
-    shipping_line1 = nullif(trim(shipping_line1, b.signs), ''),
-    shipping_line2 = nullif(trim(shipping_line2, b.signs), ''),
-    shipping_city = nullif(trim(shipping_city, b.signs), ''),
-    shipping_state = nullif(trim(shipping_state, b.signs), ''),
-    shipping_postal_code = nullif(trim(shipping_postal_code, b.signs), ''),
-    shipping_country = nullif(trim(shipping_country, b.signs), '')
-  FROM blanks b WHERE id = NEW.id AND (
-    NEW.note IS NOT nullif(trim(NEW.note, b.signs), '')
-    OR NEW.hold_reason IS NOT nullif(trim(NEW.hold_reason, b.signs), '')
-    OR NEW.email IS NOT nullif(trim(NEW.email, b.signs), '')
-    OR NEW.name IS NOT nullif(trim(NEW.name, b.signs), '')
-    OR NEW.phone IS NOT nullif(trim(NEW.phone, b.signs), '')
-    OR NEW.shipping_name IS NOT nullif(trim(NEW.shipping_name, b.signs), '')
-    OR NEW.shipping_line1 IS NOT nullif(trim(NEW.shipping_line1, b.signs), '')
-    OR NEW.shipping_line2 IS NOT nullif(trim(NEW.shipping_line2, b.signs), '')
-    OR NEW.shipping_city IS NOT nullif(trim(NEW.shipping_city, b.signs), '')
-    OR NEW.shipping_state IS NOT nullif(trim(NEW.shipping_state, b.signs), '')
-    OR NEW.shipping_postal_code IS NOT nullif(trim(NEW.shipping_postal_code, b.signs), '')
-    OR NEW.shipping_country IS NOT nullif(trim(NEW.shipping_country, b.signs), ''));
-END;
-
-CREATE TRIGGER orders_changed AFTER UPDATE ON orders
-BEGIN
-  INSERT INTO order_history(order_id, actor, what, old, new)
-  SELECT NEW.id, actor.name, c.what, c.old, nullif(trim(c.new, b.signs), '') FROM actor, blanks b, (
-    SELECT 'payment_status' AS what, OLD.payment_status AS old, NEW.payment_status AS new
-    UNION ALL SELECT 'amount_total', OLD.amount_total, NEW.amount_total
-    UNION ALL SELECT 'amount_capturable', OLD.amount_capturable, NEW.amount_capturable
-    UNION ALL SELECT 'amount_captured', OLD.amount_captured, NEW.amount_captured
-    UNION ALL SELECT 'capture_before', OLD.capture_before, NEW.capture_before
-    UNION ALL SELECT 'note', OLD.note, NEW.note
-    UNION ALL SELECT 'hold_reason', OLD.hold_reason, NEW.hold_reason
-    UNION ALL SELECT 'canceled_at', OLD.canceled_at, NEW.canceled_at
-    UNION ALL SELECT 'cancel_reason', OLD.cancel_reason, NEW.cancel_reason
-    UNION ALL SELECT 'email', OLD.email, NEW.email
-    UNION ALL SELECT 'name', OLD.name, NEW.name
-    UNION ALL SELECT 'business_name', OLD.business_name, NEW.business_name
-    UNION ALL SELECT 'phone', OLD.phone, NEW.phone
-    UNION ALL SELECT 'shipping_name', OLD.shipping_name, NEW.shipping_name
-    UNION ALL SELECT 'shipping_line1', OLD.shipping_line1, NEW.shipping_line1
-    UNION ALL SELECT 'shipping_line2', OLD.shipping_line2, NEW.shipping_line2
-    UNION ALL SELECT 'shipping_city', OLD.shipping_city, NEW.shipping_city
-    UNION ALL SELECT 'shipping_state', OLD.shipping_state, NEW.shipping_state
-    UNION ALL SELECT 'shipping_postal_code', OLD.shipping_postal_code, NEW.shipping_postal_code
-    UNION ALL SELECT 'shipping_country', OLD.shipping_country, NEW.shipping_country) c
-  WHERE nullif(trim(c.old, b.signs), '') IS NOT nullif(trim(c.new, b.signs), '');
-  -- It became a sale: what was bought is now to be sent.
-  INSERT INTO settle(order_id) SELECT NEW.id
-  WHERE NEW.payment_status IN('paid', 'no_payment_required') AND NEW.payment_status <> OLD.payment_status;
-  INSERT INTO news SELECT 'order.paid', NEW.id, 'order:' || NEW.id || ':paid', coalesce(NEW.paid_at, NEW.created_at)
-  WHERE NEW.payment_status IN('paid', 'no_payment_required') AND NEW.payment_status <> OLD.payment_status;
-  -- It was canceled: nothing is to be sent any more.
-  UPDATE fulfillments SET status = 'canceled'
-  WHERE order_id = NEW.id AND status = 'pending' AND NEW.canceled_at IS NOT NULL AND OLD.canceled_at IS NULL;
-  INSERT INTO outbox(topic, order_id, key) SELECT 'order.canceled', NEW.id, 'order:' || NEW.id || ':canceled'
-    || CASE WHEN EXISTS(SELECT 1 FROM outbox WHERE key = 'order:' || NEW.id || ':canceled') THEN ':' || (SELECT max(id) FROM outbox) ELSE '' END
-  WHERE NEW.canceled_at IS NOT NULL AND OLD.canceled_at IS NULL;
-END;
-
--- Where it goes, or whom to write to, is corrected while a parcel is on its way: that is news, once a statement.
-CREATE TRIGGER orders_corrected AFTER UPDATE OF email, shipping_name, shipping_line1, shipping_line2, shipping_city, shipping_state,
-  shipping_postal_code, shipping_country ON orders WHEN (SELECT name FROM actor) NOT IN('fulfilld:undo', 'fulfilld:forget')
-BEGIN
-  INSERT INTO outbox(topic, order_id, fulfillment_id, key)
-  SELECT 'fulfillment.updated', f.order_id, f.id, 'fulfillment:' || f.id || ':updated:' || strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
-  FROM fulfillments f, blanks b WHERE f.order_id = NEW.id AND f.status = 'shipped' AND f.requires_shipping = 1
-    AND (nullif(trim(OLD.email, b.signs), '') IS NOT nullif(trim(NEW.email, b.signs), '')
-      OR nullif(trim(OLD.shipping_name, b.signs), '') IS NOT nullif(trim(NEW.shipping_name, b.signs), '')
-      OR nullif(trim(OLD.shipping_line1, b.signs), '') IS NOT nullif(trim(NEW.shipping_line1, b.signs), '')
-      OR nullif(trim(OLD.shipping_line2, b.signs), '') IS NOT nullif(trim(NEW.shipping_line2, b.signs), '')
-      OR nullif(trim(OLD.shipping_city, b.signs), '') IS NOT nullif(trim(NEW.shipping_city, b.signs), '')
-      OR nullif(trim(OLD.shipping_state, b.signs), '') IS NOT nullif(trim(NEW.shipping_state, b.signs), '')
-      OR nullif(trim(OLD.shipping_postal_code, b.signs), '') IS NOT nullif(trim(NEW.shipping_postal_code, b.signs), '')
-      OR nullif(trim(OLD.shipping_country, b.signs), '') IS NOT nullif(trim(NEW.shipping_country, b.signs), ''))
-    AND NOT EXISTS(SELECT 1 FROM outbox WHERE key = 'fulfillment:' || f.id || ':updated:' || strftime('%Y-%m-%dT%H:%M:%fZ', 'now'));
-END;
-
--- Line items: facts, but for what will not be sent.
-
-CREATE TRIGGER line_items_insert BEFORE INSERT ON line_items
-  WHEN (SELECT name FROM actor) GLOB 'operator*' OR EXISTS(SELECT 1 FROM line_items WHERE id = NEW.id
-      OR (order_id = NEW.order_id AND position = NEW.position))
-    OR NOT EXISTS(SELECT 1 FROM orders WHERE id = NEW.order_id)
-BEGIN SELECT RAISE(ABORT, 'line_items: rows come from Stripe and are never replaced'); END;
-
-CREATE TRIGGER line_items_currency BEFORE INSERT ON line_items
-  WHEN NEW.currency <> (SELECT currency FROM orders WHERE id = NEW.order_id)
-BEGIN SELECT RAISE(ABORT, 'line_items: a line is in the currency of its order; look at the session in Stripe''s Dashboard'); END;
-
-CREATE TRIGGER line_items_facts BEFORE UPDATE OF id, order_id, position, price_id, product_id, sku, name, options, quantity,
-  currency, unit_amount, unit_amount_decimal, amount_subtotal, amount_discount, amount_tax, amount_total,
-  requires_shipping, metadata, weight_g ON line_items
-BEGIN SELECT RAISE(ABORT, 'line_items: that column is a fact from Stripe; yours are canceled_quantity and cancel_reason'); END;
-
-CREATE TRIGGER line_items_delete BEFORE DELETE ON line_items
-BEGIN SELECT RAISE(ABORT, 'line_items: never deleted; what will not be sent is canceled_quantity'); END;
-
-CREATE TRIGGER line_items_canceled BEFORE UPDATE OF canceled_quantity ON line_items
-  WHEN NEW.canceled_quantity <= NEW.quantity
-    AND NEW.canceled_quantity > NEW.quantity - (SELECT sent FROM line_item_balance WHERE line_item_id = OLD.id)
-BEGIN SELECT RAISE(ABORT, 'line_items: that many have been sent already (see order_lines)'); END;
-
-CREATE TRIGGER line_items_changed AFTER UPDATE OF canceled_quantity, cancel_reason ON line_items
-  WHEN NEW.canceled_quantity <> OLD.canceled_quantity OR NEW.cancel_reason IS NOT OLD.cancel_reason
-BEGIN
-  INSERT INTO order_history(order_id, actor, what, old, new)
-  SELECT NEW.order_id, name, 'line ' || NEW.position || ' ' || c.what, c.old, c.new FROM actor, (
-    SELECT 'canceled_quantity' AS what, OLD.canceled_quantity AS old, NEW.canceled_quantity AS new
-    UNION ALL SELECT 'cancel_reason', OLD.cancel_reason, NEW.cancel_reason) c
-  WHERE c.old IS NOT c.new;
-  INSERT INTO settle(order_id) SELECT NEW.order_id FROM actor WHERE name <> 'fulfilld:undo' AND NEW.canceled_quantity <> OLD.canceled_quantity;
-  -- Goods will not be sent: the same news as of a whole order, once a statement.
-  INSERT INTO outbox(topic, order_id, key)
-  SELECT 'order.canceled', NEW.order_id, 'order:' || NEW.order_id || ':canceled:' || strftime('%Y-%m-%dT%H:%M:%fZ', 'now') FROM actor
-  WHERE name <> 'fulfilld:undo' AND NEW.canceled_quantity > OLD.canceled_quantity
-    AND NOT EXISTS(SELECT 1 FROM outbox WHERE key = 'order:' || NEW.order_id || ':canceled:' || strftime('%Y-%m-%dT%H:%M:%fZ', 'now'));
-END;
-
--- Refunds, disputes, reviews, warnings: facts from Stripe, told in the history of the order they belong to.
-
-CREATE TRIGGER refunds_insert BEFORE INSERT ON refunds
-  WHEN (SELECT name FROM actor) GLOB 'operator*' OR EXISTS(SELECT 1 FROM refunds WHERE id = NEW.id)
-BEGIN SELECT RAISE(ABORT, 'refunds: rows come from Stripe and are never replaced; make the refund in Stripe''s Dashboard'); END;
-CREATE TRIGGER refunds_facts BEFORE UPDATE ON refunds WHEN (SELECT name FROM actor) GLOB 'operator*' OR NEW.id <> OLD.id
-BEGIN SELECT RAISE(ABORT, 'refunds: a fact from Stripe; make the refund in Stripe''s Dashboard'); END;
-CREATE TRIGGER refunds_delete BEFORE DELETE ON refunds
-BEGIN SELECT RAISE(ABORT, 'refunds: never deleted'); END;
-CREATE TRIGGER refunds_came AFTER INSERT ON refunds
-BEGIN
-  INSERT INTO order_history(order_id, actor, what, new)
-  SELECT o.id, actor.name, 'refund ' || NEW.id, NEW.status || ' ' || NEW.amount FROM actor, orders o WHERE o.payment_intent_id = NEW.payment_intent_id;
-  -- What was held and is let go was never taken, so nothing is refunded.
-  INSERT INTO news SELECT 'order.refunded', o.id, 'refund:' || NEW.id, NEW.created_at
-  FROM orders o WHERE o.payment_intent_id = NEW.payment_intent_id AND NEW.status = 'succeeded'
-    AND NOT(o.capture_method IS 'manual' AND NEW.balance_transaction_id IS NULL);
-END;
-CREATE TRIGGER refunds_changed AFTER UPDATE ON refunds WHEN OLD.status || ' ' || OLD.amount <> NEW.status || ' ' || NEW.amount
-BEGIN
-  INSERT INTO order_history(order_id, actor, what, old, new)
-  SELECT o.id, actor.name, 'refund ' || NEW.id, OLD.status || ' ' || OLD.amount, NEW.status || ' ' || NEW.amount
-  FROM actor, orders o WHERE o.payment_intent_id = NEW.payment_intent_id;
-  INSERT INTO news SELECT 'order.refunded', o.id, 'refund:' || NEW.id, NEW.created_at
-  FROM orders o WHERE o.payment_intent_id = NEW.payment_intent_id AND NEW.status = 'succeeded'
-    AND NOT(o.capture_method IS 'manual' AND NEW.balance_transaction_id IS NULL)
-    AND NOT EXISTS(SELECT 1 FROM outbox WHERE key = 'refund:' || NEW.id);
-END;
-
-CREATE TRIGGER disputes_insert BEFORE INSERT ON disputes
-BEGIN
-  SELECT RAISE(ABORT, 'disputes: rows come from Stripe and are never replaced; answer it in Stripe''s Dashboard')
-    WHERE (SELECT name FROM actor) GLOB 'operator*' OR EXISTS(SELECT 1 FROM disputes WHERE id = NEW.id);
-  SELECT RAISE(ABORT, 'disputes: money_moves is a list of amounts and times: [{"amount": -4200, "at": "2026-11-24T03:05:00Z"}]')
-    WHERE json_type(NEW.money_moves) IS NOT 'array' OR EXISTS(SELECT 1 FROM json_each(NEW.money_moves) m
-      WHERE json_type(NEW.money_moves, m.fullkey || '.amount') IS NOT 'integer' OR json_type(NEW.money_moves, m.fullkey || '.at') IS NOT 'text'
-        OR json_extract(NEW.money_moves, m.fullkey || '.amount') NOT BETWEEN -1000000000000 AND 1000000000000);
-END;
-CREATE TRIGGER disputes_moves BEFORE UPDATE OF money_moves ON disputes
-BEGIN
-  SELECT RAISE(ABORT, 'disputes: money_moves is a list of amounts and times: [{"amount": -4200, "at": "2026-11-24T03:05:00Z"}]')
-    WHERE json_type(NEW.money_moves) IS NOT 'array' OR EXISTS(SELECT 1 FROM json_each(NEW.money_moves) m
-      WHERE json_type(NEW.money_moves, m.fullkey || '.amount') IS NOT 'integer' OR json_type(NEW.money_moves, m.fullkey || '.at') IS NOT 'text'
-        OR json_extract(NEW.money_moves, m.fullkey || '.amount') NOT BETWEEN -1000000000000 AND 1000000000000);
-END;
-CREATE TRIGGER disputes_facts BEFORE UPDATE ON disputes WHEN (SELECT name FROM actor) GLOB 'operator*' OR NEW.id <> OLD.id
-BEGIN SELECT RAISE(ABORT, 'disputes: a fact from Stripe; answer it in Stripe''s Dashboard'); END;
-CREATE TRIGGER disputes_delete BEFORE DELETE ON disputes
-BEGIN SELECT RAISE(ABORT, 'disputes: never deleted'); END;
-CREATE TRIGGER disputes_came AFTER INSERT ON disputes
-BEGIN
-  INSERT INTO order_history(order_id, actor, what, new)
-  SELECT o.id, actor.name, 'dispute ' || NEW.id, NEW.status FROM actor, orders o WHERE o.payment_intent_id = NEW.payment_intent_id;
-  INSERT INTO news SELECT 'order.disputed', o.id, 'dispute:' || NEW.id, NEW.created_at
-  FROM orders o WHERE o.payment_intent_id = NEW.payment_intent_id;
-END;
-CREATE TRIGGER disputes_changed AFTER UPDATE ON disputes WHEN OLD.status <> NEW.status
-BEGIN
-  INSERT INTO order_history(order_id, actor, what, old, new)
-  SELECT o.id, actor.name, 'dispute ' || NEW.id, OLD.status, NEW.status
-  FROM actor, orders o WHERE o.payment_intent_id = NEW.payment_intent_id;
-END;
-
-CREATE TRIGGER reviews_insert BEFORE INSERT ON reviews
-  WHEN (SELECT name FROM actor) GLOB 'operator*' OR EXISTS(SELECT 1 FROM reviews WHERE id = NEW.id)
-BEGIN SELECT RAISE(ABORT, 'reviews: rows come from Stripe and are never replaced; approve or refund it in Stripe''s Dashboard'); END;
-CREATE TRIGGER reviews_facts BEFORE UPDATE ON reviews WHEN (SELECT name FROM actor) GLOB 'operator*' OR NEW.id <> OLD.id
-BEGIN SELECT RAISE(ABORT, 'reviews: a fact from Stripe; approve or refund it in Stripe''s Dashboard'); END;
-CREATE TRIGGER reviews_delete BEFORE DELETE ON reviews
-BEGIN SELECT RAISE(ABORT, 'reviews: never deleted'); END;
-CREATE TRIGGER reviews_came AFTER INSERT ON reviews
-BEGIN
-  INSERT INTO order_history(order_id, actor, what, new)
-  SELECT o.id, actor.name, 'review ' || NEW.id, CASE NEW.open WHEN 1 THEN 'open' ELSE coalesce(NEW.closed_reason, 'closed') END FROM actor, orders o WHERE o.payment_intent_id = NEW.payment_intent_id;
-END;
-CREATE TRIGGER reviews_changed AFTER UPDATE ON reviews WHEN CASE OLD.open WHEN 1 THEN 'open' ELSE coalesce(OLD.closed_reason, 'closed') END <> CASE NEW.open WHEN 1 THEN 'open' ELSE coalesce(NEW.closed_reason, 'closed') END
-BEGIN
-  INSERT INTO order_history(order_id, actor, what, old, new)
-  SELECT o.id, actor.name, 'review ' || NEW.id, CASE OLD.open WHEN 1 THEN 'open' ELSE coalesce(OLD.closed_reason, 'closed') END, CASE NEW.open WHEN 1 THEN 'open' ELSE coalesce(NEW.closed_reason, 'closed') END
-  FROM actor, orders o WHERE o.payment_intent_id = NEW.payment_intent_id;
-END;
-
-CREATE TRIGGER fraud_warnings_insert BEFORE INSERT ON fraud_warnings
-  WHEN (SELECT name FROM actor) GLOB 'operator*' OR EXISTS(SELECT 1 FROM fraud_warnings WHERE id = NEW.id)
-BEGIN SELECT RAISE(ABORT, 'fraud_warnings: rows come from Stripe and are never replaced; act on it in Stripe''s Dashboard'); END;
-CREATE TRIGGER fraud_warnings_facts BEFORE UPDATE ON fraud_warnings WHEN (SELECT name FROM actor) GLOB 'operator*' OR NEW.id <> OLD.id
-BEGIN SELECT RAISE(ABORT, 'fraud_warnings: a fact from Stripe; act on it in Stripe''s Dashboard'); END;
-CREATE TRIGGER fraud_warnings_delete BEFORE DELETE ON fraud_warnings
-BEGIN SELECT RAISE(ABORT, 'fraud_warnings: never deleted'); END;
-CREATE TRIGGER fraud_warnings_came AFTER INSERT ON fraud_warnings
-BEGIN
-  INSERT INTO order_history(order_id, actor, what, new)
-  SELECT o.id, actor.name, 'fraud warning ' || NEW.id, CASE NEW.actionable WHEN 1 THEN 'actionable' ELSE 'settled' END FROM actor, orders o WHERE o.payment_intent_id = NEW.payment_intent_id;
-END;
-CREATE TRIGGER fraud_warnings_changed AFTER UPDATE ON fraud_warnings WHEN CASE OLD.actionable WHEN 1 THEN 'actionable' ELSE 'settled' END <> CASE NEW.actionable WHEN 1 THEN 'actionable' ELSE 'settled' END
-BEGIN
-  INSERT INTO order_history(order_id, actor, what, old, new)
-  SELECT o.id, actor.name, 'fraud warning ' || NEW.id, CASE OLD.actionable WHEN 1 THEN 'actionable' ELSE 'settled' END, CASE NEW.actionable WHEN 1 THEN 'actionable' ELSE 'settled' END
-  FROM actor, orders o WHERE o.payment_intent_id = NEW.payment_intent_id;
-END;
-
--- Fulfillments: pending -> shipped | delivered | canceled; shipped -> delivered | canceled.
-
-CREATE TRIGGER fulfillments_insert BEFORE INSERT ON fulfillments
-BEGIN
-  SELECT RAISE(ABORT, 'fulfillments: that id is taken; rows are never replaced') WHERE EXISTS(SELECT 1 FROM fulfillments WHERE id = NEW.id);
-  SELECT RAISE(ABORT, 'fulfillments: there is nothing more to send; what is left is in a pending one already (see to_fulfill; to split it, lower a quantity in fulfillment_line_items)')
-    WHERE NEW.status <> 'pending' OR (NEW.replacement IS NULL
-      AND NOT EXISTS(SELECT 1 FROM line_item_balance b JOIN orders o ON o.id = b.order_id
-        WHERE o.id = NEW.order_id AND o.payment_status IN('paid', 'no_payment_required') AND o.canceled_at IS NULL
-          AND b.requires_shipping = NEW.requires_shipping AND b.left_to_send > b.pending));
-  SELECT RAISE(ABORT, 'fulfillments: nothing of the order has been sent that could be replaced')
-    WHERE NEW.replacement IS NOT NULL AND NOT EXISTS(SELECT 1 FROM line_item_balance b
-      WHERE b.order_id = NEW.order_id AND b.requires_shipping = NEW.requires_shipping AND b.sent > 0);
-  SELECT RAISE(ABORT, 'fulfillments: a new one is made now, and its other dates are set by changing the status')
-    WHERE coalesce(NEW.shipped_at, NEW.delivered_at, NEW.canceled_at) IS NOT NULL
-      OR ((SELECT name FROM actor) GLOB 'operator*' AND NEW.created_at <> strftime('%Y-%m-%dT%H:%M:%SZ', 'now'));
-END;
-
-CREATE TRIGGER fulfillments_identity BEFORE UPDATE ON fulfillments
-  WHEN NEW.id IS NOT OLD.id OR NEW.order_id IS NOT OLD.order_id OR NEW.requires_shipping IS NOT OLD.requires_shipping
-    OR NEW.replacement IS NOT OLD.replacement OR NEW.created_at IS NOT OLD.created_at
-BEGIN SELECT RAISE(ABORT, 'fulfillments: it stays with its order; yours are status, tracking_…, note and the dates'); END;
-
-CREATE TRIGGER fulfillments_dates BEFORE UPDATE OF shipped_at, delivered_at, canceled_at ON fulfillments
-  WHEN (SELECT name FROM actor) <> 'fulfilld:undo'
-BEGIN
-  SELECT RAISE(ABORT, 'fulfillments: a date is set by changing the status; afterwards it may be corrected, not removed')
-    WHERE (OLD.shipped_at IS NOT NULL AND NEW.shipped_at IS NULL) OR (OLD.delivered_at IS NOT NULL AND NEW.delivered_at IS NULL)
-      OR (OLD.canceled_at IS NOT NULL AND NEW.canceled_at IS NULL)
-      OR (NEW.shipped_at IS NOT NULL AND NEW.status NOT IN('shipped', 'delivered', 'canceled'))
-      OR (NEW.delivered_at IS NOT NULL AND NEW.status <> 'delivered') OR (NEW.canceled_at IS NOT NULL AND NEW.status <> 'canceled');
-  SELECT RAISE(ABORT, 'fulfillments: a date is a time in UTC, e.g. strftime(''%Y-%m-%dT%H:%M:%SZ'', ''now'')')
-    WHERE strftime('%Y-%m-%dT%H:%M:%SZ', NEW.shipped_at, '+0 days') IS NOT NEW.shipped_at
-      OR strftime('%Y-%m-%dT%H:%M:%SZ', NEW.delivered_at, '+0 days') IS NOT NEW.delivered_at
-      OR strftime('%Y-%m-%dT%H:%M:%SZ', NEW.canceled_at, '+0 days') IS NOT NEW.canceled_at
-      OR min(coalesce(NEW.shipped_at, '0000'), coalesce(NEW.delivered_at, '0000'), coalesce(NEW.canceled_at, '0000')) < '0000';
-END;
-
-CREATE TRIGGER fulfillments_delete BEFORE DELETE ON fulfillments
-BEGIN SELECT RAISE(ABORT, 'fulfillments: never deleted; set status to canceled and its items are to be sent again'); END;
-
--- Where an order has a parcel, the number is the parcel's: its digital goods are passed over and wait to be delivered.
-CREATE TRIGGER fulfillments_tracking BEFORE UPDATE OF tracking_number ON fulfillments WHEN NEW.tracking_number IS NOT OLD.tracking_number
-BEGIN
-  SELECT RAISE(IGNORE) WHERE OLD.requires_shipping = 0 AND NEW.tracking_number IS NOT NULL
-    AND EXISTS(SELECT 1 FROM fulfillments WHERE order_id = OLD.order_id AND requires_shipping = 1
-      AND (status = 'pending' OR tracking_number = trim(NEW.tracking_number, (SELECT signs FROM blanks))));
-END;
-
-CREATE TRIGGER fulfillments_status BEFORE UPDATE OF status ON fulfillments
-  WHEN NEW.status IS NOT OLD.status AND (SELECT name FROM actor) <> 'fulfilld:undo'
-BEGIN
-  SELECT RAISE(ABORT, 'fulfillments: pending may become shipped, delivered or canceled; shipped may become delivered or canceled; nothing else')
-    WHERE NEW.status IS NULL OR NOT((OLD.status = 'pending' AND NEW.status IN('shipped', 'delivered', 'canceled'))
-      OR (OLD.status = 'shipped' AND NEW.status IN('delivered', 'canceled')));
-END;
-
--- What may not go out says why. The override is an author of its own, so that the history names it.
-CREATE TRIGGER fulfillments_blocked BEFORE UPDATE OF status ON fulfillments
-  WHEN OLD.status = 'pending' AND NEW.status IN('shipped', 'delivered') AND (SELECT name FROM actor) NOT IN('operator-override', 'fulfilld:undo')
-BEGIN
-  SELECT CASE (SELECT blocked_by FROM order_blocks WHERE order_id = OLD.order_id)
-    WHEN 'unpaid' THEN RAISE(ABORT, 'fulfillments: the order is not paid; it can be sent once Stripe says that it is')
-    WHEN 'canceled' THEN RAISE(ABORT, 'fulfillments: the order is canceled; nothing of it can be sent')
-    WHEN 'on hold' THEN RAISE(ABORT, 'fulfillments: the order is on hold; first: INSERT INTO release VALUES(…)')
-    WHEN 'disputed' THEN RAISE(ABORT, 'fulfillments: the buyer disputes the payment; answer in Stripe''s Dashboard, and send it once it is won')
-    WHEN 'dispute lost' THEN RAISE(ABORT, 'fulfillments: the money went back to the buyer in a dispute; cancel it: INSERT INTO cancel VALUES(…, ''fraud'')')
-    WHEN 'in review' THEN RAISE(ABORT, 'fulfillments: Stripe holds the payment for review; approve it in the Dashboard first')
-    WHEN 'refunded' THEN RAISE(ABORT, 'fulfillments: all of the money is refunded; cancel it: INSERT INTO cancel VALUES(…, ''customer'')') END;
-END;
-
-CREATE TRIGGER fulfillments_created AFTER INSERT ON fulfillments
-BEGIN
-  INSERT INTO order_history(order_id, actor, what, new)
-  SELECT NEW.order_id, name, 'fulfillment ' || NEW.id || ' status', NEW.status FROM actor;
-  INSERT INTO order_history(order_id, actor, what, new)
-  SELECT NEW.order_id, name, 'fulfillment ' || NEW.id || ' replacement', NEW.replacement FROM actor WHERE NEW.replacement IS NOT NULL;
-  -- A replacement begins with everything that was sent; a quantity may be lowered.
-  INSERT INTO fulfillment_line_items(fulfillment_id, line_item_id, quantity)
-  SELECT NEW.id, line_item_id, sent FROM line_item_balance
-  WHERE NEW.replacement IS NOT NULL AND order_id = NEW.order_id AND requires_shipping = NEW.requires_shipping AND sent > 0;
-END;
-
-CREATE TRIGGER fulfillments_moved AFTER UPDATE OF status ON fulfillments
-  WHEN NEW.status <> OLD.status AND (SELECT name FROM actor) <> 'fulfilld:undo'
-BEGIN
-  UPDATE fulfillments SET
-    shipped_at = CASE WHEN NEW.status = 'shipped' THEN coalesce(shipped_at, strftime('%Y-%m-%dT%H:%M:%SZ', 'now')) ELSE shipped_at END,
-    delivered_at = CASE WHEN NEW.status = 'delivered' THEN coalesce(delivered_at, strftime('%Y-%m-%dT%H:%M:%SZ', 'now')) ELSE delivered_at END,
-    canceled_at = CASE WHEN NEW.status = 'canceled' THEN coalesce(canceled_at, strftime('%Y-%m-%dT%H:%M:%SZ', 'now')) ELSE canceled_at END
-  WHERE id = NEW.id;
-  INSERT INTO outbox(topic, order_id, fulfillment_id, key)
-  SELECT 'fulfillment.' || NEW.status, NEW.order_id, NEW.id, 'fulfillment:' || NEW.id || ':' || NEW.status
-    -- Done again after an undo it is news again.
-    || CASE WHEN EXISTS(SELECT 1 FROM outbox WHERE key = 'fulfillment:' || NEW.id || ':' || NEW.status)
-         THEN ':' || (SELECT max(id) FROM outbox) ELSE '' END
-  WHERE EXISTS(SELECT 1 FROM fulfillment_line_items WHERE fulfillment_id = NEW.id);
-  -- What was in a canceled one is to be sent again, unless the order is canceled too.
-  INSERT INTO settle(order_id) SELECT NEW.order_id
-  WHERE NEW.status = 'canceled' AND EXISTS(SELECT 1 FROM fulfillment_line_items WHERE fulfillment_id = NEW.id);
-END;
-
--- What is typed of a parcel is kept without the blanks around it, and what is empty is NULL. A carrier's number is on one parcel, or on
--- those of orders that go to one place: so a forgotten WHERE changes nothing. The link follows the number. What is corrected on the way
--- is news, once a statement.
-CREATE TRIGGER fulfillments_typed AFTER UPDATE OF tracking_company, tracking_number, tracking_url, note ON fulfillments
-BEGIN
-  UPDATE fulfillments SET
-    tracking_company = nullif(trim(tracking_company, b.signs), ''),
-    tracking_number = nullif(trim(tracking_number, b.signs), ''),
-    tracking_url = nullif(trim(tracking_url, b.signs), ''),
-    note = nullif(trim(note, b.signs), '')
-  FROM blanks b WHERE id = NEW.id AND (SELECT name FROM actor) GLOB 'operator*' AND (
-    NEW.tracking_company IS NOT nullif(trim(NEW.tracking_company, b.signs), '')
-    OR NEW.tracking_number IS NOT nullif(trim(NEW.tracking_number, b.signs), '')
-    OR NEW.tracking_url IS NOT nullif(trim(NEW.tracking_url, b.signs), '')
-    OR NEW.note IS NOT nullif(trim(NEW.note, b.signs), ''));
-  SELECT RAISE(ABORT, 'fulfillments: that tracking number is on a parcel of another order, which goes elsewhere (SELECT order_id FROM fulfillments WHERE tracking_number = …); a bulk UPDATE needs WHERE order_id = …')
-    WHERE EXISTS(SELECT 1 FROM tracking_clashes WHERE fulfillment_id = NEW.id);
-  -- A link that was typed stays, unless it leads to the old number.
-  UPDATE fulfillments SET tracking_url = coalesce((SELECT url FROM parcel_links WHERE fulfillment_id = NEW.id),
-    CASE WHEN instr(OLD.tracking_url, OLD.tracking_number) > 0 THEN NULL ELSE tracking_url END)
-  WHERE id = NEW.id AND (NEW.tracking_url IS OLD.tracking_url OR trim(coalesce(NEW.tracking_url, ''), (SELECT signs FROM blanks)) = '')
-    AND (SELECT name FROM actor) <> 'fulfilld:undo'
-    AND (NEW.tracking_number IS NOT OLD.tracking_number OR NEW.tracking_company IS NOT OLD.tracking_company);
-  INSERT INTO outbox(topic, order_id, fulfillment_id, key)
-  SELECT 'fulfillment.updated', NEW.order_id, NEW.id, 'fulfillment:' || NEW.id || ':updated:' || strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
-  FROM blanks b WHERE OLD.status = 'shipped' AND NEW.status = 'shipped' AND (SELECT name FROM actor) NOT IN('fulfilld:undo', 'fulfilld:forget')
-    AND (nullif(trim(OLD.tracking_company, b.signs), '') IS NOT nullif(trim(NEW.tracking_company, b.signs), '')
-      OR nullif(trim(OLD.tracking_number, b.signs), '') IS NOT nullif(trim(NEW.tracking_number, b.signs), '')
-      -- The link that follows the number is no news of its own.
-      OR (nullif(trim(OLD.tracking_url, b.signs), '') IS NOT nullif(trim(NEW.tracking_url, b.signs), '')
-        AND NEW.tracking_url IS NOT (SELECT url FROM parcel_links WHERE fulfillment_id = NEW.id)))
-    AND NOT EXISTS(SELECT 1 FROM outbox WHERE key = 'fulfillment:' || NEW.id || ':updated:' || strftime('%Y-%m-%dT%H:%M:%fZ', 'now'));
-END;
-
-CREATE TRIGGER fulfillments_changed AFTER UPDATE ON fulfillments
-BEGIN
-  INSERT INTO order_history(order_id, actor, what, old, new)
-  SELECT NEW.order_id, actor.name, 'fulfillment ' || NEW.id || ' ' || c.what, c.old, nullif(trim(c.new, b.signs), '') FROM actor, blanks b, (
-    SELECT 'status' AS what, OLD.status AS old, NEW.status AS new
-    UNION ALL SELECT 'tracking_company', OLD.tracking_company, NEW.tracking_company
-    UNION ALL SELECT 'tracking_number', OLD.tracking_number, NEW.tracking_number
-    UNION ALL SELECT 'tracking_url', OLD.tracking_url, NEW.tracking_url
-    UNION ALL SELECT 'note', OLD.note, NEW.note
-    UNION ALL SELECT 'shipped_at', OLD.shipped_at, NEW.shipped_at
-    UNION ALL SELECT 'delivered_at', OLD.delivered_at, NEW.delivered_at
-    UNION ALL SELECT 'canceled_at', OLD.canceled_at, NEW.canceled_at) c
-  WHERE nullif(trim(c.old, b.signs), '') IS NOT nullif(trim(c.new, b.signs), '');
-END;
-
--- What is in a fulfillment: never more than was bought, and never less than is left.
-
-CREATE TRIGGER fulfillment_line_items_insert BEFORE INSERT ON fulfillment_line_items
-BEGIN
-  SELECT RAISE(ABORT, 'fulfillment_line_items: it is in there already; change its quantity')
-    WHERE EXISTS(SELECT 1 FROM fulfillment_line_items WHERE fulfillment_id = NEW.fulfillment_id AND line_item_id = NEW.line_item_id);
-  SELECT RAISE(ABORT, 'fulfillment_line_items: the fulfillment is not a pending one of the same order and kind')
-    WHERE NOT EXISTS(SELECT 1 FROM fulfillments f JOIN line_items li ON li.order_id = f.order_id AND li.requires_shipping = f.requires_shipping
-      WHERE f.id = NEW.fulfillment_id AND f.status = 'pending' AND li.id = NEW.line_item_id);
-  SELECT RAISE(ABORT, 'fulfillment_line_items: a fulfillment holds 1 or more of a line item') WHERE NEW.quantity < 1;
-  SELECT RAISE(ABORT, 'fulfillment_line_items: more than is left (see order_lines)')
-    WHERE (SELECT name FROM actor) <> 'fulfilld:undo' AND NEW.quantity > (SELECT CASE WHEN f.replacement IS NULL THEN b.left_to_send - b.pending ELSE b.sent END
-      FROM line_item_balance b, fulfillments f WHERE b.line_item_id = NEW.line_item_id AND f.id = NEW.fulfillment_id);
-END;
-
-CREATE TRIGGER fulfillment_line_items_update BEFORE UPDATE ON fulfillment_line_items
-BEGIN
-  SELECT RAISE(ABORT, 'fulfillment_line_items: only the quantity changes, and only while the fulfillment is pending')
-    WHERE NEW.fulfillment_id <> OLD.fulfillment_id OR NEW.line_item_id <> OLD.line_item_id
-      OR (SELECT status FROM fulfillments WHERE id = OLD.fulfillment_id) <> 'pending';
-  SELECT RAISE(ABORT, 'fulfillment_line_items: more than is left (see order_lines)')
-    WHERE NEW.quantity > OLD.quantity AND (SELECT name FROM actor) <> 'fulfilld:undo'
-      AND NEW.quantity > (SELECT CASE WHEN f.replacement IS NULL THEN b.left_to_send - b.pending + OLD.quantity ELSE b.sent END
-        FROM line_item_balance b, fulfillments f WHERE b.line_item_id = NEW.line_item_id AND f.id = NEW.fulfillment_id);
-END;
-
-CREATE TRIGGER fulfillment_line_items_delete BEFORE DELETE ON fulfillment_line_items
-  WHEN (SELECT status FROM fulfillments WHERE id = OLD.fulfillment_id) <> 'pending'
-BEGIN SELECT RAISE(ABORT, 'fulfillment_line_items: that is sent or canceled already; out of a pending parcel it goes into another one'); END;
-
-CREATE TRIGGER fulfillment_line_items_changed AFTER UPDATE OF quantity ON fulfillment_line_items WHEN NEW.quantity <> OLD.quantity
-BEGIN
-  INSERT INTO order_history(order_id, actor, what, old, new)
-  SELECT f.order_id, actor.name, 'fulfillment ' || f.id || ' quantity of ' || NEW.line_item_id, OLD.quantity, nullif(NEW.quantity, 0)
-  FROM actor, fulfillments f WHERE f.id = NEW.fulfillment_id;
-END;
-
--- What goes in and out is told too, so that undo can put it back; what a new order begins with is what was bought.
-CREATE TRIGGER fulfillment_line_items_put AFTER INSERT ON fulfillment_line_items WHEN (SELECT name FROM actor) NOT GLOB 'stripe:*'
-BEGIN
-  INSERT INTO order_history(order_id, actor, what, new)
-  SELECT f.order_id, actor.name, 'fulfillment ' || f.id || ' quantity of ' || NEW.line_item_id, NEW.quantity
-  FROM actor, fulfillments f WHERE f.id = NEW.fulfillment_id;
-END;
-CREATE TRIGGER fulfillment_line_items_taken AFTER DELETE ON fulfillment_line_items WHEN OLD.quantity > 0
-BEGIN
-  INSERT INTO order_history(order_id, actor, what, old)
-  SELECT f.order_id, actor.name, 'fulfillment ' || f.id || ' quantity of ' || OLD.line_item_id, OLD.quantity
-  FROM actor, fulfillments f WHERE f.id = OLD.fulfillment_id;
-END;
-
--- What is taken out of a pending parcel by hand, in part or as a whole, waits in another one. Out of a replacement it goes for good.
-CREATE TRIGGER fulfillment_line_items_split AFTER UPDATE OF quantity ON fulfillment_line_items
-  WHEN NEW.quantity < OLD.quantity AND (SELECT name FROM actor) <> 'fulfilld:undo'
-BEGIN
-  DELETE FROM fulfillment_line_items WHERE fulfillment_id = NEW.fulfillment_id AND line_item_id = NEW.line_item_id AND quantity = 0;
-  INSERT INTO settle(order_id, not_into) SELECT order_id, id FROM fulfillments WHERE id = NEW.fulfillment_id AND replacement IS NULL;
-END;
-CREATE TRIGGER fulfillment_line_items_out AFTER DELETE ON fulfillment_line_items WHEN (SELECT name FROM actor) <> 'fulfilld:undo'
-BEGIN
-  INSERT INTO settle(order_id, not_into) SELECT order_id, id FROM fulfillments WHERE id = OLD.fulfillment_id AND replacement IS NULL
-    AND (SELECT left_to_send > pending FROM line_item_balance WHERE line_item_id = OLD.line_item_id);
-  UPDATE fulfillments SET status = 'canceled' WHERE id = OLD.fulfillment_id AND replacement IS NOT NULL AND status = 'pending'
-    AND NOT EXISTS(SELECT 1 FROM fulfillment_line_items WHERE fulfillment_id = OLD.fulfillment_id);
-END;
-
--- What is dismissed is something that `attention` shows, and the history of its order tells who did so.
-
-CREATE TRIGGER dismissals_insert BEFORE INSERT ON dismissals
-  WHEN NEW.actor IS NOT (SELECT name FROM actor) OR NEW.at <> strftime('%Y-%m-%dT%H:%M:%SZ', 'now')
-    OR NOT EXISTS(SELECT 1 FROM open_matters m WHERE m.reason = NEW.reason AND m.about = NEW.subject AND m.order_id IS NEW.order_id
-      AND coalesce(m.since, '') = NEW.since AND m.facts = NEW.facts AND m.what = NEW.what)
-BEGIN SELECT RAISE(ABORT, 'dismissals: written by INSERT INTO dismiss(order_id, reason), of what attention shows'); END;
-CREATE TRIGGER dismissals_update BEFORE UPDATE ON dismissals
-BEGIN SELECT RAISE(ABORT, 'dismissals: never changed; fulfilld undo brings back what you dismissed last'); END;
-CREATE TRIGGER dismissals_delete BEFORE DELETE ON dismissals WHEN (SELECT name FROM actor) GLOB 'operator*'
-BEGIN SELECT RAISE(ABORT, 'dismissals: never deleted; fulfilld undo brings back what you dismissed last'); END;
-CREATE TRIGGER dismissals_told AFTER INSERT ON dismissals WHEN NEW.order_id IS NOT NULL
-BEGIN
-  INSERT INTO order_history(order_id, actor, what, new)
-  VALUES(NEW.order_id, NEW.actor, 'attention ' || NEW.reason || ' ' || NEW.subject, NEW.since || ' ' || NEW.what);
-END;
-CREATE TRIGGER dismissals_undone AFTER DELETE ON dismissals WHEN OLD.order_id IS NOT NULL
-BEGIN
-  INSERT INTO order_history(order_id, actor, what, old)
-  SELECT OLD.order_id, name, 'attention ' || OLD.reason || ' ' || OLD.subject, OLD.since || ' ' || OLD.what FROM actor;
-END;
-
--- Who is forgotten stays so.
-CREATE TRIGGER forgotten_insert BEFORE INSERT ON forgotten
-  WHEN (SELECT name FROM actor) GLOB 'operator*'
-BEGIN SELECT RAISE(ABORT, 'forgotten: written by fulfilld forget EMAIL'); END;
-CREATE TRIGGER forgotten_update BEFORE UPDATE ON forgotten
-BEGIN SELECT RAISE(ABORT, 'forgotten: never changed; who buys again is a new buyer'); END;
-CREATE TRIGGER forgotten_delete BEFORE DELETE ON forgotten
-BEGIN SELECT RAISE(ABORT, 'forgotten: never deleted; who buys again is a new buyer'); END;
-
--- Append-only, and one row each.
-
-CREATE TRIGGER order_history_insert BEFORE INSERT ON order_history
-  WHEN EXISTS(SELECT 1 FROM order_history WHERE id = NEW.id) OR NEW.actor IS NOT (SELECT name FROM actor)
-BEGIN SELECT RAISE(ABORT, 'order_history: written by the database and never changed'); END;
--- A line that is typed stands at the end and at its time, under its author's name.
-CREATE TRIGGER order_history_grows AFTER INSERT ON order_history
-  WHEN NEW.id <> 1 + (SELECT coalesce(max(id), 0) FROM order_history WHERE id < NEW.id) OR EXISTS(SELECT 1 FROM order_history WHERE id > NEW.id)
-    OR NOT EXISTS(SELECT 1 FROM orders WHERE id = NEW.order_id)
-    OR ((SELECT name FROM actor) GLOB 'operator*' AND NEW.at <> strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))
-BEGIN SELECT RAISE(ABORT, 'order_history: written by the database and never changed'); END;
--- Forgetting a person blanks what the history quotes of them, and nothing else of it.
-CREATE TRIGGER order_history_update BEFORE UPDATE ON order_history
-  WHEN (SELECT name FROM actor) <> 'fulfilld:forget' OR NEW.id <> OLD.id OR NEW.order_id <> OLD.order_id OR NEW.actor <> OLD.actor
-    OR NEW.what <> OLD.what OR NEW.at <> OLD.at OR NEW.moment <> OLD.moment
-    OR NEW.old IS NOT CASE WHEN OLD.old IS NOT NULL THEN 'erased' END OR NEW.new IS NOT CASE WHEN OLD.new IS NOT NULL THEN 'erased' END
-BEGIN SELECT RAISE(ABORT, 'order_history: written by the database and never changed'); END;
-CREATE TRIGGER order_history_delete BEFORE DELETE ON order_history
-BEGIN SELECT RAISE(ABORT, 'order_history: written by the database and never changed'); END;
--- What an operator does leads to three kinds of news; no other, and none that is not true.
-CREATE TRIGGER outbox_insert BEFORE INSERT ON outbox
-  WHEN EXISTS(SELECT 1 FROM outbox WHERE id = NEW.id OR key = NEW.key)
-    OR ((SELECT name FROM actor) GLOB 'operator*'
-      AND NOT EXISTS(SELECT 1 FROM fulfillments f WHERE f.id = NEW.fulfillment_id AND f.order_id = NEW.order_id AND NEW.topic = 'fulfillment.' || f.status
-        AND (NEW.key = 'fulfillment:' || f.id || ':' || f.status OR EXISTS(SELECT 1 FROM outbox u WHERE u.outcome = 'undone'
-          AND NEW.key = 'fulfillment:' || f.id || ':' || f.status || ':' || (SELECT max(id) FROM outbox)))
-        AND f.status <> 'pending'
-        AND EXISTS(SELECT 1 FROM fulfillment_line_items WHERE fulfillment_id = f.id))
-      AND NOT EXISTS(SELECT 1 FROM orders WHERE id = NEW.order_id AND canceled_at IS NOT NULL AND NEW.topic = 'order.canceled'
-        AND (NEW.key = 'order:' || id || ':canceled' OR EXISTS(SELECT 1 FROM outbox u WHERE u.outcome = 'undone'
-          AND NEW.key = 'order:' || NEW.order_id || ':canceled:' || (SELECT max(id) FROM outbox))))
-      AND NOT EXISTS(SELECT 1 FROM line_items WHERE order_id = NEW.order_id AND canceled_quantity > 0 AND NEW.topic = 'order.canceled'
-        AND NEW.key = 'order:' || NEW.order_id || ':canceled:' || strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
-      AND NOT EXISTS(SELECT 1 FROM fulfillments f WHERE f.id = NEW.fulfillment_id AND f.order_id = NEW.order_id AND f.status = 'shipped'
-        AND NEW.topic = 'fulfillment.updated' AND NEW.key = 'fulfillment:' || f.id || ':updated:' || strftime('%Y-%m-%dT%H:%M:%fZ', 'now')))
-BEGIN SELECT RAISE(ABORT, 'outbox: written by the database; to run its hooks again: fulfilld hooks retry ID'); END;
-CREATE TRIGGER outbox_identity BEFORE UPDATE ON outbox
-  WHEN NEW.id <> OLD.id OR NEW.topic <> OLD.topic OR NEW.order_id IS NOT OLD.order_id OR NEW.fulfillment_id IS NOT OLD.fulfillment_id
-    OR NEW.event_id IS NOT OLD.event_id OR NEW.key <> OLD.key OR NEW.created_at <> OLD.created_at
-BEGIN SELECT RAISE(ABORT, 'outbox: written by the database; to run its hooks again: fulfilld hooks retry ID'); END;
-CREATE TRIGGER outbox_told BEFORE UPDATE ON outbox
-  WHEN (SELECT name FROM actor) GLOB 'operator*' AND (NEW.attempts <> OLD.attempts
-    OR (NEW.next_attempt_at IS NOT NULL AND NEW.next_attempt_at IS NOT OLD.next_attempt_at)
-    OR (NEW.last_error IS NOT OLD.last_error AND NEW.last_error IS NOT NULL)
-    OR (NEW.outcome IS NOT OLD.outcome AND NEW.outcome IS NOT NULL AND NEW.outcome IS NOT 'again'))
-BEGIN SELECT RAISE(ABORT, 'outbox: what came of it is written by fulfilld; yours is state: pending (tell its hooks again) or done (it is dealt with)'); END;
-CREATE TRIGGER outbox_delete BEFORE DELETE ON outbox
-BEGIN SELECT RAISE(ABORT, 'outbox: never deleted'); END;
-CREATE TRIGGER outbox_undone BEFORE UPDATE OF state ON outbox WHEN NEW.state = 'pending' AND OLD.outcome = 'undone'
-BEGIN SELECT RAISE(ABORT, 'outbox: it was undone, so there is nothing to tell'); END;
--- Made pending by hand: the hooks that gave up start anew, or all of them when each was told.
-CREATE TRIGGER outbox_again AFTER UPDATE OF state ON outbox WHEN NEW.state = 'pending' AND OLD.state <> 'pending'
-BEGIN UPDATE outbox SET next_attempt_at = NULL, outcome = 'again', last_error = NULL WHERE id = NEW.id; END;
-CREATE TRIGGER hook_runs_insert BEFORE INSERT ON hook_runs
-  WHEN (SELECT name FROM actor) GLOB 'operator*' OR EXISTS(SELECT 1 FROM hook_runs WHERE outbox_id = NEW.outbox_id AND target = NEW.target)
-BEGIN SELECT RAISE(ABORT, 'hook_runs: written by fulfilld; to run its hooks again: fulfilld hooks retry ID'); END;
-CREATE TRIGGER hook_runs_update BEFORE UPDATE ON hook_runs
-  WHEN (SELECT name FROM actor) GLOB 'operator*' OR NEW.outbox_id <> OLD.outbox_id OR NEW.target <> OLD.target
-BEGIN SELECT RAISE(ABORT, 'hook_runs: written by fulfilld; to run its hooks again: fulfilld hooks retry ID'); END;
-CREATE TRIGGER hook_runs_delete BEFORE DELETE ON hook_runs
-BEGIN SELECT RAISE(ABORT, 'hook_runs: never deleted'); END;
-CREATE TRIGGER actor_insert BEFORE INSERT ON actor BEGIN SELECT RAISE(ABORT, 'actor: it has one row'); END;
-CREATE TRIGGER actor_delete BEFORE DELETE ON actor BEGIN SELECT RAISE(ABORT, 'actor: it has one row'); END;
-CREATE TRIGGER shop_insert BEFORE INSERT ON shop WHEN EXISTS(SELECT 1 FROM shop) BEGIN SELECT RAISE(ABORT, 'shop: written when the file was made'); END;
-CREATE TRIGGER shop_update BEFORE UPDATE ON shop
-  WHEN NEW.one <> OLD.one OR NEW.livemode <> OLD.livemode OR (SELECT name FROM actor) GLOB 'operator*'
-BEGIN SELECT RAISE(ABORT, 'shop: written when the file was made'); END;
-CREATE TRIGGER shop_delete BEFORE DELETE ON shop BEGIN SELECT RAISE(ABORT, 'shop: written when the file was made'); END;
-CREATE TRIGGER currency_decimals_insert BEFORE INSERT ON currency_decimals
-BEGIN SELECT RAISE(ABORT, 'currency_decimals: Stripe''s list; every amount is read by it'); END;
-CREATE TRIGGER currency_decimals_update BEFORE UPDATE ON currency_decimals
-BEGIN SELECT RAISE(ABORT, 'currency_decimals: Stripe''s list; every amount is read by it'); END;
-CREATE TRIGGER currency_decimals_delete BEFORE DELETE ON currency_decimals
-BEGIN SELECT RAISE(ABORT, 'currency_decimals: Stripe''s list; every amount is read by it'); END;
-
--- What lies between the time that is typed and now is looked for; with a time that is none, or not yet, nothing would be.
--- The daemon's own are Stripe's times, also where this server's clock is slow.
-CREATE TRIGGER sweeps_insert BEFORE INSERT ON sweeps
-  WHEN EXISTS(SELECT 1 FROM sweeps WHERE name = NEW.name) OR strftime('%Y-%m-%dT%H:%M:%SZ', NEW.until, '+0 days') IS NOT NEW.until
-    OR NEW.until < '0000' OR ((SELECT name FROM actor) GLOB 'operator*' AND NEW.until > strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))
-BEGIN SELECT RAISE(ABORT, 'sweeps: `until` is a time in UTC and not in the future, e.g. UPDATE sweeps SET until = ''2026-11-24T00:00:00Z'' WHERE name = ''events'''); END;
-CREATE TRIGGER sweeps_update BEFORE UPDATE ON sweeps
-  WHEN NEW.name <> OLD.name OR strftime('%Y-%m-%dT%H:%M:%SZ', NEW.until, '+0 days') IS NOT NEW.until
-    OR NEW.until < '0000' OR ((SELECT name FROM actor) GLOB 'operator*' AND NEW.until > strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))
-BEGIN SELECT RAISE(ABORT, 'sweeps: `until` is a time in UTC and not in the future, e.g. UPDATE sweeps SET until = ''2026-11-24T00:00:00Z'' WHERE name = ''events'''); END;
-CREATE TRIGGER sweeps_delete BEFORE DELETE ON sweeps
-BEGIN SELECT RAISE(ABORT, 'sweeps: never deleted; to have a list looked through again, set its `until` back'); END;
-
-------------------------------------------------------------------------------------------------------------------------
--- Verbs: one statement each, whole or not at all
-------------------------------------------------------------------------------------------------------------------------
-
--- The triggers' own: what is left to send of an order goes into a pending fulfillment, one a kind; what is no longer left comes
--- out. `not_into` names one that the rest must not go back to. It changes nothing where nothing is amiss.
-CREATE VIEW settle AS SELECT order_id, id AS not_into FROM fulfillments WHERE 0;
-CREATE TRIGGER settle_insert INSTEAD OF INSERT ON settle
-  WHEN EXISTS(SELECT 1 FROM orders WHERE id = NEW.order_id AND canceled_at IS NULL AND payment_status IN('paid', 'no_payment_required'))
-BEGIN
-  -- A parcel of which nothing is to be sent is canceled with all that is in it; out of others goes what is too much.
-  UPDATE fulfillments SET status = 'canceled'
-  WHERE order_id = NEW.order_id AND status = 'pending' AND replacement IS NULL
-    AND EXISTS(SELECT 1 FROM fulfillment_line_items WHERE fulfillment_id = fulfillments.id)
-    AND NOT EXISTS(SELECT 1 FROM fulfillment_line_items fl WHERE fl.fulfillment_id = fulfillments.id
-      AND fl.quantity > (SELECT pending - left_to_send FROM line_item_balance b WHERE b.line_item_id = fl.line_item_id)
-        - (SELECT coalesce(sum(n.quantity), 0) FROM fulfillment_line_items n JOIN fulfillments f ON f.id = n.fulfillment_id
-           WHERE n.line_item_id = fl.line_item_id AND n.fulfillment_id > fl.fulfillment_id AND f.status = 'pending' AND f.replacement IS NULL));
-  DELETE FROM fulfillment_line_items
-  WHERE fulfillment_id IN(SELECT id FROM fulfillments WHERE order_id = NEW.order_id AND status = 'pending' AND replacement IS NULL)
-    -- From the newest parcel first: what those newer than this one hold goes before.
-    AND quantity <= (SELECT pending - left_to_send FROM line_item_balance b WHERE b.line_item_id = fulfillment_line_items.line_item_id)
-      - (SELECT coalesce(sum(n.quantity), 0) FROM fulfillment_line_items n JOIN fulfillments f ON f.id = n.fulfillment_id
-         WHERE n.line_item_id = fulfillment_line_items.line_item_id AND n.fulfillment_id > fulfillment_line_items.fulfillment_id
-           AND f.status = 'pending' AND f.replacement IS NULL);
-  UPDATE fulfillment_line_items
-  SET quantity = quantity - (SELECT pending - left_to_send FROM line_item_balance b WHERE b.line_item_id = fulfillment_line_items.line_item_id)
-  WHERE fulfillment_id IN(SELECT id FROM fulfillments WHERE order_id = NEW.order_id AND status = 'pending' AND replacement IS NULL)
-    AND (SELECT pending > left_to_send AND pending - left_to_send < fulfillment_line_items.quantity
-         FROM line_item_balance b WHERE b.line_item_id = fulfillment_line_items.line_item_id);
-  UPDATE fulfillments SET status = 'canceled'
-  WHERE order_id = NEW.order_id AND status = 'pending' AND replacement IS NULL
-    AND NOT EXISTS(SELECT 1 FROM fulfillment_line_items WHERE fulfillment_id = fulfillments.id);
-
-  INSERT INTO fulfillments(order_id, requires_shipping)
-  SELECT DISTINCT b.order_id, b.requires_shipping FROM line_item_balance b
-  WHERE b.order_id = NEW.order_id AND b.left_to_send > b.pending
-    AND NOT EXISTS(SELECT 1 FROM fulfillments f WHERE f.order_id = b.order_id AND f.status = 'pending' AND f.replacement IS NULL
-      AND f.requires_shipping = b.requires_shipping AND f.id IS NOT NEW.not_into)
-  ORDER BY b.requires_shipping DESC;
-  UPDATE fulfillment_line_items
-  SET quantity = quantity + (SELECT left_to_send - pending FROM line_item_balance b WHERE b.line_item_id = fulfillment_line_items.line_item_id)
-  WHERE fulfillment_id IN(SELECT max(id) FROM fulfillments WHERE order_id = NEW.order_id AND status = 'pending' AND replacement IS NULL AND id IS NOT NEW.not_into
-                          GROUP BY requires_shipping)
-    AND (SELECT left_to_send > pending FROM line_item_balance b WHERE b.line_item_id = fulfillment_line_items.line_item_id);
-  INSERT INTO fulfillment_line_items(fulfillment_id, line_item_id, quantity)
-  SELECT (SELECT max(id) FROM fulfillments f WHERE f.order_id = b.order_id AND f.status = 'pending' AND f.replacement IS NULL
-            AND f.requires_shipping = b.requires_shipping AND f.id IS NOT NEW.not_into),
-    b.line_item_id, b.left_to_send - b.pending
-  FROM line_item_balance b WHERE b.order_id = NEW.order_id AND b.left_to_send > b.pending;
-END;
-
--- The triggers' own: what Stripe reported goes into the outbox. What was fetched from Stripe's lists and happened before this file
--- was made is history, and no hook runs for it: so a shop's past orders can be taken in.
-CREATE VIEW news AS SELECT topic, order_id, key, created_at AS happened_at FROM outbox WHERE 0;
-CREATE TRIGGER news_insert INSTEAD OF INSERT ON news WHEN (SELECT name FROM actor) NOT GLOB 'operator*'
-BEGIN
-  INSERT INTO outbox(topic, order_id, key, state, outcome)
-  SELECT NEW.topic, NEW.order_id, NEW.key, CASE WHEN past THEN 'done' ELSE 'pending' END, CASE WHEN past THEN 'past' END
-  FROM (SELECT NEW.happened_at < (SELECT created_at FROM shop)
-    AND EXISTS(SELECT 1 FROM events WHERE id = (SELECT substr(name, 8) FROM actor) AND source = 'backfill') AS past);
-END;
-
--- The triggers' own: refunds and disputes that were here before their order get into its history, and become news.
-CREATE VIEW early AS SELECT id AS order_id, payment_intent_id FROM orders WHERE 0;
-CREATE TRIGGER early_insert INSTEAD OF INSERT ON early WHEN (SELECT name FROM actor) NOT GLOB 'operator*'
-BEGIN
-  INSERT INTO order_history(order_id, actor, what, new) SELECT NEW.order_id, actor.name, e.what, e.new FROM actor, (
-    SELECT 'refund ' || id AS what, status || ' ' || amount AS new FROM refunds WHERE payment_intent_id = NEW.payment_intent_id
-    UNION ALL SELECT 'dispute ' || id, status FROM disputes WHERE payment_intent_id = NEW.payment_intent_id
-    UNION ALL SELECT 'review ' || id, CASE open WHEN 1 THEN 'open' ELSE coalesce(closed_reason, 'closed') END
-      FROM reviews WHERE payment_intent_id = NEW.payment_intent_id
-    UNION ALL SELECT 'fraud warning ' || id, CASE actionable WHEN 1 THEN 'actionable' ELSE 'settled' END
-      FROM fraud_warnings WHERE payment_intent_id = NEW.payment_intent_id) e;
-  INSERT INTO news SELECT 'order.refunded', NEW.order_id, 'refund:' || id, created_at FROM refunds
-  WHERE payment_intent_id = NEW.payment_intent_id AND status = 'succeeded'
-    AND NOT(balance_transaction_id IS NULL AND EXISTS(SELECT 1 FROM orders WHERE id = NEW.order_id AND capture_method IS 'manual'));
-  INSERT INTO news SELECT 'order.disputed', NEW.order_id, 'dispute:' || id, created_at FROM disputes WHERE payment_intent_id = NEW.payment_intent_id;
-END;
-
--- INSERT INTO ship VALUES(1042, 'DHL', 'JD0123456789', NULL): everything of the order that is to be shipped goes out.
-CREATE VIEW ship AS SELECT order_id, tracking_company, tracking_number, tracking_url FROM fulfillments WHERE 0;
+-- INSERT INTO ship VALUES(1042, 'DHL', 'JD0123456789', NULL): everything of the order that is to be
+-- shipped goes out.
+CREATE VIEW ship AS SELECT order_id, tracking_company, tracking_number, tracking_url
+  FROM fulfillments WHERE 0;
 CREATE TRIGGER ship_insert INSTEAD OF INSERT ON ship
 BEGIN
-  SELECT RAISE(ABORT, 'ship: there is no such order (see order_overview)') WHERE NOT EXISTS(SELECT 1 FROM orders WHERE id = NEW.order_id);
+  SELECT RAISE(ABORT, 'ship: there is no such order (see order_overview)')
+    WHERE NOT EXISTS(SELECT 1 FROM orders WHERE id = NEW.order_id);
   SELECT CASE (SELECT blocked_by FROM order_blocks WHERE order_id = NEW.order_id)
-    WHEN 'unpaid' THEN RAISE(ABORT, 'ship: the order is not paid; it can be shipped once Stripe says that it is')
-    WHEN 'canceled' THEN RAISE(ABORT, 'ship: the order is canceled; nothing of it can be shipped') END;
-  SELECT RAISE(ABORT, 'ship: everything of it that needs a parcel has been shipped already (see order_lines)')
-    WHERE NOT EXISTS(SELECT 1 FROM fulfillments WHERE order_id = NEW.order_id AND status = 'pending' AND requires_shipping = 1)
+    WHEN 'unpaid' THEN RAISE(ABORT,
+        'ship: the order is not paid; it can be shipped once Stripe says that it is')
+    WHEN 'canceled' THEN RAISE(ABORT,
+        'ship: the order is canceled; nothing of it can be shipped') END;
+  SELECT RAISE(ABORT,
+      'ship: everything of it that needs a parcel has been shipped already (see order_lines)')
+    WHERE NOT EXISTS(SELECT 1 FROM fulfillments
+        WHERE order_id = NEW.order_id AND status = 'pending' AND requires_shipping = 1)
       AND EXISTS(SELECT 1 FROM line_items WHERE order_id = NEW.order_id AND requires_shipping = 1);
-  SELECT RAISE(ABORT, 'ship: nothing in it needs a parcel; digital goods: INSERT INTO deliver VALUES(…)')
-    WHERE NOT EXISTS(SELECT 1 FROM line_items WHERE order_id = NEW.order_id AND requires_shipping = 1);
-  SELECT RAISE(ABORT, 'ship: several parcels of it wait (see to_ship); one of them: INSERT INTO ship_parcel VALUES(fulfillment_id, ''company'', ''number'', NULL)')
-    WHERE (SELECT count(*) FROM fulfillments WHERE order_id = NEW.order_id AND status = 'pending' AND requires_shipping = 1) > 1;
-  UPDATE fulfillments SET status = 'shipped', tracking_company = NEW.tracking_company, tracking_number = NEW.tracking_number,
+  SELECT RAISE(ABORT,
+      'ship: nothing in it needs a parcel; digital goods: INSERT INTO deliver VALUES(…)')
+    WHERE NOT EXISTS(SELECT 1 FROM line_items
+        WHERE order_id = NEW.order_id AND requires_shipping = 1);
+  SELECT RAISE(ABORT,
+      'ship: several parcels wait (see to_ship): INSERT INTO ship_parcel VALUES(fulfillment_id, …)')
+    WHERE (SELECT count(*) FROM fulfillments
+        WHERE order_id = NEW.order_id AND status = 'pending' AND requires_shipping = 1) > 1;
+  UPDATE fulfillments SET status = 'shipped', tracking_company = NEW.tracking_company,
+    tracking_number = NEW.tracking_number,
     tracking_url = NEW.tracking_url
   WHERE order_id = NEW.order_id AND status = 'pending' AND requires_shipping = 1;
 END;
 
--- INSERT INTO ship_parcel VALUES(17, 'DHL', 'JD0123456789', NULL): one of several parcels goes out, by its fulfillment_id in to_ship.
-CREATE VIEW ship_parcel AS SELECT id AS fulfillment_id, tracking_company, tracking_number, tracking_url FROM fulfillments WHERE 0;
+-- INSERT INTO ship_parcel VALUES(17, 'DHL', 'JD0123456789', NULL): one of several parcels goes out,
+-- by its fulfillment_id in to_ship.
+CREATE VIEW ship_parcel AS SELECT id AS fulfillment_id, tracking_company, tracking_number,
+  tracking_url FROM fulfillments WHERE 0;
 CREATE TRIGGER ship_parcel_insert INSTEAD OF INSERT ON ship_parcel
 BEGIN
   SELECT RAISE(ABORT, 'ship_parcel: no such parcel waits (see fulfillment_id in to_ship)')
-    WHERE NOT EXISTS(SELECT 1 FROM fulfillments WHERE id = NEW.fulfillment_id AND status = 'pending' AND requires_shipping = 1);
-  UPDATE fulfillments SET status = 'shipped', tracking_company = NEW.tracking_company, tracking_number = NEW.tracking_number,
+    WHERE NOT EXISTS(SELECT 1 FROM fulfillments
+        WHERE id = NEW.fulfillment_id AND status = 'pending' AND requires_shipping = 1);
+  UPDATE fulfillments SET status = 'shipped', tracking_company = NEW.tracking_company,
+    tracking_number = NEW.tracking_number,
     tracking_url = NEW.tracking_url
   WHERE id = NEW.fulfillment_id;
 END;
 
--- The triggers' own: of a pending parcel only so much stays; the rest waits in another one. `wanted` is a JSON object of positions and
--- quantities, null for all of it.
-CREATE VIEW part AS SELECT id AS fulfillment_id, '{}' AS wanted FROM fulfillments WHERE 0;
-CREATE TRIGGER part_insert INSTEAD OF INSERT ON part
-BEGIN
-  UPDATE fulfillment_line_items SET quantity = coalesce((SELECT coalesce(w.value, fulfillment_line_items.quantity)
-    FROM json_each(NEW.wanted) w JOIN line_items li ON li.position = CAST(w.key AS INTEGER)
-    WHERE li.id = fulfillment_line_items.line_item_id), 0)
-  WHERE fulfillment_id = NEW.fulfillment_id;
-END;
-
--- INSERT INTO ship_items VALUES(1042, '1,2x3', 'DHL', 'JD0123456789', NULL): all of line 1 and three of line 2 go out (position in
--- order_lines); the rest waits in a parcel of its own.
-CREATE VIEW ship_items AS SELECT order_id, '' AS items, tracking_company, tracking_number, tracking_url FROM fulfillments WHERE 0;
+-- INSERT INTO ship_items VALUES(1042, '1,2x3', 'DHL', 'JD0123456789', NULL): all of line 1 and
+-- three of line 2 go out (position in order_lines); the rest waits in a parcel of its own.
+CREATE VIEW ship_items AS SELECT order_id, '' AS items, tracking_company, tracking_number,
+  tracking_url FROM fulfillments WHERE 0;
 CREATE TRIGGER ship_items_insert INSTEAD OF INSERT ON ship_items
 BEGIN
-  SELECT RAISE(ABORT, 'ship_items: there is no such order (see order_overview)') WHERE NOT EXISTS(SELECT 1 FROM orders WHERE id = NEW.order_id);
+  SELECT RAISE(ABORT, 'ship_items: there is no such order (see order_overview)')
+    WHERE NOT EXISTS(SELECT 1 FROM orders WHERE id = NEW.order_id);
   INSERT INTO wanted VALUES(NEW.items);
-  INSERT INTO ship_wanted SELECT NEW.order_id, (SELECT json_group_object(CAST(CAST(j.value AS INTEGER) AS TEXT),
-      CASE WHEN instr(j.value, 'x') > 0 THEN CAST(substr(j.value, instr(j.value, 'x') + 1) AS INTEGER) END)
-    FROM json_each('["' || replace(replace(NEW.items, ' ', ''), ',', '","') || '"]') j), NEW.tracking_company, NEW.tracking_number, NEW.tracking_url;
-END;
-CREATE VIEW ship_wanted AS SELECT order_id, '{}' AS wanted, tracking_company, tracking_number, tracking_url FROM fulfillments WHERE 0;
-CREATE TRIGGER ship_wanted_insert INSTEAD OF INSERT ON ship_wanted
-BEGIN
-  SELECT RAISE(ABORT, 'ship_items: not so much of that waits for a parcel (see position and left_to_send in order_lines)')
-    WHERE EXISTS(SELECT 1 FROM json_each(NEW.wanted) w WHERE NOT EXISTS(SELECT 1 FROM line_items li JOIN line_item_balance b ON b.line_item_id = li.id
-      WHERE li.order_id = NEW.order_id AND li.position = CAST(w.key AS INTEGER) AND li.requires_shipping = 1 AND b.pending >= coalesce(w.value, 1)));
-  SELECT RAISE(ABORT, 'ship_items: that waits in several parcels (see to_ship); one after the other: INSERT INTO ship_parcel VALUES(fulfillment_id, ''company'', ''number'', NULL)')
-    WHERE NOT EXISTS(SELECT 1 FROM fulfillments f WHERE f.order_id = NEW.order_id AND f.status = 'pending' AND f.replacement IS NULL AND NOT EXISTS(SELECT 1 FROM json_each(NEW.wanted) w
-      WHERE NOT EXISTS(SELECT 1 FROM fulfillment_line_items fl JOIN line_items li ON li.id = fl.line_item_id
-        WHERE fl.fulfillment_id = f.id AND li.position = CAST(w.key AS INTEGER) AND fl.quantity >= coalesce(w.value, 1))));
-  INSERT INTO ship_part
-  SELECT min(f.id), NEW.wanted, NEW.tracking_company, NEW.tracking_number, NEW.tracking_url
-  FROM fulfillments f WHERE f.order_id = NEW.order_id AND f.status = 'pending' AND f.replacement IS NULL AND NOT EXISTS(SELECT 1 FROM json_each(NEW.wanted) w
-      WHERE NOT EXISTS(SELECT 1 FROM fulfillment_line_items fl JOIN line_items li ON li.id = fl.line_item_id
-        WHERE fl.fulfillment_id = f.id AND li.position = CAST(w.key AS INTEGER) AND fl.quantity >= coalesce(w.value, 1)));
-END;
-CREATE VIEW ship_part AS SELECT id AS fulfillment_id, '{}' AS wanted, tracking_company, tracking_number, tracking_url FROM fulfillments WHERE 0;
-CREATE TRIGGER ship_part_insert INSTEAD OF INSERT ON ship_part
-BEGIN
-  INSERT INTO part VALUES(NEW.fulfillment_id, NEW.wanted);
-  INSERT INTO ship_parcel VALUES(NEW.fulfillment_id, NEW.tracking_company, NEW.tracking_number, NEW.tracking_url);
+  INSERT INTO ship_wanted SELECT NEW.order_id,
+    (SELECT json_group_object(CAST(CAST(j.value AS INTEGER) AS TEXT),
+      CASE WHEN instr(j.value, 'x') > 0
+        THEN CAST(substr(j.value, instr(j.value, 'x') + 1) AS INTEGER) END)
+    FROM json_each('["' || replace(replace(NEW.items, ' ', ''), ',', '","') || '"]') j),
+      NEW.tracking_company, NEW.tracking_number, NEW.tracking_url;
 END;
 
--- The triggers' own: refuses what is no list of positions and quantities.
-CREATE VIEW wanted AS SELECT '' AS items WHERE 0;
-CREATE TRIGGER wanted_insert INSTEAD OF INSERT ON wanted
-BEGIN
-  SELECT RAISE(ABORT, 'items: name positions of order_lines, each once, with a quantity where it is not all: ''1,2x3'' is all of 1 and three of 2')
-    WHERE coalesce(NEW.items GLOB '*[^0-9x, ]*' OR NEW.items NOT GLOB '*[0-9]*', 1);
-  SELECT RAISE(ABORT, 'items: name positions of order_lines, each once, with a quantity where it is not all: ''1,2x3'' is all of 1 and three of 2')
-    WHERE EXISTS(SELECT 1 FROM json_each('["' || replace(replace(NEW.items, ' ', ''), ',', '","') || '"]') j
-        WHERE length(j.value) > 15 OR j.value GLOB 'x*' OR j.value GLOB '*x' OR j.value GLOB '*x*x*' OR j.value NOT GLOB '*[0-9]*'
-          OR (instr(j.value, 'x') > 0 AND CAST(substr(j.value, instr(j.value, 'x') + 1) AS INTEGER) = 0))
-      OR (SELECT count(DISTINCT CAST(j.value AS INTEGER)) < count(*) FROM json_each('["' || replace(replace(NEW.items, ' ', ''), ',', '","') || '"]') j);
-END;
-
--- INSERT INTO reship VALUES(1042, 'lost'): everything that was sent is sent once more, in a parcel beside what was bought. The reason is
--- lost, damaged, wrong or other. A part of it: INSERT INTO reship_items VALUES(1042, '1,2x3', 'damaged').
+-- INSERT INTO reship VALUES(1042, 'lost'): everything that was sent is sent once more, in a parcel
+-- beside what was bought. The reason is lost, damaged, wrong or other. A part of it: INSERT INTO
+-- reship_items VALUES(1042, '1,2x3', 'damaged').
 CREATE VIEW reship AS SELECT order_id, replacement AS reason FROM fulfillments WHERE 0;
 CREATE TRIGGER reship_insert INSTEAD OF INSERT ON reship
 BEGIN
-  SELECT RAISE(ABORT, 'reship: there is no such order (see order_overview)') WHERE NOT EXISTS(SELECT 1 FROM orders WHERE id = NEW.order_id);
+  SELECT RAISE(ABORT, 'reship: there is no such order (see order_overview)')
+    WHERE NOT EXISTS(SELECT 1 FROM orders WHERE id = NEW.order_id);
   SELECT RAISE(ABORT, 'reship: the reason is lost, damaged, wrong or other')
     WHERE NEW.reason IS NULL OR NEW.reason NOT IN('lost', 'damaged', 'wrong', 'other');
-  SELECT RAISE(ABORT, 'reship: nothing of it has been shipped yet that could be sent once more (see order_lines)')
-    WHERE NOT EXISTS(SELECT 1 FROM line_item_balance WHERE order_id = NEW.order_id AND requires_shipping = 1 AND sent > 0);
+  SELECT RAISE(ABORT,
+      'reship: nothing of it has been shipped yet that could be sent once more (see order_lines)')
+    WHERE NOT EXISTS(SELECT 1 FROM line_item_balance
+        WHERE order_id = NEW.order_id AND requires_shipping = 1 AND sent > 0);
   INSERT INTO fulfillments(order_id, replacement) VALUES(NEW.order_id, NEW.reason);
 END;
-CREATE VIEW reship_items AS SELECT order_id, '' AS items, replacement AS reason FROM fulfillments WHERE 0;
+CREATE VIEW reship_items AS SELECT order_id, '' AS items, replacement AS reason FROM fulfillments
+  WHERE 0;
 CREATE TRIGGER reship_items_insert INSTEAD OF INSERT ON reship_items
 BEGIN
   INSERT INTO wanted VALUES(NEW.items);
-  SELECT RAISE(ABORT, 'reship: not so much of that has been sent (see position and sent in order_lines)')
-    WHERE EXISTS(SELECT 1 FROM json_each((SELECT json_group_object(CAST(CAST(j.value AS INTEGER) AS TEXT),
-      CASE WHEN instr(j.value, 'x') > 0 THEN CAST(substr(j.value, instr(j.value, 'x') + 1) AS INTEGER) END)
-    FROM json_each('["' || replace(replace(NEW.items, ' ', ''), ',', '","') || '"]') j)) w WHERE NOT EXISTS(SELECT 1 FROM line_items li JOIN line_item_balance b ON b.line_item_id = li.id
-      WHERE li.order_id = NEW.order_id AND li.position = CAST(w.key AS INTEGER) AND li.requires_shipping = 1 AND b.sent >= coalesce(w.value, 1)));
+  SELECT RAISE(ABORT,
+      'reship: not so much of that has been sent (see position and sent in order_lines)')
+    WHERE EXISTS(SELECT 1
+        FROM json_each((SELECT json_group_object(CAST(CAST(j.value AS INTEGER) AS TEXT),
+      CASE WHEN instr(j.value, 'x') > 0
+        THEN CAST(substr(j.value, instr(j.value, 'x') + 1) AS INTEGER) END)
+    FROM json_each('["' || replace(replace(NEW.items, ' ', ''), ',', '","') || '"]') j)) w
+      WHERE NOT EXISTS(SELECT 1 FROM line_items li
+        JOIN line_item_balance b ON b.line_item_id = li.id
+      WHERE li.order_id = NEW.order_id AND li.position = CAST(w.key AS INTEGER)
+        AND li.requires_shipping = 1 AND b.sent >= coalesce(w.value, 1)));
   INSERT INTO reship VALUES(NEW.order_id, NEW.reason);
   INSERT INTO part SELECT max(id), (SELECT json_group_object(CAST(CAST(j.value AS INTEGER) AS TEXT),
-      CASE WHEN instr(j.value, 'x') > 0 THEN CAST(substr(j.value, instr(j.value, 'x') + 1) AS INTEGER) END)
-    FROM json_each('["' || replace(replace(NEW.items, ' ', ''), ',', '","') || '"]') j) FROM fulfillments WHERE order_id = NEW.order_id;
+      CASE WHEN instr(j.value, 'x') > 0
+        THEN CAST(substr(j.value, instr(j.value, 'x') + 1) AS INTEGER) END)
+    FROM json_each('["' || replace(replace(NEW.items, ' ', ''), ',', '","') || '"]') j)
+      FROM fulfillments WHERE order_id = NEW.order_id;
 END;
 
 -- INSERT INTO deliver VALUES(1042): its parcels have arrived, and its digital goods are sent.
 CREATE VIEW deliver AS SELECT order_id FROM fulfillments WHERE 0;
 CREATE TRIGGER deliver_insert INSTEAD OF INSERT ON deliver
 BEGIN
-  SELECT RAISE(ABORT, 'deliver: there is no such order (see order_overview)') WHERE NOT EXISTS(SELECT 1 FROM orders WHERE id = NEW.order_id);
-  SELECT RAISE(ABORT, 'deliver: nothing of it is on its way and nothing digital waits; first: INSERT INTO ship VALUES(…)')
+  SELECT RAISE(ABORT, 'deliver: there is no such order (see order_overview)')
+    WHERE NOT EXISTS(SELECT 1 FROM orders WHERE id = NEW.order_id);
+  SELECT RAISE(ABORT,
+      'deliver: nothing of it is on its way and nothing digital waits; first: INSERT INTO ship VALUES(…)')
     WHERE NOT EXISTS(SELECT 1 FROM fulfillments WHERE order_id = NEW.order_id
       AND (status = 'shipped' OR (status = 'pending' AND requires_shipping = 0)));
   UPDATE fulfillments SET status = 'delivered'
-  WHERE order_id = NEW.order_id AND (status = 'shipped' OR (status = 'pending' AND requires_shipping = 0));
+  WHERE order_id = NEW.order_id
+    AND (status = 'shipped' OR (status = 'pending' AND requires_shipping = 0));
 END;
 
--- INSERT INTO cancel VALUES(1042, 'customer'): what has not been sent will not be. The money goes back in Stripe's Dashboard.
+-- INSERT INTO cancel VALUES(1042, 'customer'): what has not been sent will not be. The money goes
+-- back in Stripe's Dashboard.
 CREATE VIEW cancel AS SELECT id AS order_id, cancel_reason AS reason FROM orders WHERE 0;
 CREATE TRIGGER cancel_insert INSTEAD OF INSERT ON cancel
 BEGIN
-  SELECT RAISE(ABORT, 'cancel: there is no such order (see order_overview)') WHERE NOT EXISTS(SELECT 1 FROM orders WHERE id = NEW.order_id);
+  SELECT RAISE(ABORT, 'cancel: there is no such order (see order_overview)')
+    WHERE NOT EXISTS(SELECT 1 FROM orders WHERE id = NEW.order_id);
   SELECT RAISE(ABORT, 'cancel: the reason is customer, fraud, inventory, declined, staff or other')
-    WHERE NEW.reason IS NULL OR NEW.reason NOT IN('customer', 'fraud', 'inventory', 'declined', 'staff', 'other');
-  SELECT RAISE(ABORT, 'cancel: it is canceled already') WHERE (SELECT canceled_at FROM orders WHERE id = NEW.order_id) IS NOT NULL;
-  SELECT RAISE(ABORT, 'cancel: all of it has been sent already; a refund is made in Stripe''s Dashboard')
-    WHERE EXISTS(SELECT 1 FROM fulfillments WHERE order_id = NEW.order_id AND status IN('shipped', 'delivered'))
-      AND NOT EXISTS(SELECT 1 FROM line_item_balance WHERE order_id = NEW.order_id AND left_to_send > 0);
+    WHERE NEW.reason IS NULL
+      OR NEW.reason NOT IN('customer', 'fraud', 'inventory', 'declined', 'staff', 'other');
+  SELECT RAISE(ABORT, 'cancel: it is canceled already')
+    WHERE (SELECT canceled_at FROM orders WHERE id = NEW.order_id) IS NOT NULL;
+  SELECT RAISE(ABORT,
+      'cancel: all of it has been sent already; a refund is made in Stripe''s Dashboard')
+    WHERE EXISTS(SELECT 1 FROM fulfillments
+        WHERE order_id = NEW.order_id AND status IN('shipped', 'delivered'))
+      AND NOT EXISTS(SELECT 1 FROM line_item_balance
+          WHERE order_id = NEW.order_id AND left_to_send > 0);
   UPDATE line_items SET cancel_reason = NEW.reason,
-    canceled_quantity = quantity - (SELECT sent FROM line_item_balance b WHERE b.line_item_id = line_items.id)
-  WHERE order_id = NEW.order_id AND (SELECT left_to_send > 0 FROM line_item_balance b WHERE b.line_item_id = line_items.id) AND EXISTS(SELECT 1 FROM fulfillments WHERE order_id = NEW.order_id AND status IN('shipped', 'delivered'));
+    canceled_quantity = quantity - (SELECT sent FROM line_item_balance b
+        WHERE b.line_item_id = line_items.id)
+  WHERE order_id = NEW.order_id
+    AND (SELECT left_to_send > 0 FROM line_item_balance b WHERE b.line_item_id = line_items.id)
+    AND EXISTS(SELECT 1 FROM fulfillments
+      WHERE order_id = NEW.order_id AND status IN('shipped', 'delivered'));
   UPDATE orders SET canceled_at = strftime('%Y-%m-%dT%H:%M:%SZ', 'now'), cancel_reason = NEW.reason
-  WHERE id = NEW.order_id AND NOT EXISTS(SELECT 1 FROM fulfillments WHERE order_id = NEW.order_id AND status IN('shipped', 'delivered'));
+  WHERE id = NEW.order_id
+    AND NOT EXISTS(SELECT 1 FROM fulfillments
+      WHERE order_id = NEW.order_id AND status IN('shipped', 'delivered'));
 END;
 
--- INSERT INTO hold VALUES(1042, 'asks for another color'): nothing of it can be sent until it is released.
+-- INSERT INTO hold VALUES(1042, 'asks for another color'): nothing of it can be sent until it is
+-- released.
 CREATE VIEW hold AS SELECT id AS order_id, hold_reason AS reason FROM orders WHERE 0;
 CREATE TRIGGER hold_insert INSTEAD OF INSERT ON hold
 BEGIN
-  SELECT RAISE(ABORT, 'hold: there is no such order (see order_overview)') WHERE NOT EXISTS(SELECT 1 FROM orders WHERE id = NEW.order_id);
-  SELECT RAISE(ABORT, 'hold: say why, for whoever packs next') WHERE trim(coalesce(NEW.reason, '')) = '';
+  SELECT RAISE(ABORT, 'hold: there is no such order (see order_overview)')
+    WHERE NOT EXISTS(SELECT 1 FROM orders WHERE id = NEW.order_id);
+  SELECT RAISE(ABORT, 'hold: say why, for whoever packs next')
+    WHERE trim(coalesce(NEW.reason, '')) = '';
   UPDATE orders SET hold_reason = NEW.reason WHERE id = NEW.order_id;
 END;
 
@@ -1947,22 +1421,29 @@ END;
 CREATE VIEW release AS SELECT id AS order_id FROM orders WHERE 0;
 CREATE TRIGGER release_insert INSTEAD OF INSERT ON release
 BEGIN
-  SELECT RAISE(ABORT, 'release: there is no such order (see order_overview)') WHERE NOT EXISTS(SELECT 1 FROM orders WHERE id = NEW.order_id);
-  SELECT RAISE(ABORT, 'release: it is not on hold') WHERE (SELECT hold_reason FROM orders WHERE id = NEW.order_id) IS NULL;
+  SELECT RAISE(ABORT, 'release: there is no such order (see order_overview)')
+    WHERE NOT EXISTS(SELECT 1 FROM orders WHERE id = NEW.order_id);
+  SELECT RAISE(ABORT, 'release: it is not on hold')
+    WHERE (SELECT hold_reason FROM orders WHERE id = NEW.order_id) IS NULL;
   UPDATE orders SET hold_reason = NULL WHERE id = NEW.order_id;
 END;
 
--- INSERT INTO dismiss VALUES(1042, 'refunded_after_shipping'): a person has dealt with it, and attention shows it no more until its
--- facts change. What has no order is named by its subject: INSERT INTO dismiss VALUES('dp_1', 'dispute_due').
+-- INSERT INTO dismiss VALUES(1042, 'refunded_after_shipping'): a person has dealt with it, and
+-- attention shows it no more until its facts change. What has no order is named by its subject:
+-- INSERT INTO dismiss VALUES('dp_1', 'dispute_due').
 CREATE VIEW dismiss AS SELECT order_id, reason FROM dismissals WHERE 0;
 CREATE TRIGGER dismiss_insert INSTEAD OF INSERT ON dismiss
 BEGIN
-  SELECT RAISE(ABORT, 'dismiss: attention shows no such thing; what it shows: SELECT order_id, subject, reason FROM attention')
+  SELECT RAISE(ABORT,
+      'dismiss: attention shows no such thing; what it shows: SELECT order_id, subject, reason FROM attention')
     WHERE NOT EXISTS(SELECT 1 FROM attention m WHERE m.reason = NEW.reason
-      AND (m.order_id IS NEW.order_id OR CAST(m.order_id AS TEXT) = CAST(NEW.order_id AS TEXT) OR m.subject = NEW.order_id));
+      AND (m.order_id IS NEW.order_id OR CAST(m.order_id AS TEXT) = CAST(NEW.order_id AS TEXT)
+          OR m.subject = NEW.order_id));
   INSERT INTO dismissals(reason, subject, order_id, since, facts, what, actor)
-  SELECT m.reason, m.about, m.order_id, coalesce(m.since, '') AS began, m.facts, min(m.what), actor.name
+  SELECT m.reason, m.about, m.order_id, coalesce(m.since, '') AS began, m.facts, min(m.what),
+    actor.name
   FROM open_matters m, actor WHERE m.reason = NEW.reason
-    AND (m.order_id IS NEW.order_id OR CAST(m.order_id AS TEXT) = CAST(NEW.order_id AS TEXT) OR m.subject = NEW.order_id)
+    AND (m.order_id IS NEW.order_id OR CAST(m.order_id AS TEXT) = CAST(NEW.order_id AS TEXT)
+        OR m.subject = NEW.order_id)
   GROUP BY m.reason, m.about, m.order_id, began, m.facts, actor.name;
 END;

@@ -35,7 +35,7 @@ pub fn schema_version() -> i64 {
 }
 
 /// Today's tables, triggers, views and verbs.
-pub const SCHEMA: &str = include_str!("../schema.sql");
+pub const SCHEMA: &str = include!("../schema/whole.rs");
 
 /// How long a verb of the command line waits for somebody else's write.
 const CLI_BUSY: Duration = Duration::from_secs(5);

@@ -2,7 +2,7 @@
 //!
 //! **Only tables migrate.** Views, triggers and indexes hold no data: where a file's differ from
 //! today's text, by a comma or because somebody dropped one, they are dropped and made again. So a
-//! change of theirs needs no step, only its text in `schema.sql` or `schema/`; a name that is given
+//! change of theirs needs no step, only its text in `schema.sql` or `schema/*.sql`; a name that is given
 //! up goes into [`GIVEN_UP`].
 //!
 //! **To change a table** (a column, a CHECK, a UNIQUE, a row that every file has from its start):

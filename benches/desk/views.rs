@@ -71,7 +71,7 @@ pub struct Typed {
 /// Makes the shop and types every line into a shell.
 pub fn run(room: &Path) -> Result<Vec<Typed>> {
     let file = room.join("views.db");
-    let schema = include_str!("../../schema.sql");
+    let schema = include!("../../schema/whole.rs");
     Connection::open(&file)
         .and_then(|c| c.execute_batch(schema).and_then(|()| c.execute_batch(SHOP)))
         .map_err(|e| format!("cannot make a large shop: {e}"))?;

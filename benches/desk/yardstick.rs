@@ -110,7 +110,7 @@ const PLAIN: &str = "
     CREATE INDEX events_due ON events(next_attempt_at) WHERE state = 'pending';";
 
 /// fulfilld's own tables, with every check and trigger.
-const SCHEMA: &str = include_str!("../../schema.sql");
+const SCHEMA: &str = include!("../../schema/whole.rs");
 
 /// The statements of `inbox::keep_at` and of what takes a number for it.
 const NEXT: &str = "UPDATE sequence SET n = n + 1 RETURNING n";

@@ -215,7 +215,8 @@ mod tests {
     #[test]
     fn no_refusal_of_a_verb_tells_anybody_to_type_sql() {
         let mut seen = 0;
-        for raised in SCHEMA.split("RAISE(ABORT, '").skip(1) {
+        for raised in SCHEMA.split("RAISE(ABORT,").skip(1) {
+            let raised = raised.trim_start().strip_prefix('\'').expect("a literal");
             let sentence = raised.replace("''", "\u{1}");
             let sentence = sentence.split('\'').next().unwrap().replace('\u{1}', "'");
             let verb = sentence.split(": ").next().unwrap();

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use rusqlite::Connection;
 
-const SCHEMA: &str = include_str!("../../schema.sql");
+const SCHEMA: &str = include!("../../schema/whole.rs");
 
 /// A file with one paid order of two mugs, all well.
 fn shop() -> Connection {

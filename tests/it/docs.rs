@@ -161,15 +161,34 @@ fn every_event_type_is_documented_and_every_link_leads_somewhere() {
 fn no_line_of_a_document_is_wider_than_120_columns() {
     let documents = documents();
     assert!(documents.iter().any(|name| name == "docs/failures.md"), "{documents:?}");
-    let wide: Vec<String> = documents
-        .iter()
-        .flat_map(|name| {
-            let text = read(name);
-            let is_wide = |(_, line): &(usize, &str)| line.chars().count() > 120;
-            let lines: Vec<usize> =
-                text.lines().enumerate().filter(is_wide).map(|(n, _)| n + 1).collect();
-            lines.into_iter().map(move |n| format!("{name}:{n}"))
-        })
+    assert_eq!(wide(&documents), [""; 0]);
+}
+
+#[test]
+fn no_line_of_the_schema_is_wider_than_120_columns() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let rules = std::fs::read_dir(root.join("schema")).expect("the rules");
+    let mut texts: Vec<String> = rules
+        .map(|file| file.expect("a file").file_name().into_string().expect("text"))
+        .filter(|name| name.ends_with(".sql"))
+        .map(|name| format!("schema/{name}"))
         .collect();
-    assert!(wide.is_empty(), "{wide:?}");
+    // What is written here is what the program has.
+    let whole = read("schema/whole.rs");
+    assert!(texts.iter().all(|name| whole.contains(&name["schema/".len()..])), "{texts:?}");
+    texts.push("schema.sql".into());
+    assert_eq!(wide(&texts), [""; 0]);
+}
+
+/// The lines of these files that are wider than 120 columns, as `file:line`.
+fn wide(files: &[String]) -> Vec<String> {
+    let mut wide = Vec::new();
+    for name in files {
+        for (n, line) in read(name).lines().enumerate() {
+            if line.chars().count() > 120 {
+                wide.push(format!("{name}:{}", n + 1));
+            }
+        }
+    }
+    wide
 }

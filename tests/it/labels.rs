@@ -59,7 +59,7 @@ impl Table {
     fn set() -> Table {
         let table = Table { dir: tempfile::tempdir().unwrap() };
         let c = Connection::open(table.db()).unwrap();
-        c.execute_batch(include_str!("../../schema.sql")).unwrap();
+        c.execute_batch(include!("../../schema/whole.rs")).unwrap();
         c.execute_batch("PRAGMA application_id = 0x666c6664; PRAGMA user_version = 3;").unwrap();
         c.execute("INSERT INTO shop VALUES(1, 0, '2025-03-01T00:00:00Z')", []).unwrap();
         c.execute_batch(ORDERS).unwrap();

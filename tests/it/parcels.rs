@@ -36,7 +36,7 @@ impl Desk {
     fn open() -> Desk {
         let desk = Desk { dir: tempfile::tempdir().expect("a directory") };
         let c = Connection::open(desk.db()).expect("a file");
-        c.execute_batch(include_str!("../../schema.sql")).expect("the schema is sound");
+        c.execute_batch(include!("../../schema/whole.rs")).expect("the schema is sound");
         c.execute_batch("PRAGMA application_id = 0x666c6664; PRAGMA user_version = 3;")
             .expect("pragmas");
         c.execute("INSERT INTO shop VALUES(1, 0, '2025-03-01T00:00:00Z')", []).expect("a shop");

@@ -73,7 +73,7 @@ impl Books {
         let books = Books { dir: tempfile::tempdir().unwrap() };
         let c = Connection::open(books.db()).unwrap();
         c.pragma_update(None, "journal_mode", "WAL").unwrap();
-        c.execute_batch(include_str!("../../schema.sql")).unwrap();
+        c.execute_batch(include!("../../schema/whole.rs")).unwrap();
         c.execute_batch("PRAGMA application_id = 0x666c6664; PRAGMA user_version = 3;").unwrap();
         c.execute_batch(
             "INSERT INTO shop(one, livemode, created_at) VALUES (1, 0, '2025-03-01T00:00:00Z')",

@@ -26,7 +26,7 @@ pub(super) fn made(schema: &str) -> Connection {
     // As the shell has it.
     c.execute_batch("PRAGMA foreign_keys = OFF").expect("a pragma");
     c.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
-    c.execute_batch(schema).expect("schema.sql runs");
+    c.execute_batch(schema).expect("the schema runs");
     c.execute_batch(ORDERS).expect("the orders can be made");
     c
 }

@@ -24,7 +24,7 @@ use oracle::{
 use probes::PROBES;
 use typist::{Operator, stripe};
 
-const SCHEMA: &str = include_str!("../../../schema.sql");
+const SCHEMA: &str = include!("../../../schema/whole.rs");
 
 /// An order of every kind.
 const ORDERS: &str = include_str!("../../operator/orders.sql");
@@ -73,7 +73,7 @@ fn type_at_random(seed: u64, lasting: Duration) -> (usize, usize) {
                 let (small, why) = shrink(&script[..=at], why);
                 let text = small.iter().fold(String::new(), |text, line| text + line + ";\n");
                 panic!(
-                    "after schema.sql and tests/operator/orders.sql:\n\n{text}\n{why}\n\nFUZZ_SEED={seed}"
+                    "after the schema and tests/operator/orders.sql:\n\n{text}\n{why}\n\nFUZZ_SEED={seed}"
                 );
             }
         }
