@@ -19,15 +19,14 @@ pub mod retry;
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::db::Reader;
 use crate::error::{Error, Result};
 use crate::sabotage;
-use crate::sync::lock;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::thread::{self, Builder, JoinHandle};
+use crate::sync::{Arc, Condvar, Mutex, PoisonError, lock};
 
 /// A claimed job comes back after this long when what it came to could not be written; longer than
 /// any run may take (`stripe.rs` and `hooks/` bound it).
@@ -138,7 +137,7 @@ impl Signal {
             match write() {
                 Err(Error::Temporary(why) | Error::Full(why)) if !self.is_stopping() => {
                     log::debug!("writing again what was done: {why}");
-                    std::thread::sleep(WRITE_PAUSE);
+                    thread::sleep(WRITE_PAUSE);
                 }
                 written => return written,
             }
@@ -189,7 +188,7 @@ impl<R: Runner> Queue<R> {
             died: AtomicBool::new(false),
         });
         let looking = shared.clone();
-        let looks = thread(R::LOOKS)
+        let looks = named(R::LOOKS)
             .spawn(move || looking.look_until_stopped())
             .expect("a thread can be started at start-up");
         Queue { shared, looks }
@@ -216,14 +215,14 @@ impl<R: Runner> Queue<R> {
             if Instant::now() >= deadline {
                 return false;
             }
-            std::thread::sleep(Duration::from_millis(10));
+            thread::sleep(Duration::from_millis(10));
         }
         true
     }
 }
 
-fn thread(name: &str) -> std::thread::Builder {
-    std::thread::Builder::new().name(name.into()).stack_size(STACK)
+fn named(name: &str) -> Builder {
+    Builder::new().name(name.into()).stack_size(STACK)
 }
 
 impl<R: Runner> Shared<R> {
@@ -247,7 +246,12 @@ impl<R: Runner> Shared<R> {
     fn look(self: &Arc<Self>) -> Duration {
         let in_hand = lock(&self.pool).in_hand.clone();
         let found = self.runner.claim(&in_hand);
-        self.signal.full.store(found.as_ref().is_ok_and(|found| found.full), Ordering::SeqCst);
+        let full = found.as_ref().is_ok_and(|found| found.full);
+        let was_full = self.signal.full.swap(full, Ordering::SeqCst);
+        if was_full && !full && !sabotage::is("no_look_after_full") {
+            // What came while this looked was not seen here, and took the hands for full.
+            self.signal.wake();
+        }
         let (jobs, mut again) = match found {
             Ok(found) => (found.jobs, found.again),
             Err(error) => {
@@ -265,7 +269,7 @@ impl<R: Runner> Shared<R> {
         // As many threads as jobs, so that one that hangs delays no other.
         while pool.idle < pool.waiting.len() {
             let working = self.clone();
-            if let Err(error) = thread(R::RUNS).spawn(move || working.work_until_idle()) {
+            if let Err(error) = named(R::RUNS).spawn(move || working.work_until_idle()) {
                 log::warn!("a job waits for a thread that cannot be started: {error}");
                 again = again.min(AFTER_ERROR);
                 break;
@@ -290,7 +294,9 @@ impl<R: Runner> Shared<R> {
                 pool = lock(&self.pool);
                 pool.in_hand.retain(|other| !Arc::ptr_eq(other, &job));
                 pool.idle += 1;
-                self.signal.wake();
+                if !sabotage::is("no_wake_when_free") {
+                    self.signal.wake();
+                }
                 continue;
             }
             if self.signal.is_stopping() {
@@ -312,7 +318,7 @@ struct Counted<'a, R: Runner>(&'a Shared<R>);
 
 impl<R: Runner> Drop for Counted<'_, R> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if thread::panicking() {
             self.0.died.store(true, Ordering::SeqCst);
         }
         lock(&self.0.pool).threads -= 1;

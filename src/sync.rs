@@ -1,6 +1,9 @@
-//! A lock that a panic elsewhere does not poison: one bad event must not stop the desk.
+//! Locks and threads of what `proofs/` runs in every order of its threads, which puts its own in
+//! their place; and a lock that a panic elsewhere does not poison: one bad event must not stop the
+//! desk.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+pub use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, atomic};
+pub use std::thread;
 
 /// Locks, whether or not a holder panicked before. For values that are whole between any two
 /// statements.

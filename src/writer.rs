@@ -8,8 +8,6 @@ mod batch;
 mod task;
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
@@ -17,7 +15,8 @@ use rusqlite::Connection;
 use crate::checkpoint::{Checkpointer, Condition, PAGES, QUIET};
 use crate::error::{Error, Result};
 use crate::sabotage;
-use crate::sync::lock;
+use crate::sync::thread::{self, JoinHandle};
+use crate::sync::{Arc, Condvar, Mutex, PoisonError, lock};
 use batch::answer_all;
 use task::{Call, Seat};
 
@@ -125,7 +124,7 @@ impl Writer {
             state: Mutex::new(state),
         });
         let writer = Writer { shared: shared.clone() };
-        let thread = std::thread::Builder::new()
+        let thread = thread::Builder::new()
             .name("writer".into())
             .spawn(move || shared.run(connection, checkpointer, first))
             .expect("a thread can be started at start-up");
@@ -165,7 +164,7 @@ impl Writer {
             queue.jobs.push_back(job);
             std::mem::take(&mut queue.asleep)
         };
-        if asleep {
+        if asleep && !sabotage::is("writer_not_woken") {
             self.shared.arrived.notify_one();
         }
     }
@@ -270,7 +269,7 @@ impl Shared {
                         late
                     };
                     answer_all(late, &error);
-                    std::thread::sleep(START_POLL);
+                    thread::sleep(START_POLL);
                 }
                 Err(error) => return Err(error),
             }
@@ -287,7 +286,7 @@ impl Shared {
             if checkpointer.condition().pages == 0 || Instant::now() >= until {
                 return Ok(());
             }
-            std::thread::sleep(LOCK_POLL);
+            thread::sleep(LOCK_POLL);
         }
     }
 
@@ -337,7 +336,7 @@ impl Shared {
             if lock(&self.queue).jobs.is_empty() {
                 busy_since = Instant::now();
             } else if busy_since.elapsed() > YIELD_EVERY {
-                std::thread::sleep(YIELD_FOR);
+                thread::sleep(YIELD_FOR);
                 busy_since = Instant::now();
             }
         }

@@ -1,14 +1,13 @@
 //! What callers hand to the writer: a task that is answered later, or a call that is waited for.
 
-use std::sync::{Arc, Mutex};
-use std::thread::Thread;
 use std::time::Instant;
 
 use rusqlite::Connection;
 
 use super::PATIENCE;
 use crate::error::{Error, Result};
-use crate::sync::lock;
+use crate::sync::thread::{self, Thread};
+use crate::sync::{Arc, Mutex, lock};
 
 /// A caller's piece of work.
 pub trait Task: Send {
@@ -64,7 +63,7 @@ pub struct Seat<T> {
 
 impl<T> Seat<T> {
     pub fn of_this_thread() -> Arc<Seat<T>> {
-        Arc::new(Seat { result: Mutex::default(), caller: std::thread::current() })
+        Arc::new(Seat { result: Mutex::default(), caller: thread::current() })
     }
 
     pub fn wait(&self) -> Result<T> {
@@ -77,7 +76,7 @@ impl<T> Seat<T> {
             if left.is_zero() {
                 return Err(no_answer());
             }
-            std::thread::park_timeout(left);
+            thread::park_timeout(left);
         }
     }
 }

@@ -1,0 +1,62 @@
+//! Stands in for `src/checkpoint.rs`: a log that is never long, and is emptied when it is asked to.
+
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use crate::error::Result;
+
+pub const PAGES: i64 = 400;
+pub const QUIET: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Clone, Default)]
+pub struct Condition {
+    pub pages: i64,
+}
+
+#[derive(Default)]
+pub struct Checkpointer {
+    condition: Condition,
+}
+
+impl Checkpointer {
+    pub fn verify(&self, _: &Connection) -> Result<()> {
+        Ok(())
+    }
+
+    pub fn settle(&mut self, _: &Connection, _: Duration) -> Result<bool> {
+        Ok(true)
+    }
+
+    pub fn check(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    pub fn mark(&mut self, _: &Connection) -> Result<()> {
+        Ok(())
+    }
+
+    pub fn committed(&mut self) -> Result<()> {
+        self.condition.pages += 1;
+        Ok(())
+    }
+
+    pub fn rolled_back(&mut self) {}
+
+    pub fn is_due(&self) -> bool {
+        self.condition.pages >= 3
+    }
+
+    pub fn empty(&mut self, _: &Connection) -> Result<()> {
+        self.condition.pages = 0;
+        Ok(())
+    }
+
+    pub fn finish(&mut self, _: &Connection) -> Result<()> {
+        Ok(())
+    }
+
+    pub fn condition(&self) -> &Condition {
+        &self.condition
+    }
+}
