@@ -55,7 +55,7 @@ fn seed() -> u64 {
     std::env::var("FUZZ_SEED")
         .ok()
         .and_then(|s| s.parse().ok())
-        .unwrap_or_else(|| fastrand::u64(..))
+        .unwrap_or_else(|| fastrand::u64(..1 << 40))
 }
 
 /// Types rounds until the time is over: how many statements, and how many of them changed
