@@ -24,8 +24,10 @@ CREATE TABLE shop(
 -- before COMMIT, so whoever comes through a shell is `operator`.
 CREATE TABLE actor(
   one  INTEGER PRIMARY KEY CHECK(one = 1),
-  name TEXT NOT NULL CHECK(name IN('operator', 'operator-override') OR name GLOB 'stripe:?*'
-      OR name GLOB 'fulfilld:?*')
+  name TEXT NOT NULL CHECK(name IN('operator', 'operator-override') OR name GLOB 'page:?*'
+      OR name GLOB 'stripe:?*' OR name GLOB 'fulfilld:?*'),
+  is_person INTEGER AS(name GLOB 'operator*' OR name GLOB 'page:*'),  -- the rules for people hold
+  is_undo   INTEGER AS(name GLOB 'fulfilld:undo*')                    -- it may put things back
 ) STRICT;
 INSERT INTO actor VALUES(1, 'operator');
 
@@ -392,7 +394,8 @@ CREATE TABLE order_history(
                                                           -- one statement did has the same
 ) STRICT;
 CREATE INDEX order_history_order ON order_history(order_id);
-CREATE INDEX order_history_typed ON order_history(id) WHERE actor GLOB 'operator*';
+CREATE INDEX order_history_typed ON order_history(id) WHERE actor GLOB 'operator*'
+  OR actor GLOB 'page:*';
 
 -- News for the shop's hooks, written by triggers, so an edit in the shell is news too.
 CREATE TABLE outbox(

@@ -6,7 +6,7 @@ CREATE TRIGGER events_insert BEFORE INSERT ON events
   WHEN EXISTS(SELECT 1 FROM events WHERE id = NEW.id)
     OR EXISTS(SELECT 1 FROM events WHERE rowid = NEW.rowid)
     OR (NEW.state = 'pending' AND NEW.next_attempt_at IS NULL)
-    OR ((SELECT name FROM actor) GLOB 'operator*'
+    OR ((SELECT is_person FROM actor)
       AND (NEW.state IS NOT 'pending' OR NEW.seq NOT IN(0, (SELECT n FROM sequence))
           OR NEW.attempts <> 0 OR NEW.crashes <> 0 OR NEW.taken_at IS NOT NULL))
 BEGIN
@@ -41,13 +41,13 @@ END;
 
 CREATE TRIGGER sequence_forward BEFORE UPDATE ON sequence
   WHEN NEW.one <> OLD.one OR NEW.n <= OLD.n
-    OR ((SELECT name FROM actor) GLOB 'operator*' AND NEW.n <> OLD.n + 1)
+    OR ((SELECT is_person FROM actor) AND NEW.n <> OLD.n + 1)
 BEGIN
   SELECT RAISE(ABORT, 'sequence: it goes forward by one; nothing here is for people to change');
 END;
 
 CREATE TRIGGER events_state BEFORE UPDATE OF state ON events
-  WHEN (SELECT name FROM actor) GLOB 'operator*' AND NEW.state <> OLD.state
+  WHEN (SELECT is_person FROM actor) AND NEW.state <> OLD.state
     AND NEW.state NOT IN('pending', 'ignored')
 BEGIN
   SELECT RAISE(ABORT,
@@ -81,7 +81,7 @@ CREATE TRIGGER sweeps_insert BEFORE INSERT ON sweeps
   WHEN EXISTS(SELECT 1 FROM sweeps WHERE name = NEW.name)
     OR strftime('%Y-%m-%dT%H:%M:%SZ', NEW.until, '+0 days') IS NOT NEW.until
     OR NEW.until < '0000'
-    OR ((SELECT name FROM actor) GLOB 'operator*'
+    OR ((SELECT is_person FROM actor)
       AND NEW.until > strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))
 BEGIN
   SELECT RAISE(ABORT,
@@ -91,7 +91,7 @@ END;
 CREATE TRIGGER sweeps_update BEFORE UPDATE ON sweeps
   WHEN NEW.name <> OLD.name OR strftime('%Y-%m-%dT%H:%M:%SZ', NEW.until, '+0 days') IS NOT NEW.until
     OR NEW.until < '0000'
-    OR ((SELECT name FROM actor) GLOB 'operator*'
+    OR ((SELECT is_person FROM actor)
       AND NEW.until > strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))
 BEGIN
   SELECT RAISE(ABORT,

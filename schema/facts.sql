@@ -13,7 +13,7 @@ BEGIN SELECT RAISE(ABORT, 'sequence: it has one row'); END;
 CREATE TRIGGER events_facts BEFORE UPDATE OF id, type, object_id, created, livemode, api_version,
   account, shape,
   context, snapshot_event, payload, source, received_at, awaits ON events
-    WHEN (SELECT name FROM actor) GLOB 'operator*'
+    WHEN (SELECT is_person FROM actor)
 BEGIN
   SELECT RAISE(ABORT,
     'events: what Stripe sent is not changed; to process it again: UPDATE events SET state = ''pending'' WHERE id = …');
@@ -26,7 +26,7 @@ BEGIN
 END;
 
 CREATE TRIGGER orders_insert BEFORE INSERT ON orders
-  WHEN (SELECT name FROM actor) GLOB 'operator*' OR EXISTS(SELECT 1 FROM orders WHERE id = NEW.id
+  WHEN (SELECT is_person FROM actor) OR EXISTS(SELECT 1 FROM orders WHERE id = NEW.id
     OR checkout_session_id = NEW.checkout_session_id OR payment_intent_id = NEW.payment_intent_id)
 BEGIN
   SELECT RAISE(ABORT,
@@ -41,7 +41,7 @@ CREATE TRIGGER orders_facts BEFORE UPDATE OF checkout_session_id, payment_intent
     customer_id, subscription_id,
   invoice_id, payment_link_id, client_reference_id, shipping_option, custom_fields, tax_ids,
     metadata, created_at, paid_at, line_items_at, as_of, asked, origin ON orders
-  WHEN (SELECT name FROM actor) GLOB 'operator*'
+  WHEN (SELECT is_person FROM actor)
 BEGIN
   SELECT RAISE(ABORT,
     'orders: that column is a fact from Stripe; yours are note, hold_reason, cancel…, name, email, phone, shipping_…');
@@ -59,7 +59,7 @@ BEGIN
 END;
 
 CREATE TRIGGER line_items_insert BEFORE INSERT ON line_items
-  WHEN (SELECT name FROM actor) GLOB 'operator*'
+  WHEN (SELECT is_person FROM actor)
     OR EXISTS(SELECT 1 FROM line_items WHERE id = NEW.id
       OR (order_id = NEW.order_id AND position = NEW.position))
     OR NOT EXISTS(SELECT 1 FROM orders WHERE id = NEW.order_id)
@@ -81,14 +81,14 @@ BEGIN
 END;
 
 CREATE TRIGGER refunds_insert BEFORE INSERT ON refunds
-  WHEN (SELECT name FROM actor) GLOB 'operator*' OR EXISTS(SELECT 1 FROM refunds WHERE id = NEW.id)
+  WHEN (SELECT is_person FROM actor) OR EXISTS(SELECT 1 FROM refunds WHERE id = NEW.id)
 BEGIN
   SELECT RAISE(ABORT,
     'refunds: rows come from Stripe and are never replaced; make the refund in Stripe''s Dashboard');
 END;
 
 CREATE TRIGGER refunds_facts BEFORE UPDATE ON refunds
-  WHEN (SELECT name FROM actor) GLOB 'operator*' OR NEW.id <> OLD.id
+  WHEN (SELECT is_person FROM actor) OR NEW.id <> OLD.id
 BEGIN
   SELECT RAISE(ABORT, 'refunds: a fact from Stripe; make the refund in Stripe''s Dashboard');
 END;
@@ -100,7 +100,7 @@ CREATE TRIGGER disputes_insert BEFORE INSERT ON disputes
 BEGIN
   SELECT RAISE(ABORT,
       'disputes: rows come from Stripe and are never replaced; answer it in Stripe''s Dashboard')
-    WHERE (SELECT name FROM actor) GLOB 'operator*'
+    WHERE (SELECT is_person FROM actor)
       OR EXISTS(SELECT 1 FROM disputes WHERE id = NEW.id);
   SELECT RAISE(ABORT,
       'disputes: money_moves is a list of amounts and times: [{"amount": -4200, "at": "2026-11-24T03:05:00Z"}]')
@@ -113,21 +113,21 @@ BEGIN
 END;
 
 CREATE TRIGGER disputes_facts BEFORE UPDATE ON disputes
-  WHEN (SELECT name FROM actor) GLOB 'operator*' OR NEW.id <> OLD.id
+  WHEN (SELECT is_person FROM actor) OR NEW.id <> OLD.id
 BEGIN SELECT RAISE(ABORT, 'disputes: a fact from Stripe; answer it in Stripe''s Dashboard'); END;
 
 CREATE TRIGGER disputes_delete BEFORE DELETE ON disputes
 BEGIN SELECT RAISE(ABORT, 'disputes: never deleted'); END;
 
 CREATE TRIGGER reviews_insert BEFORE INSERT ON reviews
-  WHEN (SELECT name FROM actor) GLOB 'operator*' OR EXISTS(SELECT 1 FROM reviews WHERE id = NEW.id)
+  WHEN (SELECT is_person FROM actor) OR EXISTS(SELECT 1 FROM reviews WHERE id = NEW.id)
 BEGIN
   SELECT RAISE(ABORT,
     'reviews: rows come from Stripe and are never replaced; approve or refund it in Stripe''s Dashboard');
 END;
 
 CREATE TRIGGER reviews_facts BEFORE UPDATE ON reviews
-  WHEN (SELECT name FROM actor) GLOB 'operator*' OR NEW.id <> OLD.id
+  WHEN (SELECT is_person FROM actor) OR NEW.id <> OLD.id
 BEGIN
   SELECT RAISE(ABORT, 'reviews: a fact from Stripe; approve or refund it in Stripe''s Dashboard');
 END;
@@ -136,7 +136,7 @@ CREATE TRIGGER reviews_delete BEFORE DELETE ON reviews
 BEGIN SELECT RAISE(ABORT, 'reviews: never deleted'); END;
 
 CREATE TRIGGER fraud_warnings_insert BEFORE INSERT ON fraud_warnings
-  WHEN (SELECT name FROM actor) GLOB 'operator*'
+  WHEN (SELECT is_person FROM actor)
     OR EXISTS(SELECT 1 FROM fraud_warnings WHERE id = NEW.id)
 BEGIN
   SELECT RAISE(ABORT,
@@ -144,7 +144,7 @@ BEGIN
 END;
 
 CREATE TRIGGER fraud_warnings_facts BEFORE UPDATE ON fraud_warnings
-  WHEN (SELECT name FROM actor) GLOB 'operator*' OR NEW.id <> OLD.id
+  WHEN (SELECT is_person FROM actor) OR NEW.id <> OLD.id
 BEGIN
   SELECT RAISE(ABORT, 'fraud_warnings: a fact from Stripe; act on it in Stripe''s Dashboard');
 END;
@@ -174,7 +174,7 @@ BEGIN
 END;
 
 CREATE TRIGGER dismissals_delete BEFORE DELETE ON dismissals
-  WHEN (SELECT name FROM actor) GLOB 'operator*'
+  WHEN (SELECT is_person FROM actor)
 BEGIN
   SELECT RAISE(ABORT,
     'dismissals: never deleted; fulfilld undo brings back what you dismissed last');
@@ -182,7 +182,7 @@ END;
 
 -- Who is forgotten stays so.
 CREATE TRIGGER forgotten_insert BEFORE INSERT ON forgotten
-  WHEN (SELECT name FROM actor) GLOB 'operator*'
+  WHEN (SELECT is_person FROM actor)
 BEGIN SELECT RAISE(ABORT, 'forgotten: written by fulfilld forget EMAIL'); END;
 
 CREATE TRIGGER forgotten_update BEFORE UPDATE ON forgotten
@@ -221,7 +221,7 @@ CREATE TRIGGER outbox_delete BEFORE DELETE ON outbox
 BEGIN SELECT RAISE(ABORT, 'outbox: never deleted'); END;
 
 CREATE TRIGGER hook_runs_insert BEFORE INSERT ON hook_runs
-  WHEN (SELECT name FROM actor) GLOB 'operator*'
+  WHEN (SELECT is_person FROM actor)
     OR EXISTS(SELECT 1 FROM hook_runs WHERE outbox_id = NEW.outbox_id AND target = NEW.target)
 BEGIN
   SELECT RAISE(ABORT,
@@ -229,7 +229,7 @@ BEGIN
 END;
 
 CREATE TRIGGER hook_runs_update BEFORE UPDATE ON hook_runs
-  WHEN (SELECT name FROM actor) GLOB 'operator*' OR NEW.outbox_id <> OLD.outbox_id
+  WHEN (SELECT is_person FROM actor) OR NEW.outbox_id <> OLD.outbox_id
     OR NEW.target <> OLD.target
 BEGIN
   SELECT RAISE(ABORT,
@@ -250,7 +250,7 @@ BEGIN SELECT RAISE(ABORT, 'shop: written when the file was made'); END;
 
 CREATE TRIGGER shop_update BEFORE UPDATE ON shop
   WHEN NEW.one <> OLD.one OR NEW.livemode <> OLD.livemode
-    OR (SELECT name FROM actor) GLOB 'operator*'
+    OR (SELECT is_person FROM actor)
 BEGIN SELECT RAISE(ABORT, 'shop: written when the file was made'); END;
 
 CREATE TRIGGER shop_delete BEFORE DELETE ON shop

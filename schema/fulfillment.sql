@@ -20,13 +20,13 @@ BEGIN
   SELECT RAISE(ABORT,
       'fulfillments: a new one is made now, and its other dates are set by changing the status')
     WHERE coalesce(NEW.shipped_at, NEW.delivered_at, NEW.canceled_at) IS NOT NULL
-      OR ((SELECT name FROM actor) GLOB 'operator*'
+      OR ((SELECT is_person FROM actor)
           AND NEW.created_at <> strftime('%Y-%m-%dT%H:%M:%SZ', 'now'));
 END;
 
 CREATE TRIGGER fulfillments_dates BEFORE UPDATE OF shipped_at, delivered_at,
   canceled_at ON fulfillments
-  WHEN (SELECT name FROM actor) <> 'fulfilld:undo'
+  WHEN (SELECT is_undo FROM actor) = 0
 BEGIN
   SELECT RAISE(ABORT,
       'fulfillments: a date is set by changing the status; afterwards it may be corrected, not removed')
@@ -57,7 +57,7 @@ BEGIN
 END;
 
 CREATE TRIGGER fulfillments_status BEFORE UPDATE OF status ON fulfillments
-  WHEN NEW.status IS NOT OLD.status AND (SELECT name FROM actor) <> 'fulfilld:undo'
+  WHEN NEW.status IS NOT OLD.status AND (SELECT is_undo FROM actor) = 0
 BEGIN
   SELECT RAISE(ABORT,
       'fulfillments: pending may become shipped, delivered or canceled, shipped delivered or canceled; nothing else')
@@ -69,7 +69,7 @@ END;
 -- What may not go out says why. The override is an author of its own, so that the history names it.
 CREATE TRIGGER fulfillments_blocked BEFORE UPDATE OF status ON fulfillments
   WHEN OLD.status = 'pending' AND NEW.status IN('shipped', 'delivered')
-    AND (SELECT name FROM actor) NOT IN('operator-override', 'fulfilld:undo')
+    AND (SELECT is_undo OR name = 'operator-override' FROM actor) = 0
 BEGIN
   SELECT CASE (SELECT blocked_by FROM order_blocks WHERE order_id = OLD.order_id)
     WHEN 'unpaid' THEN RAISE(ABORT,
@@ -89,7 +89,7 @@ BEGIN
 END;
 
 CREATE TRIGGER fulfillments_moved AFTER UPDATE OF status ON fulfillments
-  WHEN NEW.status <> OLD.status AND (SELECT name FROM actor) <> 'fulfilld:undo'
+  WHEN NEW.status <> OLD.status AND (SELECT is_undo FROM actor) = 0
 BEGIN
   UPDATE fulfillments SET
     shipped_at = CASE WHEN NEW.status = 'shipped'
@@ -125,7 +125,7 @@ BEGIN
     tracking_number = nullif(trim(tracking_number, b.signs), ''),
     tracking_url = nullif(trim(tracking_url, b.signs), ''),
     note = nullif(trim(note, b.signs), '')
-  FROM blanks b WHERE id = NEW.id AND (SELECT name FROM actor) GLOB 'operator*' AND (
+  FROM blanks b WHERE id = NEW.id AND (SELECT is_person FROM actor) AND (
     NEW.tracking_company IS NOT nullif(trim(NEW.tracking_company, b.signs), '')
     OR NEW.tracking_number IS NOT nullif(trim(NEW.tracking_number, b.signs), '')
     OR NEW.tracking_url IS NOT nullif(trim(NEW.tracking_url, b.signs), '')
@@ -147,14 +147,14 @@ BEGIN
     CASE WHEN instr(OLD.tracking_url, OLD.tracking_number) > 0 THEN NULL ELSE tracking_url END)
   WHERE id = NEW.id AND (NEW.tracking_url IS OLD.tracking_url
       OR trim(coalesce(NEW.tracking_url, ''), (SELECT signs FROM blanks)) = '')
-    AND (SELECT name FROM actor) <> 'fulfilld:undo'
+    AND (SELECT is_undo FROM actor) = 0
     AND (NEW.tracking_number IS NOT OLD.tracking_number
         OR NEW.tracking_company IS NOT OLD.tracking_company);
   INSERT INTO outbox(topic, order_id, fulfillment_id, key)
   SELECT 'fulfillment.updated', NEW.order_id, NEW.id, 'fulfillment:' || NEW.id || ':updated:' ||
     strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
   FROM blanks b WHERE OLD.status = 'shipped' AND NEW.status = 'shipped'
-    AND (SELECT name FROM actor) NOT IN('fulfilld:undo', 'fulfilld:forget')
+    AND (SELECT is_undo OR name = 'fulfilld:forget' FROM actor) = 0
     AND (nullif(trim(OLD.tracking_company, b.signs), '')
         IS NOT nullif(trim(NEW.tracking_company, b.signs), '')
       OR nullif(trim(OLD.tracking_number, b.signs), '')
@@ -182,7 +182,7 @@ BEGIN
   SELECT RAISE(ABORT, 'fulfillment_line_items: a fulfillment holds 1 or more of a line item')
     WHERE NEW.quantity < 1;
   SELECT RAISE(ABORT, 'fulfillment_line_items: more than is left (see order_lines)')
-    WHERE (SELECT name FROM actor) <> 'fulfilld:undo'
+    WHERE (SELECT is_undo FROM actor) = 0
       AND NEW.quantity > (SELECT CASE WHEN f.replacement IS NULL THEN b.left_to_send - b.pending
         ELSE b.sent END
       FROM line_item_balance b, fulfillments f
@@ -196,7 +196,7 @@ BEGIN
     WHERE NEW.fulfillment_id <> OLD.fulfillment_id OR NEW.line_item_id <> OLD.line_item_id
       OR (SELECT status FROM fulfillments WHERE id = OLD.fulfillment_id) <> 'pending';
   SELECT RAISE(ABORT, 'fulfillment_line_items: more than is left (see order_lines)')
-    WHERE NEW.quantity > OLD.quantity AND (SELECT name FROM actor) <> 'fulfilld:undo'
+    WHERE NEW.quantity > OLD.quantity AND (SELECT is_undo FROM actor) = 0
       AND NEW.quantity > (SELECT CASE
           WHEN f.replacement IS NULL THEN b.left_to_send - b.pending + OLD.quantity ELSE b.sent END
         FROM line_item_balance b, fulfillments f
@@ -213,7 +213,7 @@ END;
 -- What is taken out of a pending parcel by hand, in part or as a whole, waits in another one. Out
 -- of a replacement it goes for good.
 CREATE TRIGGER fulfillment_line_items_split AFTER UPDATE OF quantity ON fulfillment_line_items
-  WHEN NEW.quantity < OLD.quantity AND (SELECT name FROM actor) <> 'fulfilld:undo'
+  WHEN NEW.quantity < OLD.quantity AND (SELECT is_undo FROM actor) = 0
 BEGIN
   DELETE FROM fulfillment_line_items
     WHERE fulfillment_id = NEW.fulfillment_id AND line_item_id = NEW.line_item_id AND quantity = 0;
@@ -222,7 +222,7 @@ BEGIN
 END;
 
 CREATE TRIGGER fulfillment_line_items_out AFTER DELETE ON fulfillment_line_items
-  WHEN (SELECT name FROM actor) <> 'fulfilld:undo'
+  WHEN (SELECT is_undo FROM actor) = 0
 BEGIN
   INSERT INTO settle(order_id, not_into) SELECT order_id, id FROM fulfillments
     WHERE id = OLD.fulfillment_id AND replacement IS NULL

@@ -62,12 +62,12 @@ BEGIN
     UNION ALL SELECT 'cancel_reason', OLD.cancel_reason, NEW.cancel_reason) c
   WHERE c.old IS NOT c.new;
   INSERT INTO settle(order_id) SELECT NEW.order_id FROM actor
-    WHERE name <> 'fulfilld:undo' AND NEW.canceled_quantity <> OLD.canceled_quantity;
+    WHERE is_undo = 0 AND NEW.canceled_quantity <> OLD.canceled_quantity;
   -- Goods will not be sent: the same news as of a whole order, once a statement.
   INSERT INTO outbox(topic, order_id, key)
   SELECT 'order.canceled', NEW.order_id, 'order:' || NEW.order_id || ':canceled:' ||
     strftime('%Y-%m-%dT%H:%M:%fZ', 'now') FROM actor
-  WHERE name <> 'fulfilld:undo' AND NEW.canceled_quantity > OLD.canceled_quantity
+  WHERE is_undo = 0 AND NEW.canceled_quantity > OLD.canceled_quantity
     AND NOT EXISTS(SELECT 1 FROM outbox
         WHERE key = 'order:' || NEW.order_id || ':canceled:' ||
         strftime('%Y-%m-%dT%H:%M:%fZ', 'now'));
@@ -241,7 +241,7 @@ CREATE TRIGGER order_history_grows AFTER INSERT ON order_history
   WHEN NEW.id <> 1 + (SELECT coalesce(max(id), 0) FROM order_history WHERE id < NEW.id)
     OR EXISTS(SELECT 1 FROM order_history WHERE id > NEW.id)
     OR NOT EXISTS(SELECT 1 FROM orders WHERE id = NEW.order_id)
-    OR ((SELECT name FROM actor) GLOB 'operator*'
+    OR ((SELECT is_person FROM actor)
         AND NEW.at <> strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))
 BEGIN SELECT RAISE(ABORT, 'order_history: written by the database and never changed'); END;
 
@@ -249,7 +249,7 @@ BEGIN SELECT RAISE(ABORT, 'order_history: written by the database and never chan
 -- and become news.
 CREATE VIEW early AS SELECT id AS order_id, payment_intent_id FROM orders WHERE 0;
 CREATE TRIGGER early_insert INSTEAD OF INSERT ON early
-  WHEN (SELECT name FROM actor) NOT GLOB 'operator*'
+  WHEN (SELECT is_person FROM actor) = 0
 BEGIN
   INSERT INTO order_history(order_id, actor, what, new) SELECT NEW.order_id, actor.name, e.what,
     e.new FROM actor, (

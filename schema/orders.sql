@@ -23,7 +23,7 @@ BEGIN
   SELECT RAISE(ABORT,
       'orders: a canceled order stays canceled (fulfilld undo takes back what you typed last)')
     WHERE OLD.canceled_at IS NOT NULL AND NEW.canceled_at IS NULL
-      AND (SELECT name FROM actor) <> 'fulfilld:undo';
+      AND (SELECT is_undo FROM actor) = 0;
   SELECT RAISE(ABORT,
       'orders: canceled_at is a time in UTC, e.g. strftime(''%Y-%m-%dT%H:%M:%SZ'', ''now'')')
     WHERE strftime('%Y-%m-%dT%H:%M:%SZ', NEW.canceled_at, '+0 days') IS NOT NEW.canceled_at
@@ -58,15 +58,15 @@ BEGIN
 END;
 
 CREATE TRIGGER unbalanced_orders_insert BEFORE INSERT ON unbalanced_orders
-  WHEN (SELECT name FROM actor) GLOB 'operator*'
+  WHEN (SELECT is_person FROM actor)
 BEGIN SELECT RAISE(ABORT, 'unbalanced_orders: kept by triggers; nothing is typed here'); END;
 
 CREATE TRIGGER unbalanced_orders_update BEFORE UPDATE ON unbalanced_orders
-  WHEN (SELECT name FROM actor) GLOB 'operator*'
+  WHEN (SELECT is_person FROM actor)
 BEGIN SELECT RAISE(ABORT, 'unbalanced_orders: kept by triggers; nothing is typed here'); END;
 
 CREATE TRIGGER unbalanced_orders_delete BEFORE DELETE ON unbalanced_orders
-  WHEN (SELECT name FROM actor) GLOB 'operator*'
+  WHEN (SELECT is_person FROM actor)
 BEGIN SELECT RAISE(ABORT, 'unbalanced_orders: kept by triggers; nothing is typed here'); END;
 
 -- What came before its order is told when the order learns of its payment.
@@ -81,7 +81,7 @@ BEGIN INSERT INTO early VALUES(NEW.id, NEW.payment_intent_id); END;
 CREATE TRIGGER orders_tidy AFTER UPDATE OF note, hold_reason, email, name, phone, shipping_name,
   shipping_line1, shipping_line2,
   shipping_city, shipping_state, shipping_postal_code, shipping_country ON orders
-    WHEN (SELECT name FROM actor) GLOB 'operator*'
+    WHEN (SELECT is_person FROM actor)
 BEGIN
   UPDATE orders SET
     note = nullif(trim(note, b.signs), ''),
@@ -116,7 +116,7 @@ END;
 CREATE TRIGGER orders_corrected AFTER UPDATE OF email, shipping_name, shipping_line1,
   shipping_line2, shipping_city, shipping_state,
   shipping_postal_code, shipping_country ON orders
-    WHEN (SELECT name FROM actor) NOT IN('fulfilld:undo', 'fulfilld:forget')
+    WHEN (SELECT is_undo OR name = 'fulfilld:forget' FROM actor) = 0
 BEGIN
   INSERT INTO outbox(topic, order_id, fulfillment_id, key)
   SELECT 'fulfillment.updated', f.order_id, f.id, 'fulfillment:' || f.id || ':updated:' ||

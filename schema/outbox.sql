@@ -4,7 +4,7 @@
 -- What an operator does leads to three kinds of news; no other, and none that is not true.
 CREATE TRIGGER outbox_insert BEFORE INSERT ON outbox
   WHEN EXISTS(SELECT 1 FROM outbox WHERE id = NEW.id OR key = NEW.key)
-    OR ((SELECT name FROM actor) GLOB 'operator*'
+    OR ((SELECT is_person FROM actor)
       AND NOT EXISTS(SELECT 1 FROM fulfillments f
           WHERE f.id = NEW.fulfillment_id AND f.order_id = NEW.order_id
           AND NEW.topic = 'fulfillment.' || f.status
@@ -33,7 +33,7 @@ BEGIN
 END;
 
 CREATE TRIGGER outbox_told BEFORE UPDATE ON outbox
-  WHEN (SELECT name FROM actor) GLOB 'operator*' AND (NEW.attempts <> OLD.attempts
+  WHEN (SELECT is_person FROM actor) AND (NEW.attempts <> OLD.attempts
     OR (NEW.next_attempt_at IS NOT NULL AND NEW.next_attempt_at IS NOT OLD.next_attempt_at)
     OR (NEW.last_error IS NOT OLD.last_error AND NEW.last_error IS NOT NULL)
     OR (NEW.outcome IS NOT OLD.outcome AND NEW.outcome IS NOT NULL AND NEW.outcome IS NOT 'again'))
@@ -57,7 +57,7 @@ BEGIN UPDATE outbox SET next_attempt_at = NULL, outcome = 'again', last_error = 
 -- past orders can be taken in.
 CREATE VIEW news AS SELECT topic, order_id, key, created_at AS happened_at FROM outbox WHERE 0;
 CREATE TRIGGER news_insert INSTEAD OF INSERT ON news
-  WHEN (SELECT name FROM actor) NOT GLOB 'operator*'
+  WHEN (SELECT is_person FROM actor) = 0
 BEGIN
   INSERT INTO outbox(topic, order_id, key, state, outcome)
   SELECT NEW.topic, NEW.order_id, NEW.key, CASE WHEN past THEN 'done' ELSE 'pending' END, CASE

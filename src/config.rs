@@ -14,6 +14,7 @@ pub mod hooks; // who is notified of what, and when
 mod secrets; // the key and the signing secrets
 pub mod sender; // who sends the parcels
 mod sessions; // which sessions are the shop's
+mod page; // who may see the page
 mod plain; // numbers, addresses, URLs
 mod fault; // what is wrong with a setting
 #[cfg(test)]
@@ -21,6 +22,7 @@ mod lists; // the documents list what the table has
 
 pub use fault::{Fault, Weight};
 pub use known::*;
+pub use page::PageSettings;
 pub use plain::is_loopback;
 pub use secrets::{Key, Secret};
 pub use sessions::Only;
@@ -46,6 +48,8 @@ pub struct Settings {
     /// How long the bodies of processed events are kept; `None` is for good.
     pub keep_payloads: Option<Duration>,
     pub hooks: Plan,
+    /// `None`: there is no page.
+    pub page: Option<PageSettings>,
 }
 
 /// How often is looked for what never arrived.
@@ -91,6 +95,7 @@ impl Settings {
             backfill: Backfill { every: BACKFILL_EVERY.get()?, sweep_every: SWEEP_EVERY.get()? },
             keep_payloads: PAYLOAD_DAYS.get()?,
             hooks: hook_plan()?,
+            page: page_settings()?,
         })
     }
 }
@@ -116,6 +121,7 @@ pub fn faults() -> Vec<Fault> {
     ) {
         found.extend(Plan::new(commands, urls, secrets, delays).err());
     }
+    found.extend(read_page().err());
     found
 }
 
@@ -155,6 +161,23 @@ pub fn hook_plan() -> Result<Plan> {
     readable()?;
     Plan::new(HOOK_COMMAND.get()?, HOOK_URL.get()?, HOOK_SECRET.get()?, HOOK_DELAY.get()?)
         .map_err(|fault| fault.error())
+}
+
+/// Who may see the page; `None` where there is none.
+fn page_settings() -> Result<Option<PageSettings>> {
+    read_page().map_err(|fault| fault.error())
+}
+
+/// The same; `None` also where one of its settings has a fault of its own.
+fn read_page() -> std::result::Result<Option<PageSettings>, Fault> {
+    let (Some(Some(listen)), Some(secret), Some(user_header)) =
+        (PAGE_LISTEN.read().value, PAGE_SECRET.read().value, PAGE_USER_HEADER.read().value)
+    else {
+        return Ok(None);
+    };
+    let lists =
+        [&PAGE_PACK, &PAGE_ALL, &PAGE_FIRST].map(|list| list.read().value.unwrap_or_default());
+    PageSettings::new(listen, secret, user_header, lists).map(Some)
 }
 
 impl StripeAccess {

@@ -118,19 +118,28 @@ const SILENT_WITHIN: Duration = Duration::from_secs(1);
 /// Enough for JSON, HMAC and the queries of the metrics page; only what is touched costs memory.
 const STACK: usize = 512 << 10;
 
-/// Opens a socket to listen on. `Config` when the address is taken or not to be had, and when it is
+/// Opens the webhook's socket. `Config` when the address is taken or not to be had, and when it is
 /// not loopback without `allow_public`.
 pub fn bind(address: SocketAddr, allow_public: bool) -> Result<TcpListener> {
     if let Some(fault) = config::public_listen(address, allow_public) {
         return Err(fault.error());
     }
+    bind_as("FULFILLD_LISTEN", address)
+}
+
+/// Opens the page's socket, which its setting has on loopback.
+pub fn bind_page(address: SocketAddr) -> Result<TcpListener> {
+    bind_as("FULFILLD_PAGE_LISTEN", address)
+}
+
+fn bind_as(setting: &str, address: SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(address).map_err(|error| {
         Error::Config(match error.kind() {
             ErrorKind::AddrInUse => format!(
                 "{address} is in use; stop what listens there (ss -ltnp names it; another fulfilld?), or set \
-                 FULFILLD_LISTEN to a free port"
+                 {setting} to a free port"
             ),
-            _ => format!("cannot listen on {address}: {error}; set FULFILLD_LISTEN to an address of this server"),
+            _ => format!("cannot listen on {address}: {error}; set {setting} to an address of this server"),
         })
     })
 }

@@ -13,7 +13,7 @@ mod tracking; // the tracking numbers that come back
 mod writer; // the file, and what could not be written
 
 pub use crate::config::sender::Sender;
-pub use format::Format;
+pub use format::{Format, NAMES as FORMATS};
 pub use parcels::{Choice, waiting};
 pub use slips::document as slips;
 pub use tracking::{Row, is_no_number, read as read_tracking};

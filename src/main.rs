@@ -10,6 +10,7 @@ mod commands; // what the operator can ask: one file a verb
 mod serve; // the daemon: opens, wires, starts, stops
 mod standby; // answers 503 until a person has fixed what stops the start
 mod webhook; // verify, store, answer
+mod page; // the packing table in a browser
 mod health; // what the daemon says of itself
 mod door; // everything we do about tiny_http
 
@@ -22,6 +23,7 @@ mod worker; // the queue of events: asks the handler, applies the Change
 mod context; // what the daemon's threads share
 mod claims; // SQL of due events: claimed by object, finished together
 mod rebuild; // derives what comes from Stripe once more, and compares
+mod books; // what money came and went
 mod labels; // files for label services
 mod handlers; // what Stripe can tell us: one file a subject
 mod person; // what is held about a person, and how it is erased

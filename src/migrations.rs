@@ -67,6 +67,8 @@ const STEPS: &[Step] = &[
                 ("facts", include_str!("../schema/steps/3_facts.sql")),
             ];
             rebuild(c, "dismissals", include_str!("../schema/steps/3_dismissals.sql"), &columns)?;
+            // A person may be one of the page's.
+            rebuild(c, "actor", include_str!("../schema/steps/3_actor.sql"), &[])?;
             for sql in [
                 "ALTER TABLE alarms ADD COLUMN about TEXT NOT NULL DEFAULT ''",
                 include_str!("../schema/steps/3_unbalanced_orders.sql"),

@@ -147,7 +147,7 @@ impl RollbackGuard {
         let before = self.noted.last.as_ref().map_or(0, |line| line.id);
         let new: Vec<Line> = c
             .prepare_cached(
-                "SELECT id, at, order_id, what FROM order_history WHERE id > ?1 AND actor GLOB 'operator*' ORDER BY id DESC LIMIT ?2",
+                "SELECT id, at, order_id, what FROM order_history WHERE id > ?1 AND (actor GLOB 'operator*' OR actor GLOB 'page:*') ORDER BY id DESC LIMIT ?2",
             )
             .and_then(|mut q| q.query_map((before, TYPED_MAX as i64), line)?.collect())
             .map_err(db::translate)?;

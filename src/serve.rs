@@ -30,6 +30,7 @@ use crate::logging;
 use crate::metrics::Metrics;
 use crate::migrations;
 use crate::only;
+use crate::page;
 use crate::person;
 use crate::place::{self, Identity, Lock};
 use crate::reconcile::Looking;
@@ -73,6 +74,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(20);
 /// A running daemon.
 pub struct Serving {
     door: Arc<Door>,
+    page: Option<page::Open>,
     context: Arc<Context>,
     health: Arc<Health>,
     webhook: Arc<Webhook>,
@@ -106,9 +108,10 @@ pub fn serve() -> Result<()> {
     let why = serving.ready_within(READY_WITHIN, &wake).and_then(|()| {
         standby::forget();
         println!(
-            "fulfilld {} listens on http://{}/webhook, {} orders in {}",
+            "fulfilld {} listens on http://{}/webhook{}, {} orders in {}",
             env!("CARGO_PKG_VERSION"),
             serving.address(),
+            serving.page_url().map(|url| format!(", the page is {url}")).unwrap_or_default(),
             if settings.stripe.livemode { "live" } else { "test" },
             settings.db.display(),
         );
@@ -186,7 +189,7 @@ impl Serving {
         let webhook =
             Arc::new(Webhook::new(secrets, context.clone(), metrics.clone(), settings.echo_after));
         let counts = metrics.clone();
-        let listener = listener(settings)?;
+        let (listener, page_listener) = listeners(settings)?;
         let itself: Arc<OnceLock<Arc<Door>>> = Arc::default();
         let answer = {
             let (webhook, health, itself) = (webhook.clone(), health.clone(), itself.clone());
@@ -196,6 +199,12 @@ impl Serving {
         };
         let door = Arc::new(Door::open(listener, Limits::default(), answer)?);
         let _ = itself.set(door.clone());
+        let page = match (&settings.page, page_listener) {
+            (Some(settings), Some(listener)) => {
+                Some(page::Open::start(listener, settings, context.clone(), health.clone(), &path)?)
+            }
+            _ => None,
+        };
         let workers = Workers::start(context.clone(), reader.clone(), settings.workers);
         let looking = match settings.backfill.every.is_zero() {
             true => None,
@@ -208,6 +217,7 @@ impl Serving {
         }
         Ok(Serving {
             door,
+            page,
             context,
             health,
             webhook,
@@ -227,6 +237,11 @@ impl Serving {
     /// Where it listens.
     pub fn address(&self) -> std::net::SocketAddr {
         self.door.address()
+    }
+
+    /// Where the page is, where there is one.
+    pub fn page_url(&self) -> Option<String> {
+        self.page.as_ref().map(page::Open::url)
     }
 
     /// Waits until the file is ready, for so long at most: then it is served all the same, with
@@ -275,6 +290,12 @@ impl Serving {
             // Why the writer ended is asked after whether it did.
             if let Some(why) = self.context.writer.state().failed.or(broken) {
                 return Err(why);
+            }
+            if let Some(why) = self.page.as_ref().and_then(page::Open::broken) {
+                log::error!(
+                    "the page is closed until fulfilld starts again, events are taken on: {why}"
+                );
+                self.page.take().map(|page| page.close(Instant::now()));
             }
             if clock.look(&self.context) {
                 self.hooks.clock_was_set();
@@ -391,7 +412,8 @@ impl Serving {
         let deadline = Instant::now() + STOP_WITHIN;
         self.hooks.tell_to_stop();
         self.pages.stop();
-        let answered = self.door.close(deadline - STOP_WITHIN / 2);
+        let answered = self.door.close(deadline - STOP_WITHIN / 2)
+            & self.page.is_none_or(|page| page.close(deadline - STOP_WITHIN / 2));
         self.webhook.close();
         let worked =
             self.workers.stop(deadline) & self.looking.is_none_or(|looking| looking.stop(deadline));
@@ -478,15 +500,32 @@ fn not_allowed(allow: &'static str) -> Answer {
     answer
 }
 
-/// The socket that systemd holds over a restart, else our own.
-fn listener(settings: &Settings) -> Result<TcpListener> {
-    let handed = listenfd::ListenFd::from_env().take_tcp_listener(0);
-    match handed.map_err(|e| {
+/// The webhook's listener and the page's: the sockets that systemd holds over a restart, known by
+/// their ports, else our own.
+fn listeners(settings: &Settings) -> Result<(TcpListener, Option<TcpListener>)> {
+    let unusable = |e: std::io::Error| {
         Error::Config(format!("the socket handed over by systemd cannot be used: {e}"))
-    })? {
-        Some(listener) => Ok(listener),
-        None => door::bind(settings.listen, settings.allow_public_listen),
+    };
+    let mut handed = listenfd::ListenFd::from_env();
+    let (mut webhook, mut page) = (None, None);
+    for n in 0..handed.len() {
+        let Some(listener) = handed.take_tcp_listener(n).map_err(unusable)? else { continue };
+        let port = listener.local_addr().map_err(unusable)?.port();
+        match &settings.page {
+            Some(settings) if settings.listen.port() == port => page = Some(listener),
+            _ => webhook = webhook.or(Some(listener)),
+        }
     }
+    let webhook = match webhook {
+        Some(listener) => listener,
+        None => door::bind(settings.listen, settings.allow_public_listen)?,
+    };
+    let page = match (&settings.page, page) {
+        (None, _) => None,
+        (Some(_), Some(listener)) => Some(listener),
+        (Some(settings), None) => Some(door::bind_page(settings.listen)?),
+    };
+    Ok((webhook, page))
 }
 
 /// SIGTERM and SIGINT end, SIGHUP reloads; a second SIGTERM or SIGINT ends at once.

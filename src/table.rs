@@ -225,6 +225,7 @@ pub fn print_query(
             c,
             sql,
             params,
+            &mut io::stdout().lock(),
             |_| String::new(),
             |columns, cells| json_line(object(columns, &cells)),
         ),
@@ -232,16 +233,17 @@ pub fn print_query(
     }
 }
 
-/// Prints what `head` makes of the columns' names, then what `line` makes of each row, while they
+/// Writes what `head` makes of the columns' names, then what `line` makes of each row, while they
 /// are read.
 pub fn stream(
     c: &Connection,
     sql: &str,
     params: impl Params,
+    out: &mut dyn Write,
     head: impl Fn(&[String]) -> String,
     line: impl Fn(&[String], Vec<Cell>) -> String,
 ) -> Result<()> {
-    let mut out = io::BufWriter::new(io::stdout().lock());
+    let mut out = io::BufWriter::new(out);
     let mut statement = c.prepare(sql).map_err(db::translate)?;
     let columns: Vec<String> = statement.column_names().map(String::from).collect();
     let mut rows = statement.query(params).map_err(db::translate)?;

@@ -26,6 +26,9 @@ fn sources(root: &str, page: &str) -> Vec<Source> {
                 directories.push(file);
                 continue;
             }
+            if file.extension().is_none_or(|extension| extension != "rs") {
+                continue;
+            }
             let inside = file.strip_prefix(&root).expect("it is below the root");
             let mut module: Vec<String> =
                 inside.with_extension("").iter().map(|p| p.to_string_lossy().into()).collect();

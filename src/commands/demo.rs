@@ -10,7 +10,7 @@ use sandbox::{KEY, Options, Purchase, Sandbox, Trigger};
 
 use super::sandbox::translate;
 use crate::config::hooks::Plan;
-use crate::config::{self, Backfill, Settings, StripeAccess};
+use crate::config::{self, Backfill, PageSettings, Settings, StripeAccess};
 use crate::db;
 use crate::error::{Error, Result};
 use crate::serve::{self, Serving};
@@ -76,14 +76,16 @@ pub fn run(args: &Args) -> Result<()> {
         },
         keep_payloads: None,
         hooks: Plan::default(),
+        page: Some(PageSettings::of_the_demo()),
     };
     let desk = Serving::start(&settings, config::WEBHOOK_SECRET.of(SECRET).into_result()?)?;
     let webhook = format!("http://{}/webhook", desk.address());
     stripe.deliver_to(&webhook).map_err(translate)?;
     table::print(&format!(
         "fulfilld demo: everything on 127.0.0.1, nothing leaves this machine\n\n\
-         \x20 a simulated Stripe   {}\n  the order desk       {webhook}\n  the file             {}\n\n",
+         \x20 a simulated Stripe   {}\n  the order desk       {webhook}\n  the packing table    {}\n  the file             {}\n\n",
         stripe.base_url(),
+        desk.page_url().unwrap_or_default(),
         file.display()
     ))?;
 

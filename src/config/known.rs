@@ -12,8 +12,9 @@ use log::LevelFilter;
 
 use super::fault::Read;
 use super::hooks::{self, Delays, SignKey, Target};
+use super::page;
 use super::plain;
-use super::secrets::{self, Key};
+use super::secrets::{self, Key, Secret};
 use super::sender::{self, Sender};
 use super::sessions::{self, Only};
 use super::setting::{Kind, Row, Setting};
@@ -214,6 +215,58 @@ settings! {
         note: "",
         kind: Kind::Plain,
         parse: sender::parse,
+    }
+    PAGE_LISTEN: Option<SocketAddr> = {
+        name: "FULFILLD_PAGE_LISTEN",
+        default: "",
+        about: "address and port of the page for people who pack, behind the proxy's login, e.g. \
+                127.0.0.1:4243; without it there is none",
+        note: "docs/page.md says what the proxy has to do.",
+        kind: Kind::Plain,
+        parse: page::listen,
+    }
+    PAGE_SECRET: Option<Secret> = {
+        name: "FULFILLD_PAGE_SECRET",
+        default: "",
+        about: "what the proxy sends as X-Fulfilld-Page-Secret, so that no other program can say \
+                who is logged in (openssl rand -hex 32)",
+        note: "Under systemd it is the file /etc/fulfilld/page_secret, which wins once its line \
+                in fulfilld.service is in force.",
+        kind: Kind::Secret { id: "page_secret", needed: None },
+        parse: page::secret,
+    }
+    PAGE_USER_HEADER: String = {
+        name: "FULFILLD_PAGE_USER_HEADER",
+        default: "X-Fulfilld-User",
+        about: "header in which the proxy names whoever is logged in",
+        note: "",
+        kind: Kind::Plain,
+        parse: page::header,
+    }
+    PAGE_PACK: Vec<String> = {
+        name: "FULFILLD_PAGE_PACK",
+        default: "",
+        about: "who may look and ship on the page: names with a , between, or * for everybody who \
+                is logged in",
+        note: "",
+        kind: Kind::Plain,
+        parse: page::list,
+    }
+    PAGE_ALL: Vec<String> = {
+        name: "FULFILLD_PAGE_ALL",
+        default: "",
+        about: "who may do everything on the page: names with a , between, or *",
+        note: "",
+        kind: Kind::Plain,
+        parse: page::list,
+    }
+    PAGE_FIRST: Vec<String> = {
+        name: "FULFILLD_PAGE_FIRST",
+        default: "express,priority,overnight,next day,same day",
+        about: "words of the shipping options that are packed first, with a , between",
+        note: "",
+        kind: Kind::Plain,
+        parse: page::list,
     }
     WORKERS: u32 = {
         name: "FULFILLD_WORKERS",

@@ -53,6 +53,19 @@ impl Request {
         self.raw().url().split(['?', '#']).next().unwrap_or_default()
     }
 
+    /// What stands behind the first `?`; empty where nothing does.
+    pub fn query(&self) -> &str {
+        let url = self.raw().url().split('#').next().unwrap_or_default();
+        url.split_once('?').map_or("", |(_, query)| query)
+    }
+
+    /// The header of that name; `None` where there is none, or several, of which nobody can say which
+    /// one the proxy wrote.
+    pub fn only_header(&self, name: &str) -> Option<&str> {
+        let mut named = headers(self.raw(), name);
+        named.next().filter(|_| named.next().is_none())
+    }
+
     /// The first header of that name, whatever its case.
     pub fn header(&self, name: &str) -> Option<&str> {
         headers(self.raw(), name).next()
@@ -92,12 +105,14 @@ pub struct Answer {
     pub status: u16,
     pub content_type: &'static str,
     pub headers: Vec<(&'static str, &'static str)>,
+    /// Where to look instead; no header where it is not a path of plain signs.
+    pub location: Option<String>,
     pub body: Vec<u8>,
 }
 
 impl Answer {
     pub fn new(status: u16, content_type: &'static str, body: Vec<u8>) -> Answer {
-        Answer { status, content_type, headers: vec![], body }
+        Answer { status, content_type, headers: vec![], location: None, body }
     }
     pub fn text(status: u16, body: String) -> Answer {
         Answer::new(status, "text/plain; charset=utf-8", body.into_bytes())
@@ -115,6 +130,11 @@ impl Answer {
         let _ = write!(wire, "Content-Length: {length}\r\nConnection: close\r\n");
         for (name, value) in &self.headers {
             let _ = write!(wire, "{name}: {value}\r\n");
+        }
+        let is_path =
+            |path: &&String| path.starts_with('/') && path.bytes().all(|b| b.is_ascii_graphic());
+        if let Some(path) = self.location.as_ref().filter(is_path) {
+            let _ = write!(wire, "Location: {path}\r\n");
         }
         wire.extend_from_slice(b"\r\n");
         if with_body {

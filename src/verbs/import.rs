@@ -46,9 +46,9 @@ pub fn import(
         insert(c, &found.labels)?;
         let ids: Vec<i64> = found.labels.iter().map(|label| label.fulfillment).collect();
         imported.shipped = Some(Table::query(c, SHIPPED, [serde_json::json!(ids).to_string()])?);
-        if is_dry {
-            c.execute_batch("ROLLBACK TO as_it_was").map_err(db::translate)?;
-        }
+        let end =
+            if is_dry { "ROLLBACK TO as_it_was; RELEASE as_it_was" } else { "RELEASE as_it_was" };
+        c.execute_batch(end).map_err(db::translate)?;
     }
     Ok(imported)
 }

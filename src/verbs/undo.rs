@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rusqlite::types::Value as Cell;
 use rusqlite::{Connection, OptionalExtension, params_from_iter};
 
-use super::{ADDED, OPERATOR, sentence};
+use super::{ADDED, sentence};
 use crate::db;
 use crate::error::{Error, Result};
 use crate::table::Table;
@@ -44,9 +44,8 @@ pub fn undo(c: &Connection, order: Option<i64>, force: bool, is_dry: bool) -> Re
         )),
         other => other,
     })?;
-    if is_dry {
-        c.execute_batch("ROLLBACK TO as_it_was").map_err(db::translate)?;
-    }
+    let end = if is_dry { "ROLLBACK TO as_it_was; RELEASE as_it_was" } else { "RELEASE as_it_was" };
+    c.execute_batch(end).map_err(db::translate)?;
     Ok(Undone { table: shown(&change), told })
 }
 
@@ -193,7 +192,8 @@ fn last_change(c: &Connection, order: Option<i64>) -> Result<Vec<Step>> {
     // One order's rows by its index; else the newest rows of all.
     let of_order = if order.is_some() { "order_id = ?2" } else { "?2 IS NULL" };
     let last = format!(
-        "SELECT id, actor FROM order_history WHERE (actor GLOB 'operator*' OR actor IN (?1, '{ADDED}')) AND {of_order}
+        "SELECT id, actor FROM order_history
+         WHERE (actor GLOB 'operator*' OR actor GLOB 'page:*' OR actor GLOB ?1 || '*' OR actor = '{ADDED}') AND {of_order}
          ORDER BY id DESC LIMIT 1"
     );
     let last: Option<(i64, String)> = c
@@ -203,13 +203,13 @@ fn last_change(c: &Connection, order: Option<i64>) -> Result<Vec<Step>> {
     let Some((id, actor)) = last else {
         let which = order.map_or("an order".into(), |order| format!("order {order}"));
         return Err(Error::Permanent(format!(
-            "there is nothing to take back: nobody has changed {which} as {OPERATOR} yet"
+            "there is nothing to take back: nobody has changed {which} by hand yet"
         )));
     };
-    if actor == UNDO {
+    if actor.starts_with(UNDO) {
         return Err(Error::Permanent(
             "the last change is taken back already, and an undo is not undone; what it put back: SELECT * FROM \
-             order_history WHERE actor = 'fulfilld:undo'"
+             order_history WHERE actor GLOB 'fulfilld:undo*'"
                 .into(),
         ));
     }

@@ -30,6 +30,7 @@ mod settings; // wrong ones
 mod beside; // verbs typed beside the service
 mod attention; // what needs a person
 mod shell; // the operator's edits
+mod page; // the page for people who pack
 mod parcels; // as shops send them
 mod labels; // files for label services
 mod verbs; // the command line

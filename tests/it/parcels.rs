@@ -409,7 +409,7 @@ fn a_wrong_deliver_of_yesterday_is_taken_back_for_that_order_alone() {
     assert_eq!(desk.one("SELECT hold_reason FROM orders WHERE id = 5"), "color");
     assert_eq!(desk.one("SELECT status FROM fulfillments WHERE order_id = 6"), "shipped");
     desk.declines("undo --order 4", "taken back already");
-    desk.declines("undo --order 2", "nobody has changed order 2 as operator yet");
+    desk.declines("undo --order 2", "nobody has changed order 2 by hand yet");
     // Of a change of many orders it takes back that order's part.
     let desk = Desk::open();
     desk.typed("UPDATE orders SET note = 'both' WHERE id IN(4, 6)");

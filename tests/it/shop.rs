@@ -41,6 +41,8 @@ pub struct Running {
     pub child: Child,
     /// Where it listens: `http://127.0.0.1:PORT`.
     pub url: String,
+    /// Its one line on standard output.
+    pub line: String,
 }
 
 impl Running {
@@ -75,7 +77,7 @@ impl Running {
         stderr.map(|mut stderr| {
             std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()))
         });
-        Ok(Running { child, url })
+        Ok(Running { child, url, line: said })
     }
 
     pub fn port(&self) -> u16 {
