@@ -451,6 +451,15 @@ CREATE TABLE hook_runs(
 CREATE INDEX hook_runs_due ON hook_runs(target, tries > 0, next_attempt_at) WHERE state = 'pending';
 CREATE INDEX hook_runs_order ON hook_runs(order_id, target, outbox_id) WHERE state = 'pending';
 
+-- Hooks to be run once with a sample order (fulfilld hooks test); a row lives as long as somebody
+-- waits for it.
+CREATE TABLE hook_tests(
+  id       INTEGER PRIMARY KEY CHECK(id > 0),
+  topic    TEXT NOT NULL,
+  asked_at TEXT NOT NULL,
+  result   TEXT CHECK(json_valid(result))                 -- what each hook did, by the daemon
+) STRICT;
+
 -- How far Stripe's lists have been looked through for what never arrived. Set `until` back to have
 -- it looked through again.
 CREATE TABLE sweeps(

@@ -85,7 +85,7 @@ pub fn give_back(file: &Path) -> Option<String> {
     let (owner, group) = (called(folder.uid(), "/etc/passwd"), called(folder.gid(), "/etc/group"));
     let mode = if folder_mode & 0o020 == 0 { 600 } else { 660 };
     // No pattern: whoever types the line may not be able to list the directory.
-    let files = ["", "-wal", "-shm", ".lock"].map(|suffix| {
+    let files = ["", "-wal", "-shm", ".lock", ".forgotten"].map(|suffix| {
         let mut name = file.as_os_str().to_owned();
         name.push(suffix);
         PathBuf::from(name)

@@ -6,7 +6,7 @@
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::Write;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
@@ -118,6 +118,10 @@ pub fn write_beside(path: &Path, c: &Connection) -> Result<()> {
         let mut file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o660).open(&new)?;
         file.set_permissions(Permissions::from_mode(0o660))?;
+        // What root writes is the file's owner's, as the file is.
+        if let (true, Ok(owner)) = (rustix::process::geteuid().is_root(), std::fs::metadata(path)) {
+            std::os::unix::fs::fchown(&file, Some(owner.uid()), Some(owner.gid()))?;
+        }
         file.write_all((subjects.join("\n") + "\n").as_bytes())?;
         file.sync_all()?;
         std::fs::rename(&new, &list)?;

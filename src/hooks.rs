@@ -12,6 +12,7 @@ pub mod payload;
 pub mod post;
 pub mod runs;
 pub mod sample;
+pub mod trial;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,6 +35,7 @@ use crate::writer::Writer;
 use command::Call;
 use post::Post;
 use runs::{Outcome, Run};
+use trial::Trials;
 
 /// A look at everything, whether or not something was committed, at the latest after this long.
 const SCAN_EVERY: Duration = Duration::from_secs(60);
@@ -69,6 +71,7 @@ struct Notifying {
     missing: Mutex<Vec<Option<Missing>>>,
     /// What the alarm about them says in the file.
     shown: Mutex<Vec<(String, String)>>,
+    trials: Trials,
 }
 
 /// A command that cannot be run.
@@ -109,6 +112,7 @@ impl Hooks {
             begun: AtomicBool::new(false),
             clock_was_set: AtomicBool::new(false),
             shown: Mutex::default(),
+            trials: Trials::new(),
         };
         Hooks(Queue::start(notifying, reader, signal))
     }
@@ -132,7 +136,9 @@ impl Hooks {
     /// Waits until what is in hand is written. False when something was not by the deadline; it
     /// runs again at the next start.
     pub fn stop(self, deadline: Instant) -> bool {
-        self.0.stop(deadline)
+        self.0.runner().signal.stop();
+        let tested = self.0.runner().trials.stop(deadline);
+        self.0.stop(deadline) && tested
     }
 }
 
@@ -143,6 +149,9 @@ impl Store for Notifying {
     /// What is new is handed out to the hooks, what is due is claimed for free hands.
     fn claim(&self, in_hand: &[Arc<Run>]) -> Result<Found<Run>> {
         self.begin()?;
+        let signal = self.signal.clone();
+        self.trials
+            .look(&self.reader, &self.writer, &self.plan, &self.db, move || signal.is_stopping())?;
         while !self.signal.is_stopping() && runs::is_any_new(&lock(&self.reader))? {
             self.write(|c, plan| runs::hand_out(c, plan, clock::now()))?;
         }
@@ -253,6 +262,7 @@ impl Notifying {
         if !self.begun.load(Ordering::SeqCst) {
             let interrupted = self.write(|c, plan| {
                 alarms::clear(c, "hook_missing")?;
+                Trials::begin(c)?;
                 runs::begin(c, plan, clock::now())
             })?;
             if interrupted > 0 {

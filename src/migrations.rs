@@ -73,6 +73,7 @@ const STEPS: &[Step] = &[
                 "ALTER TABLE alarms ADD COLUMN about TEXT NOT NULL DEFAULT ''",
                 include_str!("../schema/steps/3_unbalanced_orders.sql"),
                 include_str!("../schema/steps/3_forgotten.sql"),
+                include_str!("../schema/steps/3_hook_tests.sql"),
             ] {
                 c.execute_batch(sql).map_err(db::translate)?;
             }

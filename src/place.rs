@@ -201,6 +201,12 @@ pub fn lock_if_free(path: &Path) -> Option<Lock> {
     take(path, Duration::ZERO).ok().flatten()
 }
 
+/// True while somebody serves the file, as far as this user can tell.
+pub fn is_served(path: &Path) -> bool {
+    let Ok(file) = File::open(beside(path, ".lock")) else { return false };
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockShared).is_err()
+}
+
 fn take(path: &Path, within: Duration) -> Result<Option<Lock>> {
     let name = beside(path, ".lock");
     let file = OpenOptions::new()

@@ -1,7 +1,7 @@
 //! `fulfilld hooks`: what the shop's own programs were told, what waits, and what gave up.
 
 use std::io::Write;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::{ArgGroup, Subcommand};
 use rusqlite::OptionalExtension;
@@ -9,13 +9,11 @@ use rusqlite::types::Value as Cell;
 
 use super::{File, Output, none_such};
 use crate::config;
-use crate::config::hooks::{Kind, TOPICS};
+use crate::config::hooks::TOPICS;
 use crate::db;
 use crate::error::{Error, Result};
-use crate::hooks::command::{self, Call};
-use crate::hooks::post::Post;
-use crate::hooks::runs::{self, Outcome};
-use crate::hooks::{payload, sample};
+use crate::hooks::{payload, runs, sample, trial};
+use crate::place;
 use crate::table::{self, Table};
 use crate::text;
 
@@ -114,9 +112,10 @@ struct Resend {
 
 /// Run the hooks for a topic once, now, with a sample order, and say what each did
 ///
-/// The sample's JSON contains "test": true, so that a hook can tell. It runs the hooks of this
-/// environment, or of the service. It writes nothing into the file, which need not exist. Exit code
-/// 1 if a hook failed.
+/// The sample's JSON contains "test": true, so that a hook can tell. A running fulfilld runs them
+/// itself, with the settings, the user and the sandbox that they have in earnest. Where none serves
+/// the file, or this environment names hooks of its own, they run here, and the file need not exist.
+/// Exit code 1 if a hook failed.
 #[derive(clap::Args)]
 #[command(
     before_help = "Example: FULFILLD_HOOK_COMMAND=/etc/fulfilld/hooks/mail fulfilld hooks test order.paid"
@@ -132,6 +131,29 @@ struct Test {
     file: File,
     #[command(flatten)]
     output: Output,
+}
+
+/// How long a test by the daemon may take, and how often is looked for its end.
+const TEST_WITHIN: Duration = Duration::from_secs(300);
+const TEST_EVERY: Duration = Duration::from_millis(50);
+
+/// Has the running daemon run them. `Temporary` when it does not.
+fn by_the_daemon(args: &Test) -> Result<Vec<trial::Trial>> {
+    let id = args.file.write(|c| trial::request(c, &args.topic))?;
+    let until = Instant::now() + TEST_WITHIN;
+    let c = args.file.read()?;
+    let mut answer = trial::answer(&c, id);
+    while matches!(answer, Ok(None)) && Instant::now() < until {
+        std::thread::sleep(TEST_EVERY);
+        answer = trial::answer(&c, id);
+    }
+    drop(c);
+    args.file.write(|c| trial::withdraw(c, id))?;
+    answer?.ok_or_else(|| {
+        Error::Temporary(
+            "the running fulfilld has not run them; look at its log: fulfilld doctor".into(),
+        )
+    })
 }
 
 /// Does what was asked for. `Permanent` when there is no news of an id, or with `test` when a hook
@@ -275,32 +297,24 @@ fn test(args: &Test) -> Result<()> {
     if args.print {
         return table::print(&format!("{}\n", sample::of(&args.topic, "test")?));
     }
-    let plan = config::hook_plan()?;
     let file = args.file.path()?;
-    let post = Post::new(plan.secrets.clone());
-    // A key that no other news has, and no other test.
-    let key = format!("test:{:016x}", fastrand::u64(..));
-    let json = sample::of(&args.topic, &key)?;
-    let mut rows = Vec::new();
-    let mut failed = 0;
-    for target in plan.targets.iter().filter(|target| target.wants(&args.topic)) {
-        let began = Instant::now();
-        let outcome = match &target.kind {
-            Kind::Post(url) => post.send(url, &key, json.as_bytes()),
-            Kind::Command(path) => {
-                let db = std::path::absolute(&file).unwrap_or_else(|_| file.clone());
-                let call = Call { path, topic: &args.topic, key: &key, attempt: 1, db: &db };
-                command::run(&call, json.as_bytes(), &|| false)
-            }
-        };
-        failed += usize::from(outcome != Outcome::Done);
-        rows.push(vec![
-            Cell::Text(target.name.clone()),
-            Cell::Text(outcome.word().into()),
-            Cell::Text(outcome.why().into()),
-            Cell::Integer(began.elapsed().as_millis() as i64),
-        ]);
-    }
+    let is_own = ["FULFILLD_HOOK_COMMAND", "FULFILLD_HOOK_URL"]
+        .iter()
+        .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
+    let is_served = !is_own && file.exists() && place::is_served(&place::real(&file)?);
+    let trials = match is_served {
+        true => by_the_daemon(args)?,
+        false => {
+            let db = std::path::absolute(&file).unwrap_or_else(|_| file.clone());
+            trial::run(&config::hook_plan()?, &db, &args.topic, &|| false)?
+        }
+    };
+    let failed = trials.iter().filter(|trial| !trial.is_done()).count();
+    let row = |trial: trial::Trial| {
+        let texts = [trial.target, trial.outcome, trial.why].map(Cell::Text);
+        texts.into_iter().chain([Cell::Integer(trial.ms)]).collect()
+    };
+    let rows: Vec<Vec<Cell>> = trials.into_iter().map(row).collect();
     let n = rows.len();
     let columns = ["target", "outcome", "why", "ms"].map(String::from).into();
     Table { columns, rows }.print(args.output.json, "")?;
@@ -310,7 +324,11 @@ fn test(args: &Test) -> Result<()> {
             args.topic
         ))),
         (_, 0) => {
-            let _ = writeln!(std::io::stderr(), "each of them was given a sample order");
+            let by = match is_served {
+                true => "by the running fulfilld, in its sandbox",
+                false => "here and as this user: no running fulfilld was asked",
+            };
+            let _ = writeln!(std::io::stderr(), "each of them was given a sample order, {by}");
             Ok(())
         }
         (n, failed) => {

@@ -38,8 +38,10 @@ mod terminal; // what a person sees of it
 mod doctor; // what keeps orders from arriving
 mod operator; // whatever an operator types
 mod hooks; // the shop's own programs are told
+mod trials; // and tried by the desk itself
 mod hook_examples; // those that are shipped
 mod privacy; // what is held about people
+mod logs; // what the log says
 mod docs; // the documents tell the truth
 
 mod money;
