@@ -53,8 +53,15 @@ impl Page {
         let main = html! {
             @for matter in &matters {
                 h2 { (matter.reason.replace('_', " "))
-                    @if let Some(order) = matter.order { " · " a href={ (ROOT) "order/" (order) } { "order " (order) } } }
-                p { (matter.what) @if !matter.since.is_empty() { " " span.soft { "since " (change::minute(&matter.since)) " UTC" } } }
+                    @if let Some(order) = matter.order {
+                        " · " a href={ (ROOT) "order/" (order) } { "order " (order) }
+                    }
+                }
+                p { (matter.what)
+                    @if !matter.since.is_empty() {
+                        " " span.soft { "since " (change::minute(&matter.since)) " UTC" }
+                    }
+                }
                 div.row { (buttons(matter, &token, live)) }
             }
         };

@@ -88,8 +88,8 @@ const CONTENTS: &str = "SELECT fl.fulfillment_id, li.position, fl.quantity, li.n
     FROM fulfillments f JOIN fulfillment_line_items fl ON fl.fulfillment_id = f.id
     JOIN line_items li ON li.id = fl.line_item_id WHERE f.order_id = ?1 ORDER BY f.id, li.position";
 
-const MONEY_BACK: &str = "SELECT b.what, b.at, b.amount_refunded + b.amount_charged_back AS amount, upper(b.currency) AS currency
-    FROM bookings b WHERE b.order_id = ?1 AND b.what <> 'sale' ORDER BY b.at";
+const MONEY_BACK: &str =
+    "SELECT b.what, b.at FROM bookings b WHERE b.order_id = ?1 AND b.what <> 'sale' ORDER BY b.at";
 
 const MATTERS: &str = "SELECT reason, what FROM attention WHERE order_id = ?1";
 
@@ -238,10 +238,13 @@ impl Page {
             shown.contents.iter().filter(|row| row.is("fulfillment_id", id)).collect();
         let several = inside.len() > 1 || inside.iter().any(|row| !row.is("quantity", "1"));
         html! {
-            h2 { @if is_digital { "Digital" } @else { "Parcel " (reference) } " · " (parcel.get("status").unwrap_or_default())
+            h2 { @if is_digital { "Digital" } @else { "Parcel " (reference) }
+                " · " (parcel.get("status").unwrap_or_default())
                 @if let Some(why) = parcel.get("replacement") { " · replacement: " (why) } }
-            ul { @for row in &inside { li { (row.get("quantity").unwrap_or_default()) " × " (row.get("name").unwrap_or_default())
-                @if let Some(options) = row.get("options") { " (" (options) ")" } } } }
+            ul { @for row in &inside { li {
+                (row.get("quantity").unwrap_or_default()) " × " (row.get("name").unwrap_or_default())
+                @if let Some(options) = row.get("options") { " (" (options) ")" }
+            } } }
             @if let Some(company) = parcel.get("tracking_company") { (company) " " }
             @if let Some(number) = parcel.get("tracking_number") {
                 @match parcel.get("url").filter(|url| url.starts_with("https://")) {
@@ -263,7 +266,8 @@ impl Page {
                             @let position = row.get("position").unwrap_or_default();
                             label for={ "q" (id) "-" (position) } { (row.get("name").unwrap_or_default()) }
                             input.few id={ "q" (id) "-" (position) } name={ "q_" (position) } type="number" min="0"
-                                max=(row.get("quantity").unwrap_or_default()) value=(row.get("quantity").unwrap_or_default());
+                                max=(row.get("quantity").unwrap_or_default())
+                                value=(row.get("quantity").unwrap_or_default());
                         }
                         p { button { "Split" } }
                     }))
@@ -343,7 +347,9 @@ fn state(head: &Row, matters: &[Row]) -> Markup {
     html! {
         p {
             span.badge { (word("financial_status")) } " "
-            span.badge { @if head.get("canceled_at").is_some() { "canceled" } @else { (word("fulfillment_status")) } } " "
+            span.badge {
+                @if head.get("canceled_at").is_some() { "canceled" } @else { (word("fulfillment_status")) }
+            } " "
             @if let Some(option) = head.get("shipping_option") { span.badge { (option) } " " }
             (head.get("total").unwrap_or_default())
             span.soft { " · " (head.get("placed_at").unwrap_or_default())
@@ -363,7 +369,9 @@ fn lines(lines: &[Row]) -> Markup {
     html! {
         h2 { "Bought" }
         div.scroll { table {
-            thead { tr { th.number { "" } th { "Item" } th.number { "Price" } th.number { "Total" } th.number { "Sent" } } }
+            thead { tr {
+                th.number { "" } th { "Item" } th.number { "Price" } th.number { "Total" } th.number { "Sent" }
+            } }
             tbody { @for line in lines { tr {
                 td.number { (line.get("quantity").unwrap_or_default()) }
                 td { (line.get("name").unwrap_or_default())
@@ -372,7 +380,9 @@ fn lines(lines: &[Row]) -> Markup {
                 td.number { (line.get("price").unwrap_or_default()) }
                 td.number { (line.get("total").unwrap_or_default()) }
                 td.number { (line.get("sent").unwrap_or_default())
-                    @if let Some(canceled) = line.get("canceled").filter(|n| *n != "0") { div.soft { (canceled) " canceled" } } }
+                    @if let Some(canceled) = line.get("canceled").filter(|n| *n != "0") {
+                        div.soft { (canceled) " canceled" }
+                    } }
             } } }
         } }
     }
@@ -474,8 +484,11 @@ fn verbs(forms: &Forms, shown: &Shown) -> Markup {
                 (forms.form("reship", html! {
                     label for="reship-reason" { "Why" }
                     select #reship-reason name="reason" { (options("reship", RESHIP_REASONS)) }
-                    label for="reship-items" { "Which lines (1,2x3 is all of line 1 and three of line 2; empty is all)" }
-                    input #reship-items name="items" value=(forms.value("reship", "items", None)) autocomplete="off";
+                    label for="reship-items" {
+                        "Which lines (1,2x3 is all of line 1 and three of line 2; empty is all)"
+                    }
+                    input #reship-items name="items" autocomplete="off"
+                        value=(forms.value("reship", "items", None));
                     p { button { "Send once more" } }
                 }))
             }

@@ -44,8 +44,8 @@ impl Page {
     fn queue(&self, c: &Connection, order: Option<i64>) -> Result<Vec<Waiting>> {
         let of_order = if order.is_some() { "WHERE t.order_id = ?1" } else { "WHERE ?1 IS NULL" };
         let sql = format!(
-            "SELECT t.order_id, t.fulfillment_id, t.parcel, t.placed_at, t.items, t.ship_to, t.shipping_option, t.caution,
-               t.phone, t.email, t.weight_g, coalesce(o.shipping_name, o.name, o.email)
+            "SELECT t.order_id, t.fulfillment_id, t.parcel, t.placed_at, t.items, t.ship_to, t.shipping_option,
+               t.caution, t.phone, t.email, t.weight_g, coalesce(o.shipping_name, o.name, o.email)
              FROM to_ship t JOIN orders o ON o.id = t.order_id {of_order}"
         );
         let waiting = |row: &rusqlite::Row| {
@@ -114,10 +114,14 @@ impl Page {
                 button { "Search" }
                 @if !wanted.is_empty() { a.button href={ (ROOT) "pack" } { "All" } }
             }
-            @if queue.is_empty() { p { "Nothing that waits " @if wanted.is_empty() { "now." } @else { "has that in it." } } }
+            @if queue.is_empty() {
+                p { "Nothing that waits " @if wanted.is_empty() { "now." } @else { "has that in it." } }
+            }
             @if !also.is_empty() {
                 p { "Found, and not waiting: "
-                    @for order in also.iter().rev().take(ALSO_FOUND) { a href={ (ROOT) "order/" (order) } { (order) } " " } }
+                    @for order in also.iter().rev().take(ALSO_FOUND) {
+                        a href={ (ROOT) "order/" (order) } { (order) } " "
+                    } }
             }
             @if !queue.is_empty() {
                 form method="post" action={ (ROOT) "slips" } {
@@ -190,11 +194,12 @@ impl Page {
                     h2 { "Ship it" }
                     (hidden(&[("token", &self.guard.token(person)), ("seen", &seen.to_string())]))
                     label for="company" { "Company" }
-                    input #company name="company" list="carriers" value=(company) autocomplete="off" autofocus[!is_filled];
+                    input #company name="company" list="carriers" value=(company) autocomplete="off"
+                        autofocus[!is_filled];
                     datalist #carriers { @for carrier in &carriers { option value=(carrier) {} } }
                     label for="number" { "Tracking number" }
-                    input #number name="number" value=(typed.text("number")) autocomplete="off" autocapitalize="characters"
-                        spellcheck="false" autofocus[is_filled];
+                    input #number name="number" value=(typed.text("number")) autocomplete="off"
+                        autocapitalize="characters" spellcheck="false" autofocus[is_filled];
                     p.soft { "A scanner types it and sends Enter. Leave it empty for a parcel without a number." }
                     p { button.main { "Shipped, next" } }
                 }

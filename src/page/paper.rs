@@ -37,8 +37,8 @@ impl Page {
             }
             @if written.waiting > 0 {
                 div.note.warn { p {
-                    (written.waiting) " more wait for the next file, because " (service) " takes no more rows. Ship these \
-                    first, or tick the others."
+                    (written.waiting) " more wait for the next file, because " (service)
+                    " takes no more rows. Ship these first, or tick the others."
                 } }
             }
             @if !written.notes.is_empty() {
@@ -52,8 +52,8 @@ impl Page {
                 }
                 a.button href={ (ROOT) "pack" } { "Back" }
             }
-            p.soft { "Nothing is marked by that: what is not shipped is in the next file again. Its tracking numbers come \
-                back by " a href={ (ROOT) "tracking" } { "Tracking file" } "." }
+            p.soft { "Nothing is marked by that: what is not shipped is in the next file again. \
+                Its tracking numbers come back by " a href={ (ROOT) "tracking" } { "Tracking file" } "." }
         };
         Ok(layout::page(person, Some(Part::Pack), &format!("File for {service}"), main))
     }

@@ -14,6 +14,7 @@ use super::{Page, Reply};
 use crate::door::Answer;
 use crate::error::{Error, Result};
 use crate::labels::read_tracking;
+use crate::money::is_number;
 use crate::table::Table;
 use crate::text;
 use crate::verbs::import::{Imported, import};
@@ -26,8 +27,8 @@ impl Page {
 
     fn chooser(&self, person: &Person) -> Markup {
         html! {
-            p { "The CSV file that your label service exports. Its columns are known by their headings; what it would ship \
-                is shown before anything is changed." }
+            p { "The CSV file that your label service exports. Its columns are known by their headings; \
+                what it would ship is shown before anything is changed." }
             form method="post" action={ (ROOT) "tracking/dry-run" } enctype="multipart/form-data" {
                 (hidden(&[("token", &self.guard.token(person))]))
                 div.row {
@@ -73,7 +74,8 @@ impl Page {
         let main = html! {
             @match imported.parcels {
                 0 => (note("warn", "Nothing of the file is to be shipped.")),
-                n => p { "Nothing is changed yet. The file ships " strong { (n) @if n == 1 { " parcel:" } @else { " parcels:" } } },
+                n => p { "Nothing is changed yet. The file ships "
+                    strong { (n) @if n == 1 { " parcel:" } @else { " parcels:" } } },
             }
             (notes(&imported))
             (table(shipped))
@@ -104,8 +106,8 @@ impl Page {
             }
             _ => {
                 let main = html! {
-                    (note("bad", "Nothing was shipped: what the file ships has changed since it was shown. Choose it again \
-                        to see what it ships now."))
+                    (note("bad", "Nothing was shipped: what the file ships has changed since it was shown. \
+                        Choose it again to see what it ships now."))
                     (self.chooser(person))
                 };
                 Ok(layout::whole(409, Some(person), Some(Part::Tracking), "Tracking file", main))
@@ -169,6 +171,7 @@ fn cell(cell: &Cell) -> Markup {
     match cell {
         Cell::Integer(n) => html! { td.number { (n) } },
         Cell::Real(x) => html! { td.number { (x) } },
+        Cell::Text(words) if is_number(words) => html! { td.number { (words) } },
         Cell::Text(words) => html! { td { (text::clean(words)) } },
         Cell::Null | Cell::Blob(_) => html! { td {} },
     }

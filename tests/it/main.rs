@@ -46,6 +46,7 @@ mod docs; // the documents tell the truth
 
 mod money;
 mod outside; // other people's programs
+mod page_outside; // the page behind nginx and Caddy, and in Chromium
 mod proxies; // nginx and Caddy
 mod sdks; // Stripe's own libraries
 mod shells; // old and new shells

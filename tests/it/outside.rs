@@ -2,7 +2,7 @@
 //! given.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
@@ -131,4 +131,16 @@ pub fn event(id: &str) -> String {
     format!(
         r#"{{"id":"{id}","object":"event","type":"product.created","livemode":false,"data":{{"object":{{}}}}}}"#
     )
+}
+
+/// An address that nothing listens on.
+pub fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    listener.local_addr().expect("it is bound")
+}
+
+/// Replaces what must be there in a snippet.
+pub fn replace(text: &mut String, from: &str, to: &str) {
+    assert!(text.contains(from), "{from:?} is no longer in the snippet");
+    *text = text.replace(from, to);
 }

@@ -6,45 +6,46 @@ use std::time::{Duration, Instant};
 
 use crate::shop::{Running, Shop, wait_for};
 
-const SECRET: &str = "0123456789abcdef0123456789abcdef";
+/// What the proxy sends.
+pub const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 /// A shop with the page, and purchases of these scenarios as orders 1, 2, 3 …
-struct Desk {
-    shop: Shop,
+pub struct Desk {
+    pub shop: Shop,
     /// `127.0.0.1:PORT`.
-    host: String,
+    pub host: String,
 }
 
 /// What the page answered.
-struct Seen {
-    status: u16,
+pub struct Seen {
+    pub status: u16,
     head: String,
-    body: String,
+    pub body: String,
 }
 
 impl Seen {
     /// The value of a hidden field in the first form that has it.
-    fn field(&self, name: &str) -> String {
+    pub fn field(&self, name: &str) -> String {
         let mark = format!("name=\"{name}\" value=\"");
         let (_, rest) =
             self.body.split_once(&mark).unwrap_or_else(|| panic!("no {name}: {}", self.body));
         rest.split('"').next().unwrap_or_default().to_string()
     }
 
-    fn header(&self, name: &str) -> String {
+    pub fn header(&self, name: &str) -> String {
         let line = self.head.lines().find(|line| {
             line.split_once(':').is_some_and(|(known, _)| known.eq_ignore_ascii_case(name))
         });
         line.and_then(|line| line.split_once(": ")).map(|(_, v)| v.to_string()).unwrap_or_default()
     }
 
-    fn shows(&self, text: &str) -> bool {
+    pub fn shows(&self, text: &str) -> bool {
         self.body.contains(text)
     }
 }
 
 impl Desk {
-    fn open(scenarios: &[&str]) -> Desk {
+    pub fn open(scenarios: &[&str]) -> Desk {
         let settings = [
             ("FULFILLD_PAGE_LISTEN", "127.0.0.1:0"),
             ("FULFILLD_PAGE_SECRET", SECRET),
@@ -84,10 +85,21 @@ impl Desk {
     }
 
     fn raw(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Seen {
-        let mut stream = TcpStream::connect(&self.host).expect("the page listens");
+        Desk::ask_at(&self.host, method, path, headers, body)
+    }
+
+    /// A request to an address, which is also its Host.
+    pub fn ask_at(
+        host: &str,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Seen {
+        let mut stream = TcpStream::connect(host).expect("the page listens");
         stream.set_read_timeout(Some(Duration::from_secs(60))).expect("it can be set");
         let mut head =
-            format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.host);
+            format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", host);
         for (name, value) in headers {
             head += &format!("{name}: {value}\r\n");
         }
@@ -137,7 +149,7 @@ fn page_of(desk: &Running) -> String {
     rest.split('/').next().unwrap_or_default().to_string()
 }
 
-fn encoded(fields: &[(&str, &str)]) -> String {
+pub fn encoded(fields: &[(&str, &str)]) -> String {
     let escape = |text: &str| {
         text.bytes()
             .map(|b| match b.is_ascii_alphanumeric() {

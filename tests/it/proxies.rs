@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::outside::{
-    Process, Reply, SECRETS, address_of, connect, event, exchange, good_webhook, installed,
-    shipped, shop_with_two_secrets, webhook,
+    Process, Reply, SECRETS, address_of, connect, event, exchange, free_address, good_webhook,
+    installed, replace, shipped, shop_with_two_secrets, webhook,
 };
 use crate::shop::{PATIENCE, sign, unix_now, wait_for};
 
@@ -483,16 +483,4 @@ fn oversize_in_chunks() -> Vec<u8> {
     let size = 1 << 15;
     let chunk = format!("{size:x}\r\n{}\r\n", "x".repeat(size));
     (head + &chunk.repeat(OVERSIZE / size + 1) + "0\r\n\r\n").into_bytes()
-}
-
-/// An address that nothing listens on.
-fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    listener.local_addr().expect("it is bound")
-}
-
-/// Replaces what must be there.
-fn replace(text: &mut String, from: &str, to: &str) {
-    assert!(text.contains(from), "{from:?} is no longer in the snippet");
-    *text = text.replace(from, to);
 }
