@@ -62,12 +62,12 @@ pub fn denied(path: &Path) -> String {
     };
     match is_member(&user, gid) {
         true => format!(
-            "user {user} may not open {place}: it is for the group {group}, and you joined that after you logged in; log in \
-             again, or type: newgrp {group}"
+            "user {user} may not open {place}: it is for the group {group}, and you joined that \
+             after you logged in; log in again, or type: newgrp {group}"
         ),
         false => format!(
-            "user {user} may not open {place}, which is for the group {group}; type: sudo adduser {user} {group}, and log in \
-             again; or run it with sudo"
+            "user {user} may not open {place}, which is for the group {group}; type: sudo adduser \
+             {user} {group}, and log in again; or run it with sudo"
         ),
     }
 }

@@ -58,8 +58,8 @@ impl Alarm {
     pub fn clock_wrong(fast_s: i64) -> Alarm {
         let direction = if fast_s > 0 { "fast" } else { "slow" };
         let message = format!(
-            "this server's clock is {} s {direction} by Stripe's answers; orders come all the same, but the times in the \
-             file are wrong",
+            "this server's clock is {} s {direction} by Stripe's answers; orders come all the \
+             same, but the times in the file are wrong",
             fast_s.abs()
         );
         let next = "sudo timedatectl set-ntp true; where there is none: sudo apt install chrony";
@@ -79,7 +79,8 @@ impl Alarm {
 
     /// Every session so far is somebody else's by `FULFILLD_ONLY`.
     pub fn only_matches_nothing() -> Alarm {
-        let message = "FULFILLD_ONLY matches none of the sessions that Stripe has told of, so none of them became an order";
+        let message = "FULFILLD_ONLY matches none of the sessions that Stripe has told of, so none \
+                       of them became an order";
         let next = "correct FULFILLD_ONLY or remove it, then: sudo systemctl restart fulfilld; then: fulfilld replay \
                     --state ignored --type checkout.session.completed";
         Alarm::new("only_matches_nothing", message.into(), next)
@@ -87,7 +88,8 @@ impl Alarm {
 
     /// The write-ahead log cannot be moved into the file.
     pub fn checkpoint_failing(message: String) -> Alarm {
-        let next = "look at the disk: df -h, dmesg; fulfilld goes on trying, and nothing is lost while it can write the log";
+        let next = "look at the disk: df -h, dmesg; fulfilld goes on trying, and nothing is lost \
+                    while it can write the log";
         Alarm::new("checkpoint_failing", message, next)
     }
 

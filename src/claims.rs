@@ -335,7 +335,8 @@ fn with_others(
 fn bring_back(c: &Connection, now: Timestamp) -> Result<()> {
     for late in [0, 1] {
         let sql = format!(
-            "UPDATE events SET next_attempt_at = ?1 WHERE state = 'pending' AND {LATE} = {late} AND next_attempt_at > ?2"
+            "UPDATE events SET next_attempt_at = ?1 WHERE state = 'pending' AND {LATE} = {late} \
+             AND next_attempt_at > ?2"
         );
         c.prepare_cached(&sql)
             .and_then(|mut update| update.execute((clock::text(now), clock::text(now + AHEAD_MAX))))
@@ -474,7 +475,8 @@ pub fn wake_all(c: &Connection, now: Timestamp) -> Result<usize> {
 /// more, the latest [`UNSEEN_MAX`] of it. The daily look finds the others.
 pub fn wake_unseen(c: &Connection) -> Result<usize> {
     c.execute(
-        "UPDATE events SET state = 'pending' WHERE id IN(SELECT id FROM events WHERE state = 'done' AND awaits IS NOT NULL
+        "UPDATE events SET state = 'pending' WHERE id IN(SELECT id FROM events
+           WHERE state = 'done' AND awaits IS NOT NULL
            ORDER BY seq DESC LIMIT ?1)",
         [UNSEEN_MAX],
     )

@@ -126,7 +126,8 @@ fn existing(path: &Path, flags: OpenFlags) -> Result<Connection> {
     let size = match std::fs::metadata(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             return Err(Error::Config(format!(
-                "there is no file {}; name it with --db or FULFILLD_DB (only `fulfilld serve`, `fulfilld demo` and `fulfilld restore` create one)",
+                "there is no file {}; name it with --db or FULFILLD_DB (only `fulfilld serve`, \
+                 `fulfilld demo` and `fulfilld restore` create one)",
                 typed.display()
             )));
         }
@@ -284,8 +285,8 @@ fn refuse_older(connection: &Connection, path: &Path) -> Result<()> {
         .map_err(|e| unopened(path, e))?;
     if version < schema_version() {
         return Err(Error::Config(format!(
-            "{} was written by an older fulfilld (schema {version}, this one needs {}); start the service once, which makes \
-             a backup and upgrades it: sudo systemctl restart fulfilld",
+            "{} was written by an older fulfilld (schema {version}, this one needs {}); start the \
+             service once, which makes a backup and upgrades it: sudo systemctl restart fulfilld",
             path.display(),
             schema_version()
         )));
@@ -300,12 +301,14 @@ fn unmarked(connection: &Connection, path: &Path) -> Result<Error> {
     let lacking = shape::lacking(connection, SCHEMA).map_err(translate)?;
     Ok(Error::Config(match lacking.first() {
         None => format!(
-            "{shown} is whole but not marked as a fulfilld database, as a .dump read into a new file is; type: sqlite3 {word} \
-             'PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};' && fulfilld check --db {word}"
+            "{shown} is whole but not marked as a fulfilld database, as a .dump read into a new \
+             file is; type: sqlite3 {word} 'PRAGMA application_id = {APPLICATION_ID}; PRAGMA \
+             user_version = {SCHEMA_VERSION};' && fulfilld check --db {word}"
         ),
         Some(first) => format!(
-            "{shown} looks like a .dump of a fulfilld database that was read by half, or of another version: it lacks {first} and \
-             {} more; read all of it into a new file, or put a backup in its place: fulfilld restore BACKUP",
+            "{shown} looks like a .dump of a fulfilld database that was read by half, or of \
+             another version: it lacks {first} and {} more; read all of it into a new file, or put \
+             a backup in its place: fulfilld restore BACKUP",
             lacking.len() - 1
         ),
     }))
@@ -334,7 +337,8 @@ fn unopened(path: &Path, error: rusqlite::Error) -> Error {
     let shown = path.display();
     match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => Error::Config(format!(
-            "{shown} is not a fulfilld database; name the right file with --db or FULFILLD_DB, or put a backup in its place: fulfilld restore BACKUP"
+            "{shown} is not a fulfilld database; name the right file with --db or FULFILLD_DB, or \
+             put a backup in its place: fulfilld restore BACKUP"
         )),
         Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied)
             if is_denied(path) =>

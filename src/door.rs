@@ -809,8 +809,7 @@ mod tests {
         }
         assert!(bind("[::ffff:127.0.0.1]:0".parse().unwrap(), false).is_ok());
         assert!(bind("0.0.0.0:0".parse().unwrap(), true).is_ok());
-        assert!(
-            matches!(bind("192.0.2.1:1".parse().unwrap(), true), Err(Error::Config(text)) if text.contains("set FULFILLD_LISTEN"))
-        );
+        assert!(matches!(bind("192.0.2.1:1".parse().unwrap(), true),
+                Err(Error::Config(text)) if text.contains("set FULFILLD_LISTEN")));
     }
 }

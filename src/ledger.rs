@@ -186,23 +186,25 @@ struct Known {
 
 fn find(c: &Connection, session: &str) -> Result<Option<Known>> {
     c.prepare_cached(
-        "SELECT id, payment_status, asked, payment_intent_id, EXISTS(SELECT 1 FROM line_items WHERE order_id = orders.id)
+        "SELECT id, payment_status, asked, payment_intent_id, EXISTS(SELECT 1 FROM line_items
+           WHERE order_id = orders.id)
          FROM orders WHERE checkout_session_id = ?1",
     )
-        .and_then(|mut q| {
-            q.query_row([session], |row| {
-                let word: String = row.get(1)?;
-                Ok(Known {
-                    id: row.get(0)?,
-                    payment_status: PaymentStatus::from_word(&word).expect("the schema's CHECK permits no other word"),
-                    asked: row.get(2)?,
-                    payment_intent_id: row.get(3)?,
-                    has_lines: row.get(4)?,
-                })
+    .and_then(|mut q| {
+        q.query_row([session], |row| {
+            let word: String = row.get(1)?;
+            Ok(Known {
+                id: row.get(0)?,
+                payment_status: PaymentStatus::from_word(&word)
+                    .expect("the schema's CHECK permits no other word"),
+                asked: row.get(2)?,
+                payment_intent_id: row.get(3)?,
+                has_lines: row.get(4)?,
             })
-            .optional()
         })
-        .map_err(db::translate)
+        .optional()
+    })
+    .map_err(db::translate)
 }
 
 /// A new order: the row, its lines, and only then whether it is paid, because that is what makes
@@ -240,7 +242,8 @@ fn take_in(c: &Connection, order: &Order, asked: i64, number: Option<i64>) -> Re
 fn keep_hold(c: &Connection, order_id: i64, order: &Order) -> Result<()> {
     let Some(hold) = &order.hold else { return Ok(()) };
     c.prepare_cached(
-        "UPDATE orders SET capture_method = 'manual', amount_capturable = ?2, amount_captured = coalesce(?3, amount_captured),
+        "UPDATE orders SET capture_method = 'manual', amount_capturable = ?2,
+           amount_captured = coalesce(?3, amount_captured),
            capture_before = coalesce(?4, capture_before) WHERE id = ?1",
     )
     .and_then(|mut update| {
@@ -382,7 +385,8 @@ fn insert_order(c: &Connection, order: &Order, asked: i64, number: Option<i64>) 
 fn insert_line(c: &Connection, order_id: i64, position: i64, line: &LineItem) -> Result<()> {
     c.prepare_cached(
         "INSERT INTO line_items(id, order_id, position, price_id, product_id, sku, name, options, quantity, currency,
-           unit_amount, unit_amount_decimal, amount_subtotal, amount_discount, amount_tax, amount_total, requires_shipping,
+           unit_amount, unit_amount_decimal, amount_subtotal, amount_discount, amount_tax,
+           amount_total, requires_shipping,
            metadata, weight_g)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
     )
@@ -612,7 +616,8 @@ mod tests {
             refund(1, "re_1", "succeeded", 100),
             refund(1, "re_2", "pending", 50),
         ]);
-        let left = "SELECT financial_status || amount_refunded || refund_pending || fulfillment_status || blocked_by FROM order_overview";
+        let left = "SELECT financial_status || amount_refunded || refund_pending \
+                    || fulfillment_status || blocked_by FROM order_overview";
         for changes in [
             [&order, &back, &dispute(2, "needs_response")],
             [&dispute(2, "needs_response"), &back, &order],
@@ -649,7 +654,8 @@ mod tests {
             for (question, status, total) in answers.into_iter().chain(answers) {
                 hear(&c, &answer(question, status, total));
             }
-            let sql = "SELECT payment_status || ' ' || amount_total || ' ' || (SELECT count(*) FROM fulfillments) FROM orders";
+            let sql = "SELECT payment_status || ' ' || amount_total || ' ' || (SELECT count(*) \
+                       FROM fulfillments) FROM orders";
             assert_eq!(one(&c, sql), left, "{answers:?}");
             assert_eq!(one(&c, "SELECT count(*) || '' FROM line_items"), "2");
         }
@@ -660,7 +666,8 @@ mod tests {
         let c = file();
         hear(&c, &answer(1, PaymentStatus::Paid, 400));
         let kinds = "SELECT group_concat(requires_shipping || status || quantity)
-                     FROM (SELECT * FROM fulfillments f JOIN fulfillment_line_items l ON l.fulfillment_id = f.id ORDER BY f.id)";
+                     FROM (SELECT * FROM fulfillments f JOIN fulfillment_line_items l ON
+                     l.fulfillment_id = f.id ORDER BY f.id)";
         assert_eq!(one(&c, kinds), "1pending2,0pending2");
         assert_eq!(one(&c, "SELECT group_concat(topic) FROM outbox"), "order.paid");
     }

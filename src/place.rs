@@ -84,8 +84,8 @@ pub fn has_one_name(path: &Path) -> Result<()> {
 
 fn second_name(path: &Path, meta: &Metadata) -> String {
     format!(
-        "{} has {} names (hard links), and opened by another it gets a second log, which destroys it; remove the others, \
-         which this finds: find {} -xdev -samefile {}",
+        "{} has {} names (hard links), and opened by another it gets a second log, which destroys \
+         it; remove the others, which this finds: find {} -xdev -samefile {}",
         path.display(),
         meta.nlink(),
         quoted(&folder(path)),
@@ -189,7 +189,8 @@ fn parsed(text: &[u8]) -> Notes {
 pub fn lock(path: &Path) -> Result<Lock> {
     take(path, LOCK_WITHIN)?.ok_or_else(|| {
         Error::Config(format!(
-            "another fulfilld is serving {}; stop it first (systemctl stop fulfilld), or name another file with FULFILLD_DB",
+            "another fulfilld is serving {}; stop it first (systemctl stop fulfilld), or name \
+             another file with FULFILLD_DB",
             path.display()
         ))
     })
@@ -355,8 +356,9 @@ pub fn set_aside(log: &Path) -> String {
 
 fn foreign(path: &Path, log: &Path) -> String {
     format!(
-        "{} is the log of another file than {}, which was put in its place; played back it would destroy it. To go on with \
-         the file that is there: {}; or put a backup in its place: fulfilld restore BACKUP",
+        "{} is the log of another file than {}, which was put in its place; played back it would \
+         destroy it. To go on with the file that is there: {}; or put a backup in its place: \
+         fulfilld restore BACKUP",
         log.display(),
         path.display(),
         set_aside(log)
@@ -463,8 +465,8 @@ impl Identity {
                 Err(Error::Corrupt(second_name(&self.path, &meta)))
             }
             _ => Err(Error::Corrupt(format!(
-                "{} was deleted or replaced while fulfilld was serving it; put the file back, or a backup in its place: \
-                 fulfilld restore BACKUP",
+                "{} was deleted or replaced while fulfilld was serving it; put the file back, or a \
+                 backup in its place: fulfilld restore BACKUP",
                 self.path.display()
             ))),
         }
@@ -480,7 +482,8 @@ impl Identity {
             return Ok(());
         }
         Err(Error::Corrupt(format!(
-            "{} was deleted or replaced while fulfilld was writing it; put a backup in the place of {}: fulfilld restore BACKUP",
+            "{} was deleted or replaced while fulfilld was writing it; put a backup in the place \
+             of {}: fulfilld restore BACKUP",
             log.display(),
             self.path.display()
         )))
@@ -505,8 +508,8 @@ impl Identity {
 
     fn written_over(&self) -> Error {
         Error::Corrupt(format!(
-            "{} was written over by something else than SQLite while fulfilld was serving it (cp?); put a backup in its \
-             place: fulfilld restore BACKUP",
+            "{} was written over by something else than SQLite while fulfilld was serving it \
+             (cp?); put a backup in its place: fulfilld restore BACKUP",
             self.path.display()
         ))
     }

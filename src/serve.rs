@@ -369,8 +369,8 @@ impl Serving {
             && self.context.writer.state().locked_since.is_some();
         match (was, locked) {
             (false, true) => log::error!(
-                "the file is locked by somebody else; webhooks are answered 503 and come again (an open BEGIN in a sqlite3 \
-                 shell? type COMMIT there)"
+                "the file is locked by somebody else; webhooks are answered 503 and come again (an \
+                 open BEGIN in a sqlite3 shell? type COMMIT there)"
             ),
             (true, false) => log::info!("the file is no longer locked"),
             _ => {}

@@ -83,12 +83,16 @@ impl fmt::Display for Refusal {
         f.write_str(match self {
             Refusal::Missing => "there is no Stripe-Signature header",
             Refusal::NoTimestamp => "the Stripe-Signature header has no single t=<unix seconds>",
-            Refusal::NoSignature => "the Stripe-Signature header has no v1=<64 lower-case hex digits>",
-            Refusal::NoMatch => {
-                "no signature matches: either WEBHOOK_SECRET is not the signing secret (whsec_…) of this endpoint, or a \
-                 proxy on the way changes the body"
+            Refusal::NoSignature => {
+                "the Stripe-Signature header has no v1=<64 lower-case hex digits>"
             }
-            Refusal::TooOld => "the signature is older than 300 seconds; is this server's clock right?",
+            Refusal::NoMatch => {
+                "no signature matches: either WEBHOOK_SECRET is not the signing secret (whsec_…) \
+                 of this endpoint, or a proxy on the way changes the body"
+            }
+            Refusal::TooOld => {
+                "the signature is older than 300 seconds; is this server's clock right?"
+            }
         })
     }
 }

@@ -61,7 +61,8 @@ pub fn release_interrupted(c: &Connection, now: Timestamp) -> Result<usize> {
             )
         } else {
             c.execute(
-                "UPDATE events SET state_reason = ?2, taken_at = NULL, crashes = ?3, next_attempt_at = ?4 WHERE id = ?1",
+                "UPDATE events SET state_reason = ?2, taken_at = NULL, crashes = ?3, \
+                 next_attempt_at = ?4 WHERE id = ?1",
                 (id, why, crashes, clock::text(now + pause_after(crashes))),
             )
         }

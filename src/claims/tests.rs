@@ -347,7 +347,8 @@ fn what_waits_for_an_order_is_due_when_its_payment_is_known() {
     inbox::replay(&c, "evt_1").unwrap();
     let (claims, _) = claim_all(&c, ALL, &InHand::default(), 1);
     c.execute(
-        "INSERT INTO orders(checkout_session_id, payment_intent_id, livemode, mode, payment_status, currency, amount_total,
+        "INSERT INTO orders(checkout_session_id, payment_intent_id, livemode, mode,
+           payment_status, currency, amount_total,
            created_at, as_of) VALUES('cs_1', 'pi_1', 0, 'payment', 'unpaid', 'eur', 100, 'x', 'x')",
         [],
     )

@@ -23,7 +23,8 @@ use item::{Item, Sold};
 /// The history names the author fulfilld:add. What was added is not taken back; cancel it instead.
 #[derive(clap::Args)]
 #[command(
-    before_help = "Example: fulfilld add --origin phone --name \"Ada Lovelace\" --line1 \"12 Rue Exemple\" --city Paris --postal-code 75001 --country FR --item \"2 x MUG-01\""
+    before_help = "Example: fulfilld add --origin phone --name \"Ada Lovelace\" --line1 \"12 Rue \
+                   Exemple\" --city Paris --postal-code 75001 --country FR --item \"2 x MUG-01\""
 )]
 pub struct Args {
     /// Where it came from, in your words, e.g. "market stall"

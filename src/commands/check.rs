@@ -138,7 +138,8 @@ pub fn run(args: &Args) -> Result<()> {
     match found {
         0 => Ok(()),
         n => Err(Error::Permanent(format!(
-            "check found {n} rows in {}; keep a copy of the file, then put a backup in its place (fulfilld restore BACKUP), or report it",
+            "check found {n} rows in {}; keep a copy of the file, then put a backup in its place \
+             (fulfilld restore BACKUP), or report it",
             args.file.path()?.display()
         ))),
     }

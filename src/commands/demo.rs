@@ -40,10 +40,12 @@ const PURCHASES: &[(&str, &[usize], &str)] = &[
 #[derive(clap::Args)]
 #[command(before_help = "Example: fulfilld demo")]
 #[command(
-    long_about = "See it work: the order desk, a simulated Stripe and a few purchases, in one command
+    long_about = "See it work: the order desk, a simulated Stripe and a few purchases, in one \
+                  command
 
-Everything is on 127.0.0.1 and nothing leaves this machine; no Stripe account is needed. The orders are in a real file, which \
-another terminal reads and edits while the demo runs. Ctrl-C ends it and removes the file."
+Everything is on 127.0.0.1 and nothing leaves this machine; no Stripe account is needed. The \
+orders are in a real file, which another terminal reads and edits while the demo runs. Ctrl-C ends \
+it and removes the file."
 )]
 pub struct Args {
     /// End when every order is there; exit 0 only if each is there exactly once
@@ -102,7 +104,8 @@ pub fn run(args: &Args) -> Result<()> {
     wait_for_orders(&looking, &sessions)?;
     let orders = Table::query(
         &looking,
-        "SELECT id AS \"order\", placed_at, customer, items, total, financial_status AS money, fulfillment_status AS goods
+        "SELECT id AS \"order\", placed_at, customer, items, total, financial_status AS money,
+           fulfillment_status AS goods
          FROM order_overview",
         [],
     )?;

@@ -169,7 +169,8 @@ pub fn run(args: &Args) -> Result<()> {
     }
 }
 
-const COLUMNS: &str = "id, topic, order_id, fulfillment_id, event_id, key, state, attempts, next_attempt_at, last_error, created_at, outcome";
+const COLUMNS: &str = "id, topic, order_id, fulfillment_id, event_id, key, state, attempts, \
+                       next_attempt_at, last_error, created_at, outcome";
 
 fn list(args: &List) -> Result<()> {
     let columns = match args.output.json {
@@ -182,7 +183,8 @@ fn list(args: &List) -> Result<()> {
     let which = match args.all {
         true => "SELECT id FROM outbox ORDER BY id DESC LIMIT ?1",
         false => {
-            "SELECT id FROM (SELECT id FROM outbox WHERE state = 'pending' UNION ALL SELECT id FROM outbox WHERE state = 'dead')
+            "SELECT id FROM (SELECT id FROM outbox WHERE state = 'pending' UNION ALL SELECT id
+               FROM outbox WHERE state = 'dead')
              ORDER BY id DESC LIMIT ?1"
         }
     };
@@ -205,11 +207,13 @@ fn show(args: &Show) -> Result<()> {
     }
     let runs = Table::query(
         &c,
-        "SELECT target, state, attempts, next_attempt_at, ended_at, last_error, outcome FROM hook_runs WHERE outbox_id = ?1 ORDER BY target",
+        "SELECT target, state, attempts, next_attempt_at, ended_at, last_error, outcome \
+         FROM hook_runs WHERE outbox_id = ?1 ORDER BY target",
         [args.news],
     )?;
     let next = format!(
-        "SELECT {}, (SELECT coalesce(max(attempts), 0) + 1 FROM hook_runs WHERE outbox_id = ?1) FROM outbox x WHERE id = ?1",
+        "SELECT {}, (SELECT coalesce(max(attempts), 0) + 1 FROM hook_runs WHERE outbox_id = ?1) \
+         FROM outbox x WHERE id = ?1",
         runs::KEY
     );
     let (key, attempt): (String, i64) = c
@@ -277,7 +281,8 @@ fn resend(args: &Resend) -> Result<()> {
         if c.execute(again, (args.order, &args.topic)).map_err(db::translate)? == 1 {
             return Ok(c.last_insert_rowid());
         }
-        let known = "SELECT group_concat(topic, ', ') FROM (SELECT DISTINCT topic FROM outbox WHERE order_id = ?1 ORDER BY topic)";
+        let known = "SELECT group_concat(topic, ', ') FROM (SELECT DISTINCT topic FROM outbox \
+                     WHERE order_id = ?1 ORDER BY topic)";
         let known: Option<String> = c.query_row(known, [args.order], |row| row.get(0)).map_err(db::translate)?;
         Err(match known {
             None => none_such(format!("news of order {}", args.order), "fulfilld orders"),

@@ -364,8 +364,8 @@ fn endpoint_to_make(url: &str, livemode: bool) -> String {
     let mode = if livemode { "live" } else { "test" };
     let events: String = NEEDED.iter().map(|name| format!("    {name}\n")).collect();
     format!(
-        "\nIn Stripe's Dashboard ({mode} mode), Developers, Webhooks, Add endpoint, if it is not there yet:\n  {url}\n  \
-         with the events\n{events}\n"
+        "\nIn Stripe's Dashboard ({mode} mode), Developers, Webhooks, Add endpoint, if it is not \
+         there yet:\n  {url}\n  with the events\n{events}\n"
     )
 }
 
@@ -401,10 +401,11 @@ fn what_is_next(desk: &Setup, url: &str, livemode: bool, has_secret: bool) -> St
             host_of(url).unwrap_or_default()
         );
     }
-    page + "  sudo systemctl enable --now fulfilld.socket fulfilld.service\n  \
-        sudo systemctl restart fulfilld        # when it ran already\n  \
-        sudo fulfilld doctor                   # what is still to be fixed\n  \
-        sudo adduser \"$USER\" fulfilld          # whoever reads and edits the file; it counts from their next login on\n"
+    page + "  sudo systemctl enable --now fulfilld.socket fulfilld.service\n  sudo systemctl \
+            restart fulfilld        # when it ran already\n  sudo fulfilld \
+            doctor                   # what is still to be fixed\n  sudo adduser \"$USER\" \
+            fulfilld          # whoever reads and edits the file; it counts from their next login \
+            on\n"
 }
 
 /// The proxies that are installed, and where their configuration goes.

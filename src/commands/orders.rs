@@ -173,14 +173,16 @@ fn show(file: &File, output: &Output, order: i64) -> Result<()> {
 }
 
 fn print_page(c: &Connection, order: i64) -> Result<()> {
-    let head = "SELECT v.id AS \"order\", v.placed_at, v.customer, o.business_name, o.email, o.phone, v.total, v.financial_status,
+    let head = "SELECT v.id AS \"order\", v.placed_at, v.customer, o.business_name, o.email,
+                  o.phone, v.total, v.financial_status,
           v.fulfillment_status, o.hold_reason, o.canceled_at, o.cancel_reason, o.note, o.origin,
           coalesce(o.shipping_name, '') || char(10) || coalesce(o.shipping_line1, '') || char(10) ||
             coalesce(o.shipping_line2, '') || char(10) ||
             trim(coalesce(o.shipping_postal_code, '') || ' ' || coalesce(o.shipping_city, '')) || char(10) ||
             trim(coalesce(o.shipping_state, '') || ' ' || coalesce(o.shipping_country, '')) AS ship_to,
           o.shipping_option,
-          (SELECT group_concat(label || ': ' || value, char(10)) FROM order_custom_fields w WHERE w.order_id = o.id AND value <> '') AS custom_fields,
+          (SELECT group_concat(label || ': ' || value, char(10)) FROM order_custom_fields w
+          WHERE w.order_id = o.id AND value <> '') AS custom_fields,
           o.capture_before, o.client_reference_id, o.checkout_session_id, o.payment_intent_id
         FROM order_overview v JOIN orders o ON o.id = v.id WHERE v.id = ?1";
     let parcels = "SELECT f.id AS fulfillment, f.status,

@@ -91,8 +91,10 @@ pub fn run(args: &Args) -> Result<()> {
 /// What goes out of an order: itself, or parcels by their ids. `Permanent` with the choices where
 /// several wait and none was named, or the one that was named does not wait.
 fn which(c: &Connection, args: &Args, order: i64) -> Result<Vec<i64>> {
-    let waiting = "SELECT f.id, '--parcel ' || f.id || ' (' || (SELECT group_concat(fl.quantity || ' × ' || li.name, ', ')
-          FROM fulfillment_line_items fl JOIN line_items li ON li.id = fl.line_item_id WHERE fl.fulfillment_id = f.id) || ')'
+    let waiting = "SELECT f.id, '--parcel ' || f.id || ' (' || (SELECT group_concat(fl.quantity
+                     || ' × ' || li.name, ', ')
+          FROM fulfillment_line_items fl JOIN line_items li ON li.id = fl.line_item_id
+          WHERE fl.fulfillment_id = f.id) || ')'
         FROM fulfillments f WHERE f.order_id = ?1 AND f.status = 'pending' AND f.requires_shipping = 1 ORDER BY f.id";
     let waiting: Vec<(i64, String)> = c
         .prepare(waiting)

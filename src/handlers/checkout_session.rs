@@ -367,7 +367,8 @@ mod tests {
     use super::*;
 
     fn order(mut session: Value) -> Result<Handled> {
-        let base = json!({"id": "cs_test_1", "mode": "payment", "status": "complete", "payment_status": "paid", "currency": "eur",
+        let base = json!({"id": "cs_test_1", "mode": "payment", "status": "complete",
+            "payment_status": "paid", "currency": "eur",
             "amount_total": 1000, "created": 1795489500, "line_items": []});
         for (key, value) in base.as_object().unwrap() {
             session.as_object_mut().unwrap().entry(key).or_insert(value.clone());

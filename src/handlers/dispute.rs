@@ -87,14 +87,16 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         };
-        let dispute = json!({"id": "du_1", "amount": 4200, "currency": "eur", "status": "appeal_in_space", "charge": "ch_1",
+        let dispute = json!({"id": "du_1", "amount": 4200, "currency": "eur",
+            "status": "appeal_in_space", "charge": "ch_1",
             "reason": "fraudulent", "evidence_details": {"due_by": 1795489500}});
         let dispute = read(dispute).unwrap();
         assert_eq!(
             (dispute.status.as_str(), dispute.evidence_due_by),
             ("appeal_in_space", clock::from_unix(1795489500))
         );
-        let bare = json!({"id": "du_1", "amount": 4200, "currency": "eur", "status": "lost", "evidence_details": {"due_by": null}});
+        let bare = json!({"id": "du_1", "amount": 4200, "currency": "eur", "status": "lost",
+            "evidence_details": {"due_by": null}});
         assert_eq!(read(bare).unwrap().evidence_due_by, None);
         let money = |status: &str, moves: Value| {
             let at = 1795489500;
@@ -106,7 +108,10 @@ mod tests {
                 dispute.money_moves.into_iter().map(|(amount, _)| amount).collect::<Vec<_>>(),
             )
         };
-        let moved = |amount: i64, currency: &str| json!({"amount": amount, "currency": currency, "created": 1795489600, "fee": 1500});
+        let moved = |amount: i64, currency: &str| {
+            json!({"amount": amount, "currency": currency,
+            "created": 1795489600, "fee": 1500})
+        };
         assert_eq!(money("needs_response", json!([moved(-900, "eur")])), (0, vec![-900]));
         assert_eq!(money("lost", json!([moved(-900, "eur")])), (900, vec![-900]));
         assert_eq!(money("lost", json!([])), (900, vec![-900]));

@@ -91,7 +91,8 @@ mod tests {
     #[test]
     fn amounts_are_whole_or_the_event_is_parked() {
         let v = json!({"a": 4200, "none": null, "half": 0.5, "text": "1", "most": 1_000_000_000_000i64,
-            "less": -1_000_000_000_000i64, "beyond": 1_000_000_000_001i64, "below": i64::MIN, "over": 18446744073709551615u64,
+            "less": -1_000_000_000_000i64, "beyond": 1_000_000_000_001i64, "below": i64::MIN,
+            "over": 18446744073709551615u64,
             "many": 1_000_000_000i64});
         let fields = Fields(&v);
         assert_eq!(fields.amount("/a"), Ok(Some(4200)));
@@ -108,7 +109,8 @@ mod tests {
 
     #[test]
     fn texts_are_cleaned_and_ids_come_from_either_form() {
-        let v = json!({"name": "  \u{1b}[2J ", "blank": " ", "a": "prod_1", "b": {"id": "prod_1", "deleted": true}, "m": {"k\u{0}": ["\u{202e}x"]}});
+        let v = json!({"name": "  \u{1b}[2J ", "blank": " ", "a": "prod_1", "b": {"id": "prod_1",
+            "deleted": true}, "m": {"k\u{0}": ["\u{202e}x"]}});
         let fields = Fields(&v);
         assert_eq!(fields.text("/name").as_deref(), Some("\u{FFFD}[2J"));
         assert_eq!(fields.text("/blank"), None);

@@ -92,8 +92,10 @@ mod tests {
     #[test]
     fn every_refund_of_the_payment_is_read_and_only_as_stripe_has_it() {
         let list = json!([
-            {"id": "re_2", "amount": 300, "currency": "EUR", "status": "pending", "charge": "ch_1", "created": 1795489500},
-            {"id": "re_1", "amount": 700, "currency": "eur", "status": "failed", "failure_reason": "expired_or_canceled_card",
+            {"id": "re_2", "amount": 300, "currency": "EUR", "status": "pending", "charge": "ch_1",
+                "created": 1795489500},
+            {"id": "re_1", "amount": 700, "currency": "eur", "status": "failed",
+                "failure_reason": "expired_or_canceled_card",
                 "charge": {"id": "ch_1"}, "payment_intent": null, "reason": null,
                 "failure_balance_transaction": {"id": "txn_9", "created": 1795489900}}
         ]);

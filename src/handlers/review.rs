@@ -40,7 +40,8 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         };
-        let closed = json!({"id": "prv_1", "open": false, "opened_reason": "rule", "reason": "approved", "closed_reason": "approved"});
+        let closed = json!({"id": "prv_1", "open": false, "opened_reason": "rule",
+            "reason": "approved", "closed_reason": "approved"});
         let review = read(closed).unwrap();
         assert_eq!((review.open, review.reason.as_deref()), (false, Some("rule")));
         assert_eq!(review.closed_reason.as_deref(), Some("approved"));

@@ -17,7 +17,8 @@ fn readable(amount: &str, currency: &str) -> String {
     let (unit, decimals) =
         (format!("coalesce({}, 100)", of("unit")), format!("coalesce({}, 2)", of("decimals")));
     format!(
-        "({amount} / {unit}) || CASE {decimals} WHEN 0 THEN '' ELSE '.' || substr('00' || ({amount} % {unit}), -{decimals}) END
+        "({amount} / {unit}) || CASE {decimals} WHEN 0 THEN '' ELSE '.' || substr('00' || \
+         ({amount} % {unit}), -{decimals}) END
          || ' ' || upper({currency})"
     )
 }
@@ -28,23 +29,29 @@ fn truth(condition: &str) -> String {
 
 fn order() -> String {
     format!(
-        "SELECT json_object('id', o.id, 'checkout_session_id', o.checkout_session_id, 'payment_intent_id', o.payment_intent_id,
+        "SELECT json_object('id', o.id, 'checkout_session_id', o.checkout_session_id,
+           'payment_intent_id', o.payment_intent_id,
            'client_reference_id', o.client_reference_id, 'payment_link_id', o.payment_link_id, 'mode', o.mode,
            'created_at', o.created_at, 'paid_at', o.paid_at,
            'financial_status', v.financial_status, 'fulfillment_status', v.fulfillment_status,
            'canceled', {canceled}, 'canceled_at', o.canceled_at, 'cancel_reason', o.cancel_reason,
            'blocked_by', v.blocked_by, 'hold_reason', o.hold_reason, 'note', o.note, 'currency', o.currency,
-           'amount_subtotal', o.amount_subtotal, 'amount_discount', o.amount_discount, 'amount_shipping', o.amount_shipping,
+           'amount_subtotal', o.amount_subtotal, 'amount_discount', o.amount_discount,
+           'amount_shipping', o.amount_shipping,
            'amount_tax', o.amount_tax, 'amount_total', o.amount_total, 'amount_refunded', v.amount_refunded,
            'total', {total}, 'refunded', {refunded},
-           'email', o.email, 'name', o.name, 'phone', o.phone, 'custom_fields', json(o.custom_fields), 'metadata', json(o.metadata),
-           'business_name', o.business_name, 'wishes', (SELECT group_concat(label || ': ' || value, '; ') FROM order_custom_fields w
+           'email', o.email, 'name', o.name, 'phone', o.phone, 'custom_fields',
+           json(o.custom_fields), 'metadata', json(o.metadata),
+           'business_name', o.business_name, 'wishes', (SELECT group_concat(label || ': '
+           || value, '; ') FROM order_custom_fields w
              WHERE w.order_id = o.id AND value <> ''),
-           'amount_paid', v.amount_paid, 'amount_charged_back', v.amount_charged_back, 'capture_before', o.capture_before,
+           'amount_paid', v.amount_paid, 'amount_charged_back', v.amount_charged_back,
+           'capture_before', o.capture_before,
            'origin', o.origin, 'shipments', json((SELECT json_group_array(json(parcel)) FROM (
              SELECT json_object('id', f.id, 'status', f.status, 'tracking_company', f.tracking_company,
                'tracking_number', f.tracking_number, 'tracking_url', f.tracking_url) AS parcel
-             FROM fulfillments f WHERE f.order_id = o.id AND f.requires_shipping = 1 AND f.status IN('shipped', 'delivered')
+             FROM fulfillments f WHERE f.order_id = o.id AND f.requires_shipping = 1
+             AND f.status IN('shipped', 'delivered')
              ORDER BY f.id))))
          FROM orders o JOIN order_overview v ON v.id = o.id WHERE o.id = ?1",
         canceled = truth("o.canceled_at IS NOT NULL"),
@@ -57,29 +64,39 @@ fn line_items() -> String {
     format!(
         "SELECT json_group_array(json(item)) FROM (
            SELECT json_object('id', l.id, 'position', l.position, 'sku', l.sku, 'name', l.name, 'options', l.options,
-             'quantity', l.quantity, 'sent', b.sent, 'left_to_send', b.left_to_send, 'canceled_quantity', l.canceled_quantity,
+             'quantity', l.quantity, 'sent', b.sent, 'left_to_send', b.left_to_send,
+             'canceled_quantity', l.canceled_quantity,
              'cancel_reason', l.cancel_reason,
-             'requires_shipping', {ships}, 'currency', l.currency, 'unit_amount', l.unit_amount, 'amount_total', l.amount_total,
-             'price', {price}, 'total', {total}, 'price_id', l.price_id, 'product_id', l.product_id, 'metadata', json(l.metadata)) AS item
-           FROM line_items l JOIN line_item_balance b ON b.line_item_id = l.id WHERE l.order_id = ?1 ORDER BY l.position)",
+             'requires_shipping', {ships}, 'currency', l.currency, 'unit_amount', l.unit_amount,
+             'amount_total', l.amount_total,
+             'price', {price}, 'total', {total}, 'price_id', l.price_id, 'product_id',
+             l.product_id, 'metadata', json(l.metadata)) AS item
+           FROM line_items l JOIN line_item_balance b ON b.line_item_id = l.id
+           WHERE l.order_id = ?1 ORDER BY l.position)",
         ships = truth("l.requires_shipping"),
         price = readable("l.unit_amount", "l.currency"),
         total = readable("l.amount_total", "l.currency"),
     )
 }
 
-const SHIPPING: &str = "SELECT json_object('name', shipping_name, 'line1', shipping_line1, 'line2', shipping_line2, 'city', shipping_city,
-    'state', shipping_state, 'postal_code', shipping_postal_code, 'country', shipping_country, 'option', shipping_option, 'phone', phone)
+const SHIPPING: &str = "SELECT json_object('name', shipping_name, 'line1', shipping_line1,
+                          'line2', shipping_line2, 'city', shipping_city,
+    'state', shipping_state, 'postal_code', shipping_postal_code, 'country', shipping_country,
+    'option', shipping_option, 'phone', phone)
     FROM orders WHERE id = ?1";
 
 fn fulfillment() -> String {
     format!(
-        "SELECT json_object('id', f.id, 'status', f.status, 'requires_shipping', {ships}, 'replacement', f.replacement, 'tracking_company', f.tracking_company,
-           'tracking_number', f.tracking_number, 'tracking_url', f.tracking_url, 'note', f.note, 'created_at', f.created_at,
+        "SELECT json_object('id', f.id, 'status', f.status, 'requires_shipping', {ships},
+           'replacement', f.replacement, 'tracking_company', f.tracking_company,
+           'tracking_number', f.tracking_number, 'tracking_url', f.tracking_url, 'note', f.note,
+           'created_at', f.created_at,
            'shipped_at', f.shipped_at, 'delivered_at', f.delivered_at, 'canceled_at', f.canceled_at,
            'line_items', json((SELECT json_group_array(json(item)) FROM (
-             SELECT json_object('line_item_id', l.id, 'sku', l.sku, 'name', l.name, 'options', l.options, 'quantity', i.quantity) AS item
-             FROM fulfillment_line_items i JOIN line_items l ON l.id = i.line_item_id WHERE i.fulfillment_id = f.id ORDER BY l.position))))
+             SELECT json_object('line_item_id', l.id, 'sku', l.sku, 'name', l.name, 'options',
+             l.options, 'quantity', i.quantity) AS item
+             FROM fulfillment_line_items i JOIN line_items l ON l.id = i.line_item_id
+             WHERE i.fulfillment_id = f.id ORDER BY l.position))))
          FROM fulfillments f WHERE f.id = ?1",
         ships = truth("f.requires_shipping"),
     )
@@ -87,7 +104,8 @@ fn fulfillment() -> String {
 
 fn refund() -> String {
     format!(
-        "SELECT json_object('id', id, 'status', status, 'reason', reason, 'currency', currency, 'amount', amount, 'total', {},
+        "SELECT json_object('id', id, 'status', status, 'reason', reason, 'currency', currency,
+           'amount', amount, 'total', {},
            'created_at', created_at) FROM refunds WHERE id = ?1",
         readable("amount", "refunds.currency")
     )
@@ -95,7 +113,8 @@ fn refund() -> String {
 
 fn dispute() -> String {
     format!(
-        "SELECT json_object('id', id, 'status', status, 'reason', reason, 'evidence_due_by', evidence_due_by, 'currency', currency,
+        "SELECT json_object('id', id, 'status', status, 'reason', reason, 'evidence_due_by',
+           evidence_due_by, 'currency', currency,
            'amount', amount, 'total', {}, 'created_at', created_at) FROM disputes WHERE id = ?1",
         readable("amount", "disputes.currency")
     )
@@ -117,11 +136,20 @@ pub fn json(
     type Row = (String, Option<i64>, Option<i64>, Option<String>, String, String, bool);
     let row: Option<Row> = c
         .prepare_cached(
-            "SELECT topic, order_id, fulfillment_id, event_id, key, created_at, (SELECT livemode FROM shop) FROM outbox WHERE id = ?1",
+            "SELECT topic, order_id, fulfillment_id, event_id, key, created_at, (SELECT livemode \
+             FROM shop) FROM outbox WHERE id = ?1",
         )
         .and_then(|mut q| {
             let row = |row: &rusqlite::Row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?, row.get(6)?))
+                Ok((
+                    row.get(0)?,
+                    row.get(1)?,
+                    row.get(2)?,
+                    row.get(3)?,
+                    row.get(4)?,
+                    row.get(5)?,
+                    row.get(6)?,
+                ))
             };
             q.query_row([outbox_id], row).optional()
         })

@@ -117,7 +117,11 @@ pub fn begin(c: &Connection, plan: &Plan, now: Timestamp) -> Result<usize> {
     }
     let known = vec!["?"; plan.targets.len()].join(", ");
     c.execute(
-        &format!("UPDATE hook_runs SET state = 'gone', outcome = 'not_set', last_error = 'no longer set' WHERE state = 'pending' AND target NOT IN ({known})"),
+        &format!(
+            "UPDATE hook_runs SET state = 'gone', outcome = 'not_set', \
+                  last_error = 'no longer set' WHERE state = 'pending' \
+                  AND target NOT IN ({known})"
+        ),
         params_from_iter(plan.targets.iter().map(|target| &target.name)),
     )
     .map_err(db::translate)?;
@@ -136,7 +140,8 @@ pub fn correct_due(c: &Connection, plan: &Plan, now: Timestamp) -> Result<()> {
     )?;
     let topics: Vec<String> = all(
         c,
-        "SELECT DISTINCT x.topic FROM hook_runs r JOIN outbox x ON x.id = r.outbox_id WHERE r.state = 'pending' AND r.tries = 0",
+        "SELECT DISTINCT x.topic FROM hook_runs r JOIN outbox x ON x.id = r.outbox_id \
+         WHERE r.state = 'pending' AND r.tries = 0",
         |row| row.get(0),
     )?;
     for topic in topics {
@@ -190,7 +195,8 @@ pub fn hand_out(c: &Connection, plan: &Plan, now: Timestamp) -> Result<usize> {
         |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)),
     )?;
     for (id, topic, order, created_at, again) in &new {
-        let told = "SELECT count(*) > 0 AND count(*) = total(state = 'done') FROM hook_runs WHERE outbox_id = ?1 AND state <> 'gone'";
+        let told = "SELECT count(*) > 0 AND count(*) = total(state = 'done') FROM hook_runs \
+                    WHERE outbox_id = ?1 AND state <> 'gone'";
         let all_told: bool = c
             .prepare_cached(told)
             .and_then(|mut q| q.query_row([id], |row| row.get(0)))
@@ -234,7 +240,8 @@ pub fn hand_out(c: &Connection, plan: &Plan, now: Timestamp) -> Result<usize> {
 /// The key that a receiver is told for a row `x` of the outbox. It carries the order's session,
 /// because order numbers may be given out otherwise after a backup was put back, and then a
 /// receiver must not take one order's notification for another's.
-pub const KEY: &str = "x.key || coalesce('@' || (SELECT o.checkout_session_id FROM orders o WHERE o.id = x.order_id), '')";
+pub const KEY: &str = "x.key || coalesce('@' || (SELECT o.checkout_session_id FROM orders o \
+                       WHERE o.id = x.order_id), '')";
 
 /// What may be run now at a target: due, and no earlier notification of the same order is on its way there.
 /// (Parameters: the target, now, whether it was tried before.)
@@ -281,12 +288,15 @@ pub fn claim(
 ) -> Result<Vec<Run>> {
     let due: Vec<(i64, String, String, bool)> = c
         .prepare_cached(&format!(
-            "SELECT r.outbox_id, x.topic, {KEY}, x.state = 'pending' FROM hook_runs r JOIN outbox x ON x.id = r.outbox_id
+            "SELECT r.outbox_id, x.topic, {KEY}, x.state = 'pending' FROM hook_runs r
+               JOIN outbox x ON x.id = r.outbox_id
              WHERE {DUE} ORDER BY r.next_attempt_at, r.outbox_id LIMIT ?4"
         ))
         .and_then(|mut q| {
-            let row = |row: &rusqlite::Row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
-            q.query_map((&target.name, clock::text(now), again, (n + in_hand.len()) as i64), row)?.collect()
+            let row =
+                |row: &rusqlite::Row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+            q.query_map((&target.name, clock::text(now), again, (n + in_hand.len()) as i64), row)?
+                .collect()
         })
         .map_err(db::translate)?;
     let mut taken = Vec::new();
@@ -373,7 +383,8 @@ pub fn finish(c: &Connection, ran: &Run, outcome: &Outcome, now: Timestamp) -> R
 fn sum(c: &Connection, id: i64, handed_out: bool) -> Result<()> {
     run(
         c,
-        "UPDATE outbox SET attempts = (SELECT coalesce(sum(attempts), 0) FROM hook_runs WHERE outbox_id = ?1) WHERE id = ?1",
+        "UPDATE outbox SET attempts = (SELECT coalesce(sum(attempts), 0) FROM hook_runs \
+         WHERE outbox_id = ?1) WHERE id = ?1",
         [id],
     )?;
     run(
@@ -381,11 +392,13 @@ fn sum(c: &Connection, id: i64, handed_out: bool) -> Result<()> {
         "UPDATE outbox SET
            state = CASE WHEN pending > 0 THEN 'pending' WHEN dead > 0 THEN 'dead' ELSE 'done' END,
            next_attempt_at = next,
-           outcome = CASE WHEN pending > 0 THEN NULL WHEN dead > 0 THEN 'gave_up' WHEN done > 0 THEN 'told' ELSE 'no_hook' END,
+           outcome = CASE WHEN pending > 0 THEN NULL WHEN dead > 0 THEN 'gave_up' WHEN done > 0
+           THEN 'told' ELSE 'no_hook' END,
            last_error = CASE WHEN pending + dead > 0 THEN why END
          FROM (SELECT total(state = 'pending') AS pending, total(state = 'dead') AS dead, total(state = 'done') AS done,
                  min(CASE state WHEN 'pending' THEN next_attempt_at END) AS next,
-                 (SELECT last_error FROM hook_runs WHERE outbox_id = ?1 AND state IN('pending', 'dead') AND last_error IS NOT NULL
+                 (SELECT last_error FROM hook_runs WHERE outbox_id = ?1
+                 AND state IN('pending', 'dead') AND last_error IS NOT NULL
                   ORDER BY ended_at DESC LIMIT 1) AS why
                FROM hook_runs WHERE outbox_id = ?1)
          WHERE id = ?1 AND outbox.state = 'pending' AND (?2 OR next_attempt_at IS NOT NULL)",
@@ -396,7 +409,8 @@ fn sum(c: &Connection, id: i64, handed_out: bool) -> Result<()> {
 /// Notifications that wait, and those whose hook gave up, for `/metrics`.
 pub fn counts(c: &Connection) -> Result<(i64, i64)> {
     c.prepare_cached(
-        "SELECT (SELECT count(*) FROM outbox WHERE state = 'pending'), (SELECT count(*) FROM outbox WHERE state = 'dead')",
+        "SELECT (SELECT count(*) FROM outbox WHERE state = 'pending'), (SELECT count(*) \
+         FROM outbox WHERE state = 'dead')",
     )
     .and_then(|mut q| q.query_row([], |row| Ok((row.get(0)?, row.get(1)?))))
     .map_err(db::translate)

@@ -11,11 +11,15 @@ use crate::error::{Error, Result};
 const PAID: &str = "
 INSERT INTO shop(one, livemode, created_at) VALUES(1, 0, '2025-11-24T03:00:00Z');
 UPDATE actor SET name = 'stripe:evt_sample_1';
-INSERT INTO orders(id, checkout_session_id, payment_intent_id, livemode, mode, payment_status, currency, amount_subtotal,
-    amount_shipping, amount_total, client_reference_id, email, name, phone, shipping_name, shipping_line1, shipping_line2,
+INSERT INTO orders(id, checkout_session_id, payment_intent_id, livemode, mode, payment_status,
+currency, amount_subtotal,
+    amount_shipping, amount_total, client_reference_id, email, name, phone, shipping_name,
+    shipping_line1, shipping_line2,
     shipping_city, shipping_postal_code, shipping_country, shipping_option, created_at, as_of)
-  VALUES(1042, 'cs_test_sample', 'pi_sample', 0, 'payment', 'unpaid', 'eur', 4200, 490, 4690, 'cart-17', 'ada@example.com',
-    'Ada Lovelace', '+33 1 23 45 67 89', 'Ada Lovelace', '12 Rue Exemple', '2e étage', 'Paris', '75001', 'FR', 'Standard',
+  VALUES(1042, 'cs_test_sample', 'pi_sample', 0, 'payment', 'unpaid', 'eur', 4200, 490, 4690,
+  'cart-17', 'ada@example.com',
+    'Ada Lovelace', '+33 1 23 45 67 89', 'Ada Lovelace', '12 Rue Exemple', '2e étage', 'Paris',
+    '75001', 'FR', 'Standard',
     '2025-11-24T03:05:00Z', '1');
 INSERT INTO line_items(id, order_id, position, sku, name, options, quantity, currency, unit_amount, amount_subtotal,
     amount_total, requires_shipping) VALUES
@@ -25,21 +29,26 @@ UPDATE orders SET payment_status = 'paid', paid_at = '2025-11-24T03:06:00Z', lin
 ";
 
 const SHIPPED: &str = "UPDATE actor SET name = 'operator';
-UPDATE fulfillments SET status = 'shipped', tracking_company = 'DHL', tracking_number = 'JD0146000034' WHERE requires_shipping = 1;
+UPDATE fulfillments SET status = 'shipped', tracking_company = 'DHL',
+tracking_number = 'JD0146000034' WHERE requires_shipping = 1;
 UPDATE fulfillments SET shipped_at = '2025-11-24T09:00:00Z' WHERE requires_shipping = 1;";
 
 /// What happens to it then, for each topic.
 const THEN: [(&str, &str); 8] = [
-    ("order.canceled", "UPDATE actor SET name = 'operator'; UPDATE orders SET canceled_at = '2025-11-24T08:00:00Z', cancel_reason = 'customer';"),
+    ("order.canceled", "UPDATE actor SET name = 'operator'; UPDATE orders \
+                        SET canceled_at = '2025-11-24T08:00:00Z', cancel_reason = 'customer';"),
     (
         "order.refunded",
         "INSERT INTO refunds(id, payment_intent_id, amount, currency, status, reason, created_at, as_of)
-           VALUES('re_sample', 'pi_sample', 1200, 'eur', 'succeeded', 'requested_by_customer', '2025-11-25T10:00:00Z', '1');",
+           VALUES('re_sample', 'pi_sample', 1200, 'eur', 'succeeded', 'requested_by_customer',
+           '2025-11-25T10:00:00Z', '1');",
     ),
     (
         "order.disputed",
-        "INSERT INTO disputes(id, payment_intent_id, amount, currency, status, reason, evidence_due_by, created_at, as_of)
-           VALUES('dp_sample', 'pi_sample', 4690, 'eur', 'needs_response', 'product_not_received', '2025-12-04T23:59:59Z',
+        "INSERT INTO disputes(id, payment_intent_id, amount, currency, status, reason,
+           evidence_due_by, created_at, as_of)
+           VALUES('dp_sample', 'pi_sample', 4690, 'eur', 'needs_response', 'product_not_received',
+           '2025-12-04T23:59:59Z',
              '2025-11-26T10:00:00Z', '1');",
     ),
     ("fulfillment.shipped", ""),
@@ -56,8 +65,10 @@ const THEN: [(&str, &str); 8] = [
     ),
     (
         "event.failed",
-        "INSERT INTO events(id, type, object_id, created, livemode, shape, source, received_at, state, attempts, next_attempt_at)
-           VALUES('evt_sample_2', 'checkout.session.completed', 'cs_test_gone', '2025-11-24T03:05:01Z', 0, 'snapshot', 'webhook',
+        "INSERT INTO events(id, type, object_id, created, livemode, shape, source, received_at,
+           state, attempts, next_attempt_at)
+           VALUES('evt_sample_2', 'checkout.session.completed', 'cs_test_gone',
+           '2025-11-24T03:05:01Z', 0, 'snapshot', 'webhook',
              '2025-11-24T03:05:02Z', 'pending', 1, '2025-11-24T03:05:02Z');
          UPDATE events SET state = 'failed', state_reason = 'Stripe has no such session' WHERE id = 'evt_sample_2';",
     ),

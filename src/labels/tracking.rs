@@ -240,7 +240,8 @@ mod tests {
             .flat_map(u16::to_le_bytes)
             .collect();
         for (bytes, company) in [
-            (&b"Recipient,Tracking Number,Status,Carrier,Service,Order ID\nAda,JD0146,Sent,USPS,First,1042-1\n"[..], Some("USPS")),
+            (&b"Recipient,Tracking Number,Status,Carrier,Service,Order \
+                ID\nAda,JD0146,Sent,USPS,First,1042-1\n"[..], Some("USPS")),
             (b"Sendungsnummer;Sendungsreferenz;Empf\xe4nger Stra\xdfe\r\nJD0146;1042-1;Stra\xdfe\r\n", None),
             (b"\xef\xbb\xbforder_id,tracking_provider,tracking_number\n1042-1,DHL,JD0146\n", Some("DHL")),
             (b"TRACKING NO.|Order Reference|Order Number\n=\"JD0146\"|'1042-1|900\n\n", None),

@@ -69,7 +69,8 @@ const RULES: &[Rule] = &[
     Rule {
         table: "fulfillment_line_items",
         but: &["fulfillment_id", "line_item_id", "quantity"],
-        from: "(SELECT line_item_id, order_id, sum(quantity) AS quantity, group_concat(DISTINCT requires_shipping) AS requires_shipping
+        from: "(SELECT line_item_id, order_id, sum(quantity) AS quantity,
+                 group_concat(DISTINCT requires_shipping) AS requires_shipping
                 FROM (SELECT l.line_item_id, f.order_id, l.quantity, f.requires_shipping
                       FROM fulfillment_line_items l JOIN fulfillments f ON f.id = l.fulfillment_id
                       WHERE f.status <> 'canceled' AND f.replacement IS NULL
@@ -81,10 +82,12 @@ const RULES: &[Rule] = &[
         about: ["t.line_item_id", "o.asked", "o.checkout_session_id", "o.payment_intent_id"],
         more: &["t.quantity", "t.requires_shipping"],
     },
-    Rule { table: "refunds", but: &["id", "as_of", "asked", "failed_at"], from: "refunds t", about: OF_PAYMENT, more: &[] },
+    Rule { table: "refunds", but: &["id", "as_of", "asked", "failed_at"], from: "refunds \
+        t", about: OF_PAYMENT, more: &[] },
     Rule { table: "disputes", but: &["id", "as_of", "asked"], from: "disputes t", about: OF_PAYMENT, more: &[] },
     Rule { table: "reviews", but: &["id", "as_of", "asked"], from: "reviews t", about: OF_PAYMENT, more: &[] },
-    Rule { table: "fraud_warnings", but: &["id", "as_of", "asked"], from: "fraud_warnings t", about: OF_PAYMENT, more: &[] },
+    Rule { table: "fraud_warnings", but: &["id", "as_of", "asked"], from: "fraud_warnings \
+        t", about: OF_PAYMENT, more: &[] },
 ];
 
 /// Compares what comes from Stripe. What the operator has done is not compared: notes, holds,
@@ -96,7 +99,8 @@ pub fn compare(here: &Connection, new: &Connection, derived: &Derived) -> Result
     let apart = Apart {
         moving: moving(here, new, derived.began)?,
         began: derived.began,
-        canceled: texts(here, "SELECT checkout_session_id FROM orders WHERE canceled_at IS NOT NULL AND origin IS NULL", &[])?,
+        canceled: texts(here, "SELECT checkout_session_id FROM orders \
+                               WHERE canceled_at IS NOT NULL AND origin IS NULL", &[])?,
         corrected: texts(
             here,
             "SELECT o.checkout_session_id || ' ' || h.what FROM order_history h JOIN orders o ON o.id = h.order_id

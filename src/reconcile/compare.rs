@@ -386,9 +386,11 @@ mod tests {
 
     #[test]
     fn a_free_first_month_needs_no_payment() {
-        let session = json!({"payment_status": "paid", "amount_total": 0, "currency": "eur", "payment_intent": null, "invoice": "in_1"});
+        let session = json!({"payment_status": "paid", "amount_total": 0, "currency": "eur",
+            "payment_intent": null, "invoice": "in_1"});
         assert_eq!(Subject::Session.said(&session).payment, Payment::None);
-        let session = json!({"payment_status": "paid", "amount_total": 900, "currency": "eur", "payment_intent": null, "invoice": "in_1"});
+        let session = json!({"payment_status": "paid", "amount_total": 900, "currency": "eur",
+            "payment_intent": null, "invoice": "in_1"});
         assert_eq!(Subject::Session.said(&session).payment, Payment::OfInvoice("in_1".into()));
     }
 }

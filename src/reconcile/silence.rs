@@ -37,10 +37,16 @@ impl Backfill {
         let types: Vec<String> =
             missed.iter().map(|(name, n)| format!("{n} {}", text::clean(name))).collect();
         let cause = match (unstored, refused) {
-            (1.., _) => format!("fulfilld could not store {unstored} webhooks meanwhile (see /readyz)"),
-            (_, 1..) => format!("fulfilld refused {refused} webhooks meanwhile: is WEBHOOK_SECRET this endpoint's?"),
+            (1.., _) => {
+                format!("fulfilld could not store {unstored} webhooks meanwhile (see /readyz)")
+            }
+            (_, 1..) => format!(
+                "fulfilld refused {refused} webhooks meanwhile: is WEBHOOK_SECRET this endpoint's?"
+            ),
             _ => endpoint_trouble(&self.context.stripe, missed).unwrap_or_else(|| {
-                "the endpoint in Stripe is as it should be, or may not be looked at; does the proxy pass /webhook on?".into()
+                "the endpoint in Stripe is as it should be, or may not be looked at; does the \
+                 proxy pass /webhook on?"
+                    .into()
             }),
         };
         let message = format!(

@@ -162,7 +162,8 @@ impl Place {
                 &[id, &order],
             ),
             Place::Quantity(id, item) => text(
-                "SELECT CAST(quantity AS TEXT) FROM fulfillment_line_items WHERE fulfillment_id = ?1 AND line_item_id = ?2",
+                "SELECT CAST(quantity AS TEXT) FROM fulfillment_line_items \
+                 WHERE fulfillment_id = ?1 AND line_item_id = ?2",
                 &[id, item],
             ),
             Place::Canceled(position) => text(
@@ -225,7 +226,8 @@ fn last_change(c: &Connection, order: Option<i64>) -> Result<Vec<Step>> {
     };
     let rows = format!(
         "SELECT order_id, what, old, new, substr(at, 1, 17) || moment || 'Z' FROM order_history h
-         WHERE id <= ?1 AND {} AND id > coalesce((SELECT max(g.id) FROM order_history g JOIN order_history l ON l.id = ?1
+         WHERE id <= ?1 AND {} AND id > coalesce((SELECT max(g.id) FROM order_history g
+         JOIN order_history l ON l.id = ?1
            WHERE g.id < ?1 AND {} AND (g.actor, g.at, g.moment) <> (l.actor, l.at, l.moment)), 0) ORDER BY id DESC",
         of("h"),
         of("g")
@@ -408,7 +410,8 @@ fn put_back(c: &Connection, change: &[Step]) -> Result<()> {
     }
     for id in made {
         run(
-            "UPDATE fulfillments SET status = 'canceled', canceled_at = strftime('%Y-%m-%dT%H:%M:%SZ', 'now') WHERE id = ?1",
+            "UPDATE fulfillments SET status = 'canceled', canceled_at = \
+             strftime('%Y-%m-%dT%H:%M:%SZ', 'now') WHERE id = ?1",
             &[&id],
         )?;
     }
@@ -420,7 +423,8 @@ fn put_back(c: &Connection, change: &[Step]) -> Result<()> {
     }
     let drop_news = format!(
         "UPDATE outbox SET state = 'done', next_attempt_at = NULL, outcome = 'undone',
-           last_error = CASE WHEN attempts > 0 OR (state = 'done' AND NOT {NOBODY_TOLD}) THEN 'told, then undone' ELSE 'undone' END
+           last_error = CASE WHEN attempts > 0 OR (state = 'done'
+           AND NOT {NOBODY_TOLD}) THEN 'told, then undone' ELSE 'undone' END
          WHERE id = ({LATEST_NEWS})"
     );
     for key in notifications(c, change)? {

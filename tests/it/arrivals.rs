@@ -49,7 +49,8 @@ pub fn facts(shop: &Shop) -> Vec<String> {
         (
             "fulfillment_line_items",
             &["fulfillment_id"],
-            "FROM fulfillment_line_items t JOIN fulfillments f ON f.id = t.fulfillment_id JOIN orders o ON o.id = f.order_id",
+            "FROM fulfillment_line_items t JOIN fulfillments f ON f.id = t.fulfillment_id JOIN \
+             orders o ON o.id = f.order_id",
         ),
         ("refunds", &["as_of", "asked"], "FROM refunds t"),
         ("disputes", &["as_of", "asked"], "FROM disputes t"),
@@ -64,7 +65,8 @@ pub fn facts(shop: &Shop) -> Vec<String> {
     }
     // News for hooks: each once.
     rows.extend(shop.rows(
-        "SELECT 'outbox', o.checkout_session_id, x.topic, count(*) FROM outbox x JOIN orders o ON o.id = x.order_id GROUP BY 2, 3",
+        "SELECT 'outbox', o.checkout_session_id, x.topic, count(*) FROM outbox x \
+         JOIN orders o ON o.id = x.order_id GROUP BY 2, 3",
     ));
     rows.sort();
     rows
@@ -275,7 +277,8 @@ fn every_scenario_ends_as_a_shopkeeper_expects() {
         "100"
     );
     // Physical and digital apart.
-    let kinds = "(SELECT group_concat(requires_shipping) FROM (SELECT requires_shipping FROM fulfillments f WHERE f.order_id = o.id ORDER BY id))";
+    let kinds = "(SELECT group_concat(requires_shipping) FROM (SELECT requires_shipping \
+                 FROM fulfillments f WHERE f.order_id = o.id ORDER BY id))";
     assert_eq!(one(kinds, "mixed"), "1,0");
     assert_eq!(one(kinds, "digital"), "0");
     assert_eq!(one(kinds, "card"), "1");

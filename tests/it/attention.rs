@@ -18,7 +18,8 @@ fn shop() -> Connection {
            amount_subtotal, amount_total, email, shipping_line1, created_at, as_of)
          VALUES('cs_1', 'pi_1', 0, 'payment', 'unpaid', 'eur', 3000, 3000, 'ada@example.com', '12 Rue Exemple',
            strftime('%Y-%m-%dT%H:%M:%SZ', 'now'), '1');
-         INSERT INTO line_items(id, order_id, position, name, quantity, currency, amount_subtotal, amount_total, requires_shipping)
+         INSERT INTO line_items(id, order_id, position, name, quantity, currency, amount_subtotal,
+         amount_total, requires_shipping)
          VALUES('li_1', 1, 1, 'Mug', 2, 'eur', 3000, 3000, 1);
          UPDATE orders SET payment_status = 'paid', paid_at = created_at WHERE id = 1;",
     );
@@ -48,32 +49,40 @@ const CASES: &[(&str, &str, &str)] = &[
     ("no_address", "", "UPDATE orders SET shipping_line1 = NULL;"),
     (
         "no_lines",
-        "INSERT INTO orders(checkout_session_id, livemode, mode, payment_status, currency, amount_total, created_at, paid_at, as_of)
+        "INSERT INTO orders(checkout_session_id, livemode, mode, payment_status, currency,
+           amount_total, created_at, paid_at, as_of)
          VALUES('cs_2', 0, 'payment', 'no_payment_required', 'eur', 0, NOW, NOW, '1');",
         "",
     ),
-    ("partly_refunded", "INSERT INTO refunds(id, payment_intent_id, amount, currency, status, created_at, as_of) VALUES('re_1', 'pi_1', 1500, 'eur', 'succeeded', NOW, '1');", ""),
+    ("partly_refunded", "INSERT INTO refunds(id, payment_intent_id, amount, currency, status, \
+                         created_at, as_of) VALUES('re_1', 'pi_1', 1500, 'eur', 'succeeded', NOW, \
+                         '1');", ""),
     (
         "paid_twice",
         "UPDATE orders SET client_reference_id = 'cart-17';
-         INSERT INTO orders(checkout_session_id, payment_intent_id, livemode, mode, payment_status, currency, amount_subtotal, amount_total,
+         INSERT INTO orders(checkout_session_id, payment_intent_id, livemode, mode,
+         payment_status, currency, amount_subtotal, amount_total,
            client_reference_id, created_at, paid_at, as_of)
          VALUES('cs_2', 'pi_2', 0, 'payment', 'unpaid', 'eur', 3000, 3000, 'cart-17', NOW, NOW, '1');
-         INSERT INTO line_items(id, order_id, position, name, quantity, currency, amount_subtotal, amount_total, requires_shipping)
+         INSERT INTO line_items(id, order_id, position, name, quantity, currency, amount_subtotal,
+         amount_total, requires_shipping)
          VALUES('li_2', 2, 1, 'Mug', 2, 'eur', 3000, 3000, 0);
          UPDATE orders SET payment_status = 'paid', paid_at = created_at WHERE id = 2;",
         "",
     ),
     (
         "capture_due",
-        "INSERT INTO orders(checkout_session_id, payment_intent_id, livemode, mode, payment_status, currency, amount_total, capture_method,
+        "INSERT INTO orders(checkout_session_id, payment_intent_id, livemode, mode,
+           payment_status, currency, amount_total, capture_method,
            amount_capturable, capture_before, created_at, as_of)
-         VALUES('cs_2', 'pi_2', 0, 'payment', 'unpaid', 'eur', 0, 'manual', 900, strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '+1 days'), NOW, '1');",
+         VALUES('cs_2', 'pi_2', 0, 'payment', 'unpaid', 'eur', 0, 'manual', 900,
+         strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '+1 days'), NOW, '1');",
         "",
     ),
     (
         "authorization_ended",
-        "INSERT INTO orders(checkout_session_id, payment_intent_id, livemode, mode, payment_status, currency, amount_total, capture_method,
+        "INSERT INTO orders(checkout_session_id, payment_intent_id, livemode, mode,
+           payment_status, currency, amount_total, capture_method,
            created_at, as_of) VALUES('cs_2', 'pi_2', 0, 'payment', 'failed', 'eur', 0, 'manual', NOW, '1');",
         "",
     ),
@@ -85,19 +94,41 @@ const CASES: &[(&str, &str, &str)] = &[
          DROP TRIGGER order_history_update; UPDATE order_history SET at = '2026-01-01T00:00:00Z';",
     ),
     ("canceled_not_refunded", "", "INSERT INTO cancel VALUES(1, 'customer');"),
-    ("refunded_not_canceled", "INSERT INTO refunds(id, payment_intent_id, charge_id, amount, currency, status, reason, failure_reason, created_at, as_of) VALUES('re_1', 'pi_1', 'ch_1', 3000, 'eur', 'succeeded', NULL, NULL, NOW, '1');", ""),
-    ("refunded_after_shipping", "INSERT INTO refunds(id, payment_intent_id, charge_id, amount, currency, status, reason, failure_reason, created_at, as_of) VALUES('re_1', 'pi_1', 'ch_1', 100, 'eur', 'succeeded', NULL, NULL, LATER, '1');", SHIPPED),
-    ("refund_failed", "INSERT INTO refunds(id, payment_intent_id, charge_id, amount, currency, status, reason, failure_reason, created_at, as_of) VALUES('re_1', 'pi_1', 'ch_1', 100, 'eur', 'failed', NULL, 'lost_or_stolen_card', NOW, '1');", ""),
-    ("refund_unknown", "INSERT INTO refunds(id, payment_intent_id, charge_id, amount, currency, status, reason, failure_reason, created_at, as_of) VALUES('re_1', 'pi_1', 'ch_1', 100, 'eur', 'on_its_way', NULL, NULL, NOW, '1');", ""),
+    ("refunded_not_canceled", "INSERT INTO refunds(id, payment_intent_id, charge_id, amount, \
+                               currency, status, reason, failure_reason, created_at, as_of) \
+                               VALUES('re_1', 'pi_1', 'ch_1', 3000, 'eur', 'succeeded', NULL, \
+                               NULL, NOW, '1');", ""),
+    ("refunded_after_shipping", "INSERT INTO refunds(id, payment_intent_id, charge_id, amount, \
+                                 currency, status, reason, failure_reason, created_at, as_of) \
+                                 VALUES('re_1', 'pi_1', 'ch_1', 100, 'eur', 'succeeded', NULL, \
+                                 NULL, LATER, '1');", SHIPPED),
+    ("refund_failed", "INSERT INTO refunds(id, payment_intent_id, charge_id, amount, currency, \
+                       status, reason, failure_reason, created_at, as_of) \
+                       VALUES('re_1', 'pi_1', 'ch_1', 100, 'eur', 'failed', NULL, \
+                       'lost_or_stolen_card', NOW, '1');", ""),
+    ("refund_unknown", "INSERT INTO refunds(id, payment_intent_id, charge_id, amount, currency, \
+                        status, reason, failure_reason, created_at, as_of) \
+                        VALUES('re_1', 'pi_1', 'ch_1', 100, 'eur', 'on_its_way', NULL, NULL, NOW, \
+                        '1');", ""),
     (
         "dispute_due",
-        "INSERT INTO disputes(id, payment_intent_id, charge_id, amount, currency, status, reason, evidence_due_by, created_at, as_of) VALUES('dp_1', 'pi_1', 'ch_1', 3000, 'eur', 'needs_response', 'fraudulent', '2026-12-24T00:00:00Z', NOW, '1');",
+        "INSERT INTO disputes(id, payment_intent_id, charge_id, amount, currency, status, reason, \
+         evidence_due_by, created_at, as_of) VALUES('dp_1', 'pi_1', 'ch_1', 3000, 'eur', \
+         'needs_response', 'fraudulent', '2026-12-24T00:00:00Z', NOW, '1');",
         "",
     ),
-    ("dispute_lost", "INSERT INTO disputes(id, payment_intent_id, amount, currency, status, amount_lost, created_at, as_of) VALUES('dp_1', 'pi_1', 3000, 'eur', 'lost', 3000, NOW, '1');", ""),
-    ("in_review", "INSERT INTO reviews(id, payment_intent_id, charge_id, open, reason, closed_reason, created_at, as_of) VALUES('prv_1', 'pi_1', 'ch_1', 1, 'rule', NULL, NOW, '1');", ""),
-    ("in_review", "INSERT INTO reviews(id, payment_intent_id, charge_id, open, reason, closed_reason, created_at, as_of) VALUES('prv_1', 'pi_1', 'ch_1', 0, 'rule', 'refunded_as_fraud', NOW, '1');", ""),
-    ("fraud_warning", "INSERT INTO fraud_warnings(id, payment_intent_id, charge_id, actionable, fraud_type, created_at, as_of) VALUES('issfr_1', 'pi_1', 'ch_1', 1, 'made_with_stolen_card', NOW, '1');", ""),
+    ("dispute_lost", "INSERT INTO disputes(id, payment_intent_id, amount, currency, status, \
+                      amount_lost, created_at, as_of) VALUES('dp_1', 'pi_1', 3000, 'eur', 'lost', \
+                      3000, NOW, '1');", ""),
+    ("in_review", "INSERT INTO reviews(id, payment_intent_id, charge_id, open, reason, \
+                   closed_reason, created_at, as_of) VALUES('prv_1', 'pi_1', 'ch_1', 1, 'rule', \
+                   NULL, NOW, '1');", ""),
+    ("in_review", "INSERT INTO reviews(id, payment_intent_id, charge_id, open, reason, \
+                   closed_reason, created_at, as_of) VALUES('prv_1', 'pi_1', 'ch_1', 0, 'rule', \
+                   'refunded_as_fraud', NOW, '1');", ""),
+    ("fraud_warning", "INSERT INTO fraud_warnings(id, payment_intent_id, charge_id, actionable, \
+                       fraud_type, created_at, as_of) VALUES('issfr_1', 'pi_1', 'ch_1', 1, \
+                       'made_with_stolen_card', NOW, '1');", ""),
     (
         "event_failed",
         "INSERT INTO events(id, type, shape, source, received_at, state, state_reason)
@@ -111,13 +142,20 @@ const CASES: &[(&str, &str, &str)] = &[
         "",
     ),
     ("key_refused", "INSERT INTO alarms VALUES('key_refused', 'the key is refused', 'fulfilld doctor', NOW, '');", ""),
-    ("key_lacks_permission", "INSERT INTO alarms VALUES('key_lacks_permission', 'the key may not read refunds', 'fulfilld doctor', NOW, '');", ""),
+    ("key_lacks_permission", "INSERT INTO alarms VALUES('key_lacks_permission', \
+                              'the key may not read refunds', 'fulfilld doctor', NOW, '');", ""),
     ("silence", "INSERT INTO alarms VALUES('silence', 'webhooks do not come', 'fulfilld doctor', NOW, '');", ""),
-    ("file_went_back", "INSERT INTO alarms VALUES('file_went_back', 'the file is older than it was', 'DELETE FROM alarms WHERE name = ''file_went_back'';', NOW, '');", ""),
-    ("backfill_failing", "INSERT INTO alarms VALUES('backfill_failing', 'a list fails', 'fulfilld doctor', NOW, '');", ""),
-    ("only_matches_nothing", "INSERT INTO alarms VALUES('only_matches_nothing', 'FULFILLD_ONLY matches none', 'fulfilld doctor', NOW, '');", ""),
-    ("clock_wrong", "INSERT INTO alarms VALUES('clock_wrong', 'the clock is fast', 'sudo timedatectl set-ntp true', NOW, '');", ""),
-    ("hook_missing", "INSERT INTO alarms VALUES('hook_missing', 'a hook cannot be run', 'fulfilld doctor', NOW, '');", ""),
+    ("file_went_back", "INSERT INTO alarms VALUES('file_went_back', \
+                        'the file is older than it was', 'DELETE FROM alarms \
+                        WHERE name = ''file_went_back'';', NOW, '');", ""),
+    ("backfill_failing", "INSERT INTO alarms VALUES('backfill_failing', 'a list fails', \
+                          'fulfilld doctor', NOW, '');", ""),
+    ("only_matches_nothing", "INSERT INTO alarms VALUES('only_matches_nothing', \
+                              'FULFILLD_ONLY matches none', 'fulfilld doctor', NOW, '');", ""),
+    ("clock_wrong", "INSERT INTO alarms VALUES('clock_wrong', 'the clock is fast', \
+                     'sudo timedatectl set-ntp true', NOW, '');", ""),
+    ("hook_missing", "INSERT INTO alarms VALUES('hook_missing', 'a hook cannot be run', \
+                      'fulfilld doctor', NOW, '');", ""),
     ("hook_dead", "UPDATE outbox SET state = 'dead', last_error = 'exit 1';", ""),
     (
         "hook_fails",
@@ -255,37 +293,47 @@ fn what_blocks_an_order_is_one_word_and_each_refusal_a_sentence() {
         ("", "INSERT INTO hold VALUES(1, 'why');", "on hold", "INSERT INTO release"),
         ("", "INSERT INTO cancel VALUES(1, 'customer');", "canceled", "is canceled"),
         (
-            "INSERT INTO disputes(id, payment_intent_id, charge_id, amount, currency, status, reason, evidence_due_by, created_at, as_of) VALUES('dp_1', 'pi_1', 'ch_1', 3000, 'eur', 'under_review', NULL, NULL, 'x', '1');",
+            "INSERT INTO disputes(id, payment_intent_id, charge_id, amount, currency, status, \
+             reason, evidence_due_by, created_at, as_of) VALUES('dp_1', 'pi_1', 'ch_1', 3000, \
+             'eur', 'under_review', NULL, NULL, 'x', '1');",
             "",
             "disputed",
             "disputes the payment",
         ),
         (
-            "INSERT INTO disputes(id, payment_intent_id, charge_id, amount, currency, status, reason, evidence_due_by, created_at, as_of) VALUES('dp_1', 'pi_1', 'ch_1', 3000, 'eur', 'some_new_word', NULL, NULL, 'x', '1');",
+            "INSERT INTO disputes(id, payment_intent_id, charge_id, amount, currency, status, \
+             reason, evidence_due_by, created_at, as_of) VALUES('dp_1', 'pi_1', 'ch_1', 3000, \
+             'eur', 'some_new_word', NULL, NULL, 'x', '1');",
             "",
             "disputed",
             "disputes the payment",
         ),
         (
-            "INSERT INTO disputes(id, payment_intent_id, amount, currency, status, amount_lost, created_at, as_of) VALUES('dp_1', 'pi_1', 3000, 'eur', 'lost', 3000, 'x', '1');",
+            "INSERT INTO disputes(id, payment_intent_id, amount, currency, status, amount_lost, \
+             created_at, as_of) VALUES('dp_1', 'pi_1', 3000, 'eur', 'lost', 3000, 'x', '1');",
             "",
             "dispute lost",
             "went back to the buyer",
         ),
         (
-            "INSERT INTO reviews(id, payment_intent_id, charge_id, open, reason, closed_reason, created_at, as_of) VALUES('prv_1', 'pi_1', 'ch_1', 1, NULL, NULL, 'x', '1');",
+            "INSERT INTO reviews(id, payment_intent_id, charge_id, open, reason, closed_reason, \
+             created_at, as_of) VALUES('prv_1', 'pi_1', 'ch_1', 1, NULL, NULL, 'x', '1');",
             "",
             "in review",
             "holds the payment for review",
         ),
         (
-            "INSERT INTO refunds(id, payment_intent_id, charge_id, amount, currency, status, reason, failure_reason, created_at, as_of) VALUES('re_1', 'pi_1', 'ch_1', 3000, 'eur', 'pending', NULL, NULL, 'x', '1');",
+            "INSERT INTO refunds(id, payment_intent_id, charge_id, amount, currency, status, \
+             reason, failure_reason, created_at, as_of) VALUES('re_1', 'pi_1', 'ch_1', 3000, \
+             'eur', 'pending', NULL, NULL, 'x', '1');",
             "",
             "refunded",
             "is refunded",
         ),
         (
-            "INSERT INTO refunds(id, payment_intent_id, charge_id, amount, currency, status, reason, failure_reason, created_at, as_of) VALUES('re_1', 'pi_1', 'ch_1', 3000, 'eur', 'some_new_word', NULL, NULL, 'x', '1');",
+            "INSERT INTO refunds(id, payment_intent_id, charge_id, amount, currency, status, \
+             reason, failure_reason, created_at, as_of) VALUES('re_1', 'pi_1', 'ch_1', 3000, \
+             'eur', 'some_new_word', NULL, NULL, 'x', '1');",
             "",
             "refunded",
             "is refunded",
@@ -301,7 +349,8 @@ fn what_blocks_an_order_is_one_word_and_each_refusal_a_sentence() {
         assert_eq!(rows(&c, "SELECT order_id || '', items FROM to_ship"), []);
         for line in [
             SHIPPED,
-            "UPDATE fulfillments SET status = 'shipped' WHERE status = 'pending' OR (SELECT canceled_at FROM orders) IS NOT NULL",
+            "UPDATE fulfillments SET status = 'shipped' WHERE status = 'pending' OR \
+             (SELECT canceled_at FROM orders) IS NOT NULL",
         ] {
             let said = c.execute_batch(line).expect_err("it is refused").to_string();
             assert!(said.contains(sentence) || blocked == "canceled", "{blocked}: {said}");
@@ -325,7 +374,9 @@ fn what_blocks_an_order_is_one_word_and_each_refusal_a_sentence() {
         by_stripe(
             &c,
             &format!(
-                "INSERT INTO disputes(id, payment_intent_id, charge_id, amount, currency, status, reason, evidence_due_by, created_at, as_of) VALUES('dp_1', 'pi_1', 'ch_1', 1, 'eur', '{won}', NULL, NULL, 'x', '1');"
+                "INSERT INTO disputes(id, payment_intent_id, charge_id, amount, currency, status, \
+                 reason, evidence_due_by, created_at, as_of) \
+                 VALUES('dp_1', 'pi_1', 'ch_1', 1, 'eur', '{won}', NULL, NULL, 'x', '1');"
             ),
         );
         c.execute_batch(SHIPPED).expect("it may go out");
@@ -347,7 +398,9 @@ fn the_three_axes_move_apart_from_each_other_and_the_days_add_up() {
     assert_eq!(axes(), "paid partially_fulfilled 0");
     by_stripe(
         &c,
-        "INSERT INTO refunds(id, payment_intent_id, charge_id, amount, currency, status, reason, failure_reason, created_at, as_of) VALUES('re_1', 'pi_1', 'ch_1', 1000, 'eur', 'succeeded', NULL, NULL, '2026-11-24T00:00:00Z', '1');
+        "INSERT INTO refunds(id, payment_intent_id, charge_id, amount, currency, status, reason,
+           failure_reason, created_at, as_of) VALUES('re_1', 'pi_1', 'ch_1', 1000, 'eur',
+           'succeeded', NULL, NULL, '2026-11-24T00:00:00Z', '1');
          UPDATE orders SET paid_at = '2026-10-31T23:59:59Z';",
     );
     assert_eq!(axes(), "partially_refunded partially_fulfilled 0");
@@ -357,7 +410,8 @@ fn the_three_axes_move_apart_from_each_other_and_the_days_add_up() {
     assert_eq!(axes(), "refunded partially_fulfilled 0");
     c.execute_batch("INSERT INTO cancel VALUES(1, 'customer');").unwrap();
     assert_eq!(axes(), "refunded fulfilled 0", "what was sent is all that is due");
-    let day = "SELECT orders || ' ' || amount_total || ' ' || amount_refunded || ' ' || amount_net, net FROM sales_by_day";
+    let day = "SELECT orders || ' ' || amount_total || ' ' || amount_refunded || ' ' \
+               || amount_net, net FROM sales_by_day";
     let booked = |figures: &str, net: &str| (figures.to_string(), net.to_string());
     assert_eq!(
         rows(&c, day),

@@ -298,7 +298,8 @@ fn yesterdays_copy_becomes_todays_file_and_what_was_typed_since_is_named() {
     let (sent, noted) =
         (shop.one("SELECT min(order_id) FROM to_ship"), shop.one("SELECT max(id) FROM orders"));
     shop.shell(&format!(
-        "INSERT INTO ship VALUES({sent}, 'DHL', 'JD0146000034', NULL); UPDATE orders SET note = 'for Ada' WHERE id = {noted}"
+        "INSERT INTO ship VALUES({sent}, 'DHL', 'JD0146000034', NULL); UPDATE orders \
+         SET note = 'for Ada' WHERE id = {noted}"
     ))
     .expect("typed");
     shop.stop();
@@ -623,7 +624,8 @@ fn an_order_without_its_lines_or_its_payment_gets_them() {
     let expected = shop.rows("SELECT id, payment_intent_id FROM orders ORDER BY id");
     shop.stop();
     shop.shell(
-        "UPDATE actor SET name = 'fulfilld:test'; UPDATE orders SET payment_intent_id = NULL; UPDATE actor SET name = 'operator';",
+        "UPDATE actor SET name = 'fulfilld:test'; UPDATE orders \
+         SET payment_intent_id = NULL; UPDATE actor SET name = 'operator';",
     )
     .expect("damage");
     let dry = reconcile(&shop, &["--dry-run"]);

@@ -102,7 +102,8 @@ impl Machine {
     }
 
     fn types_with(&self, env: &[(&str, &str)], (user, groups): Login, line: &str) -> Output {
-        let mounted = "mount --bind \"$0/etc\" /etc && mount --bind \"$0/var\" /var/lib && cd \"$0/home\" && exec \"$@\"";
+        let mounted = "mount --bind \"$0/etc\" /etc && mount --bind \"$0/var\" /var/lib && cd \
+                       \"$0/home\" && exec \"$@\"";
         let mut command = Command::new("unshare");
         command.args(["-m", "sh", "-c", mounted]).arg(self.dir.path()).arg("setpriv");
         command.arg(format!("--reuid={user}")).arg(format!("--regid={user}"));

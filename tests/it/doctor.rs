@@ -358,12 +358,16 @@ const BROKEN: &[(&str, Break)] = &[
     }),
     ("endpoint_held_money", |c| {
         c.sql(
-            "INSERT INTO orders(checkout_session_id, payment_intent_id, livemode, mode, payment_status, currency, amount_total,
-               capture_method, created_at, as_of) VALUES('cs_9', 'pi_9', 0, 'payment', 'unpaid', 'eur', 0, 'manual', '2026-01-01T00:00:00Z', '1')",
+            "INSERT INTO orders(checkout_session_id, payment_intent_id, livemode, mode,
+               payment_status, currency, amount_total,
+               capture_method, created_at, as_of) VALUES('cs_9', 'pi_9', 0, 'payment', 'unpaid',
+               'eur', 0, 'manual', '2026-01-01T00:00:00Z', '1')",
         );
-        let usual = "checkout.session.completed checkout.session.async_payment_succeeded checkout.session.async_payment_failed \
-            refund.created refund.updated refund.failed charge.dispute.created charge.dispute.updated charge.dispute.closed \
-            review.opened review.closed radar.early_fraud_warning.created radar.early_fraud_warning.updated";
+        let usual = "checkout.session.completed checkout.session.async_payment_succeeded \
+                     checkout.session.async_payment_failed refund.created refund.updated \
+                     refund.failed charge.dispute.created charge.dispute.updated \
+                     charge.dispute.closed review.opened review.closed \
+                     radar.early_fraud_warning.created radar.early_fraud_warning.updated";
         c.endpoint(json!({"enabled_events": usual.split_whitespace().collect::<Vec<_>>()}));
     }),
     ("endpoint_all_events", |c| c.endpoint(json!({"enabled_events": ["*"]}))),
@@ -534,7 +538,8 @@ const BROKEN: &[(&str, Break)] = &[
     ("secret_can_go", |c| {
         c.pretender(
             "fulfilld_build_info{version=\"0.1.0\"} 1\nfulfilld_webhook_secrets 2\n\
-             fulfilld_webhook_secret_verified_total{secret=\"1\"} 3\nfulfilld_webhook_secret_verified_total{secret=\"2\"} 2\n\
+             fulfilld_webhook_secret_verified_total{secret=\"1\"} \
+             3\nfulfilld_webhook_secret_verified_total{secret=\"2\"} 2\n\
              fulfilld_webhook_secret_needed_total{secret=\"1\"} 1",
             "",
         );
@@ -857,7 +862,8 @@ fn a_disk_with_no_room_to_grow_is_found() {
     clinic.shop.stop();
     let small = clinic.shop.dir.path().join("small");
     std::fs::create_dir(&small).unwrap();
-    let script = "mount -t tmpfs -o size=50m,mode=0700 tmpfs \"$0\" && (umask 077; touch -d \"@$(date +%s)\" \"$0/shop.db.backup\") && exec \"$1\" serve";
+    let script = "mount -t tmpfs -o size=50m,mode=0700 tmpfs \"$0\" && (umask 077; touch -d \
+                  \"@$(date +%s)\" \"$0/shop.db.backup\") && exec \"$1\" serve";
     let mut serve = std::process::Command::new("unshare");
     serve.args(["-m", "sh", "-c", script]).arg(&small).arg(env!("CARGO_BIN_EXE_fulfilld"));
     serve

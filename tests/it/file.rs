@@ -168,8 +168,11 @@ fn the_log_stays_short_whatever_is_posted_and_is_empty_in_quiet_moments() {
     assert!((100..2000).contains(&longest), "{longest} pages");
     wait_for("the log is empty", || (pages() == 0).then_some(()));
     // A shell's edit is in the file soon, too.
-    shop.shell("UPDATE orders SET note = 'x'; INSERT INTO alarms(name, message, next, since) VALUES ('t', 't', 't', '2026-01-01T00:00:00Z')")
-        .expect("it is allowed");
+    shop.shell(
+        "UPDATE orders SET note = 'x'; INSERT INTO alarms(name, message, next, since) \
+                VALUES ('t', 't', 't', '2026-01-01T00:00:00Z')",
+    )
+    .expect("it is allowed");
     wait_for("the log is empty again", || (pages() == 0).then_some(()));
 }
 

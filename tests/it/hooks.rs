@@ -548,7 +548,8 @@ fn an_exit_code_says_whether_to_try_again_and_how_often() {
         shop.one("SELECT state, attempts, tries, failures, last_error FROM hook_runs")
     };
     assert_eq!(failed(1), "pending|1|1|0|exit code 75, try again: first word / then undone");
-    let pause = "SELECT CAST(round((julianday(next_attempt_at) - julianday(ended_at)) * 86400) AS INTEGER) FROM hook_runs";
+    let pause = "SELECT CAST(round((julianday(next_attempt_at) - julianday(ended_at)) * 86400) AS \
+                 INTEGER) FROM hook_runs";
     assert!((5..=7).contains(&shop.one(pause).parse::<i64>().unwrap()));
     // Seventeen tries later it has waited two days: not yet. Then three: that is all.
     let due = "next_attempt_at = '2026-01-01T00:00:00Z'";
@@ -728,7 +729,8 @@ fn an_undo_beats_a_hook_that_is_held_back_and_not_one_that_was_told() {
     );
     sell(&shop, 1);
     ship(&shop, 1);
-    let held = "SELECT next_attempt_at > strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '+50 minutes') FROM hook_runs ORDER BY outbox_id DESC LIMIT 1";
+    let held = "SELECT next_attempt_at > strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '+50 minutes') \
+                FROM hook_runs ORDER BY outbox_id DESC LIMIT 1";
     let held_back = |runs: usize| {
         wait_for("it is handed out", || {
             (shop.rows("SELECT 1 FROM hook_runs").len() == runs).then_some(())
@@ -829,7 +831,8 @@ fn a_hook_sees_what_it_needs_and_no_secret() {
     let hooks = Hooks::new();
     let nosy = hooks.script(
         "nosy",
-        "env >\"$HOOK_DIR/env\"\nls -l /proc/$$/fd | sed 's/.* -> //' >\"$HOOK_DIR/fds\"\ncut -d' ' -f5 /proc/$$/stat >\"$HOOK_DIR/group\"\n\
+        "env >\"$HOOK_DIR/env\"\nls -l /proc/$$/fd | sed 's/.* -> //' >\"$HOOK_DIR/fds\"\ncut -d' \
+         ' -f5 /proc/$$/stat >\"$HOOK_DIR/group\"\n\
          echo $$ >\"$HOOK_DIR/pid\"\necho \"$#\" >\"$HOOK_DIR/arguments\"",
     );
     let credentials = tempfile::tempdir().unwrap();

@@ -139,7 +139,8 @@ impl Exported {
 /// Python's csv module is not the one that wrote it.
 fn python_reads(path: &Path, encoding: &str, separator: &str) -> Vec<Vec<String>> {
     let program = "import csv, json, sys
-rows = csv.reader(open(sys.argv[1], encoding=sys.argv[2], newline='', errors='strict'), delimiter=sys.argv[3], strict=True)
+rows = csv.reader(open(sys.argv[1], encoding=sys.argv[2], newline='', errors='strict'), \
+delimiter=sys.argv[3], strict=True)
 print(json.dumps(list(rows)))";
     let out = machine_program("python3")
         .args(["-c", program])

@@ -270,7 +270,10 @@ fn what_moves_at_stripe_while_the_desk_listens_moves_in_the_file() {
         }
         shop.settle();
         let order = order_of(&shop, &session);
-        shop.one(&format!("SELECT financial_status, amount_refunded, refund_pending, blocked_by FROM order_overview WHERE id = {order}"))
+        shop.one(&format!(
+            "SELECT financial_status, amount_refunded, refund_pending, blocked_by \
+                           FROM order_overview WHERE id = {order}"
+        ))
     };
     let act = |what: &str, order: Value| shop.control("POST", &format!("/_sandbox/{what}"), order);
     let on = |more: Value| {
@@ -401,7 +404,8 @@ fn a_refund_that_is_foreign_odd_or_known_by_its_charge_alone_is_treated_as_what_
     let none = json!({"object": "list", "data": [], "has_more": false});
     let list = |row: Value| json!({"object": "list", "data": [row], "has_more": false});
     let refund = |more: Value| {
-        let mut refund = json!({"id": "re_1", "object": "refund", "amount": 5, "currency": "eur", "status": "succeeded", "charge": "py_1", "payment_intent": null});
+        let mut refund = json!({"id": "re_1", "object": "refund", "amount": 5, "currency": "eur",
+            "status": "succeeded", "charge": "py_1", "payment_intent": null});
         refund.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         refund
     };
@@ -442,7 +446,8 @@ fn a_refund_that_is_foreign_odd_or_known_by_its_charge_alone_is_treated_as_what_
         ("re_2", refund(json!({})), &session, &none, "failed", "no such object"),
     ] {
         let stripe = answering(json!({
-            "/v1/refunds/re_1": refund, "/v1/refunds": list(refund.clone()), "/v1/charges/py_1": {"id": "py_1", "object": "charge", "payment_intent": "pi_1"},
+            "/v1/refunds/re_1": refund, "/v1/refunds": list(refund.clone()),
+            "/v1/charges/py_1": {"id": "py_1", "object": "charge", "payment_intent": "pi_1"},
             "/v1/checkout/sessions": sessions, "/v1/invoice_payments": invoices
         }));
         let shop = Shop::open_with(&[("FULFILLD_STRIPE_API", &stripe)], &["--webhook", "none"]);
@@ -451,7 +456,8 @@ fn a_refund_that_is_foreign_odd_or_known_by_its_charge_alone_is_treated_as_what_
         assert_eq!(shop.post(event.to_string().as_bytes()).unwrap().0, 200);
         shop.settle();
         let found = shop.rows(
-            "SELECT state || ' ' || coalesce(state_reason, (SELECT 'refund ' || payment_intent_id || ' ' || amount FROM refunds)) FROM events",
+            "SELECT state || ' ' || coalesce(state_reason, (SELECT 'refund ' || payment_intent_id \
+             || ' ' || amount FROM refunds)) FROM events",
         );
         assert!(
             found[0].starts_with(state) && found[0].contains(said),
@@ -463,7 +469,8 @@ fn a_refund_that_is_foreign_odd_or_known_by_its_charge_alone_is_treated_as_what_
 #[test]
 fn a_refund_that_cannot_be_read_is_shown_and_the_others_of_its_payment_are_kept() {
     let refund = |id: &str, more: Value| {
-        let mut refund = json!({"id": id, "object": "refund", "amount": 200, "currency": "eur", "status": "succeeded", "charge": "py_1", "payment_intent": "pi_1"});
+        let mut refund = json!({"id": id, "object": "refund", "amount": 200, "currency": "eur",
+            "status": "succeeded", "charge": "py_1", "payment_intent": "pi_1"});
         refund.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         refund
     };
@@ -477,8 +484,10 @@ fn a_refund_that_cannot_be_read_is_shown_and_the_others_of_its_payment_are_kept(
     let list = |rows: Value| json!({"object": "list", "data": rows, "has_more": false});
     // Paid just now: an order of some days ago would be one that attention shows as unsent.
     let created = std::time::UNIX_EPOCH.elapsed().expect("the clock is past 1970").as_secs();
-    let line = json!({"id": "li_1", "object": "item", "description": "Mug", "quantity": 1, "currency": "eur", "amount_subtotal": 900, "amount_total": 900});
-    let session = json!({"id": "cs_test_1", "object": "checkout.session", "livemode": false, "mode": "payment", "status": "complete", "payment_status": "paid",
+    let line = json!({"id": "li_1", "object": "item", "description": "Mug", "quantity": 1,
+        "currency": "eur", "amount_subtotal": 900, "amount_total": 900});
+    let session = json!({"id": "cs_test_1", "object": "checkout.session", "livemode": false,
+        "mode": "payment", "status": "complete", "payment_status": "paid",
         "payment_intent": "pi_1", "currency": "eur", "amount_subtotal": 900, "amount_total": 900, "created": created,
         "line_items": list(json!([line]))});
     let stripe = answering(json!({
@@ -491,7 +500,8 @@ fn a_refund_that_cannot_be_read_is_shown_and_the_others_of_its_payment_are_kept(
         (2, "refund.updated", "re_1"),
         (3, "refund.updated", "re_3"),
     ] {
-        let event = json!({"id": format!("evt_{n}"), "object": "event", "type": kind, "livemode": false, "data": {"object": {"id": object}}});
+        let event = json!({"id": format!("evt_{n}"), "object": "event", "type": kind,
+            "livemode": false, "data": {"object": {"id": object}}});
         assert_eq!(shop.post(event.to_string().as_bytes()).unwrap().0, 200);
         shop.settle();
     }

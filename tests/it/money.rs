@@ -188,8 +188,10 @@ fn a_closed_month_stays_closed_and_the_next_one_shows_what_moved_in_it() {
     let refund = shop.one(&format!("SELECT id FROM refunds WHERE id <> '{refund}'"));
     hear(&shop, &format!("refunds/{refund}"), json!({"status": "failed"}));
     shop.shell(
-        "UPDATE orders SET email = 'new@example.com', name = 'New Name', note = 'x', shipping_country = 'CH' WHERE id = 1;
-         INSERT INTO hold VALUES(1, 'asks'); INSERT INTO ship VALUES(3, 'DHL', 'JD1', NULL); INSERT INTO cancel VALUES(4, 'customer');",
+        "UPDATE orders SET email = 'new@example.com', name = 'New Name', note = 'x',
+           shipping_country = 'CH' WHERE id = 1;
+         INSERT INTO hold VALUES(1, 'asks'); INSERT INTO ship
+         VALUES(3, 'DHL', 'JD1', NULL); INSERT INTO cancel VALUES(4, 'customer');",
     )
     .unwrap();
 
@@ -211,7 +213,9 @@ fn a_closed_month_stays_closed_and_the_next_one_shows_what_moved_in_it() {
     );
     assert_eq!(shop.one(&today), "0|500|1|1");
     // An order's own sums and the days' are the same money.
-    let apart = "SELECT (SELECT sum(amount_net) FROM sales_by_day) - (SELECT sum(amount_paid - amount_refunded - amount_charged_back) FROM order_totals)";
+    let apart = "SELECT (SELECT sum(amount_net) FROM sales_by_day) - \
+                 (SELECT sum(amount_paid - amount_refunded - amount_charged_back) \
+                 FROM order_totals)";
     assert_eq!(shop.one(apart), "0");
 }
 
@@ -246,7 +250,8 @@ fn an_order_that_was_held_for_a_week_is_not_overdue_the_second_it_is_released() 
 fn money_that_is_only_held_is_captured_in_time_or_pointed_out() {
     let shop = shop();
     let session = buy(&shop, "authorized", 0).session;
-    let found = "SELECT financial_status, blocked_by, (SELECT count(*) FROM to_ship), (SELECT count(*) FROM to_capture) FROM order_overview WHERE id = ";
+    let found = "SELECT financial_status, blocked_by, (SELECT count(*) FROM to_ship), \
+                 (SELECT count(*) FROM to_capture) FROM order_overview WHERE id = ";
     assert_eq!(shop.one(&format!("{found}1")), "authorized|unpaid|0|1");
     assert_eq!(
         shop.one(
@@ -276,13 +281,25 @@ fn money_that_is_only_held_is_captured_in_time_or_pointed_out() {
     let total: i64 = shop.one("SELECT amount_total FROM orders WHERE id = 1").parse().unwrap();
     hear(&shop, "capture", json!({"session": session, "amount": total / 2}));
     let taken = format!("paid||{}|0|{total}", total / 2);
-    assert_eq!(shop.one("SELECT financial_status, blocked_by, amount_paid, amount_refunded, amount_total FROM order_overview WHERE id = 1"), taken);
+    assert_eq!(
+        shop.one(
+            "SELECT financial_status, blocked_by, amount_paid, amount_refunded, \
+                         amount_total FROM order_overview WHERE id = 1"
+        ),
+        taken
+    );
     assert_eq!(
         shop.one("SELECT orders, amount_total, amount_refunded, amount_net FROM sales_by_day"),
         format!("1|{0}|0|{0}", total / 2)
     );
     assert_eq!(shop.one("SELECT count(*) FROM to_ship WHERE order_id = 1"), "1");
-    assert_eq!(shop.one("SELECT count(*) FROM refunds, (SELECT count(*) AS told FROM outbox WHERE topic = 'order.refunded') WHERE told = 0"), "1");
+    assert_eq!(
+        shop.one(
+            "SELECT count(*) FROM refunds, (SELECT count(*) AS told FROM outbox \
+                         WHERE topic = 'order.refunded') WHERE told = 0"
+        ),
+        "1"
+    );
     hear(&shop, "refund", json!({"session": session, "amount": total / 2}));
     assert_eq!(
         shop.one("SELECT financial_status, blocked_by FROM order_overview WHERE id = 1"),
@@ -333,7 +350,8 @@ fn what_the_buyer_wrote_and_who_it_goes_to_stand_where_it_is_packed() {
         .one("SELECT custom_fields, caution, phone <> '', email FROM to_ship WHERE order_id = 1");
     assert_eq!(
         engraved,
-        "Engraving: Pour Mamie; Wrapping: in a gift box|Engraving: Pour Mamie; Wrapping: in a gift box|1|marie.dubois@example.com"
+        "Engraving: Pour Mamie; Wrapping: in a gift box|Engraving: Pour Mamie; Wrapping: in a gift \
+         box|1|marie.dubois@example.com"
     );
     let company = shop.one("SELECT business_name, ship_to FROM to_ship WHERE order_id = 2");
     assert!(
@@ -402,7 +420,12 @@ fn one_basket_that_was_paid_twice_is_pointed_out() {
     // The same basket, and another that only came through the same advertisement.
     let bought: Vec<_> = (0..3).map(|_| buy(&shop, "card", 0)).collect();
     assert_eq!((bought.len(), reasons(&shop)), (3, vec![]));
-    shop.shell("UPDATE actor SET name = 'stripe:evt_1'; UPDATE orders SET client_reference_id = 'cart-17' WHERE id < 3; UPDATE actor SET name = 'operator';").unwrap();
+    shop.shell(
+        "UPDATE actor SET name = 'stripe:evt_1'; UPDATE orders \
+                SET client_reference_id = 'cart-17' WHERE id < 3; UPDATE actor \
+                SET name = 'operator';",
+    )
+    .unwrap();
     assert_eq!(reasons(&shop), ["paid_twice 2"]);
     let session = shop.one("SELECT checkout_session_id FROM orders WHERE id = 1");
     hear(&shop, "refund", json!({"session": session}));

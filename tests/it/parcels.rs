@@ -17,13 +17,18 @@ struct Desk {
 /// mug each, to one address; 6: to another.
 const ORDERS: &str = "
 UPDATE actor SET name = 'stripe:evt_1';
-INSERT INTO orders(id, checkout_session_id, payment_intent_id, livemode, mode, payment_status, currency, amount_subtotal,
-    amount_total, email, name, shipping_name, shipping_line1, shipping_city, shipping_postal_code, shipping_country, created_at, as_of)
-  SELECT column1, 'cs_' || column1, 'pi_' || column1, 0, 'payment', 'unpaid', 'eur', column2, column2, 'ada@example.com', 'Ada',
+INSERT INTO orders(id, checkout_session_id, payment_intent_id, livemode, mode, payment_status,
+currency, amount_subtotal,
+    amount_total, email, name, shipping_name, shipping_line1, shipping_city, shipping_postal_code,
+    shipping_country, created_at, as_of)
+  SELECT column1, 'cs_' || column1, 'pi_' || column1, 0, 'payment', 'unpaid', 'eur', column2,
+  column2, 'ada@example.com', 'Ada',
     'Ada', column3, 'Paris', '75001', 'FR', strftime('%Y-%m-%dT%H:%M:%SZ', 'now'), '1'
-  FROM (VALUES(1, 3000, '1 Rue A'), (2, 3000, '2 Rue B'), (3, 1500, '3 Rue C'), (4, 1000, '4 Rue D'), (5, 1000, '4  rue d '),
+  FROM (VALUES(1, 3000, '1 Rue A'), (2, 3000, '2 Rue B'), (3, 1500, '3 Rue C'), (4, 1000,
+  '4 Rue D'), (5, 1000, '4  rue d '),
     (6, 1000, '6 Rue F'));
-INSERT INTO line_items(id, order_id, position, name, quantity, currency, amount_subtotal, amount_total, requires_shipping)
+INSERT INTO line_items(id, order_id, position, name, quantity, currency, amount_subtotal,
+amount_total, requires_shipping)
   VALUES('li_1', 1, 1, 'Mug', 1, 'eur', 1000, 1000, 1), ('li_2', 1, 2, 'Poster', 1, 'eur', 2000, 2000, 1),
     ('li_3', 2, 1, 'Mug', 3, 'eur', 3000, 3000, 1), ('li_4', 3, 1, 'Mug', 1, 'eur', 1000, 1000, 1),
     ('li_5', 3, 2, 'Pattern', 1, 'eur', 500, 500, 0), ('li_6', 4, 1, 'Mug', 1, 'eur', 1000, 1000, 1),
@@ -155,7 +160,8 @@ fn a_matter_that_is_dealt_with_leaves_attention_until_its_facts_change() {
     desk.typed("INSERT INTO ship VALUES(4, 'DHL', 'JD4', NULL)");
     let refund = |id: &str, amount: i64, status: &str| {
         desk.by_stripe(&format!(
-            "INSERT INTO refunds(id, payment_intent_id, charge_id, amount, currency, status, created_at, as_of) VALUES('{id}', 'pi_4', 'ch_4',
+            "INSERT INTO refunds(id, payment_intent_id, charge_id, amount, currency, status,
+               created_at, as_of) VALUES('{id}', 'pi_4', 'ch_4',
                {amount}, 'eur', '{status}', strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '+1 minutes'), '1')"
         ));
     };
@@ -198,8 +204,10 @@ fn a_matter_of_no_order_is_dismissed_by_what_it_is_about_or_by_its_reason() {
     let desk = Desk::open();
     desk.by_stripe(
         "INSERT INTO refunds(id, payment_intent_id, charge_id, amount, currency, status, created_at, as_of)
-           VALUES('re_9', 'pi_of_no_order', 'ch_9', 100, 'eur', 'on_its_way', strftime('%Y-%m-%dT%H:%M:%SZ', 'now'), '1');
-         INSERT INTO alarms(name, message, next, since) VALUES('silence', 'webhooks do not come', 'fulfilld doctor', '2025-03-01T00:00:00Z')",
+           VALUES('re_9', 'pi_of_no_order', 'ch_9', 100, 'eur', 'on_its_way',
+           strftime('%Y-%m-%dT%H:%M:%SZ', 'now'), '1');
+         INSERT INTO alarms(name, message, next, since) VALUES('silence', 'webhooks do not come',
+         'fulfilld doctor', '2025-03-01T00:00:00Z')",
     );
     let needs = "SELECT reason, order_id, subject FROM attention ORDER BY 1";
     assert_eq!(desk.rows(needs), ["refund_unknown||re_9", "silence||"]);
@@ -374,7 +382,10 @@ fn what_is_lost_is_sent_once_more_beside_what_was_bought() {
     assert_eq!((desk.one(books), desk.one(left).as_str()), (before, "2|0|0"));
     desk.check();
     // A part of it after all; what is taken out of a replacement waits nowhere.
-    desk.typed("DELETE FROM fulfillment_line_items WHERE line_item_id = 'li_2' AND fulfillment_id = (SELECT max(id) FROM fulfillments)");
+    desk.typed(
+        "DELETE FROM fulfillment_line_items WHERE line_item_id = 'li_2' \
+                AND fulfillment_id = (SELECT max(id) FROM fulfillments)",
+    );
     assert_eq!(desk.one("SELECT items FROM to_ship WHERE order_id = 1"), "1 × Mug");
     desk.does("ship 1 --company DHL --number JD1-again");
     desk.does("deliver 1");
@@ -456,8 +467,14 @@ fn a_tracking_number_is_the_text_that_was_meant() {
     let told = "SELECT quote(old), quote(new) FROM order_history WHERE order_id = 4 AND what GLOB '*tracking_number'";
     assert_eq!(desk.rows(told), ["NULL|'0034 0/4?&#%é'"]);
     for empty in ["''", "' '", "char(9)", "char(160, 12288)"] {
-        desk.typed(&format!("UPDATE fulfillments SET tracking_company = {empty}, tracking_number = {empty}, tracking_url = {empty}, note = {empty}"));
-        desk.typed(&format!("UPDATE orders SET note = {empty}, hold_reason = {empty}, phone = {empty}, shipping_line2 = {empty}, name = {empty}"));
+        desk.typed(&format!(
+            "UPDATE fulfillments SET tracking_company = {empty}, \
+                             tracking_number = {empty}, tracking_url = {empty}, note = {empty}"
+        ));
+        desk.typed(&format!(
+            "UPDATE orders SET note = {empty}, hold_reason = {empty}, \
+                             phone = {empty}, shipping_line2 = {empty}, name = {empty}"
+        ));
     }
     assert_eq!(
         desk.one("SELECT count(coalesce(tracking_number, tracking_company, tracking_url, note)) FROM fulfillments"),
@@ -522,7 +539,10 @@ fn a_number_is_one_order_s_unless_they_go_to_one_address() {
 fn a_carrier_is_known_however_it_is_written() {
     let desk = Desk::open();
     let link = |company: &str| {
-        desk.typed(&format!("UPDATE fulfillments SET tracking_company = {company}, tracking_number = 'N1', tracking_url = NULL WHERE order_id = 4"));
+        desk.typed(&format!(
+            "UPDATE fulfillments SET tracking_company = {company}, \
+                             tracking_number = 'N1', tracking_url = NULL WHERE order_id = 4"
+        ));
         desk.one("SELECT tracking_url FROM fulfillments WHERE order_id = 4")
     };
     for (names, page) in [
@@ -589,7 +609,8 @@ fn what_is_corrected_after_shipping_is_news_once_a_statement() {
         ("UPDATE fulfillments SET tracking_number = 'JD4b' WHERE order_id = 4", 1),
         ("UPDATE fulfillments SET tracking_number = ' JD4b ' WHERE order_id = 4", 0),
         (
-            "UPDATE fulfillments SET tracking_company = 'UPS', tracking_number = 'N4', tracking_url = 'https://example.org/4' WHERE order_id = 4",
+            "UPDATE fulfillments SET tracking_company = 'UPS', tracking_number = 'N4', \
+             tracking_url = 'https://example.org/4' WHERE order_id = 4",
             1,
         ),
         ("UPDATE fulfillments SET tracking_url = 'https://example.org/44' WHERE order_id = 4", 1),

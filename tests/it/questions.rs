@@ -145,7 +145,11 @@ fn late_events_that_hang_at_stripe_leave_half_of_the_hands_to_fresh_orders() {
         .iter()
         .enumerate()
         .map(|(n, p)| {
-            format!("('late_{n}', 'checkout.session.completed', '{}', 'snapshot', 'backfill', '2026-01-01T00:00:00Z', '2026-01-01T00:00:00Z')", p.session)
+            format!(
+                "('late_{n}', 'checkout.session.completed', '{}', 'snapshot', 'backfill', \
+                     '2026-01-01T00:00:00Z', '2026-01-01T00:00:00Z')",
+                p.session
+            )
         })
         .collect();
     let rows = rows.join(", ");
@@ -206,8 +210,10 @@ fn a_desk_that_is_killed_again_and_again_parks_no_event() {
 #[test]
 fn an_order_of_another_mode_and_a_line_in_another_currency_are_parked_with_the_reason() {
     let session = |more: Value| {
-        let mut session = json!({"id": "cs_test_1", "object": "checkout.session", "status": "complete", "mode": "payment",
-            "payment_status": "paid", "payment_intent": "pi_1", "currency": "eur", "amount_total": 1000, "livemode": false,
+        let mut session = json!({"id": "cs_test_1", "object": "checkout.session",
+            "status": "complete", "mode": "payment",
+            "payment_status": "paid", "payment_intent": "pi_1", "currency": "eur",
+            "amount_total": 1000, "livemode": false,
             "line_items": {"object": "list", "data": [], "has_more": false}});
         session.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         session

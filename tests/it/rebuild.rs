@@ -151,7 +151,8 @@ fn a_healthy_file_is_as_stripe_says_whatever_has_happened_to_its_orders() {
         "SELECT id, checkout_session_id, payment_status, amount_total FROM orders ORDER BY id",
         "SELECT * FROM events ORDER BY id",
         "SELECT id, amount, status FROM refunds ORDER BY id",
-        "SELECT * FROM line_items l WHERE canceled_quantity = 0 AND id <> (SELECT min(id) FROM line_items) AND NOT EXISTS(
+        "SELECT * FROM line_items l WHERE canceled_quantity = 0 AND id <> (SELECT min(id)
+           FROM line_items) AND NOT EXISTS(
            SELECT 1 FROM order_history h WHERE h.order_id = l.order_id AND what GLOB 'line *') ORDER BY id",
     ] {
         let there = rows(&into, sql);
@@ -211,11 +212,19 @@ fn whatever_was_changed_behind_the_file_s_back_is_shown_and_nothing_else() {
             vec![format!("orders|{one}|amount_total|1|{}", total(1))],
         ),
         (
-            "UPDATE orders SET payment_status = 'unpaid', email = 'evil@example.com', paid_at = NULL WHERE id = 1".into(),
+            "UPDATE orders SET payment_status = 'unpaid', email = 'evil@example.com', \
+             paid_at = NULL WHERE id = 1"
+                .into(),
             vec![
                 format!("orders|{one}|payment_status|unpaid|paid"),
-                format!("orders|{one}|email|evil@example.com|{}", shop.one("SELECT email FROM orders WHERE id = 1")),
-                format!("orders|{one}|paid_at|null|{}", shop.one("SELECT paid_at FROM orders WHERE id = 1")),
+                format!(
+                    "orders|{one}|email|evil@example.com|{}",
+                    shop.one("SELECT email FROM orders WHERE id = 1")
+                ),
+                format!(
+                    "orders|{one}|paid_at|null|{}",
+                    shop.one("SELECT paid_at FROM orders WHERE id = 1")
+                ),
             ],
         ),
         (
@@ -224,31 +233,57 @@ fn whatever_was_changed_behind_the_file_s_back_is_shown_and_nothing_else() {
         ),
         (
             format!("UPDATE line_items SET quantity = quantity + 5 WHERE id = '{first}'"),
-            vec![format!("line_items|{first}|quantity|{}|{quantity}", quantity.parse::<i64>().unwrap() + 5)],
+            vec![format!(
+                "line_items|{first}|quantity|{}|{quantity}",
+                quantity.parse::<i64>().unwrap() + 5
+            )],
         ),
         (
             format!("DELETE FROM fulfillment_line_items WHERE line_item_id = '{first}'"),
             vec![format!("fulfillment_line_items|{first}|row|missing|there")],
         ),
         (
-            format!("UPDATE fulfillment_line_items SET quantity = 77 WHERE line_item_id = '{first}'"),
+            format!(
+                "UPDATE fulfillment_line_items SET quantity = 77 WHERE line_item_id = '{first}'"
+            ),
             vec![format!("fulfillment_line_items|{first}|quantity|77|{quantity}")],
         ),
         ("DELETE FROM refunds".into(), vec![format!("refunds|{refund}|row|missing|there")]),
         (
             "UPDATE refunds SET status = 'failed', amount = 7".into(),
-            vec![format!("refunds|{refund}|amount|7|{amount}"), format!("refunds|{refund}|status|failed|succeeded")],
+            vec![
+                format!("refunds|{refund}|amount|7|{amount}"),
+                format!("refunds|{refund}|status|failed|succeeded"),
+            ],
         ),
         (
-            "INSERT INTO refunds(id, payment_intent_id, charge_id, amount, currency, status, reason, failure_reason, created_at, as_of) SELECT 're_forged', payment_intent_id, charge_id, amount, currency, status, reason, failure_reason, created_at, as_of FROM refunds".into(),
+            "INSERT INTO refunds(id, payment_intent_id, charge_id, amount, currency, status, \
+             reason, failure_reason, created_at, as_of) SELECT 're_forged', payment_intent_id, \
+             charge_id, amount, currency, status, reason, failure_reason, created_at, as_of \
+             FROM refunds"
+                .into(),
             vec!["refunds|re_forged|row|there|missing".into()],
         ),
-        ("UPDATE disputes SET status = 'won'".into(), vec![format!("disputes|{dispute}|status|won|lost")]),
-        ("UPDATE reviews SET closed_reason = 'disputed'".into(), vec![format!("reviews|{review}|closed_reason|disputed|approved")]),
-        ("UPDATE fraud_warnings SET actionable = 0".into(), vec![format!("fraud_warnings|{warning}|actionable|0|1")]),
+        (
+            "UPDATE disputes SET status = 'won'".into(),
+            vec![format!("disputes|{dispute}|status|won|lost")],
+        ),
+        (
+            "UPDATE reviews SET closed_reason = 'disputed'".into(),
+            vec![format!("reviews|{review}|closed_reason|disputed|approved")],
+        ),
+        (
+            "UPDATE fraud_warnings SET actionable = 0".into(),
+            vec![format!("fraud_warnings|{warning}|actionable|0|1")],
+        ),
         // Not Stripe's: the operator's own columns, and rows that somebody may have packed
         // otherwise.
-        ("UPDATE orders SET note = 'x', hold_reason = 'y'; UPDATE fulfillments SET status = 'shipped', shipped_at = created_at".into(), vec![]),
+        (
+            "UPDATE orders SET note = 'x', hold_reason = 'y'; UPDATE fulfillments \
+          SET status = 'shipped', shipped_at = created_at"
+                .into(),
+            vec![],
+        ),
         (
             "DELETE FROM orders WHERE id = 7".into(),
             vec![
@@ -261,12 +296,18 @@ fn whatever_was_changed_behind_the_file_s_back_is_shown_and_nothing_else() {
         damage(&shop.file(), &sql);
         let (code, mut rows) = found(&shop, &[]);
         let kept = shop.dir.path().join("shop.db.rebuilt");
-        assert_eq!((code, kept.exists()), (i32::from(!expected.is_empty()), !expected.is_empty()), "{sql}: {rows:#?}");
+        assert_eq!(
+            (code, kept.exists()),
+            (i32::from(!expected.is_empty()), !expected.is_empty()),
+            "{sql}: {rows:#?}"
+        );
         let _ = std::fs::remove_file(kept);
         let mut expected = expected;
         // An order's other lines are without it, too.
         if sql.contains("orders WHERE id = 7") {
-            rows.retain(|row| !row.contains("|checkout_session_id|null|") || row.contains(&expected[1]));
+            rows.retain(|row| {
+                !row.contains("|checkout_session_id|null|") || row.contains(&expected[1])
+            });
         }
         rows.sort();
         expected.sort();
@@ -328,7 +369,8 @@ fn what_stripe_no_longer_has_is_named_and_the_others_keep_their_numbers() {
     let into = shop.dir.path().join("second.db");
     let (code, rows_found) = found(&shop, &["--into", into.to_str().unwrap()]);
     let events = shop.rows(&format!(
-        "SELECT id FROM events WHERE object_id = '{session}' OR object_id = (SELECT payment_intent_id FROM orders WHERE id = 2) ORDER BY 1"
+        "SELECT id FROM events WHERE object_id = '{session}' OR object_id = \
+         (SELECT payment_intent_id FROM orders WHERE id = 2) ORDER BY 1"
     ));
     let mut named: Vec<String> =
         rows_found.iter().map(|row| row.split('|').nth(1).unwrap().to_string()).collect();
@@ -357,7 +399,8 @@ fn events_without_their_payload_are_enough_and_those_that_wait_are_left_out() {
         }
     }
     shop.settle();
-    let clear = "UPDATE actor SET name = 'fulfilld:retention'; UPDATE events SET payload = NULL; UPDATE actor SET name = 'operator'";
+    let clear = "UPDATE actor SET name = 'fulfilld:retention'; UPDATE events \
+                 SET payload = NULL; UPDATE actor SET name = 'operator'";
     shop.shell(clear).unwrap();
     assert_eq!(shop.one("SELECT count(*) FROM events WHERE payload IS NOT NULL"), "0");
     let into = shop.dir.path().join("second.db");
@@ -373,7 +416,8 @@ fn events_without_their_payload_are_enough_and_those_that_wait_are_left_out() {
     }
     let concluded = "SELECT count(*) FROM events WHERE state = 'pending' AND attempts > 0 AND type GLOB 'checkout*'";
     wait_for("it was tried", || (shop.one(concluded) == "1").then_some(()));
-    let refunds = "SELECT count(*) FROM events WHERE state = 'pending' AND type NOT GLOB 'checkout*' AND type NOT GLOB 'payment*'";
+    let refunds = "SELECT count(*) FROM events WHERE state = 'pending' \
+                   AND type NOT GLOB 'checkout*' AND type NOT GLOB 'payment*'";
     wait_for("its refunds are known", || (shop.one(refunds) == "0").then_some(()));
     assert_eq!(found(&shop, &[]), (0, vec![]));
 }
@@ -383,7 +427,8 @@ fn quantities_canceled_in_an_unpaid_or_failed_order_are_no_difference() {
     let shop = Shop::open();
     sell(&shop, &["unpaid", "canceled", "delayed-fails", "card", "mixed"]);
     shop.shell("UPDATE line_items SET canceled_quantity = 1").unwrap();
-    let canceled = "SELECT count(DISTINCT payment_status) FROM orders JOIN line_items ON order_id = orders.id WHERE canceled_quantity > 0";
+    let canceled = "SELECT count(DISTINCT payment_status) FROM orders \
+                    JOIN line_items ON order_id = orders.id WHERE canceled_quantity > 0";
     assert_eq!(shop.one(canceled), "3");
     healthy(&shop);
 }

@@ -151,7 +151,8 @@ fn post_hesitating(url: &str, body: &[u8], secret: &str) -> std::io::Result<(u16
     let signature = sign(body, secret, unix_now());
     let length = body.len();
     let head = format!(
-        "POST /webhook HTTP/1.1\r\nConnection: close\r\nStripe-Signature: {signature}\r\nContent-Length: {length}\r\n\r\n"
+        "POST /webhook HTTP/1.1\r\nConnection: close\r\nStripe-Signature: \
+         {signature}\r\nContent-Length: {length}\r\n\r\n"
     );
     stream.write_all(&[head.as_bytes(), body].concat())?;
     let mut answer = Vec::new();

@@ -26,7 +26,8 @@ fn one_update_ships_an_order_and_writes_date_history_and_news() {
         ))
         .unwrap();
         let parcel = format!(
-            "SELECT status, tracking_company, tracking_number, shipped_at <> '' FROM fulfillments WHERE order_id = {order} AND requires_shipping = 1"
+            "SELECT status, tracking_company, tracking_number, shipped_at <> '' FROM fulfillments \
+             WHERE order_id = {order} AND requires_shipping = 1"
         );
         assert_eq!(shop.one(&parcel), format!("shipped|DHL|{number}|1"));
         assert_eq!(
@@ -34,7 +35,8 @@ fn one_update_ships_an_order_and_writes_date_history_and_news() {
             left
         );
         let by = format!(
-            "SELECT actor, old, new FROM order_history WHERE order_id = {order} AND what GLOB 'fulfillment * status' AND old IS NOT NULL"
+            "SELECT actor, old, new FROM order_history WHERE order_id = {order} \
+             AND what GLOB 'fulfillment * status' AND old IS NOT NULL"
         );
         assert_eq!(shop.one(&by), "operator|pending|shipped");
         assert_eq!(
@@ -64,7 +66,11 @@ fn the_verb_ship_does_the_same_and_says_why_when_it_cannot() {
         "shipped|https://example.org/JD01"
     );
     shop.shell("UPDATE orders SET hold_reason = 'asks for blue' WHERE id = 4").unwrap();
-    shop.shell("UPDATE orders SET canceled_at = strftime('%Y-%m-%dT%H:%M:%SZ', 'now'), cancel_reason = 'customer' WHERE id = 5").unwrap();
+    shop.shell(
+        "UPDATE orders SET canceled_at = strftime('%Y-%m-%dT%H:%M:%SZ', 'now'), \
+                cancel_reason = 'customer' WHERE id = 5",
+    )
+    .unwrap();
     for (order, why) in [
         (1, "shipped already"),
         (2, "nothing in it needs a parcel"),
@@ -78,7 +84,11 @@ fn the_verb_ship_does_the_same_and_says_why_when_it_cannot() {
             .unwrap_err();
         assert!(said.contains(why), "{order}: {said}");
     }
-    shop.shell("UPDATE orders SET hold_reason = NULL WHERE id = 4; INSERT INTO ship(order_id, tracking_number) VALUES(4, 'JD04')").unwrap();
+    shop.shell(
+        "UPDATE orders SET hold_reason = NULL WHERE id = 4; INSERT INTO ship(order_id, \
+                tracking_number) VALUES(4, 'JD04')",
+    )
+    .unwrap();
     shop.check();
 }
 

@@ -304,7 +304,8 @@ impl Shop {
             (
                 "every sale has its lines in fulfillments, and no line more than was bought",
                 "SELECT b.* FROM line_item_balance b JOIN orders o ON o.id = b.order_id
-                 WHERE b.pending <> CASE WHEN o.payment_status IN('paid', 'no_payment_required') AND o.canceled_at IS NULL
+                 WHERE b.pending <> CASE WHEN o.payment_status IN('paid', 'no_payment_required')
+                 AND o.canceled_at IS NULL
                    THEN b.left_to_send ELSE 0 END OR b.left_to_send < 0",
             ),
             (

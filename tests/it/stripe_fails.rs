@@ -174,7 +174,8 @@ fn a_missing_permission_holds_up_only_what_needs_it_and_is_named_until_it_is_gra
             .then_some(())
     });
     let named = "SELECT what FROM attention WHERE reason = 'key_lacks_permission'";
-    let waiting = "SELECT count(*) FROM events WHERE state = 'pending' AND taken_at IS NULL AND state_reason LIKE '%lacks a permission%'";
+    let waiting = "SELECT count(*) FROM events WHERE state = 'pending' AND taken_at IS NULL \
+                   AND state_reason LIKE '%lacks a permission%'";
     wait_for("the refund's and the dispute's events wait", || {
         (shop.one(waiting) == "6").then_some(())
     });
@@ -200,7 +201,8 @@ fn a_missing_permission_holds_up_only_what_needs_it_and_is_named_until_it_is_gra
 fn a_key_without_the_permission_to_expand_still_gets_the_order() {
     let shop = Shop::open();
     let (session, event) = completed(&shop);
-    let fault = json!({"endpoint": "*", "kind": "status", "status": 403, "times": Value::Null, "only": "price.product"});
+    let fault = json!({"endpoint": "*", "kind": "status", "status": 403, "times": Value::Null,
+        "only": "price.product"});
     shop.control("POST", "/_sandbox/faults", fault);
     post_quickly(&shop, &event, "no expansion");
     wait_for("the order is there", || order_of(&shop, &session));

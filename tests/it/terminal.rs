@@ -10,8 +10,10 @@ use crate::verbs::Books;
 
 /// An order with everything that is long: an address, items, a note, a tracking number.
 const LONG: &str = "UPDATE actor SET name = 'stripe:evt_1';
-  UPDATE orders SET shipping_name = 'Université Grenoble Alpes, Laboratoire de Physique', shipping_line1 = '120 rue de la Piscine',
-    shipping_line2 = 'Bâtiment K, 2ème étage, salle 204', note = 'ring twice, then leave it with the neighbour on the left'
+  UPDATE orders SET shipping_name = 'Université Grenoble Alpes, Laboratoire de Physique',
+  shipping_line1 = '120 rue de la Piscine',
+    shipping_line2 = 'Bâtiment K, 2ème étage, salle 204', note =
+    'ring twice, then leave it with the neighbour on the left'
     WHERE id = 1041;
   UPDATE actor SET name = 'operator';";
 

@@ -131,7 +131,8 @@ fn webhooks_that_do_not_come_are_noticed_by_a_fast_clock_and_by_a_slow_one() {
         let started = unix_now();
         wait_for("another second", || (unix_now() > started + 1).then_some(()));
         shop.buy("in-review", 1, "snapshot");
-        let review = "SELECT count(*) FROM events WHERE type = 'review.opened' AND id GLOB 'evt_*' AND source = 'backfill'";
+        let review = "SELECT count(*) FROM events WHERE type = 'review.opened' AND id GLOB 'evt_*' \
+                      AND source = 'backfill'";
         wait_until(&shop, "what was lost is fetched", review);
         wait_until(
             &shop,

@@ -97,7 +97,8 @@ fn shape(c: &Connection) -> Vec<String> {
     let sql = "SELECT o.type || ' ' || o.name || ' ' || o.sql FROM sqlite_schema o
                WHERE o.type <> 'table' AND o.sql IS NOT NULL AND o.name NOT GLOB 'my_*'
                UNION ALL
-               SELECT 'column ' || o.name || ' ' || x.cid || ' ' || x.name || ' ' || x.type || ' ' || x.\"notnull\" || ' ' ||
+               SELECT 'column ' || o.name || ' ' || x.cid || ' ' || x.name || ' ' || x.type || ' '
+               || x.\"notnull\" || ' ' ||
                  coalesce(x.dflt_value, '') || ' ' || x.pk
                FROM sqlite_schema o, pragma_table_xinfo(o.name) x
                WHERE o.type = 'table' AND o.name NOT GLOB 'sqlite_*'

@@ -19,7 +19,8 @@ pub struct Books {
 const ORDERS: &str = "
 UPDATE actor SET name = 'stripe:evt_1';
 INSERT INTO orders(id, checkout_session_id, payment_intent_id, livemode, mode, payment_status, currency,
-    amount_subtotal, amount_shipping, amount_total, email, name, phone, shipping_name, shipping_line1, shipping_line2, shipping_city,
+    amount_subtotal, amount_shipping, amount_total, email, name, phone, shipping_name,
+    shipping_line1, shipping_line2, shipping_city,
     shipping_postal_code, shipping_country, shipping_option, created_at, as_of) VALUES
   (1041, 'cs_1', 'pi_1', 0, 'payment', 'unpaid', 'eur', 4200, 490, 4690, 'ada@example.com', 'Ada Lovelace', '+4930123',
     'Ada Lovelace', '12 Rue Exemple', '2nd floor', 'Paris', '75001', 'FR', 'Express', '2025-03-01T09:00:00Z', '1'),
@@ -303,7 +304,8 @@ impl Books {
              WITH RECURSIVE n(i) AS (SELECT 2001 UNION ALL SELECT i + 1 FROM n WHERE i < 2040)
              INSERT INTO orders(id, checkout_session_id, payment_intent_id, livemode, mode, payment_status, currency,
                amount_subtotal, amount_total, name, shipping_name, shipping_line1, created_at, as_of)
-             SELECT i, 'cs_' || i, 'pi_' || i, 0, 'payment', 'unpaid', 'eur', 1000, 1000, 'Ada ' || i, 'Ada', 'Street ' || i,
+             SELECT i, 'cs_' || i, 'pi_' || i, 0, 'payment', 'unpaid', 'eur', 1000, 1000, 'Ada '
+             || i, 'Ada', 'Street ' || i,
                '2025-04-01T00:00:00Z', '1' FROM n;
              WITH RECURSIVE p(k) AS (SELECT 1 UNION ALL SELECT k + 1 FROM p WHERE k < 4)
              INSERT INTO line_items(id, order_id, position, name, quantity, currency, amount_total, requires_shipping)
@@ -351,7 +353,8 @@ impl Books {
     }
 }
 
-const PENDING: &str = "(SELECT max(id) FROM fulfillments WHERE order_id = 2003 AND status = 'pending' AND requires_shipping = 1)";
+const PENDING: &str = "(SELECT max(id) FROM fulfillments WHERE order_id = 2003 \
+                       AND status = 'pending' AND requires_shipping = 1)";
 
 #[test]
 fn undo_takes_back_every_kind_of_change_and_leaves_the_rows_as_they_were() {
@@ -372,7 +375,8 @@ fn undo_takes_back_every_kind_of_change_and_leaves_the_rows_as_they_were() {
         "cancel 1041 --reason fraud",
         "cancel 2001 2002 2003 --reason customer",
         "UPDATE orders SET note = 'gift wrap' WHERE id = 1041",
-        "UPDATE orders SET shipping_line1 = '14 Rue Exemple', shipping_line2 = NULL, email = 'ada@example.org' WHERE id = 1041",
+        "UPDATE orders SET shipping_line1 = '14 Rue Exemple', shipping_line2 = NULL, \
+         email = 'ada@example.org' WHERE id = 1041",
         "UPDATE fulfillments SET note = 'fragile' WHERE order_id = 2003",
         "UPDATE fulfillments SET tracking_number = 'early' WHERE order_id = 1041",
         &split,
@@ -385,7 +389,8 @@ fn undo_takes_back_every_kind_of_change_and_leaves_the_rows_as_they_were() {
         "UPDATE fulfillments SET status = 'shipped' WHERE status = 'pending' AND order_id > 2000",
         "UPDATE fulfillments SET status = 'delivered' WHERE status = 'pending' AND order_id > 2000",
         "UPDATE fulfillments SET status = 'canceled' WHERE status = 'pending' AND order_id > 2000",
-        "UPDATE orders SET canceled_at = '2026-01-01T00:00:00Z', cancel_reason = 'staff' WHERE id BETWEEN 2010 AND 2030",
+        "UPDATE orders SET canceled_at = '2026-01-01T00:00:00Z', cancel_reason = 'staff' \
+         WHERE id BETWEEN 2010 AND 2030",
     ] {
         books.there_and_back(line);
     }
@@ -512,7 +517,9 @@ fn attention_fails_only_when_asked_to() {
     books.sql("UPDATE events SET state = 'ignored'");
     for order in [1041, 1042, 1044, 1045] {
         books.sql(&format!(
-            "INSERT INTO refunds(id, payment_intent_id, charge_id, amount, currency, status, reason, failure_reason, created_at, as_of) SELECT 're_' || id, payment_intent_id, NULL, amount_total, currency, 'succeeded', NULL,
+            "INSERT INTO refunds(id, payment_intent_id, charge_id, amount, currency, status,
+               reason, failure_reason, created_at, as_of) SELECT 're_'
+               || id, payment_intent_id, NULL, amount_total, currency, 'succeeded', NULL,
              NULL, '2025-03-08T00:00:00Z', '1' FROM orders WHERE id = {order}"
         ));
     }
@@ -549,7 +556,8 @@ fn undo_after_any_history_of_a_shop_leaves_the_rows_as_they_were() {
             4 => format!("hold {order} {other} --reason because"),
             5 => format!("release {order}"),
             6 | 7 => format!(
-                "UPDATE fulfillment_line_items SET quantity = quantity - 1 WHERE fulfillment_id = {parcel} AND quantity > 1"
+                "UPDATE fulfillment_line_items SET quantity = quantity - 1 \
+                 WHERE fulfillment_id = {parcel} AND quantity > 1"
             ),
             8 | 9 => format!(
                 "UPDATE fulfillments SET status = 'canceled' WHERE id = {parcel} AND status IN('pending', 'shipped')"
@@ -591,8 +599,11 @@ fn the_books_are_exported_by_order_and_by_line() {
     let books = Books::open();
     books.sql(
         "UPDATE actor SET name = 'stripe:evt_9';
-         UPDATE orders SET name = '=HYPERLINK(\"http://evil\")', tax_ids = '[{\"type\":\"eu_vat\",\"value\":\"DE1\"}]' WHERE id = 1042;
-         INSERT INTO refunds(id, payment_intent_id, charge_id, amount, currency, status, reason, failure_reason, created_at, as_of) VALUES('re_1', 'pi_1', NULL, 1200, 'eur', 'succeeded', NULL, NULL, '2025-03-08T00:00:00Z', '1'),
+         UPDATE orders SET name = '=HYPERLINK(\"http://evil\")',
+         tax_ids = '[{\"type\":\"eu_vat\",\"value\":\"DE1\"}]' WHERE id = 1042;
+         INSERT INTO refunds(id, payment_intent_id, charge_id, amount, currency, status, reason,
+         failure_reason, created_at, as_of) VALUES('re_1', 'pi_1', NULL, 1200, 'eur', 'succeeded',
+         NULL, NULL, '2025-03-08T00:00:00Z', '1'),
            ('re_2', 'pi_1', NULL, 100, 'eur', 'pending', NULL, NULL, '2025-03-08T00:00:00Z', '1');
          UPDATE actor SET name = 'operator';",
     );
@@ -681,8 +692,10 @@ fn exported_amounts_of_every_currency_add_up_to_what_stripe_says() {
         let name = random.choice(names).unwrap();
         c.execute(
             "INSERT INTO orders(id, checkout_session_id, payment_intent_id, livemode, mode, payment_status, currency,
-               amount_subtotal, amount_discount, amount_shipping, amount_tax, amount_total, name, created_at, paid_at, as_of)
-             VALUES(?1, 'cs_' || ?1, 'pi_' || ?1, 0, 'payment', 'paid', ?2, ?3, ?4, ?5, ?6, ?7, ?8, '2025-05-01T00:00:00Z',
+               amount_subtotal, amount_discount, amount_shipping, amount_tax, amount_total, name,
+               created_at, paid_at, as_of)
+             VALUES(?1, 'cs_' || ?1, 'pi_' || ?1, 0, 'payment', 'paid', ?2, ?3, ?4, ?5, ?6, ?7,
+             ?8, '2025-05-01T00:00:00Z',
                '2025-05-01T00:00:00Z', '1')",
             (id, currency, subtotal, discount, shipping, tax, total, name),
         )
@@ -690,10 +703,19 @@ fn exported_amounts_of_every_currency_add_up_to_what_stripe_says() {
         for position in 1..=2 {
             let amount = if position == 1 { subtotal / 2 } else { subtotal - subtotal / 2 };
             c.execute(
-                "INSERT INTO line_items(id, order_id, position, name, quantity, currency, unit_amount, unit_amount_decimal,
+                "INSERT INTO line_items(id, order_id, position, name, quantity, currency,
+                   unit_amount, unit_amount_decimal,
                    amount_subtotal, amount_total, requires_shipping)
                  VALUES('li_' || ?1 || '_' || ?2, ?1, ?2, ?3, 1, ?4, ?6, ?7, ?5, ?5, 1)",
-                (id, position, name, currency, amount, (position == 1).then_some(amount), format!("{amount}.25")),
+                (
+                    id,
+                    position,
+                    name,
+                    currency,
+                    amount,
+                    (position == 1).then_some(amount),
+                    format!("{amount}.25"),
+                ),
             )
             .unwrap();
         }
@@ -712,7 +734,8 @@ fn exported_amounts_of_every_currency_add_up_to_what_stripe_says() {
 
     let sums = "SELECT sum(o.amount_subtotal), sum(o.amount_discount), sum(o.amount_shipping), sum(o.amount_tax),
           sum(o.amount_total), (SELECT coalesce(sum(r.amount), 0) FROM refunds r WHERE r.currency = ?1),
-          (SELECT sum(li.amount_total) FROM line_items li JOIN orders p ON p.id = li.order_id WHERE li.currency = ?1 AND p.payment_status = 'paid')
+          (SELECT sum(li.amount_total) FROM line_items li JOIN orders p ON p.id = li.order_id
+          WHERE li.currency = ?1 AND p.payment_status = 'paid')
         FROM orders o WHERE o.currency = ?1 AND o.payment_status = 'paid'";
     let orders = records(&String::from_utf8(books.run("export").stdout).unwrap());
     let lines = records(&String::from_utf8(books.run("export --lines").stdout).unwrap());

@@ -143,38 +143,54 @@ fn an_event_of_any_api_version_leads_to_the_same_rows() {
 
 /// What Stripe answers today about one purchase that was refunded in part, disputed and reviewed.
 fn today() -> Value {
-    let address = json!({"line1": "12 rue des Lices", "line2": null, "city": "Lyon", "state": null, "postal_code": "69002", "country": "FR"});
+    let address = json!({"line1": "12 rue des Lices", "line2": null, "city": "Lyon", "state": null,
+        "postal_code": "69002", "country": "FR"});
     let line = |id: &str, name: &str, shippable: bool| {
         json!({
             "id": id, "object": "item", "description": name, "quantity": 1, "currency": "eur", "amount_subtotal": 700,
             "amount_discount": 0, "amount_tax": 0, "amount_total": 700, "metadata": {},
-            "price": {"id": "price_1", "object": "price", "unit_amount": 700, "unit_amount_decimal": "700", "nickname": "blue", "lookup_key": null,
-                "metadata": {"sku": "MUG-BLUE"}, "product": {"id": "prod_1", "object": "product", "name": name, "shippable": shippable, "metadata": {}}},
+            "price": {"id": "price_1", "object": "price", "unit_amount": 700,
+                "unit_amount_decimal": "700", "nickname": "blue", "lookup_key": null,
+                "metadata": {"sku": "MUG-BLUE"}, "product": {"id": "prod_1", "object": "product",
+                    "name": name, "shippable": shippable, "metadata": {}}},
         })
     };
-    let charge = json!({"id": "ch_1", "object": "charge", "created": 1795489560, "payment_intent": "pi_1", "amount": 1890, "amount_refunded": 300});
+    let charge = json!({"id": "ch_1", "object": "charge", "created": 1795489560,
+        "payment_intent": "pi_1", "amount": 1890, "amount_refunded": 300});
     let session = json!({
-        "id": "cs_test_1", "object": "checkout.session", "livemode": false, "mode": "payment", "status": "complete", "payment_status": "paid",
-        "currency": "eur", "amount_subtotal": 1400, "amount_total": 1890, "created": 1795489500, "ui_mode": "hosted_page",
+        "id": "cs_test_1", "object": "checkout.session", "livemode": false, "mode": "payment",
+        "status": "complete", "payment_status": "paid",
+        "currency": "eur", "amount_subtotal": 1400, "amount_total": 1890, "created": 1795489500,
+        "ui_mode": "hosted_page",
         "total_details": {"amount_discount": 0, "amount_shipping": 490, "amount_tax": 0},
-        "payment_intent": {"id": "pi_1", "object": "payment_intent", "status": "succeeded", "amount": 1890, "currency": "eur", "latest_charge": charge},
-        "customer": null, "customer_email": null, "subscription": null, "invoice": null, "payment_link": "plink_1", "client_reference_id": "basket-7",
-        "customer_details": {"email": "marie@example.com", "name": "Marie Dubois", "phone": "+33612345678", "address": address, "tax_ids": [],
+        "payment_intent": {"id": "pi_1", "object": "payment_intent", "status": "succeeded",
+            "amount": 1890, "currency": "eur", "latest_charge": charge},
+        "customer": null, "customer_email": null, "subscription": null, "invoice": null,
+        "payment_link": "plink_1", "client_reference_id": "basket-7",
+        "customer_details": {"email": "marie@example.com", "name": "Marie \
+         Dubois", "phone": "+33612345678", "address": address, "tax_ids": [],
             "business_name": null, "individual_name": null},
-        "collected_information": {"business_name": null, "individual_name": null, "shipping_details": {"name": "Marie Dubois", "address": address}},
+        "collected_information": {"business_name": null, "individual_name": null,
+            "shipping_details": {"name": "Marie Dubois", "address": address}},
         "shipping_cost": {"amount_total": 490, "shipping_rate": {"id": "shr_1", "display_name": "Standard"}},
         "custom_fields": [], "metadata": {"shop": "desk"}, "presentment_details": null,
-        "line_items": {"object": "list", "has_more": false, "data": [line("li_1", "Mug", true), line("li_2", "Tea towel", true)]},
+        "line_items": {"object": "list", "has_more": false, "data": [line("li_1", "Mug", true),
+            line("li_2", "Tea towel", true)]},
     });
-    let refund = json!({"id": "re_1", "object": "refund", "amount": 300, "currency": "eur", "status": "succeeded", "reason": null, "charge": "ch_1",
+    let refund = json!({"id": "re_1", "object": "refund", "amount": 300, "currency": "eur",
+        "status": "succeeded", "reason": null, "charge": "ch_1",
         "payment_intent": "pi_1", "created": 1795489700});
     let list = |row: &Value| json!({"object": "list", "has_more": false, "data": [row]});
     json!({
-        "/v1/checkout/sessions/cs_test_1": session, "/v1/checkout/sessions": list(&json!({"id": "cs_test_1", "object": "checkout.session", "payment_intent": "pi_1"})),
+        "/v1/checkout/sessions/cs_test_1": session,
+        "/v1/checkout/sessions": list(&json!({"id": "cs_test_1", "object": "checkout.session",
+            "payment_intent": "pi_1"})),
         "/v1/refunds/re_1": refund, "/v1/refunds": list(&refund), "/v1/charges/ch_1": charge,
-        "/v1/disputes/du_1": {"id": "du_1", "object": "dispute", "amount": 500, "currency": "eur", "status": "won", "reason": "fraudulent", "charge": "ch_1",
+        "/v1/disputes/du_1": {"id": "du_1", "object": "dispute", "amount": 500, "currency": "eur",
+            "status": "won", "reason": "fraudulent", "charge": "ch_1",
             "payment_intent": "pi_1", "created": 1795489800, "evidence_details": {"due_by": 1796000000}},
-        "/v1/reviews/prv_1": {"id": "prv_1", "object": "review", "open": false, "opened_reason": "rule", "reason": "approved", "closed_reason": "approved",
+        "/v1/reviews/prv_1": {"id": "prv_1", "object": "review", "open": false,
+            "opened_reason": "rule", "reason": "approved", "closed_reason": "approved",
             "charge": "ch_1", "payment_intent": "pi_1", "created": 1795489600},
     })
 }
@@ -193,7 +209,8 @@ fn written(answers: &Value, but: &[&str]) -> Vec<String> {
         ("charge.dispute.closed", "du_1"),
         ("review.closed", "prv_1"),
     ] {
-        let event = json!({"id": format!("evt_{object}_{}", kind.len()), "object": "event", "type": kind, "livemode": false, "data": {"object": {"id": object}}});
+        let event = json!({"id": format!("evt_{object}_{}", kind.len()), "object": "event",
+            "type": kind, "livemode": false, "data": {"object": {"id": object}}});
         assert_eq!(shop.post(event.to_string().as_bytes()).expect("the desk answers").0, 200);
     }
     shop.settle();
@@ -278,7 +295,8 @@ fn an_answer_of_any_api_version_is_read_as_the_same_order() {
                     "ui_mode",
                 ];
                 without(session, &newer);
-                session["payment_intent"]["charges"] = json!({"object": "list", "data": [session["payment_intent"]["latest_charge"].take()]});
+                session["payment_intent"]["charges"] = json!({"object": "list",
+                    "data": [session["payment_intent"]["latest_charge"].take()]});
                 without(&mut session["payment_intent"], &["latest_charge"]);
                 without(&mut a["/v1/disputes/du_1"], &["payment_intent"]);
             },
@@ -289,7 +307,8 @@ fn an_answer_of_any_api_version_is_read_as_the_same_order() {
             let intent = &mut session(a)["payment_intent"];
             intent["charges"] = json!({"object": "list", "data": [intent["latest_charge"].take()]});
             without(intent, &["latest_charge"]);
-            a["/v1/charges/ch_1"]["refunds"] = json!({"object": "list", "data": [{"id": "re_of_the_charge", "amount": 1, "status": "pending"}]});
+            a["/v1/charges/ch_1"]["refunds"] = json!({"object": "list",
+                "data": [{"id": "re_of_the_charge", "amount": 1, "status": "pending"}]});
         }),
         ("2022-08-01", &[], |a| {
             address_at(a, "shipping_details");

@@ -319,7 +319,8 @@ fn expect_continue_chunked_and_head_are_understood() {
     let signature = sign(&body, SECRET, unix_now());
     let mut stream = std::net::TcpStream::connect(("127.0.0.1", shop.desk().port())).unwrap();
     let head = format!(
-        "POST /webhook HTTP/1.1\r\nHost: x\r\nStripe-Signature: {signature}\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n"
+        "POST /webhook HTTP/1.1\r\nHost: x\r\nStripe-Signature: {signature}\r\nTransfer-Encoding: \
+         chunked\r\nExpect: 100-continue\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).unwrap();
     let mut go_on = Vec::new();

@@ -260,8 +260,9 @@ fn signatures(daemon: &Daemon, report: &mut Report) {
         .iter()
         .sum::<f64>();
     let (no_match, too_old) = (daemon.refused("no_match"), daemon.refused("too_old"));
-    let other = "the endpoint's own whsec_… goes into WEBHOOK_SECRET (Workbench, Webhooks, Signing secret); the proxy must hand on \
-                 the body as it came (no rewriting, no decompressing)";
+    let other = "the endpoint's own whsec_… goes into WEBHOOK_SECRET (Workbench, Webhooks, Signing \
+                 secret); the proxy must hand on the body as it came (no rewriting, no \
+                 decompressing)";
     if no_match > 0.0 && received == 0.0 {
         report.problem(
             "signatures_do_not_match",

@@ -72,7 +72,8 @@ fn disabled(endpoint: &Endpoint, report: &mut Report) {
     report.problem(
         "endpoint_disabled",
         format!("Stripe's endpoint {} for {} is disabled", endpoint.id, endpoint.url),
-        "Nothing is posted; Stripe disables an endpoint that fails for days. What it would have sent is not sent later.",
+        "Nothing is posted; Stripe disables an endpoint that fails for days. What it would have \
+         sent is not sent later.",
         format!("{WEBHOOKS}, the endpoint, Enable; then fix what made it fail"),
     );
 }
@@ -95,9 +96,14 @@ fn repeated(enabled: &[&Endpoint], report: &mut Report) {
         let ids = if snapshots.len() > 1 { &snapshots } else { &thin };
         report.problem(
             "endpoint_twice",
-            format!("Stripe has {} endpoints for {}: {}", ids.len(), enabled[0].url, ids.join(", ")),
-            "Everything is posted twice, and what is signed with the secret that WEBHOOK_SECRET has not is refused, until \
-             Stripe disables one of them.",
+            format!(
+                "Stripe has {} endpoints for {}: {}",
+                ids.len(),
+                enabled[0].url,
+                ids.join(", ")
+            ),
+            "Everything is posted twice, and what is signed with the secret that WEBHOOK_SECRET \
+             has not is refused, until Stripe disables one of them.",
             format!("{WEBHOOKS}: delete all but the one whose signing secret is in WEBHOOK_SECRET"),
         );
     } else if !snapshots.is_empty() && !thin.is_empty() {
@@ -160,7 +166,8 @@ fn old_version(enabled: &[&Endpoint], report: &mut Report) {
             "endpoint_version_old",
             format!("the endpoint's events have the API version {old}"),
             "fulfilld is tried with versions from 2019 on; what an event is about is asked for in today's in any case.",
-            format!("{WEBHOOKS}: make a new endpoint for the same URL, put its secret beside the old one, then delete the old one"),
+            format!("{WEBHOOKS}: make a new endpoint for the same URL, put its secret beside the \
+                     old one, then delete the old one"),
         );
     }
 }

@@ -156,7 +156,8 @@ fn not_ours(path: &Path, ours: &Ours, report: &mut Report) {
     match ours {
         Ours::Newer(version) => report.problem(
             "file_newer",
-            format!("{shown} was written by a newer fulfilld (schema {version}, this one knows {})", db::schema_version()),
+            format!("{shown} was written by a newer fulfilld (schema {version}, this one knows \
+                     {})", db::schema_version()),
             why,
             "install that version again, or restore the backup it made",
         ),
@@ -453,7 +454,8 @@ fn backup(path: &Path, report: &mut Report) {
             format!("no backup of the last seven days lies beside the file ({shown}.backup…)"),
             "Tracking numbers and notes are nowhere else. Where a backup is kept elsewhere, this is nothing.",
             format!(
-                "(umask 077; sqlite3 {shown} \"VACUUM INTO '{shown}.backup-$(date +%F)'\"), daily, and a copy on another machine"
+                "(umask 077; sqlite3 {shown} \"VACUUM INTO '{shown}.backup-$(date +%F)'\"), daily, \
+                 and a copy on another machine"
             ),
         );
     }
@@ -476,8 +478,9 @@ fn shell(report: &mut Report) {
     let patch = numbers.next().unwrap_or(0);
     if parsed >= SHELL_MIN && (parsed.0, parsed.1, patch) < SHELL_WITHOUT_BUG {
         report.skip(format!(
-            "sqlite3 {} can damage a file when it moves the log into it (fixed in 3.51.3); it never has to, because fulfilld \
-             keeps the log below 1,000 pages. Do not type PRAGMA wal_checkpoint in it",
+            "sqlite3 {} can damage a file when it moves the log into it (fixed in 3.51.3); it \
+             never has to, because fulfilld keeps the log below 1,000 pages. Do not type PRAGMA \
+             wal_checkpoint in it",
             crate::text::clean(version)
         ));
     }

@@ -84,7 +84,8 @@ const PERMISSIONS: &[Permission] = &[
         id: "permission_balance",
         name: "Balance",
         paths: &["/v1/balance"],
-        without: "A delayed payment is booked on the day that Stripe first said it was paid, not on the day the money was there.",
+        without: "A delayed payment is booked on the day that Stripe first said it was paid, not \
+                  on the day the money was there.",
     },
     Permission {
         id: "permission_events",
@@ -239,13 +240,15 @@ pub fn ask(stripe: &Stripe, path: &str, report: &mut Report) -> Option<Looked> {
             "key_expired",
             format!("the key in STRIPE_SECRET_KEY has expired; Stripe says: {said}"),
             "Events are kept, and no order follows until there is a new key.",
-            "Stripe's Dashboard, Developers, API keys: the new key goes into STRIPE_SECRET_KEY; then: systemctl restart fulfilld",
+            "Stripe's Dashboard, Developers, API keys: the new key goes into STRIPE_SECRET_KEY; \
+             then: systemctl restart fulfilld",
         ),
         401 => (
             "key_refused",
             format!("Stripe refuses the key in STRIPE_SECRET_KEY: {said}"),
             "Events are stored, and no order follows until the key is fixed.",
-            "Stripe's Dashboard, Developers, API keys: copy the key again, or make a new one; then: systemctl restart fulfilld",
+            "Stripe's Dashboard, Developers, API keys: copy the key again, or make a new one; \
+             then: systemctl restart fulfilld",
         ),
         429 | 500.. => (
             "stripe_fails",
@@ -281,7 +284,8 @@ fn unreachable(unreached: &Unreached, report: &mut Report) {
         Unreached::Refused(_) => (
             "stripe_unreachable",
             format!("Stripe cannot be reached: {why}"),
-            "curl -sS https://api.stripe.com/healthcheck; let the firewall pass port 443 to the outside; look at FULFILLD_STRIPE_API",
+            "curl -sS https://api.stripe.com/healthcheck; let the firewall pass port 443 to the \
+             outside; look at FULFILLD_STRIPE_API",
         ),
         Unreached::TimedOut(_) => (
             "stripe_silent",

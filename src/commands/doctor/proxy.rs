@@ -36,7 +36,8 @@ pub fn check(shop: &Shop, report: &mut Report) {
     // Without a fulfilld behind it, a proxy can only say so.
     let nobody_there =
         ["daemon_not_running", "daemon_silent", "daemon_waits"].iter().any(|id| report.has(id));
-    let why = "Stripe counts every answer but 2xx as failed, tries for three days, and disables one that fails for long.";
+    let why = "Stripe counts every answer but 2xx as failed, tries for three days, and disables \
+               one that fails for long.";
     let (id, what, remedy) = match answer {
         Ok((400, said)) if said.starts_with(REFUSAL) => {
             let ours = refused_before.zip(Daemon::ask(&config::LISTEN.text(), &shop.file).unsigned());
@@ -52,7 +53,8 @@ pub fn check(shop: &Shop, report: &mut Report) {
         Ok((status @ 300..=399, to)) => (
             "public_url_redirects",
             format!("{url} redirects ({status} to {to}), and Stripe follows no redirect"),
-            "give Stripe and FULFILLD_PUBLIC_URL the URL that it leads to, or let the proxy forward /webhook without a redirect".into(),
+            "give Stripe and FULFILLD_PUBLIC_URL the URL that it leads to, or let the proxy \
+             forward /webhook without a redirect".into(),
         ),
         Ok((404, _)) => (
             "public_url_not_found",
@@ -71,14 +73,15 @@ pub fn check(shop: &Shop, report: &mut Report) {
             return report.advice(
                 "public_url_forbidden",
                 format!("{url} forbids a post from here (401 or 403)"),
-                "That is right where the proxy lets only Stripe's addresses in; with a password or a challenge in front, Stripe \
-                 is turned away as well.",
+                "That is right where the proxy lets only Stripe's addresses in; with a password or \
+                 a challenge in front, Stripe is turned away as well.",
                 "Stripe's Dashboard, Workbench, Webhooks, the endpoint, Send test event: it must be answered 200",
             );
         }
         Ok((status, _)) => (
             "public_url_someone_else",
-            format!("something else answers at {url}: {status} to a post without a signature, which fulfilld answers 400"),
+            format!("something else answers at {url}: {status} to a post without a signature, \
+                     which fulfilld answers 400"),
             "let the proxy forward /webhook as systemd/nginx.conf and systemd/Caddyfile do; then reload it".into(),
         ),
         Err(Unreached::NoSuchHost(_)) => (
@@ -89,17 +92,20 @@ pub fn check(shop: &Shop, report: &mut Report) {
         Err(Unreached::Tls(said)) => (
             "public_url_tls",
             format!("{url} has no TLS that Stripe would accept: {said}"),
-            "renew the certificate (certbot renew; Caddy does it by itself), with the whole chain and for that name".into(),
+            "renew the certificate (certbot renew; Caddy does it by itself), with the whole chain \
+             and for that name".into(),
         ),
         Err(Unreached::TimedOut(_)) => (
             "public_url_silent",
             format!("{url} does not answer within {} s", WITHIN.as_secs()),
-            format!("let the firewall pass port 443 to the proxy; where only this server cannot reach itself (NAT): {}", curl(&url)),
+            format!("let the firewall pass port 443 to the proxy; where only this server cannot \
+                     reach itself (NAT): {}", curl(&url)),
         ),
         Err(Unreached::Refused(said) | Unreached::Garbage(said)) => (
             "public_url_refused",
             format!("{url} does not take a post: {said}"),
-            format!("start the proxy (nginx, caddy) and let the firewall pass port 443; where only this server cannot reach itself (NAT): {}", curl(&url)),
+            format!("start the proxy (nginx, caddy) and let the firewall pass port 443; where only \
+                     this server cannot reach itself (NAT): {}", curl(&url)),
         ),
     };
     report.problem(id, what, why, remedy);
