@@ -26,6 +26,7 @@ pub use page::PageSettings;
 pub use plain::is_loopback;
 pub use secrets::{Key, Secret};
 pub use sessions::Only;
+pub use setting::Setting;
 
 use hooks::Plan;
 

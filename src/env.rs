@@ -19,6 +19,9 @@ const NAME_A_SHOP: [&str; 3] = ["FULFILLD_DB", "STRIPE_SECRET_KEY", "WEBHOOK_SEC
 pub const ETC_VARIABLE: &str = "FULFILLD_ETC";
 pub const ETC: &str = "/etc/fulfilld";
 
+/// The service's settings, in that directory.
+pub const FILE: &str = "fulfilld.env";
+
 /// Where systemd hands over copies of secrets, one a file.
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
@@ -93,14 +96,13 @@ impl Variables {
             }
             return own;
         }
-        let env_file = etc.join("fulfilld.env");
-        let (text, unreadable) = match std::fs::read_to_string(&env_file) {
-            Ok(text) => (text, None),
-            Err(e) if e.kind() == ErrorKind::NotFound => (String::new(), None),
-            Err(e) => (String::new(), Some(access::why_not(&env_file, &e))),
+        let (set, unreadable) = match in_file(&etc) {
+            Ok(set) => (set, None),
+            Err(e) if e.kind() == ErrorKind::NotFound => (BTreeMap::new(), None),
+            Err(e) => (BTreeMap::new(), Some(access::why_not(&etc.join(FILE), &e))),
         };
         let mut values = BTreeMap::from([("FULFILLD_DB".to_string(), SERVICE_DB.to_string())]);
-        let set = text.lines().filter_map(assignment).chain(own.values);
+        let set = set.into_iter().chain(own.values);
         values.extend(set.filter(|(_, value)| !value.trim().is_empty()));
         let origin = format!("settings of the service in {}", etc.display());
         own.credentials.push(etc);
@@ -131,6 +133,12 @@ impl Variables {
 /// The file name of a secret where systemd or the service's directory has it.
 pub fn credential(name: &str) -> String {
     name.trim_start_matches("FULFILLD_").to_lowercase()
+}
+
+/// What the service's settings in that directory say, by name.
+pub fn in_file(etc: &Path) -> std::io::Result<BTreeMap<String, String>> {
+    let text = std::fs::read_to_string(etc.join(FILE))?;
+    Ok(text.lines().filter_map(assignment).collect())
 }
 
 /// `NAME=VALUE` of a systemd environment file, quotes taken off; `None` for a comment or a blank

@@ -91,7 +91,7 @@ fn places() -> Vec<PathBuf> {
     let etc = std::env::var_os(env::ETC_VARIABLE).map_or_else(|| env::ETC.into(), PathBuf::from);
     let file = PathBuf::from(config::DB.text());
     let file = place::real(&file).unwrap_or(file);
-    let mut places = vec![etc.join("fulfilld.env")];
+    let mut places = vec![etc.join(env::FILE)];
     for secret in SETTINGS.iter().filter(|setting| setting.is_secret()) {
         places.push(etc.join(env::credential(secret.name)));
         places.extend(env::all().secret_file(secret.name));

@@ -18,6 +18,7 @@ use crate::text;
 
 mod errors; // what failed requests mean
 mod lists; // lists, page by page
+mod names; // looks up host names
 mod pacing; // how fast
 mod permissions; // what the key may not see
 mod transport; // one request
@@ -25,6 +26,7 @@ mod transport; // one request
 pub use errors::Unreached;
 pub use lists::Listed;
 use lists::{is_row, page_of};
+pub use names::agent;
 pub use transport::Looked;
 use transport::Transport;
 

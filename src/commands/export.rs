@@ -11,11 +11,12 @@ mod labels; // the parcels that wait, for a label service
 
 /// Write the books, or with --for the parcels that wait, for a label service
 ///
-/// Each sale, refund and chargeback is a row, or with --lines each line item that was sold. A sale stands on the day it was paid, a refund and a chargeback on the day the money went; what
-/// comes back, because a refund failed or a dispute was won, is a row of its own with the sign
-/// turned. So the books of a period that is over stay the same to the letter, whatever happens
-/// later, and the customer is told as at the sale. Days are in UTC, or with --tz where the shop
-/// lives. Orders that are not paid are not in them.
+/// Each sale, refund and chargeback is a row, or with --lines each line item that was sold. A sale
+/// stands on the day it was paid, a refund and a chargeback on the day the money went; what comes
+/// back, because a refund failed or a dispute was won, is a row of its own with the sign turned. So
+/// the books of a period that is over stay the same to the letter, whatever happens later, and the
+/// customer is told as at the sale. Days are in UTC, or with --tz where the shop lives. Orders that
+/// are not paid are not in them.
 ///
 /// In CSV amounts are decimal text in the currency's own decimals, exact to the last one, and the
 /// column currency says of what; text that a spreadsheet would take for a formula begins with an

@@ -13,7 +13,7 @@ use rustix::termios::{
 
 use super::doctor;
 use crate::access;
-use crate::config::{self, StripeAccess};
+use crate::config::{KEY, Key, PUBLIC_URL, STRIPE_API, Setting, StripeAccess, WEBHOOK_SECRET};
 use crate::env;
 use crate::error::{Error, Result};
 use crate::handlers::NEEDED;
@@ -102,17 +102,21 @@ impl Setup {
         Ok(())
     }
 
+    /// What the service's settings say, else the default.
+    fn settled<T>(&self, setting: &Setting<T>) -> String {
+        let set = env::in_file(&self.etc).ok().and_then(|mut set| set.remove(setting.name));
+        set.filter(|text| !text.is_empty()).unwrap_or_else(|| setting.default.into())
+    }
+
     /// What is set already.
     fn settled_url(&self) -> Option<String> {
-        let text = fs::read_to_string(self.etc.join("fulfilld.env")).ok()?;
-        let value = text.lines().find_map(|line| line.strip_prefix("FULFILLD_PUBLIC_URL="))?;
-        Some(value.trim().trim_matches('"').to_string()).filter(|url| !url.is_empty())
+        Some(self.settled(&PUBLIC_URL)).filter(|url| !url.is_empty())
     }
 
     fn public_url(&self) -> Result<String> {
         let settled = self.settled_url();
         let url = match (self.from_env, settled) {
-            (true, settled) => env::get("FULFILLD_PUBLIC_URL").or(settled).ok_or_else(|| {
+            (true, settled) => PUBLIC_URL.set().or(settled).ok_or_else(|| {
                 Error::Config(
                     "FULFILLD_PUBLIC_URL is not set, e.g. https://shop.example.org/webhook".into(),
                 )
@@ -126,16 +130,16 @@ impl Setup {
             ))
         })?;
         let url = if url.contains("://") { url } else { format!("https://{host}/webhook") };
-        let path = self.etc.join("fulfilld.env");
+        let path = self.etc.join(env::FILE);
         let before = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => ENV_FILE.into(),
             Err(e) => return Err(cannot(&path, &e)),
         };
-        let mut after = with_setting(&before, "FULFILLD_PUBLIC_URL", &url);
+        let mut after = with_setting(&before, PUBLIC_URL.name, &url);
         // A sandbox in place of Stripe, which the key is tried with as well.
-        if let Some(api) = env::get("FULFILLD_STRIPE_API").filter(|_| self.from_env) {
-            after = with_setting(&after, "FULFILLD_STRIPE_API", &api);
+        if let Some(api) = STRIPE_API.set().filter(|_| self.from_env) {
+            after = with_setting(&after, STRIPE_API.name, &api);
         }
         if after != before || !path.exists() {
             write(&path, &after, 0o640, true)?;
@@ -147,27 +151,20 @@ impl Setup {
     }
 
     /// The base URL that the service will ask, from its settings.
-    fn stripe_api(&self) -> String {
-        let text = fs::read_to_string(self.etc.join("fulfilld.env")).unwrap_or_default();
-        let set = text.lines().find_map(|line| line.strip_prefix("FULFILLD_STRIPE_API="));
-        set.map_or_else(|| "https://api.stripe.com".into(), |url| url.trim().to_string())
+    fn stripe_api(&self) -> Result<String> {
+        STRIPE_API.of(&self.settled(&STRIPE_API)).into_result()
     }
 
-    /// Live or test.
+    /// The key's mode: live or test.
     fn key(&self) -> Result<bool> {
-        let path = self.etc.join("stripe_secret_key");
-        let (text, new) = self.secret(
-            &path,
-            "STRIPE_SECRET_KEY",
-            "The restricted key (rk_live_… or rk_test_…): ",
-        )?;
-        let Some(text) = text else {
+        let found = self.secret(&KEY, "The restricted key (rk_live_… or rk_test_…): ")?;
+        let Some(found) = found else {
             return Err(Error::Config(
                 "without a key nothing can be asked of Stripe; type: sudo fulfilld init".into(),
             ));
         };
-        let access = StripeAccess::new(&text, &self.stripe_api(), 1.0)?;
-        let livemode = access.livemode;
+        let Key { livemode, .. } = found.value;
+        let access = StripeAccess::with(found.value.clone(), self.stripe_api()?, 1.0)?;
         let stripe = Stripe::new(access, Arc::new(Metrics::default()));
         match doctor::missing_permissions(&stripe) {
             Ok(missing) if missing.is_empty() => {
@@ -176,59 +173,64 @@ impl Setup {
                 )?;
             }
             Ok(missing) => table::print(&format!(
-                "! Stripe takes the key, and it may not read {}; in Stripe's Dashboard, Developers, API keys, the key, \
-                 Edit key: Read for each\n",
+                "! Stripe takes the key, and it may not read {}; in Stripe's Dashboard, Developers, \
+                 API keys, the key, Edit key: Read for each\n",
                 missing.join(", ")
             ))?,
             Err(refused @ Error::Config(_)) => return Err(refused),
             Err(why) => table::print(&format!("! the key could not be tried: {why}\n"))?,
         }
-        match new {
-            true => write(&path, &format!("{text}\n"), 0o600, false)?,
-            false => give(&path, 0o600, false)?,
-        }
-        let mode = if livemode { "live" } else { "test" };
-        let kept = if new { "written" } else { "kept" };
-        table::print(&format!("✓ {}: a {mode} key, {kept}\n", path.display()))?;
+        found.put(if livemode { "a live key, " } else { "a test key, " })?;
         Ok(livemode)
     }
 
     /// Whether there is one now.
     fn signing_secret(&self) -> Result<bool> {
-        let path = self.etc.join("webhook_secret");
-        let (text, new) = self.secret(
-            &path,
-            "WEBHOOK_SECRET",
-            "The endpoint's signing secret (whsec_…), or Enter for later: ",
-        )?;
-        let Some(text) = text else { return Ok(false) };
-        config::WEBHOOK_SECRET.of(&text).into_result()?;
-        match new {
-            true => write(&path, &format!("{text}\n"), 0o600, false)?,
-            false => give(&path, 0o600, false)?,
-        }
-        let kept = if new { "written" } else { "kept" };
-        table::print(&format!("✓ {}: {kept}\n", path.display()))?;
-        Ok(true)
+        let prompt = "The endpoint's signing secret (whsec_…), or Enter for later: ";
+        let found = self.secret(&WEBHOOK_SECRET, prompt)?;
+        found.map_or(Ok(false), |found| found.put("").map(|()| true))
     }
 
-    /// A secret, and whether it is another than the file has; `None` when there is none yet.
-    fn secret(&self, path: &Path, name: &str, prompt: &str) -> Result<(Option<String>, bool)> {
-        let settled = match fs::read_to_string(path) {
+    /// A secret that was typed or is there; `None` when there is none yet. `Config` when it is none
+    /// that the setting can have.
+    fn secret<T>(&self, setting: &Setting<T>, prompt: &str) -> Result<Option<Found<T>>> {
+        let path = self.etc.join(env::credential(setting.name));
+        let settled = match fs::read_to_string(&path) {
             Ok(text) => Some(text.trim().to_string()).filter(|text| !text.is_empty()),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
-            Err(e) => return Err(cannot(path, &e)),
+            Err(e) => return Err(cannot(&path, &e)),
         };
-        let told = match self.from_env {
-            true => env::get(name).unwrap_or_default(),
+        let typed = match self.from_env {
+            true => env::get(setting.name).unwrap_or_default(),
             false if settled.is_some() && !self.replace => String::new(),
             false => ask(prompt, true)?,
         };
-        let told = told.trim();
-        Ok(match told {
-            "" => (settled, false),
-            _ => (Some(told.into()), settled.as_deref() != Some(told)),
-        })
+        let typed = Some(typed.trim().to_string()).filter(|typed| !typed.is_empty());
+        let is_new = typed.is_some() && typed != settled;
+        let Some(text) = typed.or(settled) else { return Ok(None) };
+        let value = setting.of(&text).into_result()?;
+        Ok(Some(Found { path, text, value, is_new }))
+    }
+}
+
+/// A secret, and the file that it belongs in.
+struct Found<T> {
+    path: PathBuf,
+    text: String,
+    value: T,
+    /// It is another than the file has.
+    is_new: bool,
+}
+
+impl<T> Found<T> {
+    /// Writes it where it is new, and says so; `what` stands before that.
+    fn put(&self, what: &str) -> Result<()> {
+        match self.is_new {
+            true => write(&self.path, &format!("{}\n", self.text), 0o600, false)?,
+            false => give(&self.path, 0o600, false)?,
+        }
+        let kept = if self.is_new { "written" } else { "kept" };
+        table::print(&format!("✓ {}: {what}{kept}\n", self.path.display()))
     }
 }
 

@@ -2,9 +2,10 @@
 //! to try again.
 //!
 //! ```text
-//!  outbox pending --hand out--> hook_runs pending, one a target --claim (attempts + 1)--> running --finish--> done | dead
-//!                                       ^                                                  |
-//!                                       +------------------ again, later ------------------+
+//!  outbox       hook_runs, one a target
+//!  pending --hand out--> pending --claim (attempts + 1)--> running --finish--> done | dead
+//!                           ^                                  |
+//!                           +---------- again, later ----------+
 //! ```
 
 use std::time::Duration;

@@ -3,6 +3,7 @@
 use serde_json::Value;
 use ureq::http::{HeaderMap, StatusCode};
 
+use super::names::NotFound;
 use crate::error::Error;
 use crate::text;
 
@@ -33,8 +34,7 @@ impl Unreached {
             ureq::Error::Io(e) if e.kind() == std::io::ErrorKind::InvalidData => {
                 Unreached::Tls(why)
             }
-            // The C library's resolver has no kind of its own for it.
-            ureq::Error::Io(_) if why.contains("lookup address") => Unreached::NoSuchHost(why),
+            ureq::Error::Other(e) if e.is::<NotFound>() => Unreached::NoSuchHost(why),
             ureq::Error::Io(_) | ureq::Error::ConnectionFailed => Unreached::Refused(why),
             _ => Unreached::Garbage(why),
         }

@@ -9,6 +9,7 @@ use ureq::http::{HeaderMap, StatusCode};
 
 use super::PAGE;
 use super::errors::{Failure, Head, Unreached, said};
+use super::names::agent;
 use super::pacing::{Pacer, pause_before};
 use super::permissions::Permissions;
 use crate::clock::{self, Timestamp};
@@ -80,7 +81,7 @@ impl Transport {
             .user_agent(concat!("fulfilld/", env!("CARGO_PKG_VERSION")))
             .build();
         Transport {
-            agent: config.into(),
+            agent: agent(config),
             pacer: Pacer::new(access.rate),
             access,
             permissions: Permissions::default(),

@@ -23,6 +23,15 @@ struct Ran {
 }
 
 impl Shared {
+    /// Keeps why a transaction failed; true when the process must end.
+    pub fn note(&self, error: &Error) -> bool {
+        let mut state = lock(&self.state);
+        if matches!(error, Error::Full(_)) {
+            state.full_since.get_or_insert_with(Instant::now);
+        }
+        matches!(error, Error::Corrupt(_) | Error::Config(_))
+    }
+
     /// Gets the write lock, or tells why not. While somebody else has it, newcomers join the batch
     /// and those whose budget is spent are told so.
     pub fn begin(&self, connection: &Connection, batch: &mut Vec<Job>) -> Result<()> {

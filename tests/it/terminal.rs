@@ -112,7 +112,9 @@ fn an_order_is_shown_by_its_number_alone() {
 fn an_order_is_found_by_whatever_the_buyer_says() {
     let books = Books::open();
     books.sql(
-        r#"UPDATE actor SET name = 'stripe:evt_1'; UPDATE orders SET client_reference_id = 'CART-77', business_name = 'Kiosk GmbH' WHERE id = 1042;
+        r#"UPDATE actor SET name = 'stripe:evt_1';
+         UPDATE orders SET client_reference_id = 'CART-77', business_name = 'Kiosk GmbH'
+         WHERE id = 1042;
          UPDATE orders SET custom_fields = '[{"key":"engraving","text":{"value":"For Mabel"}}]' WHERE id = 1044;
          UPDATE orders SET shipping_name = 'Jürgen ÖSTERREICHER' WHERE id = 1043; UPDATE actor SET name = 'operator';
          INSERT INTO ship VALUES(1042, 'DHL', 'JD01 4600-0034', NULL);"#,

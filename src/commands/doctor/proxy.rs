@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::daemon::Daemon;
 use super::{Report, Shop};
 use crate::config::{self, is_loopback};
-use crate::stripe::Unreached;
+use crate::stripe::{self, Unreached};
 use crate::text;
 
 /// What Checkout waits, and more than a proxy needs.
@@ -125,8 +125,7 @@ fn post(url: &str) -> std::result::Result<(u16, String), Unreached> {
         .max_redirects_will_error(false)
         .proxy(None)
         .user_agent(concat!("fulfilld/", env!("CARGO_PKG_VERSION"), " doctor"));
-    let agent: ureq::Agent = config.build().into();
-    let request = agent
+    let request = stripe::agent(config.build())
         .post(url)
         .header("Content-Type", "application/json; charset=utf-8")
         .header("Connection", "close");

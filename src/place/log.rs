@@ -1,0 +1,95 @@
+//! The log beside the file: whether it is the file's own, before SQLite plays it back.
+
+use std::fs::File;
+use std::path::Path;
+
+use super::beside;
+use super::descriptors::kept;
+use super::lock::{Note, noted};
+use crate::access;
+use crate::error::{Error, Result};
+use crate::sabotage;
+use crate::text::quoted;
+use crate::wal::{self, Header, Whose};
+
+/// A log that changes while it is looked at is looked at again, so often at most.
+const LOOKS_MAX: usize = 10;
+
+/// Whether a log that lies beside the file is the file's own, which is to be known before SQLite
+/// opens it and plays the log back. `Config` with the line to type when it is another file's, or
+/// lies beside no file. The path is the real one.
+pub fn check_log(path: &Path) -> Result<()> {
+    let log = beside(path, "-wal");
+    let unreadable = |path: &Path, e: std::io::Error| Error::Config(access::why_not(path, &e));
+    if std::fs::metadata(&log).map_or(0, |meta| meta.len()) == 0 || sabotage::is("any_log") {
+        return Ok(());
+    }
+    let mut looks = 0;
+    loop {
+        let (file, _) = match kept(path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                return Err(Error::Config(orphan(path, &log)));
+            }
+            file => file.map_err(|e| unreadable(path, e))?,
+        };
+        let read = |e| unreadable(&log, e);
+        let opened = match File::open(&log) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            opened => opened.map_err(read)?,
+        };
+        let header = wal::header(&file).map_err(|e| unreadable(path, e))?;
+        let salt = wal::salt(&opened).map_err(read)?;
+        let whose = wal::whose(&header, &opened).map_err(read)?;
+        if belongs(whose, &header, noted(path).as_ref()) {
+            return Ok(());
+        }
+        // Whoever serves the file may have moved the log into it meanwhile.
+        let same = wal::header(&file).is_ok_and(|now| now == header)
+            && wal::salt(&opened).is_ok_and(|now| now == salt);
+        looks += 1;
+        if same || looks == LOOKS_MAX {
+            return Err(Error::Config(foreign(path, &log)));
+        }
+    }
+}
+
+/// What the file's bytes leave open, the note decides.
+fn belongs(whose: Whose, header: &Header, noted: Option<&Note>) -> bool {
+    let noted = noted.and_then(Note::header);
+    let count = wal::changes;
+    match whose {
+        Whose::Nobodys | Whose::TheFiles => true,
+        Whose::Anothers => false,
+        Whose::BegunForIt => {
+            noted.is_none_or(|noted| count(&noted) != count(header) || noted == *header)
+        }
+        Whose::Unsaid => {
+            noted.is_none_or(|noted| count(header) > count(&noted) || noted == *header)
+        }
+    }
+}
+
+/// The line that sets a log aside.
+pub fn set_aside(log: &Path) -> String {
+    format!("mv {} {}", quoted(log), quoted(&beside(log, ".old")))
+}
+
+fn foreign(path: &Path, log: &Path) -> String {
+    format!(
+        "{} is the log of another file than {}, which was put in its place; played back it would \
+         destroy it. To go on with the file that is there: {}; or put a backup in its place: \
+         fulfilld restore BACKUP",
+        log.display(),
+        path.display(),
+        set_aside(log)
+    )
+}
+
+fn orphan(path: &Path, log: &Path) -> String {
+    format!(
+        "there is no file {}, only its log {}; put the file back that belongs to it, or begin with a new one: {}",
+        path.display(),
+        log.display(),
+        set_aside(log)
+    )
+}

@@ -1,0 +1,122 @@
+//! Group commit, locks of others, and a file that is replaced.
+
+use super::*;
+use crate::db;
+use crate::place::Identity;
+use std::sync::mpsc::{Sender, channel};
+
+fn start() -> (tempfile::TempDir, Writer, JoinHandle<()>) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("w.db");
+    let connection = Connection::open(&path).unwrap();
+    connection.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(a INTEGER UNIQUE)").unwrap();
+    let checkpointer = Checkpointer::of(Identity::of(&path).unwrap(), None);
+    let (writer, thread) = Writer::start(connection, checkpointer, Box::new(|_| Ok(())));
+    (dir, writer, thread)
+}
+
+fn insert(a: i64) -> impl FnOnce(&Connection) -> Result<i64> + Send {
+    move |c| c.execute("INSERT INTO t VALUES (?1)", [a]).map(|_| a).map_err(db::translate)
+}
+
+#[test]
+fn many_callers_share_commits_and_a_failing_one_undoes_only_its_own() {
+    let (dir, writer, thread) = start();
+    let callers: Vec<_> = (0..200)
+        .map(|i| {
+            let writer = writer.clone();
+            std::thread::spawn(move || writer.write(insert(i % 100)))
+        })
+        .collect();
+    let answers: Vec<_> = callers.into_iter().map(|c| c.join().unwrap()).collect();
+    assert_eq!(answers.iter().filter(|a| a.is_ok()).count(), 100);
+    let panicked: Result<()> = writer.write(|_| panic!("on purpose"));
+    assert!(matches!(panicked, Err(Error::Permanent(_))));
+    assert_eq!(writer.write(insert(1000)), Ok(1000));
+    writer.close();
+    thread.join().unwrap();
+    assert!(matches!(writer.write(insert(7)), Err(Error::Temporary(_))));
+    let count: i64 = Connection::open(dir.path().join("w.db"))
+        .unwrap()
+        .query_row("SELECT count(*) FROM t", [], |r| r.get(0))
+        .unwrap();
+    assert_eq!(count, 101);
+}
+
+/// Inserts a number, and remembers what those before it had noted.
+struct Insert(i64, Sender<(i64, GroupNote, Result<()>)>, GroupNote);
+
+impl Task for Insert {
+    fn run(&mut self, c: &Connection, note: &mut GroupNote) -> Result<()> {
+        self.2 = *note;
+        note.get_or_insert(self.0);
+        assert!(self.0 != 7, "on purpose");
+        insert(self.0)(c).map(drop)
+    }
+    fn answer(self: Box<Self>, outcome: Result<()>) {
+        let _ = self.1.send((self.0, self.2, outcome));
+    }
+}
+
+#[test]
+fn handed_over_tasks_are_run_together_until_one_of_them_fails() {
+    let (_dir, writer, thread) = start();
+    assert_eq!(writer.write(insert(5)), Ok(5));
+    let (tell, told) = channel();
+    let batch = |numbers: &[i64]| {
+        // While this one runs, the others gather.
+        let (go, wait) = channel::<()>();
+        let holding = writer.clone();
+        let held = std::thread::spawn(move || holding.write(move |_| Ok(wait.recv().is_ok())));
+        while lock(&writer.shared.state).busy_since.is_none() {
+            std::thread::yield_now();
+        }
+        for n in numbers {
+            writer.hand_over(0, Box::new(Insert(*n, tell.clone(), None)));
+        }
+        go.send(()).unwrap();
+        held.join().unwrap().unwrap();
+        let mut answers: Vec<_> = numbers.iter().map(|_| told.recv().unwrap()).collect();
+        answers.sort_by_key(|(n, ..)| *n);
+        answers.into_iter().map(|(n, note, outcome)| (n, note, outcome.is_ok())).collect::<Vec<_>>()
+    };
+    let together = batch(&[1, 2, 3]);
+    assert_eq!(together, [(1, None, true), (2, Some(1), true), (3, Some(1), true)]);
+    // 5 is there already, and 7 panics: both are told so, and cost the others nothing.
+    let each = batch(&[4, 5, 6, 7]);
+    assert_eq!(each, [(4, None, true), (5, None, false), (6, None, true), (7, None, false)]);
+    assert_eq!(writer.write(count), Ok(6));
+    writer.close();
+    thread.join().unwrap();
+    writer.hand_over(0, Box::new(Insert(8, tell.clone(), None)));
+    assert!(matches!(told.recv().unwrap().2, Err(Error::Temporary(_))), "it is closed");
+}
+
+fn count(c: &Connection) -> Result<i64> {
+    c.query_row("SELECT count(*) FROM t", [], |r| r.get(0)).map_err(db::translate)
+}
+
+#[test]
+fn somebody_elses_lock_costs_two_seconds_and_is_named() {
+    let (dir, writer, _thread) = start();
+    assert_eq!(writer.write(insert(0)), Ok(0));
+    let other = Connection::open(dir.path().join("w.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let began = Instant::now();
+    let answer = writer.write(insert(1));
+    assert!(matches!(&answer, Err(Error::Temporary(m)) if m.contains("locked")), "{answer:?}");
+    assert!(began.elapsed() >= LOCK_BUDGET && began.elapsed() < PATIENCE);
+    assert!(writer.state().locked_since.is_some());
+    other.execute_batch("COMMIT").unwrap();
+    assert_eq!(writer.write(insert(1)), Ok(1));
+    assert!(writer.state().locked_since.is_none());
+}
+
+#[test]
+fn a_file_replaced_under_the_writer_is_never_acknowledged() {
+    let (dir, writer, thread) = start();
+    std::fs::remove_file(dir.path().join("w.db")).unwrap();
+    assert!(matches!(writer.write(insert(1)), Err(Error::Corrupt(_))));
+    thread.join().unwrap();
+    assert!(writer.state().failed.is_some());
+}
