@@ -83,8 +83,8 @@ impl Condition {
         });
         let grows = self.grows().map(|since| {
             format!(
-                "the write-ahead log grows ({} pages): somebody has been reading for {} s without an end (an open BEGIN in a \
-                 sqlite3 shell? type COMMIT there)",
+                "the write-ahead log grows ({} pages): somebody has been reading for {} s without \
+                 an end (an open BEGIN in a sqlite3 shell? type COMMIT there)",
                 self.pages,
                 since.as_secs()
             )
@@ -296,8 +296,8 @@ impl Checkpointer {
             if Instant::now() > until {
                 let path = self.identity.path().display();
                 log::warn!(
-                    "the last orders are in {path}-wal alone: somebody still reads {path}, or the disk failed; who copies \
-                     the one copies the other"
+                    "the last orders are in {path}-wal alone: somebody still reads {path}, or the \
+                     disk failed; who copies the one copies the other"
                 );
                 break;
             }

@@ -307,7 +307,8 @@ mod tests {
         assert!(!dispute.upsert(&c, now).unwrap(), "it is pending");
         c.execute("UPDATE events SET state = 'done'", []).unwrap();
         assert!(dispute.upsert(&c, now).unwrap(), "it is pending again");
-        let row = "SELECT id || ' ' || type || ' ' || object_id || ' ' || state || ' ' || (payload IS NULL) FROM events";
+        let row = "SELECT id || ' ' || type || ' ' || object_id || ' ' || state || ' ' \
+                   || (payload IS NULL) FROM events";
         let row: String = c.query_row(row, [], |row| row.get(0)).unwrap();
         assert_eq!(row, "fulfilld_dp_1 charge.dispute.updated dp_1 pending 1");
         let long = lookup("charge.dispute.updated", &"d".repeat(255));

@@ -297,9 +297,10 @@ pub fn rebuild(c: &Connection, table: &str, create: &str, values: &[(&str, &str)
     let given_up = |column: &str| values.contains(&("", column));
     if let Some(other) = old.iter().find(|c| !new.contains(c) && !given_up(c)) {
         return Err(Error::Config(format!(
-            "{table} has a column {other} that is not fulfilld's, and would lose it; nothing was changed. Move it to a \
-             table of your own (CREATE TABLE my_{table} AS SELECT rowid, {other} FROM {table}; ALTER TABLE {table} DROP \
-             COLUMN {other};) and start again"
+            "{table} has a column {other} that is not fulfilld's, and would lose it; \
+             nothing was changed. Move it to a table of your own (CREATE TABLE my_{table} AS \
+             SELECT rowid, {other} FROM {table}; ALTER TABLE {table} DROP COLUMN {other};) and \
+             start again"
         )));
     }
     let mut pairs: Vec<(String, String)> = values
@@ -491,7 +492,8 @@ mod tests {
             strftime('%Y-%m-%dT%H:%M:%SZ', 'now'), '1' FROM orders WHERE id = 4
           UNION ALL SELECT 're_2', payment_intent_id, 100, currency, 'nearly_there', NULL,
             strftime('%Y-%m-%dT%H:%M:%SZ', 'now'), '1' FROM orders WHERE id = 2;
-        INSERT INTO disputes(id, payment_intent_id, amount, currency, status, reason, evidence_due_by, created_at, as_of)
+        INSERT INTO disputes(id, payment_intent_id, amount, currency, status, reason,
+        evidence_due_by, created_at, as_of)
           SELECT 'dp_1', payment_intent_id, 100, currency, 'needs_response', 'fraudulent', '2026-12-24T00:00:00Z',
             '2026-12-01T00:00:00Z', '1' FROM orders WHERE id = 1;
         INSERT INTO reviews(id, payment_intent_id, open, created_at, as_of)

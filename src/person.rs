@@ -168,7 +168,8 @@ impl Person {
     /// the buyer's name.
     pub fn unfinished(&self, c: &Connection) -> Result<Vec<(i64, String)>> {
         let sql = "SELECT o.id, CASE
-              WHEN o.canceled_at IS NULL AND EXISTS(SELECT 1 FROM fulfillments f WHERE f.order_id = o.id AND f.status = 'pending')
+              WHEN o.canceled_at IS NULL AND EXISTS(SELECT 1 FROM fulfillments f
+              WHERE f.order_id = o.id AND f.status = 'pending')
                 THEN 'something of it is still to be sent'
               WHEN o.canceled_at IS NULL AND o.payment_status = 'unpaid' THEN 'it may still be paid'
               WHEN t.open_disputes > 0 THEN 'its payment is disputed'
@@ -185,7 +186,8 @@ impl Person {
     /// The texts that must be in no file afterwards.
     pub fn texts(&self, c: &Connection) -> Result<BTreeSet<String>> {
         let sql = format!(
-            "SELECT j.value FROM orders o, json_each(json_array(o.email, o.name, o.business_name, o.phone, o.shipping_name,
+            "SELECT j.value FROM orders o, json_each(json_array(o.email, o.name, o.business_name,
+               o.phone, o.shipping_name,
                o.shipping_line1)) j WHERE o.id IN(SELECT value FROM json_each(?1)) AND j.value IS NOT NULL
              UNION SELECT j.value FROM order_history h, json_each(json_array(h.old, h.new)) j
              WHERE h.order_id IN(SELECT value FROM json_each(?1)) AND h.what IN({BYTES}) AND j.value IS NOT NULL"
@@ -254,7 +256,8 @@ impl Person {
             format!(
                 "UPDATE order_history SET old = iif(old IS NULL, NULL, 'erased'), new = iif(new IS NULL, NULL, 'erased')
                  WHERE {of} AND (what IN({}) OR what GLOB 'fulfillment * note' OR what GLOB 'fulfillment * tracking_url'
-                   OR (what GLOB 'attention *' AND substr(what, 11, instr(substr(what, 11), ' ') - 1) IN{QUOTING_MATTERS}))",
+                   OR (what GLOB 'attention *' AND substr(what, 11, instr(substr(what, 11),
+                   ' ') - 1) IN{QUOTING_MATTERS}))",
                 columns.join(", ")
             ),
         ] {
@@ -287,15 +290,18 @@ const PARTS: &[(&str, &str)] = &[
     ),
     (
         "refunds",
-        "SELECT r.* FROM refunds r JOIN orders o ON o.payment_intent_id = r.payment_intent_id WHERE o.id = ?1 ORDER BY r.id",
+        "SELECT r.* FROM refunds r JOIN orders o ON o.payment_intent_id = r.payment_intent_id \
+         WHERE o.id = ?1 ORDER BY r.id",
     ),
     (
         "disputes",
-        "SELECT d.* FROM disputes d JOIN orders o ON o.payment_intent_id = d.payment_intent_id WHERE o.id = ?1 ORDER BY d.id",
+        "SELECT d.* FROM disputes d JOIN orders o ON o.payment_intent_id = d.payment_intent_id \
+         WHERE o.id = ?1 ORDER BY d.id",
     ),
     (
         "reviews",
-        "SELECT w.* FROM reviews w JOIN orders o ON o.payment_intent_id = w.payment_intent_id WHERE o.id = ?1 ORDER BY w.id",
+        "SELECT w.* FROM reviews w JOIN orders o ON o.payment_intent_id = w.payment_intent_id \
+         WHERE o.id = ?1 ORDER BY w.id",
     ),
     (
         "fraud_warnings",

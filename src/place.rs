@@ -4,6 +4,7 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::access;
 use crate::error::{Error, Result};
 use crate::text::quoted;
 

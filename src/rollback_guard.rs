@@ -72,8 +72,8 @@ impl Noted {
             orders.truncate(NAMED_MAX);
             let more = if more > 0 { format!("; and {more} more orders") } else { String::new() };
             format!(
-                "this file is older than the one served until {}; what Stripe knows comes back by itself, what was typed \
-                 since is lost and to be typed again: {}{more}",
+                "this file is older than the one served until {}; what Stripe knows comes back by \
+                 itself, what was typed since is lost and to be typed again: {}{more}",
                 self.at,
                 orders.join("; ")
             )
@@ -147,7 +147,8 @@ impl RollbackGuard {
         let before = self.noted.last.as_ref().map_or(0, |line| line.id);
         let new: Vec<Line> = c
             .prepare_cached(
-                "SELECT id, at, order_id, what FROM order_history WHERE id > ?1 AND (actor GLOB 'operator*' OR actor GLOB 'page:*') ORDER BY id DESC LIMIT ?2",
+                "SELECT id, at, order_id, what FROM order_history WHERE id > ?1 \
+                 AND (actor GLOB 'operator*' OR actor GLOB 'page:*') ORDER BY id DESC LIMIT ?2",
             )
             .and_then(|mut q| q.query_map((before, TYPED_MAX as i64), line)?.collect())
             .map_err(db::translate)?;

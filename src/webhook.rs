@@ -160,12 +160,12 @@ fn likely_cause(body: &[u8], livemode: bool, has_matched: bool) -> &'static str 
             "it is of test mode, and this shop's key is live: WEBHOOK_SECRET, or the endpoint, is the test one"
         }
         _ if has_matched => {
-            "others have matched, so a second endpoint posts here whose signing secret is missing in WEBHOOK_SECRET, or \
-             somebody else signs"
+            "others have matched, so a second endpoint posts here whose signing secret is missing \
+             in WEBHOOK_SECRET, or somebody else signs"
         }
         _ => {
-            "WEBHOOK_SECRET is probably not the signing secret (whsec_…) of this endpoint, else a proxy on the way changes \
-             the body"
+            "WEBHOOK_SECRET is probably not the signing secret (whsec_…) of this endpoint, else a \
+             proxy on the way changes the body"
         }
     }
 }

@@ -20,9 +20,11 @@ UPDATE actor SET name = 'stripe:evt_bench';
 INSERT INTO orders(checkout_session_id, payment_intent_id, livemode, mode, payment_status, currency, amount_subtotal,
   amount_total, name, email, shipping_name, shipping_line1, created_at, as_of)
 WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i + 1 FROM n WHERE i < 100000)
-SELECT 'cs_' || i, 'pi_' || i, 0, 'payment', 'unpaid', 'eur', 300, 300, 'Ada', 'ada@example.com', 'Ada', '12 Rue Exemple',
+SELECT 'cs_' || i, 'pi_' || i, 0, 'payment', 'unpaid', 'eur', 300, 300, 'Ada', 'ada@example.com',
+'Ada', '12 Rue Exemple',
   strftime('%Y-%m-%dT%H:%M:%SZ', 'now', (4 * (i - 100000)) || ' minutes'), '2026-01-01T00:00:00.000000Z' FROM n;
-INSERT INTO line_items(id, order_id, position, name, quantity, currency, amount_subtotal, amount_total, requires_shipping)
+INSERT INTO line_items(id, order_id, position, name, quantity, currency, amount_subtotal,
+amount_total, requires_shipping)
 SELECT 'li_' || id || '_' || column1, id, column1, 'Mug', 2, 'eur', 100, 100, 1 FROM orders, (VALUES(1), (2), (3));
 UPDATE orders SET payment_status = 'paid', paid_at = created_at, line_items_at = created_at;
 UPDATE fulfillments SET status = 'shipped', tracking_number = 'JD' || order_id WHERE order_id <= 99000;

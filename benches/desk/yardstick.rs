@@ -114,9 +114,11 @@ const SCHEMA: &str = include!("../../schema/whole.rs");
 
 /// The statements of `inbox::keep_at` and of what takes a number for it.
 const NEXT: &str = "UPDATE sequence SET n = n + 1 RETURNING n";
-const KEEP: &str = "INSERT INTO events(id, type, object_id, created, livemode, api_version, account, shape, snapshot_event,
+const KEEP: &str = "INSERT INTO events(id, type, object_id, created, livemode, api_version,
+                      account, shape, snapshot_event,
     payload, source, received_at, next_attempt_at)
-    VALUES (?1, 'checkout.session.completed', ?2, '2026-11-24T03:05:00Z', 0, '2026-10-28.endive', NULL, 'snapshot', NULL,
+    VALUES (?1, 'checkout.session.completed', ?2, '2026-11-24T03:05:00Z', 0, '2026-10-28.endive',
+    NULL, 'snapshot', NULL,
       ?3, 'webhook', ?4, ?4)";
 
 /// A file that takes rows in batches of one size, each batch a transaction that is on disk before

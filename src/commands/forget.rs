@@ -107,8 +107,10 @@ fn preview(
         .collect();
     let force = if hurdles.is_empty() { "" } else { " --force" };
     table::print(&format!(
-        "\nThe person would be erased from {}, with the bodies of {}; amounts, dates and what was bought stay.\n{hurdles}\
-         Nothing was changed. To see all of it: fulfilld subject {2}; to erase it: fulfilld forget {2} --yes{force}\n",
+        "\nThe person would be erased from {}, with the bodies of {}; amounts, dates and what was \
+         bought stay.\n{hurdles}\
+         Nothing was changed. To see all of it: fulfilld subject {2}; to erase it: fulfilld forget \
+         {2} --yes{force}\n",
         counted(found.orders.len(), "order"),
         counted(found.events.len(), "event"),
         args.email,
@@ -122,8 +124,8 @@ fn clear_bytes(args: &Args, path: &Path, texts: &BTreeSet<String>) -> Result<()>
     match cleared(path, texts)? {
         Left::Nothing => {}
         Left::InTheLog => table::print(
-            "until fulfilld moves its write-ahead log into the file the log holds what was erased; it does so as soon as \
-             nobody reads or writes for a second\n",
+            "until fulfilld moves its write-ahead log into the file the log holds what was erased; \
+             it does so as soon as nobody reads or writes for a second\n",
         )?,
         Left::InTheFile => {
             db::open_for_writing(path)?.execute_batch("VACUUM").map_err(db::translate)?;
@@ -146,8 +148,9 @@ fn clear_bytes(args: &Args, path: &Path, texts: &BTreeSet<String>) -> Result<()>
     }
     let names: Vec<String> = kept.iter().map(|path| quoted(path).to_string()).collect();
     table::print(&format!(
-        "these older copies still hold what was erased; one that is put back forgets it again when it is served, but the \
-         bytes stay until the copy is removed. When a newer backup exists: rm {}\n",
+        "these older copies still hold what was erased; one that is put back forgets it again when \
+         it is served, but the bytes stay until the copy is removed. When a newer backup exists: \
+         rm {}\n",
         names.join(" ")
     ))
 }

@@ -27,7 +27,8 @@ use crate::text::quoted;
 /// happened at Stripe since the backup; `fulfilld attention` names what you had typed since.
 #[derive(clap::Args)]
 #[command(
-    before_help = "Example: sudo systemctl stop fulfilld.socket fulfilld && sudo fulfilld restore fulfilld.db.backup-2026-11-01"
+    before_help = "Example: sudo systemctl stop fulfilld.socket fulfilld && sudo fulfilld restore \
+                   fulfilld.db.backup-2026-11-01"
 )]
 pub struct Args {
     /// The backup: a file made by VACUUM INTO or .backup, or a copy that was made while fulfilld
@@ -71,7 +72,8 @@ pub fn run(args: &Args) -> Result<()> {
         None => String::new(),
     };
     table::print(&format!(
-        "{} is in the place of {}\n{before}next: sudo systemctl start fulfilld.socket fulfilld; then: fulfilld attention\n",
+        "{} is in the place of {}\n{before}next: sudo systemctl start fulfilld.socket fulfilld; \
+         then: fulfilld attention\n",
         backup.display(),
         path.display()
     ))
@@ -79,8 +81,8 @@ pub fn run(args: &Args) -> Result<()> {
 
 fn in_use(path: &Path, who: &str) -> Error {
     Error::Usage(format!(
-        "{who} {}, and a file in use is not replaced; stop it first: sudo systemctl stop fulfilld.socket fulfilld; and leave \
-         every sqlite3 shell",
+        "{who} {}, and a file in use is not replaced; stop it first: sudo systemctl stop \
+         fulfilld.socket fulfilld; and leave every sqlite3 shell",
         path.display()
     ))
 }

@@ -69,8 +69,8 @@ impl Reaper {
     pub fn new(inside: Arc<Inside>, address: SocketAddr) -> Reaper {
         let street = Street::new(address.port()).inspect_err(|error| {
             log::info!(
-                "slow clients are left to the proxy, as the shipped unit has it; without one in front, permit pidfd_open \
-                 and pidfd_getfd in its SystemCallFilter ({error})"
+                "slow clients are left to the proxy, as the shipped unit has it; without one in \
+                 front, permit pidfd_open and pidfd_getfd in its SystemCallFilter ({error})"
             );
         });
         Reaper { inside, address, street: street.ok() }

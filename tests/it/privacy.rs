@@ -45,7 +45,8 @@ fn sell(shop: &Shop) -> Vec<Purchase> {
 /// Everything is sent, and some of it was typed about one buyer.
 fn send(shop: &Shop, email: &str) {
     shop.shell(&format!(
-        "UPDATE orders SET note = 'Call Aunt Hildegard first', shipping_line1 = 'Zwischengasse 99' WHERE email = '{email}';
+        "UPDATE orders SET note = 'Call Aunt Hildegard first', shipping_line1 = 'Zwischengasse 99'
+           WHERE email = '{email}';
          INSERT INTO ship SELECT order_id, 'DHL', 'JD' || (1000 + order_id), NULL FROM to_ship;
          UPDATE fulfillments SET note = 'left with Hildegard', tracking_url = 'https://example.org/p?zip=Zwischengasse'
            WHERE order_id IN(SELECT id FROM orders WHERE email = '{email}');

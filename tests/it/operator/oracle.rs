@@ -48,7 +48,8 @@ pub(super) const NOTHING: &str = "\u{1e}";
 pub(super) const ORDERS_SQL: &str = "SELECT id, payment_status || char(31) || amount_total
     || char(31) || coalesce(note, char(30)) || char(31) || coalesce(hold_reason, char(30))
     || char(31) || coalesce(canceled_at, char(30)) || char(31) || coalesce(cancel_reason, char(30))
-    || char(31) || coalesce(email, char(30)) || char(31) || coalesce(name, char(30)) || char(31) || coalesce(phone, char(30))
+    || char(31) || coalesce(email, char(30)) || char(31) || coalesce(name, char(30)) || char(31)
+    || coalesce(phone, char(30))
     || char(31) || coalesce(shipping_name, char(30)) || char(31) || coalesce(shipping_line1, char(30))
     || char(31) || coalesce(shipping_line2, char(30)) || char(31) || coalesce(shipping_city, char(30))
     || char(31) || coalesce(shipping_state, char(30)) || char(31) || coalesce(shipping_postal_code, char(30))
@@ -59,7 +60,8 @@ pub(super) const ORDERS_SQL: &str = "SELECT id, payment_status || char(31) || am
     payment_status IN('unpaid', 'failed') OR canceled_at IS NOT NULL OR hold_reason IS NOT NULL
     -- A dispute holds an order when it leaves the shop nothing of what was paid.
     OR EXISTS(SELECT 1 FROM disputes d WHERE d.payment_intent_id = o.payment_intent_id
-              AND (d.status NOT IN('won', 'lost', 'warning_closed', 'prevented', 'charge_refunded') OR d.amount_lost > 0)
+              AND (d.status NOT IN('won', 'lost', 'warning_closed', 'prevented',
+              'charge_refunded') OR d.amount_lost > 0)
               AND amount_total <= (SELECT coalesce(sum(amount), 0) FROM refunds r
                 WHERE r.payment_intent_id = o.payment_intent_id AND r.status NOT IN('failed', 'canceled'))
               + (SELECT sum(CASE WHEN a.status IN('won', 'lost', 'warning_closed', 'prevented', 'charge_refunded')
@@ -74,7 +76,8 @@ pub(super) const FULFILLMENTS_SQL: &str = "SELECT id, order_id || ' ' || require
     || char(31) || coalesce(tracking_company, char(30)) || char(31) || coalesce(tracking_number, char(30))
     || char(31) || coalesce(tracking_url, char(30)) || char(31) || coalesce(note, char(30))
     || char(31) || coalesce(shipped_at, char(30)) || char(31) || coalesce(delivered_at, char(30))
-    || char(31) || coalesce(canceled_at, char(30)) || char(31) || coalesce(replacement, char(30)), order_id FROM fulfillments ORDER BY id";
+    || char(31) || coalesce(canceled_at, char(30)) || char(31)
+    || coalesce(replacement, char(30)), order_id FROM fulfillments ORDER BY id";
 pub(super) const PACKED_SQL: &str =
     "SELECT fulfillment_id, line_item_id, quantity FROM fulfillment_line_items ORDER BY 1, 2";
 pub(super) const LINES_SQL: &str =
@@ -98,16 +101,19 @@ pub(super) const FACTS_SQL: &str = "
     || quote(unit_amount_decimal) || quote(amount_subtotal) || quote(amount_discount) || quote(amount_tax)
     || quote(amount_total) || quote(requires_shipping) || quote(metadata) FROM line_items
   UNION ALL SELECT quote(id) || quote(payment_intent_id) || quote(charge_id) || quote(amount) || quote(currency)
-    || quote(status) || quote(reason) || quote(failure_reason) || quote(created_at) || quote(as_of) || quote(asked) FROM refunds
+    || quote(status) || quote(reason) || quote(failure_reason) || quote(created_at)
+    || quote(as_of) || quote(asked) FROM refunds
   UNION ALL SELECT quote(id) || quote(payment_intent_id) || quote(charge_id) || quote(amount) || quote(currency)
-    || quote(status) || quote(reason) || quote(evidence_due_by) || quote(created_at) || quote(as_of) || quote(asked) FROM disputes
+    || quote(status) || quote(reason) || quote(evidence_due_by) || quote(created_at)
+    || quote(as_of) || quote(asked) FROM disputes
   UNION ALL SELECT quote(id) || quote(payment_intent_id) || quote(charge_id) || quote(open) || quote(reason)
     || quote(closed_reason) || quote(created_at) || quote(as_of) || quote(asked) FROM reviews
   UNION ALL SELECT quote(id) || quote(payment_intent_id) || quote(charge_id) || quote(actionable) || quote(fraud_type)
     || quote(created_at) || quote(as_of) || quote(asked) FROM fraud_warnings
   UNION ALL SELECT quote(one) || quote(livemode) || quote(created_at) FROM shop
   UNION ALL SELECT quote(currency) || quote(decimals) || quote(unit) FROM currency_decimals
-  UNION ALL SELECT quote(outbox_id) || quote(target) || quote(state) || quote(attempts) || quote(next_attempt_at) FROM hook_runs
+  UNION ALL SELECT quote(outbox_id) || quote(target) || quote(state) || quote(attempts)
+  || quote(next_attempt_at) FROM hook_runs
   UNION ALL SELECT quote(subject) || quote(at) FROM forgotten";
 /// An event that was received stays as it was; that another is written by hand does no harm,
 /// because Stripe is asked.
@@ -123,7 +129,8 @@ const NEVER: &[(&str, &str)] = &[
         "SELECT b.line_item_id || ' left ' || b.left_to_send || ', pending ' || b.pending
          FROM line_item_balance b JOIN orders o ON o.id = b.order_id
          WHERE b.left_to_send < 0 OR b.pending <> CASE
-           WHEN o.payment_status IN('paid', 'no_payment_required') AND o.canceled_at IS NULL THEN b.left_to_send ELSE 0 END",
+           WHEN o.payment_status IN('paid', 'no_payment_required')
+           AND o.canceled_at IS NULL THEN b.left_to_send ELSE 0 END",
     ),
     (
         "a fulfillment holds what is of another order or kind",
@@ -151,7 +158,8 @@ const NEVER: &[(&str, &str)] = &[
     (
         "a canceled order has sent something, or is canceled by half",
         "SELECT id FROM orders o WHERE (canceled_at IS NULL) <> (cancel_reason IS NULL) OR (canceled_at IS NOT NULL
-         AND EXISTS(SELECT 1 FROM fulfillments f WHERE f.order_id = o.id AND f.status IN('pending', 'shipped', 'delivered')))",
+         AND EXISTS(SELECT 1 FROM fulfillments f WHERE f.order_id = o.id
+         AND f.status IN('pending', 'shipped', 'delivered')))",
     ),
     (
         "the author is not one",
@@ -174,7 +182,8 @@ const NEVER: &[(&str, &str)] = &[
     (
         "an order is of the other mode, or a line in another currency",
         "SELECT 'order ' || id FROM orders WHERE livemode <> (SELECT livemode FROM shop)
-         UNION ALL SELECT 'line ' || li.id FROM line_items li JOIN orders o ON o.id = li.order_id WHERE li.currency <> o.currency",
+         UNION ALL SELECT 'line ' || li.id FROM line_items li JOIN orders o ON o.id = li.order_id
+         WHERE li.currency <> o.currency",
     ),
     (
         "nothing would be looked for any more",
@@ -184,16 +193,20 @@ const NEVER: &[(&str, &str)] = &[
     ),
     (
         "an event is never due, or its tries cannot be counted",
-        "SELECT id FROM events WHERE (state = 'pending' AND next_attempt_at IS NULL) OR attempts > 1000000 OR crashes > 1000000",
+        "SELECT id FROM events WHERE (state = 'pending' AND next_attempt_at IS NULL) \
+         OR attempts > 1000000 OR crashes > 1000000",
     ),
     (
         "an order without lines, or whose lines do not add up, is not known as such, or another is",
         "SELECT o.id FROM orders o LEFT JOIN unbalanced_orders u ON u.order_id = o.id
-         LEFT JOIN (SELECT order_id, count(*) AS n, sum(amount_subtotal) AS amount FROM line_items GROUP BY 1) li ON li.order_id = o.id
+         LEFT JOIN (SELECT order_id, count(*) AS n, sum(amount_subtotal) AS amount FROM line_items
+         GROUP BY 1) li ON li.order_id = o.id
          WHERE (u.order_id IS NOT NULL) <> (coalesce(li.n, 0) = 0 OR o.amount_subtotal <> li.amount)
            OR u.difference <> o.amount_subtotal - coalesce(li.amount, 0) OR (u.lines = 0) <> (coalesce(li.n, 0) = 0)",
     ),
-    ("two rows have one payment", "SELECT payment_intent_id FROM orders WHERE payment_intent_id IS NOT NULL GROUP BY 1 HAVING count(*) > 1"),
+    ("two rows have one payment", "SELECT payment_intent_id FROM orders \
+                                   WHERE payment_intent_id IS NOT NULL \
+                                   GROUP BY 1 HAVING count(*) > 1"),
 ];
 
 /// A line of the history: id, order, actor, what, old, new.
@@ -226,45 +239,75 @@ impl State {
         State {
             facts: all(c, FACTS_SQL, |r| r.get(0)).into_iter().collect(),
             received: all(c, RECEIVED_SQL, |r| r.get(0)).into_iter().collect(),
-            orders: all(c, ORDERS_SQL, |r| Ok((r.get(0)?, (r.get(1)?, r.get(2)?)))).into_iter().collect(),
-            fulfillments: all(c, FULFILLMENTS_SQL, |r| Ok((r.get(0)?, (r.get(1)?, r.get(2)?, r.get(3)?))))
+            orders: all(c, ORDERS_SQL, |r| Ok((r.get(0)?, (r.get(1)?, r.get(2)?))))
                 .into_iter()
                 .collect(),
-            packed: all(c, PACKED_SQL, |r| Ok(((r.get(0)?, r.get(1)?), r.get(2)?))).into_iter().collect(),
-            lines: all(c, LINES_SQL, |r| Ok((r.get(0)?, (r.get(1)?, r.get(2)?, r.get(3)?)))).into_iter().collect(),
+            fulfillments: all(c, FULFILLMENTS_SQL, |r| {
+                Ok((r.get(0)?, (r.get(1)?, r.get(2)?, r.get(3)?)))
+            })
+            .into_iter()
+            .collect(),
+            packed: all(c, PACKED_SQL, |r| Ok(((r.get(0)?, r.get(1)?), r.get(2)?)))
+                .into_iter()
+                .collect(),
+            lines: all(c, LINES_SQL, |r| Ok((r.get(0)?, (r.get(1)?, r.get(2)?, r.get(3)?))))
+                .into_iter()
+                .collect(),
             reasons: all(
                 c,
-                "SELECT order_id, 'line ' || position || ' cancel_reason', cancel_reason FROM line_items WHERE cancel_reason IS NOT NULL",
+                "SELECT order_id, 'line ' || position || ' cancel_reason', cancel_reason \
+                 FROM line_items WHERE cancel_reason IS NOT NULL",
                 |r| Ok(((r.get(0)?, r.get(1)?), r.get(2)?)),
             )
             .into_iter()
             .collect(),
             money: all(
                 c,
-                "SELECT o.id, 'refund ' || m.id, m.status || ' ' || m.amount FROM refunds m JOIN orders o USING(payment_intent_id)
-                 UNION ALL SELECT o.id, 'dispute ' || m.id, m.status FROM disputes m JOIN orders o USING(payment_intent_id)
-                 UNION ALL SELECT o.id, 'review ' || m.id, CASE WHEN m.open THEN 'open' ELSE coalesce(m.closed_reason, 'closed') END
+                "SELECT o.id, 'refund ' || m.id, m.status || ' ' || m.amount FROM refunds m
+                   JOIN orders o USING(payment_intent_id)
+                 UNION ALL SELECT o.id, 'dispute ' || m.id, m.status FROM disputes m
+                 JOIN orders o USING(payment_intent_id)
+                 UNION ALL SELECT o.id, 'review ' || m.id, CASE WHEN m.open THEN 'open' ELSE
+                 coalesce(m.closed_reason, 'closed') END
                    FROM reviews m JOIN orders o USING(payment_intent_id)
-                 UNION ALL SELECT o.id, 'fraud warning ' || m.id, CASE WHEN m.actionable THEN 'actionable' ELSE 'settled' END
+                 UNION ALL SELECT o.id, 'fraud warning ' || m.id,
+                 CASE WHEN m.actionable THEN 'actionable' ELSE 'settled' END
                    FROM fraud_warnings m JOIN orders o USING(payment_intent_id)",
                 |r| Ok(((r.get(0)?, r.get(1)?), r.get(2)?)),
             )
             .into_iter()
             .collect(),
-            events: all(c, "SELECT id, state FROM events", |r| Ok((r.get(0)?, r.get(1)?))).into_iter().collect(),
+            events: all(c, "SELECT id, state FROM events", |r| Ok((r.get(0)?, r.get(1)?)))
+                .into_iter()
+                .collect(),
             dismissed: all(
                 c,
-                "SELECT order_id, 'attention ' || reason || ' ' || subject, since || ' ' || what FROM dismissals WHERE order_id IS NOT NULL",
+                "SELECT order_id, 'attention ' || reason || ' ' || subject, since || ' ' || what \
+                 FROM dismissals WHERE order_id IS NOT NULL",
                 |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)),
             )
             .into_iter()
             .collect(),
-            history: all(c, "SELECT count(*), coalesce(max(id), 0) FROM order_history", |r| Ok((r.get(0)?, r.get(1)?))).swap_remove(0),
-            past: all(c, "SELECT coalesce(group_concat(quote(id) || quote(order_id) || quote(actor) || quote(what) || quote(old)
-                || quote(new) || quote(at), ''), '') FROM (SELECT * FROM order_history ORDER BY id)", |r| r.get(0)).swap_remove(0),
+            history: all(
+                c,
+                "SELECT count(*), coalesce(max(id), 0) \
+                             FROM order_history",
+                |r| Ok((r.get(0)?, r.get(1)?)),
+            )
+            .swap_remove(0),
+            past: all(
+                c,
+                "SELECT coalesce(group_concat(quote(id) || quote(order_id)
+                            || quote(actor) || quote(what) || quote(old)
+                || quote(new) || quote(at), ''), '') FROM (SELECT * FROM order_history
+                ORDER BY id)",
+                |r| r.get(0),
+            )
+            .swap_remove(0),
             outbox: all(
                 c,
-                "SELECT key || ' ' || topic || ' ' || coalesce(order_id, '') || ' ' || coalesce(fulfillment_id, '') || ' '
+                "SELECT key || ' ' || topic || ' ' || coalesce(order_id, '') || ' '
+                   || coalesce(fulfillment_id, '') || ' '
                    || coalesce(event_id, '') FROM outbox ORDER BY id",
                 |r| r.get(0),
             ),

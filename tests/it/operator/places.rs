@@ -27,20 +27,24 @@ fn no_order_takes_another_s_place_by_any_name_of_a_row() {
             for or in ["", "OR REPLACE ", "OR IGNORE ", "OR FAIL ", "OR ROLLBACK "] {
                 let lines = [
                     format!(
-                        "UPDATE {or}{name} SET {id} = {place} WHERE {own} = (SELECT min({own}) FROM {name} WHERE {own} < {place})"
+                        "UPDATE {or}{name} SET {id} = {place} WHERE {own} = (SELECT min({own}) \
+                         FROM {name} WHERE {own} < {place})"
                     ),
                     format!(
-                        "UPDATE {or}{name} SET {id} = (SELECT max({id}) FROM {name}) WHERE {id} = (SELECT min({id}) FROM {name})"
+                        "UPDATE {or}{name} SET {id} = (SELECT max({id}) FROM {name}) WHERE {id} = \
+                         (SELECT min({id}) FROM {name})"
                     ),
                     format!("UPDATE {or}{name} SET {id} = {id} + 1000"),
                     format!(
-                        "INSERT {or}INTO {name}({id}, {columns}) SELECT (SELECT max({id}) FROM {name}), {columns} FROM {name} ORDER BY {id} LIMIT 1"
+                        "INSERT {or}INTO {name}({id}, {columns}) SELECT (SELECT max({id}) \
+                         FROM {name}), {columns} FROM {name} ORDER BY {id} LIMIT 1"
                     ),
                     format!(
                         "INSERT {or}INTO {name}({id}, {columns}) SELECT -1, {columns} FROM {name} LIMIT 1"
                     ),
                     format!(
-                        "INSERT INTO {name}({id}, {columns}) SELECT {id}, {columns} FROM {name} WHERE 1 ON CONFLICT DO UPDATE SET {id} = (SELECT max({id}) FROM {name})"
+                        "INSERT INTO {name}({id}, {columns}) SELECT {id}, {columns} FROM {name} \
+                         WHERE 1 ON CONFLICT DO UPDATE SET {id} = (SELECT max({id}) FROM {name})"
                     ),
                     // Out of a pending parcel a line may be taken: it waits in another one.
                     match &name[..] {

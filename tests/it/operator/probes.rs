@@ -16,9 +16,8 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
     ),
     (
         "dismissals_insert",
-        &[
-            "INSERT INTO dismissals(reason, subject, order_id, since, facts, what, actor) VALUES('silence', 'x', 1, '', '[]', 'x', 'operator')",
-        ],
+        &["INSERT INTO dismissals(reason, subject, order_id, since, facts, what, actor) \
+             VALUES('silence', 'x', 1, '', '[]', 'x', 'operator')"],
     ),
     ("dismissals_told", &["INSERT INTO dismiss VALUES(2, 'fraud_warning')"]),
     (
@@ -31,18 +30,18 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
     ),
     (
         "disputes_came",
-        &[
-            "stripe: INSERT INTO disputes(id, payment_intent_id, amount, currency, status, created_at, as_of) VALUES('x', 'pi_1', 300, 'eur', 'needs_response', '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')",
-        ],
+        &["stripe: INSERT INTO disputes(id, payment_intent_id, amount, currency, status, \
+             created_at, as_of) VALUES('x', 'pi_1', 300, 'eur', 'needs_response', \
+             '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')"],
     ),
     ("disputes_changed", &["stripe: UPDATE disputes SET status = 'won' WHERE id = 'dp_11'"]),
     ("disputes_delete", &["DELETE FROM disputes"]),
     ("disputes_facts", &["UPDATE disputes SET status = 'won' WHERE id = 'dp_11'"]),
     (
         "disputes_insert",
-        &[
-            "INSERT INTO disputes(id, payment_intent_id, amount, currency, status, created_at, as_of) VALUES('x', 'pi_98', 300, 'eur', 'needs_response', '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')",
-        ],
+        &["INSERT INTO disputes(id, payment_intent_id, amount, currency, status, created_at, \
+             as_of) VALUES('x', 'pi_98', 300, 'eur', 'needs_response', '2026-11-22T09:00:00Z', \
+             '2026-11-22T09:00:00Z')"],
     ),
     ("disputes_moves", &["stripe: UPDATE disputes SET money_moves = '[5]' WHERE id = 'dp_11'"]),
     ("early_insert", &["stripe: UPDATE orders SET payment_intent_id = 'pi_99' WHERE id = 24"]),
@@ -51,15 +50,16 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
     (
         "events_insert",
         &[
-            "REPLACE INTO events(id, type, shape, source, received_at) VALUES('evt_1', 'x', 'thin', 'webhook', '2026-11-20T08:00:00Z')",
-            "INSERT INTO events(id, type, shape, source, received_at, state) VALUES('x', 'x', 'thin', 'webhook', '2026-11-20T08:00:00Z', 'failed')",
+            "REPLACE INTO events(id, type, shape, source, received_at) \
+             VALUES('evt_1', 'x', 'thin', 'webhook', '2026-11-20T08:00:00Z')",
+            "INSERT INTO events(id, type, shape, source, received_at, state) \
+             VALUES('x', 'x', 'thin', 'webhook', '2026-11-20T08:00:00Z', 'failed')",
         ],
     ),
     (
         "events_numbered",
-        &[
-            "INSERT INTO events(id, type, shape, source, received_at) VALUES('x', 'x', 'thin', 'webhook', '2026-11-20T08:00:00Z')",
-        ],
+        &["INSERT INTO events(id, type, shape, source, received_at) \
+             VALUES('x', 'x', 'thin', 'webhook', '2026-11-20T08:00:00Z')"],
     ),
     ("events_parked", &["stripe: UPDATE events SET state = 'failed' WHERE id = 'evt_2'"]),
     ("events_place", &["UPDATE OR REPLACE events SET rowid = 2 WHERE id = 'evt_1'"]),
@@ -90,9 +90,8 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
     ),
     (
         "fraud_warnings_came",
-        &[
-            "stripe: INSERT INTO fraud_warnings(id, payment_intent_id, actionable, created_at, as_of) VALUES('x', 'pi_1', 1, '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')",
-        ],
+        &["stripe: INSERT INTO fraud_warnings(id, payment_intent_id, actionable, created_at, \
+             as_of) VALUES('x', 'pi_1', 1, '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')"],
     ),
     (
         "fraud_warnings_changed",
@@ -102,9 +101,8 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
     ("fraud_warnings_facts", &["UPDATE fraud_warnings SET actionable = 0 WHERE id = 'issfr_2'"]),
     (
         "fraud_warnings_insert",
-        &[
-            "INSERT INTO fraud_warnings(id, payment_intent_id, actionable, created_at, as_of) VALUES('x', 'pi_98', 1, '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')",
-        ],
+        &["INSERT INTO fraud_warnings(id, payment_intent_id, actionable, created_at, as_of) \
+             VALUES('x', 'pi_98', 1, '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')"],
     ),
     (
         "fulfillment_line_items_changed",
@@ -112,9 +110,8 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
     ),
     (
         "fulfillment_line_items_delete",
-        &[
-            "DELETE FROM fulfillment_line_items WHERE fulfillment_id IN(SELECT id FROM fulfillments WHERE status = 'shipped')",
-        ],
+        &["DELETE FROM fulfillment_line_items WHERE fulfillment_id IN(SELECT id \
+             FROM fulfillments WHERE status = 'shipped')"],
     ),
     (
         "fulfillment_line_items_insert",
@@ -190,25 +187,23 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
     ),
     (
         "line_items_balance",
-        &[
-            "stripe: INSERT INTO line_items(id, order_id, position, name, quantity, currency, amount_subtotal, amount_total, requires_shipping) VALUES('x', 24, 9, 'Cup', 1, 'eur', 1, 1, 1)",
-        ],
+        &["stripe: INSERT INTO line_items(id, order_id, position, name, quantity, currency, \
+             amount_subtotal, amount_total, requires_shipping) \
+             VALUES('x', 24, 9, 'Cup', 1, 'eur', 1, 1, 1)"],
     ),
     ("line_items_canceled", &["UPDATE line_items SET canceled_quantity = 1 WHERE id = 'li_18_1'"]),
     ("line_items_changed", &["UPDATE line_items SET canceled_quantity = 1 WHERE id = 'li_2_1'"]),
     (
         "line_items_currency",
-        &[
-            "stripe: INSERT INTO line_items(id, order_id, position, name, quantity, currency, amount_total, requires_shipping) VALUES('x', 22, 1, 'Cup', 1, 'usd', 1, 1)",
-        ],
+        &["stripe: INSERT INTO line_items(id, order_id, position, name, quantity, currency, \
+             amount_total, requires_shipping) VALUES('x', 22, 1, 'Cup', 1, 'usd', 1, 1)"],
     ),
     ("line_items_delete", &["DELETE FROM line_items WHERE order_id = 5"]),
     ("line_items_facts", &["UPDATE line_items SET name = 'Cup'"]),
     (
         "line_items_insert",
-        &[
-            "INSERT INTO line_items(id, order_id, position, name, quantity, currency, amount_total, requires_shipping) VALUES('x', 5, 9, 'Cup', 1, 'eur', 1, 1)",
-        ],
+        &["INSERT INTO line_items(id, order_id, position, name, quantity, currency, \
+             amount_total, requires_shipping) VALUES('x', 5, 9, 'Cup', 1, 'eur', 1, 1)"],
     ),
     (
         "news_insert",
@@ -228,9 +223,10 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
     ("order_history_update", &["UPDATE order_history SET new = 'unpaid'"]),
     (
         "orders_balance",
-        &[
-            "stripe: INSERT INTO orders(id, checkout_session_id, payment_intent_id, livemode, mode, payment_status, currency, amount_total, created_at, as_of) VALUES(25, 'cs_25', 'pi_25', 0, 'payment', 'unpaid', 'eur', 100, '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')",
-        ],
+        &["stripe: INSERT INTO orders(id, checkout_session_id, payment_intent_id, livemode, \
+             mode, payment_status, currency, amount_total, created_at, as_of) \
+             VALUES(25, 'cs_25', 'pi_25', 0, 'payment', 'unpaid', 'eur', 100, \
+             '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')"],
     ),
     (
         "orders_balance_changed",
@@ -244,16 +240,18 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
     ("orders_corrected", &["UPDATE orders SET shipping_city = 'Lyon' WHERE id = 18"]),
     (
         "orders_created",
-        &[
-            "stripe: INSERT INTO orders(id, checkout_session_id, payment_intent_id, livemode, mode, payment_status, currency, amount_total, created_at, as_of) VALUES(25, 'cs_25', 'pi_25', 0, 'payment', 'unpaid', 'eur', 100, '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')",
-        ],
+        &["stripe: INSERT INTO orders(id, checkout_session_id, payment_intent_id, livemode, \
+             mode, payment_status, currency, amount_total, created_at, as_of) \
+             VALUES(25, 'cs_25', 'pi_25', 0, 'payment', 'unpaid', 'eur', 100, \
+             '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')"],
     ),
     ("orders_delete", &["DELETE FROM orders WHERE id = 22"]),
     (
         "orders_early_insert",
-        &[
-            "stripe: INSERT INTO orders(id, checkout_session_id, payment_intent_id, livemode, mode, payment_status, currency, amount_total, created_at, as_of) VALUES(25, 'cs_25', 'pi_99', 0, 'payment', 'unpaid', 'eur', 100, '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')",
-        ],
+        &["stripe: INSERT INTO orders(id, checkout_session_id, payment_intent_id, livemode, \
+             mode, payment_status, currency, amount_total, created_at, as_of) \
+             VALUES(25, 'cs_25', 'pi_99', 0, 'payment', 'unpaid', 'eur', 100, \
+             '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')"],
     ),
     (
         "orders_early_update",
@@ -263,15 +261,17 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
     ("orders_identity", &["stripe: UPDATE orders SET id = 99 WHERE id = 22"]),
     (
         "orders_insert",
-        &[
-            "INSERT INTO orders(id, checkout_session_id, payment_intent_id, livemode, mode, payment_status, currency, amount_total, created_at, as_of) VALUES(25, 'cs_25', 'pi_25', 0, 'payment', 'unpaid', 'eur', 100, '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')",
-        ],
+        &["INSERT INTO orders(id, checkout_session_id, payment_intent_id, livemode, mode, \
+             payment_status, currency, amount_total, created_at, as_of) \
+             VALUES(25, 'cs_25', 'pi_25', 0, 'payment', 'unpaid', 'eur', 100, \
+             '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')"],
     ),
     (
         "orders_livemode",
-        &[
-            "stripe: INSERT INTO orders(id, checkout_session_id, payment_intent_id, livemode, mode, payment_status, currency, amount_total, created_at, as_of) VALUES(25, 'cs_25', 'pi_25', 1, 'payment', 'unpaid', 'eur', 100, '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')",
-        ],
+        &["stripe: INSERT INTO orders(id, checkout_session_id, payment_intent_id, livemode, \
+             mode, payment_status, currency, amount_total, created_at, as_of) \
+             VALUES(25, 'cs_25', 'pi_25', 1, 'payment', 'unpaid', 'eur', 100, \
+             '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')"],
     ),
     (
         "orders_payment_intent",
@@ -309,36 +309,34 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
     ("part_insert", &["INSERT INTO ship_items VALUES(2, '1', 'DHL', 'JD2', NULL)"]),
     (
         "refunds_came",
-        &[
-            "stripe: INSERT INTO refunds(id, payment_intent_id, amount, currency, status, created_at, as_of) VALUES('x', 'pi_1', 300, 'eur', 'succeeded', '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')",
-        ],
+        &["stripe: INSERT INTO refunds(id, payment_intent_id, amount, currency, status, \
+             created_at, as_of) VALUES('x', 'pi_1', 300, 'eur', 'succeeded', \
+             '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')"],
     ),
     ("refunds_changed", &["stripe: UPDATE refunds SET status = 'succeeded' WHERE id = 're_10'"]),
     ("refunds_delete", &["DELETE FROM refunds"]),
     ("refunds_facts", &["UPDATE refunds SET status = 'succeeded' WHERE id = 're_10'"]),
     (
         "refunds_insert",
-        &[
-            "INSERT INTO refunds(id, payment_intent_id, amount, currency, status, created_at, as_of) VALUES('x', 'pi_98', 300, 'eur', 'succeeded', '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')",
-        ],
+        &["INSERT INTO refunds(id, payment_intent_id, amount, currency, status, created_at, \
+             as_of) VALUES('x', 'pi_98', 300, 'eur', 'succeeded', '2026-11-22T09:00:00Z', \
+             '2026-11-22T09:00:00Z')"],
     ),
     ("release_insert", &["INSERT INTO release VALUES(17)"]),
     ("reship_insert", &["INSERT INTO reship VALUES(18, 'lost')"]),
     ("reship_items_insert", &["INSERT INTO reship_items VALUES(18, '1', 'lost')"]),
     (
         "reviews_came",
-        &[
-            "stripe: INSERT INTO reviews(id, payment_intent_id, open, created_at, as_of) VALUES('x', 'pi_1', 1, '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')",
-        ],
+        &["stripe: INSERT INTO reviews(id, payment_intent_id, open, created_at, as_of) \
+             VALUES('x', 'pi_1', 1, '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')"],
     ),
     ("reviews_changed", &["stripe: UPDATE reviews SET open = 0 WHERE id = 'prv_14'"]),
     ("reviews_delete", &["DELETE FROM reviews"]),
     ("reviews_facts", &["UPDATE reviews SET open = 0 WHERE id = 'prv_14'"]),
     (
         "reviews_insert",
-        &[
-            "INSERT INTO reviews(id, payment_intent_id, open, created_at, as_of) VALUES('x', 'pi_98', 1, '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')",
-        ],
+        &["INSERT INTO reviews(id, payment_intent_id, open, created_at, as_of) \
+             VALUES('x', 'pi_98', 1, '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')"],
     ),
     ("sequence_delete", &["DELETE FROM sequence"]),
     ("sequence_forward", &["UPDATE sequence SET n = 0"]),

@@ -311,14 +311,18 @@ impl Operator<'_> {
             self.pick(&["300", "1000000000000", "1000000000001", "4611686018427387904", "-1"]);
         let fact = match self.rng.u32(0..11) {
             0 => format!(
-                "INSERT INTO refunds(id, payment_intent_id, status, amount, currency, created_at, as_of) VALUES('re_n{key}', 'pi_{order}', '{refund}', {amount}, {row})"
+                "INSERT INTO refunds(id, payment_intent_id, status, amount, currency, created_at, \
+                 as_of) VALUES('re_n{key}', 'pi_{order}', '{refund}', {amount}, {row})"
             ),
             1 => format!("UPDATE refunds SET status = '{refund}' WHERE payment_intent_id = 'pi_{order}'"),
             2 => format!(
-                "INSERT INTO disputes(id, payment_intent_id, status, amount_lost, amount, currency, created_at, as_of) VALUES('dp_n{key}', 'pi_{order}', '{dispute}', ('{dispute}' = 'lost') * {amount}, {amount}, {row})"
+                "INSERT INTO disputes(id, payment_intent_id, status, amount_lost, amount, \
+                 currency, created_at, as_of) VALUES('dp_n{key}', 'pi_{order}', '{dispute}', \
+                 ('{dispute}' = 'lost') * {amount}, {amount}, {row})"
             ),
             3 => format!(
-                "UPDATE disputes SET status = '{dispute}', amount_lost = ('{dispute}' = 'lost') * amount WHERE payment_intent_id = 'pi_{order}'"
+                "UPDATE disputes SET status = '{dispute}', amount_lost = ('{dispute}' = 'lost') * \
+                 amount WHERE payment_intent_id = 'pi_{order}'"
             ),
             4 => {
                 format!("UPDATE reviews SET open = 0, closed_reason = {closed} WHERE payment_intent_id = 'pi_{order}'")
@@ -329,11 +333,15 @@ impl Operator<'_> {
             6 => "UPDATE orders SET payment_intent_id = 'pi_99' WHERE id = 24 AND payment_intent_id IS NULL".into(),
             // A sale of the other mode, and a line in another currency, among others.
             7 => format!(
-                "INSERT INTO orders(checkout_session_id, payment_intent_id, livemode, mode, payment_status, amount_total, currency, created_at, as_of) VALUES('cs_n{key}', 'pi_n{key}', {}, 'payment', 'unpaid', {amount}, {row})",
+                "INSERT INTO orders(checkout_session_id, payment_intent_id, livemode, mode, \
+                 payment_status, amount_total, currency, created_at, as_of) \
+                 VALUES('cs_n{key}', 'pi_n{key}', {}, 'payment', 'unpaid', {amount}, {row})",
                 self.rng.u32(0..2)
             ),
             8 => format!(
-                "INSERT INTO line_items(id, order_id, position, name, quantity, currency, amount_total, requires_shipping) SELECT 'li_n{key}', id, 9, 'Mug', {}, '{}', {amount}, 1 FROM orders WHERE payment_status = 'unpaid' ORDER BY random() LIMIT 1",
+                "INSERT INTO line_items(id, order_id, position, name, quantity, currency, \
+                 amount_total, requires_shipping) SELECT 'li_n{key}', id, 9, 'Mug', {}, '{}', \
+                 {amount}, 1 FROM orders WHERE payment_status = 'unpaid' ORDER BY random() LIMIT 1",
                 self.pick(&["1", "2", "1000000000", "1000000001"]),
                 self.pick(&["eur", "usd"]),
             ),

@@ -24,7 +24,8 @@ fn an_id_with_quotes_is_one_word_of_the_line_to_type() {
     let c = made(SCHEMA);
     for id in IDS {
         let sql = format!(
-            "INSERT INTO events(id, type, shape, source, received_at, state) VALUES('{}', 'x', 'thin', 'webhook', '2026-11-20T08:00:00Z', 'failed')",
+            "INSERT INTO events(id, type, shape, source, received_at, state) \
+             VALUES('{}', 'x', 'thin', 'webhook', '2026-11-20T08:00:00Z', 'failed')",
             id.replace('\'', "''")
         );
         c.execute_batch(&stripe(&sql)).expect("the event is kept");
