@@ -104,7 +104,7 @@ pub fn derive(
     for (question, change) in std::mem::take(&mut deriving.unnumbered) {
         deriving.write(&question, &change, None)?;
     }
-    // What is known long since is no news.
+    // What was known long before is not shown.
     let quiet = "UPDATE outbox SET state = 'done', outcome = 'past' WHERE state = 'pending'";
     let as_they_were =
         "UPDATE events SET awaits = (SELECT awaits FROM awaited a WHERE a.id = events.id)
@@ -331,7 +331,7 @@ fn ask_all(
             }
             if told.elapsed() >= TELL_EVERY {
                 told = Instant::now();
-                tell(&format!("asked Stripe {} of {total} questions", deriving.derived.asked));
+                tell(&format!("sent {} of {total} requests to Stripe", deriving.derived.asked));
             }
         }
         Ok(())

@@ -1,16 +1,16 @@
 //! The daemon: opens, wires, starts, stops. The only file that knows every thread.
 
+mod listeners; // the sockets of the webhook and of the page
 mod pages; // reads a large file after an unclean end
+mod routes; // who answers which path
+mod signals; // stop, and reload
 mod status; // for systemctl status
 
-use std::net::TcpListener;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::access;
 use crate::alarms::{self, Alarm};
@@ -20,7 +20,7 @@ use crate::clock;
 use crate::config::{self, Settings};
 use crate::context::Context;
 use crate::db::{self, Reader};
-use crate::door::{self, Answer, Door, Limits, Request};
+use crate::door::{self, Door, Limits, Request};
 use crate::error::{Error, Result};
 use crate::forgotten;
 use crate::health::Health;
@@ -36,7 +36,6 @@ use crate::place::{self, Identity, Lock};
 use crate::reconcile::Looking;
 use crate::retention::Retention;
 use crate::rollback_guard::RollbackGuard;
-use crate::sabotage;
 use crate::signature::SigningSecret;
 use crate::standby;
 use crate::stripe::Stripe;
@@ -45,8 +44,12 @@ use crate::timing;
 use crate::webhook::Webhook;
 use crate::worker::Workers;
 use crate::writer::Writer;
+use listeners::listeners;
 use pages::Pages;
+use routes::route;
 use status::Status;
+
+pub use signals::{Wake, signals};
 
 /// How often the daemon tries its own front door and its own writer; less than half of the unit's
 /// WatchdogSec.
@@ -90,12 +93,6 @@ pub struct Serving {
     pages: Pages,
     /// Which alarms about the log are in the file.
     told: [bool; 2],
-}
-
-/// What the main thread is woken for.
-pub enum Wake {
-    Stop,
-    Reload,
 }
 
 /// `fulfilld serve`: until a signal ends it, or until it is better replaced; then `Temporary`,
@@ -468,89 +465,4 @@ fn begin(c: &Connection, lost: Option<&str>, set_back: bool, forgotten: &[String
     ]
     .into_iter()
     .try_for_each(|alarm| alarms::clear(c, alarm))
-}
-
-/// The paths of section "HTTP" in docs/operations.md.
-fn route(
-    request: Request,
-    webhook: &Webhook,
-    health: &Health,
-    door: Option<&Door>,
-    metrics: &Metrics,
-) {
-    let method = request.method();
-    let look = |answer: &dyn Fn() -> Answer| {
-        if matches!(method, "GET" | "HEAD") { answer() } else { not_allowed("GET") }
-    };
-    let (path, answer) = match request.path() {
-        "/webhook" | "/webhook/" if method == "POST" => return webhook.post(request),
-        "/webhook" | "/webhook/" => ("/webhook", not_allowed("POST")),
-        "/healthz" => ("/healthz", look(&|| health.alive())),
-        "/readyz" => ("/readyz", look(&|| health.ready())),
-        "/metrics" => ("/metrics", look(&|| health.metrics(door))),
-        _ => ("other", Answer::text(404, "Not found: events are posted to /webhook".into())),
-    };
-    metrics.http_answered(path, answer.status);
-    request.answer(&answer);
-}
-
-fn not_allowed(allow: &'static str) -> Answer {
-    let mut answer = Answer::text(405, format!("Use {allow}"));
-    answer.headers.push(("Allow", allow));
-    answer
-}
-
-/// The webhook's listener and the page's: the sockets that systemd holds over a restart, known by
-/// their ports, else our own.
-fn listeners(settings: &Settings) -> Result<(TcpListener, Option<TcpListener>)> {
-    let unusable = |e: std::io::Error| {
-        Error::Config(format!("the socket handed over by systemd cannot be used: {e}"))
-    };
-    let mut handed = listenfd::ListenFd::from_env();
-    let (mut webhook, mut page) = (None, None);
-    for n in 0..handed.len() {
-        let Some(listener) = handed.take_tcp_listener(n).map_err(unusable)? else { continue };
-        let port = listener.local_addr().map_err(unusable)?.port();
-        match &settings.page {
-            Some(settings) if settings.listen.port() == port => page = Some(listener),
-            _ => webhook = webhook.or(Some(listener)),
-        }
-    }
-    let webhook = match webhook {
-        Some(listener) => listener,
-        None => door::bind(settings.listen, settings.allow_public_listen)?,
-    };
-    let page = match (&settings.page, page) {
-        (None, _) => None,
-        (Some(_), Some(listener)) => Some(listener),
-        (Some(settings), None) => Some(door::bind_page(settings.listen)?),
-    };
-    Ok((webhook, page))
-}
-
-/// SIGTERM and SIGINT end, SIGHUP reloads; a second SIGTERM or SIGINT ends at once.
-pub fn signals() -> Result<Receiver<Wake>> {
-    let (tell, told) = channel();
-    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP])
-        .map_err(|e| Error::Temporary(format!("cannot listen for signals: {e}")))?;
-    static STOPPING: AtomicBool = AtomicBool::new(false);
-    let listening = move || {
-        for signal in signals.forever() {
-            sabotage::panic_in("signals");
-            let wake = match signal {
-                SIGHUP => Wake::Reload,
-                _ if STOPPING.swap(true, Ordering::SeqCst) => std::process::exit(130),
-                _ => Wake::Stop,
-            };
-            if tell.send(wake).is_err() {
-                return;
-            }
-        }
-    };
-    std::thread::Builder::new()
-        .name("signals".into())
-        .stack_size(128 << 10)
-        .spawn(listening)
-        .map_err(|e| Error::Temporary(format!("cannot start a thread: {e}")))?;
-    Ok(told)
 }

@@ -20,6 +20,7 @@ mod clock; // this server's against Stripe's
 mod endpoint; // what Stripe sends, and where to
 mod proxy; // what the public URL leads to
 mod file; // the file, its owner, its disk
+mod shell; // the operator's sqlite3
 mod daemon; // what the running fulfilld says of itself
 mod hooks; // the shop's own programs
 

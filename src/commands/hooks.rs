@@ -203,7 +203,7 @@ fn show(args: &Show) -> Result<()> {
     let row =
         Table::query(&c, &format!("SELECT {COLUMNS} FROM outbox WHERE id = ?1"), [args.news])?;
     if row.is_empty() {
-        return Err(none_such(format!("news {}", args.news), "fulfilld hooks list --all"));
+        return Err(none_such(format!("notification {}", args.news), "fulfilld hooks list --all"));
     }
     let runs = Table::query(
         &c,
@@ -248,14 +248,19 @@ fn retry(args: &Retry) -> Result<()> {
                 .optional()
                 .map_err(db::translate)?;
             match news {
-                None => return Err(none_such(format!("news {id}"), "fulfilld hooks list --all")),
+                None => {
+                    return Err(none_such(
+                        format!("notification {id}"),
+                        "fulfilld hooks list --all",
+                    ));
+                }
                 Some((state, topic, order)) if state == "done" => {
                     let resend = order.map_or(String::new(), |order| {
                         format!(
-                            "; to tell its hooks once more: fulfilld hooks resend {order} {topic}"
+                            "; to notify its hooks again: fulfilld hooks resend {order} {topic}"
                         )
                     });
-                    return Err(Error::Permanent(format!("news {id} is done{resend}")));
+                    return Err(Error::Permanent(format!("notification {id} is done{resend}")));
                 }
                 Some(_) => {
                     c.execute(&format!("{again} WHERE id = ?1"), [id]).map_err(db::translate)?
@@ -265,12 +270,12 @@ fn retry(args: &Retry) -> Result<()> {
         Ok(args.news.len())
     })?;
     table::print(&match n {
-        1 => "1 piece of news goes to its hooks again\n".into(),
-        n => format!("{n} pieces of news go to their hooks again\n"),
+        1 => "1 notification goes to its hooks again\n".into(),
+        n => format!("{n} notifications go to their hooks again\n"),
     })
 }
 
-/// The author of news that is told once more.
+/// The author of a notification that is sent again.
 const RESEND: &str = "fulfilld:resend";
 
 fn resend(args: &Resend) -> Result<()> {
@@ -285,15 +290,15 @@ fn resend(args: &Resend) -> Result<()> {
                      WHERE order_id = ?1 ORDER BY topic)";
         let known: Option<String> = c.query_row(known, [args.order], |row| row.get(0)).map_err(db::translate)?;
         Err(match known {
-            None => none_such(format!("news of order {}", args.order), "fulfilld orders"),
+            None => none_such(format!("notification of order {}", args.order), "fulfilld orders"),
             Some(known) => Error::Permanent(format!(
-                "order {} has no news {} that could be told again; it has {known}",
+                "order {} has no notification {} that could be sent again; it has {known}",
                 args.order, args.topic
             )),
         })
     })?;
     table::print(&format!(
-        "{} of order {} is told once more, as news {id}\n",
+        "{} of order {} is sent again, as notification {id}\n",
         args.topic, args.order
     ))
 }
@@ -337,7 +342,7 @@ fn test(args: &Test) -> Result<()> {
             Ok(())
         }
         (n, failed) => {
-            Err(Error::Permanent(format!("{failed} of {n} hooks failed; mend them and try again")))
+            Err(Error::Permanent(format!("{failed} of {n} hooks failed; fix them and try again")))
         }
     }
 }

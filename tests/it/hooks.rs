@@ -579,7 +579,7 @@ fn an_exit_code_says_whether_to_try_again_and_how_often() {
     code("3");
     assert_eq!(
         verb(&shop, "hooks retry --dead"),
-        (Some(0), "1 piece of news goes to its hooks again\n".into())
+        (Some(0), "1 notification goes to its hooks again\n".into())
     );
     assert_eq!(failed(4), "pending|4|1|1|exit code 3: first word / then undone");
     as_daemon(&shop, &format!("UPDATE hook_runs SET failures = 3, {due}"));
@@ -990,7 +990,7 @@ fn the_verb_lists_shows_and_tries_hooks() {
     assert_eq!(verb(&shop, "hooks retry").0, Some(64));
     assert_eq!(
         verb(&shop, "hooks retry --dead"),
-        (Some(0), "0 pieces of news go to their hooks again\n".into())
+        (Some(0), "0 notifications go to their hooks again\n".into())
     );
     assert_eq!(verb(&shop, "hooks list --json --limit 1").1.lines().count(), 1);
 

@@ -4,17 +4,16 @@
 use std::fs::Metadata;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
-use super::{Report, Shop};
+use super::{Report, Shop, shell};
 use crate::access;
 use crate::clock::{self, Timestamp};
 use crate::db::{self, APPLICATION_ID};
-use crate::place;
+use crate::place::{self, beside, folder};
 use crate::rollback_guard;
 use crate::text;
 
@@ -36,12 +35,6 @@ const WAITING_MAX: &str = "-10 minutes";
 /// A backup that is older is no backup of today's orders.
 const BACKUP_AGE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// The shell has to know STRICT tables.
-const SHELL_MIN: (u32, u32) = (3, 37);
-
-/// From here on it may move the log into the file beside others (sqlite.org/wal.html#walresetbug).
-const SHELL_WITHOUT_BUG: (u32, u32, u32) = (3, 51, 3);
-
 /// Whether a file holds live orders; `None` when it cannot be read.
 pub fn livemode(path: &Path) -> Option<bool> {
     open(path).ok()?.query_row("SELECT livemode FROM shop", [], |row| row.get(0)).ok()
@@ -49,7 +42,7 @@ pub fn livemode(path: &Path) -> Option<bool> {
 
 pub fn check(shop: &Shop, report: &mut Report) {
     let path = &shop.file;
-    shell(report);
+    shell::check(report);
     let meta = match std::fs::metadata(path) {
         Ok(meta) => meta,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
@@ -459,56 +452,4 @@ fn backup(path: &Path, report: &mut Report) {
             ),
         );
     }
-}
-
-/// The operator's tool.
-fn shell(report: &mut Report) {
-    let Ok(output) = Command::new("sqlite3").arg("--version").output() else {
-        return report.advice(
-            "shell_missing",
-            "sqlite3 is not installed",
-            "The file is read and edited with it; fulfilld's own verbs do without.",
-            "sudo apt install sqlite3",
-        );
-    };
-    let said = String::from_utf8_lossy(&output.stdout);
-    let version = said.split(' ').next().unwrap_or_default();
-    let mut numbers = version.split('.').map(|n| n.parse::<u32>().unwrap_or(0));
-    let parsed = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    let patch = numbers.next().unwrap_or(0);
-    if parsed >= SHELL_MIN && (parsed.0, parsed.1, patch) < SHELL_WITHOUT_BUG {
-        report.skip(format!(
-            "sqlite3 {} can damage a file when it moves the log into it (fixed in 3.51.3); it \
-             never has to, because fulfilld keeps the log below 1,000 pages. Do not type PRAGMA \
-             wal_checkpoint in it",
-            crate::text::clean(version)
-        ));
-    }
-    if parsed < SHELL_MIN {
-        report.problem(
-            "shell_old",
-            format!(
-                "sqlite3 is of version {}, older than {}.{}",
-                crate::text::clean(version),
-                SHELL_MIN.0,
-                SHELL_MIN.1
-            ),
-            "It does not know the file's tables (STRICT), and calls them malformed.",
-            "install a newer sqlite3 (sqlite.org/download.html); until then fulfilld's verbs",
-        );
-    }
-}
-
-/// The directory that a file is in.
-fn folder(path: &Path) -> PathBuf {
-    match path.parent() {
-        Some(folder) if folder != Path::new("") => folder.to_path_buf(),
-        _ => PathBuf::from("."),
-    }
-}
-
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }

@@ -72,7 +72,7 @@ fn gave_up(path: &Path, report: &mut Report) {
         report.problem(
             "hooks_dead",
             format!("{dead} hooks were tried for long and given up"),
-            "What they were to tell was told to nobody.",
+            "Nobody was notified of what they stand for.",
             "fulfilld hooks list; then: fulfilld hooks retry --dead",
         );
     }
