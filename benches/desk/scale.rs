@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::contender::{Contender, Program, fulfilld_on};
 use crate::load::Pace;
-use crate::views::{shell, timed};
+use crate::views::{shell, timed, typed};
 use crate::{Result, median, ms};
 
 /// What a shop has.
@@ -42,6 +42,8 @@ pub struct Waited {
     pub what: String,
     /// Milliseconds, or a share of what an empty file does.
     pub took: f64,
+    /// Milliseconds of the shell's CPU, where a shell did it.
+    pub cpu_ms: Option<f64>,
     pub goal: f64,
     /// True for a share, which is to be no less than the goal; a time is to be no more.
     pub is_share: bool,
@@ -103,7 +105,13 @@ pub fn run(
         }
     }
     let [of_large, of_empty] = rates.map(median);
-    let share = |what: &str, took| Waited { what: what.into(), took, goal: 0.9, is_share: true };
+    let share = |what: &str, took| Waited {
+        what: what.into(),
+        took,
+        cpu_ms: None,
+        goal: 0.9,
+        is_share: true,
+    };
     waited.push(share("events a second, of an empty file's", of_large / of_empty));
     waited.push(share("the same by CPU time", cpu[1] / cpu[0]));
     large.stop()?;
@@ -112,7 +120,7 @@ pub fn run(
 }
 
 fn time(what: &str, took: f64, goal: f64) -> Waited {
-    Waited { what: what.into(), took, goal, is_share: false }
+    Waited { what: what.into(), took, cpu_ms: None, goal, is_share: false }
 }
 
 /// The program makes its file, and it is filled without triggers, which would take hours.
@@ -161,8 +169,8 @@ fn looks(program: &Path, file: &Path, orders: u64) -> Result<Vec<Waited>> {
         ("SELECT * FROM to_ship".into(), 20.0),
         ("SELECT * FROM attention".into(), 100.0),
     ] {
-        let times: Result<Vec<f64>> = (0..TIMES).map(|_| timed(file, &line)).collect();
-        waited.push(time(&line, median(times?), goal));
+        let (took, cpu_ms) = typed(|_| timed(file, &line))?;
+        waited.push(Waited { cpu_ms: Some(cpu_ms), ..time(&line, took, goal) });
     }
     let column = |column: &str| {
         shell(file, &format!("SELECT {column} FROM orders WHERE id = {some};\n"))
@@ -175,8 +183,8 @@ fn looks(program: &Path, file: &Path, orders: u64) -> Result<Vec<Waited>> {
         ("orders --search mug", "mug".into()),
         ("orders --search nobody", "nobody".into()),
     ] {
-        let times: Result<Vec<f64>> = (0..TIMES).map(|_| search(program, file, &text)).collect();
-        waited.push(time(what, median(times?), 50.0));
+        let (took, _) = typed(|_| Ok((search(program, file, &text)?, 0.0)))?;
+        waited.push(time(what, took, 50.0));
     }
     Ok(waited)
 }
