@@ -9,6 +9,7 @@ use super::guard::Person;
 use crate::db;
 use crate::error::{Error, Result};
 use crate::inbox;
+use crate::sabotage;
 use crate::text;
 use crate::verbs::undo::UNDO;
 use crate::verbs::{sentence, wording};
@@ -66,6 +67,7 @@ impl Page {
         self.context.writer.write(move |c| {
             if let Some(shown) = shown
                 && version(c, shown.order)? != shown.seen
+                && !sabotage::is("page_takes_any_form")
             {
                 return Ok(Outcome::Stale);
             }

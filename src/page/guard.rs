@@ -9,6 +9,7 @@ use crate::clock;
 use crate::config::{PageSettings, Secret};
 use crate::door::Request;
 use crate::error::{Error, Result};
+use crate::sabotage;
 
 /// By this header the proxy shows that it is the proxy: its value is `FULFILLD_PAGE_SECRET`.
 pub const SECRET_HEADER: &str = "X-Fulfilld-Page-Secret";
@@ -136,6 +137,9 @@ impl Guard {
         person: &Person,
         token: &str,
     ) -> std::result::Result<(), Refusal> {
+        if sabotage::is("page_takes_any_form") {
+            return Ok(());
+        }
         let foreign = || {
             Err((
                 403,

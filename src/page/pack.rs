@@ -1,6 +1,8 @@
 //! Pack: what waits for a parcel, express first; one parcel with its carrier and number, then the
 //! next.
 
+use std::collections::BTreeSet;
+
 use maud::{Markup, html};
 use rusqlite::{Connection, OptionalExtension};
 
@@ -87,10 +89,10 @@ impl Page {
             let mut queue = self.queue(c, None)?;
             let mut also = Vec::new();
             if !wanted.is_empty() {
-                let found = search::orders(c, wanted)?;
+                let found: BTreeSet<i64> = search::orders(c, wanted)?.into_iter().collect();
                 queue.retain(|parcel| found.contains(&parcel.order) || parcel.parcel == wanted);
-                also = found;
-                also.retain(|order| !queue.iter().any(|parcel| parcel.order == *order));
+                let waiting: BTreeSet<i64> = queue.iter().map(|parcel| parcel.order).collect();
+                also = found.difference(&waiting).copied().collect();
             }
             Ok((queue, also, done.map(|parcel| self.done(c, person, parcel)).transpose()?))
         })?;

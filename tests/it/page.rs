@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use crate::shop::{Running, Shop, wait_for};
+use crate::shop::{Running, Shop, fulfilld, wait_for};
 
 /// What the proxy sends.
 pub const SECRET: &str = "0123456789abcdef0123456789abcdef";
@@ -46,12 +46,17 @@ impl Seen {
 
 impl Desk {
     pub fn open(scenarios: &[&str]) -> Desk {
+        Desk::open_with(&[], scenarios)
+    }
+
+    fn open_with(more: &[(&str, &str)], scenarios: &[&str]) -> Desk {
         let settings = [
             ("FULFILLD_PAGE_LISTEN", "127.0.0.1:0"),
             ("FULFILLD_PAGE_SECRET", SECRET),
             ("FULFILLD_PAGE_PACK", "bert, berta"),
             ("FULFILLD_PAGE_ALL", "anna"),
         ];
+        let settings = [&settings, more].concat();
         let shop = Shop::open_with(&settings, &["--webhook", "none", "--rate", "0"]);
         let host = page_of(shop.desk());
         let desk = Desk { shop, host };
@@ -303,6 +308,19 @@ fn a_form_of_another_site_of_another_user_or_without_a_token_does_nothing() {
 }
 
 #[test]
+fn the_tests_of_foreign_and_old_forms_would_notice_a_page_that_takes_any() {
+    let desk = Desk::open_with(&[("FULFILLD_SABOTAGE", "page_takes_any_form")], &["card"]);
+    let typed = ("Content-Type", "application/x-www-form-urlencoded");
+    for reason in ["first", "second"] {
+        let body = encoded(&[("token", ""), ("seen", "1"), ("reason", reason)]);
+        let foreign = [("Origin", "https://evil.example"), typed];
+        let done = desk.ask("anna", "POST", "/desk/order/1/hold", &foreign, body.as_bytes());
+        assert_eq!(done.status, 303, "{}", done.body);
+    }
+    assert_eq!(desk.shop.one("SELECT hold_reason FROM orders"), "second");
+}
+
+#[test]
 fn a_scanner_ships_one_parcel_after_the_other_express_first() {
     let mut desk = Desk::open(&["card", "card", "card"]);
     // The second one's buyer chose Express.
@@ -414,6 +432,11 @@ fn everything_of_an_order_can_be_done_and_taken_back_in_the_name_of_a_person() {
     act("hold", &[("reason", "asks for another color")]);
     assert_eq!(one("SELECT hold_reason FROM orders"), "asks for another color");
     assert!(desk.look("anna", page).shows("On hold: asks for another color"));
+    // The command line takes back what somebody did on the page.
+    let out = fulfilld().args(["undo", "--db"]).arg(desk.shop.file()).output().expect("it runs");
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    assert_eq!(one("SELECT coalesce(hold_reason, '') FROM orders"), "");
+    act("hold", &[("reason", "asks for another color")]);
     act("release", &[]);
     act("note", &[("note", "gift wrap")]);
     act(
@@ -455,7 +478,7 @@ fn everything_of_an_order_can_be_done_and_taken_back_in_the_name_of_a_person() {
     act("deliver", &[]);
     let authors = "SELECT group_concat(actor, ' ') FROM (SELECT DISTINCT actor FROM order_history
         WHERE actor NOT GLOB 'stripe:*' AND actor NOT GLOB 'fulfilld:start' ORDER BY actor)";
-    assert_eq!(one(authors), "fulfilld:undo page:anna page:anna");
+    assert_eq!(one(authors), "fulfilld:undo fulfilld:undo page:anna page:anna");
     assert_eq!(one("SELECT name FROM actor"), "operator");
     desk.shop.check();
 }
