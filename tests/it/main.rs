@@ -51,5 +51,6 @@ mod proxies; // nginx and Caddy
 mod sdks; // Stripe's own libraries
 mod shells; // old and new shells
 mod monitoring; // alerts and the dashboard
+mod package; // what the .deb has
 mod init; // what a shop needs before its first start
 mod units; // systemd
