@@ -99,6 +99,18 @@ impl Alarm {
         Alarm::new("log_grows", message, next)
     }
 
+    /// What is kept for the worst day could not be restored when that was tried.
+    pub fn drill_failing(message: String) -> Alarm {
+        let next = "fulfilld doctor; then try again: sudo fulfilld drill";
+        Alarm::new("drill_failing", message, next)
+    }
+
+    /// The file was not served from here before: nothing beside it says how far it had got.
+    pub fn file_without_note(message: String, noticed: Timestamp) -> Alarm {
+        let next = "DELETE FROM alarms WHERE name = 'file_without_note';";
+        Alarm::new("file_without_note", message, next).about(clock::text(noticed))
+    }
+
     /// These hooks' commands cannot be run, each with why.
     pub fn hook_missing(commands: &[(String, String)]) -> Alarm {
         let (names, why): (Vec<&str>, Vec<&str>) =

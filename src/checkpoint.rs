@@ -12,8 +12,10 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
+use crate::backups;
 use crate::db;
 use crate::error::{Error, Result};
+use crate::litestream::Follower;
 use crate::place::{self, Identity, Lock};
 use crate::sabotage;
 use crate::wal;
@@ -45,6 +47,10 @@ const GROWN_FOR: Duration = Duration::from_secs(10);
 /// After an unclean end, a file of more pages than this is read while it is served already, so that
 /// no start takes a time in proportion to the file.
 const READ_FIRST: i64 = 25_000;
+
+/// Litestream moves the log by itself once a minute and at 1,000 pages; one that is longer than this
+/// has somebody else who reads and never ends.
+const FOLLOWED_PAGES: u64 = 15_000;
 
 /// At a start, after an unclean end: how long to wait for somebody who reads before the log is made
 /// safe in its place.
@@ -113,14 +119,16 @@ pub struct Checkpointer {
     in_vain: bool,
     /// How whoever served the file before ended.
     unclean: bool,
+    /// Whether the log is Litestream's to empty.
+    follower: Follower,
 }
 
 impl Checkpointer {
     /// For the file at the real path, before anything of it is written. `noting` is the lock of
     /// whoever serves it.
     pub fn of(identity: Identity, noting: Option<Arc<Lock>>) -> Checkpointer {
-        let clean =
-            noting.as_ref().is_some_and(|lock| lock.file_noted().is_none_or(|note| note.clean));
+        let note = noting.as_ref().map(|lock| lock.file_noted());
+        let clean = note.as_ref().is_some_and(|note| note.as_ref().is_none_or(|note| note.clean));
         let mut checkpointer = Checkpointer {
             identity,
             noting,
@@ -132,9 +140,11 @@ impl Checkpointer {
             tried: None,
             in_vain: false,
             unclean: false,
+            follower: Follower::default(),
         };
         checkpointer.measure();
-        checkpointer.unclean = !clean || checkpointer.condition.pages > 0;
+        let left = note.flatten().is_some_and(|note| note.has_left(checkpointer.log_left()));
+        checkpointer.unclean = !clean || (checkpointer.condition.pages > 0 && !left);
         checkpointer
     }
 
@@ -168,7 +178,7 @@ impl Checkpointer {
         if self.condition.pages == 0 || !self.unclean {
             return Ok(true);
         }
-        if waited < HEAL_AFTER {
+        if waited < HEAL_AFTER && !self.is_followed() {
             return Ok(false);
         }
         self.write_again(c).map(|()| true)
@@ -226,6 +236,14 @@ impl Checkpointer {
             return Ok(());
         }
         self.tried = Some((Instant::now(), self.condition.pages));
+        if self.is_followed() {
+            self.condition.failing = None;
+            match self.condition.pages >= FOLLOWED_PAGES {
+                true => drop(self.condition.grown.get_or_insert_with(Instant::now)),
+                false => self.condition.grown = None,
+            }
+            return Ok(());
+        }
         // A log that somebody else began has no mark yet.
         if !self.marked && !self.mark_alone(c)? {
             return Ok(());
@@ -245,7 +263,9 @@ impl Checkpointer {
             }
             Ok(false) => {
                 self.condition.failing = None;
-                if self.condition.pages >= GROWN_PAGES {
+                if backups::is_running(self.identity.path()) {
+                    self.condition.grown = None;
+                } else if self.condition.pages >= GROWN_PAGES {
                     self.condition.grown.get_or_insert_with(Instant::now);
                 }
             }
@@ -260,6 +280,12 @@ impl Checkpointer {
             }
         }
         Ok(())
+    }
+
+    /// True while Litestream copies the log and moves it into the file itself: whoever else empties
+    /// it makes Litestream copy the whole file anew.
+    pub fn is_followed(&mut self) -> bool {
+        !sabotage::is("litestream_unseen") && self.follower.follows(self.identity.path())
     }
 
     /// True when all of the log is in the file and the log is empty; false while somebody reads or
@@ -293,6 +319,9 @@ impl Checkpointer {
             if self.condition.pages == 0 {
                 break;
             }
+            if self.is_followed() {
+                return self.leave_log();
+            }
             if Instant::now() > until {
                 let path = self.identity.path().display();
                 log::warn!(
@@ -322,6 +351,19 @@ impl Checkpointer {
         } else {
             Ok(())
         }
+    }
+
+    /// Every commit in the log is on the disk, so the next start need not doubt it.
+    fn leave_log(&mut self) -> Result<()> {
+        self.measure();
+        let left = self.log_left().filter(|_| self.condition.failing.is_none());
+        self.identity.note_log(self.noting.as_deref(), left)
+    }
+
+    /// The log as a note names it; `None` when there is none.
+    fn log_left(&self) -> Option<(String, u64)> {
+        let salt = self.salt?.iter().map(|byte| format!("{byte:02x}")).collect();
+        Some((salt, self.log.as_ref()?.metadata().ok()?.len()))
     }
 
     /// False when it has to wait for somebody else's write.
@@ -421,6 +463,15 @@ mod tests {
         patience(200);
         log.empty(&c).unwrap();
         assert_eq!(own(), 200);
+        // A backup that runs is no reason to look for somebody who reads without an end.
+        c.execute_batch(&more).unwrap();
+        c.execute_batch(&more).unwrap();
+        let backup = backups::begin(&path).unwrap();
+        log.empty(&c).unwrap();
+        assert!(log.condition().pages > GROWN_PAGES && log.condition().grown.is_none());
+        drop(backup);
+        log.empty(&c).unwrap();
+        assert!(log.condition().grown.is_some());
         reader.execute_batch("COMMIT").unwrap();
         log.empty(&c).unwrap();
         assert_eq!((log.condition().pages, log.in_vain, own()), (0, false, 200));

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::alarms;
-use crate::clock;
+use crate::backups;
+use crate::clock::{self, Timestamp};
 use crate::context::Context;
 use crate::db::Reader;
 use crate::door::{Answer, Door};
@@ -86,15 +87,37 @@ impl Health {
         looked.err().map(|error| format!("the file cannot be read: {error}"))
     }
 
-    /// `GET /readyz`: 200, or 503 with one cause a line, its name before the colon.
+    /// `GET /readyz`: 200, or 503 with one cause a line, its name before the colon. A line that
+    /// begins with `advice` keeps no order from going through.
     pub fn ready(&self) -> Answer {
         let lines: Vec<String> =
             self.causes().iter().map(|cause| format!("{}: {}", cause.name, cause.what)).collect();
-        if lines.is_empty() {
-            Answer::text(200, "ready".into())
-        } else {
-            Answer::text(503, lines.join("\n"))
+        let (status, mut lines) =
+            if lines.is_empty() { (200, vec!["ready".to_string()]) } else { (503, lines) };
+        lines.extend(self.backup_is_old().map(|what| format!("advice backup_old: {what}")));
+        Answer::text(status, lines.join("\n"))
+    }
+
+    /// What to think about the newest backup; `None` while it is new enough, or the file is so new
+    /// that no backup is expected.
+    fn backup_is_old(&self) -> Option<String> {
+        let max = backups::AGE_MAX;
+        if let Some(at) = backups::newest(&self.file) {
+            let age = Some(backups::age(at)).filter(|age| *age > max)?;
+            return Some(format!(
+                "the newest backup was made {} ago; fulfilld doctor says what stops them",
+                backups::ago(age)
+            ));
         }
+        let sql = "SELECT created_at FROM shop";
+        let born: String =
+            lock(&self.reader).query_row(sql, [], |row| row.get(0)).unwrap_or_default();
+        let born: Timestamp = born.parse().ok()?;
+        let is_new = clock::now().as_second() - born.as_second() <= max.as_secs() as i64;
+        (!is_new).then(|| {
+            "there is no backup; daily from now on: systemctl enable --now fulfilld-backup.timer"
+                .into()
+        })
     }
 
     /// What keeps orders from going through.
@@ -172,6 +195,9 @@ impl Health {
             std::fs::metadata(name).map_or(0.0, |m| m.len() as f64)
         };
         let locked = writer.locked_since.map_or(0.0, |since| since.elapsed().as_secs_f64());
+        let backup = backups::newest(&self.file)
+            .and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok())
+            .map_or(0.0, |since| since.as_secs() as f64);
         let mut gauges = vec![
             (
                 "fulfilld_ready",
@@ -202,6 +228,11 @@ impl Health {
             ("fulfilld_hooks_dead", "News that a hook gave up.", dead as f64),
             ("fulfilld_db_bytes", "Size of the file.", bytes("")),
             ("fulfilld_db_wal_bytes", "Size of its write-ahead log.", bytes("-wal")),
+            (
+                "fulfilld_backup_success_timestamp_seconds",
+                "When the newest good backup was made, or Litestream last had everything; 0 for none.",
+                backup,
+            ),
             (
                 "fulfilld_db_locked_seconds",
                 "How long somebody else has held the write lock.",

@@ -87,6 +87,15 @@ pub fn lost(path: &Path, c: &Connection) -> Result<Option<String>> {
     parsed(&place::noted_beside(path)).lost(c)
 }
 
+/// What a start finds out about the file, in a sentence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finding {
+    /// What was typed is no longer in it.
+    WentBack(String),
+    /// It was in use, and nothing beside it says how far it had got.
+    WithoutNote(String),
+}
+
 /// Keeps the note up to date.
 pub struct RollbackGuard {
     noted: Noted,
@@ -94,16 +103,27 @@ pub struct RollbackGuard {
 }
 
 impl RollbackGuard {
-    /// Reads what was noted and compares it with the file that is open now. The sentence, where
-    /// there is one, names what was typed and is no longer there.
-    pub fn read(held: &Lock, c: &Connection) -> Result<(RollbackGuard, Option<String>)> {
-        let noted = parsed(&held.noted());
-        let sentence = noted.lost(c)?;
+    /// Reads what was noted and compares it with the file that is open now. The finding, where
+    /// there is one, names what was typed and is no longer there, or says that this cannot be known.
+    pub fn read(held: &Lock, c: &Connection) -> Result<(RollbackGuard, Option<Finding>)> {
+        let text = held.noted();
+        let noted = parsed(&text);
+        let finding = match text.is_empty() {
+            // Damage is found by whoever looks at every page.
+            true => arrived(c).unwrap_or_default().map(Finding::WithoutNote),
+            false => noted.lost(c)?.map(Finding::WentBack),
+        };
         // The file as it is now is where the next note begins.
         let typed =
             noted.typed.into_iter().filter(|line| stands(c, line).unwrap_or(false)).collect();
         let now = Noted { at: noted.at, last: last(c)?, typed };
-        Ok((RollbackGuard { noted: now, noted_at: None }, sentence))
+        let mut guard = RollbackGuard { noted: now, noted_at: None };
+        // Who is killed in the first seconds has been here all the same. What was found is to be
+        // found again until somebody has been told.
+        if finding.is_none() {
+            guard.note(held, c);
+        }
+        Ok((guard, finding))
     }
 
     /// True when `now` is before the time that the process before this one saw: the clock was set
@@ -158,6 +178,26 @@ impl RollbackGuard {
         self.noted.last = last;
         Ok(true)
     }
+}
+
+/// What is to be said of a file that was in use and was never served from here: after a move to
+/// another machine nothing tells how far it had got there. `None` for a new file.
+fn arrived(c: &Connection) -> Result<Option<String>> {
+    let one = |sql: &str| {
+        c.query_row(sql, [], |row| row.get::<_, Option<String>>(0)).map_err(db::translate)
+    };
+    let event = one("SELECT max(received_at) FROM events")?;
+    let typed = one("SELECT max(at) FROM order_history WHERE actor GLOB 'operator*'")?;
+    Ok((event.is_some() || typed.is_some()).then(|| {
+        let or = |at: Option<String>, none: &str| at.unwrap_or_else(|| none.into());
+        format!(
+            "this file is served here for the first time; its newest event is of {}, the last that was typed of {}. Orders that \
+             came since are fetched from Stripe; what was typed since, on another machine or before a backup was put here, is \
+             not in it and cannot be named",
+            or(event, "never"),
+            or(typed, "never")
+        )
+    }))
 }
 
 fn last(c: &Connection) -> Result<Option<Line>> {

@@ -35,7 +35,7 @@ use crate::person;
 use crate::place::{self, Identity, Lock};
 use crate::reconcile::Looking;
 use crate::retention::Retention;
-use crate::rollback_guard::RollbackGuard;
+use crate::rollback_guard::{Finding, RollbackGuard};
 use crate::signature::SigningSecret;
 use crate::standby;
 use crate::stripe::Stripe;
@@ -152,9 +152,13 @@ impl Serving {
         let forgotten = forgotten::listed_beside(&path)?;
         let checkpointer = Checkpointer::of(Identity::of(&path)?, Some(held.clone()));
         let pages = Pages::of(&path, checkpointer.reads_later(&connection)?);
-        let (guard, lost) = RollbackGuard::read(&held, &connection)?;
+        let (guard, found) = RollbackGuard::read(&held, &connection)?;
+        let lost = found.map(|found| match found {
+            Finding::WentBack(what) => Alarm::file_went_back(what, clock::now()),
+            Finding::WithoutNote(what) => Alarm::file_without_note(what, clock::now()),
+        });
         if let Some(lost) = &lost {
-            log::error!("{lost}");
+            log::error!("{}", lost.message);
         }
         let set_back = guard.is_ahead_of(clock::now());
         if set_back {
@@ -165,7 +169,7 @@ impl Serving {
         let (writer, writing) = Writer::start(
             connection,
             checkpointer,
-            Box::new(move |c| begin(c, lost.as_deref(), set_back, &forgotten)),
+            Box::new(move |c| begin(c, lost.as_ref(), set_back, &forgotten)),
         );
 
         let metrics = Arc::new(Metrics::default());
@@ -435,7 +439,7 @@ fn died(thread: &str) -> String {
 /// on, and what that one said of itself no longer counts. `set_back`: the clock was, so that what
 /// waits by the old one would wait too long. `forgotten`: the list beside the file, which may be a
 /// backup from before.
-fn begin(c: &Connection, lost: Option<&str>, set_back: bool, forgotten: &[String]) -> Result<()> {
+fn begin(c: &Connection, lost: Option<&Alarm>, set_back: bool, forgotten: &[String]) -> Result<()> {
     let again = inbox::as_author(c, person::FORGET, |c| person::forget_again(c, forgotten))?;
     if again > 0 {
         log::warn!(
@@ -453,8 +457,7 @@ fn begin(c: &Connection, lost: Option<&str>, set_back: bool, forgotten: &[String
         log::info!("{interrupted} events were under way when fulfilld last ended; they go on");
     }
     if let Some(lost) = lost {
-        let now = clock::now();
-        alarms::raise(c, &Alarm::file_went_back(lost.into(), now), now)?;
+        alarms::raise(c, lost, clock::now())?;
     }
     [
         "key_refused",

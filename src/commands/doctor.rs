@@ -20,6 +20,7 @@ mod clock; // this server's against Stripe's
 mod endpoint; // what Stripe sends, and where to
 mod proxy; // what the public URL leads to
 mod file; // the file, its owner, its disk
+mod backups; // what is left when the disk is not
 mod shell; // the operator's sqlite3
 mod daemon; // what the running fulfilld says of itself
 mod hooks; // the shop's own programs
@@ -77,6 +78,7 @@ const CHECKS: &[(&str, &str, Check)] = &[
     ("settings", "Settings and secrets", settings::check),
     ("stripe", "Stripe", ask_stripe),
     ("file", "The file", file::check),
+    ("backups", "Backups", backups::check),
     ("daemon", "The running fulfilld", daemon::check),
     ("public_url", "The public URL", proxy::check),
     ("hooks", "Hooks", hooks::check),

@@ -38,7 +38,9 @@ pub mod replay; // stored events are processed again
 pub mod reconcile; // the file is compared with Stripe, and repaired
 pub mod check; // is the file whole and true?
 pub mod rebuild; // what comes from Stripe, derived once more and compared
+pub mod backup; // a verified copy of the file
 pub mod restore; // a backup in the place of the file
+pub mod drill; // whether that would work
 pub mod doctor; // can orders arrive?
 pub mod sql; // the stock shell, set up for the file
 pub mod sandbox; // a simulated Stripe

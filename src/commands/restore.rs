@@ -13,8 +13,10 @@ use crate::access;
 use crate::clock;
 use crate::db;
 use crate::error::{Error, Result};
+use crate::litestream;
 use crate::migrations;
-use crate::place::{self, beside};
+use crate::place::{self, Identity, beside};
+use crate::rollback_guard;
 use crate::table;
 use crate::text::quoted;
 
@@ -28,11 +30,11 @@ use crate::text::quoted;
 #[derive(clap::Args)]
 #[command(
     before_help = "Example: sudo systemctl stop fulfilld.socket fulfilld && sudo fulfilld restore \
-                   fulfilld.db.backup-2026-11-01"
+                   fulfilld.db.backup-20261101T031502Z"
 )]
 pub struct Args {
-    /// The backup: a file made by VACUUM INTO or .backup, or a copy that was made while fulfilld
-    /// was stopped
+    /// The backup: a file made by fulfilld backup, VACUUM INTO or .backup, or a copy that was made
+    /// while fulfilld was stopped
     #[arg(value_name = "BACKUP")]
     backup: PathBuf,
     #[command(flatten)]
@@ -48,7 +50,7 @@ pub fn run(args: &Args) -> Result<()> {
         return Err(Error::Usage(format!("{} is the file itself; name a backup", path.display())));
     }
     place::has_one_name(&path)?;
-    let _held = place::lock_if_free(&path).ok_or_else(|| in_use(&path, "fulfilld is serving"))?;
+    let held = place::lock_if_free(&path).ok_or_else(|| in_use(&path, "fulfilld is serving"))?;
     let stamp = clock::text(clock::now()).replace([':', '-'], "");
     // What a restore that was broken off left there may be the file of before.
     let new = beside(&path, ".restoring");
@@ -67,12 +69,16 @@ pub fn run(args: &Args) -> Result<()> {
         let _ = std::fs::remove_file(beside(&path, suffix));
     }
     synced(&place::folder(&path))?;
+    // A log that somebody begins beside it before the next start, as Litestream does, is its own.
+    Identity::of(&path)?.renew(Some(&held), true)?;
+    let lost = db::open_of_any_version(&path).and_then(|c| rollback_guard::lost(&path, &c));
+    let lost = lost.unwrap_or_default().map_or_else(String::new, |lost| format!("{lost}\n"));
     let before = match old {
         Some(_) => format!("the file of before is kept as {}\n", kept.display()),
         None => String::new(),
     };
     table::print(&format!(
-        "{} is in the place of {}\n{before}next: sudo systemctl start fulfilld.socket fulfilld; \
+        "{} is in the place of {}\n{before}{lost}next: sudo systemctl start fulfilld.socket fulfilld; \
          then: fulfilld attention\n",
         backup.display(),
         path.display()
@@ -80,9 +86,10 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 fn in_use(path: &Path, who: &str) -> Error {
+    let litestream = if litestream::state(path).exists() { " fulfilld-litestream" } else { "" };
     Error::Usage(format!(
         "{who} {}, and a file in use is not replaced; stop it first: sudo systemctl stop \
-         fulfilld.socket fulfilld; and leave every sqlite3 shell",
+         fulfilld.socket fulfilld{litestream}; and leave every sqlite3 shell",
         path.display()
     ))
 }

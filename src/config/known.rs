@@ -268,6 +268,33 @@ settings! {
         kind: Kind::Plain,
         parse: page::list,
     }
+    BACKUP_DIR: Option<String> = {
+        name: "FULFILLD_BACKUP_DIR",
+        default: "",
+        about: "where fulfilld backup puts its files; without it the directory backups beside the \
+                SQLite file",
+        note: "The backup unit may write in /var/lib/fulfilld alone; another directory also needs \
+                ReadWritePaths= in a drop-in.",
+        kind: Kind::Plain,
+        parse: plain::optional,
+    }
+    BACKUPS_KEPT: u32 = {
+        name: "FULFILLD_BACKUPS_KEPT",
+        default: "14",
+        about: "how many backups are kept there; the oldest is removed once a new one is verified",
+        note: "",
+        kind: Kind::Plain,
+        parse: |name, text| plain::number(name, text, 1..=10_000),
+    }
+    LITESTREAM_SOCKET: PathBuf = {
+        name: "FULFILLD_LITESTREAM_SOCKET",
+        default: "/run/fulfilld-litestream/control.sock",
+        about: "the control socket of Litestream, which counts as a backup while it replicates \
+                the file",
+        note: "",
+        kind: Kind::Plain,
+        parse: |_, text| Read::good(text.into()),
+    }
     WORKERS: u32 = {
         name: "FULFILLD_WORKERS",
         default: "16",

@@ -91,6 +91,17 @@ impl Identity {
         Ok(())
     }
 
+    /// The log stays, and is whole: notes that. What was noted of the file stays, because its log
+    /// has not been empty since. `Corrupt` as for [`Identity::check`].
+    pub fn note_log(&self, noting: Option<&Lock>, left: Option<(String, u64)>) -> Result<()> {
+        let (meta, Some(lock)) = (self.meta()?, noting) else { return Ok(()) };
+        let before = lock.file_noted().unwrap_or_else(|| Note::of(&meta, &self.header, true));
+        if let Err(e) = lock.note_file(before.leaving(left)) {
+            log::debug!("the log that is left could not be noted: {e}");
+        }
+        Ok(())
+    }
+
     fn meta(&self) -> Result<Metadata> {
         match std::fs::metadata(&self.path) {
             Ok(meta)

@@ -42,13 +42,26 @@ pub struct Note {
     header: String,
     /// True when whoever served it stopped in good order.
     pub clean: bool,
+    /// Salt and size of a log that was left in good order, because Litestream empties it.
+    #[serde(default)]
+    left: Option<(String, u64)>,
 }
 
 impl Note {
     /// What the file is now.
     pub fn of(meta: &Metadata, header: &Header, clean: bool) -> Note {
         let header = BASE64.encode(header);
-        Note { device: meta.dev(), inode: meta.ino(), size: meta.len(), header, clean }
+        Note { device: meta.dev(), inode: meta.ino(), size: meta.len(), header, clean, left: None }
+    }
+
+    /// The same with a log that is left in good order, or with one that is not.
+    pub fn leaving(self, log: Option<(String, u64)>) -> Note {
+        Note { clean: log.is_some(), left: log, ..self }
+    }
+
+    /// True when this very log was left in good order.
+    pub fn has_left(&self, log: Option<(String, u64)>) -> bool {
+        log.is_some() && self.left == log
     }
 
     /// Its first bytes.

@@ -114,7 +114,8 @@ impl Shared {
         let until = Instant::now() + SETTLE_WITHIN;
         loop {
             checkpointer.empty(connection)?;
-            if checkpointer.condition().pages == 0 || Instant::now() >= until {
+            let is_left = checkpointer.condition().pages == 0 || checkpointer.is_followed();
+            if is_left || Instant::now() >= until {
                 return Ok(());
             }
             thread::sleep(LOCK_POLL);

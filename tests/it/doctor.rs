@@ -38,7 +38,7 @@ impl Clinic {
     fn healthy() -> Clinic {
         let shop = Shop::open();
         let backup = shop.dir.path().join("shop.db.backup-today");
-        std::fs::write(&backup, "").unwrap();
+        std::fs::write(&backup, "SQLite format 3\0").unwrap();
         made_now(&backup);
         chmod(&backup, 0o600);
         let address = shop.desk().url.trim_start_matches("http://").to_string();
@@ -481,6 +481,20 @@ const BROKEN: &[(&str, Break)] = &[
         let backup = std::fs::File::open(c.shop.dir.path().join("shop.db.backup-today")).unwrap();
         backup.set_modified(SystemTime::now() - Duration::from_secs(8 * 24 * 3600)).unwrap();
     }),
+    ("backup_missing", |c| {
+        let backup = c.shop.dir.path().join("shop.db.backup-today");
+        std::fs::write(backup, "a note about the backup").unwrap();
+    }),
+    ("litestream_stopped", |c| {
+        let state = c.shop.dir.path().join(".shop.db-litestream/ltx/0");
+        std::fs::create_dir_all(state).unwrap();
+    }),
+    ("litestream_old litestream_stopped", |c| {
+        let state = c.shop.dir.path().join(".shop.db-litestream/ltx/0");
+        std::fs::create_dir_all(state).unwrap();
+        c.write("litestream", "#!/bin/sh\necho v0.5.16\n", 0o755);
+        c.set("PATH", format!("{}:/usr/bin:/bin", c.shop.dir.path().display()));
+    }),
     ("backup_readable", |c| chmod(&c.shop.dir.path().join("shop.db.backup-today"), 0o644)),
     ("shell_missing", |c| c.set("PATH", "/nowhere")),
     ("shell_old", |c| {
@@ -693,6 +707,13 @@ fn a_healthy_shop_gives_none_and_is_asked_little() {
         .replace(&clinic.env["FULFILLD_LISTEN"], "127.0.0.1:4242")
         .replace("settings of this environment", "settings of the service in /etc/fulfilld")
         .replace("test key", "live key");
+    let backup = "fulfilld.db.backup-today";
+    let ago = shown.lines().find(|line| line.ends_with(backup)).expect("a backup is shown");
+    let shown = shown.replace(
+        ago,
+        "  ✓ the newest backup is of 7 hours ago: \
+         /var/lib/fulfilld/backups/fulfilld.db.backup-20261128T031502Z",
+    );
     let document = crate::outside::shipped("docs/operations.md");
     assert!(document.contains(&format!("```\n{shown}```\n")), "{shown}");
     clinic.endpoint(json!({"payload": "thin"}));
@@ -862,8 +883,9 @@ fn a_disk_with_no_room_to_grow_is_found() {
     clinic.shop.stop();
     let small = clinic.shop.dir.path().join("small");
     std::fs::create_dir(&small).unwrap();
-    let script = "mount -t tmpfs -o size=50m,mode=0700 tmpfs \"$0\" && (umask 077; touch -d \
-                  \"@$(date +%s)\" \"$0/shop.db.backup\") && exec \"$1\" serve";
+    let script = "mount -t tmpfs -o size=50m,mode=0700 tmpfs \"$0\" && (umask 077; \
+                  printf 'SQLite format 3\\0' >\"$0/shop.db.backup\"; \
+                  touch -d \"@$(date +%s)\" \"$0/shop.db.backup\") && exec \"$1\" serve";
     let mut serve = std::process::Command::new("unshare");
     serve.args(["-m", "sh", "-c", script]).arg(&small).arg(env!("CARGO_BIN_EXE_fulfilld"));
     serve

@@ -799,6 +799,7 @@ fn what_was_typed_and_is_lost_with_an_old_file_is_told_before_the_next_start() {
     shop.stop();
     let restored = run(&["restore", backup.to_str().expect("text")], &shop.file());
     assert!(restored.status.success(), "{}", said(&restored));
+    assert!(String::from_utf8_lossy(&restored.stdout).contains("order 1: note"), "{restored:?}");
     let attention = run(&["attention"], &shop.file());
     assert!(said(&attention).contains("order 1: note"), "{}", said(&attention));
     let check = run(&["check"], &shop.file());

@@ -16,6 +16,8 @@ mod disk; // what a power cut leaves of it
 mod powercuts; // the file after one
 mod syscalls; // each call that touches the file fails, or is the last
 mod restores; // and put back by hand
+mod backups; // what is left when the disk is not
+mod litestream; // a second machine
 mod stops; // SIGTERM
 mod file; // one file, its log, and what people do with both
 mod upgrades; // the file of an older version

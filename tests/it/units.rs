@@ -88,6 +88,36 @@ fn the_template_for_several_shops_is_the_unit_for_one() {
     assert!(!of_a_shop.contains('%'), "every place of a shop is its own");
 }
 
+/// What runs beside the service: a template for each, which differs in the shop's places alone.
+#[test]
+fn backups_drills_and_litestream_have_sound_units_for_one_shop_and_for_several() {
+    let units = Units::installed();
+    let names = [
+        "fulfilld-backup.service",
+        "fulfilld-backup.timer",
+        "fulfilld-drill.service",
+        "fulfilld-drill.timer",
+        "fulfilld-litestream.service",
+    ];
+    let output = units.analyze(&["verify", "--man=no"], &names);
+    let said = String::from_utf8_lossy(&output.stderr);
+    let ours: Vec<&str> = said.lines().filter(|line| line.contains("fulfilld-")).collect();
+    assert!(ours.is_empty(), "systemd-analyze verify: {ours:#?}");
+    // From the first section on, the comments above it aside.
+    let settings = |name: &str| {
+        let text = shipped(&format!("systemd/{name}"));
+        text[text.find("[Unit]").expect("a unit has a section")..].to_string()
+    };
+    for name in names {
+        let of_a_shop = settings(&name.replace('.', "@."))
+            .replace(", shop %i", "")
+            .replace("@%i", "")
+            .replace("/%i", "")
+            .replace("-%i", "");
+        assert_eq!(of_a_shop, settings(name), "{name}");
+    }
+}
+
 #[test]
 fn the_caddyfile_for_2_6_differs_in_its_buffers_alone() {
     let without_buffers = |file: &str| -> Vec<String> {
@@ -140,11 +170,16 @@ struct Units(TempDir);
 impl Units {
     fn installed() -> Units {
         let directory = TempDir::new().expect("a temporary directory can be made");
-        for unit in ["fulfilld.service", "fulfilld.socket"] {
-            let text = shipped(&format!("systemd/{unit}")).replace(
-                "ExecStart=fulfilld",
-                concat!("ExecStart=", env!("CARGO_BIN_EXE_fulfilld")),
-            );
+        let units = fs::read_dir(path_of("systemd")).expect("it can be listed");
+        for unit in units.map(|unit| unit.expect("an entry").file_name()) {
+            let unit = unit.to_string_lossy().into_owned();
+            if ![".service", ".socket", ".timer"].iter().any(|end| unit.ends_with(end)) {
+                continue;
+            }
+            let program = concat!("ExecStart=", env!("CARGO_BIN_EXE_fulfilld"));
+            let text = shipped(&format!("systemd/{unit}"))
+                .replace("ExecStart=fulfilld", program)
+                .replace("ExecStart=litestream", program);
             fs::write(directory.path().join(unit), text).expect("a unit can be written");
         }
         Units(directory)

@@ -51,6 +51,7 @@ impl Daemon {
         let causes = match ready {
             Some((503, causes)) if waits.is_none() => causes
                 .lines()
+                .filter(|line| !line.starts_with("advice "))
                 .filter_map(|line| line.split_once(": "))
                 .map(|(n, w)| (n.into(), w.into()))
                 .collect(),

@@ -1,10 +1,10 @@
-//! The file: ours, whole, shared as it has to be, not locked, with room to grow, worked off and
-//! kept twice.
+//! The file: ours, whole, shared as it has to be, not locked, with room to grow, and worked
+//! off.
 
 use std::fs::Metadata;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
@@ -31,9 +31,6 @@ const DAYS_MIN: u64 = 30;
 
 /// Events that wait longer are behind, as for `/readyz`.
 const WAITING_MAX: &str = "-10 minutes";
-
-/// A backup that is older is no backup of today's orders.
-const BACKUP_AGE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Whether a file holds live orders; `None` when it cannot be read.
 pub fn livemode(path: &Path) -> Option<bool> {
@@ -108,7 +105,6 @@ pub fn check(shop: &Shop, report: &mut Report) {
     locked(path, report);
     room(&c, path, meta.len(), report);
     backlog(&c, report);
-    backup(path, report);
     if report.lines.len() == before {
         report.good(format!("{} is whole, shared with its group alone, and free", path.display()));
     }
@@ -418,38 +414,6 @@ fn backlog(c: &Connection, report: &mut Report) {
             format!("{failed} events could not be processed, and were parked"),
             "What they report is not in the orders.",
             "fulfilld events --state failed; once that is fixed: fulfilld replay ID",
-        );
-    }
-}
-
-fn backup(path: &Path, report: &mut Report) {
-    let begins = format!("{}.backup", path.file_name().unwrap_or_default().to_string_lossy());
-    let beside = std::fs::read_dir(folder(path)).into_iter().flatten().flatten();
-    let backups = beside.filter(|entry| entry.file_name().to_string_lossy().starts_with(&begins));
-    let backups: Vec<(PathBuf, Metadata)> = backups
-        .filter_map(|entry| entry.metadata().ok().map(|meta| (entry.path(), meta)))
-        .collect();
-    if let Some((open, _)) = backups.iter().find(|(_, meta)| meta.permissions().mode() & 0o006 != 0)
-    {
-        report.problem(
-            "backup_readable",
-            format!("the backup {} can be read by every user of this server", open.display()),
-            "It holds your customers' names and addresses, as the file does.",
-            format!("chmod 600 {}; and umask 077 where it is made", open.display()),
-        );
-    }
-    let newest = backups.iter().filter_map(|(_, meta)| meta.modified().ok()).max();
-    let age = newest.map(|at| SystemTime::now().duration_since(at).unwrap_or_default());
-    if age.is_none_or(|age| age > BACKUP_AGE_MAX) {
-        let shown = path.display();
-        report.advice(
-            "backup_missing",
-            format!("no backup of the last seven days lies beside the file ({shown}.backup…)"),
-            "Tracking numbers and notes are nowhere else. Where a backup is kept elsewhere, this is nothing.",
-            format!(
-                "(umask 077; sqlite3 {shown} \"VACUUM INTO '{shown}.backup-$(date +%F)'\"), daily, \
-                 and a copy on another machine"
-            ),
         );
     }
 }
