@@ -5,7 +5,7 @@ use std::process::Output;
 
 use serde_json::{Value, json};
 
-use crate::shop::{Purchase, Shop, fulfilld, wait_for};
+use crate::shop::{PATIENCE, Purchase, Shop, fulfilld, wait_for};
 
 /// A verb on the shop's file, with the desk's settings.
 fn verb(shop: &Shop, arguments: &[&str]) -> Output {
@@ -53,12 +53,20 @@ fn send(shop: &Shop, email: &str) {
          INSERT INTO deliver SELECT order_id FROM to_fulfill GROUP BY order_id;"
     ))
     .expect("an operator may type that");
+    // A program that does not overwrite what it replaces: the old address stays in the free part of
+    // a page.
+    let c = rusqlite::Connection::open(shop.file()).expect("the file opens");
+    c.busy_timeout(PATIENCE).expect("it can wait");
+    for street in ["Irrweg 1234", "Zwischengasse 99"] {
+        let correct = "UPDATE orders SET shipping_line1 = ?1 WHERE email = ?2";
+        c.execute(correct, [street, email]).expect("an operator may correct it");
+    }
 }
 
 const EMAIL: &str = "nora@example.se";
 
 /// What names that buyer in their orders, their events, or in what was typed of them.
-const TEXTS: [&str; 8] = [
+const TEXTS: [&str; 9] = [
     EMAIL,
     "Nora Lindqvist",
     "+46701234567",
@@ -67,6 +75,7 @@ const TEXTS: [&str; 8] = [
     "Till Ebba",
     "Hildegard",
     "Zwischengasse",
+    "Irrweg",
 ];
 
 /// The files of the directory that hold one of the texts, each with the text.
