@@ -1,5 +1,8 @@
 -- Events: the same id again is a success that changes nothing; what was received stays as it was.
 
+CREATE TRIGGER events_place BEFORE UPDATE ON events WHEN NEW.rowid <> OLD.rowid OR NEW.id <> OLD.id
+BEGIN SELECT RAISE(ABORT, 'events: a row keeps its id and its place'); END;
+
 -- A row has more names than its id: rowid, oid and _rowid_ lead to it too, and no UPDATE OF tells
 -- them. So what guards a row's place looks at all updates, and at the rowid that an insert brings.
 CREATE TRIGGER events_insert BEFORE INSERT ON events

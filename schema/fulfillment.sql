@@ -1,7 +1,6 @@
 -- Parcels and what is in them: never more than was bought, and never less than is left.
 
 -- Fulfillments: pending -> shipped | delivered | canceled; shipped -> delivered | canceled.
-
 CREATE TRIGGER fulfillments_insert BEFORE INSERT ON fulfillments
 BEGIN
   SELECT RAISE(ABORT, 'fulfillments: that id is taken; rows are never replaced')
@@ -241,6 +240,7 @@ END;
 -- what is no longer left comes out. `not_into` names one that the rest must not go back to. It
 -- changes nothing where nothing is amiss.
 CREATE VIEW settle AS SELECT order_id, id AS not_into FROM fulfillments WHERE 0;
+
 CREATE TRIGGER settle_insert INSTEAD OF INSERT ON settle
   WHEN EXISTS(SELECT 1 FROM orders
       WHERE id = NEW.order_id AND canceled_at IS NULL
@@ -307,6 +307,7 @@ END;
 -- The triggers' own: of a pending parcel only so much stays; the rest waits in another one.
 -- `wanted` is a JSON object of positions and quantities, null for all of it.
 CREATE VIEW part AS SELECT id AS fulfillment_id, '{}' AS wanted FROM fulfillments WHERE 0;
+
 CREATE TRIGGER part_insert INSTEAD OF INSERT ON part
 BEGIN
   UPDATE fulfillment_line_items
@@ -318,6 +319,7 @@ END;
 
 CREATE VIEW ship_wanted AS SELECT order_id, '{}' AS wanted, tracking_company, tracking_number,
   tracking_url FROM fulfillments WHERE 0;
+
 CREATE TRIGGER ship_wanted_insert INSTEAD OF INSERT ON ship_wanted
 BEGIN
   SELECT RAISE(ABORT,
@@ -348,6 +350,7 @@ END;
 
 CREATE VIEW ship_part AS SELECT id AS fulfillment_id, '{}' AS wanted, tracking_company,
   tracking_number, tracking_url FROM fulfillments WHERE 0;
+
 CREATE TRIGGER ship_part_insert INSTEAD OF INSERT ON ship_part
 BEGIN
   INSERT INTO part VALUES(NEW.fulfillment_id, NEW.wanted);
@@ -357,6 +360,7 @@ END;
 
 -- The triggers' own: refuses what is no list of positions and quantities.
 CREATE VIEW wanted AS SELECT '' AS items WHERE 0;
+
 CREATE TRIGGER wanted_insert INSTEAD OF INSERT ON wanted
 BEGIN
   SELECT RAISE(ABORT,
@@ -372,4 +376,47 @@ BEGIN
               AND CAST(substr(j.value, instr(j.value, 'x') + 1) AS INTEGER) = 0))
       OR (SELECT count(DISTINCT CAST(j.value AS INTEGER)) < count(*)
           FROM json_each('["' || replace(replace(NEW.items, ' ', ''), ',', '","') || '"]') j);
+END;
+
+CREATE TRIGGER fulfillments_created AFTER INSERT ON fulfillments
+BEGIN
+  INSERT INTO order_history(order_id, actor, what, new)
+  SELECT NEW.order_id, name, 'fulfillment ' || NEW.id || ' status', NEW.status FROM actor;
+  INSERT INTO order_history(order_id, actor, what, new)
+  SELECT NEW.order_id, name, 'fulfillment ' || NEW.id || ' replacement', NEW.replacement FROM actor
+    WHERE NEW.replacement IS NOT NULL;
+  -- A replacement begins with everything that was sent; a quantity may be lowered.
+  INSERT INTO fulfillment_line_items(fulfillment_id, line_item_id, quantity)
+  SELECT NEW.id, line_item_id, sent FROM line_item_balance
+  WHERE NEW.replacement IS NOT NULL AND order_id = NEW.order_id
+    AND requires_shipping = NEW.requires_shipping AND sent > 0;
+END;
+
+CREATE TRIGGER fulfillment_line_items_changed AFTER UPDATE OF quantity ON fulfillment_line_items
+  WHEN NEW.quantity <> OLD.quantity
+BEGIN
+  INSERT INTO order_history(order_id, actor, what, old, new)
+  SELECT f.order_id, actor.name, 'fulfillment ' || f.id || ' quantity of ' || NEW.line_item_id,
+    OLD.quantity, nullif(NEW.quantity, 0)
+  FROM actor, fulfillments f WHERE f.id = NEW.fulfillment_id;
+END;
+
+-- What goes in and out is told too, so that undo can put it back; what a new order begins with is
+-- what was bought.
+CREATE TRIGGER fulfillment_line_items_put AFTER INSERT ON fulfillment_line_items
+  WHEN (SELECT name FROM actor) NOT GLOB 'stripe:*'
+BEGIN
+  INSERT INTO order_history(order_id, actor, what, new)
+  SELECT f.order_id, actor.name, 'fulfillment ' || f.id || ' quantity of ' || NEW.line_item_id,
+    NEW.quantity
+  FROM actor, fulfillments f WHERE f.id = NEW.fulfillment_id;
+END;
+
+CREATE TRIGGER fulfillment_line_items_taken AFTER DELETE ON fulfillment_line_items
+  WHEN OLD.quantity > 0
+BEGIN
+  INSERT INTO order_history(order_id, actor, what, old)
+  SELECT f.order_id, actor.name, 'fulfillment ' || f.id || ' quantity of ' || OLD.line_item_id,
+    OLD.quantity
+  FROM actor, fulfillments f WHERE f.id = OLD.fulfillment_id;
 END;

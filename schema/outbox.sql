@@ -1,5 +1,28 @@
--- What hooks are told. The news of an order's own change is told where the change is: orders.sql,
--- fulfillment.sql, history.sql.
+-- What hooks are told. The news of an order's own change is told where the change is: events.sql,
+-- orders.sql, fulfillment.sql.
+
+-- What was held and is let go was never taken, so nothing is refunded.
+CREATE TRIGGER refunds_news AFTER INSERT ON refunds WHEN NEW.status = 'succeeded'
+BEGIN
+  INSERT INTO news SELECT 'order.refunded', o.id, 'refund:' || NEW.id, NEW.created_at
+  FROM orders o WHERE o.payment_intent_id = NEW.payment_intent_id
+    AND NOT(o.capture_method IS 'manual' AND NEW.balance_transaction_id IS NULL);
+END;
+
+CREATE TRIGGER refunds_news_later AFTER UPDATE ON refunds
+  WHEN NEW.status = 'succeeded' AND (OLD.status <> NEW.status OR OLD.amount <> NEW.amount)
+BEGIN
+  INSERT INTO news SELECT 'order.refunded', o.id, 'refund:' || NEW.id, NEW.created_at
+  FROM orders o WHERE o.payment_intent_id = NEW.payment_intent_id
+    AND NOT(o.capture_method IS 'manual' AND NEW.balance_transaction_id IS NULL)
+    AND NOT EXISTS(SELECT 1 FROM outbox WHERE key = 'refund:' || NEW.id);
+END;
+
+CREATE TRIGGER disputes_news AFTER INSERT ON disputes
+BEGIN
+  INSERT INTO news SELECT 'order.disputed', o.id, 'dispute:' || NEW.id, NEW.created_at
+  FROM orders o WHERE o.payment_intent_id = NEW.payment_intent_id;
+END;
 
 -- What an operator does leads to three kinds of news; no other, and none that is not true.
 CREATE TRIGGER outbox_insert BEFORE INSERT ON outbox

@@ -7,6 +7,7 @@ concat!(
     include_str!("events.sql"),
     include_str!("orders.sql"),
     include_str!("fulfillment.sql"),
+    include_str!("attention.sql"),
     include_str!("outbox.sql"),
     include_str!("history.sql"),
 )

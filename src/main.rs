@@ -43,6 +43,7 @@ mod table; // rows as people and machines read them
 mod writer; // the single writer: group commit
 mod checkpoint; // the log's one owner
 mod rollback_guard; // how far the file had got
+mod columns; // whose each column of the file is
 mod migrations; // leads an older file to today's schema
 mod db; // the file, and SQLite's errors
 mod shape; // what a file lacks of the schema

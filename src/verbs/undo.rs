@@ -6,6 +6,7 @@ use rusqlite::types::Value as Cell;
 use rusqlite::{Connection, OptionalExtension, params_from_iter};
 
 use super::{ADDED, sentence};
+use crate::columns;
 use crate::db;
 use crate::error::{Error, Result};
 use crate::table::Table;
@@ -79,36 +80,6 @@ enum Place {
     Dismissed(String, String, String),
 }
 
-/// The columns that order_history speaks of by their own name, and that are the operator's.
-const ORDER_COLUMNS: &[&str] = &[
-    "note",
-    "hold_reason",
-    "canceled_at",
-    "cancel_reason",
-    "email",
-    "name",
-    "phone",
-    "shipping_name",
-    "shipping_line1",
-    "shipping_line2",
-    "shipping_city",
-    "shipping_state",
-    "shipping_postal_code",
-    "shipping_country",
-];
-
-/// The same of a fulfillment.
-const FULFILLMENT_COLUMNS: &[&str] = &[
-    "status",
-    "tracking_company",
-    "tracking_number",
-    "tracking_url",
-    "note",
-    "shipped_at",
-    "delivered_at",
-    "canceled_at",
-];
-
 impl Place {
     /// Reads `order_history.what`. None when it is nothing that an operator changes.
     fn named(what: &str, after: Option<&str>) -> Option<Place> {
@@ -118,7 +89,7 @@ impl Place {
                 let subject = what.get("attention ".len() + reason.len() + 1..)?;
                 Some(Place::Dismissed(reason.into(), subject.into(), after?.into()))
             }
-            [column] if ORDER_COLUMNS.contains(&column) => Some(Place::Order(column.into())),
+            [column] if columns::is_yours("orders", column) => Some(Place::Order(column.into())),
             ["line", position, "canceled_quantity"] => {
                 Some(Place::Canceled(position.parse().ok()?))
             }
@@ -127,7 +98,7 @@ impl Place {
             ["fulfillment", id, "quantity", "of", item] => {
                 Some(Place::Quantity(id.parse().ok()?, item.into()))
             }
-            ["fulfillment", id, column] if FULFILLMENT_COLUMNS.contains(&column) => {
+            ["fulfillment", id, column] if columns::is_yours("fulfillments", column) => {
                 Some(Place::Fulfillment(id.parse().ok()?, column.into()))
             }
             _ => None,

@@ -177,7 +177,7 @@ fn what_would_make_the_file_untrue_is_refused_with_a_sentence_and_changes_nothin
         ),
         (
             "UPDATE fulfillments SET tracking_number = 'JD01', tracking_company = 'DHL'",
-            "a bulk UPDATE needs WHERE",
+            "on a parcel of another order",
         ),
         ("UPDATE fulfillments SET status = 'shipped', tracking_number = 'OOPS'", "needs WHERE"),
         (

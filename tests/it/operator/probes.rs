@@ -43,6 +43,18 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
              as_of) VALUES('x', 'pi_98', 300, 'eur', 'needs_response', '2026-11-22T09:00:00Z', \
              '2026-11-22T09:00:00Z')"],
     ),
+    (
+        "disputes_moves_insert",
+        &[
+            "stripe: INSERT INTO disputes(id, payment_intent_id, amount, currency, status, money_moves, created_at, as_of) VALUES('x', 'pi_1', 300, 'eur', 'needs_response', '[5]', '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')",
+        ],
+    ),
+    (
+        "disputes_news",
+        &[
+            "stripe: INSERT INTO disputes(id, payment_intent_id, amount, currency, status, created_at, as_of) VALUES('x', 'pi_1', 300, 'eur', 'needs_response', '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')",
+        ],
+    ),
     ("disputes_moves", &["stripe: UPDATE disputes SET money_moves = '[5]' WHERE id = 'dp_11'"]),
     ("early_insert", &["stripe: UPDATE orders SET payment_intent_id = 'pi_99' WHERE id = 24"]),
     ("events_delete", &["DELETE FROM events"]),
@@ -205,6 +217,7 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
         &["INSERT INTO line_items(id, order_id, position, name, quantity, currency, \
              amount_total, requires_shipping) VALUES('x', 5, 9, 'Cup', 1, 'eur', 1, 1)"],
     ),
+    ("line_items_unsent", &["UPDATE line_items SET canceled_quantity = 1 WHERE id = 'li_2_1'"]),
     (
         "news_insert",
         &["stripe: UPDATE orders SET payment_status = 'paid' WHERE payment_status = 'unpaid'"],
@@ -236,6 +249,7 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
         "orders_cancel",
         &["UPDATE orders SET canceled_at = NULL, cancel_reason = NULL WHERE id = 16"],
     ),
+    ("orders_canceled", &["INSERT INTO cancel VALUES(1, 'customer')"]),
     ("orders_changed", &["UPDATE orders SET note = 'blue' WHERE id = 1"]),
     ("orders_corrected", &["UPDATE orders SET shipping_city = 'Lyon' WHERE id = 18"]),
     (
@@ -281,6 +295,7 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
         "orders_sale_is_final",
         &["stripe: UPDATE orders SET payment_status = 'unpaid' WHERE id = 22"],
     ),
+    ("orders_sold", &["stripe: UPDATE orders SET payment_status = 'paid' WHERE id = 5"]),
     ("orders_tidy", &["UPDATE orders SET note = ' blue ' WHERE id = 1"]),
     (
         "outbox_again",
@@ -315,6 +330,13 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
     ),
     ("refunds_changed", &["stripe: UPDATE refunds SET status = 'succeeded' WHERE id = 're_10'"]),
     ("refunds_delete", &["DELETE FROM refunds"]),
+    (
+        "refunds_news",
+        &[
+            "stripe: INSERT INTO refunds(id, payment_intent_id, amount, currency, status, created_at, as_of) VALUES('x', 'pi_1', 300, 'eur', 'succeeded', '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')",
+        ],
+    ),
+    ("refunds_news_later", &["stripe: UPDATE refunds SET status = 'succeeded' WHERE id = 're_10'"]),
     ("refunds_facts", &["UPDATE refunds SET status = 'succeeded' WHERE id = 're_10'"]),
     (
         "refunds_insert",
