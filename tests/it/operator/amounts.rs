@@ -2,8 +2,8 @@
 
 use rusqlite::{Connection, params_from_iter, types::Value};
 
+use super::daemon::STRIPE;
 use super::harness::{broken_view, made, rows, tables, typed, views};
-use super::typist::STRIPE;
 use super::{SCHEMA, seed, stripe};
 use crate::outside::{installed, machine_program};
 

@@ -6,8 +6,9 @@ use std::fmt::Write as _;
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params_from_iter};
 
+use super::daemon::BY_STRIPE;
 use super::oracle::State;
-use super::typist::{BY_STRIPE, Table};
+use super::typist::Table;
 use super::{ORDERS, SCHEMA};
 
 /// Statements until a new file: short, so that the history stays small and a failure is soon made

@@ -3,7 +3,9 @@
 
 mod harness; // types lines into a file and looks after each
 mod oracle; // what must be true after a line
+mod looks; // what is read of a file for that
 mod typist; // lines by chance
+mod daemon; // and what the daemon writes meanwhile
 mod probes; // for every trigger the line that it refuses
 mod places; // a row by all its names
 mod amounts; // and by all its values
@@ -16,13 +18,14 @@ use std::time::{Duration, Instant};
 
 use crate::outside::{installed, machine_program};
 use crate::proof;
+use daemon::stripe;
 use harness::{ROUND, made, replay, rows, shrink, tables, typed, watch};
-use oracle::{
+use looks::{
     FACTS_SQL, FULFILLMENTS_SQL, LINES_SQL, ORDERS_SQL, OUTBOX_SQL, PACKED_SQL, RECEIVED_SQL,
     TOLD_SQL,
 };
 use probes::PROBES;
-use typist::{Operator, stripe};
+use typist::Operator;
 
 const SCHEMA: &str = include!("../../../schema/whole.rs");
 

@@ -43,6 +43,7 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
              as_of) VALUES('x', 'pi_98', 300, 'eur', 'needs_response', '2026-11-22T09:00:00Z', \
              '2026-11-22T09:00:00Z')"],
     ),
+    ("disputes_moves", &["stripe: UPDATE disputes SET money_moves = '[5]' WHERE id = 'dp_11'"]),
     (
         "disputes_moves_insert",
         &[
@@ -55,7 +56,6 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
             "stripe: INSERT INTO disputes(id, payment_intent_id, amount, currency, status, created_at, as_of) VALUES('x', 'pi_1', 300, 'eur', 'needs_response', '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')",
         ],
     ),
-    ("disputes_moves", &["stripe: UPDATE disputes SET money_moves = '[5]' WHERE id = 'dp_11'"]),
     ("early_insert", &["stripe: UPDATE orders SET payment_intent_id = 'pi_99' WHERE id = 24"]),
     ("events_delete", &["DELETE FROM events"]),
     ("events_facts", &["UPDATE events SET payload = '{}' WHERE id = 'evt_4'"]),
@@ -330,13 +330,6 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
     ),
     ("refunds_changed", &["stripe: UPDATE refunds SET status = 'succeeded' WHERE id = 're_10'"]),
     ("refunds_delete", &["DELETE FROM refunds"]),
-    (
-        "refunds_news",
-        &[
-            "stripe: INSERT INTO refunds(id, payment_intent_id, amount, currency, status, created_at, as_of) VALUES('x', 'pi_1', 300, 'eur', 'succeeded', '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')",
-        ],
-    ),
-    ("refunds_news_later", &["stripe: UPDATE refunds SET status = 'succeeded' WHERE id = 're_10'"]),
     ("refunds_facts", &["UPDATE refunds SET status = 'succeeded' WHERE id = 're_10'"]),
     (
         "refunds_insert",
@@ -344,6 +337,13 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
              as_of) VALUES('x', 'pi_98', 300, 'eur', 'succeeded', '2026-11-22T09:00:00Z', \
              '2026-11-22T09:00:00Z')"],
     ),
+    (
+        "refunds_news",
+        &[
+            "stripe: INSERT INTO refunds(id, payment_intent_id, amount, currency, status, created_at, as_of) VALUES('x', 'pi_1', 300, 'eur', 'succeeded', '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')",
+        ],
+    ),
+    ("refunds_news_later", &["stripe: UPDATE refunds SET status = 'succeeded' WHERE id = 're_10'"]),
     ("release_insert", &["INSERT INTO release VALUES(17)"]),
     ("reship_insert", &["INSERT INTO reship VALUES(18, 'lost')"]),
     ("reship_items_insert", &["INSERT INTO reship_items VALUES(18, '1', 'lost')"]),
