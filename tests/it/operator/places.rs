@@ -62,6 +62,11 @@ fn no_order_takes_another_s_place_by_any_name_of_a_row() {
                         {
                             continue; // of the daemon's that is a new row, which it may write
                         }
+                        if line.starts_with("SAVEPOINT")
+                            && line.contains("DELETE FROM unbalanced_orders")
+                        {
+                            continue; // an order that adds up by now has no row
+                        }
                         let _ = c.execute_batch(&line);
                         let _ = c.execute_batch("ROLLBACK");
                         typed += 1;
