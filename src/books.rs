@@ -82,7 +82,8 @@ pub fn write(c: &Connection, asked: &Asked, out: &mut dyn Write) -> Result<()> {
 fn as_sold(column: &str) -> String {
     format!(
         "CASE WHEN EXISTS(SELECT 1 FROM order_history h WHERE h.order_id = o.id AND h.what = '{column}')
-           THEN (SELECT h.old FROM order_history h WHERE h.order_id = o.id AND h.what = '{column}' ORDER BY h.id LIMIT 1)
+           THEN (SELECT h.old FROM order_history h WHERE h.order_id = o.id AND h.what = '{column}'
+           ORDER BY h.id LIMIT 1)
            ELSE o.{column} END"
     )
 }
@@ -97,12 +98,15 @@ fn customer() -> String {
 fn bookings() -> String {
     format!(
         "SELECT b.at AS day, b.what, b.order_id AS \"order\", o.created_at AS placed_at, o.paid_at, b.at AS booked_at,
-           {customer} AS customer, {business} AS business_name, {email} AS email, {phone} AS phone, {country} AS country,
+           {customer} AS customer, {business} AS business_name, {email} AS email,
+           {phone} AS phone, {country} AS country,
            nullif(o.tax_ids, '[]') AS tax_ids,
-           (SELECT group_concat(label || ': ' || value, '; ') FROM order_custom_fields w WHERE w.order_id = o.id AND value <> '')
+           (SELECT group_concat(label || ': ' || value, '; ') FROM order_custom_fields w
+           WHERE w.order_id = o.id AND value <> '')
              AS custom_fields,
            b.currency, b.amount_subtotal, b.amount_discount, b.amount_shipping, b.amount_tax, b.amount_total,
-           b.amount_refunded, b.amount_charged_back, b.amount_total - b.amount_refunded - b.amount_charged_back AS amount_net,
+           b.amount_refunded, b.amount_charged_back, b.amount_total - b.amount_refunded -
+           b.amount_charged_back AS amount_net,
            o.client_reference_id, CASE o.mode WHEN 'payment' THEN o.payment_intent_id END AS payment_intent_id,
            o.checkout_session_id, b.source,
            coalesce((SELECT decimals FROM currency_decimals c WHERE c.currency = b.currency), 2) AS decimals

@@ -16,6 +16,7 @@ mod layout; // what every page has around it
 mod order; // everything of one order
 mod pack; // what waits for a parcel
 mod paper; // slips and label files
+mod rows; // rows of a query
 mod tracking; // a file of tracking numbers
 
 use std::net::TcpListener;

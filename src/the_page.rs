@@ -1,4 +1,5 @@
-//! Imports point down the page of each crate, and no directory has a circle in it.
+//! Imports point down the page of each crate, no directory has a circle in it, and files and lines
+//! can be read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -144,4 +145,44 @@ fn every_room_says_its_job_in_its_first_line() {
     for file in CRATES.iter().flat_map(|(root, page)| sources(root, page)) {
         assert!(file.text.starts_with("//! "), "{} says what it is for", file.file.display());
     }
+}
+
+/// A file that is read at one sitting, its tests aside.
+const LINES_MAX: usize = 500;
+
+/// rustfmt aims at 100, and leaves alone what it cannot break.
+const COLUMNS_MAX: usize = 120;
+
+#[test]
+fn every_file_can_be_read_at_one_sitting() {
+    for file in CRATES.iter().flat_map(|(root, page)| sources(root, page)) {
+        let code = file.text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        let is_test = file.module.iter().any(|part| part == "tests");
+        let lines = code.lines().count();
+        assert!(is_test || lines <= LINES_MAX, "{} has {lines} lines", file.file.display());
+    }
+}
+
+#[test]
+fn no_line_of_code_is_wider_than_a_screen() {
+    let roots = ["src", "sandbox/src", "tests", "benches"];
+    let root = |root: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join(root);
+    let mut places: Vec<PathBuf> = roots.into_iter().map(root).collect();
+    let (mut read, mut wide) = (0, Vec::new());
+    while let Some(place) = places.pop() {
+        if place.is_dir() {
+            // Programs of others that the tests install.
+            if !place.ends_with("tests/outside") {
+                let inside = std::fs::read_dir(&place).expect("a directory can be listed");
+                places.extend(inside.map(|entry| entry.expect("an entry can be read").path()));
+            }
+        } else if place.extension().is_some_and(|extension| extension == "rs") {
+            read += 1;
+            let text = std::fs::read_to_string(&place).expect("a source is text");
+            let lines = text.lines().enumerate();
+            let too_wide = lines.filter(|(_, line)| line.chars().count() > COLUMNS_MAX);
+            wide.extend(too_wide.map(|(n, _)| format!("{}:{}", place.display(), n + 1)));
+        }
+    }
+    assert!(read > 100 && wide.is_empty(), "{wide:#?}");
 }

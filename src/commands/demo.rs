@@ -85,7 +85,8 @@ pub fn run(args: &Args) -> Result<()> {
     stripe.deliver_to(&webhook).map_err(translate)?;
     table::print(&format!(
         "fulfilld demo: everything on 127.0.0.1, nothing leaves this machine\n\n\
-         \x20 a simulated Stripe   {}\n  the order desk       {webhook}\n  the packing table    {}\n  the file             {}\n\n",
+         \x20 a simulated Stripe   {}\n  the order desk       {webhook}\n  the packing table    \
+         {}\n  the file             {}\n\n",
         stripe.base_url(),
         desk.page_url().unwrap_or_default(),
         file.display()

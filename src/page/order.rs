@@ -7,6 +7,7 @@ use super::change::{self, Change};
 use super::form::Form;
 use super::guard::Person;
 use super::layout::{self, Part, ROOT, hidden, note};
+use super::rows::{Row, rows};
 use super::{Page, Reply};
 use crate::db;
 use crate::error::{Error, Result};
@@ -36,34 +37,6 @@ pub const CONTACT: &[(&str, &str)] = &[
     ("email", "E-mail"),
     ("phone", "Phone"),
 ];
-
-/// A row as its columns by name.
-struct Row(Vec<(String, Option<String>)>);
-
-impl Row {
-    fn get(&self, column: &str) -> Option<&str> {
-        self.0.iter().find(|(name, _)| name == column).and_then(|(_, value)| value.as_deref())
-    }
-    fn is(&self, column: &str, value: &str) -> bool {
-        self.get(column) == Some(value)
-    }
-}
-
-/// The rows of a query, every value as clean text, an empty one as none.
-fn rows(c: &Connection, sql: &str, order: i64) -> Result<Vec<Row>> {
-    let table = Table::query(c, sql, [order])?;
-    let value = |cell: &rusqlite::types::Value| match cell {
-        rusqlite::types::Value::Text(words) => Some(text::clean(words)),
-        rusqlite::types::Value::Integer(n) => Some(n.to_string()),
-        rusqlite::types::Value::Real(x) => Some(x.to_string()),
-        rusqlite::types::Value::Null | rusqlite::types::Value::Blob(_) => None,
-    };
-    let row = |cells: &Vec<rusqlite::types::Value>| {
-        let values = cells.iter().map(|cell| value(cell).filter(|text| !text.trim().is_empty()));
-        Row(table.columns.iter().cloned().zip(values).collect())
-    };
-    Ok(table.rows.iter().map(row).collect())
-}
 
 const HEAD: &str = "SELECT v.placed_at, v.total, v.financial_status, v.fulfillment_status, v.blocked_by,
       o.hold_reason, o.canceled_at, o.cancel_reason, o.note, o.origin, o.business_name, o.name, o.email, o.phone,

@@ -165,7 +165,8 @@ fn last_change(c: &Connection, order: Option<i64>) -> Result<Vec<Step>> {
     let of_order = if order.is_some() { "order_id = ?2" } else { "?2 IS NULL" };
     let last = format!(
         "SELECT id, actor FROM order_history
-         WHERE (actor GLOB 'operator*' OR actor GLOB 'page:*' OR actor GLOB ?1 || '*' OR actor = '{ADDED}') AND {of_order}
+         WHERE (actor GLOB 'operator*' OR actor GLOB 'page:*' OR actor GLOB ?1 || '*'
+         OR actor = '{ADDED}') AND {of_order}
          ORDER BY id DESC LIMIT 1"
     );
     let last: Option<(i64, String)> = c

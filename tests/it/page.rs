@@ -225,8 +225,8 @@ fn a_browser_stores_frames_and_runs_nothing_of_it_whatever_a_customer_is_called(
     let desk = Desk::open(&["card", "card"]);
     let evil = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>";
     let update = format!(
-        "UPDATE orders SET shipping_name = '{0}', name = '{0}', note = '{0}', hold_reason = NULL, shipping_line1 = '{0}' \
-         WHERE id = 1",
+        "UPDATE orders SET shipping_name = '{0}', name = '{0}', note = '{0}', hold_reason = NULL, \
+         shipping_line1 = '{0}' WHERE id = 1",
         evil.replace('\'', "''")
     );
     desk.shop.shell(&update).expect("the operator may correct it");
@@ -357,7 +357,10 @@ fn a_scanner_ships_one_parcel_after_the_other_express_first() {
     assert_eq!(shipped("1-1", "JD0146000011").header("Location"), "/desk/parcel/3-1?done=1-1");
     assert_eq!(shipped("3-1", "JD0146000031").header("Location"), "/desk/pack?done=3-1");
     assert_eq!(
-        desk.shop.rows("SELECT DISTINCT actor FROM order_history WHERE what GLOB 'fulfillment * status' AND new = 'shipped'"),
+        desk.shop.rows(
+            "SELECT DISTINCT actor FROM order_history \
+                        WHERE what GLOB 'fulfillment * status' AND new = 'shipped'"
+        ),
         ["page:bert"]
     );
     // A packer takes back what was their own, and no more.
@@ -487,8 +490,10 @@ fn everything_of_an_order_can_be_done_and_taken_back_in_the_name_of_a_person() {
 fn an_order_is_split_and_canceled_on_the_page_as_in_the_shell() {
     let desk = Desk::open(&["discount", "card"]);
     let lines = desk.shop.rows(
-        "SELECT f.id, li.position, fl.quantity FROM fulfillments f JOIN fulfillment_line_items fl ON fl.fulfillment_id = f.id
-         JOIN line_items li ON li.id = fl.line_item_id WHERE f.order_id = 1 AND f.requires_shipping = 1 ORDER BY li.position",
+        "SELECT f.id, li.position, fl.quantity FROM fulfillments f
+           JOIN fulfillment_line_items fl ON fl.fulfillment_id = f.id
+         JOIN line_items li ON li.id = fl.line_item_id WHERE f.order_id = 1
+         AND f.requires_shipping = 1 ORDER BY li.position",
     );
     let cells: Vec<&str> = lines[0].split('|').collect();
     let total: i64 =
