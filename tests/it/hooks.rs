@@ -597,7 +597,7 @@ fn an_exit_code_says_whether_to_try_again_and_how_often() {
     assert_eq!(shop.one("SELECT count(*) FROM attention"), "0");
     // Told is told, until somebody insists.
     let (code_, said) = verb(&shop, &format!("hooks retry {id}"));
-    assert!(code_ == Some(1) && said.contains("is done; to tell its hooks once more"), "{said}");
+    assert!(code_ == Some(1) && said.contains("is done; to notify its hooks again"), "{said}");
     let typed = "hooks resend 1 order.paid";
     assert!(said.trim_end().ends_with(&format!("fulfilld {typed}")), "{said}");
     for n in 8..=10 {
