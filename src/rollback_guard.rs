@@ -191,9 +191,10 @@ fn arrived(c: &Connection) -> Result<Option<String>> {
     Ok((event.is_some() || typed.is_some()).then(|| {
         let or = |at: Option<String>, none: &str| at.unwrap_or_else(|| none.into());
         format!(
-            "this file is served here for the first time; its newest event is of {}, the last that was typed of {}. Orders that \
-             came since are fetched from Stripe; what was typed since, on another machine or before a backup was put here, is \
-             not in it and cannot be named",
+            "this file is served here for the first time; its newest event is of {}, the last that \
+             was typed of {}. Orders that came since are fetched from Stripe; what was typed \
+             since, on another machine or before a backup was put here, is not in it and cannot be \
+             named",
             or(event, "never"),
             or(typed, "never")
         )

@@ -261,8 +261,8 @@ impl Partial {
 
     fn broken(&self, why: &str) -> Error {
         Error::Corrupt(format!(
-            "the copy in {} is not whole ({}), and was removed; older backups are as they were. Type: fulfilld check; and \
-             look at the disk: dmesg",
+            "the copy in {} is not whole ({}), and was removed; older backups are as they were. \
+             Type: fulfilld check; and look at the disk: dmesg",
             place::folder(&self.path).display(),
             clean(why.lines().last().unwrap_or_default())
         ))
@@ -303,8 +303,9 @@ fn full(at: &Path, path: &Path) -> Error {
     let free = rustix::fs::statvfs(&folder).map_or(0, |disk| disk.f_bavail * disk.f_frsize);
     let size = std::fs::metadata(path).map_or(0, |meta| meta.len());
     Error::Full(format!(
-        "there is no room for the backup in {}: it needs about {:.0} MB, and {:.0} MB are free. Nothing is left of it; free \
-         some space, keep fewer (FULFILLD_BACKUPS_KEPT), or name another directory (FULFILLD_BACKUP_DIR)",
+        "there is no room for the backup in {}: it needs about {:.0} MB, and {:.0} MB are free. \
+         Nothing is left of it; free some space, keep fewer (FULFILLD_BACKUPS_KEPT), or name \
+         another directory (FULFILLD_BACKUP_DIR)",
         folder.display(),
         (size as f64 / 1e6).ceil(),
         free as f64 / 1e6

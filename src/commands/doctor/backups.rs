@@ -39,7 +39,8 @@ pub fn check(shop: &Shop, report: &mut Report) {
                 None => format!("{} has no backup", path.display()),
             },
             "Tracking numbers and notes are nowhere else. Where a backup is kept elsewhere, this is nothing.",
-            "sudo fulfilld backup; daily: sudo systemctl enable --now fulfilld-backup.timer; and a copy on another machine",
+            "sudo fulfilld backup; daily: sudo systemctl enable --now fulfilld-backup.timer; and a \
+             copy on another machine",
         ),
     }
 }
