@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use memchr::memmem::Finder;
 
 use super::File;
+use crate::backups;
 use crate::clock;
 use crate::db;
 use crate::error::{Error, Result};
@@ -149,9 +150,8 @@ fn clear_bytes(args: &Args, path: &Path, texts: &BTreeSet<String>) -> Result<()>
     }
     let names: Vec<String> = kept.iter().map(|path| quoted(path).to_string()).collect();
     table::print(&format!(
-        "these older copies still hold what was erased; one that is put back forgets it again when \
-         it is served, but the bytes stay until the copy is removed. When a newer backup exists: \
-         rm {}\n",
+        "these older copies still hold what was erased. One that is put back forgets it again when it is served, and \
+         nightly backups go when newer ones have taken their place; to be rid of the bytes now: fulfilld backup && rm {}\n",
         names.join(" ")
     ))
 }
@@ -185,8 +185,8 @@ fn cleared(path: &Path, texts: &BTreeSet<String>) -> Result<Left> {
     }
 }
 
-/// Copies and backups: files of SQLite's, or that bear the file's name, beside it and in the
-/// directories there.
+/// Copies and backups: files of SQLite's, or that bear the file's name, beside it, in the directories
+/// there, and where backups go.
 fn copies(path: &Path) -> Vec<PathBuf> {
     let own = ["", "-wal", "-shm", ".lock", ".forgotten"].map(|suffix| beside(path, suffix));
     let listed = |directory: &Path| -> Vec<PathBuf> {
@@ -194,7 +194,11 @@ fn copies(path: &Path) -> Vec<PathBuf> {
         entries.map(|entry| entry.path()).collect()
     };
     let mut found = listed(&place::folder(path));
-    let deeper: Vec<PathBuf> = found.iter().filter(|entry| entry.is_dir()).cloned().collect();
+    let mut deeper: Vec<PathBuf> = found.iter().filter(|entry| entry.is_dir()).cloned().collect();
+    let backups = backups::directory(path);
+    if backups != place::folder(path) && !deeper.contains(&backups) {
+        deeper.push(backups);
+    }
     deeper.iter().for_each(|directory| found.extend(listed(directory)));
     found.retain(|entry| !own.contains(entry) && entry.is_file() && is_copy(entry, path));
     found.sort();
