@@ -34,6 +34,8 @@ use crate::error::{Error, Result};
 use crate::sync::lock;
 use reaper::{Reaper, Seen};
 
+#[cfg(fuzzing)]
+pub use handler::{can_be_drained, framing};
 pub use limits::Limits;
 pub use request::{Answer, Request};
 pub use sockets::{bind, bind_page, raise_descriptor_limit};

@@ -220,8 +220,23 @@ mod tests {
             (a.name(), a.object_id.as_deref(), a.created),
             (b.name(), b.object_id.as_deref(), b.created)
         );
+        assert_eq!(
+            (a.name(), a.object_id.as_deref()),
+            ("checkout.session.completed", Some("cs_test_1"))
+        );
         assert_eq!((a.shape, b.shape), (Shape::Snapshot, Shape::Thin));
+        assert_eq!((a.shape.as_str(), b.shape.as_str()), ("snapshot", "thin"));
         assert_eq!(b.snapshot_event.as_deref(), Some("evt_1"));
+    }
+
+    #[test]
+    fn nothing_but_an_id_gets_into_a_path_to_stripe() {
+        for id in ["cs_test_a1", "sub-1", "9", &"i".repeat(255)] {
+            assert!(is_object_id(id), "{id}");
+        }
+        for id in ["", "cs_1/lines", "a?b", "a.b", "a b", "é", "%2e", &"i".repeat(256)] {
+            assert!(!is_object_id(id), "{id}");
+        }
     }
 
     #[test]
@@ -290,5 +305,8 @@ mod tests {
             assert!(error.contains(why), "{body}: {error}");
         }
         assert_eq!(Event::parse(b"{\"id\":\"\xff\"}").unwrap_err(), "the body is not UTF-8");
+        let of_length =
+            |n: usize| Event::parse(format!(r#"{{"id":"{}"}}"#, "e".repeat(n)).as_bytes());
+        assert!(of_length(255).is_ok() && of_length(256).is_err());
     }
 }

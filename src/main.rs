@@ -4,6 +4,8 @@
 //! down this page: a room may use the rooms below it and none above. A test at the end keeps that
 //! true.
 
+#![cfg_attr(fuzzing, no_main)]
+
 mod cli; // arguments, help, exit codes
 mod commands; // what the operator can ask: one file a verb
 
@@ -68,6 +70,11 @@ mod error; // what should the caller do now?
 #[cfg(test)]
 mod the_page; // that imports point down this page
 
+#[cfg(fuzzing)]
+#[path = "../fuzz/targets.rs"]
+mod targets; // what is fed to whoever reads bytes from outside
+
+#[cfg_attr(fuzzing, allow(dead_code))]
 fn main() -> std::process::ExitCode {
     cli::run()
 }

@@ -267,6 +267,28 @@ mod tests {
         assert_eq!(verify(Some(&empty), b"", &secrets, NOW), ok(0, 0));
     }
 
+    #[test]
+    fn secrets_are_the_same_when_they_sign_alike_and_are_never_shown() {
+        assert!(SigningSecret::new("whsec_a") == SigningSecret::new("whsec_a"));
+        assert!(SigningSecret::new("whsec_a") != SigningSecret::new("whsec_b"));
+        assert_eq!(format!("{:?}", SigningSecret::new("whsec_a")), "SigningSecret(hidden)");
+    }
+
+    #[test]
+    fn every_refusal_has_a_word_and_a_sentence_of_its_own() {
+        let words = [
+            (Refusal::Missing, "no_header", "no Stripe-Signature header"),
+            (Refusal::NoTimestamp, "no_timestamp", "no single t="),
+            (Refusal::NoSignature, "no_signature", "no v1="),
+            (Refusal::NoMatch, "no_match", "no signature matches"),
+            (Refusal::TooOld, "too_old", "older than 300 seconds"),
+        ];
+        for (refusal, word, sentence) in words {
+            assert_eq!(refusal.cause(), word);
+            assert!(refusal.to_string().contains(sentence), "{refusal}");
+        }
+    }
+
     proptest::proptest! {
         #[test]
         fn no_header_panics_and_none_verifies_without_the_secret(header in "\\PC*") {

@@ -90,6 +90,7 @@ mod tests {
             ("", "''"),
         ] {
             assert_eq!(shell_word(raw), word);
+            assert_eq!(quoted(Path::new(raw)), word);
         }
     }
 

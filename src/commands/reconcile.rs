@@ -258,7 +258,7 @@ fn print(args: &Args, has: usize, here: usize, rows: &[Row]) -> Result<()> {
 }
 
 /// A moment in the past from `30d`, `12h`, a day or a time in UTC. `Usage` for anything else.
-fn moment(text: &str, now: Timestamp) -> Result<Timestamp> {
+pub fn moment(text: &str, now: Timestamp) -> Result<Timestamp> {
     let ago = |unit: char, seconds: u64| {
         let n: u64 = text.strip_suffix(unit)?.parse().ok().filter(|n| *n <= 36_500)?;
         Some(now - Duration::from_secs(n * seconds))

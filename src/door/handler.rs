@@ -168,7 +168,7 @@ impl Inside {
 /// The length of the body, `None` when it is chunked; or why nobody can be sure of its end. The
 /// proxy, tiny_http and we must agree on it, and tiny_http alone takes any Transfer-Encoding for
 /// chunked, and the first Content-Length for the only one.
-fn framing(raw: &tiny_http::Request, body_max: usize) -> Result<Option<usize>, Refusal> {
+pub fn framing(raw: &tiny_http::Request, body_max: usize) -> Result<Option<usize>, Refusal> {
     let version = (raw.http_version().0, raw.http_version().1);
     if !matches!(version, (1, 0) | (1, 1)) {
         return Err((505, "HTTP/1.0 and HTTP/1.1 are spoken here"));

@@ -72,7 +72,7 @@ fn completed(mut order: Box<Order>, stripe: &Stripe) -> Result<Handled> {
     Ok(payment::kept(Change::Order(order), missing))
 }
 
-fn read(asked: &Asked, told: Told) -> Result<Handled> {
+pub fn read(asked: &Asked, told: Told) -> Result<Handled> {
     let session = Fields(&asked.value);
     let mode = session.text("/mode").unwrap_or_else(|| "payment".into());
     if mode == "setup" {

@@ -210,3 +210,10 @@ pub fn handle(look: &Look, stripe: &Stripe) -> Result<Handled> {
         None => Ok(Handled::Ignore(format!("this version does nothing on {}", event.name()))),
     }
 }
+
+/// Reads an answer of Stripe's as a session and as a list of refunds, for fuzz/.
+#[cfg(fuzzing)]
+pub fn read(answer: &crate::stripe::Asked) {
+    let _ = checkout_session::read(answer, checkout_session::Told::default());
+    let _ = refund::read(answer, "pi_1");
+}

@@ -44,7 +44,7 @@ fn list(asked: &Asked) -> impl Iterator<Item = Fields<'_>> {
 }
 
 /// Those that can be kept, and why the others cannot.
-fn read(asked: &Asked, payment_intent: &str) -> (Vec<Refund>, Vec<String>) {
+pub fn read(asked: &Asked, payment_intent: &str) -> (Vec<Refund>, Vec<String>) {
     let (mut refunds, mut unread) = (Vec::new(), Vec::new());
     for refund in list(asked) {
         match one(refund, asked, payment_intent) {

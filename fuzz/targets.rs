@@ -1,0 +1,134 @@
+//! What is fed to whoever reads bytes from outside. `FUZZ_TARGET` says which.
+//!
+//! None may panic, and each says what must hold of its answer besides.
+
+use std::sync::LazyLock;
+
+use hmac::{Hmac, KeyInit, Mac};
+use libfuzzer_sys::fuzz_target;
+use serde_json::Value;
+
+use crate::stripe::Asked;
+use crate::{clock, commands, door, event, handlers, labels, signature};
+
+static TARGET: LazyLock<fn(&[u8])> =
+    LazyLock::new(|| match std::env::var("FUZZ_TARGET").as_deref() {
+        Ok("signature") => a_signature,
+        Ok("envelope") => an_envelope,
+        Ok("answers") => an_answer,
+        Ok("framing") => a_head,
+        Ok("tracking") => a_file_of_tracking_numbers,
+        Ok("times") => a_time,
+        Ok("control") => a_planted_panic,
+        other => panic!("FUZZ_TARGET is {other:?}"),
+    });
+
+fuzz_target!(|data: &[u8]| TARGET(data));
+
+const SECRET: &str = "whsec_fuzz";
+const NOW: i64 = 1_795_489_500;
+
+fn signed(body: &[u8]) -> String {
+    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(SECRET.as_bytes()).expect("any key");
+    mac.update(format!("{NOW}.").as_bytes());
+    mac.update(body);
+    mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A header and a body, parted by a line. Nobody can guess a signature; and whatever else stands
+/// beside a right one, it counts, unless a second time does.
+fn a_signature(data: &[u8]) {
+    let mut parts = data.splitn(2, |byte| *byte == b'\n');
+    let (header, body) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let Ok(header) = std::str::from_utf8(header) else { return };
+    let secrets = [signature::SigningSecret::new(SECRET)];
+    let right = signed(body);
+    let guessed = signature::verify(Some(header), body, &secrets, NOW);
+    assert!(guessed.is_err() || header.contains(&right), "a signature was guessed");
+    let beside = format!("{header},t={NOW},v1={right}");
+    let has_time = header.split(',').any(|pair| pair.starts_with("t="));
+    let verified = signature::verify(Some(&beside), body, &secrets, NOW);
+    assert_eq!(verified.is_ok(), !has_time, "{beside}");
+}
+
+/// The body of a webhook. What is taken has an id that can be a key, and both ways of reading agree.
+fn an_envelope(data: &[u8]) {
+    let read = event::Event::parse(data);
+    let value: Result<Value, _> = serde_json::from_slice(data);
+    let Ok(value) = value else { return assert!(read.is_err(), "what is no JSON was taken") };
+    let Ok(event) = &read else { return };
+    assert!((1..=255).contains(&event.id.len()) && !event.id.chars().any(char::is_control));
+    assert!(event.object_id.as_deref().is_none_or(event::is_object_id));
+    assert_eq!(read, event::Event::from_value(&value), "two ways of reading differ");
+}
+
+/// An answer of Stripe's: a session, or a list of refunds.
+fn an_answer(data: &[u8]) {
+    let Ok(value) = serde_json::from_slice::<Value>(data) else { return };
+    // So that an event is a seed for it.
+    let value = value.pointer("/data/object").cloned().unwrap_or(value);
+    handlers::read(&Asked { at: clock::from_unix(NOW).expect("it is a time"), value });
+}
+
+/// The headers of a request, one a line. What is let in has one length, or is chunked, never both.
+fn a_head(data: &[u8]) {
+    const BODY_MAX: usize = 1 << 20;
+    let mut request = tiny_http::TestRequest::new();
+    let mut lines = Vec::new();
+    for line in data.split(|byte| *byte == b'\n') {
+        let mut pair = line.splitn(2, |byte| *byte == b':');
+        let (name, value) = (pair.next().unwrap_or_default(), pair.next().unwrap_or_default());
+        if let Ok(header) = tiny_http::Header::from_bytes(name, value) {
+            lines.push((header.field.to_string().to_lowercase(), header.value.to_string()));
+            request = request.with_header(header);
+        }
+    }
+    let named = |name: &str| -> Vec<&str> {
+        lines.iter().filter(|(field, _)| field == name).map(|(_, value)| value.as_str()).collect()
+    };
+    let (lengths, encodings) = (named("content-length"), named("transfer-encoding"));
+    let raw: tiny_http::Request = request.into();
+    match door::framing(&raw, BODY_MAX) {
+        Ok(Some(n)) => {
+            assert!(encodings.is_empty() && lengths.len() <= 1 && n <= BODY_MAX);
+            assert!(lengths.iter().all(|text| text.parse() == Ok(n)));
+        }
+        Ok(None) => {
+            assert!(lengths.is_empty() && encodings.len() == 1);
+            assert!(encodings[0].eq_ignore_ascii_case("chunked"));
+        }
+        Err(_) => {}
+    }
+    // What claims too much cannot be dropped: see door.rs.
+    if !door::can_be_drained(&raw) || raw.body_length().is_some_and(|n| n > BODY_MAX) {
+        std::mem::forget(raw);
+    }
+}
+
+/// A file of a label service. A row is one line of it at most.
+fn a_file_of_tracking_numbers(data: &[u8]) {
+    if let Ok(rows) = labels::read_tracking(data) {
+        assert!(rows.len() <= data.iter().filter(|byte| matches!(byte, b'\n' | b'\r')).count() + 1);
+    }
+}
+
+/// `--since`, and the date of an answer.
+fn a_time(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let now = clock::from_unix(NOW).expect("it is a time");
+    if let Ok(since) = commands::reconcile::moment(text, now) {
+        let _ = clock::text(since);
+    }
+    if let Some(date) = clock::from_http(text) {
+        let _ = clock::text(date);
+    }
+    if let Ok(time) = text.parse::<clock::Timestamp>() {
+        let _ = clock::text(time);
+    }
+}
+
+/// The control: only whoever is led by what code an input reaches finds it.
+fn a_planted_panic(data: &[u8]) {
+    let found = data.iter().zip(b"paid!").take_while(|(there, wanted)| there == wanted).count();
+    assert!(found < 5, "this one is planted");
+}
