@@ -139,5 +139,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+# Litestream is killed with its connections open.
+server.handle_error = lambda *_: None
 print(server.server_address[1], flush=True)
 sys.exit(server.serve_forever())
