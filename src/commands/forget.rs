@@ -151,7 +151,8 @@ fn clear_bytes(args: &Args, path: &Path, texts: &BTreeSet<String>) -> Result<()>
     let names: Vec<String> = kept.iter().map(|path| quoted(path).to_string()).collect();
     table::print(&format!(
         "these older copies still hold what was erased. One that is put back forgets it again when it is served, and \
-         nightly backups go when newer ones have taken their place; to be rid of the bytes now: fulfilld backup && rm {}\n",
+         nightly backups go when newer ones have taken their place; to be rid of the bytes now: \
+         fulfilld backup && rm {}\n",
         names.join(" ")
     ))
 }

@@ -46,15 +46,17 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
     ("disputes_moves", &["stripe: UPDATE disputes SET money_moves = '[5]' WHERE id = 'dp_11'"]),
     (
         "disputes_moves_insert",
-        &[
-            "stripe: INSERT INTO disputes(id, payment_intent_id, amount, currency, status, money_moves, created_at, as_of) VALUES('x', 'pi_1', 300, 'eur', 'needs_response', '[5]', '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')",
-        ],
+        &["stripe: INSERT INTO disputes(id, payment_intent_id, amount, currency, status, \
+             money_moves, created_at, as_of) \
+             VALUES('x', 'pi_1', 300, 'eur', 'needs_response', '[5]', '2026-11-22T09:00:00Z', \
+             '2026-11-22T09:00:00Z')"],
     ),
     (
         "disputes_news",
-        &[
-            "stripe: INSERT INTO disputes(id, payment_intent_id, amount, currency, status, created_at, as_of) VALUES('x', 'pi_1', 300, 'eur', 'needs_response', '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')",
-        ],
+        &["stripe: INSERT INTO disputes(id, payment_intent_id, amount, currency, status, \
+             created_at, as_of) \
+             VALUES('x', 'pi_1', 300, 'eur', 'needs_response', '2026-11-22T09:00:00Z', \
+             '2026-11-22T09:00:00Z')"],
     ),
     ("early_insert", &["stripe: UPDATE orders SET payment_intent_id = 'pi_99' WHERE id = 24"]),
     ("events_delete", &["DELETE FROM events"]),
@@ -159,7 +161,8 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
         "fulfillments_insert",
         &[
             "INSERT INTO fulfillments(order_id) VALUES(1)",
-            "INSERT INTO fulfillments(order_id, replacement, shipped_at) VALUES(3, 'lost', '2026-11-22T09:00:00Z')",
+            "INSERT INTO fulfillments(order_id, replacement, shipped_at) \
+             VALUES(3, 'lost', '2026-11-22T09:00:00Z')",
         ],
     ),
     ("fulfillments_moved", &["UPDATE fulfillments SET status = 'shipped' WHERE id = 1"]),
@@ -167,7 +170,8 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
     (
         "fulfillments_tracking",
         &[
-            "UPDATE fulfillments SET status = 'shipped', tracking_number = 'JD4' WHERE order_id = 4",
+            "UPDATE fulfillments SET status = 'shipped', \
+             tracking_number = 'JD4' WHERE order_id = 4",
             "UPDATE fulfillments SET note = 'waits' WHERE order_id = 4 AND status = 'pending'",
         ],
     ),
@@ -182,7 +186,8 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
     (
         "hook_runs_delete",
         &[
-            "stripe: INSERT INTO hook_runs(outbox_id, target, next_attempt_at) VALUES(1, '/opt/hook', '1')",
+            "stripe: INSERT INTO hook_runs(outbox_id, target, next_attempt_at) \
+             VALUES(1, '/opt/hook', '1')",
             "DELETE FROM hook_runs",
         ],
     ),
@@ -193,7 +198,8 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
     (
         "hook_runs_update",
         &[
-            "stripe: INSERT INTO hook_runs(outbox_id, target, next_attempt_at) VALUES(1, '/opt/hook', '1')",
+            "stripe: INSERT INTO hook_runs(outbox_id, target, next_attempt_at) \
+             VALUES(1, '/opt/hook', '1')",
             "UPDATE hook_runs SET state = 'done'",
         ],
     ),
@@ -225,9 +231,8 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
     ("order_history_delete", &["DELETE FROM order_history"]),
     (
         "order_history_grows",
-        &[
-            "INSERT INTO order_history(id, order_id, actor, what) VALUES(99999, 1, 'operator', 'note')",
-        ],
+        &["INSERT INTO order_history(id, order_id, actor, what) \
+             VALUES(99999, 1, 'operator', 'note')"],
     ),
     (
         "order_history_insert",
@@ -300,7 +305,8 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
     (
         "outbox_again",
         &[
-            "stripe: UPDATE outbox SET state = 'dead', next_attempt_at = '2026-11-22T09:00:00Z' WHERE id = 1",
+            "stripe: UPDATE outbox SET state = 'dead', \
+             next_attempt_at = '2026-11-22T09:00:00Z' WHERE id = 1",
             "UPDATE outbox SET state = 'pending' WHERE id = 1",
             "UPDATE outbox SET state = 'done' WHERE id = 1 AND next_attempt_at IS NULL AND outcome = 'again'",
         ],
@@ -309,9 +315,8 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
     ("outbox_identity", &["UPDATE outbox SET key = 'x' WHERE id = 1"]),
     (
         "outbox_insert",
-        &[
-            "INSERT INTO outbox(topic, order_id, key) VALUES('fulfillment.shipped', 1, 'fulfillment:1:shipped')",
-        ],
+        &["INSERT INTO outbox(topic, order_id, key) \
+             VALUES('fulfillment.shipped', 1, 'fulfillment:1:shipped')"],
     ),
     ("outbox_told", &["UPDATE outbox SET next_attempt_at = '9999-01-01T00:00:00Z'"]),
     (
@@ -339,9 +344,10 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
     ),
     (
         "refunds_news",
-        &[
-            "stripe: INSERT INTO refunds(id, payment_intent_id, amount, currency, status, created_at, as_of) VALUES('x', 'pi_1', 300, 'eur', 'succeeded', '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')",
-        ],
+        &["stripe: INSERT INTO refunds(id, payment_intent_id, amount, currency, status, \
+             created_at, as_of) \
+             VALUES('x', 'pi_1', 300, 'eur', 'succeeded', '2026-11-22T09:00:00Z', \
+             '2026-11-22T09:00:00Z')"],
     ),
     ("refunds_news_later", &["stripe: UPDATE refunds SET status = 'succeeded' WHERE id = 're_10'"]),
     ("release_insert", &["INSERT INTO release VALUES(17)"]),
