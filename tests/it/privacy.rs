@@ -53,14 +53,18 @@ fn send(shop: &Shop, email: &str) {
          INSERT INTO deliver SELECT order_id FROM to_fulfill GROUP BY order_id;"
     ))
     .expect("an operator may type that");
-    // A program that does not overwrite what it replaces: the old address stays in the free part of
-    // a page.
+    // A program that does not overwrite what it replaces: the old address stays in free
+    // pages.
     let c = rusqlite::Connection::open(shop.file()).expect("the file opens");
     c.busy_timeout(PATIENCE).expect("it can wait");
     for street in ["Irrweg 1234", "Zwischengasse 99"] {
         let correct = "UPDATE orders SET shipping_line1 = ?1 WHERE email = ?2";
         c.execute(correct, [street, email]).expect("an operator may correct it");
     }
+    let left =
+        "CREATE TABLE labels AS SELECT 'Irrweg 1234, by hand' AS street, zeroblob(3000) AS print
+                FROM events; DROP TABLE labels";
+    c.execute_batch(left).expect("a table of their own comes and goes");
 }
 
 const EMAIL: &str = "nora@example.se";
