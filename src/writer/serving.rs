@@ -62,16 +62,9 @@ impl Shared {
         let began = Instant::now();
         let mut said = false;
         while !lock(&self.queue).closed {
-            let ready = checkpointer.settle(connection, began.elapsed()).and_then(|settled| {
-                match settled {
-                true => self.commit_first(connection, checkpointer, &mut first),
-                false => Err(Error::Temporary(
-                    "the file is locked, or read without an end, by somebody else, so that its log \
-                     cannot be moved into it (an open BEGIN in a sqlite3 shell? type COMMIT there)"
-                        .into(),
-                )),
-            }
-            });
+            let settled = checkpointer.settle(connection);
+            let ready =
+                settled.and_then(|()| self.commit_first(connection, checkpointer, &mut first));
             match ready {
                 Ok(()) => {
                     self.settle_first(connection, checkpointer)?;

@@ -43,6 +43,11 @@ pub struct Record {
 }
 
 impl Record {
+    /// A sync that failed.
+    pub fn is_failed_sync(&self) -> bool {
+        self.kind == 'F' && self.failed
+    }
+
     /// The fault that `RECORD_FAULT` asked for, which was reached here.
     pub fn is_fault(&self) -> bool {
         self.kind == 'X'
