@@ -331,7 +331,7 @@ fn ask_all(
             }
             if told.elapsed() >= TELL_EVERY {
                 told = Instant::now();
-                tell(&format!("sent {} of {total} requests to Stripe", deriving.derived.asked));
+                tell(&format!("requests sent to Stripe: {} of {total}", deriving.derived.asked));
             }
         }
         Ok(())

@@ -99,6 +99,8 @@ pub enum Finding {
 /// Keeps the note up to date.
 pub struct RollbackGuard {
     noted: Noted,
+    /// The last time that the process before noted.
+    seen_before: String,
     noted_at: Option<Instant>,
 }
 
@@ -116,8 +118,9 @@ impl RollbackGuard {
         // The file as it is now is where the next note begins.
         let typed =
             noted.typed.into_iter().filter(|line| stands(c, line).unwrap_or(false)).collect();
+        let seen_before = noted.at.clone();
         let now = Noted { at: noted.at, last: last(c)?, typed };
-        let mut guard = RollbackGuard { noted: now, noted_at: None };
+        let mut guard = RollbackGuard { noted: now, seen_before, noted_at: None };
         // Who is killed in the first seconds has been here all the same. What was found is to be
         // found again until somebody has been told.
         if finding.is_none() {
@@ -129,7 +132,7 @@ impl RollbackGuard {
     /// True when `now` is before the time that the process before this one saw: the clock was set
     /// back since.
     pub fn is_ahead_of(&self, now: Timestamp) -> bool {
-        self.noted.at > clock::text(now)
+        self.seen_before > clock::text(now)
     }
 
     /// Notes how far the file has got where that has changed, and the time once a minute. A note

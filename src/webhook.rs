@@ -29,6 +29,9 @@ use secrets::Secrets;
 /// Our clock is this far behind Stripe's before it is worth a line in the log.
 const CLOCK_BEHIND_S: i64 = 60;
 
+/// What the answer to a refused post begins with, as in Stripe's own examples.
+pub const REFUSAL: &str = "Webhook Error: ";
+
 /// What the webhook needs to verify an event and to store it.
 pub struct Webhook {
     pub secrets: Secrets,
@@ -105,7 +108,7 @@ impl Webhook {
         let refuse = |cause: &'static str, why: &str| {
             self.metrics.webhook_refused(cause);
             log::debug!("a webhook was answered 400: {why}");
-            Answer::text(400, format!("Webhook Error: {why}"))
+            Answer::text(400, format!("{REFUSAL}{why}"))
         };
         // Held until they are counted, so that a count goes to the secret that matched.
         let secrets = self.secrets.in_force();

@@ -78,7 +78,7 @@ pub fn run(args: &Args) -> Result<()> {
         .collect();
     let found = rows.len();
     let columns = ["table", "key", "column", "here", "rebuilt"].map(String::from).to_vec();
-    tell(&format!("sent {} requests to Stripe", derived.asked));
+    tell(&format!("requests sent to Stripe: {}", derived.asked));
     if compared.moved > 0 {
         tell(&format!(
             "{} rows are left out: an event about them waits or has just come; run it again to compare them",

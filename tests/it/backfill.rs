@@ -328,6 +328,30 @@ fn yesterdays_copy_becomes_todays_file_and_what_was_typed_since_is_named() {
 }
 
 #[test]
+fn an_order_that_was_added_by_hand_is_nothing_to_reconcile() {
+    let shop = Shop::open();
+    for (id, _) in shop.buy("card", 1, "snapshot").remove(0).events {
+        assert_eq!(shop.deliver(&id), 200);
+    }
+    shop.settle();
+    let added = fulfilld()
+        .args(["add", "--origin", "market stall", "--name", "Zoe", "--line1", "3 Rue C"])
+        .args(["--city", "Lyon", "--country", "FR", "--item", "2 x Card @ 2.50", "--db"])
+        .arg(shop.file())
+        .output()
+        .expect("the program runs");
+    assert!(added.status.success(), "{}", String::from_utf8_lossy(&added.stderr));
+    let by_hand = "SELECT * FROM orders WHERE origin IS NOT NULL";
+    let before = shop.rows(by_hand);
+    let done = reconcile(&shop, &[]);
+    assert!(done.status.success(), "{}{}", said(&done), String::from_utf8_lossy(&done.stderr));
+    let counted = "Stripe has 1, here 1, added 0, differing 0, cannot 0\n";
+    assert!(said(&done).starts_with(counted), "{}", said(&done));
+    assert_eq!(shop.rows(by_hand), before);
+    assert_eq!(shop.one("SELECT count(*) FROM orders"), "2");
+}
+
+#[test]
 fn an_empty_file_is_filled_by_reconcile_alone_and_no_hook_runs_for_the_past() {
     let mut shop = Shop::open();
     trade(&shop, 21);

@@ -920,15 +920,16 @@ fn the_log_is_a_line_an_event_with_the_time_or_for_journald_with_the_level() {
             serve.env("JOURNAL_STREAM", format!("{}:{}", to.dev(), to.ino()));
         }
         let mut child = serve.stdout(Stdio::null()).stderr(log).spawn().unwrap();
-        let first = shop::wait_for("the first line of the log", || {
+        let line = shop::wait_for("the line about what was under way", || {
             let log = std::fs::read_to_string(&path).unwrap();
-            log.split_once('\n').map(|(first, _)| text(first.as_bytes()))
+            let whole = log.rsplit_once('\n').map(|(whole, _)| whole)?;
+            whole.lines().find(|line| line.contains("under way")).map(|line| text(line.as_bytes()))
         });
         child.kill().unwrap();
         child.wait().unwrap();
         let level = if journald { "<6>" } else { "(now) INFO  " };
         assert_eq!(
-            first,
+            line,
             format!("{level}1 events were under way when fulfilld last ended; they go on")
         );
     }

@@ -8,15 +8,13 @@ use super::{Report, Shop};
 use crate::config::{self, is_loopback};
 use crate::stripe::{self, Unreached};
 use crate::text;
+use crate::webhook::REFUSAL;
 
 /// What Checkout waits, and more than a proxy needs.
 const WITHIN: Duration = Duration::from_secs(10);
 
 /// So much of an answer is read; fulfilld's is a line.
 const ANSWER_MAX: u64 = 64 << 10;
-
-/// What comes first in fulfilld's refusal.
-const REFUSAL: &str = "Webhook Error: ";
 
 pub fn check(shop: &Shop, report: &mut Report) {
     let Some(url) = config::PUBLIC_URL.set() else {
