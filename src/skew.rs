@@ -66,11 +66,7 @@ impl Skew {
     /// By how many seconds our clock is fast, negative when it is slow; `None` when that is not
     /// known.
     pub fn fast_s(&self) -> Option<i64> {
-        let offset = lock(&self.0).offset?;
-        Some(
-            (clock::now().as_millisecond() - clock::since_boot().as_millis() as i64 - offset)
-                / 1000,
-        )
+        self.fast_at(clock::now()).map(|(fast_s, _)| fast_s)
     }
 
     /// The same when it is so much that the clock is wrong ([`WRONG_FROM_S`]); 0 otherwise.
@@ -78,12 +74,24 @@ impl Skew {
         self.fast_s().filter(|fast| fast.abs() >= WRONG_FROM_S).unwrap_or(0)
     }
 
-    /// The present moment: by Stripe's clock where ours is wrong, by ours otherwise.
+    /// The present moment: by Stripe's clock where ours is wrong, by ours otherwise. Our clock is
+    /// read once, as it may be set at any instant: by two readings a right signature could be
+    /// refused.
     pub fn now(&self) -> Timestamp {
-        match self.wrong_s() {
-            0 => clock::now(),
-            wrong => clock::from_unix(clock::now().as_second() - wrong).unwrap_or_else(clock::now),
+        let ours = clock::now();
+        match self.fast_at(ours) {
+            Some((fast_s, theirs)) if fast_s.abs() >= WRONG_FROM_S => {
+                clock::from_unix(theirs / 1000).unwrap_or(ours)
+            }
+            _ => ours,
         }
+    }
+
+    /// By how many seconds our clock is fast when it says this, and what Stripe's says, in
+    /// milliseconds.
+    fn fast_at(&self, ours: Timestamp) -> Option<(i64, i64)> {
+        let theirs = clock::since_boot().as_millis() as i64 + lock(&self.0).offset?;
+        Some(((ours.as_millisecond() - theirs) / 1000, theirs))
     }
 }
 
