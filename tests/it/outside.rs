@@ -1,12 +1,15 @@
-//! Other people's programs: where they are, and a client that sends exactly the bytes that it is
-//! given.
+//! Other people's programs: where they are, proxies that run with our snippets, and a client that
+//! sends exactly the bytes that it is given.
 
+use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 
-use crate::shop::{PATIENCE, Running, Shop, sign, unix_now};
+use tempfile::TempDir;
+
+use crate::shop::{PATIENCE, Running, Shop, sign, unix_now, wait_for};
 
 /// The signing secrets of a desk that is in the middle of rolling the first to the second.
 pub const SECRETS: [&str; 2] = ["whsec_outside_old", "whsec_outside_new"];
@@ -143,4 +146,40 @@ pub fn free_address() -> SocketAddr {
 pub fn replace(text: &mut String, from: &str, to: &str) {
     assert!(text.contains(from), "{from:?} is no longer in the snippet");
     *text = text.replace(from, to);
+}
+
+/// A proxy that runs with a shipped snippet; only ports, people, certificates and directories are
+/// others.
+pub struct Proxy {
+    /// Which one it is, as a word for event ids and messages.
+    pub word: &'static str,
+    pub address: SocketAddr,
+    _process: Process,
+    _directory: TempDir,
+}
+
+impl Proxy {
+    /// Runs it and waits until it listens.
+    pub fn start(
+        word: &'static str,
+        address: SocketAddr,
+        mut command: Command,
+        directory: TempDir,
+    ) -> Proxy {
+        let log = fs::File::create(directory.path().join("stderr")).expect("a log can be written");
+        let spawned = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
+        let mut process = Process(
+            spawned.unwrap_or_else(|e| panic!("{word} does not start: {e}; run tests/setup")),
+        );
+        let logs = || {
+            ["stderr", "log"]
+                .map(|f| fs::read_to_string(directory.path().join(f)).unwrap_or_default())
+                .concat()
+        };
+        wait_for(&format!("{word} listens on {address}"), || {
+            assert!(matches!(process.0.try_wait(), Ok(None)), "{word} ended: {}", logs());
+            TcpStream::connect(address).ok()
+        });
+        Proxy { word, address, _process: process, _directory: directory }
+    }
 }

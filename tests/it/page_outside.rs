@@ -2,108 +2,73 @@
 //! shipped, and in the real Chromium.
 
 use std::fs;
-use std::net::{SocketAddr, TcpStream};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use tempfile::TempDir;
 
-use crate::outside::{Process, free_address, installed, machine_program, replace, shipped};
+use crate::outside::{Proxy, free_address, installed, machine_program, replace, shipped};
 use crate::page::{Desk, SECRET, Seen, encoded};
-use crate::shop::wait_for;
 
-/// A proxy with the shipped snippet; only addresses, people and the place of its secret are others.
-struct Proxy {
-    word: &'static str,
-    address: SocketAddr,
-    _process: Process,
-    _directory: TempDir,
+fn nginx(page: &str) -> Proxy {
+    let directory = TempDir::new().expect("a temporary directory can be made");
+    let dir = directory.path();
+    let address = free_address();
+    let mut snippet = shipped("systemd/nginx-page.conf");
+    replace(&mut snippet, "127.0.0.1:4243", page);
+    replace(&mut snippet, "/etc/nginx/", &format!("{}/", dir.display()));
+    let users = "anna:{PLAIN}anna-s\nbert:{PLAIN}bert-s\n";
+    fs::write(dir.join("fulfilld.htpasswd"), users).expect("users can be written");
+    let secret = format!("proxy_set_header X-Fulfilld-Page-Secret \"{SECRET}\";\n");
+    fs::write(dir.join("fulfilld-page-secret.conf"), secret).expect("it can be written");
+    let bodies = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|kind| format!("{kind}_temp_path {}/{kind};\n", dir.display()))
+        .concat();
+    let whole = format!(
+        "daemon off; master_process off; pid {0}/pid; error_log {0}/log;\nevents {{ worker_connections 64; }}\n\
+         http {{\naccess_log off;\n{bodies}server {{ listen {address};\n{snippet}\n}}\n}}\n",
+        dir.display()
+    );
+    fs::write(dir.join("nginx.conf"), whole).expect("a configuration can be written");
+    let mut command = Command::new(installed(".tools/debian/usr/sbin/nginx"));
+    command.arg("-e").arg(dir.join("log")).arg("-c").arg(dir.join("nginx.conf"));
+    command.arg("-p").arg(dir);
+    Proxy::start("nginx", address, command, directory)
 }
 
-impl Proxy {
-    fn nginx(page: &str) -> Proxy {
-        let directory = TempDir::new().expect("a temporary directory can be made");
-        let dir = directory.path();
-        let address = free_address();
-        let mut snippet = shipped("systemd/nginx-page.conf");
-        replace(&mut snippet, "127.0.0.1:4243", page);
-        replace(&mut snippet, "/etc/nginx/", &format!("{}/", dir.display()));
-        let users = "anna:{PLAIN}anna-s\nbert:{PLAIN}bert-s\n";
-        fs::write(dir.join("fulfilld.htpasswd"), users).expect("users can be written");
-        let secret = format!("proxy_set_header X-Fulfilld-Page-Secret \"{SECRET}\";\n");
-        fs::write(dir.join("fulfilld-page-secret.conf"), secret).expect("it can be written");
-        let bodies = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-            .map(|kind| format!("{kind}_temp_path {}/{kind};\n", dir.display()))
-            .concat();
-        let whole = format!(
-            "daemon off; master_process off; pid {0}/pid; error_log {0}/log;\nevents {{ worker_connections 64; }}\n\
-             http {{\naccess_log off;\n{bodies}server {{ listen {address};\n{snippet}\n}}\n}}\n",
-            dir.display()
-        );
-        fs::write(dir.join("nginx.conf"), whole).expect("a configuration can be written");
-        let mut command = Command::new(installed(".tools/debian/usr/sbin/nginx"));
-        command.arg("-e").arg(dir.join("log")).arg("-c").arg(dir.join("nginx.conf"));
-        command.arg("-p").arg(dir);
-        Proxy::start("nginx", address, command, directory)
-    }
-
-    fn caddy(page: &str) -> Proxy {
-        let directory = TempDir::new().expect("a temporary directory can be made");
-        let dir = directory.path();
-        let address = free_address();
-        let caddy = installed(".venv/bin/caddy");
-        let hashed = |password: &str| {
-            let out = Command::new(&caddy)
-                .args(["hash-password", "--plaintext", password])
-                .output()
-                .expect("caddy hashes a password");
-            String::from_utf8_lossy(&out.stdout).trim().to_string()
-        };
-        let mut snippet = shipped("systemd/Caddyfile-page");
-        replace(&mut snippet, "127.0.0.1:4243", page);
-        let users = format!("anna {}\n\t\tbert {}\n", hashed("anna-s"), hashed("bert-s"));
-        replace(&mut snippet, "anna $2a$14$PUT.THE.HASH.HERE\n", &users);
-        let whole = format!(
-            "{{\n\tadmin off\n}}\nhttp://:{} {{\n\tbind 127.0.0.1\n{snippet}\n}}\n",
-            address.port()
-        );
-        fs::write(dir.join("Caddyfile"), whole).expect("a configuration can be written");
-        let mut command = Command::new(&caddy);
-        command.args(["run", "--adapter", "caddyfile", "--config"]).arg(dir.join("Caddyfile"));
-        command.env("HOME", dir).env("XDG_CONFIG_HOME", dir).env("XDG_DATA_HOME", dir);
-        command.env("FULFILLD_PAGE_SECRET", SECRET);
-        Proxy::start("caddy", address, command, directory)
-    }
-
-    fn start(
-        word: &'static str,
-        address: SocketAddr,
-        mut command: Command,
-        directory: TempDir,
-    ) -> Proxy {
-        let log = fs::File::create(directory.path().join("stderr")).expect("a log can be written");
-        let spawned = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
-        let mut process = Process(
-            spawned.unwrap_or_else(|e| panic!("{word} does not start: {e}; run tests/setup")),
-        );
-        let logs = || {
-            ["stderr", "log"]
-                .map(|f| fs::read_to_string(directory.path().join(f)).unwrap_or_default())
-                .concat()
-        };
-        wait_for(&format!("{word} listens on {address}"), || {
-            assert!(matches!(process.0.try_wait(), Ok(None)), "{word} ended: {}", logs());
-            TcpStream::connect(address).ok()
-        });
-        Proxy { word, address, _process: process, _directory: directory }
-    }
+fn caddy(page: &str) -> Proxy {
+    let directory = TempDir::new().expect("a temporary directory can be made");
+    let dir = directory.path();
+    let address = free_address();
+    let caddy = installed(".venv/bin/caddy");
+    let hashed = |password: &str| {
+        let out = Command::new(&caddy)
+            .args(["hash-password", "--plaintext", password])
+            .output()
+            .expect("caddy hashes a password");
+        String::from_utf8_lossy(&out.stdout).trim().to_string()
+    };
+    let mut snippet = shipped("systemd/Caddyfile-page");
+    replace(&mut snippet, "127.0.0.1:4243", page);
+    let users = format!("anna {}\n\t\tbert {}\n", hashed("anna-s"), hashed("bert-s"));
+    replace(&mut snippet, "anna $2a$14$PUT.THE.HASH.HERE\n", &users);
+    let whole = format!(
+        "{{\n\tadmin off\n}}\nhttp://:{} {{\n\tbind 127.0.0.1\n{snippet}\n}}\n",
+        address.port()
+    );
+    fs::write(dir.join("Caddyfile"), whole).expect("a configuration can be written");
+    let mut command = Command::new(&caddy);
+    command.args(["run", "--adapter", "caddyfile", "--config"]).arg(dir.join("Caddyfile"));
+    command.env("HOME", dir).env("XDG_CONFIG_HOME", dir).env("XDG_DATA_HOME", dir);
+    command.env("FULFILLD_PAGE_SECRET", SECRET);
+    Proxy::start("caddy", address, command, directory)
 }
 
 #[test]
 fn behind_nginx_and_caddy_somebody_is_who_they_logged_in_as_and_no_one_else() {
     let desk = Desk::open(&["card", "card"]);
-    for (n, proxy) in [Proxy::nginx(&desk.host), Proxy::caddy(&desk.host)].iter().enumerate() {
+    for (n, proxy) in [nginx(&desk.host), caddy(&desk.host)].iter().enumerate() {
         let (word, order) = (proxy.word, n + 1);
         let host = proxy.address.to_string();
         let login =

@@ -4,17 +4,17 @@
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::{Arc, Barrier, Mutex};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 use crate::outside::{
-    Process, Reply, SECRETS, address_of, connect, event, exchange, free_address, good_webhook,
+    Proxy, Reply, SECRETS, address_of, connect, event, exchange, free_address, good_webhook,
     installed, replace, shipped, shop_with_two_secrets, webhook,
 };
-use crate::shop::{PATIENCE, sign, unix_now, wait_for};
+use crate::shop::{PATIENCE, sign, unix_now};
 
 /// Above what the snippets let through.
 const OVERSIZE: usize = (1 << 20) + 1;
@@ -28,7 +28,7 @@ const BUYER_WAITS: Duration = Duration::from_secs(10);
 #[test]
 fn a_webhook_is_acknowledged_through_every_proxy() {
     let shop = shop_with_two_secrets();
-    for proxy in Proxy::all(address_of(shop.desk())) {
+    for proxy in proxies(address_of(shop.desk())) {
         let reply = exchange(proxy.address, &good_webhook(&format!("evt_{}", proxy.word)))
             .expect("an answer");
         assert_eq!(
@@ -59,7 +59,7 @@ fn a_webhook_is_acknowledged_through_every_proxy() {
 fn a_burst_of_callers_that_keep_their_connections_is_answered_through_every_proxy() {
     const CALLERS: usize = 60;
     let shop = shop_with_two_secrets();
-    for proxy in Proxy::all(address_of(shop.desk())) {
+    for proxy in proxies(address_of(shop.desk())) {
         // All at once, and once more on the same connections: right after other traffic is when a
         // burst used to starve.
         let at_once = Barrier::new(CALLERS);
@@ -204,7 +204,7 @@ fn an_absurd_framing_ends_at_the_proxy_and_the_daemon_goes_on() {
         }
     });
     let shop = shop_with_two_secrets();
-    for proxy in Proxy::all(address_of(shop.desk())) {
+    for proxy in proxies(address_of(shop.desk())) {
         for framing in absurd {
             drop(exchange(proxy.address, &request(framing)));
         }
@@ -300,100 +300,60 @@ fn no_other_path_is_published() {
     });
 }
 
-/// A proxy that runs with the shipped snippet; only ports, certificates and directories are others.
-struct Proxy {
-    /// Which one it is, as a word for event ids and messages.
-    word: &'static str,
-    address: SocketAddr,
-    _process: Process,
-    _directory: TempDir,
+/// nginx and Caddy, Debian's and the newest, all in front of the same upstream.
+fn proxies(upstream: SocketAddr) -> [Proxy; 4] {
+    [
+        nginx("nginx_of_debian", ".tools/debian/usr/sbin/nginx", upstream),
+        nginx("nginx_newest", ".venv/bin/nginx", upstream),
+        caddy("caddy_of_debian", ".tools/debian/usr/bin/caddy", upstream, OLD_BUFFERS),
+        caddy("caddy_newest", ".venv/bin/caddy", upstream, NEW_BUFFERS),
+    ]
 }
 
-impl Proxy {
-    /// nginx and Caddy, Debian's and the newest, all in front of the same upstream.
-    fn all(upstream: SocketAddr) -> [Proxy; 4] {
-        [
-            Proxy::nginx("nginx_of_debian", ".tools/debian/usr/sbin/nginx", upstream),
-            Proxy::nginx("nginx_newest", ".venv/bin/nginx", upstream),
-            Proxy::caddy("caddy_of_debian", ".tools/debian/usr/bin/caddy", upstream, OLD_BUFFERS),
-            Proxy::caddy("caddy_newest", ".venv/bin/caddy", upstream, NEW_BUFFERS),
-        ]
-    }
+fn nginx(word: &'static str, program: &str, upstream: SocketAddr) -> Proxy {
+    let directory = TempDir::new().expect("a temporary directory can be made");
+    let dir = directory.path();
+    let address = free_address();
+    let mut snippet = shipped("systemd/nginx.conf");
+    replace(&mut snippet, "127.0.0.1:4242", &upstream.to_string());
+    replace(&mut snippet, "listen 443 ssl;", &format!("listen {address};"));
+    let ours = |line: &&str| {
+        !["ssl_certificate", "listen [::]"].iter().any(|tls| line.trim_start().starts_with(tls))
+    };
+    let snippet = snippet.lines().filter(ours).collect::<Vec<_>>().join("\n");
+    let bodies = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|kind| format!("{kind}_temp_path {}/{kind};\n", dir.display()))
+        .concat();
+    // One process, so that none is left behind when it is ended.
+    let whole = format!(
+        "daemon off; master_process off; pid {0}/pid; error_log {0}/log;\nevents {{ worker_connections 1024; }}\n\
+         http {{\naccess_log off;\n{bodies}{snippet}\n}}\n",
+        dir.display()
+    );
+    fs::write(dir.join("nginx.conf"), whole).expect("a configuration can be written");
+    let mut command = Command::new(installed(program));
+    command.arg("-e").arg(dir.join("log")).arg("-c").arg(dir.join("nginx.conf")).arg("-p").arg(dir);
+    Proxy::start(word, address, command, directory)
+}
 
-    fn nginx(word: &'static str, program: &str, upstream: SocketAddr) -> Proxy {
-        let directory = TempDir::new().expect("a temporary directory can be made");
-        let dir = directory.path();
-        let address = free_address();
-        let mut snippet = shipped("systemd/nginx.conf");
-        replace(&mut snippet, "127.0.0.1:4242", &upstream.to_string());
-        replace(&mut snippet, "listen 443 ssl;", &format!("listen {address};"));
-        let ours = |line: &&str| {
-            !["ssl_certificate", "listen [::]"].iter().any(|tls| line.trim_start().starts_with(tls))
-        };
-        let snippet = snippet.lines().filter(ours).collect::<Vec<_>>().join("\n");
-        let bodies = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-            .map(|kind| format!("{kind}_temp_path {}/{kind};\n", dir.display()))
-            .concat();
-        // One process, so that none is left behind when it is ended.
-        let whole = format!(
-            "daemon off; master_process off; pid {0}/pid; error_log {0}/log;\nevents {{ worker_connections 1024; }}\n\
-             http {{\naccess_log off;\n{bodies}{snippet}\n}}\n",
-            dir.display()
-        );
-        fs::write(dir.join("nginx.conf"), whole).expect("a configuration can be written");
-        let mut command = Command::new(installed(program));
-        command
-            .arg("-e")
-            .arg(dir.join("log"))
-            .arg("-c")
-            .arg(dir.join("nginx.conf"))
-            .arg("-p")
-            .arg(dir);
-        Proxy::start(word, address, command, directory)
-    }
-
-    fn caddy(word: &'static str, program: &str, upstream: SocketAddr, buffers: &str) -> Proxy {
-        let directory = TempDir::new().expect("a temporary directory can be made");
-        let dir = directory.path();
-        let address = free_address();
-        let mut snippet = shipped("systemd/Caddyfile");
-        replace(&mut snippet, "127.0.0.1:4242", &upstream.to_string());
-        replace(
-            &mut snippet,
-            "\nshop.example.org {",
-            &format!("\nhttp://:{} {{\n\tbind 127.0.0.1", address.port()),
-        );
-        replace(&mut snippet, "{\n\tservers {", "{\n\tadmin off\n\tservers {");
-        replace(&mut snippet, NEW_BUFFERS, buffers);
-        fs::write(dir.join("Caddyfile"), snippet).expect("a configuration can be written");
-        let mut command = Command::new(installed(program));
-        command.args(["run", "--adapter", "caddyfile", "--config"]).arg(dir.join("Caddyfile"));
-        command.env("HOME", dir).env("XDG_CONFIG_HOME", dir).env("XDG_DATA_HOME", dir);
-        Proxy::start(word, address, command, directory)
-    }
-
-    fn start(
-        word: &'static str,
-        address: SocketAddr,
-        mut command: Command,
-        directory: TempDir,
-    ) -> Proxy {
-        let log = fs::File::create(directory.path().join("stderr")).expect("a log can be written");
-        let spawned = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
-        let mut process = Process(
-            spawned.unwrap_or_else(|e| panic!("{word} does not start: {e}; run tests/setup")),
-        );
-        let logs = || {
-            ["stderr", "log"]
-                .map(|f| fs::read_to_string(directory.path().join(f)).unwrap_or_default())
-                .concat()
-        };
-        wait_for(&format!("{word} listens on {address}"), || {
-            assert!(matches!(process.0.try_wait(), Ok(None)), "{word} ended: {}", logs());
-            TcpStream::connect(address).ok()
-        });
-        Proxy { word, address, _process: process, _directory: directory }
-    }
+fn caddy(word: &'static str, program: &str, upstream: SocketAddr, buffers: &str) -> Proxy {
+    let directory = TempDir::new().expect("a temporary directory can be made");
+    let dir = directory.path();
+    let address = free_address();
+    let mut snippet = shipped("systemd/Caddyfile");
+    replace(&mut snippet, "127.0.0.1:4242", &upstream.to_string());
+    replace(
+        &mut snippet,
+        "\nshop.example.org {",
+        &format!("\nhttp://:{} {{\n\tbind 127.0.0.1", address.port()),
+    );
+    replace(&mut snippet, "{\n\tservers {", "{\n\tadmin off\n\tservers {");
+    replace(&mut snippet, NEW_BUFFERS, buffers);
+    fs::write(dir.join("Caddyfile"), snippet).expect("a configuration can be written");
+    let mut command = Command::new(installed(program));
+    command.args(["run", "--adapter", "caddyfile", "--config"]).arg(dir.join("Caddyfile"));
+    command.env("HOME", dir).env("XDG_CONFIG_HOME", dir).env("XDG_DATA_HOME", dir);
+    Proxy::start(word, address, command, directory)
 }
 
 /// The line of the Caddyfile that Caddyfile-2.6 spells in the other way.
@@ -408,7 +368,7 @@ fn through_every_proxy(judge: impl Fn(&Proxy, &Upstream) + Sync) {
         for which in 0..4 {
             scope.spawn(move || {
                 let upstream = Upstream::start();
-                let proxies = Proxy::all(upstream.address);
+                let proxies = proxies(upstream.address);
                 judge(&proxies[which], &upstream);
             });
         }
