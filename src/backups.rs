@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -109,6 +109,9 @@ pub fn ago(age: Duration) -> String {
     }
 }
 
+/// [`is_running`] holds the lock for a moment; who makes a backup waits so long for it.
+const LOCK_WITHIN: Duration = Duration::from_secs(1);
+
 /// Held while the file is copied, so that the daemon knows why its log cannot be emptied, and that
 /// one backup runs at a time.
 pub struct Copying {
@@ -120,13 +123,17 @@ pub fn begin(file: &Path) -> Result<Copying> {
     let folder = place::folder(file);
     let opened = File::open(&folder)
         .map_err(|e| Error::Config(format!("cannot open {}: {e}", folder.display())))?;
-    match flock(&opened, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Copying { _folder: opened }),
-        Err(_) => Err(Error::Temporary(format!(
-            "another backup of {} is being made; wait until it is done",
-            file.display()
-        ))),
+    let until = Instant::now() + LOCK_WITHIN;
+    while flock(&opened, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if Instant::now() >= until {
+            return Err(Error::Temporary(format!(
+                "another backup of {} is being made; wait until it is done",
+                file.display()
+            )));
+        }
+        std::thread::sleep(Duration::from_millis(20));
     }
+    Ok(Copying { _folder: opened })
 }
 
 /// True while a backup of the file is being made.
