@@ -73,6 +73,7 @@ CREATE TABLE events(
   taken_at        TEXT,                                   -- a worker has it since
   next_attempt_at TEXT DEFAULT(strftime('%Y-%m-%dT%H:%M:%SZ', 'now')),  -- due when pending
   processed_at    TEXT,
+  reason_code     TEXT,                                   -- one word for state_reason, e.g. temporary
   CHECK(rowid > 0)
 ) STRICT;
 -- What retention looks through.
@@ -869,7 +870,7 @@ ORDER BY f.order_id, f.id, li.position;
 
 -- Events that have waited for more than ten minutes, and why.
 CREATE VIEW stuck_events AS
-SELECT id, type, object_id, received_at, attempts, next_attempt_at, state_reason
+SELECT id, type, object_id, received_at, attempts, next_attempt_at, reason_code, state_reason
 FROM events
 WHERE state = 'pending' AND received_at < strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-10 minutes')
 ORDER BY received_at;

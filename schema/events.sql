@@ -64,7 +64,7 @@ BEGIN
   UPDATE sequence SET n = n + 1;
   UPDATE events SET seq = (SELECT n FROM sequence) WHERE id = NEW.id;
   UPDATE events SET attempts = 0, crashes = 0, panics = 0, taken_at = NULL,
-    state_reason = 'to be processed again',
+    state_reason = 'to be processed again', reason_code = 'replayed',
     processed_at = NULL, next_attempt_at = strftime('%Y-%m-%dT%H:%M:%SZ', 'now')
   WHERE id = NEW.id AND (OLD.state <> 'pending' OR OLD.taken_at IS NULL);
 END;

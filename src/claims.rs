@@ -29,6 +29,7 @@ use crate::handlers;
 use crate::inbox;
 use crate::queue::LEASE;
 use crate::queue::retry::Retry;
+use crate::reason::{Code, Reason};
 pub use deaths::release_interrupted;
 use deaths::{CRASHES_FORGIVEN, PANICS_MAX, pause_after};
 
@@ -82,20 +83,20 @@ pub struct Claimed {
     by_webhook: bool,
 }
 
-/// What a try came to.
+/// What a try came to, with the reason that `events` shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// The file now says what Stripe says. `awaits`: but for a payment, which Stripe does not show
     /// yet.
     Done { awaits: Option<String> },
     /// Nothing to do, and why. `awaits`: until an order with that payment is here.
-    Ignored { why: String, awaits: Option<String> },
+    Ignored { why: Reason, awaits: Option<String> },
     /// Parked: a person has to look, and why.
-    Failed(String),
+    Failed(Reason),
     /// Try again, why, and after how long; without a pause given, a growing and jittered one.
-    Again { why: String, pause: Option<Duration> },
+    Again { why: Reason, pause: Option<Duration> },
     /// The handler panicked.
-    Panicked(String),
+    Panicked(Reason),
 }
 
 /// How many claims may be made now.
@@ -361,8 +362,8 @@ fn finish_one(
     outcome: &Outcome,
     now: Timestamp,
 ) -> Result<()> {
-    let again = |why: &str, pause: Duration| (None, Some(why.to_string()), None, Some(now + pause));
-    let failed = |why: String| (Some("failed"), Some(why), None, None);
+    let again = |why: &Reason, pause: Duration| (None, Some(why.clone()), None, Some(now + pause));
+    let failed = |why: Reason| (Some("failed"), Some(why), None, None);
     let (state, reason, awaits, next) = match outcome {
         Outcome::Done { awaits } => (Some("done"), None, awaits.clone(), None),
         // Its partner came while Stripe was asked, and Stripe does not list it yet.
@@ -374,7 +375,8 @@ fn finish_one(
         }
         Outcome::Failed(why) => failed(why.clone()),
         Outcome::Again { why, .. } if RETRY.is_spent(event.attempts, event.received_at, now) => {
-            failed(format!("given up after {} tries in 3 days: {why}", event.attempts))
+            let text = format!("given up after {} tries in 3 days: {why}", event.attempts);
+            failed(Reason::new(Code::GivenUp, text))
         }
         Outcome::Again { why, pause } => {
             again(why, pause.unwrap_or_else(|| RETRY.pause(event.attempts)))
@@ -384,20 +386,21 @@ fn finish_one(
     };
     let panicked = matches!(outcome, Outcome::Panicked(_)) as i64;
     let (id, next, at) = (&event.event.id, next.map(clock::text), clock::text(now));
+    let (code, reason) = (reason.as_ref().map(|r| r.code.word()), reason.as_ref().map(|r| &r.text));
     // One that was made due anew while it was in hand has a higher number, and stays due.
     let changed = match state {
         Some(state) => c
             .prepare_cached(
                 "UPDATE events SET state = ?3, state_reason = ?4, awaits = ?5, panics = panics + ?6, processed_at = ?7,
-                   taken_at = NULL, next_attempt_at = NULL WHERE id = ?1 AND state = 'pending' AND seq < ?2",
+                   taken_at = NULL, next_attempt_at = NULL, reason_code = ?8 WHERE id = ?1 AND state = 'pending' AND seq < ?2",
             )
-            .and_then(|mut update| update.execute((id, asked, state, reason, awaits, panicked, &at))),
+            .and_then(|mut update| update.execute((id, asked, state, reason, awaits, panicked, &at, code))),
         None => c
             .prepare_cached(
-                "UPDATE events SET state_reason = ?3, panics = panics + ?4, taken_at = NULL, next_attempt_at = ?5
-                 WHERE id = ?1 AND state = 'pending' AND seq < ?2",
+                "UPDATE events SET state_reason = ?3, panics = panics + ?4, taken_at = NULL, next_attempt_at = ?5,
+                   reason_code = ?6 WHERE id = ?1 AND state = 'pending' AND seq < ?2",
             )
-            .and_then(|mut update| update.execute((id, asked, reason, panicked, next))),
+            .and_then(|mut update| update.execute((id, asked, reason, panicked, next, code))),
     }
     .map_err(db::translate)?;
     if changed == 0 {
@@ -448,7 +451,7 @@ pub fn finish_covered(
                 continue;
             }
             c.prepare_cached(
-                "UPDATE events SET state = 'done', state_reason = NULL, awaits = NULL, next_attempt_at = NULL,
+                "UPDATE events SET state = 'done', state_reason = NULL, reason_code = NULL, awaits = NULL, next_attempt_at = NULL,
                    processed_at = ?2 WHERE id = ?1",
             )
             .and_then(|mut update| update.execute((&event, clock::text(now))))

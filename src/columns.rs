@@ -34,7 +34,7 @@ pub const TABLES: &[Columns] = &[
         facts: "id type object_id created livemode api_version account context shape snapshot_event payload source \
                 received_at awaits",
         yours: "",
-        ruled: "seq state state_reason attempts crashes panics taken_at next_attempt_at processed_at",
+        ruled: "seq state state_reason attempts crashes panics taken_at next_attempt_at processed_at reason_code",
     },
     Columns {
         table: "orders",

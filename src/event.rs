@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::clock::{self, Timestamp};
+use crate::reason::{Code, Reason};
 use crate::text;
 
 /// The two shapes in which Stripe delivers the same news (docs.stripe.com/event-destinations).
@@ -141,21 +142,23 @@ impl Event {
 
     /// Why the event is none of the shop's, by the file's mode and the account that was set; `None`
     /// when it is.
-    pub fn foreign_to(&self, livemode: bool, account: Option<&str>) -> Option<String> {
+    pub fn foreign_to(&self, livemode: bool, account: Option<&str>) -> Option<Reason> {
         let word = |live: bool| if live { "live" } else { "test" };
         if let Some(live) = self.livemode.filter(|live| *live != livemode) {
-            return Some(format!("a {} event in a {} file", word(live), word(livemode)));
+            let text = format!("a {} event in a {} file", word(live), word(livemode));
+            return Some(Reason::new(Code::OtherMode, text));
         }
-        match (account, &self.account, &self.context) {
+        let text = match (account, &self.account, &self.context) {
             (Some(ours), Some(other), _) | (Some(ours), None, Some(other)) if ours != other => {
-                Some(format!("of account {}, not {ours}", text::clean(other)))
+                format!("of account {}, not {ours}", text::clean(other))
             }
-            (None, Some(other), _) => Some(format!(
+            (None, Some(other), _) => format!(
                 "of the connected account {}; set FULFILLD_ACCOUNT if that is the shop",
                 text::clean(other)
-            )),
-            _ => None,
-        }
+            ),
+            _ => return None,
+        };
+        Some(Reason::new(Code::OtherAccount, text))
     }
 }
 
@@ -261,7 +264,7 @@ mod tests {
             let said = event(more).foreign_to(false, account);
             assert_eq!(said.is_some(), why.is_some(), "{more} {account:?}: {said:?}");
             assert!(
-                said.unwrap_or_default().starts_with(why.unwrap_or_default()),
+                said.map(|said| said.text).unwrap_or_default().starts_with(why.unwrap_or_default()),
                 "{more} {account:?}"
             );
         }

@@ -40,6 +40,7 @@ mod alarms; // SQL of alarms
 mod endpoint; // the webhook endpoints as Stripe lists them
 mod stripe; // asks Stripe
 mod event; // an event's envelope
+mod reason; // why an event is not done: a code beside the sentence
 
 mod table; // rows as people and machines read them
 mod writer; // the single writer: group commit

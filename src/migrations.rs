@@ -71,6 +71,7 @@ const STEPS: &[Step] = &[
             rebuild(c, "actor", include_str!("../schema/steps/3_actor.sql"), &[])?;
             for sql in [
                 "ALTER TABLE alarms ADD COLUMN about TEXT NOT NULL DEFAULT ''",
+                "ALTER TABLE events ADD COLUMN reason_code TEXT",
                 include_str!("../schema/steps/3_unbalanced_orders.sql"),
                 include_str!("../schema/steps/3_forgotten.sql"),
                 include_str!("../schema/steps/3_hook_tests.sql"),

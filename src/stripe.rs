@@ -11,6 +11,7 @@ use crate::config::{Only, StripeAccess};
 use crate::error::{Error, Result};
 use crate::event::is_object_id;
 use crate::metrics::Metrics;
+use crate::reason::{Code, Reason};
 use crate::sabotage;
 use crate::skew::Skew;
 use crate::sync::lock;
@@ -101,7 +102,7 @@ impl Stripe {
     }
 
     /// Why a session is not the shop's by `FULFILLD_ONLY`; `None` when it is.
-    pub fn not_the_shops(&self, session: &Value) -> Option<String> {
+    pub fn not_the_shops(&self, session: &Value) -> Option<Reason> {
         let only = self.only.as_ref()?;
         let said = session.pointer(&only.pointer).and_then(Value::as_str);
         let ours = said.is_some_and(|said| only.values.iter().any(|value| value == said));
@@ -109,7 +110,10 @@ impl Stripe {
         if !ours && others.len() < OTHERS_MAX {
             others.extend(session["id"].as_str().map(String::from));
         }
-        (!ours).then(|| format!("the session is not of FULFILLD_ONLY={}", only.setting))
+        (!ours).then(|| {
+            let text = format!("the session is not of FULFILLD_ONLY={}", only.setting);
+            Reason::new(Code::OtherShop, text)
+        })
     }
 
     /// How many sessions were somebody else's so far; what `only.rs` makes of them needs no more

@@ -15,6 +15,7 @@ use crate::handlers::{self, Handled, Look};
 use crate::inbox;
 use crate::ledger;
 use crate::queue::{Found, Queue, Runner, Store};
+use crate::reason::{Code, Reason};
 use crate::sync::lock;
 use crate::text;
 
@@ -75,7 +76,7 @@ struct Events {
 struct Task {
     claim: Claim,
     /// Why the events are none of the shop's.
-    foreign: Option<String>,
+    foreign: Option<Reason>,
 }
 
 /// What a try came to, and what is to be written with it.
@@ -111,10 +112,10 @@ impl Store for Events {
         let (outcome, covered) = self.write(claim, tried.change.map(Arc::new), tried.outcome);
         let (word, level, why) = match &outcome {
             Outcome::Done { .. } => ("done", log::Level::Info, ""),
-            Outcome::Ignored { why, .. } => ("ignored", log::Level::Info, why.as_str()),
-            Outcome::Failed(why) => ("failed", log::Level::Error, why.as_str()),
-            Outcome::Again { why, .. } => ("again", log::Level::Warn, why.as_str()),
-            Outcome::Panicked(why) => ("crashed", log::Level::Error, why.as_str()),
+            Outcome::Ignored { why, .. } => ("ignored", log::Level::Info, why.text.as_str()),
+            Outcome::Failed(why) => ("failed", log::Level::Error, why.text.as_str()),
+            Outcome::Again { why, .. } => ("again", log::Level::Warn, why.text.as_str()),
+            Outcome::Panicked(why) => ("crashed", log::Level::Error, why.text.as_str()),
         };
         for Claimed { event, attempts, .. } in &claim.events {
             self.context.metrics.event_tried(word);
@@ -142,17 +143,29 @@ impl Runner for Events {
             Some(why) => Ok(Handled::Ignore(why.clone())),
             None => self.ask(claim),
         };
-        let again = |why: String, pause: Option<Duration>| Outcome::Again { why, pause };
+        let again = |code: Code, why: String, pause: Option<Duration>| {
+            let why = Reason::new(code, why);
+            Outcome::Again { why, pause }
+        };
+        let later = |error: &Error, pause: Option<Duration>| {
+            let why = Reason::from(error);
+            Outcome::Again { why, pause }
+        };
         let forbidden_pause = || self.context.stripe.forbidden_pause();
         let (change, outcome) = match handled {
             Ok(Handled::Change(change)) => (Some(change), Outcome::Done { awaits: None }),
-            Ok(Handled::InPart(change, why)) => (Some(change), Outcome::Failed(why)),
+            Ok(Handled::InPart(change, why)) => {
+                (Some(change), Outcome::Failed(Reason::new(Code::InPart, why)))
+            }
             Ok(Handled::Unfinished(change, missing)) => {
                 let pause = missing.hidden.then(forbidden_pause);
                 let tries = if missing.hidden { TRIES_HIDDEN } else { TRIES_UNFINISHED };
                 let soon = pause.is_none_or(|pause| pause <= HIDDEN_PAUSE_MAX);
                 let outcome = match soon && claim.attempts() < tries {
-                    true => again(missing.why, pause),
+                    true => {
+                        let code = if missing.hidden { Code::Forbidden } else { Code::NotYet };
+                        again(code, missing.why, pause)
+                    }
                     false => Outcome::Done { awaits: Some(missing.of) },
                 };
                 (Some(change), outcome)
@@ -161,19 +174,18 @@ impl Runner for Events {
             Ok(Handled::Await { payment, why }) => {
                 (None, Outcome::Ignored { why, awaits: Some(payment) })
             }
-            Ok(Handled::NotYet(why)) | Err(Error::Temporary(why) | Error::Full(why)) => {
-                (None, again(why, None))
-            }
-            Err(Error::Config(why)) => (None, again(why, Some(PROBE_EVERY_MAX))),
-            Err(Error::Forbidden(why)) => (None, again(why, Some(forbidden_pause()))),
-            Err(error) => (None, Outcome::Failed(error.to_string())),
+            Ok(Handled::NotYet(why)) => (None, again(Code::NotYet, why, None)),
+            Err(error @ (Error::Temporary(_) | Error::Full(_))) => (None, later(&error, None)),
+            Err(error @ Error::Config(_)) => (None, later(&error, Some(PROBE_EVERY_MAX))),
+            Err(error @ Error::Forbidden(_)) => (None, later(&error, Some(forbidden_pause()))),
+            Err(error) => (None, Outcome::Failed(Reason::from(&error))),
         };
         Tried { change, outcome }
     }
 
     fn panicked(&self) -> Tried {
         let why = "a bug in fulfilld: the handler panicked; please report it";
-        Tried { change: None, outcome: Outcome::Panicked(why.into()) }
+        Tried { change: None, outcome: Outcome::Panicked(Reason::new(Code::Panicked, why)) }
     }
 }
 
@@ -265,14 +277,14 @@ impl Events {
         };
         let (mut written, mut outcome) = (write(change.clone(), &outcome), outcome);
         // The file's own rules refuse it: park it with their sentence.
-        if let (Err(Error::Permanent(why)), true) = (&written, change.is_some()) {
-            outcome = Outcome::Failed(why.clone());
+        if let (Err(error @ Error::Permanent(_)), true) = (&written, change.is_some()) {
+            outcome = Outcome::Failed(Reason::from(error));
             written = write(None, &outcome);
         }
         match written {
             Ok(covered) => (outcome, covered),
             // Not written at all; the lease brings the events back.
-            Err(error) => (Outcome::Again { why: error.to_string(), pause: None }, Vec::new()),
+            Err(error) => (Outcome::Again { why: Reason::from(&error), pause: None }, Vec::new()),
         }
     }
 }

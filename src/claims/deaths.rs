@@ -15,6 +15,7 @@ use super::{Claimed, claimed, columns};
 use crate::clock::{self, Timestamp};
 use crate::db;
 use crate::error::Result;
+use crate::reason::Code;
 
 /// Deaths of the process with an event in hand before the event is claimed alone, and deaths while
 /// it was in hand alone before it is parked as their cause.
@@ -55,15 +56,15 @@ pub fn release_interrupted(c: &Connection, now: Timestamp) -> Result<usize> {
         if alone >= CRASHES_MAX {
             let why = format!("{why}, the last {alone} times on it alone");
             c.execute(
-                "UPDATE events SET state = 'failed', state_reason = ?2, taken_at = NULL, crashes = ?3,
+                "UPDATE events SET state = 'failed', state_reason = ?2, reason_code = ?5, taken_at = NULL, crashes = ?3,
                    next_attempt_at = NULL, processed_at = ?4 WHERE id = ?1",
-                (id, why, crashes, at),
+                (id, why, crashes, at, Code::Crashed.word()),
             )
         } else {
             c.execute(
-                "UPDATE events SET state_reason = ?2, taken_at = NULL, crashes = ?3, \
+                "UPDATE events SET state_reason = ?2, reason_code = ?5, taken_at = NULL, crashes = ?3, \
                  next_attempt_at = ?4 WHERE id = ?1",
-                (id, why, crashes, clock::text(now + pause_after(crashes))),
+                (id, why, crashes, clock::text(now + pause_after(crashes)), Code::Interrupted.word()),
             )
         }
         .map_err(db::translate)?;

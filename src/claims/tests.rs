@@ -80,7 +80,13 @@ fn events_about_one_object_are_one_request() {
     let in_hand = InHand::of(claims[1..].iter());
     let (claims, named) = claim_all(&c, ALL, &in_hand, 2);
     assert_eq!(named, ["evt_5"]);
-    finish(&c, &claims[0], &Outcome::Ignored { why: "no".into(), awaits: None }, at(2)).unwrap();
+    finish(
+        &c,
+        &claims[0],
+        &Outcome::Ignored { why: Reason::new(Code::NotASale, "no"), awaits: None },
+        at(2),
+    )
+    .unwrap();
     assert_eq!(claim_all(&c, ALL, &in_hand, 2).1, ["evt_6"]);
     assert_eq!(
         one(
@@ -124,7 +130,7 @@ fn what_came_or_was_tried_while_the_clock_was_ahead_is_due() {
     insert(&c, "evt_1", "checkout.session.completed", "cs_1", 5_000_000);
     insert(&c, "evt_2", "checkout.session.completed", "cs_2", 5_000_000);
     let (claims, _) = claim_all(&c, ALL, &InHand::default(), 5_000_000);
-    let again = Outcome::Again { why: "busy".into(), pause: None };
+    let again = Outcome::Again { why: Reason::new(Code::Temporary, "busy"), pause: None };
     finish(&c, &claims[0], &again, at(5_000_000)).unwrap();
     finish(&c, &claims[1], &again, at(5_000_000)).unwrap();
     insert(&c, "evt_3", "checkout.session.completed", "cs_3", 5_000_000);
@@ -304,7 +310,7 @@ fn giving_up_takes_three_days_and_twenty_tries() {
     let c = file();
     session(&c, 1);
     let (mut claims, _) = claim_all(&c, ALL, &InHand::default(), 0);
-    let again = Outcome::Again { why: "busy".into(), pause: None };
+    let again = Outcome::Again { why: Reason::new(Code::Temporary, "busy"), pause: None };
     for (attempts, days, state) in [(19, 10, "pending"), (100, 2, "pending"), (20, 4, "failed")] {
         claims[0].events[0].attempts = attempts;
         finish(&c, &claims[0], &again, at(days * 86_400)).unwrap();
@@ -325,7 +331,7 @@ fn a_handler_that_panics_counts_for_its_own_event_alone() {
         let (claims, _) = claim_all(&c, ALL, &InHand::default(), panic * 7200);
         for claim in &claims {
             let what = if claim.object_id() == Some("cs_1") {
-                Outcome::Panicked("a bug".into())
+                Outcome::Panicked(Reason::new(Code::Panicked, "a bug"))
             } else {
                 DONE
             };
@@ -340,11 +346,16 @@ fn what_waits_for_an_order_is_due_when_its_payment_is_known() {
     let c = file();
     insert(&c, "evt_1", "charge.dispute.created", "dp_1", 0);
     let (claims, _) = claim_all(&c, ALL, &InHand::default(), 0);
-    let ignored = Outcome::Ignored { why: "no session".into(), awaits: Some("pi_1".into()) };
+    let ignored = Outcome::Ignored {
+        why: Reason::new(Code::NoSession, "no session"),
+        awaits: Some("pi_1".into()),
+    };
     finish(&c, &claims[0], &ignored, at(0)).unwrap();
-    assert_eq!(one(&c, "SELECT state || ' ' || awaits FROM events"), "ignored pi_1");
+    let told = "SELECT state || ' ' || awaits || ' ' || reason_code FROM events";
+    assert_eq!(one(&c, told), "ignored pi_1 no_session");
     // The order came while Stripe was asked: it is not ignored, but asked about again.
     inbox::replay(&c, "evt_1").unwrap();
+    assert_eq!(one(&c, told), format!("pending pi_1 {}", Code::Replayed.word()));
     let (claims, _) = claim_all(&c, ALL, &InHand::default(), 1);
     c.execute(
         "INSERT INTO orders(checkout_session_id, payment_intent_id, livemode, mode,

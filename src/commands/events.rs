@@ -10,7 +10,7 @@ use crate::text;
 /// All but the payload, which can be large and is shown for one event alone.
 const COLUMNS: &str =
     "id, type, object_id, created, livemode, api_version, account, shape, snapshot_event, source, received_at,
-    state, state_reason, attempts, crashes, taken_at, next_attempt_at, processed_at";
+    state, state_reason, reason_code, attempts, crashes, taken_at, next_attempt_at, processed_at";
 
 /// List Stripe's events in the order they came, newest last, or show one
 ///

@@ -8,6 +8,7 @@ use super::{Handled, Look, Missing};
 use crate::change::{Address, Change, Hold, LineItem, Order, PaymentStatus};
 use crate::clock::{self, Timestamp};
 use crate::error::{Error, Result};
+use crate::reason::{Code, Reason};
 use crate::stripe::{Asked, Sight, Stripe};
 
 /// Completed, or a delayed payment has settled one way or the other.
@@ -32,7 +33,11 @@ pub struct Told {
 
 /// Abandoned: counted by being kept.
 pub fn expired() -> Result<Handled> {
-    Ok(Handled::Ignore("the checkout expired without a purchase".into()))
+    Ok(not_a_sale("the checkout expired without a purchase"))
+}
+
+fn not_a_sale(why: &str) -> Handled {
+    Handled::Ignore(Reason::new(Code::NotASale, why))
 }
 
 /// Asks for the session as it is now.
@@ -76,12 +81,10 @@ pub fn read(asked: &Asked, told: Told) -> Result<Handled> {
     let session = Fields(&asked.value);
     let mode = session.text("/mode").unwrap_or_else(|| "payment".into());
     if mode == "setup" {
-        return Ok(Handled::Ignore("a setup session sells nothing".into()));
+        return Ok(not_a_sale("a setup session sells nothing"));
     }
     match session.word("/status") {
-        Some("expired") => {
-            return Ok(Handled::Ignore("the checkout expired without a purchase".into()));
-        }
+        Some("expired") => return expired(),
         // The event can be quicker than the session that it is about.
         Some("open") => {
             return Ok(Handled::NotYet("Stripe says that the session is still open".into()));

@@ -17,6 +17,7 @@ use std::sync::LazyLock;
 use crate::change::Change;
 use crate::error::{Error, Result};
 use crate::event::Event;
+use crate::reason::{Code, Reason};
 use crate::stripe::Stripe;
 
 /// What a handler found out.
@@ -31,9 +32,9 @@ pub enum Handled {
     /// about again.
     Unfinished(Change, Missing),
     /// Nothing to do for the shop, and why.
-    Ignore(String),
+    Ignore(Reason),
     /// Nothing to do until an order has this payment, which Stripe shows no session of; and why.
-    Await { payment: String, why: String },
+    Await { payment: String, why: Reason },
     /// Stripe is well but not that far yet, and why: to be asked again.
     NotYet(String),
 }
@@ -207,7 +208,10 @@ pub fn handle(look: &Look, stripe: &Stripe) -> Result<Handled> {
     }
     match subject(event) {
         Some(subject) => subject.ask(look, stripe),
-        None => Ok(Handled::Ignore(format!("this version does nothing on {}", event.name()))),
+        None => {
+            let text = format!("this version does nothing on {}", event.name());
+            Ok(Handled::Ignore(Reason::new(Code::UnknownType, text)))
+        }
     }
 }
 

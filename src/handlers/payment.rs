@@ -5,14 +5,17 @@ use super::{Handled, Missing};
 use crate::change::{About, Change};
 use crate::clock;
 use crate::error::{Error, Result};
+use crate::reason::{Code, Reason};
 use crate::stripe::{Asked, Billed, Sight, Stripe};
 
 /// Why a payment is left alone.
-const NO_SESSION: &str = "no Checkout Session belongs to this payment";
+fn without_session() -> Reason {
+    Reason::new(Code::NoSession, "no Checkout Session belongs to this payment")
+}
 
 /// What is left alone until an order has that payment: Stripe may list its session a moment later.
 pub fn no_session(payment_intent: &str) -> Handled {
-    Handled::Await { payment: payment_intent.into(), why: NO_SESSION.into() }
+    Handled::Await { payment: payment_intent.into(), why: without_session() }
 }
 
 /// What was found out about a payment.
@@ -26,7 +29,7 @@ pub enum Payment {
         missing: Option<Missing>,
     },
     /// It is none of the shop's, and why.
-    Foreign(String),
+    Foreign(Reason),
     /// Nothing shows that it is the shop's, at least not yet.
     Unknown { payment_intent: String },
 }
@@ -60,7 +63,7 @@ pub fn of(object: Fields, stripe: &Stripe) -> Result<Payment> {
         object.id("/payment_intent").map_or_else(by_charge, |id| Ok(Some(id)))?
     else {
         // Checkout pays by payment intent and by nothing else.
-        return Ok(Payment::Foreign(NO_SESSION.into()));
+        return Ok(Payment::Foreign(without_session()));
     };
     if let Some(session) = stripe.session_of_payment_intent(&payment_intent)? {
         return Ok(match stripe.not_the_shops(&session) {

@@ -4,6 +4,7 @@ use super::checkout_session::{self, Told};
 use super::fields::Fields;
 use super::{Handled, Look, payment};
 use crate::error::{Error, Result};
+use crate::reason::{Code, Reason};
 use crate::stripe::Stripe;
 
 /// Succeeded, failed or canceled: whatever its session says now. One that Checkout did not make is
@@ -17,9 +18,8 @@ pub fn changed(look: &Look, stripe: &Stripe) -> Result<Handled> {
         && look.event("payment_intent.succeeded").is_none()
     {
         // The buyer tries another card, or goes away.
-        return Ok(Handled::Ignore(
-            "the checkout is still open; a success has an event of its own".into(),
-        ));
+        let text = "the checkout is still open; a success has an event of its own";
+        return Ok(Handled::Ignore(Reason::new(Code::CheckoutOpen, text)));
     }
     match Fields(&session).id("/id") {
         Some(session) => checkout_session::ask(&session, stripe, Told::default()),

@@ -70,7 +70,8 @@ const THEN: [(&str, &str); 8] = [
            VALUES('evt_sample_2', 'checkout.session.completed', 'cs_test_gone',
            '2025-11-24T03:05:01Z', 0, 'snapshot', 'webhook',
              '2025-11-24T03:05:02Z', 'pending', 1, '2025-11-24T03:05:02Z');
-         UPDATE events SET state = 'failed', state_reason = 'Stripe has no such session' WHERE id = 'evt_sample_2';",
+         UPDATE events SET state = 'failed', state_reason = 'Stripe has no such session', \
+         reason_code = 'permanent' WHERE id = 'evt_sample_2';",
     ),
 ];
 

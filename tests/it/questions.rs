@@ -56,8 +56,8 @@ fn a_declined_card_in_an_open_checkout_is_ignored_at_once() {
     assert_eq!(shop.post(declined(1).as_bytes()).unwrap().0, 200);
     shop.settle();
     assert_eq!(
-        shop.rows("SELECT state, attempts, state_reason FROM events"),
-        ["ignored|1|the checkout is still open; a success has an event of its own"]
+        shop.rows("SELECT state, attempts, reason_code, state_reason FROM events"),
+        ["ignored|1|checkout_open|the checkout is still open; a success has an event of its own"]
     );
     assert_eq!(asked(&shop), 1);
     // A success that is quicker than its session is no such thing: it is asked about again.

@@ -175,7 +175,7 @@ fn a_missing_permission_holds_up_only_what_needs_it_and_is_named_until_it_is_gra
     });
     let named = "SELECT what FROM attention WHERE reason = 'key_lacks_permission'";
     let waiting = "SELECT count(*) FROM events WHERE state = 'pending' AND taken_at IS NULL \
-                   AND state_reason LIKE '%lacks a permission%'";
+                   AND reason_code = 'forbidden'";
     wait_for("the refund's and the dispute's events wait", || {
         (shop.one(waiting) == "6").then_some(())
     });

@@ -150,34 +150,34 @@ fn the_other_paths_and_methods_say_what_they_are_for() {
 fn a_signed_event_that_cannot_be_understood_is_kept_and_parked_with_the_reason() {
     let shop = Shop::open();
     for (n, (body, state, why)) in [
-        (json!({"type": "checkout.session.completed", "data": {"object": {}}}), "failed", "does not name its object"),
-        (json!({"type": "checkout.session.completed", "data": 7}), "failed", "does not name its object"),
+        (json!({"type": "checkout.session.completed", "data": {"object": {}}}), "failed|permanent", "does not name its object"),
+        (json!({"type": "checkout.session.completed", "data": 7}), "failed|permanent", "does not name its object"),
         (
             json!({"type": "checkout.session.completed", "data": {"object": {"id": "../charges"}}}),
-            "failed",
+            "failed|permanent",
             "does not name",
         ),
-        (json!({"type": 7}), "failed", "no type"),
-        (json!({}), "failed", "no type"),
-        (json!({"type": "something.new", "livemode": "yes"}), "ignored", "does nothing on something.new"),
+        (json!({"type": 7}), "failed|permanent", "no type"),
+        (json!({}), "failed|permanent", "no type"),
+        (json!({"type": "something.new", "livemode": "yes"}), "ignored|unknown_type", "does nothing on something.new"),
         (
             json!({"type": "checkout.session.completed", "livemode": true, "data": {"object": {"id": "cs_live_1"}}}),
-            "ignored",
+            "ignored|other_mode",
             "a live event in a test file",
         ),
         (
             json!({"type": "checkout.session.completed", "account": "acct_9", "data": {"object": {"id": "cs_1"}}}),
-            "ignored",
+            "ignored|other_account",
             "acct_9",
         ),
         (
             json!({"type": "checkout.session.completed", "data": {"object": {"id": "cs_test_unknown"}}}),
-            "failed",
+            "failed|permanent",
             "Stripe has no such object",
         ),
         (
             json!({"type": "payment_intent.succeeded", "data": {"object": {"id": "pi_elsewhere"}}}),
-            "ignored",
+            "ignored|no_session",
             "no Checkout Session",
         ),
     ]
@@ -189,7 +189,7 @@ fn a_signed_event_that_cannot_be_understood_is_kept_and_parked_with_the_reason()
         body["id"] = id.clone().into();
         assert_eq!(shop.post(body.to_string().as_bytes()).unwrap().0, 200);
         shop.settle();
-        let row = shop.one(&format!("SELECT state, state_reason FROM events WHERE id = '{id}'"));
+        let row = shop.one(&format!("SELECT state, reason_code, state_reason FROM events WHERE id = '{id}'"));
         assert!(row.starts_with(&format!("{state}|")) && row.contains(why), "{body}: {row}");
     }
     // The parked ones wait for a person, and their hooks for whoever runs them.
