@@ -324,8 +324,7 @@ CREATE TABLE disputes(
                     CONSTRAINT "an amount is at most 1000000000000 minor units"
                     CHECK(amount BETWEEN -1000000000000 AND 1000000000000),
   currency          TEXT NOT NULL CHECK(currency GLOB '[a-z][a-z][a-z]'),
-  status            TEXT NOT NULL,                        -- open unless won, lost, warning_closed
-                                                          -- or prevented
+  status            TEXT NOT NULL,                        -- Stripe's word; see open_disputes
   reason            TEXT,                                 -- e.g. fraudulent, product_not_received
   evidence_due_by   TEXT,                                 -- answer in Stripe's Dashboard until then
   amount_lost       INTEGER NOT NULL DEFAULT 0            -- gone for good: the dispute is lost, or
@@ -567,36 +566,28 @@ CREATE VIEW letters AS
 SELECT 'ÄäÖöÜüßÆæØøÅåÀàÁáÂâÃãÇçČčÈèÉéÊêËëÍíÎîŁłÑñÓóÔôÕõŠšÚúÛûŽž̧̀́̂̃̊̌̈.''’-_/&,' AS marks,
   'aeaeoeoeueuessaeaeoeoea a a a a a a a a a c c c c e e e e e e e e i i i i ' ||
   'l l n n o o o o o o s s u u u u z z               e                 ' AS plain;
+-- `fulfillment_id` is NULL for a carrier that is known.
 CREATE VIEW carrier_names AS
-SELECT company, (
-  WITH RECURSIVE signs(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM signs WHERE n < length(company))
-  SELECT trim(replace(replace(group_concat(CASE instr(marks, sign) WHEN 0 THEN lower(sign)
-            ELSE rtrim(substr(plain, 2 * instr(marks, sign) - 1, 2))
-    || CASE WHEN sign IN('-', '_', '/', '&', ',') THEN ' ' ELSE '' END END, ''), '  ', ' '), '  ',
-      ' '))
-  FROM (SELECT substr(company, n, 1) AS sign, marks, plain FROM signs, letters
-      ORDER BY n)) AS written
-FROM carriers;
-CREATE VIEW parcel_names AS
 SELECT fulfillment_id, company, (
   WITH RECURSIVE signs(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM signs WHERE n < length(company))
   SELECT trim(replace(replace(group_concat(CASE instr(marks, sign) WHEN 0 THEN lower(sign)
-            ELSE rtrim(substr(plain, 2 * instr(marks, sign) - 1, 2))
-    || CASE WHEN sign IN('-', '_', '/', '&', ',') THEN ' ' ELSE '' END END, ''), '  ', ' '), '  ',
-      ' '))
+      ELSE rtrim(substr(plain, 2 * instr(marks, sign) - 1, 2))
+        || CASE WHEN sign IN('-', '_', '/', '&', ',') THEN ' ' ELSE '' END END, ''),
+    '  ', ' '), '  ', ' '))
   FROM (SELECT substr(company, n, 1) AS sign, marks, plain FROM signs, letters
       ORDER BY n)) AS written
-FROM (SELECT id AS fulfillment_id,
-    nullif(trim(tracking_company, (SELECT signs FROM blanks)), '') AS company FROM fulfillments);
+FROM (SELECT NULL AS fulfillment_id, company FROM carriers UNION ALL
+  SELECT id, nullif(trim(tracking_company, (SELECT signs FROM blanks)), '') FROM fulfillments);
 
 -- Whose parcel it is: the carrier that is known by the longest name which what was typed begins
 -- with, else what was typed.
 CREATE VIEW parcel_carriers AS
 SELECT p.fulfillment_id, CASE WHEN p.company IS NULL THEN ''
   ELSE coalesce((SELECT k.company FROM carrier_names k
-  WHERE substr(p.written || ' ', 1, length(k.written) + 1) = k.written || ' '
+  WHERE k.fulfillment_id IS NULL
+    AND substr(p.written || ' ', 1, length(k.written) + 1) = k.written || ' '
     ORDER BY length(k.written) DESC, k.company LIMIT 1), p.written) END AS carrier
-FROM parcel_names p;
+FROM carrier_names p WHERE p.fulfillment_id IS NOT NULL;
 
 -- Where a parcel is followed, for a carrier that is known; of its number everything but letters,
 -- digits and -._~ is escaped.
@@ -649,6 +640,15 @@ FROM (SELECT li.order_id, li.id AS line_item_id, li.requires_shipping, li.quanti
            AND f.status = 'pending') AS pending
       FROM line_items li);
 
+-- Refunds that Stripe may still change.
+CREATE VIEW pending_refunds AS
+SELECT * FROM refunds WHERE status NOT IN('succeeded', 'failed', 'canceled');
+
+-- Disputes that are not decided yet.
+CREATE VIEW open_disputes AS
+SELECT * FROM disputes
+WHERE status NOT IN('won', 'lost', 'warning_closed', 'prevented', 'charge_refunded');
+
 -- What has happened to an order's money and goods, as whole numbers. `amount_paid` is what the shop
 -- was given; a refund that only let go of money that was held, and never taken, gave nothing back.
 CREATE VIEW order_totals AS
@@ -659,17 +659,14 @@ SELECT o.id,
    WHERE r.payment_intent_id = o.payment_intent_id AND r.status = 'succeeded'
      AND (o.capture_method IS 'manual' AND r.balance_transaction_id IS NULL
          AND r.created_at <= coalesce(o.paid_at, '9')) = 0) AS amount_refunded,
-  (SELECT coalesce(sum(r.amount), 0) FROM refunds r
-   WHERE r.payment_intent_id = o.payment_intent_id
-     AND r.status NOT IN('succeeded', 'failed', 'canceled')) AS refund_pending,
+  (SELECT coalesce(sum(r.amount), 0) FROM pending_refunds r
+   WHERE r.payment_intent_id = o.payment_intent_id) AS refund_pending,
   (SELECT coalesce(sum(d.amount_lost), 0) FROM disputes d
       WHERE d.payment_intent_id = o.payment_intent_id) AS amount_charged_back,
-  (SELECT coalesce(sum(d.amount), 0) FROM disputes d WHERE d.payment_intent_id = o.payment_intent_id
-     AND d.status NOT IN('won', 'lost', 'warning_closed', 'prevented',
-         'charge_refunded')) AS amount_disputed,
-  (SELECT count(*) FROM disputes d WHERE d.payment_intent_id = o.payment_intent_id
-     AND d.status NOT IN('won', 'lost', 'warning_closed', 'prevented',
-         'charge_refunded')) AS open_disputes,
+  (SELECT coalesce(sum(d.amount), 0) FROM open_disputes d
+      WHERE d.payment_intent_id = o.payment_intent_id) AS amount_disputed,
+  (SELECT count(*) FROM open_disputes d
+      WHERE d.payment_intent_id = o.payment_intent_id) AS open_disputes,
   (SELECT count(*) FROM disputes d
       WHERE d.payment_intent_id = o.payment_intent_id
       AND (d.status = 'lost' OR d.amount_lost > 0)) AS lost_disputes,
@@ -732,13 +729,9 @@ SELECT m.order_id, m.money, CASE
     WHERE w.order_id = m.order_id AND value <> ''
   UNION ALL SELECT 'note: ' || m.note WHERE m.note <> '')) END AS caution
 FROM (SELECT h.order_id, h.note, h.custom_fields, h.has_moved, CASE WHEN h.has_moved THEN (
-    SELECT group_concat((p.amount / coalesce(c.unit, 100)) || CASE coalesce(c.decimals, 2)
-        WHEN 0 THEN '' ELSE '.' ||
-      substr('00' || (p.amount % coalesce(c.unit, 100)), -coalesce(c.decimals, 2)) END || ' of ' ||
-      (p.amount_paid / coalesce(c.unit, 100)) || CASE coalesce(c.decimals, 2) WHEN 0 THEN ''
-        ELSE '.' ||
-      substr('00' || (p.amount_paid % coalesce(c.unit, 100)), -coalesce(c.decimals, 2)) END || ' '
-        || upper(h.currency) || ' ' || p.what, '; ')
+    SELECT group_concat(printf('%.*f of %.*f %s %s', coalesce(c.decimals, 2),
+        1.0 * p.amount / coalesce(c.unit, 100), coalesce(c.decimals, 2),
+        1.0 * p.amount_paid / coalesce(c.unit, 100), upper(h.currency), p.what), '; ')
     FROM (SELECT t.amount_paid, t.amount_refunded + t.refund_pending AS amount, 'refunded' AS what
         FROM order_totals t WHERE t.id = h.order_id
           UNION ALL SELECT t.amount_paid, t.amount_charged_back, 'charged back' FROM order_totals t
@@ -759,10 +752,8 @@ SELECT o.id, replace(substr(o.created_at, 1, 16), 'T', ' ') AS placed_at,
   coalesce(o.name, o.shipping_name, o.email) AS customer, o.email,
   (SELECT group_concat(quantity || ' × ' || name, ', ')
    FROM (SELECT quantity, name FROM line_items WHERE order_id = o.id ORDER BY position)) AS items,
-  (o.amount_total / coalesce(c.unit, 100)) || CASE coalesce(c.decimals, 2) WHEN 0 THEN ''
-    ELSE '.' ||
-    substr('00' || (o.amount_total % coalesce(c.unit, 100)), -coalesce(c.decimals, 2)) END || ' ' ||
-      upper(o.currency) AS total,
+  printf('%.*f %s', coalesce(c.decimals, 2), 1.0 * o.amount_total / coalesce(c.unit, 100),
+    upper(o.currency)) AS total,
   CASE WHEN o.payment_status = 'failed' THEN 'voided'
        WHEN o.payment_status = 'unpaid'
          THEN CASE WHEN o.amount_capturable > 0 THEN 'authorized' ELSE 'pending' END
@@ -793,14 +784,10 @@ ORDER BY o.id;
 -- One row a line: what was bought, what of it has been sent.
 CREATE VIEW order_lines AS
 SELECT li.order_id, li.position, li.quantity, li.name, li.options, li.sku,
-  (li.unit_amount / coalesce(c.unit, 100)) || CASE coalesce(c.decimals, 2) WHEN 0 THEN ''
-    ELSE '.' ||
-    substr('00' || (li.unit_amount % coalesce(c.unit, 100)), -coalesce(c.decimals, 2)) END || ' ' ||
-      upper(li.currency) AS price,
-  (li.amount_total / coalesce(c.unit, 100)) || CASE coalesce(c.decimals, 2) WHEN 0 THEN ''
-    ELSE '.' ||
-    substr('00' || (li.amount_total % coalesce(c.unit, 100)), -coalesce(c.decimals, 2)) END || ' '
-      || upper(li.currency) AS total,
+  CASE WHEN li.unit_amount IS NOT NULL THEN printf('%.*f %s', coalesce(c.decimals, 2),
+    1.0 * li.unit_amount / coalesce(c.unit, 100), upper(li.currency)) END AS price,
+  printf('%.*f %s', coalesce(c.decimals, 2), 1.0 * li.amount_total / coalesce(c.unit, 100),
+    upper(li.currency)) AS total,
   b.sent, b.left_to_send, b.canceled, li.requires_shipping, li.currency, li.unit_amount,
     li.amount_total, li.id AS line_item_id
 FROM line_items li
@@ -848,10 +835,8 @@ SELECT o.id AS order_id, replace(substr(o.created_at, 1, 16), 'T', ' ') AS place
   coalesce(o.name, o.shipping_name, o.email) AS customer,
   (SELECT group_concat(quantity || ' × ' || name, ', ')
    FROM (SELECT quantity, name FROM line_items WHERE order_id = o.id ORDER BY position)) AS items,
-  (o.amount_capturable / coalesce(c.unit, 100)) || CASE coalesce(c.decimals, 2) WHEN 0 THEN ''
-    ELSE '.' ||
-    substr('00' || (o.amount_capturable % coalesce(c.unit, 100)), -coalesce(c.decimals, 2)) END ||
-      ' ' || upper(o.currency) AS held,
+  printf('%.*f %s', coalesce(c.decimals, 2), 1.0 * o.amount_capturable / coalesce(c.unit, 100),
+    upper(o.currency)) AS held,
   o.capture_before, o.hold_reason, o.note, o.amount_capturable, o.currency, o.payment_intent_id
 FROM orders o LEFT JOIN currency_decimals c ON c.currency = o.currency
 WHERE o.amount_capturable > 0 AND o.payment_status = 'unpaid' AND o.canceled_at IS NULL
@@ -918,10 +903,8 @@ CREATE VIEW sales_by_day AS
 SELECT day, currency, orders, amount_subtotal, amount_discount, amount_shipping, amount_tax,
   amount_total, amount_refunded,
   amount_charged_back, amount_net,
-  CASE WHEN amount_net < 0 THEN '-' ELSE '' END || (abs(amount_net) / coalesce(c.unit, 100)) ||
-    CASE coalesce(c.decimals, 2) WHEN 0 THEN '' ELSE '.' ||
-    substr('00' || (abs(amount_net) % coalesce(c.unit, 100)), -coalesce(c.decimals, 2)) END || ' '
-      || upper(currency) AS net
+  printf('%.*f %s', coalesce(c.decimals, 2), 1.0 * amount_net / coalesce(c.unit, 100),
+    upper(currency)) AS net
 FROM (SELECT substr(b.at, 1, 10) AS day, b.currency AS currency, sum(b.what = 'sale') AS orders,
     sum(b.amount_subtotal) AS amount_subtotal,
         sum(b.amount_discount) AS amount_discount, sum(b.amount_shipping) AS amount_shipping,
@@ -1063,9 +1046,8 @@ WHERE o.origin IS NULL AND o.canceled_at IS NOT NULL
   AND (o.amount_capturable > 0 OR (o.payment_status = 'paid'
   AND t.amount_refunded + t.refund_pending + t.amount_charged_back < t.amount_paid))
   -- While it is disputed Stripe refuses a refund, but for an inquiry: then the dispute decides.
-  AND NOT EXISTS(SELECT 1 FROM disputes d
-      WHERE d.payment_intent_id = o.payment_intent_id AND d.is_charge_refundable = 0
-    AND d.status NOT IN('won', 'lost', 'warning_closed', 'prevented', 'charge_refunded'))
+  AND NOT EXISTS(SELECT 1 FROM open_disputes d
+      WHERE d.payment_intent_id = o.payment_intent_id AND d.is_charge_refundable = 0)
 UNION ALL
 SELECT 'canceled_not_refunded', o.id, NULL,
   (SELECT max(h.at) FROM order_history h
@@ -1078,9 +1060,8 @@ FROM (SELECT li.order_id, sum(li.amount_total * li.canceled_quantity / li.quanti
 JOIN orders o ON o.id = g.order_id JOIN order_totals t ON t.id = o.id
 WHERE o.origin IS NULL AND o.canceled_at IS NULL AND o.payment_status = 'paid'
   AND t.amount_refunded + t.refund_pending + t.amount_charged_back < min(g.amount, t.amount_paid)
-  AND NOT EXISTS(SELECT 1 FROM disputes d
-      WHERE d.payment_intent_id = o.payment_intent_id AND d.is_charge_refundable = 0
-    AND d.status NOT IN('won', 'lost', 'warning_closed', 'prevented', 'charge_refunded'))
+  AND NOT EXISTS(SELECT 1 FROM open_disputes d
+      WHERE d.payment_intent_id = o.payment_intent_id AND d.is_charge_refundable = 0)
 UNION ALL
 SELECT 'refunded_not_canceled', o.id, NULL, o.paid_at,
   'all of the money is refunded, and goods still wait to be sent',
@@ -1186,9 +1167,8 @@ WHERE w.actionable = 1
     AND (o.canceled_at IS NOT NULL OR o.hold_reason IS NOT NULL
       OR (t.amount_paid > 0
           AND t.amount_refunded + t.refund_pending + t.amount_charged_back >= t.amount_paid)))
-  AND NOT EXISTS(SELECT 1 FROM disputes d
-      WHERE d.payment_intent_id = w.payment_intent_id AND d.is_charge_refundable = 0
-    AND d.status NOT IN('won', 'lost', 'warning_closed', 'prevented', 'charge_refunded'))
+  AND NOT EXISTS(SELECT 1 FROM open_disputes d
+      WHERE d.payment_intent_id = w.payment_intent_id AND d.is_charge_refundable = 0)
 UNION ALL
 SELECT 'event_failed', NULL, e.id, e.received_at, e.type || ': ' ||
   coalesce(e.state_reason, 'no reason'),

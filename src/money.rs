@@ -57,6 +57,22 @@ mod tests {
     }
 
     #[test]
+    fn the_views_write_amounts_as_they_are_up_to_fifteen_digits() {
+        let c = rusqlite::Connection::open_in_memory().unwrap();
+        let sql = "SELECT printf('%.*f', ?1, 1.0 * ?2 / ?3)";
+        let mut written = c.prepare(sql).unwrap();
+        for (decimals, unit) in [(0, 1), (2, 100), (3, 1000)] {
+            let powers = (0..16).map(|n| 10i64.pow(n));
+            let near = powers.flat_map(|p| [p - 1, p, p + 1, 5 * p + 5, p / 3, p / 7]);
+            for amount in near.filter(|n| *n <= 1_000_000_000_000_000).flat_map(|n| [n, -n]) {
+                let said: String =
+                    written.query_row((decimals as i64, amount, unit), |row| row.get(0)).unwrap();
+                assert_eq!(said, decimal(&amount.to_string(), decimals), "{amount} / {unit}");
+            }
+        }
+    }
+
+    #[test]
     fn an_amount_that_is_typed_is_whole_minor_units_or_none() {
         for (typed, decimals, minor) in [
             ("12.5", 2, Some(1250)),

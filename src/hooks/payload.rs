@@ -11,15 +11,10 @@ use crate::error::{Error, Result};
 
 /// An amount as a person reads it: the views' own words, over a column and its currency.
 fn readable(amount: &str, currency: &str) -> String {
-    let of = |what: &str| {
-        format!("(SELECT {what} FROM currency_decimals c WHERE c.currency = {currency})")
-    };
-    let (unit, decimals) =
-        (format!("coalesce({}, 100)", of("unit")), format!("coalesce({}, 2)", of("decimals")));
     format!(
-        "({amount} / {unit}) || CASE {decimals} WHEN 0 THEN '' ELSE '.' || substr('00' || \
-         ({amount} % {unit}), -{decimals}) END
-         || ' ' || upper({currency})"
+        "CASE WHEN {amount} IS NOT NULL THEN (
+           SELECT printf('%.*f %s', coalesce(c.decimals, 2), 1.0 * {amount} / coalesce(c.unit, 100), upper({currency}))
+           FROM (SELECT 1) LEFT JOIN currency_decimals c ON c.currency = {currency}) END"
     )
 }
 
