@@ -391,8 +391,9 @@ fn finish_one(
     let changed = match state {
         Some(state) => c
             .prepare_cached(
-                "UPDATE events SET state = ?3, state_reason = ?4, awaits = ?5, panics = panics + ?6, processed_at = ?7,
-                   taken_at = NULL, next_attempt_at = NULL, reason_code = ?8 WHERE id = ?1 AND state = 'pending' AND seq < ?2",
+                "UPDATE events SET state = ?3, state_reason = ?4, awaits = ?5, panics = panics + ?6,
+                   processed_at = ?7, taken_at = NULL, next_attempt_at = NULL, reason_code = ?8
+                 WHERE id = ?1 AND state = 'pending' AND seq < ?2",
             )
             .and_then(|mut update| update.execute((id, asked, state, reason, awaits, panicked, &at, code))),
         None => c
@@ -451,8 +452,8 @@ pub fn finish_covered(
                 continue;
             }
             c.prepare_cached(
-                "UPDATE events SET state = 'done', state_reason = NULL, reason_code = NULL, awaits = NULL, next_attempt_at = NULL,
-                   processed_at = ?2 WHERE id = ?1",
+                "UPDATE events SET state = 'done', state_reason = NULL, reason_code = NULL,
+                   awaits = NULL, next_attempt_at = NULL, processed_at = ?2 WHERE id = ?1",
             )
             .and_then(|mut update| update.execute((&event, clock::text(now))))
             .map_err(db::translate)?;

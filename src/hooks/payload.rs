@@ -117,7 +117,8 @@ fn dispute() -> String {
 
 const EVENT: &str =
     "SELECT json_object('id', id, 'type', type, 'object_id', object_id, 'created', created, 'received_at', received_at,
-    'state', state, 'state_reason', state_reason, 'reason_code', reason_code, 'attempts', attempts) FROM events WHERE id = ?1";
+    'state', state, 'state_reason', state_reason, 'reason_code', reason_code,
+    'attempts', attempts) FROM events WHERE id = ?1";
 
 /// What a hook is given about a row of `outbox` under that key, in the run of that number; one
 /// object on one line. `Permanent` when there is no such row.

@@ -150,7 +150,11 @@ fn the_other_paths_and_methods_say_what_they_are_for() {
 fn a_signed_event_that_cannot_be_understood_is_kept_and_parked_with_the_reason() {
     let shop = Shop::open();
     for (n, (body, state, why)) in [
-        (json!({"type": "checkout.session.completed", "data": {"object": {}}}), "failed|permanent", "does not name its object"),
+        (
+            json!({"type": "checkout.session.completed", "data": {"object": {}}}),
+            "failed|permanent",
+            "does not name its object",
+        ),
         (json!({"type": "checkout.session.completed", "data": 7}), "failed|permanent", "does not name its object"),
         (
             json!({"type": "checkout.session.completed", "data": {"object": {"id": "../charges"}}}),
