@@ -229,42 +229,130 @@ impl Format {
         Format::parse(name, &toml)
     }
 
+    /// `Config` with a sentence for each mistake in it.
     fn parse(name: &str, toml: &str) -> Result<Format> {
-        let wrong = |why: String| {
-            let why: String = text::clean(why.trim());
-            Error::Config(format!("the format {} is not one: {why}", text::clean(name)))
+        let wrong = |faults: &[String]| {
+            let faults: Vec<String> = faults.iter().map(|why| text::clean(why.trim())).collect();
+            let name = text::clean(name);
+            Error::Config(match &faults[..] {
+                [only] => format!("the format {name} is not one: {only}"),
+                several => format!("the format {name} is not one:\n  {}", several.join("\n  ")),
+            })
         };
+        let table: toml::Table = toml::from_str(toml).map_err(|error| {
+            let before = error.span().map_or("", |span| toml.get(..span.start).unwrap_or_default());
+            let line = before.matches('\n').count() + 1;
+            wrong(&[format!("line {line}: {}", error.message())])
+        })?;
+        let mut faults = read_alone(&table);
+        if !faults.is_empty() {
+            return Err(wrong(&faults));
+        }
         let mut format: Format =
-            toml::from_str(toml).map_err(|error| wrong(error.message().to_string()))?;
+            table.try_into().map_err(|error: toml::de::Error| wrong(&[error.message().into()]))?;
         format.name = name.into();
-        if !(2..=3).contains(&format.country) {
-            return Err(wrong("country is 2 or 3, the letters of a country's code".into()));
+        faults.extend(format.faults());
+        if faults.is_empty() { Ok(format) } else { Err(wrong(&faults)) }
+    }
+
+    /// What cannot be meant, though each part of it can be read.
+    fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        let mut not = |is_wrong: bool, why: &str| {
+            if is_wrong {
+                faults.push(why.to_string());
+            }
+        };
+        let country = self.country;
+        not(!(2..=3).contains(&country), "country is 2 or 3, the letters of a country's code");
+        let is_plain = |sign: char| sign.is_ascii() && (sign == '\t' || !sign.is_control());
+        let (separator, decimal) = (self.separator, self.decimal);
+        not(
+            !is_plain(separator) || !is_plain(decimal),
+            "separator and decimal are one plain sign each",
+        );
+        let is_text = separator == '"' || separator.is_alphanumeric();
+        not(is_text, "separator is a sign that stands in no text, such as ; or a tab");
+        let day = jiff::civil::date(2026, 1, 31);
+        let is_day = jiff::fmt::strtime::format(&self.date, day).is_ok();
+        not(!is_day, "date is a day in the signs of strftime, such as %d.%m.%Y");
+        not(self.columns.is_empty(), "it has no [[column]]");
+        // The sender's row is one of them.
+        let room = self.row_limit.map(|limit| limit.saturating_sub(self.has_sender_row().into()));
+        not(room == Some(0), "row_limit leaves room for no parcel");
+        for column in &self.columns {
+            let fault = |why: String| format!("column {}: {why}", column.name);
+            faults.extend(self.faults_of(column).into_iter().map(fault));
         }
-        if !format.separator.is_ascii() || !format.decimal.is_ascii() {
-            return Err(wrong("separator and decimal are one plain sign each".into()));
+        faults
+    }
+
+    fn faults_of(&self, column: &Column) -> Vec<String> {
+        let mut faults = Vec::new();
+        if self.encoding.lacks(&column.name).is_some() {
+            faults.push(format!("the heading has a sign that {} lacks", self.encoding.name()));
         }
-        if jiff::fmt::strtime::format(&format.date, jiff::civil::date(2026, 1, 31)).is_err() {
-            return Err(wrong("date is a day in the signs of strftime, such as %d.%m.%Y".into()));
+        if column.max == Some(0) {
+            faults.push("max is 1 or more".into());
         }
-        if let Some(column) =
-            format.columns.iter().find(|c| format.encoding.lacks(&c.name).is_some())
-        {
-            return Err(wrong(format!(
-                "the heading {} has a sign that {} lacks",
-                column.name,
-                format.encoding.name()
-            )));
+        if column.cut && column.max.is_none() {
+            faults.push("cut = true needs a max".into());
         }
-        if format.columns.is_empty() {
-            return Err(wrong("it has no [[column]]".into()));
+        let odd = column.required_in.iter().find(|code| {
+            code.to_uppercase() != **code || rust_iso3166::from_alpha2(code).is_none()
+        });
+        if let Some(odd) = odd {
+            faults.push(format!("required_in: '{odd}' is no country's code such as US"));
         }
-        Ok(format)
+        let templates = [Some(&column.value), column.abroad.as_ref()].into_iter().flatten();
+        let of_item = templates.flat_map(Template::fields).find(|field| field.starts_with("item_"));
+        if let (Rows::Parcel, Some(field)) = (self.rows, of_item) {
+            faults.push(format!("{{{field}}} is of one item; set rows = \"item\""));
+        }
+        let of_order = column.sender.iter().flat_map(Template::fields);
+        if let Some(field) = of_order.into_iter().find(|field| !field.starts_with("sender.")) {
+            faults
+                .push(format!("sender: {{{field}}} is of an order, and that row is the sender's"));
+        }
+        faults
     }
 
     /// True where the first row is the sender.
     pub fn has_sender_row(&self) -> bool {
         self.columns.iter().any(|column| column.sender.is_some())
     }
+}
+
+/// Reads each setting and each column alone, so that one mistake hides no other one.
+fn read_alone(table: &toml::Table) -> Vec<String> {
+    let mut faults = Vec::new();
+    let complete = |key: &str, value: &toml::Value| {
+        let mut alone = toml::Table::new();
+        alone.insert("encoding".into(), "utf-8".into());
+        alone.insert("column".into(), toml::Value::Array(Vec::new()));
+        alone.insert(key.into(), value.clone());
+        alone.try_into::<Format>().err().map(|error| format!("{key}: {}", error.message()))
+    };
+    for (key, value) in table.iter().filter(|(key, _)| *key != "column") {
+        faults.extend(complete(key, value));
+    }
+    if !table.contains_key("encoding") {
+        faults.push("it has no encoding, such as encoding = \"utf-8\"".into());
+    }
+    match table.get("column") {
+        None => faults.push("it has no [[column]]".into()),
+        Some(toml::Value::Array(columns)) => {
+            for (n, column) in columns.iter().enumerate() {
+                let name = column.get("name").and_then(toml::Value::as_str).unwrap_or_default();
+                let read = column.clone().try_into::<Column>();
+                faults.extend(
+                    read.err().map(|e| format!("column {} {name}: {}", n + 1, e.message())),
+                );
+            }
+        }
+        Some(_) => faults.push("a column begins with [[column]], in two brackets".into()),
+    }
+    faults
 }
 
 #[cfg(test)]
@@ -299,10 +387,31 @@ mod tests {
             (format!("encoding = 'utf-8'{}", column.replace("{name}", "{nome}")), "{nome}"),
             (format!("encoding = 'utf-8'{}", column.replace("{name}", "{name")), "without its }"),
             (format!("encoding = 'iso-8859-1'{}", column.replace("Name", "Łame")), "Łame"),
+            (format!("encoding = 'utf-8'\nseparator = '\"'{column}"), "stands in no text"),
+            (format!("encoding = 'utf-8'\nseparator = ';;'{column}"), "separator: "),
+            (format!("encoding = 'utf-8'\nrow_limit = 0{column}"), "room for no parcel"),
+            (
+                format!("encoding = 'utf-8'\nrow_limit = 1{column}sender = 'x'"),
+                "room for no parcel",
+            ),
+            (format!("encoding = 'utf-8'\nrow_limit = -1{column}"), "row_limit: "),
+            (format!("encoding = 'utf-8'{column}max = 0"), "max is 1"),
+            (format!("encoding = 'utf-8'{column}cut = true"), "needs a max"),
+            (format!("encoding = 'utf-8'{column}required_in = ['USA']"), "'USA'"),
+            (format!("encoding = 'utf-8'{column}sender = '{{name}}'"), "the sender's"),
+            (format!("encoding = 'utf-8'{}", column.replace("{name}", "{item_sku}")), "rows ="),
+            ("encoding = 'utf-8'\n[column]\nname = 'Name'".to_string(), "two brackets"),
+            (format!("encoding = 'utf-8'\ndate ={column}"), "line 2: "),
         ] {
             let said = parse(&toml).err().map(|error| error.to_string()).unwrap_or_default();
             assert!(said.starts_with("the format mine.toml is not one: "), "{toml}: {said}");
             assert!(said.contains(why), "{toml}: {said}");
+        }
+        let toml = "encoding = 'utf-9'\ncountry = 'two'\n[[column]]\nname = 'A'\nvalue = '{a}'\n\
+            [[column]]\nname = 'B'\nvalue = '{b'\n";
+        let said = parse(toml).unwrap_err().to_string();
+        for why in ["encoding: ", "country: ", "column 1 A: ", "column 2 B: "] {
+            assert!(said.lines().any(|line| line.trim_start().starts_with(why)), "{why}: {said}");
         }
     }
 

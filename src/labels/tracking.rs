@@ -1,7 +1,7 @@
 //! The file with tracking numbers that a label service exports: its columns are known by their
 //! names, whatever the code page, the separator and the spreadsheet that it went through.
 
-use encoding_rs::{Encoding, UTF_8, WINDOWS_1252};
+use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
 
 use crate::error::{Error, Result};
 use crate::text;
@@ -12,6 +12,7 @@ const ORDER: &[&str] = &[
     "order reference",
     "your reference",
     "customer reference",
+    "channel reference",
     "sendungsreferenz",
     "reference",
     "referenz",
@@ -21,7 +22,6 @@ const ORDER: &[&str] = &[
     "order no",
     "order",
     "bestellnummer",
-    "channel reference",
 ];
 const NUMBER: &[&str] = &[
     "tracking number",
@@ -67,6 +67,7 @@ pub struct Row {
 pub fn read(bytes: &[u8]) -> Result<Vec<Row>> {
     let text = decoded(bytes);
     let text = text.trim_start_matches('\u{FEFF}');
+    let (text, lines_before) = below_the_separator(text);
     let separator = separator(text);
     let mut csv = csv::ReaderBuilder::new()
         .has_headers(false)
@@ -82,19 +83,22 @@ pub fn read(bytes: &[u8]) -> Result<Vec<Row>> {
             ));
         }
     };
-    let columns = Columns::of(&heading)?;
-    let mut rows = Vec::new();
+    let mut labels = Vec::new();
     for record in records {
         let record = record.map_err(|error| {
             Error::Usage(format!("the file is no CSV: {}", text::clean(&error.to_string())))
         })?;
-        if record.iter().all(|cell| cell.trim().is_empty()) {
-            continue;
+        if !record.iter().all(|cell| cell.trim().is_empty()) {
+            labels.push(record);
         }
+    }
+    let columns = Columns::of(&heading, &labels)?;
+    let mut rows = Vec::new();
+    for record in labels {
         // The reader's position is that of the blank lines before the record.
         let (line, from) = record.position().map_or((0, 0), |at| (at.line(), at.byte() as usize));
         let blank = text[from..].chars().take_while(|c| matches!(c, '\r' | '\n'));
-        let line = line + blank.filter(|c| *c == '\n').count() as u64;
+        let line = lines_before + line + blank.filter(|c| *c == '\n').count() as u64;
         rows.push(columns.row(line, &record));
     }
     Ok(rows)
@@ -104,15 +108,29 @@ pub fn read(bytes: &[u8]) -> Result<Vec<Row>> {
 fn decoded(bytes: &[u8]) -> String {
     let encoding = match Encoding::for_bom(bytes) {
         Some((encoding, _)) => encoding,
+        // A heading in plain letters has a zero beside each of them.
+        None if bytes.get(1) == Some(&0) => UTF_16LE,
+        None if bytes.first() == Some(&0) => UTF_16BE,
         None if std::str::from_utf8(bytes).is_ok() => UTF_8,
         None => WINDOWS_1252,
     };
     encoding.decode(bytes).0.into_owned()
 }
 
+/// What stands below a first line `sep=;`, which spreadsheets write for each other, and how many
+/// lines that leaves out.
+fn below_the_separator(text: &str) -> (&str, u64) {
+    match text.split_once('\n') {
+        Some((first, rest)) if first.trim_matches('"').to_lowercase().starts_with("sep=") => {
+            (rest, 1)
+        }
+        _ => (text, 0),
+    }
+}
+
 /// The one by which most headings are known.
 fn separator(text: &str) -> u8 {
-    let first = text.lines().next().unwrap_or_default();
+    let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
     let known = |separator: u8| {
         let cells = first.split(char::from(separator)).map(heading_name);
         cells
@@ -143,7 +161,7 @@ struct Columns {
 }
 
 impl Columns {
-    fn of(heading: &csv::StringRecord) -> Result<Columns> {
+    fn of(heading: &csv::StringRecord, labels: &[csv::StringRecord]) -> Result<Columns> {
         let names: Vec<String> = heading.iter().map(heading_name).collect();
         let find = |known: &[&str]| {
             known.iter().find_map(|name| names.iter().position(|there| *there == plain(name)))
@@ -163,8 +181,17 @@ impl Columns {
             .iter()
             .enumerate()
             .filter(|(_, there)| STATUS.iter().any(|name| plain(name) == **there));
+        // Services have numbers of their own. The column with our `1042-1` in it is ours, whatever
+        // it is called of the names that it may have.
+        let is_ours = |n: &usize| {
+            labels.iter().any(|label| is_parcel(&as_typed(label.get(*n).unwrap_or_default())))
+        };
+        let ours = ORDER
+            .iter()
+            .filter_map(|name| names.iter().position(|there| *there == plain(name)))
+            .find(is_ours);
         Ok(Columns {
-            order: needed(ORDER, "the order's reference")?,
+            order: ours.map_or_else(|| needed(ORDER, "the order's reference"), Ok)?,
             number: needed(NUMBER, "the tracking number")?,
             company: find(COMPANY),
             url: find(URL),
@@ -179,7 +206,7 @@ impl Columns {
             let said = cell(*n).to_lowercase();
             match is_flag {
                 true => ["true", "yes", "y", "1", "x"].contains(&said.as_str()),
-                false => ["void", "refund", "cancel", "storn"].iter().any(|w| said.contains(w)),
+                false => is_said(&said),
             }
         });
         Row {
@@ -191,6 +218,19 @@ impl Columns {
             is_void,
         }
     }
+}
+
+/// `1042-1`.
+fn is_parcel(cell: &str) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    cell.split_once('-').is_some_and(|(order, parcel)| is_number(order) && is_number(parcel))
+}
+
+/// True where a status says that the label is no longer one: not for `Not refunded`.
+fn is_said(status: &str) -> bool {
+    let no = |word: &str| ["not", "no", "non", "un", "never", "nicht"].contains(&word);
+    let is_denied = status.split(|c: char| !c.is_alphanumeric()).any(no);
+    !is_denied && ["void", "refund", "cancel", "storn"].iter().any(|word| status.contains(word))
 }
 
 /// A cell without what spreadsheets put around a text so that it stays one: `="0123"`, `'0123`.
@@ -246,12 +286,21 @@ mod tests {
             (b"\xef\xbb\xbforder_id,tracking_provider,tracking_number\n1042-1,DHL,JD0146\n", Some("DHL")),
             (b"TRACKING NO.|Order Reference|Order Number\n=\"JD0146\"|'1042-1|900\n\n", None),
             (b"\"Order #\",\"Tracking\"\n1042-1,JD0146", None),
+            (b"sep=;\r\nOrder ID;Tracking Number\r\n1042-1;JD0146\r\n", None),
+            (b"\n\nOrder ID;Tracking Number\n1042-1;JD0146\n", None),
+            (b"Order number,Order ID,Channel reference,Tracking number\n88,99,1042-1,JD0146\n", None),
+            (b"Order Reference,Order ID,Tracking\nspring,1042-1,JD0146\n", None),
+            (&utf16[2..], None),
             (&utf16, None),
         ] {
             assert_eq!(rows(bytes), one(company), "{:?}", String::from_utf8_lossy(bytes));
         }
         let void = rows(b"order,tracking,status,voided\n1,a,Refund pending,\n2,b,VOIDED,\n3,c,ok,No\n4,d,,true\n");
         assert_eq!(void.iter().map(|row| row.3).collect::<Vec<_>>(), [true, true, false, true]);
+        let kept = rows(
+            b"order,tracking,refund status\n1,a,Not refunded\n2,b,Nicht storniert\n3,c,Refunded\n",
+        );
+        assert_eq!(kept.iter().map(|row| row.3).collect::<Vec<_>>(), [false, false, true]);
         let at: Vec<u64> = read(b"order,tracking\n1,a\n\n\"2\",\"b\nc\"\n3,d")
             .unwrap()
             .iter()

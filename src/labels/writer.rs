@@ -66,8 +66,9 @@ pub fn write(
     }
     form.check_sender()?;
     let room = format.row_limit.map_or(usize::MAX, |limit| limit + 1);
+    let room_for_one = room.saturating_sub(rows.len());
     for (n, parcel) in parcels.iter().enumerate() {
-        let made = form.rows(parcel);
+        let made = form.rows(parcel, room_for_one);
         if !made.is_whole() {
             written.left_out.extend(made.faults);
             continue;
@@ -155,7 +156,8 @@ impl Form<'_> {
         self.format.columns.iter().map(cell).collect()
     }
 
-    fn rows(&self, parcel: &Parcel) -> Made {
+    /// The parcel's rows, where a file has room for so many of one parcel.
+    fn rows(&self, parcel: &Parcel, room: usize) -> Made {
         let mut made = Made::default();
         let note = |says: String| Note { reference: parcel.reference(), says };
         let mut said = BTreeSet::new();
@@ -172,6 +174,14 @@ impl Form<'_> {
                 made.notes.extend(notes.into_iter().filter(|n| said.insert(n.clone())).map(note));
             }
             made.rows.push(row);
+        }
+        if made.rows.is_empty() {
+            made.faults.push(note("nothing is in it, and this form has a row an item".into()));
+        }
+        if made.rows.len() > room {
+            let count = made.rows.len();
+            made.faults
+                .push(note(format!("it needs {count} rows, and a file has room for {room}")));
         }
         let unwritten = self.unwritten(parcel).map(note);
         made.notes.extend(unwritten);
