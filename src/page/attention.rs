@@ -51,7 +51,7 @@ impl Page {
             n => format!("{n} matters need somebody"),
         };
         let main = html! {
-            @for matter in &matters {
+            @for matter in &matters { div.card {
                 h2 { (matter.reason.replace('_', " "))
                     @if let Some(order) = matter.order {
                         " · " a href={ (ROOT) "order/" (order) } { "order " (order) }
@@ -63,7 +63,7 @@ impl Page {
                     }
                 }
                 div.row { (buttons(matter, &token, live)) }
-            }
+            } }
         };
         Ok(layout::page(person, Some(Part::Attention), &title, main))
     }

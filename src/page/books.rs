@@ -66,11 +66,12 @@ impl Page {
                 a.button href=(link(after)) { "Month after" }
             }
             @if sums.is_empty() { p { "No money came or went in this month." } }
-            (table(&sums))
+            @else { div.card { (table(&sums)) } }
+            div.card {
             h2 { "File for a spreadsheet" }
             form.row method="get" action={ (ROOT) "books.csv" } {
                 input type="hidden" name="month" value=(named(first));
-                div { label for="rows" { "A row" } select #rows name="rows" {
+                div { label for="rows" { "A row for" } select #rows name="rows" {
                     option value="money" { "each time that money moved" }
                     option value="lines" { "each line item that was sold" }
                 } }
@@ -78,8 +79,8 @@ impl Page {
                 button { "Save the file" }
             }
             p.soft { "The days here are in UTC. For the file name a place, e.g. Europe/Berlin." }
-            @if !days.is_empty() { h2 { "By day" } }
-            (table(&days))
+            }
+            @if !days.is_empty() { div.card { h2 { "By day" } (table(&days)) } }
         };
         Ok(layout::page(person, Some(Part::Books), &format!("Books {}", named(first)), main))
     }

@@ -86,7 +86,7 @@ pub fn whole(
             body {
                 a.skip href="#main" { "Skip to the content" }
                 @if let Some(person) = person {
-                    header {
+                    header { div.inside {
                         nav aria-label="Parts" {
                             @for (of, path, name, _) in parts {
                                 a href={ (ROOT) (path) } aria-current=[(part == Some(*of)).then_some("page")] {
@@ -95,7 +95,7 @@ pub fn whole(
                             }
                         }
                         span.who { (person.name) }
-                    }
+                    } }
                 }
                 main #main { h1 { (title) } (main) }
             }

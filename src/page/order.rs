@@ -125,16 +125,16 @@ impl Page {
                 button { "Search" }
             }
             @if ids.is_empty() { p { "No order " @if wanted.is_empty() { "yet." } @else { "has that in it." } } }
-            ul.queue {
+            @if !ids.is_empty() { ul.queue.card {
                 @for (id, row) in ids.iter().zip(&list.rows) {
-                    li { span {} div.what {
-                        div { a href={ (ROOT) "order/" (id) } { (id) } div.soft { (shown(&row[1])) } }
+                    li { div.what {
+                        div { a.whole href={ (ROOT) "order/" (id) } { (id) } div.soft { (shown(&row[1])) } }
                         div.name { (shown(&row[2])) }
                         div { (shown(&row[3])) }
                         div { (shown(&row[4])) div.soft { (shown(&row[5])) ", " (shown(&row[6])) } }
                     } }
                 }
-            }
+            } }
             @if ids.len() as i64 == ON_A_PAGE {
                 form.row method="get" action={ (ROOT) "orders" } {
                     (hidden(&[("q", wanted), ("before", &ids.last().map(i64::to_string).unwrap_or_default())]))
@@ -170,27 +170,31 @@ impl Page {
             (state(head, &shown.matters))
             div.columns {
                 div {
-                    (lines(&shown.lines))
-                    @for parcel in &shown.parcels { (self.parcel_of(person, &forms, parcel, &shown)) }
+                    div.card { (lines(&shown.lines)) }
+                    @for parcel in &shown.parcels { div.card { (self.parcel_of(person, &forms, parcel, &shown)) } }
                     (money(&shown.money_back))
                 }
                 div {
-                    (address(head))
-                    @if person.may_do_all() { (verbs(&forms, &shown)) }
+                    div.card { (address(head)) }
+                    @if person.may_do_all() { div.card { (verbs(&forms, &shown)) } }
                     @if self.may_undo(person, &shown) {
                         (forms.form("undo", html! { p.row { button { "Undo the last change" } } }))
                     }
                 }
             }
-            h2 #history { "History" }
-            div.scroll { table {
-                thead { tr { th { "UTC" } th { "Who" } th { "What" } th { "From" } th { "To" } } }
-                tbody { @for row in shown.history.iter().rev() { tr {
-                    td { (change::minute(&row.at)) } td { (row.actor) } td { (text::clean(&row.what)) }
-                    td { (text::clean(row.old.as_deref().unwrap_or_default())) }
-                    td { (text::clean(row.new.as_deref().unwrap_or_default())) }
-                } } }
-            } }
+            div.card {
+                h2 #history { "History" }
+                div.scroll { table.stack {
+                    thead { tr { th { "UTC" } th { "Who" } th { "What" } th { "From" } th { "To" } } }
+                    tbody { @for row in shown.history.iter().rev() { tr {
+                        td.when data-label="UTC" { (change::minute(&row.at)) }
+                        td.long data-label="Who" { (row.actor) }
+                        td.long data-label="What" { (text::clean(&row.what)) }
+                        td data-label="From" { (text::clean(row.old.as_deref().unwrap_or_default())) }
+                        td.long data-label="To" { (text::clean(row.new.as_deref().unwrap_or_default())) }
+                    } } }
+                } }
+            }
         };
         let title = format!("Order {order}");
         Ok(layout::whole(status, Some(person), Some(Part::Orders), &title, main))
@@ -318,14 +322,14 @@ impl Forms<'_> {
 fn state(head: &Row, matters: &[Row]) -> Markup {
     let word = |column: &str| head.get(column).unwrap_or_default().replace('_', " ");
     html! {
-        p {
-            span.badge { (word("financial_status")) } " "
+        p.badges {
+            span.badge { (word("financial_status")) }
             span.badge {
                 @if head.get("canceled_at").is_some() { "canceled" } @else { (word("fulfillment_status")) }
-            } " "
-            @if let Some(option) = head.get("shipping_option") { span.badge { (option) } " " }
-            (head.get("total").unwrap_or_default())
-            span.soft { " · " (head.get("placed_at").unwrap_or_default())
+            }
+            @if let Some(option) = head.get("shipping_option") { span.badge { (option) } }
+            strong { (head.get("total").unwrap_or_default()) }
+            span.soft { (head.get("placed_at").unwrap_or_default())
                 @if let Some(origin) = head.get("origin") { " · " (origin) } }
         }
         @if let Some(why) = head.get("hold_reason") { (note("warn", &format!("On hold: {why}"))) }
@@ -340,17 +344,18 @@ fn state(head: &Row, matters: &[Row]) -> Markup {
 
 fn lines(lines: &[Row]) -> Markup {
     html! {
-        h2 { "Bought" }
+        h2 { "Items" }
         div.scroll { table {
             thead { tr {
-                th.number { "" } th { "Item" } th.number { "Price" } th.number { "Total" } th.number { "Sent" }
+                th.number { "" } th { "Item" } th.number.roomy { "Price" } th.number { "Total" }
+                th.number { "Sent" }
             } }
             tbody { @for line in lines { tr {
                 td.number { (line.get("quantity").unwrap_or_default()) }
                 td { (line.get("name").unwrap_or_default())
                     @if let Some(options) = line.get("options") { " (" (options) ")" }
                     @if let Some(sku) = line.get("sku") { div.soft { (sku) } } }
-                td.number { (line.get("price").unwrap_or_default()) }
+                td.number.roomy { (line.get("price").unwrap_or_default()) }
                 td.number { (line.get("total").unwrap_or_default()) }
                 td.number { (line.get("sent").unwrap_or_default())
                     @if let Some(canceled) = line.get("canceled").filter(|n| *n != "0") {
@@ -364,10 +369,13 @@ fn lines(lines: &[Row]) -> Markup {
 fn money(back: &[Row]) -> Markup {
     html! {
         @if !back.is_empty() {
-            h2 { "Money that went back" }
-            ul { @for row in back { li {
-                (row.get("what").unwrap_or_default()) " " (change::minute(row.get("at").unwrap_or_default()))
-            } } }
+            div.card {
+                h2 { "Money returned" }
+                ul { @for row in back { li {
+                    (row.get("what").unwrap_or_default()) " "
+                    span.soft { (change::minute(row.get("at").unwrap_or_default())) }
+                } } }
+            }
         }
     }
 }
@@ -387,7 +395,7 @@ fn address(head: &Row) -> Markup {
     let lines: Vec<&str> = lines.into_iter().filter(|line| !line.is_empty()).collect();
     let live = if head.is("livemode", "1") { "" } else { "test/" };
     html! {
-        h2 { "To" }
+        h2 { "Ship to" }
         address { (lines.join("\n")) }
         dl {
             @for (name, column) in [("Buyer", "name"), ("E-mail", "email"), ("Phone", "phone"),
@@ -422,7 +430,8 @@ fn verbs(forms: &Forms, shown: &Shown) -> Markup {
         } }
     };
     html! {
-        h2 { "Do" }
+        h2 { "Actions" }
+        @if deliverable { (forms.form("deliver", html! { p.row { button { "Mark as delivered" } } })) }
         @if is_held {
             (forms.form("release", html! { p.row { button.main { "Release it" } } }))
         } @else if !is_canceled {
@@ -434,7 +443,6 @@ fn verbs(forms: &Forms, shown: &Shown) -> Markup {
                 }))
             }
         }
-        @if deliverable { (forms.form("deliver", html! { p.row { button { "Delivered" } } })) }
         details open[forms.is_open("note")] { summary { "Note" }
             (forms.form("note", html! {
                 label for="note" { "Note" }
@@ -453,7 +461,7 @@ fn verbs(forms: &Forms, shown: &Shown) -> Markup {
             }))
         }
         @if sent {
-            details open[forms.is_open("reship")] { summary { "Send it once more" }
+            details open[forms.is_open("reship")] { summary { "Send it again" }
                 (forms.form("reship", html! {
                     label for="reship-reason" { "Why" }
                     select #reship-reason name="reason" { (options("reship", RESHIP_REASONS)) }
@@ -462,7 +470,7 @@ fn verbs(forms: &Forms, shown: &Shown) -> Markup {
                     }
                     input #reship-items name="items" autocomplete="off"
                         value=(forms.value("reship", "items", None));
-                    p { button { "Send once more" } }
+                    p { button { "Send again" } }
                 }))
             }
         }

@@ -126,7 +126,7 @@ impl Page {
                     } }
             }
             @if !queue.is_empty() {
-                form method="post" action={ (ROOT) "slips" } {
+                form.card method="post" action={ (ROOT) "slips" } {
                     (hidden(&[("token", &self.guard.token(person))]))
                     (paper_buttons())
                     ul.queue { @for parcel in shown { (row(parcel)) } }
@@ -178,21 +178,28 @@ impl Page {
         let is_filled = !company.is_empty();
         let main = html! {
             (said)
+            p.badges {
+                @if let Some(option) = &found.option { span.badge.first[found.is_first] { (option) } }
+                span.soft { "ordered " (found.placed_at)
+                    @if let Some(weight) = found.weight_g { " · " (weight) " g" } }
+            }
             div.columns {
                 div {
-                    @if let Some(option) = &found.option {
-                        p { span.badge.first[found.is_first] { (option) } }
+                    div.card {
+                        h2 { "In this parcel" }
+                        ul { @for (quantity, item, sku) in &inside {
+                            li { strong { (quantity) } " × " (item)
+                                @if let Some(sku) = sku { " " span.soft { (sku) } } }
+                        } }
+                        @if let Some(caution) = &found.caution { p { span.caution { (caution) } } }
                     }
-                    @if let Some(caution) = &found.caution { p { span.caution { (caution) } } }
-                    h2 { "In it" }
-                    ul { @for (quantity, item, sku) in &inside {
-                        li { strong { (quantity) } " × " (item) @if let Some(sku) = sku { " " span.soft { (sku) } } }
-                    } }
-                    h2 { "To" }
-                    address { strong { (found.name) } "\n" (found.address.replace(", ", "\n")) }
-                    @for text in [&found.phone, &found.email].into_iter().flatten() { p.soft { (text) } }
+                    div.card {
+                        h2 { "Ship to" }
+                        address { strong { (found.name) } "\n" (found.address.replace(", ", "\n")) }
+                        @for text in [&found.phone, &found.email].into_iter().flatten() { p.soft { (text) } }
+                    }
                 }
-                form method="post" action={ (ROOT) "parcel/" (parcel) } {
+                form.card method="post" action={ (ROOT) "parcel/" (parcel) } {
                     h2 { "Ship it" }
                     (hidden(&[("token", &self.guard.token(person)), ("seen", &seen.to_string())]))
                     label for="company" { "Company" }
@@ -206,10 +213,9 @@ impl Page {
                     p { button.main { "Shipped, next" } }
                 }
             }
-            p {
-                a href={ (ROOT) "order/" (found.order) } { "Everything of order " (found.order) }
-                " · ordered " (found.placed_at)
-                @if let Some(weight) = found.weight_g { " · " (weight) " g" }
+            div.row {
+                a.button href={ (ROOT) "order/" (found.order) } { "Everything about order " (found.order) }
+                a.button href={ (ROOT) "pack" } { "All parcels" }
             }
         };
         Ok(layout::whole(status, Some(person), Some(Part::Pack), &format!("Parcel {parcel}"), main))
@@ -374,10 +380,12 @@ fn last_carrier(c: &Connection) -> Result<Option<String>> {
 fn row(parcel: &Waiting) -> Markup {
     html! {
         li {
-            input type="checkbox" name="parcel" value=(parcel.parcel) aria-label={ "Tick " (parcel.parcel) };
+            label.tick {
+                input type="checkbox" name="parcel" value=(parcel.parcel) aria-label={ "Tick " (parcel.parcel) };
+            }
             div.what {
                 div {
-                    a href={ (ROOT) "parcel/" (parcel.parcel) } { (parcel.parcel) }
+                    a.whole href={ (ROOT) "parcel/" (parcel.parcel) } { (parcel.parcel) }
                     div.soft { (parcel.placed_at) }
                 }
                 div { div.name { (parcel.name) } div.soft { (parcel.address) } }
@@ -394,16 +402,13 @@ fn row(parcel: &Waiting) -> Markup {
 /// What can be printed or exported of the ticked parcels.
 fn paper_buttons() -> Markup {
     html! {
-        div.row {
+        div.row.bar {
             button { "Slips" }
-            div {
-                label for="for" { "Label service" }
-                select #for name="for" {
-                    @for name in labels::FORMATS.split(", ") { option value=(name) { (name) } }
-                }
+            select name="for" aria-label="Label service" {
+                @for name in labels::FORMATS.split(", ") { option value=(name) { (name) } }
             }
             button formaction={ (ROOT) "labels" } { "Label file" }
-            p.soft { "Of the ticked parcels; of all that wait where none is ticked." }
+            p.soft { "For the ticked parcels, or for all if none is ticked." }
         }
     }
 }

@@ -29,7 +29,7 @@ impl Page {
         html! {
             p { "The CSV file that your label service exports. Its columns are known by their headings; \
                 what it would ship is shown before anything is changed." }
-            form method="post" action={ (ROOT) "tracking/dry-run" } enctype="multipart/form-data" {
+            form.card method="post" action={ (ROOT) "tracking/dry-run" } enctype="multipart/form-data" {
                 (hidden(&[("token", &self.guard.token(person))]))
                 div.row {
                     div.wide {
@@ -78,7 +78,7 @@ impl Page {
                     strong { (n) @if n == 1 { " parcel:" } @else { " parcels:" } } },
             }
             (notes(&imported))
-            (table(shipped))
+            @if !shipped.is_empty() { div.card { (table(shipped)) } }
             @if imported.parcels > 0 {
                 form.row method="post" action={ (ROOT) "tracking/apply" } {
                     (hidden(&fields))
@@ -99,7 +99,7 @@ impl Page {
             Some(shipped) if fingerprint(shipped) == form.text("shown") => {
                 let main = html! {
                     (note("good", &format!("Parcels shipped: {}", imported.parcels)))
-                    (table(shipped))
+                    div.card { (table(shipped)) }
                     p { a.button href={ (ROOT) "pack" } { "What waits" } }
                 };
                 Ok(layout::page(person, Some(Part::Tracking), "Tracking file", main))
@@ -153,27 +153,44 @@ fn notes(imported: &Imported) -> Markup {
     }
 }
 
-/// Rows as a table; a column in which nothing stands is left out.
+/// Rows as a table, on a phone as a list; a column in which nothing stands is left out.
 pub fn table(rows: &Table) -> Markup {
-    let is_filled = |i: &usize| rows.rows.iter().any(|row| !matches!(&row[*i], Cell::Null));
-    let columns: Vec<usize> = (0..rows.columns.len()).filter(is_filled).collect();
+    let cells = |i: usize| rows.rows.iter().map(move |row| &row[i]);
+    let is_filled = |i: &usize| cells(*i).any(|cell| !matches!(cell, Cell::Null));
+    // Name, where it stands, whether it is of numbers.
+    let columns: Vec<(String, usize, bool)> = (0..rows.columns.len())
+        .filter(is_filled)
+        .map(|i| (rows.columns[i].replace('_', " "), i, cells(i).all(is_of_numbers)))
+        .collect();
     html! {
         @if !rows.is_empty() {
-            div.scroll { table {
-                thead { tr { @for i in &columns { th { (rows.columns[*i].replace('_', " ")) } } } }
-                tbody { @for row in &rows.rows { tr { @for i in &columns { (cell(&row[*i])) } } } }
+            div.scroll { table.stack {
+                thead { tr { @for (name, _, is_number) in &columns { th.number[*is_number] { (name) } } } }
+                tbody { @for row in &rows.rows { tr {
+                    @for (name, i, is_number) in &columns {
+                        td.number[*is_number] data-label=(name) { (shown(&row[*i])) }
+                    }
+                } } }
             } }
         }
     }
 }
 
-fn cell(cell: &Cell) -> Markup {
+/// True for a number, an amount with its currency, and nothing.
+fn is_of_numbers(cell: &Cell) -> bool {
     match cell {
-        Cell::Integer(n) => html! { td.number { (n) } },
-        Cell::Real(x) => html! { td.number { (x) } },
-        Cell::Text(words) if is_number(words) => html! { td.number { (words) } },
-        Cell::Text(words) => html! { td { (text::clean(words)) } },
-        Cell::Null | Cell::Blob(_) => html! { td {} },
+        Cell::Integer(_) | Cell::Real(_) | Cell::Null => true,
+        Cell::Text(words) => is_number(words.split_once(' ').map_or(words, |(amount, _)| amount)),
+        Cell::Blob(_) => false,
+    }
+}
+
+fn shown(cell: &Cell) -> String {
+    match cell {
+        Cell::Integer(n) => n.to_string(),
+        Cell::Real(x) => x.to_string(),
+        Cell::Text(words) => text::clean(words),
+        Cell::Null | Cell::Blob(_) => String::new(),
     }
 }
 

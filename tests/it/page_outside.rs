@@ -123,6 +123,6 @@ fn chromium_shows_every_part_and_each_flow_works_with_a_keyboard_and_without_a_s
         .expect("node runs");
     let said = String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned();
     assert!(out.status.success(), "{said}");
-    assert_eq!(said.lines().filter(|line| line.starts_with("ok ")).count(), 7, "{said}");
+    assert_eq!(said.lines().filter(|line| line.starts_with("ok ")).count(), 8, "{said}");
     desk.shop.check();
 }

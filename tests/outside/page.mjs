@@ -46,6 +46,12 @@ const click = async (page, selector) => Promise.all([page.waitForNavigation(), p
 const button = (words) => `::-p-xpath(//button[normalize-space()="${words}"])`;
 const flow = async (name, run) => { await run(); assert.deepEqual(wrong, [], name); console.log(`ok ${name}`); };
 
+// What a finger misses: less than 44 pixels high, apart from links within a text.
+const tooSmall = () => [...document.querySelectorAll('nav a, .button, button, select, summary, input:not([type=hidden])')]
+  .map((seen) => (seen.type === 'checkbox' ? seen.closest('label') : seen))
+  .filter((seen) => { const { width, height } = seen.getBoundingClientRect(); return width > 0 && height < 44; })
+  .map((seen) => seen.outerHTML);
+
 // Tabs until what has the focus is what is looked for: the keyboard alone gets there.
 const tabTo = async (page, is) => {
   for (let n = 0; n < 60; n++) {
@@ -63,6 +69,7 @@ await flow('every part fits 360, 800 and 1400 pixels, light and dark', async () 
         await go(page, part);
         const wide = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
         assert.ok(wide <= 0, `${part} is ${wide} pixels wider than ${width}`);
+        assert.deepEqual(width < 500 ? await page.evaluate(tooSmall) : [], [], `${part} for a finger`);
         await page.screenshot({ path: join(dir, `${part.replace('/', '-')}-${width}-${scheme}.png`) });
       }
       await page.close();
@@ -100,6 +107,15 @@ await flow('one parcel after the other, with the keyboard and a scanner alone', 
   assert.match(page.url(), /\/order\/\d+$/);
   await page.goto(first);
   assert.match(await text(page), /Ship it/);
+});
+
+await flow('the queue can be printed as it stands', async () => {
+  const page = await open('bert');
+  await go(page, 'pack');
+  await page.emulateMediaType('print');
+  const printed = await text(page);
+  assert.match(printed, /<script>/);
+  assert.doesNotMatch(printed, /Label file|Search/);
 });
 
 await flow('slips of two ticked parcels', async () => {
