@@ -185,6 +185,7 @@ impl Page {
             ["parcel", parcel] => self.ship(person, parcel, form),
             ["tracking", "dry-run"] => self.try_tracking(person, file),
             ["tracking", "apply"] => self.apply_tracking(person, form),
+            ["tracking", "undo"] => self.undo_tracking(person, form),
             ["order", order, action] => self.act_on(person, number(order)?, action, form),
             ["attention", action] if person.may_do_all() => self.deal_with(person, action, form),
             ["attention", _] => Ok(refused(Some(person), &not_for(person))),

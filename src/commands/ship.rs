@@ -133,7 +133,7 @@ const LARGEST: u64 = 32 << 20;
 fn ship_from(args: &Args, path: &str) -> Result<()> {
     let rows = read_tracking(&bytes(path)?)?;
     let imported = args.file.write_as(args.lift.author(), |c| {
-        import(c, &rows, args.company.as_deref(), args.dry_run)
+        import(c, &rows, args.company.as_deref(), |_| !args.dry_run)
     })?;
     let Some(table) = imported.shipped else { return Err(nothing_shipped(&imported.faults)) };
     table.print(args.output.json, "nothing of the file is to be shipped")?;

@@ -67,7 +67,7 @@ impl Page {
     }
 
     /// `Permanent` where a packer would take back what somebody else did.
-    fn may_undo_of(&self, person: &Person, order: i64) -> Result<()> {
+    pub fn may_undo_of(&self, person: &Person, order: i64) -> Result<()> {
         let last = self.read(|c| change::last_person(c, order))?;
         if person.may_do_all() || last.as_deref() == Some(&person.actor()) {
             return Ok(());

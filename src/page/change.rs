@@ -1,6 +1,8 @@
 //! What a form does: one transaction of the writer's, through the verbs of the file, in the person's
 //! name, and only on the state that the form showed.
 
+use std::collections::BTreeSet;
+
 use maud::{Markup, html};
 use rusqlite::{Connection, OptionalExtension};
 
@@ -34,6 +36,14 @@ pub fn version(c: &Connection, order: i64) -> Result<i64> {
     c.prepare_cached(sql)
         .and_then(|mut query| query.query_row([order], |row| row.get(0)))
         .map_err(db::translate)
+}
+
+/// The same of several orders: whoever changes any of them adds to that.
+pub fn version_of_all(c: &Connection, orders: &BTreeSet<i64>) -> Result<i64> {
+    let sql = "SELECT coalesce(max(id), 0) FROM order_history
+        WHERE order_id IN (SELECT value FROM json_each(?1))";
+    let orders = serde_json::json!(orders).to_string();
+    c.query_row(sql, [orders], |row| row.get(0)).map_err(db::translate)
 }
 
 impl Page {

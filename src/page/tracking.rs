@@ -1,5 +1,7 @@
 //! The file with tracking numbers that a label service exports: what it would ship is shown first.
 
+use std::collections::BTreeSet;
+
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use maud::{Markup, html};
@@ -13,11 +15,15 @@ use super::layout::{self, Part, ROOT, hidden, note};
 use super::{Page, Reply};
 use crate::door::Answer;
 use crate::error::{Error, Result};
-use crate::labels::read_tracking;
+use crate::labels::{Choice, read_tracking};
 use crate::money::is_number;
 use crate::table::Table;
 use crate::text;
 use crate::verbs::import::{Imported, import};
+use crate::verbs::undo::undo;
+
+/// It comes back as text of at most 1.5 times its bytes in the next form, whose limit is 4 MiB.
+const FILE_MAX: usize = 2 << 20;
 
 impl Page {
     /// `GET tracking`: where a file is chosen.
@@ -44,7 +50,12 @@ impl Page {
 
     /// `POST tracking/dry-run`: every row is checked and nothing changes.
     pub fn try_tracking(&self, person: &Person, file: &[u8]) -> Reply {
-        let imported = match self.run(person, file, |_| Ok(true)) {
+        if file.len() > FILE_MAX {
+            return Ok(
+                self.unread(person, "The file has more than 2 MB, which is no list of labels")
+            );
+        }
+        let imported = match self.run(person, file, |_| false) {
             Ok(imported) => imported,
             Err(Error::Usage(why) | Error::Permanent(why)) => return Ok(self.unread(person, &why)),
             Err(other) => return Err(other),
@@ -94,11 +105,20 @@ impl Page {
     pub fn apply_tracking(&self, person: &Person, form: &Form) -> Reply {
         let file = BASE64_STANDARD.decode(form.text("csv")).map_err(|_| change::lacking("file"))?;
         let shown = form.text("shown").to_string();
-        let imported = self.run(person, &file, move |table| Ok(fingerprint(table) != shown))?;
+        let imported = self.run(person, &file, move |table| fingerprint(table) == shown)?;
         match &imported.shipped {
             Some(shipped) if fingerprint(shipped) == form.text("shown") => {
+                let orders = orders_in(shipped);
+                let seen = self.read(|c| change::version_of_all(c, &orders))?.to_string();
                 let main = html! {
-                    (note("good", &format!("Parcels shipped: {}", imported.parcels)))
+                    div.note.good role="status" {
+                        form.row method="post" action={ (ROOT) "tracking/undo" } {
+                            p.wide { "Parcels shipped: " (imported.parcels) }
+                            (hidden(&[("token", &self.guard.token(person)), ("orders", &listed(&orders)),
+                                ("seen", &seen)]))
+                            button { "Undo all of them" }
+                        }
+                    }
                     div.card { (table(shipped)) }
                     p { a.button href={ (ROOT) "pack" } { "What waits" } }
                 };
@@ -115,24 +135,42 @@ impl Page {
         }
     }
 
-    /// Reads the file and ships its parcels, unless `is_dry` says of them that nothing is to change.
+    /// `POST tracking/undo`: all of a file's parcels wait again, or none.
+    pub fn undo_tracking(&self, person: &Person, form: &Form) -> Reply {
+        let seen = form.number("seen").ok_or_else(|| change::lacking("version"))?;
+        let orders: Option<BTreeSet<i64>> =
+            form.text("orders").split(',').map(|order| order.parse().ok()).collect();
+        let orders = orders.ok_or_else(|| change::lacking("orders"))?;
+        for order in &orders {
+            self.may_undo_of(person, *order)?;
+        }
+        let done = self.undo_as(person, None, move |c| {
+            let is_as_shown = change::version_of_all(c, &orders)? == seen;
+            if is_as_shown {
+                orders
+                    .iter()
+                    .try_for_each(|order| undo(c, Some(*order), false, false).map(drop))?;
+            }
+            Ok(is_as_shown)
+        })?;
+        match done {
+            Outcome::Done(true) => Ok(layout::see_other("pack".into())),
+            _ => Err(Error::Permanent(
+                "one of these orders has changed since; undo what is still wrong on its own page"
+                    .into(),
+            )),
+        }
+    }
+
+    /// Reads the file and ships its parcels, where `is_meant` says of them that they are those.
     fn run(
         &self,
         person: &Person,
         file: &[u8],
-        is_dry: impl FnOnce(&Table) -> Result<bool> + Send + 'static,
+        is_meant: impl FnOnce(&Table) -> bool + Send + 'static,
     ) -> Result<Imported> {
         let rows = read_tracking(file)?;
-        let done = self.change(person, None, move |c| {
-            let first = import(c, &rows, None, true)?;
-            match &first.shipped {
-                Some(table) if first.parcels > 0 && !is_dry(table)? => {
-                    import(c, &rows, None, false)
-                }
-                _ => Ok(first),
-            }
-        })?;
-        match done {
+        match self.change(person, None, move |c| import(c, &rows, None, is_meant))? {
             Outcome::Done(imported) => Ok(imported),
             Outcome::Stale => Err(change::lacking("version")),
         }
@@ -192,6 +230,19 @@ fn shown(cell: &Cell) -> String {
         Cell::Text(words) => text::clean(words),
         Cell::Null | Cell::Blob(_) => String::new(),
     }
+}
+
+/// The orders whose parcels a file shipped.
+fn orders_in(shipped: &Table) -> BTreeSet<i64> {
+    let order = |row: &Vec<Cell>| match row.first() {
+        Some(Cell::Text(parcel)) => Choice::parse(parcel).ok().map(|choice| choice.order()),
+        _ => None,
+    };
+    shipped.rows.iter().filter_map(order).collect()
+}
+
+fn listed(orders: &BTreeSet<i64>) -> String {
+    orders.iter().map(i64::to_string).collect::<Vec<_>>().join(",")
 }
 
 /// Tells whether a file ships what it shipped when it was shown.

@@ -23,34 +23,59 @@ pub struct Imported {
     pub notes: Vec<String>,
 }
 
+/// A file that ships more would keep the lock for seconds, and webhooks wait for it: a parcel takes
+/// about 0.5 ms.
+const PARCELS_MAX: usize = 2_000;
+
 /// Checks every row, and ships all of its parcels in one statement, which is what an undo takes back
-/// as one. `company` carries it where the file does not say. With `is_dry` it is done and rolled
-/// back.
+/// as one. `company` carries it where the file does not say. What would be shipped is given to
+/// `is_meant`; where that says no, it is rolled back.
 pub fn import(
     c: &Connection,
     rows: &[Row],
     company: Option<&str>,
-    is_dry: bool,
+    is_meant: impl FnOnce(&Table) -> bool,
 ) -> Result<Imported> {
     let mut found = look(c, rows, company)?;
-    found.faults.extend(refused(c, &found.labels)?);
-    found.faults.sort();
-    let mut imported = Imported {
-        shipped: None,
-        parcels: found.labels.len(),
-        faults: found.faults.into_iter().map(|(_, why)| why).collect(),
-        notes: found.notes,
-    };
-    if imported.faults.is_empty() {
-        c.execute_batch("SAVEPOINT as_it_was").map_err(db::translate)?;
-        insert(c, &found.labels)?;
-        let ids: Vec<i64> = found.labels.iter().map(|label| label.fulfillment).collect();
-        imported.shipped = Some(Table::query(c, SHIPPED, [serde_json::json!(ids).to_string()])?);
-        let end =
-            if is_dry { "ROLLBACK TO as_it_was; RELEASE as_it_was" } else { "RELEASE as_it_was" };
-        c.execute_batch(end).map_err(db::translate)?;
+    let parcels = found.labels.len();
+    if parcels > PARCELS_MAX {
+        return Err(Error::Permanent(format!(
+            "the file ships {parcels} parcels, and one file may ship {PARCELS_MAX}, so that webhooks \
+             do not wait for it; split it"
+        )));
     }
-    Ok(imported)
+    let mut shipped = None;
+    if found.faults.is_empty() {
+        c.execute_batch("SAVEPOINT as_it_was").map_err(db::translate)?;
+        let refusal = match insert(c, &found.labels) {
+            Ok(()) => None,
+            Err(Error::Permanent(why)) => Some(why),
+            Err(other) => return Err(other),
+        };
+        let table = match &refusal {
+            Some(_) => None,
+            None => {
+                let ids: Vec<i64> = found.labels.iter().map(|label| label.fulfillment).collect();
+                Some(Table::query(c, SHIPPED, [serde_json::json!(ids).to_string()])?)
+            }
+        };
+        let stays = table.as_ref().is_some_and(is_meant);
+        let end =
+            if stays { "RELEASE as_it_was" } else { "ROLLBACK TO as_it_was; RELEASE as_it_was" };
+        c.execute_batch(end).map_err(db::translate)?;
+        shipped = table;
+        if let Some(why) = refusal {
+            found.faults = refused(c, &found.labels)?;
+            if found.faults.is_empty() {
+                return Err(Error::Permanent(why));
+            }
+        }
+    } else {
+        found.faults.extend(refused(c, &found.labels)?);
+    }
+    found.faults.sort();
+    let faults = found.faults.into_iter().map(|(_, why)| why).collect();
+    Ok(Imported { shipped, parcels, faults, notes: found.notes })
 }
 
 /// What was shipped, as a person checks it against the labels.

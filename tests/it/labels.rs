@@ -533,6 +533,10 @@ fn one_wrong_row_ships_nothing_and_every_wrong_row_is_named() {
     }
     assert!(!said.contains("line 2 (4-1):"), "the first row is right: {said}");
     assert_eq!(table.rows("SELECT * FROM order_history"), history);
+    // One number for two addresses, and both rows in the file.
+    let (code, said) = table.takes(b"Order,Tracking,Carrier\n3-1,JDX,DHL\n4-1,JDX,DHL\n", &[]);
+    assert!(code == 1 && said.contains("line 3 (4-1): the tracking number JDX is on"), "{said}");
+    assert_eq!(table.rows("SELECT * FROM order_history"), history);
     // Void labels, letters without a number and other people's rows stop nobody.
     let file = "Order,Tracking,Carrier,Status\n4-1,JD0,DHL,VOID\n4-1,JD4,DHL,ok\n3-1,,DHL,ok\n\
                 ,JD9,DHL,ok\n1-2,JD1,DHL,ok\n";

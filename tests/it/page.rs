@@ -588,6 +588,26 @@ fn a_file_of_tracking_numbers_is_shown_first_and_ships_what_was_shown_or_nothing
     assert_eq!(waiting(), "1");
     // The same form again ships nothing more.
     assert_eq!(apply(&shown).status, 409);
+    // One button takes the whole file back, and only while nothing else was changed.
+    let shown =
+        upload("Order ID,Tracking Number,Carrier\n1-1,JD0146000001,DHL\n3-1,JD0146000003,DHL\n");
+    let done_again = apply(&shown);
+    assert_eq!(waiting(), "0", "{}", done_again.body);
+    let undo = |user: &str, done: &Seen| {
+        let fields = ["token", "orders", "seen"].map(|name| (name, done.field(name)));
+        let mut fields: Vec<(&str, &str)> = fields.iter().map(|(n, v)| (*n, v.as_str())).collect();
+        let token = desk.look(user, "/desk/tracking").field("token");
+        fields[0].1 = &token;
+        desk.send(user, "/desk/tracking/undo", &fields)
+    };
+    let others = undo("berta", &done_again);
+    assert!(others.status == 422 && others.shows("not yours to take back"), "{}", others.body);
+    assert_eq!(undo("bert", &done_again).status, 303);
+    assert_eq!(waiting(), "1", "what the first file shipped stays shipped");
+    assert_eq!(undo("bert", &done_again).status, 422, "it is taken back once");
+    let line = "3-1,JD0146000003,DHL\n";
+    let large = upload(&format!("Order ID,Tracking Number,Carrier\n{}", line.repeat(120_000)));
+    assert!(large.status == 422 && large.shows("more than 2 MB"), "{}", large.status);
     for (csv, why) in [
         ("Order ID,Tracking Number\n77,JD1\n", "there is no such order"),
         ("hello\n", "file"),
