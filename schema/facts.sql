@@ -309,6 +309,40 @@ BEGIN
   SELECT RAISE(ABORT, 'forgotten: never deleted; who buys again is a new buyer');
 END;
 
+CREATE TRIGGER search_blocks_insert BEFORE INSERT ON search_blocks
+  WHEN (SELECT is_person FROM actor)
+BEGIN
+  SELECT RAISE(ABORT, 'search_blocks: kept by fulfilld; nothing is typed here');
+END;
+
+CREATE TRIGGER search_blocks_update BEFORE UPDATE ON search_blocks
+  WHEN (SELECT is_person FROM actor) OR NEW.id IS NOT OLD.id
+BEGIN
+  SELECT RAISE(ABORT, 'search_blocks: kept by fulfilld; nothing is typed here');
+END;
+
+CREATE TRIGGER search_blocks_delete BEFORE DELETE ON search_blocks
+  WHEN (SELECT is_person FROM actor)
+BEGIN
+  SELECT RAISE(ABORT, 'search_blocks: kept by fulfilld; nothing is typed here');
+END;
+
+CREATE TRIGGER search_state_insert BEFORE INSERT ON search_state
+BEGIN
+  SELECT RAISE(ABORT, 'search_state: it has one row');
+END;
+
+CREATE TRIGGER search_state_update BEFORE UPDATE ON search_state
+  WHEN (SELECT is_person FROM actor) OR NEW.one IS NOT OLD.one
+BEGIN
+  SELECT RAISE(ABORT, 'search_state: kept by fulfilld; nothing is typed here');
+END;
+
+CREATE TRIGGER search_state_delete BEFORE DELETE ON search_state
+BEGIN
+  SELECT RAISE(ABORT, 'search_state: it has one row');
+END;
+
 CREATE TRIGGER currency_decimals_insert BEFORE INSERT ON currency_decimals
 BEGIN
   SELECT RAISE(ABORT, 'currency_decimals: Stripe''s list; every amount is read by it');

@@ -119,6 +119,8 @@ pub const TABLES: &[Columns] = &[
     Columns { table: "dismissals", fixed: "reason subject order_id since facts what actor at", facts: "",
         yours: "", ruled: "" },
     Columns { table: "forgotten", fixed: "subject at", facts: "", yours: "", ruled: "" },
+    Columns { table: "search_blocks", fixed: "id", facts: "orders", yours: "", ruled: "" },
+    Columns { table: "search_state", fixed: "one", facts: "history", yours: "", ruled: "" },
     Columns { table: "carriers", fixed: "", facts: "", yours: "company url", ruled: "" },
     Columns { table: "currency_decimals", fixed: "currency decimals unit", facts: "", yours: "", ruled: "" },
 ];

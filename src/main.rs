@@ -21,6 +21,7 @@ mod reconcile; // finds what never arrived
 mod only; // whether FULFILLD_ONLY matches anything
 mod timing; // this server's clock: that it was set, that it is wrong
 mod retention; // clears the bodies of old events
+mod indexing; // takes in the orders that the search index lacks
 mod worker; // the queue of events: asks the handler, applies the Change
 mod context; // what the daemon's threads share
 mod claims; // SQL of due events: claimed by object, finished together
@@ -32,10 +33,12 @@ mod person; // what is held about a person, and how it is erased
 mod ledger; // SQL that applies a Change
 mod change; // what a handler found out
 mod hooks; // runs the outbox
+mod rounds; // a thread that does the same thing again and again
 mod queue; // the engine of the queues: claim, run, retry, stop
 mod breaker; // notices that Stripe fails for everyone
 mod inbox; // SQL of events
 mod forgotten; // who is forgotten
+mod words; // the search index: in which orders a text may stand
 mod alarms; // SQL of alarms
 mod endpoint; // the webhook endpoints as Stripe lists them
 mod stripe; // asks Stripe

@@ -75,6 +75,7 @@ const STEPS: &[Step] = &[
                 include_str!("../schema/steps/3_unbalanced_orders.sql"),
                 include_str!("../schema/steps/3_forgotten.sql"),
                 include_str!("../schema/steps/3_hook_tests.sql"),
+                include_str!("../schema/steps/3_search.sql"),
             ] {
                 c.execute_batch(sql).map_err(db::translate)?;
             }

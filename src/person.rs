@@ -13,6 +13,7 @@ use crate::db;
 use crate::error::{Error, Result};
 use crate::forgotten;
 use crate::table::Table;
+use crate::words;
 
 /// The author of an erasure. The rules of the file let nobody else change its history.
 pub const FORGET: &str = "fulfilld:forget";
@@ -266,6 +267,7 @@ impl Person {
         let bodies =
             "UPDATE events SET payload = NULL WHERE id IN(SELECT value FROM json_each(?1))";
         c.execute(bodies, [self.event_ids()]).map_err(db::translate)?;
+        words::forget(c, &self.orders)?;
         forgotten::add(c, self.objects.iter().chain(&self.events).cloned(), at)
     }
 }

@@ -3,9 +3,7 @@
 //! buyer, so they go after a while, in small steps and behind whatever else is to be written.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rusqlite::Connection;
 
@@ -14,6 +12,7 @@ use crate::context::Context;
 use crate::db;
 use crate::error::Result;
 use crate::inbox;
+use crate::rounds::Rounds;
 
 /// So many bodies in one transaction, and the pause after it.
 const BATCH: usize = 100;
@@ -23,43 +22,13 @@ const PAUSE: Duration = Duration::from_millis(500);
 const EVERY: Duration = Duration::from_secs(3600);
 const AGAIN_AFTER: Duration = Duration::from_secs(60);
 
-/// The thread that clears.
-pub struct Retention {
-    stop: Sender<()>,
-    thread: JoinHandle<()>,
-}
-
-impl Retention {
-    /// Clears what is older than `keep`, from now on.
-    pub fn start(context: Arc<Context>, keep: Duration) -> Retention {
-        let (stop, stopped) = channel();
-        let body = move || clear_until_stopped(&context, keep, &stopped);
-        let thread =
-            std::thread::Builder::new().name("retention".into()).stack_size(128 << 10).spawn(body);
-        Retention { stop, thread: thread.expect("a thread can be started at start-up") }
-    }
-
-    /// True when the thread is gone.
-    pub fn is_finished(&self) -> bool {
-        self.thread.is_finished()
-    }
-
-    /// Ends it. False when it was not done in time.
-    pub fn stop(self, deadline: Instant) -> bool {
-        drop(self.stop);
-        while !self.thread.is_finished() && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        self.thread.is_finished()
-    }
-}
-
-fn clear_until_stopped(context: &Context, keep: Duration, stopped: &Receiver<()>) {
+/// Starts the thread that clears what is older than `keep`, from now on.
+pub fn start(context: Arc<Context>, keep: Duration) -> Rounds {
     let mut cleared = 0;
-    loop {
+    Rounds::start("retention", Duration::ZERO, move || {
         // Where this server's clock is fast, Stripe's counts.
         let now = context.stripe.skew().now().min(clock::now());
-        let pause = match context.writer.write(move |c| clear(c, now, keep)) {
+        match context.writer.write(move |c| clear(c, now, keep)) {
             Ok(BATCH) => {
                 cleared += BATCH;
                 PAUSE
@@ -76,12 +45,8 @@ fn clear_until_stopped(context: &Context, keep: Duration, stopped: &Receiver<()>
                 log::debug!("old bodies are cleared a little later: {error}");
                 AGAIN_AFTER
             }
-        };
-        match stopped.recv_timeout(pause) {
-            Err(RecvTimeoutError::Timeout) => {}
-            Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
         }
-    }
+    })
 }
 
 /// Clears the oldest bodies of events that are done or ignored; what is pending or failed keeps its

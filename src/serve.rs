@@ -26,6 +26,7 @@ use crate::forgotten;
 use crate::health::Health;
 use crate::hooks::Hooks;
 use crate::inbox;
+use crate::indexing;
 use crate::logging;
 use crate::metrics::Metrics;
 use crate::migrations;
@@ -34,8 +35,9 @@ use crate::page;
 use crate::person;
 use crate::place::{self, Identity, Lock};
 use crate::reconcile::Looking;
-use crate::retention::Retention;
+use crate::retention;
 use crate::rollback_guard::{Finding, RollbackGuard};
+use crate::rounds::Rounds;
 use crate::signature::SigningSecret;
 use crate::standby;
 use crate::stripe::Stripe;
@@ -83,7 +85,7 @@ pub struct Serving {
     webhook: Arc<Webhook>,
     workers: Workers,
     looking: Option<Looking>,
-    retention: Option<Retention>,
+    rounds: Vec<Rounds>,
     hooks: Hooks,
     writing: std::thread::JoinHandle<()>,
     guard: RollbackGuard,
@@ -211,7 +213,8 @@ impl Serving {
             true => None,
             false => Some(Looking::start(context.clone(), path.clone(), settings.backfill)),
         };
-        let retention = settings.keep_payloads.map(|keep| Retention::start(context.clone(), keep));
+        let clearing = settings.keep_payloads.map(|keep| retention::start(context.clone(), keep));
+        let rounds = clearing.into_iter().chain([indexing::start(context.clone(), path.clone())]);
         let hooks = Hooks::start(plan, context.writer.clone(), reader.clone(), &path, counts);
         if set_back {
             hooks.clock_was_set();
@@ -224,7 +227,7 @@ impl Serving {
             webhook,
             workers,
             looking,
-            retention,
+            rounds: rounds.collect(),
             hooks,
             writing,
             guard,
@@ -353,10 +356,9 @@ impl Serving {
             self.looking.as_ref().filter(|looking| looking.is_finished()).map(|_| "backfill");
         let writing = self.writing.is_finished().then_some("writer");
         let answering = self.webhook.is_dead().then_some("responder");
-        let clearing = self.retention.as_ref().filter(|r| r.is_finished()).map(|_| "retention");
         writing
             .or(answering)
-            .or(clearing)
+            .or_else(|| self.rounds.iter().find_map(Rounds::dead))
             .or_else(|| self.workers.dead())
             .or(looking)
             .or_else(|| self.hooks.dead())
@@ -418,14 +420,14 @@ impl Serving {
         self.webhook.close();
         let worked =
             self.workers.stop(deadline) & self.looking.is_none_or(|looking| looking.stop(deadline));
-        let cleared = self.retention.is_none_or(|retention| retention.stop(deadline));
+        let rounded = self.rounds.into_iter().fold(true, |all, one| one.stop(deadline) & all);
         let told = self.hooks.stop(deadline);
         self.context.writer.close();
         while !self.writing.is_finished() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(5));
         }
         self.guard.note_the_end(&self.held, &lock(&self.reader));
-        answered && worked && cleared && told && self.writing.is_finished()
+        answered && worked && rounded && told && self.writing.is_finished()
     }
 }
 

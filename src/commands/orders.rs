@@ -72,8 +72,9 @@ struct List {
     #[arg(long, conflicts_with_all = ["all", "search"])]
     to_ship: bool,
     /// Only orders in which each word of TEXT is found: in a name, an e-mail address, a company, a
-    /// phone number, an address, a tracking number, an id of Stripe's, a reference of yours, an
-    /// item or its SKU; a TEXT that is an order's whole number, id or e-mail address finds no other
+    /// phone number, an address, a tracking number, a reference of yours, an item or its SKU; a TEXT
+    /// that is an order's whole number, e-mail address or id of Stripe's, or 12 and more characters
+    /// that an id begins with, finds no other
     #[arg(long, value_name = "TEXT")]
     search: Option<String>,
     /// Every order instead of the latest 50

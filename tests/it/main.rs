@@ -37,6 +37,7 @@ mod parcels; // as shops send them
 mod labels; // files for label services
 mod verbs; // the command line
 mod terminal; // what a person sees of it
+mod search; // what is found in a file of many orders
 mod doctor; // what keeps orders from arriving
 mod operator; // whatever an operator types
 mod hooks; // the shop's own programs are told

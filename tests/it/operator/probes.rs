@@ -366,6 +366,21 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
         &["INSERT INTO reviews(id, payment_intent_id, open, created_at, as_of) \
              VALUES('x', 'pi_98', 1, '2026-11-22T09:00:00Z', '2026-11-22T09:00:00Z')"],
     ),
+    (
+        "search_blocks_delete",
+        &["stripe: INSERT INTO search_blocks VALUES(0, x'00')", "DELETE FROM search_blocks"],
+    ),
+    ("search_blocks_insert", &["INSERT INTO search_blocks VALUES(0, x'00')"]),
+    (
+        "search_blocks_update",
+        &[
+            "stripe: INSERT INTO search_blocks VALUES(0, x'00')",
+            "UPDATE search_blocks SET orders = x'01'",
+        ],
+    ),
+    ("search_state_delete", &["DELETE FROM search_state"]),
+    ("search_state_insert", &["REPLACE INTO search_state VALUES(1, 9)"]),
+    ("search_state_update", &["UPDATE search_state SET history = 9"]),
     ("sequence_delete", &["DELETE FROM sequence"]),
     ("sequence_forward", &["UPDATE sequence SET n = 0"]),
     ("sequence_insert", &["REPLACE INTO sequence VALUES(1, 0)"]),
