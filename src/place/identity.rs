@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::descriptors::kept;
 use super::lock::{Lock, Note};
+use super::log::LOOKS_MAX;
 use super::{beside, second_name};
 use crate::error::{Error, Result};
 use crate::wal::{self, Header, Whose};
@@ -66,8 +67,7 @@ impl Identity {
     pub fn check(&mut self) -> Result<()> {
         let meta = self.meta()?;
         self.check_log()?;
-        if stamp(&meta) != self.stamp {
-            self.look_inside()?;
+        if stamp(&meta) != self.stamp && self.is_explained()? {
             self.stamp = stamp(&meta);
         }
         Ok(())
@@ -137,21 +137,39 @@ impl Identity {
         )))
     }
 
-    /// A checkpoint of somebody else's leaves what the log explains.
-    fn look_inside(&self) -> Result<()> {
+    /// True when the log explains what is in the file, as after a checkpoint of somebody else's.
+    /// False when it cannot be seen yet: others go on moving the log and beginning it anew, and
+    /// what was read of the two is not of one moment.
+    fn is_explained(&self) -> Result<bool> {
         let failed = |e| Error::Corrupt(format!("the disk failed: {e}"));
-        let header = wal::header(&self.file).map_err(failed)?;
-        let whose = match File::open(beside(&self.path, "-wal")) {
-            Ok(log) => wal::whose(&header, &log).map_err(failed)?,
-            Err(_) => Whose::Nobodys,
-        };
-        let grown = wal::changes(&header) > wal::changes(&self.header);
-        let explained = match whose {
-            Whose::TheFiles => true,
-            Whose::BegunForIt | Whose::Nobodys | Whose::Unsaid => header == self.header || grown,
-            Whose::Anothers => false,
-        };
-        if explained { Ok(()) } else { Err(self.written_over()) }
+        for _ in 0..LOOKS_MAX {
+            let log = File::open(beside(&self.path, "-wal")).ok();
+            let glance = || -> std::io::Result<(Header, Option<[u8; 8]>)> {
+                let salt = log.as_ref().map(wal::salt).transpose()?.flatten();
+                Ok((wal::header(&self.file)?, salt))
+            };
+            let before = glance().map_err(failed)?;
+            let header = before.0;
+            let whose = match &log {
+                Some(log) => wal::whose(&header, log).map_err(failed)?,
+                None => Whose::Nobodys,
+            };
+            let grown = wal::changes(&header) > wal::changes(&self.header);
+            let explained = match whose {
+                Whose::TheFiles => true,
+                Whose::BegunForIt | Whose::Nobodys | Whose::Unsaid => {
+                    header == self.header || grown
+                }
+                Whose::Anothers => false,
+            };
+            if explained {
+                return Ok(true);
+            }
+            if glance().map_err(failed)? == before {
+                return Err(self.written_over());
+            }
+        }
+        Ok(false)
     }
 
     fn written_over(&self) -> Error {

@@ -13,7 +13,7 @@ use crate::text::quoted;
 use crate::wal::{self, Header, Whose};
 
 /// A log that changes while it is looked at is looked at again, so often at most.
-const LOOKS_MAX: usize = 10;
+pub(super) const LOOKS_MAX: usize = 10;
 
 /// Whether a log that lies beside the file is the file's own, which is to be known before SQLite
 /// opens it and plays the log back. `Config` with the line to type when it is another file's, or
