@@ -18,6 +18,7 @@ use socket2::SockRef;
 
 use super::handler::can_be_drained;
 use super::request::tell;
+use super::sockets::open_connections;
 use super::{Doing, Hall, Inside, LINGER, knock, spawn};
 use crate::sabotage;
 use crate::sync::lock;
@@ -63,6 +64,10 @@ pub struct Reaper {
     /// Where to knock.
     address: SocketAddr,
     street: Option<Street>,
+    /// Where nobody can be cut: the connections without a request that were there a round ago, and
+    /// how many of them a knock was made for.
+    silent: usize,
+    knocked_for: usize,
 }
 
 impl Reaper {
@@ -73,7 +78,7 @@ impl Reaper {
                  front, permit pidfd_open and pidfd_getfd in its SystemCallFilter ({error})"
             );
         });
-        Reaper { inside, address, street: street.ok() }
+        Reaper { inside, address, street: street.ok(), silent: 0, knocked_for: 0 }
     }
 
     /// Until the door is closed.
@@ -108,7 +113,8 @@ impl Reaper {
         (seen.threads, seen.memory) = itself();
         let Some(street) = &mut self.street else {
             *lock(&inside.seen) = seen;
-            return see_off_the_refused(inside);
+            see_off_the_refused(inside);
+            return self.knock_for_the_silent();
         };
         let complete = street.look();
         // Heads alone can fill the memory, and faster than any clock of theirs runs out.
@@ -150,6 +156,17 @@ impl Reaper {
         seen.reach = true;
         *lock(&inside.seen) = seen;
         (0..unheard.min(KNOCKS_MAX)).all(|_| knock(self.address));
+    }
+
+    /// As [`Street::unheard`], where only the number of connections is known. One knock for each: a
+    /// connection that hangs in tiny_http stays for ever, and is not knocked for again.
+    fn knock_for_the_silent(&mut self) {
+        let silent =
+            open_connections(self.address.port()).saturating_sub(lock(&self.inside.hall).in_hand());
+        let waiting = silent.min(std::mem::replace(&mut self.silent, silent));
+        self.knocked_for = self.knocked_for.min(silent);
+        let knocks = waiting.saturating_sub(self.knocked_for).min(KNOCKS_MAX);
+        self.knocked_for += (0..knocks).take_while(|_| knock(self.address)).count();
     }
 }
 
