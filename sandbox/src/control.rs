@@ -39,6 +39,11 @@ fn execute(simulation: &Simulation, request: &Request) -> Result<Response> {
         }
         ("POST", ["settle"]) => json!(simulation.settle(&parse::<Settle>(order)?)?),
         ("POST", ["capture"]) => json!(simulation.capture(&parse::<Follow>(order)?)?),
+        ("POST", ["say"]) => {
+            let saying = parse::<Saying>(order)?;
+            let ids = lock(&simulation.account).say(&saying.id, saying.with);
+            json!({"objects": ids})
+        }
         ("POST", ["lapse"]) => json!(simulation.lapse(&parse::<Follow>(order)?)?),
         ("POST", ["renew"]) => json!(simulation.renew(&parse::<Follow>(order)?)?),
         ("POST", ["refund"]) => json!(simulation.follow(Kind::Refund, &parse::<Follow>(order)?)?),
@@ -90,7 +95,7 @@ fn execute(simulation: &Simulation, request: &Request) -> Result<Response> {
         }
         (method, _) => {
             return Err(Error::Missing(format!(
-                "the sandbox has no {method} {}; it has POST trigger, settle, capture, lapse, renew, \
+                "the sandbox has no {method} {}; it has POST trigger, settle, capture, lapse, renew, say, \
                  refund, refunds/ID, dispute, disputes/ID, review, reviews/ID, fraud_warning, webhook, \
                  endpoint, clock, secrets and faults, GET stats, mutations, events and \
                  events/ID/body, DELETE faults and stats, under {ROOT}",
@@ -106,6 +111,15 @@ fn execute(simulation: &Simulation, request: &Request) -> Result<Response> {
 #[serde(deny_unknown_fields)]
 struct Webhook {
     url: Option<String>,
+}
+
+/// From now on the API shows the object of that id with these fields changed, as RFC 7396 has it:
+/// what Stripe documents and no scenario plays.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Saying {
+    id: String,
+    with: Value,
 }
 
 /// Stripe's clock, as its answers have it, is this far ahead of ours.

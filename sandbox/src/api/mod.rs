@@ -21,6 +21,7 @@ pub use rates::Rates;
 use crate::http::{Request, Response};
 use crate::refusals;
 use crate::rendering::session::VERSION;
+use crate::sync::lock;
 use crate::world::account::Account;
 use crate::world::checkout::random_id;
 use crate::world::sale::Kind;
@@ -124,7 +125,11 @@ pub fn respond(account: &Mutex<Account>, request: &Request, rates: &Rates) -> Re
         },
         None => Err(refusals::unknown_path(&request.method, &request.path)),
     };
-    reply.map_or_else(|refusal| refusal, |value| Response::json(200, &value))
+    let said = |mut value| {
+        lock(account).put_said(&mut value);
+        Response::json(200, &value)
+    };
+    reply.map_or_else(|refusal| refusal, said)
 }
 
 /// Adds the headers that every response of the API has.

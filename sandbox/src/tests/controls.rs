@@ -229,3 +229,23 @@ fn an_event_is_delivered_until_it_is_answered_2xx() {
     }
     assert_eq!(ids(&sandbox.get("/v1/events?delivery_success=true")).len(), 1);
 }
+
+#[test]
+fn what_is_said_of_an_object_is_shown_wherever_it_stands() {
+    let sandbox = sandbox();
+    let purchase = &sandbox.buy("card", 1)[0];
+    let payment = purchase.payment_intent.as_deref().unwrap();
+    let say = |with: Value| {
+        let order = json!({"id": payment, "with": with});
+        assert_eq!(sandbox.call("POST", "/_sandbox/say", &order.to_string()).0, 200)
+    };
+    say(json!({"status": "requires_capture", "customer": null}));
+    say(json!({"metadata": {"gift": "yes"}}));
+    let path = format!("/v1/checkout/sessions/{}?expand[]=payment_intent", purchase.session);
+    let alone = format!("/v1/payment_intents/{payment}");
+    for shown in [&sandbox.get(&path)["payment_intent"], &sandbox.get(&alone)] {
+        assert_eq!(shown["status"], "requires_capture");
+        assert_eq!((&shown["metadata"]["gift"], &shown["customer"]), (&json!("yes"), &Value::Null));
+        assert!(shown["amount"].is_number(), "all else is as it was");
+    }
+}

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::checkout::{Checkout, Stage, random_id};
 use super::sale::{Draft, Kind, Notice, Sale, Subject};
@@ -19,6 +20,8 @@ pub struct Account {
     pub events: Vec<Event>,
     pub webhook_endpoints: WebhookEndpoints,
     index: HashMap<String, Found>,
+    /// What the API shows otherwise of the objects with these ids.
+    said: HashMap<String, Value>,
 }
 
 /// What an id stands for, by its place in the account.
@@ -55,6 +58,33 @@ pub struct Event {
 }
 
 impl Account {
+    /// From now on the object of that id is shown with these fields changed, over what was said of
+    /// it before. Returns how many objects are changed by now.
+    pub fn say(&mut self, id: &str, with: Value) -> usize {
+        merge(
+            self.said.entry(id.into()).or_insert_with(|| Value::Object(Default::default())),
+            &with,
+            false,
+        );
+        self.said.len()
+    }
+
+    /// Puts what was said into an answer, wherever the objects stand in it.
+    pub fn put_said(&self, answer: &mut Value) {
+        if self.said.is_empty() {
+            return;
+        }
+        match answer {
+            Value::Array(rows) => rows.iter_mut().for_each(|row| self.put_said(row)),
+            Value::Object(fields) => {
+                fields.values_mut().for_each(|field| self.put_said(field));
+                let id = answer["id"].as_str().and_then(|id| self.said.get(id));
+                id.into_iter().for_each(|with| merge(answer, with, true));
+            }
+            _ => {}
+        }
+    }
+
     /// Opens the next checkout and says where it is.
     pub fn sell(&mut self, scenario: &'static Scenario, now: Timestamp) -> usize {
         self.sell_as(scenario, now, None)
@@ -268,5 +298,23 @@ impl Event {
 
     pub fn is_thin(&self) -> bool {
         self.twin.is_some()
+    }
+}
+
+/// RFC 7396: a `null` removes a field where `removes`, and is kept for later where not.
+fn merge(target: &mut Value, with: &Value, removes: bool) {
+    let Value::Object(changes) = with else {
+        *target = with.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(Default::default());
+    }
+    let Some(fields) = target.as_object_mut() else { return };
+    for (name, change) in changes {
+        match change {
+            Value::Null if removes => drop(fields.remove(name)),
+            change => merge(fields.entry(name).or_insert(Value::Null), change, removes),
+        }
     }
 }
