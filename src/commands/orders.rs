@@ -175,7 +175,10 @@ fn show(file: &File, output: &Output, order: i64) -> Result<()> {
 
 fn print_page(c: &Connection, order: i64) -> Result<()> {
     let head = "SELECT v.id AS \"order\", v.placed_at, v.customer, o.business_name, o.email,
-                  o.phone, v.total, v.financial_status,
+                  o.phone, v.total, (o.presentment_amount / coalesce(c.unit, 100)) ||
+            CASE coalesce(c.decimals, 2) WHEN 0 THEN '' ELSE '.' || substr('00' ||
+            (o.presentment_amount % coalesce(c.unit, 100)), -coalesce(c.decimals, 2)) END || ' ' ||
+            upper(o.presentment_currency) AS shown_to_buyer, v.financial_status,
           v.fulfillment_status, o.hold_reason, o.canceled_at, o.cancel_reason, o.note, o.origin,
           coalesce(o.shipping_name, '') || char(10) || coalesce(o.shipping_line1, '') || char(10) ||
             coalesce(o.shipping_line2, '') || char(10) ||
@@ -184,8 +187,10 @@ fn print_page(c: &Connection, order: i64) -> Result<()> {
           o.shipping_option,
           (SELECT group_concat(label || ': ' || value, char(10)) FROM order_custom_fields w
           WHERE w.order_id = o.id AND value <> '') AS custom_fields,
-          o.capture_before, o.client_reference_id, o.checkout_session_id, o.payment_intent_id
-        FROM order_overview v JOIN orders o ON o.id = v.id WHERE v.id = ?1";
+          nullif(o.tax_ids, '[]') AS tax_ids, o.capture_before, o.client_reference_id,
+          o.checkout_session_id, o.payment_intent_id, o.subscription_id
+        FROM order_overview v JOIN orders o ON o.id = v.id
+          LEFT JOIN currency_decimals c ON c.currency = o.presentment_currency WHERE v.id = ?1";
     let parcels = "SELECT f.id AS fulfillment, f.status,
           (SELECT group_concat(fl.quantity || ' × ' || li.name, ', ') FROM fulfillment_line_items fl
            JOIN line_items li ON li.id = fl.line_item_id WHERE fl.fulfillment_id = f.id) AS items,
@@ -197,15 +202,37 @@ fn print_page(c: &Connection, order: i64) -> Result<()> {
         "SELECT at, actor, what, old, new FROM order_history WHERE order_id = ?1 ORDER BY id";
     table::print(&Table::query(c, head, [order])?.list())?;
     for (nothing, sql) in [
-        ("Stripe names nothing that was bought", lines),
-        ("nothing to send", parcels),
-        ("no history", history),
+        (Some("Stripe names nothing that was bought"), lines),
+        (Some("nothing to send"), parcels),
+        (None, FOLLOWED),
+        (Some("no history"), history),
     ] {
-        table::print("\n")?;
-        Table::query(c, sql, [order])?.print(false, nothing)?;
+        let table = Table::query(c, sql, [order])?;
+        if let Some(nothing) = nothing.or((!table.is_empty()).then_some("")) {
+            table::print("\n")?;
+            table.print(false, nothing)?;
+        }
     }
     Ok(())
 }
+
+/// What followed an order's payment at Stripe, oldest first.
+const FOLLOWED: &str = "
+    SELECT s.at, s.what, (s.amount / coalesce(c.unit, 100)) || CASE coalesce(c.decimals, 2)
+        WHEN 0 THEN '' ELSE '.' || substr('00' || (s.amount % coalesce(c.unit, 100)),
+          -coalesce(c.decimals, 2)) END || ' ' || upper(s.currency) AS amount,
+      s.status, s.reason, s.id
+    FROM orders o, (
+      SELECT payment_intent_id, created_at AS at, 'refund' AS what, amount, currency, status,
+        coalesce(failure_reason, reason) AS reason, id FROM refunds
+      UNION ALL SELECT payment_intent_id, created_at, 'dispute', amount, currency, status,
+        reason, id FROM disputes
+      UNION ALL SELECT payment_intent_id, created_at, 'review', NULL, NULL,
+        CASE open WHEN 1 THEN 'open' ELSE coalesce(closed_reason, 'closed') END, reason, id FROM reviews
+      UNION ALL SELECT payment_intent_id, created_at, 'fraud warning', NULL, NULL,
+        CASE actionable WHEN 1 THEN 'actionable' ELSE 'settled' END, fraud_type, id FROM fraud_warnings) s
+    LEFT JOIN currency_decimals c ON c.currency = s.currency
+    WHERE o.id = ?1 AND s.payment_intent_id = o.payment_intent_id ORDER BY s.at, s.id";
 
 /// The same as one object in one line.
 fn print_object(c: &Connection, output: &Output, order: i64) -> Result<()> {
@@ -220,6 +247,11 @@ fn print_object(c: &Connection, output: &Output, order: i64) -> Result<()> {
             "SELECT fl.* FROM fulfillments f JOIN fulfillment_line_items fl ON fl.fulfillment_id = f.id
              WHERE f.order_id = ?1",
         ),
+        ("refunds", "SELECT r.* FROM orders o JOIN refunds r USING(payment_intent_id) WHERE o.id = ?1"),
+        ("disputes", "SELECT d.* FROM orders o JOIN disputes d USING(payment_intent_id) WHERE o.id = ?1"),
+        ("reviews", "SELECT w.* FROM orders o JOIN reviews w USING(payment_intent_id) WHERE o.id = ?1"),
+        ("fraud_warnings",
+            "SELECT w.* FROM orders o JOIN fraud_warnings w USING(payment_intent_id) WHERE o.id = ?1"),
         ("history", "SELECT at, actor, what, old, new FROM order_history WHERE order_id = ?1 ORDER BY id"),
     ] {
         object.insert(key.into(), of(sql)?.into_iter().map(Value::Object).collect());

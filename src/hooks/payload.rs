@@ -42,7 +42,7 @@ fn order() -> String {
              WHERE w.order_id = o.id AND value <> ''),
            'amount_paid', v.amount_paid, 'amount_charged_back', v.amount_charged_back,
            'capture_before', o.capture_before,
-           'origin', o.origin, 'shipments', json((SELECT json_group_array(json(parcel)) FROM (
+           'presented', {presented}, 'origin', o.origin, 'shipments', json((SELECT json_group_array(json(parcel)) FROM (
              SELECT json_object('id', f.id, 'status', f.status, 'tracking_company', f.tracking_company,
                'tracking_number', f.tracking_number, 'tracking_url', f.tracking_url) AS parcel
              FROM fulfillments f WHERE f.order_id = o.id AND f.requires_shipping = 1
@@ -52,6 +52,7 @@ fn order() -> String {
         canceled = truth("o.canceled_at IS NOT NULL"),
         total = readable("o.amount_total", "o.currency"),
         refunded = readable("v.amount_refunded", "o.currency"),
+        presented = readable("o.presentment_amount", "o.presentment_currency"),
     )
 }
 
