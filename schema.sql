@@ -704,11 +704,15 @@ SELECT o.id AS order_id,
          OR EXISTS(SELECT 1 FROM disputes d WHERE d.payment_intent_id = o.payment_intent_id)
          OR EXISTS(SELECT 1 FROM reviews w WHERE w.payment_intent_id = o.payment_intent_id))
            THEN NULL
+       -- A bank may dispute a little less than was paid: it converts, or leaves the postage. What is
+       -- left then pays for no goods.
        WHEN t.open_disputes > 0
-         AND t.amount_disputed + t.amount_charged_back + t.amount_refunded + t.refund_pending >= t.amount_paid
+         AND t.amount_disputed + t.amount_charged_back + t.amount_refunded + t.refund_pending
+           >= t.amount_paid - max(o.amount_shipping, t.amount_paid / 20)
          THEN 'disputed'
        WHEN t.amount_charged_back > 0
-         AND t.amount_charged_back + t.amount_refunded + t.refund_pending >= t.amount_paid
+         AND t.amount_charged_back + t.amount_refunded + t.refund_pending
+           >= t.amount_paid - max(o.amount_shipping, t.amount_paid / 20)
          THEN 'dispute lost'
        WHEN t.holding_reviews > 0 THEN 'in review'
        WHEN t.amount_paid > 0 AND t.amount_refunded + t.refund_pending >= t.amount_paid
@@ -731,8 +735,8 @@ SELECT o.id AS order_id, f.key + 1 AS position,
 -- A list, or it says nothing: a name in an object may be a path that is none.
 FROM orders o, json_each(CASE json_type(o.custom_fields) WHEN 'array' THEN o.custom_fields END) f;
 
--- What whoever packs must know, in one line: money that went back in part, the buyer's wishes, your
--- note. Most orders have nothing of that, which a look at three indexes tells.
+-- What whoever packs must know, in one line: money that went back, or was taken, in part, the buyer's
+-- wishes, your note. Most orders have nothing of that, which a look at three indexes tells.
 CREATE VIEW order_cautions AS
 SELECT m.order_id, m.money, CASE
   WHEN m.note <> '' OR m.custom_fields <> '[]' OR m.has_moved
@@ -744,17 +748,21 @@ SELECT m.order_id, m.money, CASE
 FROM (SELECT h.order_id, h.note, h.custom_fields, h.has_moved, CASE WHEN h.has_moved THEN (
     SELECT group_concat(printf('%.*f of %.*f %s %s', coalesce(c.decimals, 2),
         1.0 * p.amount / coalesce(c.unit, 100), coalesce(c.decimals, 2),
-        1.0 * p.amount_paid / coalesce(c.unit, 100), upper(h.currency), p.what), '; ')
-    FROM (SELECT t.amount_paid, t.amount_refunded + t.refund_pending AS amount, 'refunded' AS what
-        FROM order_totals t WHERE t.id = h.order_id
+        1.0 * p.whole / coalesce(c.unit, 100), upper(h.currency), p.what), '; ')
+    FROM (SELECT h.amount_total AS whole, h.amount_captured AS amount, 'captured' AS what
+            WHERE h.amount_captured < h.amount_total
+          UNION ALL SELECT t.amount_paid, t.amount_refunded + t.refund_pending, 'refunded'
+            FROM order_totals t WHERE t.id = h.order_id
           UNION ALL SELECT t.amount_paid, t.amount_charged_back, 'charged back' FROM order_totals t
             WHERE t.id = h.order_id
           UNION ALL SELECT t.amount_paid, t.amount_disputed, 'disputed' FROM order_totals t
             WHERE t.id = h.order_id) p
     LEFT JOIN currency_decimals c ON c.currency = h.currency
     WHERE p.amount > 0) END AS money
-  FROM (SELECT o.id AS order_id, o.note, o.custom_fields, o.currency,
-          EXISTS(SELECT 1 FROM refunds r WHERE r.payment_intent_id = o.payment_intent_id)
+  FROM (SELECT o.id AS order_id, o.note, o.custom_fields, o.currency, o.amount_total,
+          o.amount_captured,
+          coalesce(o.amount_captured < o.amount_total, 0)
+            OR EXISTS(SELECT 1 FROM refunds r WHERE r.payment_intent_id = o.payment_intent_id)
             OR EXISTS(SELECT 1 FROM disputes d
                 WHERE d.payment_intent_id = o.payment_intent_id) AS has_moved
         FROM orders o) h) m;
@@ -842,7 +850,7 @@ WHERE f.status = 'pending' AND f.requires_shipping = 1
 ORDER BY f.order_id, f.id;
 
 -- Money that is only held: capture it in Stripe's Dashboard before the hold ends, soonest first.
--- Nothing of these is sent before.
+-- Nothing is sent before some of it was captured.
 CREATE VIEW to_capture AS
 SELECT o.id AS order_id, replace(substr(o.created_at, 1, 16), 'T', ' ') AS placed_at,
   coalesce(o.name, o.shipping_name, o.email) AS customer,
@@ -852,7 +860,7 @@ SELECT o.id AS order_id, replace(substr(o.created_at, 1, 16), 'T', ' ') AS place
     upper(o.currency)) AS held,
   o.capture_before, o.hold_reason, o.note, o.amount_capturable, o.currency, o.payment_intent_id
 FROM orders o LEFT JOIN currency_decimals c ON c.currency = o.currency
-WHERE o.amount_capturable > 0 AND o.payment_status = 'unpaid' AND o.canceled_at IS NULL
+WHERE o.amount_capturable > 0 AND o.payment_status IN('unpaid', 'paid') AND o.canceled_at IS NULL
 ORDER BY coalesce(o.capture_before, strftime('%Y-%m-%dT%H:%M:%SZ', o.created_at, '+7 days')), o.id;
 
 -- The same by line, digital goods included: what may be sent now.
@@ -876,17 +884,27 @@ ORDER BY received_at;
 -- The books: one row each time that money came or went, on the moment it did, so that a day that is
 -- over stays as it is. A sale is booked when the money was there; a refund when it left, and again,
 -- the other way, when it failed; a dispute when the bank took the money, and the other way when it
--- gave it back. Later payments of a subscription are not here, nor orders added by hand.
+-- gave it back. What is captured in parts is sold with the first; the others are booked when they
+-- were seen. Later payments of a subscription are not here, nor orders added by hand.
 CREATE VIEW bookings AS
 SELECT o.paid_at AS at, 'sale' AS what, o.id AS order_id, o.checkout_session_id AS source,
   o.currency,
   o.amount_subtotal, o.amount_discount, o.amount_shipping, o.amount_tax,
-    coalesce(o.amount_captured, o.amount_total) AS amount_total,
+    coalesce(CASE WHEN o.capture_method IS NOT NULL THEN (SELECT CAST(h.old AS INTEGER)
+      FROM order_history h WHERE h.order_id = o.id AND h.what = 'amount_captured'
+        AND h.old IS NOT NULL ORDER BY h.id LIMIT 1) END, o.amount_captured, o.amount_total)
+      AS amount_total,
   0 AS amount_refunded, 0 AS amount_charged_back
 FROM orders o
 WHERE o.payment_status IN('paid', 'no_payment_required')
   AND NOT(o.mode = 'subscription' AND o.amount_total = 0 AND o.amount_discount = 0)
   AND o.origin IS NULL
+UNION ALL
+SELECT h.at, 'capture', o.id, o.checkout_session_id, o.currency, 0, 0, 0, 0,
+  CAST(h.new AS INTEGER) - CAST(h.old AS INTEGER), 0, 0
+FROM orders o CROSS JOIN order_history h ON h.order_id = o.id
+WHERE o.payment_status = 'paid' AND o.capture_method IS NOT NULL AND o.origin IS NULL
+  AND h.what = 'amount_captured' AND h.old IS NOT NULL
 UNION ALL
 SELECT r.created_at, 'refund', o.id, r.id, r.currency, 0, 0, 0, 0, 0, r.amount, 0
 FROM refunds r JOIN orders o ON o.payment_intent_id = r.payment_intent_id
@@ -934,22 +952,30 @@ ORDER BY day, currency;
 -- as a whole. `since` and `facts` are what it stands on: a matter that was dismissed comes back
 -- when they change, and not when its wording does.
 CREATE VIEW matters AS
--- Since it could be sent: since it was paid, or since the last hold, dispute or review let it go.
-SELECT 'unsent' AS reason, o.id AS order_id, NULL AS subject,
-  max(o.paid_at, coalesce((SELECT max(h.at) FROM order_history h
-    WHERE h.order_id = o.id
-      AND (h.what = 'hold_reason' OR h.what GLOB 'dispute *' OR h.what GLOB 'review *')),
-      '')) AS since,
+-- Since it could be sent: since it was paid, or since the last hold, dispute or review let it go, a
+-- refund of what was left failed, or a parcel came back; of a replacement, since it was asked for.
+SELECT 'unsent' AS reason, u.order_id, NULL AS subject, min(u.since) AS since,
   'could be sent more than three days ago and is not' AS what,
-  CASE f.requires_shipping
-    WHEN 1 THEN 'INSERT INTO ship VALUES(' || o.id || ', ''company'', ''number'', NULL);'
-    ELSE 'INSERT INTO deliver VALUES(' || o.id || ');' END AS next, '[]' AS facts
-FROM fulfillments f JOIN orders o ON o.id = f.order_id
-WHERE f.status = 'pending' AND o.paid_at < strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-3 days')
-  AND (SELECT blocked_by FROM order_blocks b WHERE b.order_id = o.id) IS NULL
-  AND NOT EXISTS(SELECT 1 FROM order_history h
-      WHERE h.order_id = o.id AND h.at >= strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-3 days')
-    AND (h.what = 'hold_reason' OR h.what GLOB 'dispute *' OR h.what GLOB 'review *'))
+  CASE WHEN u.requires_shipping = 0 THEN 'INSERT INTO deliver VALUES(' || u.order_id || ');'
+    WHEN (SELECT count(*) FROM fulfillments g WHERE g.order_id = u.order_id
+      AND g.status = 'pending' AND g.requires_shipping = 1) > 1
+    THEN 'INSERT INTO ship_parcel VALUES(' || min(u.fulfillment_id) || ', ''company'', ''number'', NULL);'
+    ELSE 'INSERT INTO ship VALUES(' || u.order_id || ', ''company'', ''number'', NULL);'
+    END AS next, '[]' AS facts
+FROM (SELECT o.id AS order_id, f.id AS fulfillment_id, f.requires_shipping, max(o.paid_at,
+    coalesce((SELECT max(h.at) FROM order_history h WHERE h.order_id = o.id
+      AND (h.what = 'hold_reason' OR h.what GLOB 'dispute *' OR h.what GLOB 'review *')), ''),
+    coalesce((SELECT max(r.failed_at) FROM refunds r JOIN order_totals t ON t.id = o.id
+      WHERE r.payment_intent_id = o.payment_intent_id AND r.status IN('failed', 'canceled')
+        AND r.amount + t.amount_refunded + t.refund_pending >= t.amount_paid), ''),
+    coalesce((SELECT max(g.canceled_at) FROM fulfillments g
+      WHERE g.order_id = o.id AND g.shipped_at IS NOT NULL AND g.status = 'canceled'), ''),
+    CASE WHEN f.replacement IS NULL THEN '' ELSE f.created_at END) AS since
+  FROM fulfillments f JOIN orders o ON o.id = f.order_id
+  WHERE f.status = 'pending' AND o.paid_at < strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-3 days')
+    AND (SELECT blocked_by FROM order_blocks b WHERE b.order_id = o.id) IS NULL) u
+WHERE u.since < strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-3 days')
+GROUP BY u.order_id, u.requires_shipping
 UNION ALL
 SELECT 'no_address', o.id, NULL, o.paid_at, 'goods to ship and no address',
   'UPDATE orders SET shipping_name = ''…'', shipping_line1 = ''…'', ' ||
@@ -988,12 +1014,13 @@ FROM (SELECT id, hold_reason,
 WHERE o.at < strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-7 days')
 UNION ALL
 SELECT 'capture_due', o.id, NULL, o.created_at,
-  'the money is only held' || coalesce(' until ' || o.capture_before, '') ||
+  CASE o.payment_status WHEN 'paid' THEN 'a part of the money' ELSE 'the money' END ||
+    ' is only held' || coalesce(' until ' || o.capture_before, '') ||
     ': capture it, or it goes back to the buyer',
   'capture ' || coalesce(o.payment_intent_id, 'the payment') || ' in Stripe''s Dashboard',
     json_array(o.capture_before)
 FROM orders o
-WHERE o.amount_capturable > 0 AND o.payment_status = 'unpaid' AND o.canceled_at IS NULL
+WHERE o.amount_capturable > 0 AND o.payment_status IN('unpaid', 'paid') AND o.canceled_at IS NULL
   AND coalesce(o.capture_before, '9') > strftime('%Y-%m-%dT%H:%M:%SZ', 'now')
   -- A card's hold lives seven days; Stripe does not say it of every way to pay.
   AND coalesce(o.capture_before,
@@ -1044,8 +1071,8 @@ WHERE f.status = 'pending' AND t.amount_refunded + t.refund_pending + t.amount_c
     AND r.status NOT IN('pending', 'requires_action', 'succeeded', 'failed', 'canceled'))
   -- What was refunded for goods that are canceled is dealt with.
   AND t.amount_refunded + t.refund_pending + t.amount_charged_back
-    > (SELECT coalesce(sum(li.amount_total * li.canceled_quantity / li.quantity), 0)
-        FROM line_items li WHERE li.order_id = o.id)
+    > (SELECT coalesce(sum((li.amount_total * li.canceled_quantity + li.quantity - 1) / li.quantity),
+        0) FROM line_items li WHERE li.order_id = o.id)
 GROUP BY o.id
 UNION ALL
 SELECT 'canceled_not_refunded', o.id, NULL, o.canceled_at,
@@ -1384,8 +1411,19 @@ BEGIN
     AND (status = 'shipped' OR (status = 'pending' AND requires_shipping = 0));
 END;
 
--- INSERT INTO cancel VALUES(1042, 'customer'): what has not been sent will not be. The money goes
--- back in Stripe's Dashboard.
+-- INSERT INTO deliver_parcel VALUES(17): one of several parcels on their way has arrived, by its id
+-- in fulfillments.
+CREATE VIEW deliver_parcel AS SELECT id AS fulfillment_id FROM fulfillments WHERE 0;
+CREATE TRIGGER deliver_parcel_insert INSTEAD OF INSERT ON deliver_parcel
+BEGIN
+  SELECT RAISE(ABORT, 'deliver_parcel: no such parcel is on its way (see fulfillments)')
+    WHERE NOT EXISTS(SELECT 1 FROM fulfillments WHERE id = NEW.fulfillment_id
+      AND (status = 'shipped' OR (status = 'pending' AND requires_shipping = 0)));
+  UPDATE fulfillments SET status = 'delivered' WHERE id = NEW.fulfillment_id;
+END;
+
+-- INSERT INTO cancel VALUES(1042, 'customer'): what has not been sent will not be, a replacement
+-- included. The money goes back in Stripe's Dashboard.
 CREATE VIEW cancel AS SELECT id AS order_id, cancel_reason AS reason FROM orders WHERE 0;
 CREATE TRIGGER cancel_insert INSTEAD OF INSERT ON cancel
 BEGIN
@@ -1401,12 +1439,18 @@ BEGIN
     WHERE EXISTS(SELECT 1 FROM fulfillments
         WHERE order_id = NEW.order_id AND status IN('shipped', 'delivered'))
       AND NOT EXISTS(SELECT 1 FROM line_item_balance
-          WHERE order_id = NEW.order_id AND left_to_send > 0);
+          WHERE order_id = NEW.order_id AND left_to_send > 0)
+      AND NOT EXISTS(SELECT 1 FROM fulfillments
+          WHERE order_id = NEW.order_id AND status = 'pending');
   UPDATE line_items SET cancel_reason = NEW.reason,
     canceled_quantity = quantity - (SELECT sent FROM line_item_balance b
         WHERE b.line_item_id = line_items.id)
   WHERE order_id = NEW.order_id
     AND (SELECT left_to_send > 0 FROM line_item_balance b WHERE b.line_item_id = line_items.id)
+    AND EXISTS(SELECT 1 FROM fulfillments
+      WHERE order_id = NEW.order_id AND status IN('shipped', 'delivered'));
+  UPDATE fulfillments SET status = 'canceled'
+  WHERE order_id = NEW.order_id AND status = 'pending' AND replacement IS NOT NULL
     AND EXISTS(SELECT 1 FROM fulfillments
       WHERE order_id = NEW.order_id AND status IN('shipped', 'delivered'));
   UPDATE orders SET canceled_at = strftime('%Y-%m-%dT%H:%M:%SZ', 'now'), cancel_reason = NEW.reason

@@ -103,9 +103,9 @@ END;
 
 -- Where it goes, or whom to write to, is corrected while a parcel is on its way: that is news, once
 -- a statement.
-CREATE TRIGGER orders_corrected AFTER UPDATE OF email, shipping_name, shipping_line1,
-  shipping_line2, shipping_city, shipping_state,
-  shipping_postal_code, shipping_country ON orders
+CREATE TRIGGER orders_corrected AFTER UPDATE OF email, name, business_name, phone, shipping_name,
+  shipping_line1, shipping_line2, shipping_city, shipping_state, shipping_postal_code,
+  shipping_country ON orders
     WHEN (SELECT is_undo OR name = 'fulfilld:forget' FROM actor) = 0
 BEGIN
   INSERT INTO outbox(topic, order_id, fulfillment_id, key)
@@ -114,6 +114,10 @@ BEGIN
   FROM fulfillments f, blanks b
     WHERE f.order_id = NEW.id AND f.status = 'shipped' AND f.requires_shipping = 1
     AND (nullif(trim(OLD.email, b.signs), '') IS NOT nullif(trim(NEW.email, b.signs), '')
+      OR nullif(trim(OLD.name, b.signs), '') IS NOT nullif(trim(NEW.name, b.signs), '')
+      OR nullif(trim(OLD.business_name, b.signs), '')
+        IS NOT nullif(trim(NEW.business_name, b.signs), '')
+      OR nullif(trim(OLD.phone, b.signs), '') IS NOT nullif(trim(NEW.phone, b.signs), '')
       OR nullif(trim(OLD.shipping_name, b.signs), '')
         IS NOT nullif(trim(NEW.shipping_name, b.signs), '')
       OR nullif(trim(OLD.shipping_line1, b.signs), '')

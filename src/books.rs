@@ -131,6 +131,7 @@ fn lines() -> String {
            coalesce((SELECT decimals FROM currency_decimals c WHERE c.currency = li.currency), 2) AS decimals
          FROM orders o JOIN line_items li ON li.order_id = o.id
          WHERE o.payment_status IN('paid', 'no_payment_required') AND o.origin IS NULL
+           AND NOT(o.mode = 'subscription' AND o.amount_total = 0 AND o.amount_discount = 0)
            AND (?1 IS NULL OR o.paid_at >= ?1) AND (?2 IS NULL OR o.paid_at < ?2)
          ORDER BY o.paid_at, o.id, li.position",
         customer = customer(),

@@ -25,6 +25,10 @@ impl Orders {
     pub fn count(&self) -> usize {
         self.orders.len()
     }
+
+    pub fn on(&self) -> On<'_> {
+        On { orders: &self.orders, file: &self.file, output: &self.output }
+    }
 }
 
 /// The same, of a verb that can also do without numbers.
@@ -68,8 +72,7 @@ pub struct Act<'a> {
 /// prints them as they are now. `Permanent` with the file's own sentence and the order's number
 /// when it refuses one; then nothing changed.
 pub fn run(orders: &Orders, act: &Act) -> Result<()> {
-    let on = On { orders: &orders.orders, file: &orders.file, output: &orders.output };
-    run_with(&on, act, &|_, order| Ok(vec![order]), &|_, _| None)
+    run_with(&orders.on(), act, &|_, order| Ok(vec![order]), &|_, _| None)
 }
 
 /// What a verb's first column is for an order: its number, or parcels of it by their ids.

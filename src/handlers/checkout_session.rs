@@ -140,11 +140,16 @@ pub fn read(asked: &Asked, told: Told) -> Result<Handled> {
         email: session.text("/customer_details/email").or_else(|| session.text("/customer_email")),
         name: session
             .text("/customer_details/name")
-            .or_else(|| session.text("/customer_details/individual_name")),
+            .or_else(|| session.text("/customer_details/individual_name"))
+            .or_else(|| session.text("/collected_information/individual_name")),
         business_name: session
             .text("/customer_details/business_name")
             .or_else(|| session.text("/collected_information/business_name")),
-        phone: session.text("/customer_details/phone"),
+        // Stripe's versions before 2022 had a phone beside the address.
+        phone: session
+            .text("/customer_details/phone")
+            .or_else(|| session.text("/shipping_details/phone"))
+            .or_else(|| session.text("/shipping/phone")),
         shipping: shipping.unwrap_or_else(|| address(session, "/customer_details")),
         shipping_option,
         custom_fields: session.json("/custom_fields", json!([])),
@@ -164,7 +169,7 @@ pub fn read(asked: &Asked, told: Told) -> Result<Handled> {
         hold,
         lines: lines
             .iter()
-            .map(|line| line_item(Fields(line), &currency, collected))
+            .filter_map(|line| line_item(Fields(line), &currency, collected).transpose())
             .collect::<Result<_>>()?,
         currency,
     }))))
@@ -180,6 +185,14 @@ fn is_manual(session: Fields) -> bool {
         || options.is_some_and(|all| {
             all.values().any(|of| Fields(of).word("/capture_method") == Some("manual"))
         })
+}
+
+/// How much of it was taken so far.
+fn captured(session: Fields) -> Result<Option<i64>> {
+    match session.amount("/payment_intent/amount_received")? {
+        None => session.amount("/payment_intent/latest_charge/amount_captured"),
+        amount => Ok(amount),
+    }
 }
 
 /// How much is held, and until when; how much was taken.
@@ -198,13 +211,9 @@ fn hold(session: Fields, payment_status: PaymentStatus) -> Result<Option<Hold>> 
     let held = session.word("/payment_intent/status") == Some("requires_capture");
     let amount = session.amount("/payment_intent/amount_capturable")?;
     let whole = session.amount("/payment_intent/amount")?;
-    let captured = match session.amount("/payment_intent/amount_received")? {
-        None => session.amount("/payment_intent/latest_charge/amount_captured")?,
-        amount => amount,
-    };
     Ok(Some(Hold {
         capturable: if held { amount.or(whole).unwrap_or(0) } else { 0 },
-        captured: captured.filter(|_| payment_status == PaymentStatus::Paid),
+        captured: captured(session)?.filter(|_| payment_status == PaymentStatus::Paid),
         before: before.and_then(clock::from_unix),
     }))
 }
@@ -214,6 +223,10 @@ fn payment_status(session: Fields, payment_failed: bool) -> Result<PaymentStatus
     let intent = session.word("/payment_intent/status");
     // What is captured by hand is paid when it was, whatever the session says of the hold.
     match intent {
+        // It is captured in several parts: what was taken is the shop's, the rest is still held.
+        Some("requires_capture") if captured(session)?.is_some_and(|amount| amount > 0) => {
+            return Ok(PaymentStatus::Paid);
+        }
         Some("requires_capture") => return Ok(PaymentStatus::Unpaid),
         Some("succeeded") if is_manual(session) => return Ok(PaymentStatus::Paid),
         Some("canceled") if is_manual(session) => return Ok(PaymentStatus::Failed),
@@ -258,8 +271,8 @@ fn address(session: Fields, place: &str) -> Address {
 }
 
 /// One line as sold. `collected`: a shipping address was asked for, which tells physical from
-/// digital where the product itself does not.
-fn line_item(line: Fields, currency: &str, collected: bool) -> Result<LineItem> {
+/// digital where the product itself does not. `None` for a line of which the buyer took none.
+fn line_item(line: Fields, currency: &str, collected: bool) -> Result<Option<LineItem>> {
     let amount = |pointer: &str| Ok(line.amount(pointer)?.unwrap_or(0));
     let id = line.id("/id").ok_or_else(|| Error::Permanent("a line item has no id".into()))?;
     let line_currency =
@@ -272,17 +285,25 @@ fn line_item(line: Fields, currency: &str, collected: bool) -> Result<LineItem> 
     let product = "/price/product";
     // Stripe may leave it out; a line that was bought was bought once at least.
     let quantity = line.quantity("/quantity")?.unwrap_or(1);
-    // A price in several currencies names itself in its first one; what was paid for one is then
-    // what can be told from the line.
+    // A line whose quantity the buyer may set to nothing stays in the list.
+    if quantity == 0 && amount("/amount_total")? == 0 {
+        return Ok(None);
+    }
+    let quantity = if quantity == 0 { 1 } else { quantity };
+    let unit_amount = line.amount("/price/unit_amount")?;
+    let unit_amount_decimal = line.text("/price/unit_amount_decimal");
+    // A price in several currencies names itself in its first one; one that the buyer chose, and
+    // one in steps, names none. What was paid for one is then what can be told from the line.
     let foreign =
         line.text("/price/currency").is_some_and(|other| other.to_lowercase() != line_currency);
-    let (unit_amount, unit_amount_decimal) = if foreign {
+    let unsaid = unit_amount.is_none() && unit_amount_decimal.is_none();
+    let (unit_amount, unit_amount_decimal) = if foreign || unsaid {
         let subtotal = line.amount("/amount_subtotal")?.unwrap_or(0);
         ((quantity > 0 && subtotal % quantity == 0).then(|| subtotal / quantity), None)
     } else {
-        (line.amount("/price/unit_amount")?, line.text("/price/unit_amount_decimal"))
+        (unit_amount, unit_amount_decimal)
     };
-    Ok(LineItem {
+    Ok(Some(LineItem {
         price_id: line.id("/price"),
         product_id: line.id(product),
         sku: [
@@ -313,7 +334,7 @@ fn line_item(line: Fields, currency: &str, collected: bool) -> Result<LineItem> 
         weight_g: weight_g(line),
         metadata: metadata(line),
         id,
-    })
+    }))
 }
 
 const GRAMS_OF_AN_OUNCE: f64 = 28.349523125;
@@ -459,6 +480,54 @@ mod tests {
         assert_eq!((order.lines[0].name.as_str(), order.lines[0].quantity), ("(no name)", 1));
         let deleted = json!({"id": "li_1", "price": {"id": "price_1", "product": {"id": "prod_9", "deleted": true}}});
         assert_eq!(made(json!({"line_items": [deleted]})).lines[0].name, "prod_9");
+    }
+
+    #[test]
+    fn a_line_without_a_price_of_its_own_has_the_price_that_was_paid() {
+        let price = |line: Value| {
+            let mut line = line;
+            line["id"] = json!("li_1");
+            made(json!({"line_items": [line]})).lines.first().map(|line| line.unit_amount)
+        };
+        let chosen = json!({"currency": "eur", "unit_amount": null, "custom_unit_amount": {}});
+        let of = |quantity: i64, subtotal: i64, price: &Value| {
+            json!({"quantity": quantity, "price": price,
+            "amount_subtotal": subtotal, "amount_total": subtotal})
+        };
+        assert_eq!(price(of(1, 1750, &chosen)), Some(Some(1750)), "what the buyer chose to pay");
+        assert_eq!(price(of(3, 1000, &chosen)), Some(None), "prices in steps do not divide");
+        assert_eq!(price(of(2, 1000, &Value::Null)), Some(Some(500)));
+        let exact = json!({"currency": "eur", "unit_amount": null, "unit_amount_decimal": "0.5"});
+        assert_eq!(price(of(10, 5, &exact)), Some(None), "Stripe's decimal says it");
+        assert_eq!(price(of(0, 0, &chosen)), None, "the buyer took none of it");
+        assert_eq!(price(of(0, 900, &chosen)), Some(Some(900)), "what was paid for was bought");
+    }
+
+    #[test]
+    fn who_buys_is_found_in_each_place_where_stripe_puts_it() {
+        let person = json!({"individual_name": "Ada", "business_name": "Ada & Co"});
+        let order = made(json!({"collected_information": person}));
+        assert_eq!(
+            (order.name.as_deref(), order.business_name.as_deref()),
+            (Some("Ada"), Some("Ada & Co"))
+        );
+        let phone = json!({"address": {"line1": "x"}, "phone": "+49 30 1"});
+        assert_eq!(made(json!({"shipping": phone})).phone.as_deref(), Some("+49 30 1"));
+    }
+
+    #[test]
+    fn what_is_captured_in_parts_is_paid_from_the_first_part_on() {
+        let intent = |received: i64| {
+            json!({"payment_status": "unpaid", "payment_intent": {"id": "pi_1",
+            "status": "requires_capture", "amount": 1000, "amount_received": received,
+            "amount_capturable": 1000 - received, "capture_method": "manual"}})
+        };
+        let held = made(intent(0));
+        assert_eq!((held.payment_status, held.paid_at), (PaymentStatus::Unpaid, None));
+        let part = made(intent(400));
+        assert_eq!(part.payment_status, PaymentStatus::Paid);
+        let hold = part.hold.unwrap();
+        assert_eq!((hold.capturable, hold.captured), (600, Some(400)));
     }
 
     #[test]

@@ -25,9 +25,13 @@ fn read(dispute: Fields, about: About) -> Result<Change> {
     }
     let taken = -moves.iter().map(|(amount, _)| amount).sum::<i64>();
     // An open one has taken nothing for good; one that was prevented may have been settled by
-    // giving the money back.
-    let amount_lost =
-        if matches!(status.as_str(), "lost" | "prevented") { taken.max(0) } else { 0 };
+    // giving the money back; of one that was won a part may stay away, which is known once some of
+    // it has come back.
+    let amount_lost = match status.as_str() {
+        "lost" | "prevented" => taken.max(0),
+        "won" if moves.iter().any(|(amount, _)| *amount > 0) => taken.max(0),
+        _ => 0,
+    };
     Ok(Change::Dispute(Dispute {
         about,
         amount,
@@ -120,6 +124,11 @@ mod tests {
             money("won", json!([moved(-900, "eur"), moved(900, "eur")])),
             (0, vec![-900, 900])
         );
+        assert_eq!(
+            money("won", json!([moved(-900, "eur"), moved(600, "eur")])),
+            (300, vec![-900, 600])
+        );
+        assert_eq!(money("won", json!([moved(-900, "eur")])), (0, vec![-900]), "not back yet");
         assert_eq!(money("prevented", json!([])), (0, vec![]));
         assert_eq!(money("prevented", json!([moved(-900, "eur")])), (900, vec![-900]));
         let error = read(json!({"id": "du_1", "amount": 1, "currency": "eur"})).unwrap_err();

@@ -312,6 +312,8 @@ pub fn unsettled(c: &Connection, now: Timestamp) -> Result<Vec<Lookup>> {
     let sql = "SELECT id, subject FROM (
            SELECT checkout_session_id AS id, 'sessions' AS subject, as_of FROM orders
            WHERE payment_status = 'unpaid' AND created_at > ?2 AND origin IS NULL
+           UNION ALL SELECT checkout_session_id, 'sessions', as_of FROM orders
+           WHERE amount_capturable > 0 AND payment_status = 'paid' AND created_at > ?2
            UNION ALL SELECT id, 'refunds', as_of FROM pending_refunds
            UNION ALL SELECT id, 'disputes', as_of FROM open_disputes
            UNION ALL SELECT id, 'reviews', as_of FROM reviews WHERE open = 1)

@@ -8,6 +8,7 @@ const VERBS: &[(&str, &str, &[&str])] = &[
     ("ship_parcel", "ship N", &["--parcel", "--company", "--number", "--url"]),
     ("ship_items", "ship", &["", "--items", "--company", "--number", "--url"]),
     ("deliver", "deliver", &[""]),
+    ("deliver_parcel", "deliver N", &["--parcel"]),
     ("cancel", "cancel", &["", "--reason"]),
     ("hold", "hold", &["", "--reason"]),
     ("release", "release", &[""]),

@@ -474,3 +474,144 @@ fn what_befalls_a_subscription_s_later_payment_is_shown_with_its_order_and_leave
         "1"
     );
 }
+
+/// Rings about a payment, as Stripe does when some of what is held was captured.
+fn ring_about_payment(shop: &Shop, event: &str, payment: &str) {
+    let event = json!({"id": event, "object": "event", "livemode": false,
+        "type": "payment_intent.amount_capturable_updated",
+        "data": {"object": {"id": payment, "object": "payment_intent"}}});
+    assert_eq!(shop.post(event.to_string().as_bytes()).unwrap().0, 200);
+    shop.settle();
+}
+
+#[test]
+fn what_is_captured_parcel_by_parcel_is_paid_packed_and_booked_as_it_is_taken() {
+    let shop = shop();
+    buy(&shop, "authorized", 0);
+    let payment = shop.one("SELECT payment_intent_id FROM orders");
+    let total: i64 = shop.one("SELECT amount_total FROM orders").parse().unwrap();
+    let captured = |event: &str, amount: i64, status: &str| {
+        let with = json!({"status": status, "amount_received": amount,
+            "amount_capturable": if status == "succeeded" { 0 } else { total - amount }});
+        shop.control("POST", "/_sandbox/say", json!({"id": payment, "with": with}));
+        ring_about_payment(&shop, event, &payment);
+    };
+    let order = "SELECT financial_status, amount_paid, (SELECT money FROM order_cautions), \
+         (SELECT amount_capturable FROM to_capture) \
+         FROM order_overview v JOIN to_ship t ON t.order_id = v.id";
+    let money = |amount: i64| format!("{}.{:02}", amount / 100, amount % 100);
+    let caution = |amount: i64| format!("{} of {} EUR captured", money(amount), money(total));
+    captured("evt_part_1", 500, "requires_capture");
+    assert_eq!(shop.one(order), format!("paid|500|{}|{}", caution(500), total - 500));
+    let books =
+        "SELECT what, amount_total, amount_shipping > 0 FROM bookings ORDER BY at, what DESC";
+    let postage = shop.one("SELECT amount_shipping > 0 FROM orders");
+    assert_eq!(shop.rows(books), [format!("sale|500|{postage}")]);
+    let sale = export(&shop, &[]);
+    captured("evt_part_2", 800, "requires_capture");
+    assert_eq!(shop.one(order), format!("paid|800|{}|{}", caution(800), total - 800));
+    assert_eq!(shop.rows(books), [format!("sale|500|{postage}"), "capture|300|0".into()]);
+    assert!(export(&shop, &[]).starts_with(&sale), "what was exported stays as it is");
+    captured("evt_part_3", total, "succeeded");
+    assert_eq!(shop.one(order), format!("paid|{total}||"));
+    assert_eq!(
+        shop.one("SELECT sum(orders), sum(amount_total) = sum(amount_net), sum(amount_net) FROM sales_by_day"),
+        format!("1|1|{total}")
+    );
+    shop.check();
+}
+
+#[test]
+fn a_dispute_that_leaves_no_goods_paid_for_holds_the_order_and_is_counted_to_the_cent() {
+    let shop = shop();
+    let dispute = |session: &str, amount: i64| {
+        let order = json!({"session": session, "amount": amount, "deliver": false});
+        let made = shop.control("POST", "/_sandbox/dispute", order);
+        ring(&shop, Purchase::of(&made));
+        made["id"].as_str().expect("an id").to_string()
+    };
+    let become_ = |id: &str, status: &str| {
+        let order = json!({"status": status, "deliver": false});
+        let made = shop.control("POST", &format!("/_sandbox/disputes/{id}"), order);
+        ring(&shop, Purchase::of(&made));
+    };
+    let seen = |order: i64| {
+        shop.one(&format!(
+            "SELECT financial_status, coalesce(blocked_by, '-'), amount_charged_back FROM order_overview WHERE id = {order}"
+        ))
+    };
+    // The bank converts: it takes three hundredths less than was paid.
+    let nearly = buy(&shop, "card", 0).session;
+    let total: i64 = shop.one("SELECT amount_total FROM orders WHERE id = 1").parse().unwrap();
+    let amount = total - total * 3 / 100;
+    let id = dispute(&nearly, amount);
+    assert_eq!(seen(1), "paid|disputed|0");
+    become_(&id, "lost");
+    assert_eq!(seen(1), format!("partially_charged_back|dispute lost|{amount}"));
+    assert!(reasons(&shop).contains(&"dispute_lost 1".into()), "{:?}", reasons(&shop));
+    // It is won in part: what stays away is gone.
+    let part = buy(&shop, "card", 0).session;
+    let total: i64 = shop.one("SELECT amount_total FROM orders WHERE id = 2").parse().unwrap();
+    let id = dispute(&part, total);
+    assert_eq!(seen(2), "paid|disputed|0");
+    let at = shop.one("SELECT strftime('%s', 'now')").parse::<i64>().unwrap();
+    let moved = |amount: i64| json!({"object": "balance_transaction", "amount": amount, "currency": "eur", "created": at});
+    let moves = json!({"balance_transactions": [moved(-total), moved(total / 2)]});
+    shop.control("POST", "/_sandbox/say", json!({"id": id, "with": moves}));
+    become_(&id, "won");
+    let gone = total - total / 2;
+    assert_eq!(seen(2), format!("partially_charged_back|-|{gone}"));
+    assert_eq!(reasons(&shop), ["dispute_lost 1", "partly_refunded 2"]);
+    assert_eq!(
+        shop.one("SELECT sum(amount_charged_back) FROM bookings WHERE order_id = 2"),
+        gone.to_string()
+    );
+    // The bank takes several payments at once: more than this one was.
+    let bundle = buy(&shop, "card", 0).session;
+    let total: i64 = shop.one("SELECT amount_total FROM orders WHERE id = 3").parse().unwrap();
+    let id = dispute(&bundle, total);
+    let all = json!({"amount": 3 * total, "balance_transactions": [moved(-3 * total)]});
+    shop.control("POST", "/_sandbox/say", json!({"id": id, "with": all}));
+    become_(&id, "lost");
+    assert_eq!(seen(3), format!("charged_back|dispute lost|{}", 3 * total));
+    assert_eq!(
+        shop.one("SELECT sum(amount_total - amount_charged_back) FROM bookings WHERE order_id = 3"),
+        (-2 * total).to_string()
+    );
+    shop.check();
+}
+
+#[test]
+fn what_followed_a_payment_stands_on_the_page_of_its_order() {
+    let shop = shop();
+    buy(&shop, "adaptive-refunded", 0);
+    let session = buy(&shop, "disputed", 0).session;
+    hear(&shop, "fraud_warning", json!({"session": session}));
+    let run = |args: &[&str]| {
+        let done = fulfilld().args(args).arg("--db").arg(shop.file()).output().expect("it runs");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8(done.stdout).expect("text")
+    };
+    let page = run(&["orders", "1"]);
+    let refund = shop.one("SELECT id FROM refunds");
+    let line = page.lines().find(|line| line.contains(&refund) && line.contains("EUR"));
+    assert!(
+        line.is_some_and(|line| line.contains("refund") && line.contains("succeeded")),
+        "{page}"
+    );
+    let shown = shop.one(
+        "SELECT (presentment_amount / 100) || '.' || substr('0' || \
+         (presentment_amount % 100), -2) || ' USD' FROM orders WHERE id = 1",
+    );
+    assert!(page.contains(&shown), "{page}");
+    let page = run(&["orders", "2"]);
+    assert!(page.contains("needs_response") && page.contains("fraud warning"), "{page}");
+    let whole: Value =
+        serde_json::from_str(&run(&["orders", "show", "2", "--json"])).expect("JSON");
+    let count = |of: &str| whole[of].as_array().map(Vec::len);
+    assert_eq!(
+        ["refunds", "disputes", "reviews", "fraud_warnings"].map(count),
+        [Some(0), Some(1), Some(0), Some(1)]
+    );
+    assert_eq!(whole["disputes"][0]["status"], "needs_response");
+}

@@ -618,6 +618,10 @@ fn what_is_corrected_after_shipping_is_news_once_a_statement() {
         ("UPDATE orders SET shipping_line1 = '40 Rue D', shipping_city = 'Lyon' WHERE id = 4", 1),
         ("UPDATE orders SET shipping_line1 = ' 40 Rue D' WHERE id = 4", 0),
         ("UPDATE orders SET email = 'ada@example.org' WHERE id = 4", 1),
+        ("UPDATE orders SET business_name = 'Ada & Co' WHERE id = 4", 1),
+        ("UPDATE orders SET business_name = 'Ada & Co ' WHERE id = 4", 0),
+        ("UPDATE orders SET phone = '+33 1 2345' WHERE id = 4", 1),
+        ("UPDATE orders SET name = 'Ada Lovelace' WHERE id = 4", 1),
         ("UPDATE orders SET note = 'gift' WHERE id = 4", 0),
         ("UPDATE orders SET shipping_line1 = '50 Rue E' WHERE id = 5", 0),
     ] {
@@ -682,4 +686,107 @@ fn the_rest_of_a_partly_sent_order_is_canceled_with_its_reason_and_hooks_hear_of
         assert_eq!(desk.one("SELECT items FROM to_ship WHERE order_id = 1"), "1 × Poster");
         desk.check();
     }
+}
+
+const UNSENT: &str = "SELECT next FROM attention WHERE reason = 'unsent' ORDER BY order_id";
+
+#[test]
+fn what_could_not_be_sent_before_is_not_overdue_the_second_it_can_be() {
+    let desk = Desk::open();
+    desk.by_stripe("UPDATE orders SET paid_at = strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-10 days')");
+    desk.typed(
+        "INSERT INTO ship SELECT id, 'DHL', 'JD' || id, NULL FROM orders WHERE id > 1 AND id <> 5",
+    );
+    desk.typed("INSERT INTO deliver SELECT id FROM orders WHERE id IN(3, 4)");
+    // Order 4's parcel is lost: a replacement is asked for now. Order 6's comes back now.
+    desk.does("reship 4 --reason lost");
+    desk.typed(
+        "UPDATE fulfillments SET status = 'canceled' WHERE order_id = 6 AND status = 'shipped'",
+    );
+    // All of order 5 was refunded, so nothing was sent; now the bank has sent that back.
+    desk.by_stripe(
+        "INSERT INTO refunds(id, payment_intent_id, amount, currency, status, failed_at, created_at, as_of)
+         VALUES('re_1', 'pi_5', 1000, 'eur', 'failed', strftime('%Y-%m-%dT%H:%M:%SZ', 'now'),
+           '2025-03-01T00:00:00Z', '1')",
+    );
+    assert_eq!(
+        desk.rows("SELECT DISTINCT order_id FROM to_ship ORDER BY 1"),
+        ["1", "4", "5", "6"],
+        "all of them can be sent"
+    );
+    assert_eq!(desk.rows(UNSENT), ["INSERT INTO ship VALUES(1, 'company', 'number', NULL);"]);
+    // Of several parcels the line names one, and it is one row.
+    desk.typed("DELETE FROM fulfillment_line_items WHERE line_item_id = 'li_2'");
+    let next = desk.one(UNSENT);
+    assert!(next.starts_with("INSERT INTO ship_parcel VALUES("), "{next}");
+    desk.typed(&next);
+    desk.typed(&desk.one(UNSENT).replace("'number'", "'other'"));
+    assert_eq!(desk.rows(UNSENT), [""; 0]);
+    desk.check();
+}
+
+#[test]
+fn a_replacement_that_is_no_longer_wanted_is_canceled_by_the_line_that_attention_shows() {
+    for (told, reason) in [
+        (
+            "INSERT INTO refunds(id, payment_intent_id, amount, currency, status, created_at, as_of)
+             VALUES('re_1', 'pi_4', 1000, 'eur', 'succeeded', '2025-03-01T00:00:00Z', '1')",
+            "refunded_not_canceled",
+        ),
+        (
+            "INSERT INTO disputes(id, payment_intent_id, amount, currency, status, amount_lost, created_at, as_of)
+             VALUES('dp_1', 'pi_4', 1000, 'eur', 'lost', 1000, '2025-03-01T00:00:00Z', '1')",
+            "dispute_lost",
+        ),
+        (
+            "INSERT INTO reviews(id, payment_intent_id, open, closed_reason, created_at, as_of)
+             VALUES('prv_1', 'pi_4', 0, 'refunded_as_fraud', '2025-03-01T00:00:00Z', '1')",
+            "in_review",
+        ),
+    ] {
+        let desk = Desk::open();
+        desk.does("ship 4 --company DHL --number JD4");
+        desk.does("reship 4 --reason lost");
+        desk.by_stripe(told);
+        let next = format!("SELECT next FROM attention WHERE reason = '{reason}'");
+        desk.typed(&desk.one(&next));
+        assert_eq!(desk.rows(&next), [""; 0], "{reason}");
+        let parcels = "SELECT status FROM fulfillments WHERE order_id = 4 ORDER BY id";
+        assert_eq!(desk.rows(parcels), ["shipped", "canceled"], "{reason}");
+        desk.declines("cancel 4 --reason customer", "has been sent already");
+        desk.does("undo");
+        assert_eq!(desk.rows(parcels), ["shipped", "pending"], "{reason}");
+        desk.check();
+    }
+}
+
+#[test]
+fn of_two_parcels_on_their_way_one_has_arrived() {
+    let desk = Desk::open();
+    desk.does("ship 1 --items 1 --company DHL --number JD1");
+    desk.does("ship 1 --company UPS --number 1Z1");
+    let parcels = "SELECT status FROM fulfillments WHERE order_id = 1 ORDER BY id";
+    let ids = desk.rows("SELECT id FROM fulfillments WHERE order_id = 1 ORDER BY id");
+    desk.does(&format!("deliver 1 --parcel {}", ids[1]));
+    assert_eq!(desk.rows(parcels), ["shipped", "delivered"]);
+    desk.declines(
+        &format!("deliver 1 --parcel {}", ids[1]),
+        &format!("--parcel {} (1 × Mug)", ids[0]),
+    );
+    desk.declines("deliver 4 --parcel 1", "on its way");
+    desk.does("undo --order 1");
+    assert_eq!(desk.rows(parcels), ["shipped", "shipped"]);
+    desk.typed(&format!("INSERT INTO deliver_parcel VALUES({})", ids[0]));
+    desk.refuses(&format!("INSERT INTO deliver_parcel VALUES({})", ids[0]), "on its way");
+    assert_eq!(desk.rows(parcels), ["delivered", "shipped"]);
+    // A download is delivered while its order's parcel is on its way.
+    desk.does("ship 3 --company DHL --number JD3");
+    let download =
+        desk.one("SELECT id FROM fulfillments WHERE order_id = 3 AND requires_shipping = 0");
+    desk.does(&format!("deliver 3 --parcel {download}"));
+    assert_eq!(
+        desk.rows("SELECT status FROM fulfillments WHERE order_id = 3 ORDER BY requires_shipping"),
+        ["delivered", "shipped"]
+    );
+    desk.check();
 }

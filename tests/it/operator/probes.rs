@@ -9,6 +9,7 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
     ("currency_decimals_insert", &["INSERT INTO currency_decimals VALUES('eur', 0, 1)"]),
     ("currency_decimals_update", &["UPDATE currency_decimals SET unit = 0"]),
     ("deliver_insert", &["INSERT INTO deliver VALUES(3)"]),
+    ("deliver_parcel_insert", &["INSERT INTO deliver_parcel VALUES(3)"]),
     ("dismiss_insert", &["INSERT INTO dismiss VALUES(2, 'fraud_warning')"]),
     (
         "dismissals_delete",
