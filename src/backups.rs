@@ -127,7 +127,7 @@ pub fn begin(file: &Path) -> Result<Copying> {
     while flock(&opened, FlockOperation::NonBlockingLockExclusive).is_err() {
         if Instant::now() >= until {
             return Err(Error::Temporary(format!(
-                "another backup of {} is being made; wait until it is done",
+                "a backup or a restore of {} is under way; wait until it is done",
                 file.display()
             )));
         }

@@ -40,6 +40,8 @@ pub struct Variables {
     pub origin: String,
     /// Why the service's settings could not be read, and what gives access to them.
     pub unreadable: Option<String>,
+    /// The directory of the service's settings, where they count.
+    pub etc: Option<PathBuf>,
     /// Directories of secrets, one a file: what systemd handed over, and what it copies for the
     /// service.
     credentials: Vec<PathBuf>,
@@ -72,6 +74,7 @@ impl Variables {
             values: std::env::vars().filter(|(name, _)| counts(name)).collect(),
             origin: "settings of this environment".into(),
             unreadable: None,
+            etc: None,
             credentials: std::env::var_os(CREDENTIALS).map(PathBuf::from).into_iter().collect(),
         }
     }
@@ -105,8 +108,8 @@ impl Variables {
         let set = set.into_iter().chain(own.values);
         values.extend(set.filter(|(_, value)| !value.trim().is_empty()));
         let origin = format!("settings of the service in {}", etc.display());
-        own.credentials.push(etc);
-        Variables { values, origin, unreadable, credentials: own.credentials }
+        own.credentials.push(etc.clone());
+        Variables { values, origin, unreadable, etc: Some(etc), credentials: own.credentials }
     }
 
     /// What one is set to.

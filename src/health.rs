@@ -120,6 +120,11 @@ impl Health {
         })
     }
 
+    /// 1 while the alarm of this name is in `attention`, else 0.
+    fn stands(&self, alarm: &str) -> f64 {
+        f64::from(u8::from(matches!(alarms::message(&lock(&self.reader), alarm), Ok(Some(_)))))
+    }
+
     /// What keeps orders from going through.
     pub fn causes(&self) -> Vec<Cause> {
         let mut causes = Vec::new();
@@ -219,10 +224,12 @@ impl Health {
             (
                 "fulfilld_silence",
                 "1 while Stripe makes events that do not come by webhook.",
-                f64::from(u8::from(matches!(
-                    alarms::message(&lock(&self.reader), "silence"),
-                    Ok(Some(_))
-                ))),
+                self.stands("silence"),
+            ),
+            (
+                "fulfilld_drill_failing",
+                "1 while the last restore drill failed.",
+                self.stands("drill_failing"),
             ),
             ("fulfilld_hooks_pending", "News that a hook is still to be told.", news as f64),
             ("fulfilld_hooks_dead", "News that a hook gave up.", dead as f64),

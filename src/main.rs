@@ -55,6 +55,7 @@ mod db; // the file, and SQLite's errors
 mod shape; // what a file lacks of the schema
 mod backups; // backups of the file: where they are, how old the newest is
 mod litestream; // the replicating program beside the file
+mod service; // the units of systemd that run a shop
 mod place; // where the file lies, its lock, and whether it is still the same
 mod wal; // whose log it is, pure
 mod logging; // the log on standard error

@@ -25,7 +25,7 @@ mod shell; // the operator's sqlite3
 mod daemon; // what the running fulfilld says of itself
 mod hooks; // the shop's own programs
 
-use daemon::Daemon;
+pub use daemon::Daemon;
 
 /// Find what keeps orders from arriving, and how to fix it
 ///

@@ -4,12 +4,16 @@
 use std::fs::Metadata;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use rusqlite::Connection;
 use rustix::fs::{CWD, RenameFlags};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::File;
 use crate::access;
+use crate::backups;
 use crate::clock;
 use crate::db;
 use crate::error::{Error, Result};
@@ -17,21 +21,27 @@ use crate::litestream;
 use crate::migrations;
 use crate::place::{self, Identity, beside};
 use crate::rollback_guard;
+use crate::service::{self, Service};
 use crate::table;
 use crate::text::quoted;
+
+mod catch_up; // after it: what happened since
+
+use catch_up::catch_up;
 
 /// Put a backup in the place of the file, which is kept
 ///
 /// Checks the backup first: that it is whole, not of a newer version, and of the same mode (live or test).
 /// Then the backup takes the place of the file, with the file's owner and mode; the old file stays
 /// beside it under a name that is printed. There is a file at every moment: if restore is
-/// interrupted, run it again. fulfilld must not be running. When it starts next, it fetches what has
-/// happened at Stripe since the backup; `fulfilld attention` names what you had typed since.
+/// interrupted, run it again.
+///
+/// As root, beside the service, it stops the service's units that run, starts them again, and waits until
+/// fulfilld is ready and has fetched from Stripe what happened since the backup. Any other fulfilld must
+/// be stopped first. What you had typed since is named, here and in `fulfilld attention`.
 #[derive(clap::Args)]
-#[command(
-    before_help = "Example: sudo systemctl stop fulfilld.socket fulfilld && sudo fulfilld restore \
-                   fulfilld.db.backup-20261101T031502Z"
-)]
+#[command(before_help = "Example: sudo fulfilld restore \
+                   /var/lib/fulfilld/backups/fulfilld.db.backup-20261101T031502Z")]
 pub struct Args {
     /// The backup: a file made by fulfilld backup, VACUUM INTO or .backup, or a copy that was made
     /// while fulfilld was stopped
@@ -41,8 +51,10 @@ pub struct Args {
     file: File,
 }
 
-/// Prints where the file of before is. `Config` when the backup is none, is damaged or of the other
-/// mode, `Usage` when somebody has the file open; then nothing has changed.
+/// Prints each step, where the file of before is, and what was typed since. `Config` when the backup
+/// is none, is damaged or of the other mode, `Usage` when somebody has the file open; then nothing
+/// has changed, and the service runs as before. `Temporary` when fulfilld runs on the restored file
+/// and does not catch up with Stripe.
 pub fn run(args: &Args) -> Result<()> {
     let path = place::real(&args.file.path()?)?;
     let backup = place::real(&args.backup)?;
@@ -50,46 +62,115 @@ pub fn run(args: &Args) -> Result<()> {
         return Err(Error::Usage(format!("{} is the file itself; name a backup", path.display())));
     }
     place::has_one_name(&path)?;
-    let held = place::lock_if_free(&path).ok_or_else(|| in_use(&path, "fulfilld is serving"))?;
-    let stamp = clock::text(clock::now()).replace([':', '-'], "");
-    // What a restore that was broken off left there may be the file of before.
-    let new = beside(&path, ".restoring");
-    if new.exists() {
-        rename(&new, &beside(&path, &format!(".left-{stamp}")))?;
+    let service = Service::running(&path);
+    if service.is_none() {
+        place::lock_if_free(&path).ok_or_else(|| in_use(&path, "fulfilld is serving", None))?;
     }
-    let old = std::fs::metadata(&path).ok();
-    let made = make(&backup, &new, &path, old.as_ref());
-    if let Err(why) = made.and_then(|()| set_aside_log(&path, &stamp)) {
+    // From here on one restore at a time, and no backup.
+    let alone = backups::begin(&path)?;
+    let steps = Steps { backup, path, stamp: clock::text(clock::now()).replace([':', '-'], "") };
+    let new = steps.copy()?;
+    // A key that is pressed between the stop and the start must not leave the shop stopped.
+    let interrupted = Arc::new(AtomicBool::new(false));
+    if let Some(service) = &service {
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            let _ = signal_hook::flag::register(signal, interrupted.clone());
+        }
+        table::print(&format!("{} is whole; stopping {}\n", steps.named(), service.names()))?;
+    }
+    let stopped = service.as_ref().map_or(Ok(()), Service::stop);
+    let done = stopped.and_then(|()| steps.put(&new, service.as_ref()));
+    if done.is_err() {
         db::remove(&new);
-        return Err(why);
     }
-    let kept = beside(&path, &format!(".before-{stamp}"));
-    exchange(&new, &path, old.is_some().then_some(&kept))?;
-    for suffix in ["-wal", "-shm"] {
-        let _ = std::fs::remove_file(beside(&path, suffix));
-    }
-    synced(&place::folder(&path))?;
-    // A log that somebody begins beside it before the next start, as Litestream does, is its own.
-    Identity::of(&path)?.renew(Some(&held), true)?;
-    let lost = db::open_of_any_version(&path).and_then(|c| rollback_guard::lost(&path, &c));
-    let lost = lost.unwrap_or_default().map_or_else(String::new, |lost| format!("{lost}\n"));
-    let before = match old {
-        Some(_) => format!("the file of before is kept as {}\n", kept.display()),
-        None => String::new(),
+    drop(alone);
+    let Some(service) = service else {
+        table::print(&done?)?;
+        return table::print(&format!(
+            "next: sudo systemctl start {}; then: fulfilld attention\n",
+            service::typed()
+        ));
     };
+    let started = service.start();
+    // The service is as it was: that is what the person must know.
+    table::print(&done?)?;
+    started?;
     table::print(&format!(
-        "{} is in the place of {}\n{before}{lost}next: sudo systemctl start fulfilld.socket fulfilld; \
-         then: fulfilld attention\n",
-        backup.display(),
-        path.display()
-    ))
+        "started {}; waiting until what happened since is fetched from Stripe (Ctrl-C ends only the \
+         waiting)\n",
+        service.names()
+    ))?;
+    let caught_up = catch_up(&service.listens(), &steps.path, &interrupted)?;
+    table::print(&format!("{caught_up}\nnext: fulfilld attention\n"))
 }
 
-fn in_use(path: &Path, who: &str) -> Error {
+/// What is restored, and where.
+struct Steps {
+    backup: PathBuf,
+    path: PathBuf,
+    /// When, as a part of names.
+    stamp: String,
+}
+
+impl Steps {
+    fn named(&self) -> std::path::Display<'_> {
+        self.backup.display()
+    }
+
+    /// The backup beside the file, checked; nothing else has changed.
+    fn copy(&self) -> Result<PathBuf> {
+        // What a restore that was broken off left there may be the file of before.
+        let new = beside(&self.path, ".restoring");
+        if new.exists() {
+            rename(&new, &beside(&self.path, &format!(".left-{}", self.stamp)))?;
+        }
+        let old = std::fs::metadata(&self.path).ok();
+        match make(&self.backup, &new, &self.path, old.as_ref()) {
+            Ok(()) => Ok(new),
+            Err(why) => {
+                db::remove(&new);
+                Err(why)
+            }
+        }
+    }
+
+    /// Puts that copy in the place of the file; what there is to say then.
+    fn put(&self, new: &Path, service: Option<&Service>) -> Result<String> {
+        let path = &self.path;
+        let held = place::lock_if_free(path)
+            .ok_or_else(|| in_use(path, "fulfilld is serving", service))?;
+        let is_there = path.exists();
+        set_aside_log(path, &self.stamp, service)?;
+        let kept = beside(path, &format!(".before-{}", self.stamp));
+        exchange(new, path, is_there.then_some(&kept))?;
+        for suffix in ["-wal", "-shm"] {
+            let _ = std::fs::remove_file(beside(path, suffix));
+        }
+        synced(&place::folder(path))?;
+        // A log that somebody begins beside it before the next start, as Litestream does, is its
+        // own.
+        Identity::of(path)?.renew(Some(&held), true)?;
+        let lost = db::open_of_any_version(path).and_then(|c| rollback_guard::lost(path, &c));
+        let lost = lost.unwrap_or_default().map_or_else(String::new, |lost| format!("{lost}\n"));
+        let before = match is_there {
+            true => format!("the file of before is kept as {}\n", kept.display()),
+            false => String::new(),
+        };
+        Ok(format!("{} is in the place of {}\n{before}{lost}", self.named(), path.display()))
+    }
+}
+
+fn in_use(path: &Path, who: &str, service: Option<&Service>) -> Error {
     let litestream = if litestream::state(path).exists() { " fulfilld-litestream" } else { "" };
+    let stop = match service {
+        // It is stopped and started by whoever restores.
+        Some(_) => String::new(),
+        None => {
+            format!("stop it first: sudo systemctl stop {}{litestream}; and ", service::typed())
+        }
+    };
     Error::Usage(format!(
-        "{who} {}, and a file in use is not replaced; stop it first: sudo systemctl stop \
-         fulfilld.socket fulfilld{litestream}; and leave every sqlite3 shell",
+        "{who} {}, and a file in use is not replaced; {stop}leave every sqlite3 shell",
         path.display()
     ))
 }
@@ -178,7 +259,7 @@ fn of_the_backup(why: Error, new: &Path, backup: &Path) -> Error {
 
 /// The log of before goes into the file of before, where it is its own, else under a name of its
 /// own: beside the new file it would be another file's.
-fn set_aside_log(path: &Path, stamp: &str) -> Result<()> {
+fn set_aside_log(path: &Path, stamp: &str, service: Option<&Service>) -> Result<()> {
     let log = beside(path, "-wal");
     if path.exists() {
         let merged = db::open_of_any_version(path).and_then(|c| {
@@ -187,7 +268,9 @@ fn set_aside_log(path: &Path, stamp: &str) -> Result<()> {
                 .pragma_update(None, "locking_mode", "EXCLUSIVE")
                 .and_then(|()| c.execute_batch("BEGIN EXCLUSIVE; COMMIT"));
             match alone.map_err(db::translate) {
-                Err(Error::Temporary(_)) => return Err(in_use(path, "somebody has opened")),
+                Err(Error::Temporary(_)) => {
+                    return Err(in_use(path, "somebody has opened", service));
+                }
                 alone => alone?,
             }
             db::empty_log(&c)

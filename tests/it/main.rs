@@ -17,6 +17,8 @@ mod powercuts; // the file after one
 mod syscalls; // each call that touches the file fails, or is the last
 mod restores; // and put back by hand
 mod backups; // what is left when the disk is not
+mod drills; // whether that could be restored
+mod beside_systemd; // fulfilld restore, where systemd runs the shop
 mod litestream; // a second machine
 mod stops; // SIGTERM
 mod file; // one file, its log, and what people do with both

@@ -73,6 +73,23 @@ impl Daemon {
         self.is_fulfilld().then(|| self.refused("no_header") as u64)
     }
 
+    /// True once it has looked through Stripe's events to the end since its start.
+    pub fn has_backfilled(&self) -> bool {
+        self.value("fulfilld_backfill_success_timestamp_seconds").is_some_and(|at| at > 0.0)
+    }
+
+    /// What keeps it from being ready, a sentence; `None` when it is ready.
+    pub fn why_not_ready(&self) -> Option<String> {
+        if let Some(why) = &self.waits {
+            return Some(why.clone());
+        }
+        match self.causes.first() {
+            Some((_, why)) => Some(crate::text::clean(why)),
+            None if self.is_fulfilld() => None,
+            None => Some("it does not answer yet".into()),
+        }
+    }
+
     fn is_fulfilld(&self) -> bool {
         self.value("fulfilld_uptime_seconds").is_some()
     }

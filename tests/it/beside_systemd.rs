@@ -1,0 +1,184 @@
+//! `fulfilld restore` where systemd runs the shop: it stops and starts the units by itself, and
+//! ends when the shop has caught up with Stripe.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+
+use crate::shop::{Shop, fulfilld, wait_for};
+
+/// Stands in for systemctl: shows what `show.UNIT` says, and asks the test to stop and to start.
+const SYSTEMCTL: &str = r#"#!/bin/sh
+cd "$(dirname "$0")" || exit 1
+for last; do :; done
+case $* in
+  show*) cat "show.$last" 2>/dev/null || echo LoadState=not-found ;;
+  *) echo "$*" >asking; mv asking asked
+     while [ -e asked ]; do sleep 0.05; done
+     read -r why <refused && echo "$why" >&2 && exit 1
+     exit 0 ;;
+esac
+"#;
+
+/// A shop that systemd runs: the units of an instance, in the place of the real ones.
+struct Served {
+    shop: Shop,
+    bin: tempfile::TempDir,
+}
+
+impl Served {
+    fn open() -> Served {
+        let settings = [("FULFILLD_BACKFILL_EVERY", "600")];
+        let shop = Shop::open_with(&settings, &["--webhook", "none", "--rate", "0"]);
+        let bin = tempfile::tempdir().expect("a directory");
+        let systemctl = bin.path().join("systemctl");
+        std::fs::write(&systemctl, SYSTEMCTL).expect("it can be written");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&systemctl, mode).expect("it is ours");
+        std::fs::write(bin.path().join("refused"), "").expect("it can be written");
+        let etc = bin.path().join("mugs");
+        std::fs::create_dir(&etc).expect("a directory");
+        let settings = format!("FULFILLD_DB={}\n", shop.file().display());
+        std::fs::write(etc.join("fulfilld.env"), settings).expect("it can be written");
+        let served = Served { shop, bin };
+        served.show();
+        served
+    }
+
+    /// What systemd says of the units while they run.
+    fn show(&self) {
+        let up = "LoadState=loaded\nActiveState=active\n";
+        let reads = self.bin.path().join("mugs/fulfilld.env");
+        let service = format!("{up}EnvironmentFiles={} (ignore_errors=yes)\n", reads.display());
+        let socket = format!("{up}Listen=127.0.0.1:{} (Stream)\n", self.shop.desk().port());
+        for (unit, said) in [("service", service), ("socket", socket)] {
+            let file = self.bin.path().join(format!("show.fulfilld@mugs.{unit}"));
+            std::fs::write(file, said).expect("it can be written");
+        }
+    }
+
+    fn backup(&self) -> PathBuf {
+        let backup = self.shop.dir.path().join("monday.db");
+        self.shop.shell(&format!("VACUUM INTO '{}'", backup.display())).expect("a backup");
+        backup
+    }
+
+    fn restore(&self, backup: &PathBuf) -> Child {
+        let path = std::env::var("PATH").unwrap_or_default();
+        let mut command: Command = fulfilld();
+        command.arg("restore").arg(backup);
+        command.env("FULFILLD_ETC", self.bin.path().join("mugs"));
+        command.env("PATH", format!("{}:{path}", self.bin.path().display()));
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts")
+    }
+
+    /// The next thing that systemd is asked for; it waits for [`Served::done`].
+    fn asked(&self) -> String {
+        let asked = self.bin.path().join("asked");
+        wait_for("systemd is asked", || std::fs::read_to_string(&asked).ok()).trim().into()
+    }
+
+    fn done(&self) {
+        std::fs::remove_file(self.bin.path().join("asked")).expect("it is there");
+    }
+}
+
+const UNITS: &str = "fulfilld@mugs.socket fulfilld@mugs.service";
+
+fn text(output: &Output) -> String {
+    let both = [output.stdout.as_slice(), &output.stderr].concat();
+    String::from_utf8_lossy(&both).into_owned()
+}
+
+#[test]
+fn restore_stops_the_service_starts_it_and_ends_when_what_happened_since_is_back() {
+    let mut served = Served::open();
+    let before = served.shop.buy("card", 2, "snapshot");
+    for (id, _) in before.iter().flat_map(|purchase| &purchase.events) {
+        assert_eq!(served.shop.deliver(id), 200);
+    }
+    served.shop.settle();
+    let backup = served.backup();
+    served.shop.shell("UPDATE orders SET note = 'gift wrap' WHERE id = 2").expect("an edit");
+    served.shop.buy("card", 3, "snapshot");
+    wait_for("the daemon has noted the edit beside the file", || {
+        let noted = std::fs::read_to_string(served.shop.dir.path().join("shop.db.lock")).ok()?;
+        noted.contains("note").then_some(())
+    });
+
+    let restoring = served.restore(&backup);
+    assert_eq!(served.asked(), format!("--no-ask-password stop {UNITS}"));
+    served.shop.stop();
+    served.done();
+    assert_eq!(served.asked(), format!("--no-ask-password start {UNITS}"));
+    served.shop.start();
+    served.show();
+    served.done();
+    let output = restoring.wait_with_output().expect("it ends");
+    let said = text(&output);
+    // It listens at another port than the one that the socket had before.
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert_eq!(served.shop.one("SELECT count(*) FROM orders"), "5", "it has waited for them");
+    let steps =
+        ["is whole; stopping", "is in the place of", "order 2: note", "started", "is ready"];
+    let places: Vec<_> = steps.iter().map(|step| said.find(step)).collect();
+    assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{places:?} {said}");
+    served.shop.check();
+}
+
+#[test]
+fn a_restore_that_cannot_be_done_leaves_the_service_running() {
+    let mut served = Served::open();
+    let backup = served.backup();
+    // No backup: the service is not even stopped.
+    let letter = served.shop.dir.path().join("letter.txt");
+    std::fs::write(&letter, "dear customer ".repeat(400)).expect("it can be written");
+    let output = served.restore(&letter).wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(78), "{}", text(&output));
+    assert_eq!(served.shop.get("/readyz").0, 200);
+
+    // systemd refuses somebody who is not root; nothing has changed.
+    std::fs::write(served.bin.path().join("refused"), "Access denied\n").expect("it is ours");
+    let file = std::fs::read(served.shop.file()).expect("it can be read");
+    let restoring = served.restore(&backup);
+    assert!(served.asked().contains("stop"));
+    served.done();
+    assert!(served.asked().contains("start"));
+    served.done();
+    let output = restoring.wait_with_output().expect("it ends");
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(78), "{said}");
+    assert!(said.contains("Access denied") && said.contains("sudo"), "{said}");
+    assert_eq!(std::fs::read(served.shop.file()).expect("it can be read"), file);
+    std::fs::write(served.bin.path().join("refused"), "").expect("it is ours");
+
+    // Somebody's shell has the file open: the service is started again on the file of before.
+    let mut shell = Command::new("sqlite3");
+    shell.arg(served.shop.file()).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut shell = shell.spawn().expect("sqlite3 is installed");
+    let mut typed = shell.stdin.take().expect("it was piped");
+    let mut answers = std::io::BufReader::new(shell.stdout.take().expect("it was piped"));
+    std::io::Write::write_all(&mut typed, b"SELECT count(*) FROM orders;\n").expect("it reads");
+    std::io::BufRead::read_line(&mut answers, &mut String::new()).expect("it answers");
+    let restoring = served.restore(&backup);
+    assert!(served.asked().contains("stop"));
+    served.shop.stop();
+    served.done();
+    assert!(served.asked().contains("start"));
+    served.shop.start();
+    served.done();
+    let output = restoring.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(64), "{}", text(&output));
+    assert!(text(&output).contains("leave every sqlite3 shell"), "{}", text(&output));
+    assert_eq!(served.shop.get("/readyz").0, 200);
+    drop(typed);
+    shell.wait().expect("it ends");
+
+    // Another shop's units are left alone.
+    let reads = served.bin.path().join("show.fulfilld@mugs.service");
+    let other = "LoadState=loaded\nActiveState=active\nEnvironmentFiles=/etc/other.env (x)\n";
+    std::fs::write(reads, other).expect("it is ours");
+    let output = served.restore(&backup).wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(64), "{}", text(&output));
+    let line = "sudo systemctl stop fulfilld@mugs.socket fulfilld@mugs";
+    assert!(text(&output).contains(line), "{}", text(&output));
+}
