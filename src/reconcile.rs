@@ -51,6 +51,9 @@ const NEWBORN: Duration = Duration::from_secs(60);
 /// without it.
 const WHAT_TIME_IS_IT: &str = "/v1/checkout/sessions?limit=1";
 
+/// Rows in one transaction. A buyer's event waits for one, so it is small: events bring their bodies.
+const AT_ONCE: usize = 8;
+
 /// The author of what is written here.
 const AUTHOR: &str = "fulfilld:backfill";
 
@@ -347,21 +350,23 @@ impl Backfill {
     }
 }
 
-/// Writes work and wakes the workers; how much of it is new, or due again.
+/// Writes work and wakes the workers; how much of it is new, or due again. What a buyer's event
+/// waits for is one of the small transactions, never a whole page of a list.
 fn add<T: Send + 'static>(
     context: &Context,
-    work: Vec<T>,
+    mut work: Vec<T>,
     insert: fn(&Connection, &T, Timestamp) -> Result<bool>,
 ) -> Result<usize> {
-    if work.is_empty() {
-        return Ok(0);
+    let mut added = 0;
+    while !work.is_empty() {
+        let some: Vec<T> = work.drain(..work.len().min(AT_ONCE)).collect();
+        added += context.writer.write(move |c| {
+            inbox::as_author(c, AUTHOR, |c| {
+                let now = clock::now();
+                some.iter().try_fold(0, |n, one| Ok(n + usize::from(insert(c, one, now)?)))
+            })
+        })?;
     }
-    let added = context.writer.write(move |c| {
-        inbox::as_author(c, AUTHOR, |c| {
-            let now = clock::now();
-            work.iter().try_fold(0, |n, one| Ok(n + usize::from(insert(c, one, now)?)))
-        })
-    })?;
     if added > 0 {
         context.event_came();
     }
