@@ -23,18 +23,37 @@ const PURCHASES_AT_ONCE: usize = 500;
 /// The fetching should have begun by then.
 const BEGINS_WITHIN: Duration = Duration::from_secs(30);
 
-/// What webhooks took.
+/// What webhooks took in one round.
 #[derive(Debug, Serialize)]
 pub struct Beside {
     pub quiet: Latency,
     pub meanwhile: Latency,
+    /// How many times as long the p99 is meanwhile.
+    pub times: f64,
     /// Events that were fetched while the second was measured, and how many a second.
     pub fetched: u64,
     pub fetched_per_s: f64,
 }
 
-/// Measures for so long without anything to fetch, then while `events` of them are fetched.
-pub fn run(program: &Path, room: &Path, events: usize, lasting: Duration) -> Result<Beside> {
+/// Rounds of a new server each: so long without anything to fetch, then while `events` of them are
+/// fetched.
+pub fn run(
+    program: &Path,
+    room: &Path,
+    events: usize,
+    lasting: Duration,
+    rounds: usize,
+) -> Result<Vec<Beside>> {
+    (1..=rounds)
+        .map(|round| {
+            eprintln!("bench: webhooks while events are fetched, round {round} of {rounds}");
+            one(program, &room.join(format!("backfill-{round}")), events, lasting)
+        })
+        .collect()
+}
+
+fn one(program: &Path, room: &Path, events: usize, lasting: Duration) -> Result<Beside> {
+    std::fs::create_dir_all(room).map_err(|e| format!("cannot make a directory: {e}"))?;
     let mut sandbox = Process::start(
         Command::new(program).args(["sandbox", "--listen", "127.0.0.1:0"]),
         Side::Load,
@@ -81,5 +100,6 @@ pub fn run(program: &Path, room: &Path, events: usize, lasting: Duration) -> Res
     let fetched_per_s = fetched as f64 / began.elapsed().as_secs_f64();
     contender.stop()?;
     sandbox.stop()?;
-    Ok(Beside { quiet, meanwhile, fetched, fetched_per_s })
+    let times = meanwhile.p99_ms / quiet.p99_ms.max(0.001);
+    Ok(Beside { quiet, meanwhile, times, fetched, fetched_per_s })
 }

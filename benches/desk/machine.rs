@@ -1,8 +1,8 @@
 //! The machine: which cores, what it is, what a process used of it, and what others used meanwhile.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -117,6 +117,51 @@ pub fn memory_mb(pid: u32) -> (f64, f64) {
         line.trim().trim_end_matches(" kB").parse::<f64>().unwrap_or(0.0) / 1024.0
     };
     (of("VmRSS:"), of("VmHWM:"))
+}
+
+/// A control group with so much memory, the kernel's cache of files included, in which this process
+/// and those that it starts from now on are until it is dropped.
+pub struct Limited {
+    parent: PathBuf,
+    group: PathBuf,
+}
+
+impl Limited {
+    pub fn to(megabytes: u64) -> Result<Limited> {
+        let root = Path::new("/sys/fs/cgroup");
+        let (parent, limit) = match root.join("cgroup.controllers").exists() {
+            true => (root.to_path_buf(), "memory.max"),
+            false => (root.join("memory"), "memory.limit_in_bytes"),
+        };
+        let group = parent.join(format!("fulfilld-bench-{}", std::process::id()));
+        let enter = || {
+            fs::create_dir(&group)?;
+            fs::write(group.join(limit), (megabytes << 20).to_string())?;
+            fs::write(group.join("cgroup.procs"), std::process::id().to_string())
+        };
+        let limited = Limited { parent, group: group.clone() };
+        enter().map(|()| limited).map_err(|e| {
+            format!(
+                "the memory cannot be limited ({e}); run it as root, or without --memory under: \
+                 systemd-run --scope -p MemoryMax={megabytes}M"
+            )
+        })
+    }
+}
+
+impl Drop for Limited {
+    fn drop(&mut self) {
+        let _ = fs::write(self.parent.join("cgroup.procs"), std::process::id().to_string());
+        let _ = fs::remove_dir(&self.group);
+    }
+}
+
+/// Takes a file out of the kernel's cache, so that whoever reads it next has it counted as its own.
+pub fn uncache(file: &Path) -> std::io::Result<()> {
+    let file = File::open(file)?;
+    file.sync_all()?;
+    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?;
+    Ok(())
 }
 
 /// What everybody used, to tell a disturbed run from a quiet one.

@@ -82,6 +82,10 @@ struct Arguments {
     events: u64,
     #[arg(long, value_name = "FILE")]
     shop: Option<PathBuf>,
+    /// Measure the large shop with so much memory for everything, the kernel's cache included; needs
+    /// the right to make a control group
+    #[arg(long, value_name = "MB")]
+    memory: Option<u64>,
     /// Given by cargo
     #[arg(long, hide = true)]
     bench: bool,
@@ -189,10 +193,10 @@ fn measure(arguments: &Arguments) -> Result<Report> {
         report.orders = drains(arguments, room.path())?;
     }
     if arguments.wants(Part::Backfill) {
-        eprintln!("bench: webhooks while events are fetched");
         let program = Path::new(env!("CARGO_BIN_EXE_fulfilld"));
         let events = if arguments.quick { 2_000 } else { 10_000 };
-        report.backfill = Some(backfill::run(program, room.path(), events, arguments.lasting())?);
+        let (lasting, rounds) = (arguments.lasting(), arguments.rounds());
+        report.backfill = backfill::run(program, room.path(), events, lasting, rounds)?;
     }
     if arguments.wants(Part::Views) {
         eprintln!("bench: the operator's shell");
@@ -204,10 +208,15 @@ fn measure(arguments: &Arguments) -> Result<Report> {
             orders: arguments.orders.max(2_000),
             events: arguments.events,
             file: arguments.shop.as_deref(),
+            memory_mb: arguments.memory,
         };
         let (megabytes, waited) = scale::run(program, room.path(), &size, arguments.lasting())?;
         let what =
             format!("a file of {megabytes:.0} MB: {} orders, {} events", size.orders, size.events);
+        let what = match size.memory_mb {
+            Some(memory) => format!("{what}, {memory} MB of memory for everything"),
+            None => what,
+        };
         report.scale = Some(report::Scale { what, waited });
     }
     Ok(report)

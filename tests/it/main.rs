@@ -50,6 +50,7 @@ mod logs; // what the log says
 mod docs; // the documents tell the truth
 
 mod money;
+mod bench_shop; // the large shop of the benchmark
 mod outside; // other people's programs
 mod page_outside; // the page behind nginx and Caddy, and in Chromium
 mod proxies; // nginx and Caddy
