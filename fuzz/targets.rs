@@ -1,29 +1,39 @@
 //! What is fed to whoever reads bytes from outside. `FUZZ_TARGET` says which.
 //!
-//! None may panic, and each says what must hold of its answer besides.
+//! None may panic, and each says what must hold of its answer besides. The tests feed them the
+//! inputs that are kept in `fuzz/corpus`, and those changed at random.
 
+#[cfg(fuzzing)]
 use std::sync::LazyLock;
 
 use hmac::{Hmac, KeyInit, Mac};
+#[cfg(fuzzing)]
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
 use crate::stripe::Asked;
 use crate::{clock, commands, door, event, handlers, labels, signature};
 
-static TARGET: LazyLock<fn(&[u8])> =
-    LazyLock::new(|| match std::env::var("FUZZ_TARGET").as_deref() {
-        Ok("signature") => a_signature,
-        Ok("envelope") => an_envelope,
-        Ok("answers") => an_answer,
-        Ok("framing") => a_head,
-        Ok("tracking") => a_file_of_tracking_numbers,
-        Ok("times") => a_time,
-        Ok("control") => a_planted_panic,
-        other => panic!("FUZZ_TARGET is {other:?}"),
-    });
+#[cfg(fuzzing)]
+static TARGET: LazyLock<fn(&[u8])> = LazyLock::new(|| {
+    let name = std::env::var("FUZZ_TARGET").unwrap_or_default();
+    let planted = ("control", a_planted_panic as fn(&[u8]));
+    let found = TARGETS.into_iter().chain([planted]).find(|(known, _)| *known == name);
+    found.unwrap_or_else(|| panic!("FUZZ_TARGET is {name:?}")).1
+});
 
+#[cfg(fuzzing)]
 fuzz_target!(|data: &[u8]| TARGET(data));
+
+/// By name: what is fed.
+const TARGETS: [(&str, fn(&[u8])); 6] = [
+    ("signature", a_signature),
+    ("envelope", an_envelope),
+    ("answers", an_answer),
+    ("framing", a_head),
+    ("tracking", a_file_of_tracking_numbers),
+    ("times", a_time),
+];
 
 const SECRET: &str = "whsec_fuzz";
 const NOW: i64 = 1_795_489_500;
@@ -128,7 +138,73 @@ fn a_time(data: &[u8]) {
 }
 
 /// The control: only whoever is led by what code an input reaches finds it.
+#[cfg(fuzzing)]
 fn a_planted_panic(data: &[u8]) {
     let found = data.iter().zip(b"paid!").take_while(|(there, wanted)| there == wanted).count();
     assert!(found < 5, "this one is planted");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// Inputs that are made of the kept ones, for each target.
+    const CHANGED: usize = 2000;
+
+    /// The kept inputs of a target, and Stripe's events.
+    fn kept(target: &str) -> Vec<Vec<u8>> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let dirs = [root.join("fuzz/corpus").join(target), root.join("tests/events")];
+        let files = dirs.iter().flat_map(|dir| std::fs::read_dir(dir).expect("inputs are kept"));
+        let files = files.flatten().map(|entry| entry.path());
+        let mut files: Vec<_> = files.filter(|path| path.is_file()).collect();
+        // So that a seed repeats a run.
+        files.sort();
+        files.iter().map(|file| std::fs::read(file).expect("it can be read")).collect()
+    }
+
+    /// One change: a bit, a byte, a cut, a repetition, or a piece of another input.
+    fn change(input: &mut Vec<u8>, others: &[Vec<u8>], random: &mut fastrand::Rng) {
+        let at = random.usize(..=input.len());
+        match random.u32(..6) {
+            0 if at < input.len() => input[at] ^= 1 << random.u32(..8),
+            1 if at < input.len() => input[at] = random.u8(..),
+            2 => input.truncate(at),
+            3 => input.insert(at, *b"\0\n,=:\"{}-0".get(random.usize(..10)).expect("ten")),
+            4 => {
+                let again = input[at..].to_vec();
+                input.splice(at..at, again);
+            }
+            _ => {
+                let other = &others[random.usize(..others.len())];
+                input.truncate(at);
+                input.extend(&other[random.usize(..=other.len())..]);
+            }
+        }
+        input.truncate(4096);
+    }
+
+    #[test]
+    fn kept_inputs_and_what_is_made_of_them_break_nothing() {
+        let again = std::env::var("FULFILLD_SEED").ok().and_then(|seed| seed.parse().ok());
+        let seed = again.unwrap_or_else(|| fastrand::u64(..1 << 40));
+        println!("FULFILLD_SEED={seed}");
+        std::thread::scope(|threads| {
+            for (name, target) in TARGETS {
+                threads.spawn(move || {
+                    let inputs = kept(name);
+                    inputs.iter().for_each(|input| target(input));
+                    let mut random = fastrand::Rng::with_seed(seed);
+                    for _ in 0..CHANGED {
+                        let mut input = inputs[random.usize(..inputs.len())].clone();
+                        (0..random.u32(1..4))
+                            .for_each(|_| change(&mut input, &inputs, &mut random));
+                        target(&input);
+                    }
+                });
+            }
+        });
+    }
 }

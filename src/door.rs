@@ -34,7 +34,7 @@ use crate::error::{Error, Result};
 use crate::sync::lock;
 use reaper::{Reaper, Seen};
 
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 pub use handler::{can_be_drained, framing};
 pub use limits::Limits;
 pub use request::{Answer, Request};

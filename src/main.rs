@@ -75,7 +75,7 @@ mod error; // what should the caller do now?
 #[cfg(test)]
 mod the_page; // that imports point down this page
 
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 #[path = "../fuzz/targets.rs"]
 mod targets; // what is fed to whoever reads bytes from outside
 

@@ -216,7 +216,7 @@ pub fn handle(look: &Look, stripe: &Stripe) -> Result<Handled> {
 }
 
 /// Reads an answer of Stripe's as a session and as a list of refunds, for fuzz/.
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 pub fn read(answer: &crate::stripe::Asked) {
     let _ = checkout_session::read(answer, checkout_session::Told::default());
     let _ = refund::read(answer, "pi_1");
