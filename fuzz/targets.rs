@@ -15,9 +15,9 @@ use crate::stripe::Asked;
 use crate::{clock, commands, door, event, handlers, labels, signature};
 
 #[cfg(fuzzing)]
-static TARGET: LazyLock<fn(&[u8])> = LazyLock::new(|| {
+static TARGET: LazyLock<Target> = LazyLock::new(|| {
     let name = std::env::var("FUZZ_TARGET").unwrap_or_default();
-    let planted = ("control", a_planted_panic as fn(&[u8]));
+    let planted = ("control", a_planted_panic as Target);
     let found = TARGETS.into_iter().chain([planted]).find(|(known, _)| *known == name);
     found.unwrap_or_else(|| panic!("FUZZ_TARGET is {name:?}")).1
 });
@@ -25,8 +25,10 @@ static TARGET: LazyLock<fn(&[u8])> = LazyLock::new(|| {
 #[cfg(fuzzing)]
 fuzz_target!(|data: &[u8]| TARGET(data));
 
+type Target = fn(&[u8]);
+
 /// By name: what is fed.
-const TARGETS: [(&str, fn(&[u8])); 6] = [
+const TARGETS: [(&str, Target); 6] = [
     ("signature", a_signature),
     ("envelope", an_envelope),
     ("answers", an_answer),

@@ -14,6 +14,8 @@ mod weeks; // everything at once
 mod crashes; // kill -9
 mod disk; // what a power cut leaves of it
 mod powercuts; // the file after one
+mod drive; // what one leaves of a machine's drive
+mod kernel_cuts; // and that of a real kernel
 mod syscalls; // each call that touches the file fails, or is the last
 mod restores; // and put back by hand
 mod backups; // what is left when the disk is not

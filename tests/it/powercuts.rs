@@ -252,7 +252,7 @@ fn nothing_was_missed(before: &Disk, records: &[Record], dir: &Path) {
 }
 
 /// Starts the real daemon on what is left, lets Stripe send again, and looks for what was promised.
-fn try_remains(
+pub fn try_remains(
     shop: &mut Shop,
     purchases: &[Purchase],
     promised: &HashSet<&str>,
