@@ -88,6 +88,9 @@ fn keep(
     asked: i64,
     facts: &[(&str, &dyn ToSql)],
 ) -> Result<()> {
+    if sabotage::is("no_refund_before_the_order") && !is_of_an_order(c, &about.payment_intent_id)? {
+        return Ok(());
+    }
     let known: Option<i64> = c
         .prepare_cached(&format!("SELECT asked FROM {table} WHERE id = ?1"))
         .and_then(|mut q| q.query_row([&about.id], |row| row.get(0)).optional())
@@ -166,6 +169,11 @@ fn failed_at(c: &Connection, refund: &Refund) -> Result<Option<String>> {
         .and_then(|mut q| q.query_row([&refund.about.id], |row| row.get(0)).optional())
         .map_err(db::translate)?;
     Ok(booked.flatten().or(Some(clock::text(refund.failed_at.unwrap_or(refund.about.as_of)))))
+}
+
+fn is_of_an_order(c: &Connection, payment_intent: &str) -> Result<bool> {
+    let sql = "SELECT EXISTS(SELECT 1 FROM orders WHERE payment_intent_id = ?1)";
+    c.query_row(sql, [payment_intent], |row| row.get(0)).map_err(db::translate)
 }
 
 /// True when the row's answer is of a later time, whatever that is worth.

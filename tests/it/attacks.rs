@@ -4,6 +4,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::proof;
 use crate::shop::{SECRET, clock, fulfilld, parse_answer, rows, sign, unix_now, wait_for};
 
 /// Checkout keeps the buyer waiting for so long.
@@ -429,7 +431,21 @@ fn two_thousand_idle_connections_keep_nobody_out() {
 
 #[test]
 fn slow_heads_and_slow_bodies_keep_nobody_out() {
-    let mut post = Post::open();
+    come_slowly(&mut Post::open());
+}
+
+/// The control: a desk that cuts no slow client must be caught by the same attack.
+#[test]
+fn the_same_attack_catches_a_desk_that_cuts_no_slow_client() {
+    let planted = &[("FULFILLD_SABOTAGE", "nobody_is_cut")];
+    let mut post = Post::open_with(Socket::Own, "", planted);
+    let outcome = catch_unwind(AssertUnwindSafe(|| come_slowly(&mut post)));
+    let panic = outcome.expect_err("a desk that cuts nobody let every honest sender in");
+    let said = panic.downcast_ref::<String>().cloned().unwrap_or_default();
+    proof::caught("nobody_is_cut", said.lines().next().unwrap_or_default());
+}
+
+fn come_slowly(post: &mut Post) {
     let over = AtomicBool::new(false);
     let slow =
         |opening: &str| -> Vec<TcpStream> { (0..150).filter_map(|_| post.say(opening)).collect() };

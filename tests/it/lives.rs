@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::arrivals::{afresh, facts, permutations};
 use crate::proof;
-use crate::shop::{Purchase, Shop, seed, wait_for};
+use crate::shop::{Purchase, Shop, number_of, seed, wait_for};
 
 /// The lives; `tests/it/arrivals.rs` has those that end with the purchase.
 pub const LIVES: &[&str] = &[
@@ -92,16 +92,36 @@ fn every_order(events: usize, at_most: usize) -> Option<Vec<Vec<usize>>> {
 
 #[test]
 fn every_life_of_an_order_ends_in_the_same_rows_in_any_order_of_arrival() {
-    let asked = std::env::var("FULFILLD_TEST_LIVES").ok();
-    let wanted = asked.map_or(ORDERS, |number| {
-        number.parse().expect("FULFILLD_TEST_LIVES is a number of orders")
-    });
+    let wanted = number_of("FULFILLD_TEST_LIVES").map_or(ORDERS, |number| number as usize);
+    let (orders, events) =
+        tell_lives(LIVES, wanted, None).unwrap_or_else(|fault| panic!("{fault}"));
+    proof::came_to(format!("{orders} lives"), events, 0, 0);
+}
+
+/// The control: a desk that keeps no refund before it has the order must be caught by the same
+/// orders of arrival.
+#[test]
+fn the_same_lives_catch_a_desk_that_keeps_no_refund_before_the_order() {
+    let bug = "no_refund_before_the_order";
+    let fault = tell_lives(&["refunded", "disputed"], CROWD, Some(bug));
+    let fault = fault.expect_err("no order of arrival showed the planted bug");
+    proof::caught(bug, fault.lines().next().unwrap_or_default());
+}
+
+/// Tells each life in so many orders of arrival: how many were told, and of how many events; an
+/// error says where the rows differ.
+fn tell_lives(
+    lives: &[&str],
+    wanted: usize,
+    planted: Option<&str>,
+) -> Result<(usize, usize), String> {
     let seed = seed();
     let mut random = fastrand::Rng::with_seed(seed);
     let mut shop = Shop::open();
     shop.own_clock();
+    shop.settings.extend(planted.map(|bug| ("FULFILLD_SABOTAGE".into(), bug.into())));
     let crowds: Vec<Vec<Vec<Bodies>>> =
-        LIVES.iter().map(|scenario| live(&shop, scenario, CROWD)).collect();
+        lives.iter().map(|scenario| live(&shop, scenario, CROWD)).collect();
     let orders: Vec<Option<Vec<Vec<usize>>>> =
         crowds.iter().map(|crowd| every_order(crowd[0].len(), wanted)).collect();
     let (mut told_before, mut expected, mut told_in_all, mut orders_in_all) = (0, Vec::new(), 0, 0);
@@ -109,7 +129,7 @@ fn every_life_of_an_order_ends_in_the_same_rows_in_any_order_of_arrival() {
         // Who is told in this round, and the number of the order in which; a life that has been
         // told in each is left out.
         let next = |place: usize| round * CROWD + place;
-        let left: Vec<(usize, usize)> = (0..LIVES.len())
+        let left: Vec<(usize, usize)> = (0..lives.len())
             .flat_map(|life| (0..CROWD).map(move |place| (life, place)))
             .filter(|(life, place)| next(*place) < orders[*life].as_ref().map_or(wanted, Vec::len))
             .collect();
@@ -161,14 +181,15 @@ fn every_life_of_an_order_ends_in_the_same_rows_in_any_order_of_arrival() {
             let differs = |a: &HashSet<&String>, b: &HashSet<&String>| {
                 a.difference(b).take(20).cloned().cloned().collect::<Vec<_>>()
             };
-            panic!(
-                "seed {seed}, round {round}: there is {:#?} instead of {:#?}",
+            return Err(format!(
+                "seed {seed}, round {round}: {} rows differ\nthere is {:#?} instead of {:#?}",
+                meant.difference(&there).count(),
                 differs(&there, &meant),
                 differs(&meant, &there)
-            );
+            ));
         }
     }
-    proof::came_to(format!("{orders_in_all} lives"), told_in_all, 0, 0);
+    Ok((orders_in_all, told_in_all))
 }
 
 /// A new file, the events posted a few at a time, and what the file says in the end. All the while

@@ -101,6 +101,24 @@ fn whatever_file_is_put_back_no_200_goes_into_one_that_is_not_whole() {
     assert_eq!(faults, [""; 0]);
 }
 
+/// The control: a desk that plays back whatever log lies beside its file must be caught by the same
+/// cases, by those in which an old log is left there.
+#[test]
+fn the_same_cases_catch_a_desk_that_plays_back_any_log() {
+    let mut left: Vec<Case> = cases();
+    left.retain(|case| {
+        case.older
+            && !case.cleared
+            && case.desk == Desk::Killed
+            && matches!(case.backup, Backup::File | Backup::Vacuum)
+    });
+    Rng::with_seed(seed()).shuffle(&mut left);
+    let mut shop = Shop::open();
+    shop.settings.push(("FULFILLD_SABOTAGE".into(), "any_log".into()));
+    let fault = left.iter().find_map(|case| try_case(&mut shop, *case).err());
+    proof::caught("any_log", fault.expect("no file that was put back showed the planted bug"));
+}
+
 enum Outcome {
     /// Without a word.
     Served,
