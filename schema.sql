@@ -663,7 +663,9 @@ SELECT * FROM disputes
 WHERE status NOT IN('won', 'lost', 'warning_closed', 'prevented', 'charge_refunded');
 
 -- What has happened to an order's money and goods, as whole numbers. `amount_paid` is what the shop
--- was given; a refund that only let go of money that was held, and never taken, gave nothing back.
+-- was given; a refund that only let go of money that was held, and never taken, gave nothing back:
+-- no balance transaction belongs to it, and it was made before the shop was paid, or is of what was
+-- not captured.
 CREATE VIEW order_totals AS
 SELECT o.id,
   CASE WHEN o.payment_status IN('paid', 'no_payment_required')
@@ -671,7 +673,9 @@ SELECT o.id,
   (SELECT coalesce(sum(r.amount), 0) FROM refunds r
    WHERE r.payment_intent_id = o.payment_intent_id AND r.status = 'succeeded'
      AND (o.capture_method IS 'manual' AND r.balance_transaction_id IS NULL
-         AND r.created_at <= coalesce(o.paid_at, '9')) = 0) AS amount_refunded,
+         AND (r.created_at <= coalesce(o.paid_at, '9')
+           OR r.amount = o.amount_total - coalesce(o.amount_captured, o.amount_total))) = 0)
+     AS amount_refunded,
   (SELECT coalesce(sum(r.amount), 0) FROM pending_refunds r
    WHERE r.payment_intent_id = o.payment_intent_id) AS refund_pending,
   (SELECT coalesce(sum(d.amount_lost), 0) FROM disputes d
@@ -910,14 +914,16 @@ SELECT r.created_at, 'refund', o.id, r.id, r.currency, 0, 0, 0, 0, 0, r.amount, 
 FROM refunds r JOIN orders o ON o.payment_intent_id = r.payment_intent_id
 WHERE o.payment_status IN('paid', 'no_payment_required')
   AND (o.capture_method IS 'manual' AND r.balance_transaction_id IS NULL
-      AND r.created_at <= coalesce(o.paid_at, '9')) = 0
+      AND (r.created_at <= coalesce(o.paid_at, '9')
+        OR r.amount = o.amount_total - coalesce(o.amount_captured, o.amount_total))) = 0
 UNION ALL
 SELECT r.failed_at, 'refund failed', o.id, r.id, r.currency, 0, 0, 0, 0, 0, -r.amount, 0
 FROM refunds r JOIN orders o ON o.payment_intent_id = r.payment_intent_id
 WHERE r.status IN('failed', 'canceled') AND r.failed_at IS NOT NULL
   AND o.payment_status IN('paid', 'no_payment_required')
   AND (o.capture_method IS 'manual' AND r.balance_transaction_id IS NULL
-      AND r.created_at <= coalesce(o.paid_at, '9')) = 0
+      AND (r.created_at <= coalesce(o.paid_at, '9')
+        OR r.amount = o.amount_total - coalesce(o.amount_captured, o.amount_total))) = 0
 UNION ALL
 SELECT json_extract(d.money_moves, m.fullkey || '.at'),
   CASE WHEN json_extract(d.money_moves, m.fullkey || '.amount') < 0 THEN 'chargeback'

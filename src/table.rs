@@ -47,12 +47,12 @@ impl Table {
         self.rows.is_empty()
     }
 
-    /// Changes every text of a column.
-    pub fn replace(&mut self, column: &str, change: impl Fn(&str) -> String) {
+    /// Changes every text of a column, by what else stands in its row.
+    pub fn replace(&mut self, column: &str, change: impl Fn(&str, &[Cell]) -> String) {
         let Some(i) = self.columns.iter().position(|name| name == column) else { return };
         for row in &mut self.rows {
-            if let Cell::Text(text) = &mut row[i] {
-                *text = change(text);
+            if let Cell::Text(text) = &row[i] {
+                row[i] = Cell::Text(change(text, row));
             }
         }
     }

@@ -1,5 +1,7 @@
 //! `fulfilld attention`: everything that needs a person.
 
+use rusqlite::types::Value as Cell;
+
 use super::{File, Output};
 use crate::error::{Error, Result};
 use crate::place;
@@ -39,7 +41,10 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let mut needed = Table::query(&c, &sql, [])?;
     if !args.output.json {
-        needed.replace("next", wording::to_type);
+        needed.replace("next", |next, row| match row.get(1) {
+            Some(Cell::Integer(order)) => wording::to_type(next, Some(*order)),
+            _ => wording::to_type(next, None),
+        });
     }
     needed.print(args.output.json, "nothing needs you")?;
     match needed.rows.len() {

@@ -223,8 +223,9 @@ const FOLLOWED: &str = "
           -coalesce(c.decimals, 2)) END || ' ' || upper(s.currency) AS amount,
       s.status, s.reason, s.id
     FROM orders o, (
-      SELECT payment_intent_id, created_at AS at, 'refund' AS what, amount, currency, status,
-        coalesce(failure_reason, reason) AS reason, id FROM refunds
+      SELECT payment_intent_id, created_at AS at, CASE WHEN id IN(SELECT source FROM bookings)
+          OR status NOT IN('succeeded') THEN 'refund' ELSE 'hold released' END AS what, amount,
+        currency, status, coalesce(failure_reason, reason) AS reason, id FROM refunds
       UNION ALL SELECT payment_intent_id, created_at, 'dispute', amount, currency, status,
         reason, id FROM disputes
       UNION ALL SELECT payment_intent_id, created_at, 'review', NULL, NULL,

@@ -173,7 +173,7 @@ fn buttons(matter: &Matter, token: &str, live: bool) -> Markup {
         @if let Some(link) = link {
             a.button href=(link) rel="noreferrer noopener" target="_blank" { "Stripe's Dashboard" }
         } @else if matter.order.is_none() && !matter.next.is_empty() {
-            code { (wording::to_type(&matter.next)) }
+            code { (wording::to_type(&matter.next, matter.order)) }
         }
         (dealt_with)
     }

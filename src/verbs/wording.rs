@@ -55,8 +55,8 @@ pub fn refusal(sentence: &str, order: Option<i64>) -> String {
 }
 
 /// A line to type next, as it is typed into this machine's shell.
-pub fn to_type(line: &str) -> String {
-    let typed = translated(line.trim_end_matches(';'));
+pub fn to_type(line: &str, order: Option<i64>) -> String {
+    let typed = numbered(&translated(line.trim_end_matches(';')), order);
     match SQL.iter().any(|word| typed.starts_with(word)) {
         true => format!("fulfilld sql \"{typed}\""),
         false => typed,
@@ -209,7 +209,20 @@ mod tests {
                 "approve or refund it in Stripe's Dashboard",
             ),
         ] {
-            assert_eq!(to_type(next), typed);
+            assert_eq!(to_type(next, None), typed);
+        }
+    }
+
+    #[test]
+    fn the_line_for_one_of_several_parcels_names_its_order() {
+        for (next, typed) in [
+            (
+                "INSERT INTO ship_parcel VALUES(17, 'DHL', 'JD1', NULL);",
+                "fulfilld ship 7 --parcel 17 --company DHL --number JD1",
+            ),
+            ("INSERT INTO deliver_parcel VALUES(17);", "fulfilld deliver 7 --parcel 17"),
+        ] {
+            assert_eq!(to_type(next, Some(7)), typed);
         }
     }
 

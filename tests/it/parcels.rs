@@ -719,6 +719,8 @@ fn what_could_not_be_sent_before_is_not_overdue_the_second_it_can_be() {
     desk.typed("DELETE FROM fulfillment_line_items WHERE line_item_id = 'li_2'");
     let next = desk.one(UNSENT);
     assert!(next.starts_with("INSERT INTO ship_parcel VALUES("), "{next}");
+    let line = desk.does("attention");
+    assert!(line.contains("fulfilld ship 1 --parcel "), "{line}");
     desk.typed(&next);
     desk.typed(&desk.one(UNSENT).replace("'number'", "'other'"));
     assert_eq!(desk.rows(UNSENT), [""; 0]);
