@@ -1,7 +1,7 @@
 //! What the daemon says of itself: alive, ready, counted. It looks and writes nothing.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::alarms;
@@ -51,6 +51,8 @@ pub struct Health {
     context: Arc<Context>,
     metrics: Arc<Metrics>,
     started: Instant,
+    /// Why the page's door no longer works.
+    page_closed: Mutex<Option<String>>,
 }
 
 impl Health {
@@ -60,7 +62,13 @@ impl Health {
         context: Arc<Context>,
         metrics: Arc<Metrics>,
     ) -> Health {
-        Health { reader, file, context, metrics, started: Instant::now() }
+        let page_closed = Mutex::new(None);
+        Health { reader, file, context, metrics, started: Instant::now(), page_closed }
+    }
+
+    /// The page's door broke, and is closed until the next start.
+    pub fn page_is_closed(&self, why: String) {
+        *lock(&self.page_closed) = Some(why);
     }
 
     /// `GET /healthz`: 200 while the process serves and the writer commits. Somebody else's lock is
@@ -95,6 +103,12 @@ impl Health {
         let (status, mut lines) =
             if lines.is_empty() { (200, vec!["ready".to_string()]) } else { (503, lines) };
         lines.extend(self.backup_is_old().map(|what| format!("advice backup_old: {what}")));
+        lines.extend(lock(&self.page_closed).iter().map(|why| {
+            format!(
+                "advice page_closed: the page is closed, because {why}; events are accepted; \
+                 systemctl restart fulfilld opens it"
+            )
+        }));
         Answer::text(status, lines.join("\n"))
     }
 

@@ -33,6 +33,7 @@ use crate::db::{self, Reader};
 use crate::door::{Answer, Door, Limits, Request};
 use crate::error::{Error, Result};
 use crate::health::Health;
+use crate::sabotage;
 use crate::sync::lock;
 use form::Form;
 use guard::{Guard, Person, Refusal};
@@ -97,7 +98,8 @@ impl Open {
 
     /// Why its door no longer works; `None` while it does.
     pub fn broken(&self) -> Option<String> {
-        self.door.broken()
+        let planted = sabotage::is("page_door_breaks").then(|| "a test broke its door".into());
+        self.door.broken().or(planted)
     }
 
     /// Lets nobody in any more and answers everybody who is; true when all were in time.

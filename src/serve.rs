@@ -297,9 +297,10 @@ impl Serving {
             }
             if let Some(why) = self.page.as_ref().and_then(page::Open::broken) {
                 log::error!(
-                    "the page is closed until fulfilld starts again, events are taken on: {why}"
+                    "the page is closed until fulfilld starts again, events are accepted: {why}"
                 );
                 self.page.take().map(|page| page.close(Instant::now()));
+                self.health.page_is_closed(why);
             }
             if clock.look(&self.context) {
                 self.hooks.clock_was_set();

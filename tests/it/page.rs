@@ -1,7 +1,9 @@
 //! The page for people who pack: who is let in, what each form does, and what it refuses.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::shop::{Running, Shop, fulfilld, wait_for};
@@ -703,6 +705,61 @@ fn without_the_setting_there_is_no_page_and_with_half_of_it_serve_says_what_lack
             "{why}: {said}"
         );
     }
+}
+
+#[test]
+fn where_the_page_breaks_it_is_closed_readyz_names_it_and_events_are_accepted() {
+    let desk = Desk::open_with(&[("FULFILLD_SABOTAGE", "page_door_breaks")], &[]);
+    wait_for("readyz names the page", || {
+        let (status, said) = desk.shop.get("/readyz");
+        (status == 200 && said.contains("advice page_closed: ")).then_some(())
+    });
+    assert!(TcpStream::connect(&desk.host).is_err(), "nobody listens there any more");
+    desk.sell(&["card"]);
+    assert_eq!(desk.shop.one("SELECT count(*) FROM to_ship"), "1");
+}
+
+#[test]
+fn the_page_answers_on_the_socket_that_systemd_holds_whichever_is_handed_over_first() {
+    let (webhook, page) = (bound(), bound());
+    let mut shop = Shop::open();
+    shop.stop();
+    let start = |names: &str, [first, second]: [&TcpListener; 2], settings: &[(&str, &str)]| {
+        let handle = |listener: &TcpListener| -> Stdio {
+            OwnedFd::from(listener.try_clone().expect("a second handle")).into()
+        };
+        let handed =
+            "exec 3<&0 4<&2 0</dev/null 2>/dev/null; LISTEN_FDS=2 LISTEN_PID=$$ exec \"$0\" serve";
+        let mut command = Command::new("sh");
+        command.args(["-c", handed, env!("CARGO_BIN_EXE_fulfilld")]);
+        command.envs(shop.serve().get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.env("LISTEN_FDNAMES", names).envs(settings.iter().copied()).stderr(handle(second));
+        Running::start_with(&mut command, handle(first))
+    };
+    let port = |listener: &TcpListener| listener.local_addr().expect("an address").port();
+    // Not the port of the socket: the name counts.
+    let settings = [
+        ("FULFILLD_PAGE_LISTEN", "127.0.0.1:4243"),
+        ("FULFILLD_PAGE_SECRET", SECRET),
+        ("FULFILLD_PAGE_ALL", "anna"),
+    ];
+    for (names, sockets) in
+        [("page:fulfilld.socket", [&page, &webhook]), ("fulfilld.socket:page", [&webhook, &page])]
+    {
+        let desk = start(names, sockets, &settings);
+        assert_eq!(desk.port(), port(&webhook), "{}", desk.line);
+        let host = page_of(&desk);
+        assert_eq!(host, format!("127.0.0.1:{}", port(&page)), "{}", desk.line);
+        let headers = [("X-Fulfilld-Page-Secret", SECRET), ("X-Fulfilld-User", "anna")];
+        assert_eq!(Desk::ask_at(&host, "GET", "/desk/pack", &headers, b"").status, 200);
+    }
+    // Where there is no page, its socket is not taken for the webhook's.
+    let desk = start("page:fulfilld.socket", [&page, &webhook], &[]);
+    assert_eq!(desk.port(), port(&webhook), "{}", desk.line);
+}
+
+fn bound() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").expect("a free port")
 }
 
 #[test]
