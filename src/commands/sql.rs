@@ -14,8 +14,9 @@ const OLDEST_SQLITE: (u32, u32) = (3, 37);
 /// Open the file in the stock sqlite3 shell, set up for it
 ///
 /// The shell waits 5 s for somebody else's write instead of giving up, enforces foreign keys, and
-/// draws boxes (tabs when piped). Whatever follows is handed to sqlite3: a statement, a
-/// dot-command, its options; the exit code is sqlite3's. Begin with SELECT * FROM readme.
+/// prints a value a line, because a box of these views is wider than a terminal (.mode box draws it;
+/// tabs when piped). Whatever follows is handed to sqlite3: a statement, a dot-command, its options;
+/// the exit code is sqlite3's. Begin with SELECT * FROM readme.
 #[derive(clap::Args)]
 #[command(
     before_help = "Example: fulfilld sql \"UPDATE orders SET note = 'gift wrap' WHERE id = 1042\""
@@ -41,7 +42,7 @@ pub fn run(args: &Args) -> Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let name: String =
         name.chars().filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).take(12).collect();
-    let mode = if std::io::stdout().is_terminal() { ".mode box" } else { ".mode tabs" };
+    let mode = if std::io::stdout().is_terminal() { ".mode line" } else { ".mode tabs" };
     let set_up = [
         ".timeout 5000",
         "PRAGMA foreign_keys = ON;",

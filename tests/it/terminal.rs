@@ -68,6 +68,8 @@ fn everything_a_person_sees_fits_the_terminal() {
         assert_eq!(long.collect::<Vec<_>>(), [""; 0], "{seen}");
         assert!(seen.contains("fulfilld replay evt_4") || seen.contains("SELECT"), "{seen}");
     }
+    let typed = books.shown(80, "sql 'SELECT * FROM to_ship WHERE order_id = 1041'");
+    assert!(typed.lines().any(|line| line.trim_start() == "order_id = 1041"), "{typed}");
     let queue = books.shown(120, "orders --to-ship");
     assert!(
         queue.starts_with('┌') && queue.contains("note: ring") && queue.contains("twice"),
