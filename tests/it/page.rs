@@ -188,6 +188,9 @@ fn nobody_sees_the_page_but_through_the_proxy_and_with_a_name_that_it_knows() {
             vec![secret, ("X-Fulfilld-User", "bert"), ("x-fulfilld-user", "anna")],
             "Nobody is logged in",
         ),
+        (vec![secret, ("X-Fulfilld-User", "bert, anna")], "letters, digits"),
+        (vec![secret, ("X_Fulfilld_User", "anna")], "Nobody is logged in"),
+        (vec![secret, ("X-Fulfilld-User", "Anna")], "Anna is in neither"),
         (vec![secret, ("X-Fulfilld-User", "mallory")], "mallory is in neither"),
         (vec![secret, ("X-Fulfilld-User", "<b>anna</b>")], "letters, digits"),
     ] {
@@ -209,14 +212,53 @@ fn nobody_sees_the_page_but_through_the_proxy_and_with_a_name_that_it_knows() {
         assert_eq!(desk.look("bert", &format!("/desk/{path}")).status, 403, "{path}");
         assert_eq!(desk.look("anna", &format!("/desk/{path}")).status, 200, "{path}");
     }
-    let refused =
-        desk.fill_in("bert", "/desk/parcel/1-1", "/desk/order/1/hold", &[("reason", "wait")]);
-    assert!(
-        refused.status == 422 && refused.shows("bert may pack and ship, not hold"),
-        "{}",
-        refused.body
-    );
-    assert_eq!(desk.shop.one("SELECT hold_reason FROM orders"), "");
+    let history = || desk.shop.one("SELECT count(*) FROM order_history");
+    let before = history();
+    for action in [
+        "hold", "release", "deliver", "note", "address", "reship", "cancel", "split", "tracking",
+        "dismiss",
+    ] {
+        let fields = [("reason", "other"), ("note", "x"), ("fulfillment", "1"), ("number", "JD1")];
+        let path = format!("/desk/order/1/{action}");
+        let refused = desk.fill_in("bert", "/desk/parcel/1-1", &path, &fields);
+        let why = "bert may pack and ship, not ";
+        assert!(refused.status == 422 && refused.shows(why), "{action}: {}", refused.body);
+    }
+    for action in ["dismiss", "again"] {
+        let fields = [("subject", "evt_1"), ("reason", "event_failed")];
+        let path = format!("/desk/attention/{action}");
+        assert_eq!(desk.fill_in("bert", "/desk/parcel/1-1", &path, &fields).status, 403, "{path}");
+    }
+    let undo = desk.fill_in("bert", "/desk/parcel/1-1", "/desk/tracking/undo", &[("orders", "1")]);
+    assert!(undo.status == 422 && undo.shows("not yours to take back"), "{}", undo.body);
+    assert_eq!(history(), before);
+    // No spelling of a path leads a packer past that, or out of the page.
+    for path in [
+        "/desk/../desk/books",
+        "/desk/%62ooks",
+        "/desk/%2e%2e/desk/books",
+        "/desk//books",
+        "//desk/books",
+        "/desk/books/",
+        "/desk/Books",
+        "/desk/order/1/../../books",
+        "/desk/books.csv?month=2026-11",
+        "/desk/parcel/../books",
+        "/desk/order/1;books",
+        "/desk/style.css",
+        "/desk/../../etc/passwd",
+        "http://127.0.0.1/desk/books",
+    ] {
+        let seen = desk.look("bert", path);
+        assert!((300..500).contains(&seen.status), "{path}: {}", seen.status);
+        assert!(!seen.shows("By day") && !seen.shows("root:"), "{path}: {}", seen.body);
+    }
+    for method in ["PUT", "DELETE", "PATCH", "OPTIONS", "PROPFIND"] {
+        let seen = desk.ask("anna", method, "/desk/pack", &[], b"");
+        assert!(seen.status == 405 && !seen.shows("parcel to pack"), "{method}: {}", seen.body);
+    }
+    let head = desk.ask("bert", "HEAD", "/desk/pack", &[], b"");
+    assert!(head.status == 200 && head.body.is_empty(), "{}", head.body);
     // The page is on its own door: the webhook's has none of it, and the page's has no webhook.
     assert_eq!(desk.shop.get("/desk/pack").0, 404);
     assert_eq!(desk.look("anna", "/webhook").status, 404);
@@ -226,9 +268,20 @@ fn nobody_sees_the_page_but_through_the_proxy_and_with_a_name_that_it_knows() {
 fn a_browser_stores_frames_and_runs_nothing_of_it_whatever_a_customer_is_called() {
     let desk = Desk::open(&["card", "card"]);
     let evil = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>";
+    // Whatever a buyer, a seller's Dashboard, a label service or a colleague can type.
     let update = format!(
-        "UPDATE orders SET shipping_name = '{0}', name = '{0}', note = '{0}', hold_reason = NULL, \
-         shipping_line1 = '{0}' WHERE id = 1",
+        "UPDATE orders SET shipping_name = '{0}', name = '{0}', note = '{0}', hold_reason = NULL,
+           shipping_line1 = '{0}', shipping_line2 = '{0}', shipping_city = '{0}', phone = '{0}', email = '{0}'
+         WHERE id = 1;
+         UPDATE actor SET name = 'stripe:{0}';
+         UPDATE orders SET shipping_option = '{0}', business_name = '{0}', client_reference_id = '{0}',
+           custom_fields = json_array(json_object('key', '{0}', 'label', json_object('custom', '{0}'),
+             'text', json_object('value', '{0}'))), metadata = json_object('{0}', '{0}') WHERE id = 1;
+         UPDATE line_items SET name = '{0}', options = '{0}', sku = '{0}' WHERE order_id = 1;
+         UPDATE actor SET name = 'operator';
+         INSERT INTO ship VALUES(2, '{0}', '{0}', 'javascript:alert(1)//{0}');
+         INSERT INTO reship VALUES(2, 'other');
+         INSERT INTO hold VALUES(2, '{0}');",
         evil.replace('\'', "''")
     );
     desk.shop.shell(&update).expect("the operator may correct it");
@@ -237,6 +290,7 @@ fn a_browser_stores_frames_and_runs_nothing_of_it_whatever_a_customer_is_called(
         "pack?q=%3Cscript%3E",
         "parcel/1-1",
         "order/1",
+        "order/2",
         "orders",
         "orders?q=%22%3E%3Cscript%3E",
         "tracking",
@@ -246,6 +300,7 @@ fn a_browser_stores_frames_and_runs_nothing_of_it_whatever_a_customer_is_called(
         assert!(seen.status == 200 || seen.status == 303, "{path}: {}", seen.body);
         let lower = seen.body.to_lowercase();
         assert!(!lower.contains("<script") && !lower.contains("<img"), "{path}: {}", seen.body);
+        assert!(!lower.contains("href=\"javascript"), "{path}: {}", seen.body);
         assert_eq!(seen.header("Cache-Control"), "no-store", "{path}");
         assert_eq!(seen.header("X-Frame-Options"), "DENY", "{path}");
         let policy = seen.header("Content-Security-Policy");
@@ -622,8 +677,13 @@ fn a_file_of_tracking_numbers_is_shown_first_and_ships_what_was_shown_or_nothing
 }
 
 #[test]
-fn slips_and_label_files_are_of_the_ticked_parcels_or_of_all_that_wait() {
-    let desk = Desk::open(&["card", "card"]);
+fn slips_label_files_books_and_health_say_what_the_command_line_says() {
+    let desk = Desk::open(&["card", "yen"]);
+    slips_and_label_files_are_of_the_ticked_parcels_or_of_all_that_wait(&desk);
+    books_and_health_say_what_the_command_line_says(&desk);
+}
+
+fn slips_and_label_files_are_of_the_ticked_parcels_or_of_all_that_wait(desk: &Desk) {
     let token = desk.look("bert", "/desk/pack").field("token");
     let all = desk.send("bert", "/desk/slips", &[("token", &token)]);
     assert!(all.shows("Order 1-1") && all.shows("Order 2-1"), "{}", all.body);
@@ -641,9 +701,7 @@ fn slips_and_label_files_are_of_the_ticked_parcels_or_of_all_that_wait() {
     assert_eq!(desk.send("bert", "/desk/labels.csv", &fields).status, 422);
 }
 
-#[test]
-fn books_and_health_say_what_the_command_line_says() {
-    let desk = Desk::open(&["card", "yen"]);
+fn books_and_health_say_what_the_command_line_says(desk: &Desk) {
     let books = desk.look("anna", "/desk/books");
     assert!(books.shows("JPY") && books.shows("By day"), "{}", books.body);
     let csv = desk.look("anna", "/desk/books.csv");

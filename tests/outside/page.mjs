@@ -1,13 +1,13 @@
-// The page in real Chromium: `node page.mjs URL SECRET DIR [CHROMIUM]`. URL is the page's, behind no proxy: the
-// browser sends what the proxy would. DIR gets a picture of each part. Prints one line a flow; ends with 1 at the
-// first that fails. The shop has at least three parcels that wait, one of a customer called <script>.
+// The page in real Chromium: `node page.mjs URL SECRET DIR [CHROMIUM [pictures]]`. URL is the page's, behind no
+// proxy: the browser sends what the proxy would. With `pictures` DIR gets one of each part, light and dark, to be
+// looked at. Prints one line a flow; ends with 1 at the first that fails. The shop has at least three parcels that wait, one of a customer called <script>.
 import { strict as assert } from 'node:assert';
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import puppeteer from 'puppeteer-core';
 
-const [url, secret, dir, chromium = 'chromium'] = process.argv.slice(2);
+const [url, secret, dir, chromium = 'chromium', pictures] = process.argv.slice(2);
 const WIDTHS = [360, 800, 1400];
 // A name in PATH, or a path.
 const program = chromium.includes('/') ? chromium : execFileSync('which', [chromium]).toString().trim();
@@ -39,6 +39,9 @@ const open = async (user, width = 1400, scheme = 'light') => {
   return page;
 };
 
+const picture = async (page, name) => {
+  if (pictures) await page.screenshot({ path: join(dir, `${name}.png`) });
+};
 const text = (page) => page.evaluate(() => document.querySelector('main').innerText);
 const go = (page, path) => page.goto(`${root}/${path}`, { waitUntil: 'load' });
 const press = async (page, key) => Promise.all([page.waitForNavigation(), page.keyboard.press(key)]);
@@ -61,16 +64,16 @@ const tabTo = async (page, is) => {
   assert.fail('the keyboard does not get there');
 };
 
-await flow('every part fits 360, 800 and 1400 pixels, light and dark', async () => {
+await flow('every part fits 360, 800 and 1400 pixels, and a finger', async () => {
   for (const width of WIDTHS) {
-    for (const scheme of ['light', 'dark']) {
+    for (const scheme of pictures ? ['light', 'dark'] : ['light']) {
       const page = await open('anna', width, scheme);
       for (const part of ['pack', 'tracking', 'orders', 'order/1', 'attention', 'books', 'health']) {
         await go(page, part);
         const wide = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
         assert.ok(wide <= 0, `${part} is ${wide} pixels wider than ${width}`);
         assert.deepEqual(width < 500 ? await page.evaluate(tooSmall) : [], [], `${part} for a finger`);
-        await page.screenshot({ path: join(dir, `${part.replace('/', '-')}-${width}-${scheme}.png`) });
+        await picture(page, `${part.replace('/', '-')}-${width}-${scheme}`);
       }
       await page.close();
     }
@@ -90,7 +93,7 @@ await flow('one parcel after the other, with the keyboard and a scanner alone', 
   await tabTo(page, () => document.activeElement.href?.includes('/parcel/') ?? false);
   await press(page, 'Enter');
   const first = page.url();
-  await page.screenshot({ path: join(dir, 'parcel-800-light.png') });
+  await picture(page, 'parcel-800-light');
   await page.evaluate(() => document.activeElement.id).then((id) => assert.ok(['company', 'number'].includes(id), id));
   if (await page.evaluate(() => document.activeElement.id === 'company')) {
     await page.keyboard.type('DHL');
@@ -139,7 +142,7 @@ await flow('a tracking file is shown before it ships', async () => {
   await (await page.$('#file')).uploadFile(file);
   await click(page, button('Show what it ships'));
   assert.match(await text(page), /Nothing is changed yet/);
-  await page.screenshot({ path: join(dir, 'tracking-shown-1400-light.png') });
+  await picture(page, 'tracking-shown-1400-light');
   await click(page, button('Ship them'));
   assert.match(await text(page), /Parcels shipped: 1/);
 });
@@ -151,7 +154,7 @@ await flow('hold, release and undo, and the history names anna', async () => {
   await page.type('#hold-reason', 'asks for another color');
   await press(page, 'Enter');
   assert.match(await text(page), /On hold: asks for another color/);
-  await page.screenshot({ path: join(dir, 'order-held-800-light.png'), fullPage: true });
+  await picture(page, 'order-held-800-light');
   await click(page, button('Release it'));
   await click(page, button('Undo the last change'));
   assert.match(await text(page), /On hold/);
