@@ -25,6 +25,7 @@ pub const FIELDS: &[(&str, Option<&str>)] = &[
     ("street", Some("shipping_line1")),
     ("house_number", Some("shipping_line1")),
     ("line2", Some("shipping_line2")),
+    ("post_number", Some("shipping_line2")), // the buyer's at a German Packstation
     ("postal_code", Some("shipping_postal_code")),
     ("city", Some("shipping_city")),
     ("state", Some("shipping_state")),
@@ -84,6 +85,13 @@ impl Parcel {
     /// `1042-1`: what a label service is given, and gives back.
     pub fn reference(&self) -> String {
         format!("{}-{}", self.order, self.number)
+    }
+
+    /// True where it goes to a locker or a counter of DHL's, which the buyer's post number opens.
+    pub fn is_to_packstation(&self) -> bool {
+        let line1 = self.texts["line1"].to_lowercase();
+        self.texts["country"] == "DE"
+            && ["packstation", "postfiliale"].iter().any(|word| line1.starts_with(word))
     }
 
     /// What is in it weighs so much; `None` where any of it is not known.
@@ -233,7 +241,12 @@ fn parcel(row: &Row) -> rusqlite::Result<Parcel> {
     texts.insert("last_name", last);
     let digits = texts["phone"].chars().filter(char::is_ascii_digit).collect();
     texts.insert("phone_digits", digits);
-    Ok(Parcel {
+    // 6 to 10 digits, in whichever line the checkout had room for them.
+    let post_number = ["line2", "company"].iter().find_map(|line| {
+        let digits: String = texts[line].chars().filter(char::is_ascii_digit).collect();
+        (6..=10).contains(&digits.len()).then_some(digits)
+    });
+    let mut parcel = Parcel {
         fulfillment: row.get("fulfillment_id")?,
         order,
         number,
@@ -241,7 +254,10 @@ fn parcel(row: &Row) -> rusqlite::Result<Parcel> {
         caution: row.get("caution")?,
         texts,
         items: Vec::new(),
-    })
+    };
+    let post_number = post_number.filter(|_| parcel.is_to_packstation()).unwrap_or_default();
+    parcel.texts.insert("post_number", post_number);
+    Ok(parcel)
 }
 
 const ITEMS: &str = "

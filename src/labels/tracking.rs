@@ -310,6 +310,93 @@ mod tests {
     }
 
     #[test]
+    fn the_headings_that_services_document_are_known_as_they_stand() {
+        // Two rows each: a label, and one that is void where the file says so.
+        let pirate = "Created Date,Recipient,Company,Email,Tracking Number,Cost,Status,Batch,Label Size,Saved Package,\
+            Ship From,Ship Date,Estimated Delivery Time,Weight (oz),Zone,Package Type,Package Length,Package Width,\
+            Package Height,Tracking Status,Tracking Info,Tracking Date,Address Line 1,Address Line 2,City,State,\
+            Zipcode,Country,Carrier,Service,Order ID,Rubber Stamp 1,Rubber Stamp 2,Rubber Stamp 3,Order Value";
+        let woo = "order_id,tracking_provider,tracking_number,date_shipped,status_shipped,sku,qty";
+        let dhl = "Sendungsnummer;Sendungsreferenz;Empfänger Name 1;Status";
+        for (heading, cells) in [
+            (
+                pirate,
+                &[
+                    ("Tracking Number", "JD0146"),
+                    ("Order ID", "1042-1"),
+                    ("Carrier", "DHL"),
+                    ("Service", "Priority"),
+                    ("Status", "Refund requested"),
+                    ("Tracking Status", "Unknown"),
+                ][..],
+            ),
+            (
+                woo,
+                &[
+                    ("order_id", "1042-1"),
+                    ("tracking_provider", "DHL"),
+                    ("tracking_number", "JD0146"),
+                ],
+            ),
+            (
+                dhl,
+                &[
+                    ("Sendungsnummer", "JD0146"),
+                    ("Sendungsreferenz", "1042-1"),
+                    ("Status", "storniert"),
+                ],
+            ),
+            (
+                "Order number,Channel reference,Tracking number,Service code",
+                &[
+                    ("Order number", "77"),
+                    ("Channel reference", "1042-1"),
+                    ("Tracking number", "JD0146"),
+                ],
+            ),
+            (
+                "Ship Date,Order #,Tracking #,Carrier,Voided",
+                &[
+                    ("Order #", "1042-1"),
+                    ("Tracking #", "JD0146"),
+                    ("Carrier", "DHL"),
+                    ("Voided", "true"),
+                ],
+            ),
+        ] {
+            let separator = if heading.contains(';') { ";" } else { "," };
+            let row = |with_status: bool| {
+                let cell = |name: &str| {
+                    let is_status = ["Status", "Voided"].contains(&name);
+                    let cell = cells.iter().find(|(known, _)| *known == name);
+                    cell.filter(|_| !is_status || with_status).map_or("", |(_, cell)| cell)
+                };
+                heading.split(separator).map(cell).collect::<Vec<_>>().join(separator)
+            };
+            let file = format!("{heading}\r\n{}\r\n{}\r\n", row(false), row(true));
+            let read = rows(file.as_bytes());
+            let has_status = heading.contains("Status,")
+                || heading.contains(";Status")
+                || heading.contains("Voided");
+            assert_eq!(
+                (read[0].0.as_str(), read[0].1.as_str(), read[0].3),
+                ("1042-1", "JD0146", false),
+                "{heading}"
+            );
+            assert_eq!(read[1].3, has_status, "{heading}");
+            assert_eq!(
+                read[0].2.as_deref(),
+                heading
+                    .to_lowercase()
+                    .contains("carrier")
+                    .then_some("DHL")
+                    .or(heading.contains("provider").then_some("DHL")),
+                "{heading}"
+            );
+        }
+    }
+
+    #[test]
     fn a_file_without_such_columns_says_which_it_has() {
         for (bytes, why) in [
             (&b""[..], "empty"),

@@ -261,6 +261,10 @@ impl Form<'_> {
                 fix(of_orders)
             ));
         }
+        let is_post_number = template.fields().any(|field| field == "post_number");
+        if is_post_number && parcel.is_to_packstation() && parcel.texts["post_number"].is_empty() {
+            faults.push(format!("a Packstation needs the buyer's post number{}", fix(of_orders)));
+        }
         let is_required = column.required || column.required_in.contains(&country);
         if cell.is_empty() && (is_required || column.wanted) {
             let says = self.empty(column, template, parcel, of_orders, &fix(of_orders));

@@ -340,6 +340,21 @@ fn a_service_that_splits_addresses_and_lacks_letters_gets_no_guess_and_no_questi
     );
     assert_eq!(marke.cell("1-1", "ZUSATZ"), "2nd floor");
     assert!(marke.said.contains("7-1: state 'NY' is not in the file"), "{}", marke.said);
+    // A Packstation opens for the buyer's post number alone.
+    let packstation = |line2: &str| {
+        table.typed(&format!(
+            "UPDATE orders SET shipping_line1 = 'Packstation 145', shipping_line2 = {line2} WHERE id = 4"
+        ));
+        table.exported(&["dhl-business"], "iso-8859-1", ";")
+    };
+    let dhl = packstation("'Postnummer 12345678'");
+    assert_eq!(dhl.cell("4-1", "Empfänger Name 2 / Postnummer"), "12345678");
+    assert_eq!(dhl.cell("4-1", "Empfänger Hausnummer"), "145");
+    let said = packstation("NULL").said;
+    assert!(
+        said.contains("4-1 is left out: a Packstation needs the buyer's post number"),
+        "{said}"
+    );
     // Put right, it goes.
     table.typed("UPDATE orders SET shipping_line1 = 'Am Ring 5' WHERE id = 4");
     assert!(table.exported(&["internetmarke"], "cp1252", ";").has("4-1"));
