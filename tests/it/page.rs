@@ -273,12 +273,18 @@ fn a_browser_stores_frames_and_runs_nothing_of_it_whatever_a_customer_is_called(
         "UPDATE orders SET shipping_name = '{0}', name = '{0}', note = '{0}', hold_reason = NULL,
            shipping_line1 = '{0}', shipping_line2 = '{0}', shipping_city = '{0}', phone = '{0}', email = '{0}'
          WHERE id = 1;
-         UPDATE actor SET name = 'stripe:{0}';
+         BEGIN IMMEDIATE; UPDATE actor SET name = 'stripe:{0}';
          UPDATE orders SET shipping_option = '{0}', business_name = '{0}', client_reference_id = '{0}',
            custom_fields = json_array(json_object('key', '{0}', 'label', json_object('custom', '{0}'),
              'text', json_object('value', '{0}'))), metadata = json_object('{0}', '{0}') WHERE id = 1;
-         UPDATE line_items SET name = '{0}', options = '{0}', sku = '{0}' WHERE order_id = 1;
-         UPDATE actor SET name = 'operator';
+         INSERT INTO orders(id, checkout_session_id, livemode, mode, payment_status, currency, amount_total, name,
+           shipping_name, shipping_line1, created_at, as_of)
+         SELECT 3, 'cs_3', 0, 'payment', 'unpaid', 'eur', 100, name, name, name, created_at, as_of
+         FROM orders WHERE id = 1;
+         INSERT INTO line_items(id, order_id, position, name, options, sku, quantity, currency, amount_total,
+           requires_shipping) VALUES('li_3', 3, 1, '{0}', '{0}', '{0}', 2, 'eur', 100, 1);
+         UPDATE orders SET payment_status = 'paid', paid_at = created_at, line_items_at = created_at WHERE id = 3;
+         UPDATE actor SET name = 'operator'; COMMIT;
          INSERT INTO ship VALUES(2, '{0}', '{0}', 'javascript:alert(1)//{0}');
          INSERT INTO reship VALUES(2, 'other');
          INSERT INTO hold VALUES(2, '{0}');",
@@ -291,6 +297,8 @@ fn a_browser_stores_frames_and_runs_nothing_of_it_whatever_a_customer_is_called(
         "parcel/1-1",
         "order/1",
         "order/2",
+        "parcel/3-1",
+        "order/3",
         "orders",
         "orders?q=%22%3E%3Cscript%3E",
         "tracking",
