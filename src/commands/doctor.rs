@@ -10,6 +10,8 @@ use super::{File, Output};
 use crate::config::{self, Fault, Weight};
 use crate::env;
 use crate::error::{Error, Result};
+use crate::place;
+use crate::service::Service;
 use crate::stripe::Stripe;
 use crate::table;
 use crate::text;
@@ -87,7 +89,10 @@ const CHECKS: &[(&str, &str, Check)] = &[
 /// Prints what it finds. `Permanent` when something must be fixed.
 pub fn run(args: &Args) -> Result<()> {
     let file = args.file.db.clone().unwrap_or_else(|| config::DB.text().into());
-    let daemon = Daemon::ask(&config::LISTEN.text(), &file);
+    // Each of several shops has a socket of its own.
+    let service = Service::running(&place::real(&file).unwrap_or_else(|_| file.clone()));
+    let listen = service.map_or_else(|| config::LISTEN.text(), |service| service.listens());
+    let daemon = Daemon::ask(&listen, &file);
     let companions = file::companions_of(&file);
     let shop = Shop { offline: args.offline, file, companions, daemon };
     let mut report = Report::default();

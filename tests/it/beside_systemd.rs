@@ -1,5 +1,5 @@
-//! `fulfilld restore` where systemd runs the shop: it stops and starts the units by itself, and
-//! ends when the shop has caught up with Stripe.
+//! Verbs where systemd runs the shop: restore stops and starts the units by itself and ends when the
+//! shop has caught up with Stripe; doctor asks at the address of the shop's own socket.
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
@@ -62,13 +62,18 @@ impl Served {
         backup
     }
 
-    fn restore(&self, backup: &PathBuf) -> Child {
+    /// A verb of this shop's, beside its units.
+    fn verb(&self, verb: &str) -> Command {
         let path = std::env::var("PATH").unwrap_or_default();
-        let mut command: Command = fulfilld();
-        command.arg("restore").arg(backup);
-        command.env("FULFILLD_ETC", self.bin.path().join("mugs"));
+        let mut command = fulfilld();
+        command.arg(verb).env("FULFILLD_ETC", self.bin.path().join("mugs"));
         command.env("PATH", format!("{}:{path}", self.bin.path().display()));
-        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts")
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn restore(&self, backup: &PathBuf) -> Child {
+        self.verb("restore").arg(backup).spawn().expect("it starts")
     }
 
     /// The next thing that systemd is asked for; it waits for [`Served::done`].
@@ -181,4 +186,44 @@ fn a_restore_that_cannot_be_done_leaves_the_service_running() {
     assert_eq!(output.status.code(), Some(64), "{}", text(&output));
     let line = "sudo systemctl stop fulfilld@mugs.socket fulfilld@mugs";
     assert!(text(&output).contains(line), "{}", text(&output));
+}
+
+#[test]
+fn a_restored_shop_that_does_not_come_back_is_not_waited_for_for_ever() {
+    let mut served = Served::open();
+    let backup = served.backup();
+    let mut restore = served.verb("restore");
+    let restoring = restore.arg(&backup).env("FULFILLD_SABOTAGE", "an_hour_is_a_second");
+    let restoring = restoring.spawn().expect("it starts");
+    assert!(served.asked().contains("stop"));
+    served.shop.stop();
+    served.done();
+    // It is said to have started, and nobody answers.
+    assert!(served.asked().contains("start"));
+    served.done();
+    let output = restoring.wait_with_output().expect("it ends");
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(75), "{said}");
+    assert!(said.contains("fulfilld is not ready") && said.contains("fulfilld doctor"), "{said}");
+    served.shop.start();
+    served.shop.check();
+}
+
+#[test]
+fn doctor_asks_the_shop_s_own_socket_and_names_an_old_litestream_before_it_runs() {
+    let served = Served::open();
+    let doctor = |served: &Served| {
+        text(&served.verb("doctor").arg("--offline").output().expect("it starts"))
+    };
+    let said = doctor(&served);
+    let listens = format!("listens at 127.0.0.1:{}, and is ready", served.shop.desk().port());
+    assert!(said.contains(&listens) && !said.contains("Litestream"), "{said}");
+
+    let litestream = served.bin.path().join("litestream");
+    std::fs::write(&litestream, "#!/bin/sh\necho v0.3.13\n").expect("it can be written");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&litestream, mode).expect("it is ours");
+    std::fs::write(served.bin.path().join("mugs/litestream.yml"), "dbs: []\n").expect("it is ours");
+    let said = doctor(&served);
+    assert!(said.contains("✗ Litestream is of version v0.3.13, older than 0.5.17"), "{said}");
 }

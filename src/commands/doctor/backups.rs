@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{Report, Shop};
 use crate::backups;
+use crate::env;
 use crate::litestream;
 use crate::place;
 use crate::text::{clean, shell_word};
@@ -58,12 +59,18 @@ fn readable(path: &Path, report: &mut Report) {
     }
 }
 
+/// True when the service's directory says what Litestream is to replicate.
+fn is_set_up() -> bool {
+    env::all().etc.as_ref().is_some_and(|etc| etc.join("litestream.yml").exists())
+}
+
 /// True when Litestream's replica has what the file has.
 fn litestream(path: &Path, report: &mut Report) -> bool {
     let state = litestream::state(path);
     let said = litestream::ask(path);
     let follows = said.as_ref().is_some_and(|said| said.replicated_at.is_some());
-    if !state.exists() && !follows {
+    let is_used = state.exists() || follows;
+    if !is_used && !is_set_up() {
         return false;
     }
     let version = said.as_ref().map(|said| said.version.clone()).or_else(litestream::installed);
@@ -75,6 +82,10 @@ fn litestream(path: &Path, report: &mut Report) -> bool {
             "Earlier ones stop without a word, or can damage the file when they empty its log.",
             "install a newer one (litestream.io/install), then: sudo systemctl restart fulfilld-litestream",
         );
+    }
+    if !is_used {
+        // Whether it is started already, and why not, is the unit's to say.
+        return false;
     }
     let log = "journalctl -u fulfilld-litestream -e says why";
     let Some(said) = said else {

@@ -9,7 +9,6 @@ use std::time::Duration;
 use rustix::fs::{FlockOperation, flock};
 
 use super::{Report, Shop, file};
-use crate::config;
 use crate::health;
 use crate::standby;
 
@@ -21,6 +20,8 @@ const ANSWER_MAX: u64 = 1 << 20;
 
 /// What it says of itself, as far as somebody answers.
 pub struct Daemon {
+    /// Where it was asked, a host and a port.
+    pub listen: String,
     /// Whether some fulfilld serves the file; `None` when that cannot be seen.
     holds: Option<bool>,
     /// The lines of `/metrics` by name and labels; `None` when nobody answers.
@@ -57,7 +58,7 @@ impl Daemon {
                 .collect(),
             _ => Vec::new(),
         };
-        Daemon { holds: held(file), metrics, causes, waits }
+        Daemon { listen: listen.into(), holds: held(file), metrics, causes, waits }
     }
 
     fn value(&self, name: &str) -> Option<f64> {
@@ -127,7 +128,7 @@ pub fn check(shop: &Shop, report: &mut Report) {
         return;
     }
     let before = report.lines.len();
-    let listen = config::LISTEN.text();
+    let listen = &shop.daemon.listen;
     alarms(shop, report);
     if let Some(why) = &shop.daemon.waits {
         return report.problem(

@@ -38,13 +38,13 @@ pub fn check(shop: &Shop, report: &mut Report) {
                one that fails for long.";
     let (id, what, remedy) = match answer {
         Ok((400, said)) if said.starts_with(REFUSAL) => {
-            let ours = refused_before.zip(Daemon::ask(&config::LISTEN.text(), &shop.file).unsigned());
+            let ours = refused_before.zip(Daemon::ask(&shop.daemon.listen, &shop.file).unsigned());
             if ours.is_none_or(|(before, after)| after > before) {
                 return report.good(format!("{url} leads to this fulfilld"));
             }
             (
                 "public_url_other_fulfilld",
-                format!("{url} leads to another fulfilld than the one that listens at {}", config::LISTEN.text()),
+                format!("{url} leads to another fulfilld than the one that listens at {}", shop.daemon.listen),
                 "look at the port in the proxy's configuration, and at FULFILLD_LISTEN and fulfilld.socket".to_string(),
             )
         }
@@ -65,7 +65,7 @@ pub fn check(shop: &Shop, report: &mut Report) {
         Ok((status @ 502..=504, _)) => (
             "public_url_bad_gateway",
             format!("the proxy at {url} does not reach fulfilld ({status})"),
-            format!("the proxy has to forward to {}; look at its log", config::LISTEN.text()),
+            format!("the proxy has to forward to {}; look at its log", shop.daemon.listen),
         ),
         Ok((401 | 403, _)) => {
             return report.advice(
