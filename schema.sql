@@ -31,41 +31,37 @@ CREATE TABLE actor(
 ) STRICT;
 INSERT INTO actor VALUES(1, 'operator');
 
--- The order of things. Each stored event and each question to Stripe takes the next number, so what
+-- The order of things. Each stored event and each request to Stripe takes the next number, so what
 -- is newer never depends on a clock: an answer covers the events with a lower number, and never
--- overwrites the answer to a later question.
+-- overwrites the answer to a later request.
 CREATE TABLE sequence(
   one INTEGER PRIMARY KEY CHECK(one = 1),
   n   INTEGER NOT NULL                                    -- the last number that was given out
 ) STRICT;
 INSERT INTO sequence VALUES(1, 0);
 
--- The inbox: one row per Stripe event, kept before Stripe is told so. The id is the idempotency.
+-- The inbox: one row per Stripe event, stored before Stripe gets its 200. The id makes it
+-- idempotent.
 CREATE TABLE events(
   id              TEXT PRIMARY KEY CHECK(length(id) BETWEEN 1 AND 255),  -- evt_…
-  type            TEXT NOT NULL,                          -- as received, e.g.
-                                                          -- checkout.session.completed
+  type            TEXT NOT NULL,                          -- as received, e.g. checkout.session.completed
   object_id       TEXT,                                   -- what it is about, e.g. cs_…
   created         TEXT,                                   -- when Stripe made it
   livemode        INTEGER CHECK(livemode IN(0, 1)),
   api_version     TEXT,                                   -- of a snapshot
-  account         TEXT,                                   -- acct_…, the connected account it
-                                                          -- happened in
+  account         TEXT,                                   -- acct_…, the connected account it happened in
   context         TEXT,                                   -- acct_…, the account to name when asking
   shape           TEXT NOT NULL CHECK(shape IN('snapshot', 'thin')),
   snapshot_event  TEXT,                                   -- a thin event's twin
-  payload         TEXT,                                   -- the exact body; NULL once retention has
-                                                          -- cleared it
+  payload         TEXT,                                   -- the exact body; NULL once retention has cleared it
   source          TEXT NOT NULL CHECK(source IN('webhook', 'backfill')),
   received_at     TEXT NOT NULL,
-  seq             INTEGER NOT NULL DEFAULT 0,             -- its place in the sequence; a trigger
-                                                          -- fills it in
+  seq             INTEGER NOT NULL DEFAULT 0,             -- its place in the sequence; a trigger fills it in
   state           TEXT NOT NULL DEFAULT 'pending'
                   CONSTRAINT "an event's state is pending, done, ignored or failed"
                   CHECK(state IN('pending', 'done', 'ignored', 'failed')),
   state_reason    TEXT,                                   -- why ignored, why failed, why not yet
-  awaits          TEXT,                                   -- the payment, invoice or subscription
-                                                          -- without an order yet
+  awaits          TEXT,                                   -- the payment, invoice or subscription without an order yet
   attempts        INTEGER NOT NULL DEFAULT 0 CHECK(attempts >= 0),
   -- how often the daemon ended in the middle of it; from 3 on it is tried alone
   crashes         INTEGER NOT NULL DEFAULT 0 CHECK(crashes >= 0),
@@ -99,12 +95,10 @@ CREATE INDEX events_failed ON events(received_at) WHERE state = 'failed';
 -- corrections of contact and shipping. No status is stored but Stripe's own: see order_overview.
 CREATE TABLE orders(
   id                   INTEGER PRIMARY KEY CHECK(id > 0),  -- the shop's order number
-  checkout_session_id  TEXT UNIQUE,                       -- cs_…; NULL for an order that was added
-                                                          -- by hand
+  checkout_session_id  TEXT UNIQUE,                       -- cs_…; NULL for an order that was added by hand
   payment_intent_id    TEXT UNIQUE,                       -- pi_…; none when nothing was to pay
   livemode             INTEGER NOT NULL CHECK(livemode IN(0, 1)),
-  mode                 TEXT NOT NULL,                     -- payment, or subscription (its first
-                                                          -- purchase)
+  mode                 TEXT NOT NULL,                     -- payment, or subscription (its first purchase)
   payment_status       TEXT NOT NULL
                        CHECK(payment_status IN('unpaid', 'paid', 'no_payment_required', 'failed')),
   currency             TEXT NOT NULL
@@ -126,11 +120,9 @@ CREATE TABLE orders(
                        CHECK(capture_method = 'manual'),
   amount_capturable    INTEGER NOT NULL DEFAULT 0         -- so much is held now
                        CHECK(amount_capturable BETWEEN 0 AND 1000000000000),
-  amount_captured      INTEGER                            -- so much of it was taken: what the books
-                                                          -- say
+  amount_captured      INTEGER                            -- so much of it was taken: what the books say
                        CHECK(amount_captured BETWEEN 0 AND 1000000000000),
-  capture_before       TEXT,                              -- the hold ends then; NULL where Stripe
-                                                          -- does not say
+  capture_before       TEXT,                              -- the hold ends then; NULL where Stripe does not say
   email                TEXT,                              -- contact and shipping: yours to correct
   name                 TEXT,
   business_name        TEXT,
@@ -147,12 +139,11 @@ CREATE TABLE orders(
   tax_ids              TEXT NOT NULL DEFAULT '[]' CHECK(json_valid(tax_ids)),
   metadata             TEXT NOT NULL DEFAULT '{}' CHECK(json_valid(metadata)),
   created_at           TEXT NOT NULL,                     -- when the checkout began
-  paid_at              TEXT,
-    -- when the money was there, by Stripe's record
+  paid_at              TEXT,                              -- when the money was there, by Stripe's record
   line_items_at        TEXT,                              -- when its lines were read
   as_of                TEXT NOT NULL,                     -- when Stripe was asked, for people
   asked                INTEGER NOT NULL DEFAULT 0,
-    -- that question's place in the sequence; an older answer changes nothing
+    -- that request's place in the sequence; an older answer changes nothing
   note                 TEXT,                              -- yours
   hold_reason          TEXT,                              -- yours: while set, nothing can be sent
   canceled_at          TEXT,                              -- yours, together with
@@ -160,8 +151,7 @@ CREATE TABLE orders(
                        CONSTRAINT "cancel_reason is customer, fraud, inventory, declined, staff or other"
                        CHECK(cancel_reason IN('customer', 'fraud', 'inventory', 'declined', 'staff',
                              'other')),
-  origin               TEXT                               -- where an added order came from, e.g.
-                                                          -- phone; NULL: Checkout
+  origin               TEXT                               -- where an added order came from, e.g. phone; NULL: Checkout
                        CONSTRAINT "an order came through Checkout, or it was added and has an origin"
                        CHECK((origin IS NULL) = (checkout_session_id IS NOT NULL)),
   CONSTRAINT "set canceled_at and cancel_reason together" CHECK((canceled_at IS NULL) = (cancel_reason IS NULL)),
@@ -196,16 +186,14 @@ CREATE TABLE line_items(
   position            INTEGER NOT NULL,                   -- 1, 2, 3 … as on the receipt
   price_id            TEXT,
   product_id          TEXT,
-  sku                 TEXT,                               -- metadata.sku of the price or the
-                                                          -- product
+  sku                 TEXT,                               -- metadata.sku of the price or the product
   name                TEXT NOT NULL,
   options             TEXT,                               -- the variant, e.g. a size
   quantity            INTEGER NOT NULL
                       CONSTRAINT "a line item has a quantity between 1 and 1000000000"
                       CHECK(quantity BETWEEN 1 AND 1000000000),
   currency            TEXT NOT NULL,
-  unit_amount         INTEGER,                            -- NULL where Stripe has no whole one;
-                                                          -- then
+  unit_amount         INTEGER,                            -- NULL where Stripe has no whole one; then
   unit_amount_decimal TEXT,                               -- as Stripe writes it
   amount_subtotal     INTEGER NOT NULL DEFAULT 0,
   amount_discount     INTEGER NOT NULL DEFAULT 0,
@@ -221,8 +209,7 @@ CREATE TABLE line_items(
                       CONSTRAINT "a line's cancel_reason is customer, fraud, inventory, declined, staff or other"
                       CHECK(cancel_reason IN('customer', 'fraud', 'inventory', 'declined', 'staff',
                             'other')),
-  weight_g            INTEGER                             -- of one, in grams; NULL where nobody has
-                                                          -- said it
+  weight_g            INTEGER                             -- of one, in grams; NULL where nobody has said it
                       CONSTRAINT "a weight is between 1 and 1000000 grams" CHECK(weight_g BETWEEN 1 AND 1000000),
   UNIQUE(order_id, position),
   CONSTRAINT "an amount is at most 1000000000000 minor units" CHECK(
@@ -238,8 +225,7 @@ CREATE INDEX line_items_canceled ON line_items(order_id) WHERE canceled_quantity
 -- triggers, so that `attention` need not look at every order.
 CREATE TABLE unbalanced_orders(
   order_id   INTEGER PRIMARY KEY REFERENCES orders(id),
-  lines      INTEGER NOT NULL,                            -- so many were read; more than 0 for any
-                                                          -- number
+  lines      INTEGER NOT NULL,                            -- so many were read; more than 0 for any number
   difference INTEGER NOT NULL                             -- amount_subtotal less that of its lines
 ) STRICT;
 
@@ -249,16 +235,14 @@ CREATE TABLE fulfillments(
   id                INTEGER PRIMARY KEY CHECK(id > 0),
   order_id          INTEGER NOT NULL REFERENCES orders(id),
   requires_shipping INTEGER NOT NULL DEFAULT 1 CHECK(requires_shipping IN(0, 1)),  -- 0: digital
-  replacement       TEXT                                  -- why it is sent beside what was bought;
-                                                          -- NULL for what was bought
+  replacement       TEXT  -- why it is sent beside what was bought; NULL for what was bought
                     CONSTRAINT "a parcel is sent again because it is lost, damaged, wrong or other"
                     CHECK(replacement IN('lost', 'damaged', 'wrong', 'other')),
   status            TEXT NOT NULL DEFAULT 'pending'
                     CONSTRAINT "a fulfillment's status is pending, shipped, delivered or canceled"
                     CHECK(status IN('pending', 'shipped', 'delivered', 'canceled')),
   tracking_company  TEXT,                                 -- yours, as all below
-  tracking_number   ANY                                   -- text; ANY keeps what was typed, so a
-                                                          -- number is noticed
+  tracking_number   ANY                                   -- text; ANY keeps what was typed, so a number is noticed
                     CONSTRAINT
                     "put a tracking number in quotes: as a number it loses zeros in front and digits at the end"
                     CHECK(typeof(tracking_number) IN('text', 'null')),
@@ -299,15 +283,12 @@ CREATE TABLE refunds(
     -- Stripe's word; only succeeded counts, and all but failed and canceled hold the goods
   reason            TEXT,
   failure_reason    TEXT,
-  subscription_id   TEXT,
-    -- of a subscription's later payment: sub_…
-  balance_transaction_id TEXT,                            -- txn_…; none where a hold was let go and
-                                                          -- no money moved
-  failed_at         TEXT,                                 -- the money came back to the shop: it
-                                                          -- failed, or was canceled
+  subscription_id   TEXT,                                 -- of a subscription's later payment: sub_…
+  balance_transaction_id TEXT,                            -- txn_…; none where a hold was let go and no money moved
+  failed_at         TEXT,                                 -- the money came back to the shop: it failed, or was canceled
   created_at        TEXT NOT NULL,                        -- the money left the shop
   as_of             TEXT NOT NULL,                        -- when Stripe was asked, for people
-  asked             INTEGER NOT NULL DEFAULT 0            -- that question's place in the sequence
+  asked             INTEGER NOT NULL DEFAULT 0            -- that request's place in the sequence
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX refunds_payment_intent ON refunds(payment_intent_id);
 CREATE INDEX refunds_charge ON refunds(charge_id);
@@ -327,11 +308,9 @@ CREATE TABLE disputes(
   status            TEXT NOT NULL,                        -- Stripe's word; see open_disputes
   reason            TEXT,                                 -- e.g. fraudulent, product_not_received
   evidence_due_by   TEXT,                                 -- answer in Stripe's Dashboard until then
-  amount_lost       INTEGER NOT NULL DEFAULT 0            -- gone for good: the dispute is lost, or
-                                                          -- was settled by giving it back
+  amount_lost       INTEGER NOT NULL DEFAULT 0  -- gone for good: the dispute is lost, or was settled by giving it back
                     CHECK(amount_lost BETWEEN 0 AND 1000000000000),
-  is_charge_refundable INTEGER NOT NULL DEFAULT 0         -- 0: Stripe refuses a refund while it is
-                                                          -- open
+  is_charge_refundable INTEGER NOT NULL DEFAULT 0         -- 0: Stripe refuses a refund while it is open
                     CHECK(is_charge_refundable IN(0, 1)),
   money_moves       TEXT NOT NULL DEFAULT '[]'            -- what left the shop (less than 0) and
                                                           -- came back: [{"amount": -4200, "at": …}]
@@ -353,8 +332,7 @@ CREATE TABLE reviews(
   charge_id         TEXT,
   open              INTEGER NOT NULL CHECK(open IN(0, 1)),
   reason            TEXT,                                 -- why it was opened
-  closed_reason     TEXT,                                 -- approved and acknowledged let the order
-                                                          -- go on
+  closed_reason     TEXT,                                 -- approved and acknowledged let the order go on
   subscription_id   TEXT,                                 -- of a subscription's later payment
   created_at        TEXT NOT NULL,
   as_of             TEXT NOT NULL,
@@ -385,8 +363,7 @@ CREATE TABLE order_history(
   id       INTEGER PRIMARY KEY CHECK(id > 0),
   order_id INTEGER NOT NULL,
   actor    TEXT NOT NULL,                                 -- stripe:evt_…, operator, fulfilld:…
-  what     TEXT NOT NULL,                                 -- a column of orders, or e.g. fulfillment
-                                                          -- 7 status
+  what     TEXT NOT NULL,                                 -- a column of orders, or e.g. fulfillment 7 status
   old      TEXT,
   new      TEXT,
   at       TEXT NOT NULL DEFAULT(strftime('%Y-%m-%dT%H:%M:%SZ', 'now')),
@@ -397,24 +374,23 @@ CREATE INDEX order_history_order ON order_history(order_id);
 CREATE INDEX order_history_typed ON order_history(id) WHERE actor GLOB 'operator*'
   OR actor GLOB 'page:*';
 
--- News for the shop's hooks, written by triggers, so an edit in the shell is news too.
+-- Notifications for the shop's hooks, written by triggers, so that an edit in the shell makes one
+-- too.
 CREATE TABLE outbox(
   id              INTEGER PRIMARY KEY CHECK(id > 0),
   topic           TEXT NOT NULL,                          -- e.g. fulfillment.shipped
   order_id        INTEGER,
   fulfillment_id  INTEGER,
   event_id        TEXT,
-  key             TEXT NOT NULL UNIQUE,                   -- the same news has the same key
-  state           TEXT NOT NULL DEFAULT 'pending'         -- done: every hook was told; dead: one
-                                                          -- gave up
+  key             TEXT NOT NULL UNIQUE,                   -- the same notification has the same key
+  state           TEXT NOT NULL DEFAULT 'pending'         -- done: every hook was notified; dead: one gave up
                   CONSTRAINT "a piece of news is pending, done or dead"
                   CHECK(state IN('pending', 'done', 'dead')),
   attempts        INTEGER NOT NULL DEFAULT 0 CHECK(attempts >= 0),  -- runs of all its hooks
-  next_attempt_at TEXT,                                   -- when the first of them is due; NULL
-                                                          -- before it was handed to them
-  outcome         TEXT                                    -- told; no_hook: none asks for it; past:
-                                                          -- before this file; undone; gave_up;
-                  -- again: to be told anew
+  next_attempt_at TEXT,  -- when the first of them is due; NULL before it has runs
+  -- told; no_hook: none has its topic; past: before this file; undone; gave_up; again: it is sent
+  -- again
+  outcome         TEXT
                   CHECK(outcome IN('told', 'no_hook', 'past', 'undone', 'gave_up', 'again')),
   last_error      TEXT,                                   -- for people
   created_at      TEXT NOT NULL DEFAULT(strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))
@@ -422,18 +398,16 @@ CREATE TABLE outbox(
 CREATE INDEX outbox_pending ON outbox(next_attempt_at) WHERE state = 'pending';
 CREATE INDEX outbox_dead ON outbox(id) WHERE state = 'dead';
 
--- What became of a piece of news at each hook, written by the daemon: one row a hook.
+-- What became of a notification at each hook, written by the daemon: one row a hook.
 CREATE TABLE hook_runs(
   outbox_id       INTEGER NOT NULL REFERENCES outbox(id),
-  target          TEXT NOT NULL,
-    -- the command's path or the URL, as it is set
-  order_id        INTEGER,                                -- the news of one order go to one hook
-                                                          -- one after the other
+  target          TEXT NOT NULL,                          -- the command's path or the URL, as it is set
+  order_id        INTEGER,                                -- those of one order go to one hook one after the other
   state           TEXT NOT NULL DEFAULT 'pending'         -- gone: the hook is no longer set, or
-                                                          -- there is nothing to tell any more
+                                                          -- there is nothing left to notify of
                   CHECK(state IN('pending', 'done', 'dead', 'gone')),
   attempts        INTEGER NOT NULL DEFAULT 0 CHECK(attempts >= 0),  -- counted before each run
-  -- of them, those since it was last told to run again
+  -- of them, those since a person last had it run again
   tries           INTEGER NOT NULL DEFAULT 0 CHECK(tries >= 0),
   -- of them, those that ended in any code but 0 and 75
   failures        INTEGER NOT NULL DEFAULT 0 CHECK(failures >= 0),
@@ -441,8 +415,7 @@ CREATE TABLE hook_runs(
   taken_at        TEXT,                                   -- it is running since
   next_attempt_at TEXT NOT NULL,
   ended_at        TEXT,                                   -- its last run
-  outcome         TEXT                                    -- what that came to; or why it has none
-                                                          -- and needs none any more
+  outcome         TEXT  -- what that came to; or why it has none and needs none any more
                   CHECK(outcome IN('done', 'again', 'failed', 'dead', 'not_run', 'interrupted',
                         'not_set', 'not_asked', 'put_aside')),
   last_error      TEXT,                                   -- for people
@@ -465,30 +438,26 @@ CREATE TABLE hook_tests(
 CREATE TABLE sweeps(
   name  TEXT PRIMARY KEY CHECK(name IN('events', 'sessions', 'refunds', 'disputes', 'reviews',
         'fraud_warnings')),
-  until TEXT NOT NULL                                     -- everything that Stripe made before is
-                                                          -- here
+  until TEXT NOT NULL                                     -- everything that Stripe made before is here
 ) STRICT, WITHOUT ROWID;
 
--- What the daemon itself wants a person to know; a row goes when the matter is mended.
+-- What the daemon itself wants a person to know; a row goes when the matter is fixed.
 CREATE TABLE alarms(
   name    TEXT PRIMARY KEY,
   message TEXT NOT NULL,
   next    TEXT NOT NULL,                                  -- what to do or to type
   since   TEXT NOT NULL,
-  about   TEXT NOT NULL DEFAULT ''                        -- which list, hook, permission; another
-                                                          -- one is shown again
+  about   TEXT NOT NULL DEFAULT ''                        -- which list, hook, permission; another one is shown again
 ) STRICT, WITHOUT ROWID;
 
 -- What a person has dealt with, so that `attention` no longer shows it: INSERT INTO dismiss
 -- VALUES(1042, 'refunded_after_shipping').
 CREATE TABLE dismissals(
   reason   TEXT NOT NULL,
-  subject  TEXT NOT NULL,
-    -- what it was about: a refund, an event …, else the order's number
+  subject  TEXT NOT NULL,  -- what it was about: a refund, an event …, else the order's number
   order_id INTEGER,
   since    TEXT NOT NULL,                                 -- when the matter began, and
-  facts    TEXT NOT NULL CHECK(json_valid(facts)),        -- what else it stood on; with other facts
-                                                          -- it is shown again
+  facts    TEXT NOT NULL CHECK(json_valid(facts)),        -- what else it stood on; with other facts it is shown again
   what     TEXT NOT NULL,                                 -- as it was shown, for people
   actor    TEXT NOT NULL,
   at       TEXT NOT NULL DEFAULT(strftime('%Y-%m-%dT%H:%M:%SZ', 'now')),
@@ -703,7 +672,7 @@ SELECT o.id AS order_id,
   CASE WHEN o.payment_status NOT IN('paid', 'no_payment_required') THEN 'unpaid'
        WHEN o.canceled_at IS NOT NULL THEN 'canceled'
        WHEN o.hold_reason IS NOT NULL THEN 'on hold'
-       -- Most payments have none of these, which three indexes tell; the sums are for the others.
+       -- Most payments have none of these, which three indexes show; the sums are for the others.
        WHEN NOT(EXISTS(SELECT 1 FROM refunds r WHERE r.payment_intent_id = o.payment_intent_id)
          OR EXISTS(SELECT 1 FROM disputes d WHERE d.payment_intent_id = o.payment_intent_id)
          OR EXISTS(SELECT 1 FROM reviews w WHERE w.payment_intent_id = o.payment_intent_id))
@@ -740,7 +709,7 @@ SELECT o.id AS order_id, f.key + 1 AS position,
 FROM orders o, json_each(CASE json_type(o.custom_fields) WHEN 'array' THEN o.custom_fields END) f;
 
 -- What whoever packs must know, in one line: money that went back, or was taken, in part, the buyer's
--- wishes, your note. Most orders have nothing of that, which a look at three indexes tells.
+-- wishes, your note. Most orders have nothing of that, which three indexes show.
 CREATE VIEW order_cautions AS
 SELECT m.order_id, m.money, CASE
   WHEN m.note <> '' OR m.custom_fields <> '[]' OR m.has_moved
@@ -1043,7 +1012,8 @@ UNION ALL
 SELECT 'paid_twice', o.id, NULL, o.paid_at, 'order ' || e.id ||
   ' was paid with the same reference, ' || o.client_reference_id || ': does the buyer want both?',
   'SELECT * FROM order_overview WHERE id IN(' || e.id || ', ' || o.id || ');', json_array(e.id)
--- The pairs first, which two indexes tell without the orders themselves; LIMIT keeps it a step of its own.
+-- The pairs first, which two indexes show without the orders themselves; LIMIT keeps it a step of
+-- its own.
 FROM (SELECT r.id AS later, s.id AS earlier
     FROM orders r CROSS JOIN orders s ON s.client_reference_id = r.client_reference_id AND s.id < r.id
     WHERE r.client_reference_id IS NOT NULL
@@ -1126,7 +1096,7 @@ WHERE r.status = 'succeeded' AND r.created_at > strftime('%Y-%m-%dT%H:%M:%SZ', '
       WHERE f.order_id = o.id AND f.status IN('shipped', 'delivered')
       AND coalesce(f.shipped_at, f.delivered_at) < r.created_at)
 UNION ALL
--- Told until what was refunded later covers it.
+-- Shown until what was refunded later covers it.
 SELECT 'refund_failed',
   coalesce((SELECT id FROM orders o WHERE o.payment_intent_id = r.payment_intent_id),
     (SELECT max(id) FROM orders o WHERE o.subscription_id = r.subscription_id)), r.id, r.created_at,
@@ -1277,7 +1247,7 @@ SELECT 'look' AS kind, 'what is to be packed' AS what, 'SELECT * FROM to_ship;' 
   ('look', 'money that went back', 'SELECT * FROM refunds;'),
   ('look', 'who changed what', 'SELECT * FROM order_history WHERE order_id = 1;'),
   ('look', 'what is left, by line', 'SELECT * FROM to_fulfill;'),
-  ('look', 'what your hooks were told', 'SELECT * FROM hook_runs;'),
+  ('look', 'what your hooks were notified of', 'SELECT * FROM hook_runs;'),
   ('do', 'of line 1 all goes first; the rest waits in a parcel of its own',
       'INSERT INTO ship_items VALUES(5, ''1'', ''DHL'', ''JD0123456788'', NULL);'),
   ('do', 'ship an order', 'INSERT INTO ship VALUES(1, ''DHL'', ''JD0123456789'', NULL);'),

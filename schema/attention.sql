@@ -1,4 +1,5 @@
--- What is dismissed is something that `attention` shows, and the history of its order tells who did so.
+-- What is dismissed is something that `attention` shows, and the history of its order names who did
+-- so.
 
 CREATE TRIGGER dismissals_insert BEFORE INSERT ON dismissals
   WHEN NEW.actor IS NOT (SELECT name FROM actor) OR NEW.at <> strftime('%Y-%m-%dT%H:%M:%SZ', 'now')

@@ -3,7 +3,7 @@
 CREATE TRIGGER events_place BEFORE UPDATE ON events WHEN NEW.rowid <> OLD.rowid OR NEW.id <> OLD.id
 BEGIN SELECT RAISE(ABORT, 'events: a row keeps its id and its place'); END;
 
--- A row has more names than its id: rowid, oid and _rowid_ lead to it too, and no UPDATE OF tells
+-- A row has more names than its id: rowid, oid and _rowid_ lead to it too, and no UPDATE OF names
 -- them. So what guards a row's place looks at all updates, and at the rowid that an insert brings.
 CREATE TRIGGER events_insert BEFORE INSERT ON events
   WHEN EXISTS(SELECT 1 FROM events WHERE id = NEW.id)
@@ -57,7 +57,7 @@ BEGIN
     'events: the shell may set state to pending (process it again) or to ignored (it is dealt with)');
 END;
 
--- Made pending: it gets a new number, so that no answer to an earlier question concludes it; it
+-- Made pending: it gets a new number, so that no answer to an earlier request finishes it; it
 -- starts anew and is due now. One that a worker has is due when that one is through.
 CREATE TRIGGER events_replay AFTER UPDATE OF state ON events WHEN NEW.state = 'pending'
 BEGIN

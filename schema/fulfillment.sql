@@ -101,7 +101,7 @@ BEGIN
   INSERT INTO outbox(topic, order_id, fulfillment_id, key)
   SELECT 'fulfillment.' || NEW.status, NEW.order_id, NEW.id, 'fulfillment:' || NEW.id || ':' ||
     NEW.status
-    -- Done again after an undo it is news again.
+    -- Done again after an undo, it has a key of its own, and hooks are notified again.
     || CASE WHEN EXISTS(SELECT 1 FROM outbox
           WHERE key = 'fulfillment:' || NEW.id || ':' || NEW.status)
          THEN ':' || (SELECT max(id) FROM outbox) ELSE '' END
@@ -114,8 +114,8 @@ END;
 
 -- What is typed of a parcel is kept without the blanks around it, and what is empty is NULL. A
 -- carrier's number is on one parcel, or on those of orders that go to one place: so a forgotten
--- WHERE changes nothing. The link follows the number. What is corrected on the way is news, once a
--- statement.
+-- WHERE changes nothing. The link follows the number. Of what is corrected on the way hooks are
+-- notified once a statement.
 CREATE TRIGGER fulfillments_typed AFTER UPDATE OF tracking_company, tracking_number, tracking_url,
   note ON fulfillments
 BEGIN
@@ -158,7 +158,7 @@ BEGIN
         IS NOT nullif(trim(NEW.tracking_company, b.signs), '')
       OR nullif(trim(OLD.tracking_number, b.signs), '')
         IS NOT nullif(trim(NEW.tracking_number, b.signs), '')
-      -- The link that follows the number is no news of its own.
+      -- The link that follows the number is no correction of its own.
       OR (nullif(trim(OLD.tracking_url, b.signs), '')
           IS NOT nullif(trim(NEW.tracking_url, b.signs), '')
         AND NEW.tracking_url IS NOT (SELECT url FROM parcel_links WHERE fulfillment_id = NEW.id)))

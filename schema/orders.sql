@@ -101,8 +101,8 @@ BEGIN
     OR NEW.shipping_country IS NOT nullif(trim(NEW.shipping_country, b.signs), ''));
 END;
 
--- Where it goes, or whom to write to, is corrected while a parcel is on its way: that is news, once
--- a statement.
+-- Where it goes, or whom to write to, is corrected while a parcel is on its way: hooks hear of
+-- it, once a statement.
 CREATE TRIGGER orders_corrected AFTER UPDATE OF email, name, business_name, phone, shipping_name,
   shipping_line1, shipping_line2, shipping_city, shipping_state, shipping_postal_code,
   shipping_country ON orders
@@ -190,11 +190,11 @@ CREATE TRIGGER orders_sold AFTER UPDATE OF payment_status ON orders
     AND NEW.payment_status <> OLD.payment_status
 BEGIN
   INSERT INTO settle(order_id) VALUES(NEW.id);
-  INSERT INTO news VALUES('order.paid', NEW.id, 'order:' || NEW.id || ':paid',
+  INSERT INTO notify VALUES('order.paid', NEW.id, 'order:' || NEW.id || ':paid',
     coalesce(NEW.paid_at, NEW.created_at));
 END;
 
--- Goods will not be sent: the rest is settled, and it is the same news as of a whole order, once a
+-- Goods will not be sent: the rest is settled, and hooks are notified as of a whole order, once a
 -- statement.
 CREATE TRIGGER line_items_unsent AFTER UPDATE OF canceled_quantity ON line_items
   WHEN NEW.canceled_quantity <> OLD.canceled_quantity AND (SELECT is_undo FROM actor) = 0
@@ -217,7 +217,7 @@ BEGIN
 END;
 
 -- The triggers' own: refunds and disputes that were here before their order get into its history,
--- and become news.
+-- and hooks are notified of them.
 CREATE VIEW early AS SELECT id AS order_id, payment_intent_id FROM orders WHERE 0;
 
 CREATE TRIGGER early_insert INSTEAD OF INSERT ON early
@@ -226,11 +226,11 @@ BEGIN
   INSERT INTO order_history(order_id, actor, what, new)
   SELECT NEW.order_id, a.name, t.what, t.state FROM actor a, told_beside t
   WHERE t.payment_intent_id = NEW.payment_intent_id ORDER BY t.what;
-  INSERT INTO news SELECT 'order.refunded', NEW.order_id, 'refund:' || id, created_at FROM refunds
+  INSERT INTO notify SELECT 'order.refunded', NEW.order_id, 'refund:' || id, created_at FROM refunds
   WHERE payment_intent_id = NEW.payment_intent_id AND status = 'succeeded'
     AND NOT(balance_transaction_id IS NULL
         AND EXISTS(SELECT 1 FROM orders WHERE id = NEW.order_id AND capture_method IS 'manual'));
-  INSERT INTO news SELECT 'order.disputed', NEW.order_id, 'dispute:' || id, created_at FROM disputes
+  INSERT INTO notify SELECT 'order.disputed', NEW.order_id, 'dispute:' || id, created_at FROM disputes
     WHERE payment_intent_id = NEW.payment_intent_id;
 END;
 

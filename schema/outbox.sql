@@ -1,30 +1,30 @@
--- What hooks are told. The news of an order's own change is told where the change is: events.sql,
+-- Notifications for hooks. Those of an order's own change stand where the change is: events.sql,
 -- orders.sql, fulfillment.sql.
 
 -- What was held and is let go was never taken, so nothing is refunded.
-CREATE TRIGGER refunds_news AFTER INSERT ON refunds WHEN NEW.status = 'succeeded'
+CREATE TRIGGER refunds_notify AFTER INSERT ON refunds WHEN NEW.status = 'succeeded'
 BEGIN
-  INSERT INTO news SELECT 'order.refunded', o.id, 'refund:' || NEW.id, NEW.created_at
+  INSERT INTO notify SELECT 'order.refunded', o.id, 'refund:' || NEW.id, NEW.created_at
   FROM orders o WHERE o.payment_intent_id = NEW.payment_intent_id
     AND NOT(o.capture_method IS 'manual' AND NEW.balance_transaction_id IS NULL);
 END;
 
-CREATE TRIGGER refunds_news_later AFTER UPDATE ON refunds
+CREATE TRIGGER refunds_notify_later AFTER UPDATE ON refunds
   WHEN NEW.status = 'succeeded' AND (OLD.status <> NEW.status OR OLD.amount <> NEW.amount)
 BEGIN
-  INSERT INTO news SELECT 'order.refunded', o.id, 'refund:' || NEW.id, NEW.created_at
+  INSERT INTO notify SELECT 'order.refunded', o.id, 'refund:' || NEW.id, NEW.created_at
   FROM orders o WHERE o.payment_intent_id = NEW.payment_intent_id
     AND NOT(o.capture_method IS 'manual' AND NEW.balance_transaction_id IS NULL)
     AND NOT EXISTS(SELECT 1 FROM outbox WHERE key = 'refund:' || NEW.id);
 END;
 
-CREATE TRIGGER disputes_news AFTER INSERT ON disputes
+CREATE TRIGGER disputes_notify AFTER INSERT ON disputes
 BEGIN
-  INSERT INTO news SELECT 'order.disputed', o.id, 'dispute:' || NEW.id, NEW.created_at
+  INSERT INTO notify SELECT 'order.disputed', o.id, 'dispute:' || NEW.id, NEW.created_at
   FROM orders o WHERE o.payment_intent_id = NEW.payment_intent_id;
 END;
 
--- What an operator does leads to three kinds of news; no other, and none that is not true.
+-- What an operator does leads to three kinds of notifications; no other, and none that is not true.
 CREATE TRIGGER outbox_insert BEFORE INSERT ON outbox
   WHEN EXISTS(SELECT 1 FROM outbox WHERE id = NEW.id OR key = NEW.key)
     OR ((SELECT is_person FROM actor)
@@ -62,14 +62,14 @@ CREATE TRIGGER outbox_told BEFORE UPDATE ON outbox
     OR (NEW.outcome IS NOT OLD.outcome AND NEW.outcome IS NOT NULL AND NEW.outcome IS NOT 'again'))
 BEGIN
   SELECT RAISE(ABORT,
-    'outbox: fulfilld writes what came of it; yours is state: pending (tell its hooks again) or done (dealt with)');
+    'outbox: fulfilld writes what came of it; yours is state: pending (notify its hooks again) or done (dealt with)');
 END;
 
 CREATE TRIGGER outbox_undone BEFORE UPDATE OF state ON outbox
   WHEN NEW.state = 'pending' AND OLD.outcome = 'undone'
-BEGIN SELECT RAISE(ABORT, 'outbox: it was undone, so there is nothing to tell'); END;
+BEGIN SELECT RAISE(ABORT, 'outbox: it was undone, so there is nothing to notify of'); END;
 
--- Made pending by hand: the hooks that gave up start anew, or all of them when each was told.
+-- Made pending by hand: the hooks that gave up start anew, or all of them when each was notified.
 CREATE TRIGGER outbox_again AFTER UPDATE OF state ON outbox
   WHEN NEW.state = 'pending' AND OLD.state <> 'pending'
 BEGIN UPDATE outbox SET next_attempt_at = NULL, outcome = 'again', last_error = NULL
@@ -78,8 +78,8 @@ BEGIN UPDATE outbox SET next_attempt_at = NULL, outcome = 'again', last_error = 
 -- The triggers' own: what Stripe reported goes into the outbox. What was fetched from Stripe's
 -- lists and happened before this file was made is history, and no hook runs for it: so a shop's
 -- past orders can be taken in.
-CREATE VIEW news AS SELECT topic, order_id, key, created_at AS happened_at FROM outbox WHERE 0;
-CREATE TRIGGER news_insert INSTEAD OF INSERT ON news
+CREATE VIEW notify AS SELECT topic, order_id, key, created_at AS happened_at FROM outbox WHERE 0;
+CREATE TRIGGER notify_insert INSTEAD OF INSERT ON notify
   WHEN (SELECT is_person FROM actor) = 0
 BEGIN
   INSERT INTO outbox(topic, order_id, key, state, outcome)

@@ -77,8 +77,8 @@ pub fn write(c: &Connection, asked: &Asked, out: &mut dyn Write) -> Result<()> {
     }
 }
 
-/// What a column of orders was when Stripe told it, whatever was corrected since: so that the books
-/// stay as they are.
+/// What a column of orders was as Stripe reported it, whatever was corrected since: so that the
+/// books stay as they are.
 fn as_sold(column: &str) -> String {
     format!(
         "CASE WHEN EXISTS(SELECT 1 FROM order_history h WHERE h.order_id = o.id AND h.what = '{column}')

@@ -21,7 +21,7 @@ pub enum Change {
 }
 
 impl Change {
-    /// The objects that it tells of, so that what rings for one of them need not be asked about.
+    /// The objects that it covers, so that an event about one of them needs no request of its own.
     pub fn covers(&self) -> Vec<&str> {
         match self {
             Change::Order(order) => {
@@ -222,9 +222,9 @@ impl PaymentStatus {
         matches!(self, PaymentStatus::Paid | PaymentStatus::NoPaymentRequired)
     }
 
-    /// Where it stands after hearing `news`: only forward, and a sale is final.
-    pub fn forward(self, news: PaymentStatus) -> PaymentStatus {
-        if self.is_sale() { self } else { self.max(news) }
+    /// The status after an answer that says `next`: only forward, and a sale is final.
+    pub fn forward(self, next: PaymentStatus) -> PaymentStatus {
+        if self.is_sale() { self } else { self.max(next) }
     }
 
     /// The status of a word in the file; the schema's CHECK permits no other.

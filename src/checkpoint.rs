@@ -1,7 +1,7 @@
 //! The log's one owner: moves it into the file before it is long, in quiet moments, at the start
 //! and at the end.
 //!
-//! SQLite would move the log by the way and tell nobody how that went. Here the writer does it
+//! SQLite would move the log in passing and report to nobody how that went. Here the writer does it
 //! after its callers have their answers, looks at what came of it, and begins each log with a
 //! change of page 1, so that a log can be told to be the file's own (wal.rs).
 

@@ -1,5 +1,5 @@
 //! Claims due events by what they are about, and finishes them: one request to Stripe, however many
-//! events there are about an object.
+//! events there are about it.
 //!
 //! ```text
 //!            claim (attempts + 1, lease)                finish
@@ -50,7 +50,7 @@ const AHEAD_MAX: Duration = Duration::from_secs(2 * 3600);
 /// was tried.
 const SUSPECT_WAITS: Duration = Duration::from_secs(30);
 
-/// Events that are asked about once more when the key may see more than before.
+/// Events that are processed once more when the key may see more than before.
 const UNSEEN_MAX: i64 = 1000;
 
 /// Events in one claim, at most; the others about that object come next.
@@ -66,11 +66,11 @@ pub struct Claim {
     /// The first was tried before, or fetched because it never arrived: a fresh event does not wait
     /// for such.
     pub late: bool,
-    /// Nothing else may be in hand beside it.
+    /// Nothing else may be in progress beside it.
     pub alone: bool,
 }
 
-/// An event in a worker's hands.
+/// An event that a worker has.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Claimed {
     pub event: Event,
@@ -79,7 +79,7 @@ pub struct Claimed {
     crashes: i64,
     panics: i64,
     received_at: Timestamp,
-    /// It came by itself, not by looking for it.
+    /// Stripe posted it; it was not fetched.
     by_webhook: bool,
 }
 
@@ -102,29 +102,29 @@ pub enum Outcome {
 /// How many claims may be made now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {
-    /// Hands that are free.
-    pub hands: usize,
+    /// Workers that are free.
+    pub workers: usize,
     /// So many of them may take what is late.
     pub late: usize,
-    /// Nothing is in hand.
+    /// Nothing is in progress.
     pub idle: bool,
     /// A suspect's turn has come, whoever else waits.
     pub suspects_turn: bool,
 }
 
-/// What is in hand: neither is claimed again, whatever the clock says.
+/// What is in progress: neither is claimed again, whatever the clock says.
 #[derive(Debug, Clone, Default)]
-pub struct InHand {
+pub struct InProgress {
     pub events: HashSet<String>,
     pub objects: HashSet<String>,
 }
 
-impl InHand {
+impl InProgress {
     /// What these claims hold.
-    pub fn of<'a>(claims: impl Iterator<Item = &'a Claim>) -> InHand {
-        let mut in_hand = InHand::default();
-        claims.for_each(|claim| in_hand.add(claim));
-        in_hand
+    pub fn of<'a>(claims: impl Iterator<Item = &'a Claim>) -> InProgress {
+        let mut in_progress = InProgress::default();
+        claims.for_each(|claim| in_progress.add(claim));
+        in_progress
     }
 
     /// Adds what a claim holds.
@@ -204,18 +204,23 @@ pub fn is_any_due(c: &Connection, now: Timestamp) -> Result<bool> {
 /// tried before or fetched, so that events which hang or fail or come by the hundred do not keep
 /// new ones waiting. Counting the attempt and moving it into the future before anything is tried is
 /// lease, backoff and crash guard in one.
-pub fn claim(c: &Connection, room: Room, in_hand: &InHand, now: Timestamp) -> Result<Vec<Claim>> {
+pub fn claim(
+    c: &Connection,
+    room: Room,
+    in_progress: &InProgress,
+    now: Timestamp,
+) -> Result<Vec<Claim>> {
     bring_back(c, now)?;
     let suspect = if room.idle || room.suspects_turn { suspect(c, now)? } else { None };
     let Some((suspect, since)) = suspect else {
-        return claim_others(c, room, in_hand, now);
+        return claim_others(c, room, in_progress, now);
     };
-    // Either its turn has come, or it has waited so long that the hands are to empty.
+    // Either its turn has come, or it has waited so long that the workers are to become idle.
     let others_wait =
         room.suspects_turn && (room.idle || since.is_none_or(|due| due + SUSPECT_WAITS <= now));
-    let others = if others_wait { Vec::new() } else { claim_others(c, room, in_hand, now)? };
+    let others = if others_wait { Vec::new() } else { claim_others(c, room, in_progress, now)? };
     match others.is_empty() && room.idle {
-        true => Ok(vec![with_others(c, suspect, in_hand, true, true, now)?]),
+        true => Ok(vec![with_others(c, suspect, in_progress, true, true, now)?]),
         false => Ok(others),
     }
 }
@@ -223,17 +228,17 @@ pub fn claim(c: &Connection, room: Room, in_hand: &InHand, now: Timestamp) -> Re
 fn claim_others(
     c: &Connection,
     room: Room,
-    in_hand: &InHand,
+    in_progress: &InProgress,
     now: Timestamp,
 ) -> Result<Vec<Claim>> {
-    let mut in_hand = in_hand.clone();
+    let mut in_progress = in_progress.clone();
     let mut claims: Vec<Claim> = Vec::new();
     for late in [false, true] {
-        let hands = room.hands - claims.len();
-        let n = if late { room.late.min(hands) } else { hands };
-        for due in due(c, late, n, &in_hand, now)? {
-            let claim = with_others(c, due, &in_hand, late, false, now)?;
-            in_hand.add(&claim);
+        let workers = room.workers - claims.len();
+        let n = if late { room.late.min(workers) } else { workers };
+        for due in due(c, late, n, &in_progress, now)? {
+            let claim = with_others(c, due, &in_progress, late, false, now)?;
+            in_progress.add(&claim);
             claims.push(claim);
         }
     }
@@ -245,7 +250,7 @@ fn due(
     c: &Connection,
     late: bool,
     n: usize,
-    in_hand: &InHand,
+    in_progress: &InProgress,
     now: Timestamp,
 ) -> Result<Vec<Claimed>> {
     let mut found: Vec<Claimed> = Vec::new();
@@ -264,7 +269,7 @@ fn due(
     while let Some(row) = rows.next().map_err(db::translate)? {
         let next = claimed(row).map_err(db::translate)?;
         let object = next.event.object_id.clone();
-        if in_hand.holds(&next.event) || object.is_some_and(|object| !seen.insert(object)) {
+        if in_progress.holds(&next.event) || object.is_some_and(|object| !seen.insert(object)) {
             continue;
         }
         found.push(next);
@@ -295,7 +300,7 @@ fn suspect(c: &Connection, now: Timestamp) -> Result<Option<(Claimed, Option<Tim
 fn with_others(
     c: &Connection,
     first: Claimed,
-    in_hand: &InHand,
+    in_progress: &InProgress,
     late: bool,
     alone: bool,
     now: Timestamp,
@@ -313,7 +318,7 @@ fn with_others(
             .map_err(db::translate)?;
         let same = |other: &Claimed| {
             handlers::one_request(&events[0].event, &other.event)
-                && !in_hand.events.contains(&other.event.id)
+                && !in_progress.events.contains(&other.event.id)
         };
         let others: Vec<Claimed> = others.into_iter().filter(same).collect();
         events.extend(others);
@@ -366,7 +371,7 @@ fn finish_one(
     let failed = |why: Reason| (Some("failed"), Some(why), None, None);
     let (state, reason, awaits, next) = match outcome {
         Outcome::Done { awaits } => (Some("done"), None, awaits.clone(), None),
-        // Its partner came while Stripe was asked, and Stripe does not list it yet.
+        // Its partner came during the request, and Stripe does not list it yet.
         Outcome::Ignored { why, awaits: Some(payment) } if may_be_an_orders(c, event, payment)? => {
             again(why, RETRY.pause(event.attempts))
         }
@@ -387,7 +392,7 @@ fn finish_one(
     let panicked = matches!(outcome, Outcome::Panicked(_)) as i64;
     let (id, next, at) = (&event.event.id, next.map(clock::text), clock::text(now));
     let (code, reason) = (reason.as_ref().map(|r| r.code.word()), reason.as_ref().map(|r| &r.text));
-    // One that was made due anew while it was in hand has a higher number, and stays due.
+    // One that was made due anew while it was in progress has a higher number, and stays due.
     let changed = match state {
         Some(state) => c
             .prepare_cached(
@@ -428,7 +433,7 @@ fn may_be_an_orders(c: &Connection, event: &Claimed, payment: &str) -> Result<bo
     .map_err(db::translate)
 }
 
-/// Finishes what waits, in nobody's hand, for an object in an answer, and came before the request
+/// Finishes what waits, with no worker, for an object in an answer, and came before the request
 /// was made. Returns the events.
 pub fn finish_covered(
     c: &Connection,
@@ -475,8 +480,8 @@ pub fn wake_all(c: &Connection, now: Timestamp) -> Result<usize> {
     .map_err(db::translate)
 }
 
-/// When the key may see more than before: what was read with something missing is asked about once
-/// more, the latest [`UNSEEN_MAX`] of it. The daily look finds the others.
+/// When the key may see more than before: what was read with something missing is requested once
+/// more, the latest [`UNSEEN_MAX`] of it. The daily check finds the others.
 pub fn wake_unseen(c: &Connection) -> Result<usize> {
     c.execute(
         "UPDATE events SET state = 'pending' WHERE id IN(SELECT id FROM events

@@ -76,7 +76,9 @@ impl Context {
         if !self.events.is_stopping() {
             match self.breaker.note(answer) {
                 Some(Turn::Opened { why, key_refused }) => {
-                    log::error!("asking Stripe is paused, events are kept and will go on: {why}");
+                    log::error!(
+                        "requests to Stripe are paused, events are stored and will go on: {why}"
+                    );
                     if key_refused {
                         self.raise_alarm(Alarm::key_refused(why));
                     }

@@ -8,7 +8,7 @@ use crate::clock::{self, Timestamp};
 use crate::reason::{Code, Reason};
 use crate::text;
 
-/// The two shapes in which Stripe delivers the same news (docs.stripe.com/event-destinations).
+/// The two shapes in which Stripe delivers the same event (docs.stripe.com/event-destinations).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
     /// `object: "event"`, the object inside as it was.

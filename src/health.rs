@@ -164,7 +164,10 @@ impl Health {
             add(DISK_FULL, format!("disk full for {} s: {text}", full.elapsed().as_secs()));
         }
         if let Some((why, since)) = self.context.trouble_with_stripe() {
-            add(STRIPE_PAUSED, format!("asking Stripe is paused for {} s: {why}", since.as_secs()));
+            add(
+                STRIPE_PAUSED,
+                format!("requests to Stripe are paused for {} s: {why}", since.as_secs()),
+            );
         }
         for &alarm in ALARMS {
             if let Ok(Some(what)) = alarms::message(&lock(&self.reader), alarm) {
@@ -206,7 +209,7 @@ impl Health {
     pub fn metrics(&self, door: Option<&Door>) -> Answer {
         let (pending, oldest) =
             inbox::backlog(&lock(&self.reader), clock::now()).unwrap_or_default();
-        let (news, dead) = hooks::runs::counts(&lock(&self.reader)).unwrap_or_default();
+        let (waiting, dead) = hooks::runs::counts(&lock(&self.reader)).unwrap_or_default();
         let writer = self.context.writer.state();
         let bytes = |suffix: &str| {
             let mut name = self.file.clone().into_os_string();
@@ -227,7 +230,7 @@ impl Health {
             ("fulfilld_events_oldest_pending_seconds", "Age of the oldest of them.", oldest as f64),
             (
                 "fulfilld_stripe_paused",
-                "1 while asking Stripe is paused.",
+                "1 while requests to Stripe are paused.",
                 f64::from(u8::from(self.context.trouble_with_stripe().is_some())),
             ),
             (
@@ -245,8 +248,8 @@ impl Health {
                 "1 while the last restore drill failed.",
                 self.stands("drill_failing"),
             ),
-            ("fulfilld_hooks_pending", "News that a hook is still to be told.", news as f64),
-            ("fulfilld_hooks_dead", "News that a hook gave up.", dead as f64),
+            ("fulfilld_hooks_pending", "Notifications that wait for a hook.", waiting as f64),
+            ("fulfilld_hooks_dead", "Notifications that a hook gave up.", dead as f64),
             ("fulfilld_db_bytes", "Size of the file.", bytes("")),
             ("fulfilld_db_wal_bytes", "Size of its write-ahead log.", bytes("-wal")),
             (

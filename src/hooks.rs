@@ -1,7 +1,7 @@
-//! Runs the outbox: notifies each hook that wants to know, decides whether to try again or to give
+//! Runs the outbox: notifies each hook of its topics, decides whether to try again or to give
 //! up.
 //!
-//! `queue.rs` does the looking and has the threads. Each hook has a few hands of its own, so that
+//! `queue.rs` finds what is due and has the threads. Each hook has a few runs of its own, so that
 //! one that hangs delays only itself. Every attempt is committed before it is made, so that a death
 //! of the process at any moment leads to another run with the same key; at least once is the
 //! promise, and the key is for the receiver. Nothing here touches a process or the network inside a
@@ -40,11 +40,11 @@ use trial::Trials;
 /// A look at everything, whether or not something was committed, at the latest after this long.
 const SCAN_EVERY: Duration = Duration::from_secs(60);
 
-/// Runs of one hook at once, and how many of them may be of what it was tried with before.
-const HANDS: usize = 4;
-const HANDS_AGAIN: usize = 2;
+/// Runs of one hook at once, and how many of them may be retries.
+const RUNS_AT_ONCE: usize = 4;
+const RETRIES_AT_ONCE: usize = 2;
 
-/// A command that cannot be run is looked for again this often.
+/// A command that cannot be run is checked again this often.
 const LOOK_FOR_MISSING: Duration = Duration::from_secs(5);
 
 /// The author of what is written here.
@@ -84,10 +84,10 @@ struct Missing {
 
 /// How many runs may be claimed now for a target.
 struct Room {
-    hands: usize,
-    /// So many of them may be of what it was tried with before.
+    runs: usize,
+    /// So many of them may be retries.
     again: usize,
-    in_hand: Vec<i64>,
+    in_progress: Vec<i64>,
 }
 
 impl Hooks {
@@ -133,7 +133,7 @@ impl Hooks {
         self.0.is_dead().then_some("hooks")
     }
 
-    /// Waits until what is in hand is written. False when something was not by the deadline; it
+    /// Waits until what is in progress is written. False when something was not by the deadline; it
     /// runs again at the next start.
     pub fn stop(self, deadline: Instant) -> bool {
         self.0.runner().signal.stop();
@@ -146,24 +146,24 @@ impl Store for Notifying {
     type Job = Run;
     type Outcome = Outcome;
 
-    /// What is new is handed out to the hooks, what is due is claimed for free hands.
-    fn claim(&self, in_hand: &[Arc<Run>]) -> Result<Found<Run>> {
+    /// Makes a run for each hook of what is new, and claims as many runs as may start now.
+    fn claim(&self, in_progress: &[Arc<Run>]) -> Result<Found<Run>> {
         self.begin()?;
         let signal = self.signal.clone();
         self.trials
             .look(&self.reader, &self.writer, &self.plan, &self.db, move || signal.is_stopping())?;
         while !self.signal.is_stopping() && runs::is_any_new(&lock(&self.reader))? {
-            self.write(|c, plan| runs::hand_out(c, plan, clock::now()))?;
+            self.write(|c, plan| runs::fan_out(c, plan, clock::now()))?;
         }
         let rooms: Vec<Room> =
-            (0..self.plan.targets.len()).map(|n| self.room(n, in_hand)).collect();
+            (0..self.plan.targets.len()).map(|n| self.room(n, in_progress)).collect();
         self.show_missing()?;
         let again = self.next_look()?;
         let now = clock::now();
         let mut is_due = false;
         for (target, room) in self.plan.targets.iter().zip(&rooms) {
             let any = |again: bool| runs::is_any_due(&lock(&self.reader), target, again, now);
-            is_due = is_due || (room.hands > 0 && any(false)?) || (room.again > 0 && any(true)?);
+            is_due = is_due || (room.runs > 0 && any(false)?) || (room.again > 0 && any(true)?);
         }
         if !is_due {
             return Ok(Found { jobs: Vec::new(), again, full: false });
@@ -171,10 +171,10 @@ impl Store for Notifying {
         let jobs = self.write(move |c, plan| {
             let (mut jobs, now) = (Vec::new(), clock::now());
             for (target, room) in plan.targets.iter().zip(&rooms) {
-                let new = runs::claim(c, target, room.hands, false, &room.in_hand, now)?;
-                let left = room.again.min(room.hands - new.len());
+                let new = runs::claim(c, target, room.runs, false, &room.in_progress, now)?;
+                let left = room.again.min(room.runs - new.len());
                 jobs.extend(new);
-                jobs.extend(runs::claim(c, target, left, true, &room.in_hand, now)?);
+                jobs.extend(runs::claim(c, target, left, true, &room.in_progress, now)?);
             }
             Ok(jobs)
         })?;
@@ -300,15 +300,16 @@ impl Notifying {
         Ok(pause)
     }
 
-    fn room(&self, n: usize, in_hand: &[Arc<Run>]) -> Room {
+    fn room(&self, n: usize, in_progress: &[Arc<Run>]) -> Room {
         let target = &self.plan.targets[n];
-        let its: Vec<&Arc<Run>> = in_hand.iter().filter(|run| run.target == target.name).collect();
-        let hands = HANDS.saturating_sub(its.len());
+        let its: Vec<&Arc<Run>> =
+            in_progress.iter().filter(|run| run.target == target.name).collect();
+        let runs = RUNS_AT_ONCE.saturating_sub(its.len());
         let busy_again = its.iter().filter(|run| run.again).count();
-        let again = hands.min(HANDS_AGAIN.saturating_sub(busy_again));
-        let in_hand = its.iter().map(|run| run.outbox_id).collect();
-        let room = |hands, again| Room { hands, again, in_hand };
-        let Kind::Command(path) = &target.kind else { return room(hands, again) };
+        let again = runs.min(RETRIES_AT_ONCE.saturating_sub(busy_again));
+        let in_progress = its.iter().map(|run| run.outbox_id).collect();
+        let room = |runs, again| Room { runs, again, in_progress };
+        let Kind::Command(path) = &target.kind else { return room(runs, again) };
         let missing = &mut lock(&self.missing)[n];
         if missing.as_ref().is_some_and(|missing| Instant::now() < missing.look_again) {
             return room(0, 0);
@@ -325,7 +326,7 @@ impl Notifying {
             }
             (None, missing) => {
                 note_fixed(missing, target);
-                room(hands, again)
+                room(runs, again)
             }
         }
     }

@@ -2,7 +2,7 @@
 //! on slips, and tracking numbers come back.
 //!
 //! A form is data (`formats/*.toml`), not code. Whatever cannot be written as a service needs
-//! it is told, never replaced: a carrier is the wrong one to find it out.
+//! it is reported, never replaced: the carrier must not be the one to find it out.
 
 mod charset; // the code page of a file
 mod format; // the form of one service's file

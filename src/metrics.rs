@@ -46,7 +46,7 @@ pub const COUNTERS: &[Family] = &[
     Family {
         name: "fulfilld_stripe_requests_total",
         labels: &["endpoint", "code"],
-        help: "Questions to Stripe; code 0 is no answer.",
+        help: "Requests to Stripe; code 0 is no answer.",
     },
     Family {
         name: "fulfilld_hooks_run_total",
@@ -166,7 +166,7 @@ impl Metrics {
         self.count("fulfilld_events_tried_total", outcome, 0);
     }
 
-    /// Stripe answered a question with this status; 0 when it did not answer.
+    /// Stripe answered a request with this status; 0 when it did not answer.
     pub fn stripe_answered(&self, endpoint: &'static str, code: u16) {
         self.count("fulfilld_stripe_requests_total", endpoint, code);
     }

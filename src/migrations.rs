@@ -1,4 +1,4 @@
-//! Leads the file of an older version to today's schema: tables by steps, the rest by its text.
+//! Upgrades the file of an older version to today's schema: tables by steps, the rest by its text.
 //!
 //! **Only tables migrate.** Views, triggers and indexes hold no data: where a file's differ from
 //! today's text, by a comma or because somebody dropped one, they are dropped and made again. So a
@@ -99,7 +99,8 @@ const TOMORROW: Step = Step {
 };
 
 /// Views, triggers and indexes that an older version had and this one has not: a file loses them.
-const GIVEN_UP: &[&str] = &["parcel_names"];
+const GIVEN_UP: &[&str] =
+    &["parcel_names", "news", "news_insert", "refunds_news", "refunds_news_later", "disputes_news"];
 
 /// Opens the file for the daemon as [`db::open_for_serving`] does, and leads an older one to
 /// today's schema. The caller holds the lock. `Config` when that cannot be done, `Full` without

@@ -98,7 +98,7 @@ pub fn find(c: &Connection, email: &str) -> Result<Person> {
     Ok(person)
 }
 
-/// The person of orders whose objects are known, as far as the orders still tell.
+/// The person of orders whose objects are known, as far as the orders still name them.
 fn of_orders(c: &Connection, person: &mut Person) -> Result<()> {
     let sql = format!(
         "SELECT o.email, {KEY}, o.payment_intent_id, o.invoice_id, o.subscription_id, o.customer_id
@@ -250,7 +250,7 @@ impl Person {
                    tracking_url = (SELECT url FROM parcel_links p WHERE p.fulfillment_id = fulfillments.id) WHERE {of}"
             ),
             format!("UPDATE hook_runs SET last_error = NULL WHERE last_error IS NOT NULL AND {of}"),
-            // There is nobody to tell any more.
+            // Nobody is left to notify.
             format!("UPDATE outbox SET state = 'done' WHERE state = 'dead' AND {of}"),
             format!("UPDATE outbox SET last_error = NULL WHERE last_error IS NOT NULL AND {of}"),
             // What the lines above were written down as, and what was before.

@@ -1,5 +1,5 @@
 //! The queue engine: claims what is due, hands each job to a thread, writes what it came to, stops
-//! in time. What the jobs are, a store and a runner say: events (`worker.rs`), hooks (`hooks.rs`).
+//! in time. A store and a runner define the jobs: events (`worker.rs`), hooks (`hooks.rs`).
 //!
 //! ```text
 //!  Store::claim                 Runner::run               Store::finish
@@ -10,10 +10,11 @@
 //! What happens when the process dies: the attempt is on disk and nothing says how it ended, so the
 //! next start, or the end of the lease, makes the job due again.
 //!
-//! One thread looks for due jobs. It is woken by whoever adds one and whenever a thread has a hand
+//! One thread looks for due jobs. Whoever adds one wakes it, and so does a thread that becomes
 //! free; it sees every commit to the file, whoever made it; and it looks by a timer, which is the
 //! guarantee. Threads that run jobs are started when they are needed and end when they have been
-//! idle for a while, so that each job in hand has a thread of its own and an idle shop has none.
+//! idle for a while, so that each job in progress has a thread of its own and an idle shop has
+//! none.
 
 pub mod retry;
 
@@ -56,9 +57,9 @@ pub trait Store: Send + Sync + 'static {
     /// What a try of a job came to.
     type Outcome;
 
-    /// Claims what is due and may be run beside what is in hand. Each claim and its attempt are
+    /// Claims what is due and may be run beside what is in progress. Each claim and its attempt are
     /// committed before this returns.
-    fn claim(&self, in_hand: &[Arc<Self::Job>]) -> Result<Found<Self::Job>>;
+    fn claim(&self, in_progress: &[Arc<Self::Job>]) -> Result<Found<Self::Job>>;
 
     /// Writes what a try came to. What cannot be written is left to the lease.
     fn finish(&self, job: &Self::Job, outcome: Self::Outcome);
@@ -83,7 +84,8 @@ pub struct Found<J> {
     pub jobs: Vec<J>,
     /// Look again after this long, though nothing is added or finished.
     pub again: Duration,
-    /// No hand is free: what is added need not wake the queue, the next free hand does.
+    /// No thread may start another job: what is added need not wake the queue; the next job that
+    /// ends does.
     pub full: bool,
 }
 
@@ -103,14 +105,14 @@ impl Signal {
         self.changed.notify_one();
     }
 
-    /// A job was added: wakes the queue, unless no hand is free.
+    /// A job was added: wakes the queue, unless it is full.
     pub fn job_came(&self) {
         if !self.full.load(Ordering::SeqCst) {
             self.wake();
         }
     }
 
-    /// No more jobs are claimed; those in hand are to end soon. Returns at once.
+    /// No more jobs are claimed; those in progress are to end soon. Returns at once.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
         self.wake();
@@ -167,7 +169,7 @@ struct Shared<R: Runner> {
 
 struct Pool<J> {
     /// Claimed and not finished.
-    in_hand: Vec<Arc<J>>,
+    in_progress: Vec<Arc<J>>,
     /// Those of them that no thread has taken yet.
     waiting: VecDeque<Arc<J>>,
     threads: usize,
@@ -178,7 +180,7 @@ struct Pool<J> {
 impl<R: Runner> Queue<R> {
     /// Starts the thread that looks; the others start with the first jobs.
     pub fn start(runner: R, reader: Reader, signal: Arc<Signal>) -> Queue<R> {
-        let pool = Pool { in_hand: Vec::new(), waiting: VecDeque::new(), threads: 0, idle: 0 };
+        let pool = Pool { in_progress: Vec::new(), waiting: VecDeque::new(), threads: 0, idle: 0 };
         let shared = Arc::new(Shared {
             runner,
             reader,
@@ -204,8 +206,8 @@ impl<R: Runner> Queue<R> {
             && (self.shared.died.load(Ordering::SeqCst) || self.looks.is_finished())
     }
 
-    /// Claims no more and waits until what is in hand is written. False when something was not by
-    /// the deadline; it is due again at the next start.
+    /// Claims no more and waits until what is in progress is written. False when something was not
+    /// by the deadline; it is due again at the next start.
     pub fn stop(self, deadline: Instant) -> bool {
         self.shared.signal.stop();
         // Between its look whether to stop and its waiting a thread holds the pool.
@@ -244,12 +246,12 @@ impl<R: Runner> Shared<R> {
 
     /// One look; returns when the next one is to be at the latest.
     fn look(self: &Arc<Self>) -> Duration {
-        let in_hand = lock(&self.pool).in_hand.clone();
-        let found = self.runner.claim(&in_hand);
+        let in_progress = lock(&self.pool).in_progress.clone();
+        let found = self.runner.claim(&in_progress);
         let full = found.as_ref().is_ok_and(|found| found.full);
         let was_full = self.signal.full.swap(full, Ordering::SeqCst);
         if was_full && !full && !sabotage::is("no_look_after_full") {
-            // What came while this looked was not seen here, and took the hands for full.
+            // What came during this look was not seen here, and did not wake a full queue.
             self.signal.wake();
         }
         let (jobs, mut again) = match found {
@@ -263,7 +265,7 @@ impl<R: Runner> Shared<R> {
         };
         let mut pool = lock(&self.pool);
         for job in jobs.into_iter().map(Arc::new) {
-            pool.in_hand.push(job.clone());
+            pool.in_progress.push(job.clone());
             pool.waiting.push_back(job);
         }
         // As many threads as jobs, so that one that hangs delays no other.
@@ -292,7 +294,7 @@ impl<R: Runner> Shared<R> {
                 let run = catch_unwind(AssertUnwindSafe(|| self.runner.run(&job)));
                 self.runner.finish(&job, run.unwrap_or_else(|_| self.runner.panicked()));
                 pool = lock(&self.pool);
-                pool.in_hand.retain(|other| !Arc::ptr_eq(other, &job));
+                pool.in_progress.retain(|other| !Arc::ptr_eq(other, &job));
                 pool.idle += 1;
                 if !sabotage::is("no_wake_when_free") {
                     self.signal.wake();

@@ -1,7 +1,7 @@
 //! Derives the tables that come from Stripe once more, from the stored events and from Stripe, into
 //! a second file, and compares the two. It repairs nothing in the first.
 //!
-//! What is asked and how an answer becomes rows is the worker's: `handlers` and `ledger`. Here is
+//! `handlers` and `ledger` send the requests and make rows of the answers, as for a worker. Here is
 //! only which requests the stored events lead to, each once; `compare.rs` has where the two files
 //! then differ.
 
@@ -29,35 +29,35 @@ use crate::stripe::Stripe;
 use crate::sync::lock;
 pub use compare::compare;
 
-/// Questions at once; the pace is the client's.
-const ASKERS: usize = 16;
+/// Requests at once; `Stripe` paces them.
+const REQUESTS_AT_ONCE: usize = 16;
 
-/// Pauses before a question that failed for now is asked again, once Stripe has answered another
+/// Pauses before a request that failed for now is sent again, once Stripe has answered another
 /// one.
 const PAUSES_S: [u64; 5] = [1, 2, 4, 8, 16];
 
 /// Between two lines of progress.
-const TELL_EVERY: Duration = Duration::from_secs(5);
+const REPORT_EVERY: Duration = Duration::from_secs(5);
 
 /// What was derived.
 pub struct Derived {
-    /// Questions that were asked.
-    pub asked: usize,
-    /// Events that the file was made from and that Stripe knows no more: the event, and why.
+    /// Requests that were sent.
+    pub requests: usize,
+    /// Events that the file was made from and that Stripe no longer knows: the event, and why.
     pub lost: Vec<(String, String)>,
-    /// What the questions were about that `lost` names.
+    /// What the requests were about that `lost` names.
     lost_objects: HashSet<String>,
     /// The last number of the sequence when it began: what has a higher one came meanwhile.
     began: i64,
 }
 
-/// What the stored events ask about one object.
-struct Question {
+/// One request to Stripe: about an object that stored events name.
+struct Request {
     /// One of them, which is as good as any other of its kind.
     event: Event,
     /// Those that the file was made from.
     done: Vec<String>,
-    /// Among the questions, by the event that came first.
+    /// Among the requests, by the event that came first.
     place: usize,
 }
 
@@ -69,20 +69,20 @@ pub fn derive(
     new: &Connection,
     stripe: &Stripe,
     account: Option<&str>,
-    tell: &dyn Fn(&str),
+    report: &dyn Fn(&str),
 ) -> Result<Derived> {
     let moment = here.unchecked_transaction().map_err(db::translate)?;
     let tx = new.unchecked_transaction().map_err(db::translate)?;
     let numbers = numbers(here)?;
     copy_forgotten(here, new)?;
-    let mut sessions = questions(here, account)?;
+    let mut sessions = requests(here, account)?;
     let mut deriving = Deriving {
         new,
         numbers,
         unnumbered: Vec::new(),
         payments: HashSet::new(),
         derived: Derived {
-            asked: 0,
+            requests: 0,
             lost: Vec::new(),
             lost_objects: HashSet::new(),
             began: copy_events(here, new)?,
@@ -93,16 +93,16 @@ pub fn derive(
 
     let mut rest = sessions.split_off(sessions.partition_point(|q| q.is_of_session()));
     let total = sessions.len() + rest.len();
-    ask_all(sessions, stripe, total, tell, &mut deriving)?;
+    request_all(sessions, stripe, total, report, &mut deriving)?;
     // A payment whose session has been read leads to that session again.
     rest.retain(|q| {
         !(q.event.name().starts_with("payment_intent.") && deriving.payments.contains(q.object()))
     });
-    let total = deriving.derived.asked + rest.len();
-    ask_all(rest, stripe, total, tell, &mut deriving)?;
-    deriving.unnumbered.sort_by_key(|(question, _)| question.place);
-    for (question, change) in std::mem::take(&mut deriving.unnumbered) {
-        deriving.write(&question, &change, None)?;
+    let total = deriving.derived.requests + rest.len();
+    request_all(rest, stripe, total, report, &mut deriving)?;
+    deriving.unnumbered.sort_by_key(|(request, _)| request.place);
+    for (request, change) in std::mem::take(&mut deriving.unnumbered) {
+        deriving.write(&request, &change, None)?;
     }
     // What was known long before is not shown.
     let quiet = "UPDATE outbox SET state = 'done', outcome = 'past' WHERE state = 'pending'";
@@ -122,7 +122,7 @@ struct Deriving<'a> {
     /// The orders' numbers by their sessions.
     numbers: HashMap<String, i64>,
     /// Orders that had none; they get the next ones when all others have theirs.
-    unnumbered: Vec<(Question, Change)>,
+    unnumbered: Vec<(Request, Change)>,
     /// Payment intents of the orders.
     payments: HashSet<String>,
     derived: Derived,
@@ -130,8 +130,8 @@ struct Deriving<'a> {
 
 impl Deriving<'_> {
     /// Takes an answer. The error is Stripe's or the key's, and ends it all.
-    fn answered(&mut self, question: Question, answer: Result<Handled>) -> Result<()> {
-        self.derived.asked += 1;
+    fn answered(&mut self, request: Request, answer: Result<Handled>) -> Result<()> {
+        self.derived.requests += 1;
         let change = match answer {
             // What of it cannot be kept is not in the first file either.
             Ok(
@@ -141,7 +141,7 @@ impl Deriving<'_> {
             ) => change,
             Ok(Handled::Ignore(_) | Handled::Await { .. }) => return Ok(()),
             Ok(Handled::NotYet(why)) | Err(Error::Permanent(why)) => {
-                self.derived.lose(&question, &why);
+                self.derived.lose(&request, &why);
                 return Ok(());
             }
             Err(error) => return Err(error),
@@ -149,26 +149,26 @@ impl Deriving<'_> {
         if let Change::Order(order) = &change {
             self.payments.extend(order.payment_intent_id.clone());
             match self.numbers.get(&order.checkout_session_id).copied() {
-                number @ Some(_) => return self.write(&question, &change, number),
-                None => self.unnumbered.push((question, change)),
+                number @ Some(_) => return self.write(&request, &change, number),
+                None => self.unnumbered.push((request, change)),
             }
             return Ok(());
         }
-        self.write(&question, &change, None)
+        self.write(&request, &change, None)
     }
 
     /// Applies a fact as the worker does. What the file's own rules refuse cannot be rebuilt.
-    fn write(&mut self, question: &Question, change: &Change, number: Option<i64>) -> Result<()> {
+    fn write(&mut self, request: &Request, change: &Change, number: Option<i64>) -> Result<()> {
         let batch = |sql: &str| self.new.execute_batch(sql).map_err(db::translate);
         batch("SAVEPOINT fact")?;
-        let author = format!("stripe:{}", question.event.id);
+        let author = format!("stripe:{}", request.event.id);
         match inbox::as_author(self.new, &author, |c| {
             ledger::apply_numbered(c, change, inbox::next_number(c)?, number)
         }) {
             Ok(()) => batch("RELEASE fact"),
             Err(Error::Permanent(why)) => {
                 batch("ROLLBACK TO fact; RELEASE fact")?;
-                self.derived.lose(question, &why);
+                self.derived.lose(request, &why);
                 Ok(())
             }
             Err(error) => Err(error),
@@ -176,7 +176,7 @@ impl Deriving<'_> {
     }
 }
 
-impl Question {
+impl Request {
     fn object(&self) -> &str {
         self.event.object_id.as_deref().unwrap_or_default()
     }
@@ -187,9 +187,9 @@ impl Question {
 }
 
 impl Derived {
-    fn lose(&mut self, question: &Question, why: &str) {
-        self.lost.extend(question.done.iter().map(|event| (event.clone(), why.to_string())));
-        self.lost_objects.insert(question.object().into());
+    fn lose(&mut self, request: &Request, why: &str) {
+        self.lost.extend(request.done.iter().map(|event| (event.clone(), why.to_string())));
+        self.lost_objects.insert(request.object().into());
     }
 }
 
@@ -203,7 +203,7 @@ fn numbers(c: &Connection) -> Result<HashMap<String, i64>> {
 
 /// What the stored events lead to, each object once: the sessions, then the rest, each in the order
 /// in which they came. Events that wait are left out, and so are those of another mode or account.
-fn questions(c: &Connection, account: Option<&str>) -> Result<Vec<Question>> {
+fn requests(c: &Connection, account: Option<&str>) -> Result<Vec<Request>> {
     let livemode: bool =
         c.query_row("SELECT livemode FROM shop", [], |row| row.get(0)).map_err(db::translate)?;
     let sql = format!(
@@ -212,7 +212,7 @@ fn questions(c: &Connection, account: Option<&str>) -> Result<Vec<Question>> {
     );
     let mut statement = c.prepare(&sql).map_err(db::translate)?;
     let mut rows = statement.query([]).map_err(db::translate)?;
-    let mut found: HashMap<String, Question> = HashMap::new();
+    let mut found: HashMap<String, Request> = HashMap::new();
     while let Some(row) = rows.next().map_err(db::translate)? {
         let event = inbox::event(row).map_err(db::translate)?;
         // Whether the file was made from it.
@@ -223,23 +223,23 @@ fn questions(c: &Connection, account: Option<&str>) -> Result<Vec<Question>> {
         }
         let (place, id) = (found.len(), event.id.clone());
         let object = event.object_id.clone().unwrap_or_default();
-        let question = found.entry(object).or_insert(Question {
+        let request = found.entry(object).or_insert(Request {
             event: event.clone(),
             done: Vec::new(),
             place,
         });
-        if weight(&event) > weight(&question.event) {
-            question.event = event;
+        if weight(&event) > weight(&request.event) {
+            request.event = event;
         }
-        question.done.extend(done.then_some(id));
+        request.done.extend(done.then_some(id));
     }
-    let mut questions: Vec<Question> = found.into_values().collect();
-    questions.sort_by_key(|q| (!q.is_of_session(), q.place));
-    Ok(questions)
+    let mut requests: Vec<Request> = found.into_values().collect();
+    requests.sort_by_key(|q| (!q.is_of_session(), q.place));
+    Ok(requests)
 }
 
-/// Of several bells about one object: a failed payment is told by its own alone, when a delayed one
-/// came is as well where the key may not see balances, and an expiry asks nothing.
+/// Which of several events about one object is used: only its own event says that a payment failed,
+/// or when a delayed one came where the key may not see balances; an expiry leads to no request.
 fn weight(event: &Event) -> u8 {
     match event.name() {
         "checkout.session.async_payment_failed" | "checkout.session.async_payment_succeeded" => 2,
@@ -284,19 +284,19 @@ fn copy_events(here: &Connection, new: &Connection) -> Result<i64> {
 
 /// Asks, many at once, and hands on each answer as it comes. The first failure that is Stripe's or
 /// the key's ends it.
-fn ask_all(
-    questions: Vec<Question>,
+fn request_all(
+    requests: Vec<Request>,
     stripe: &Stripe,
     total: usize,
-    tell: &dyn Fn(&str),
+    report: &dyn Fn(&str),
     deriving: &mut Deriving,
 ) -> Result<()> {
-    let (stop, any) = (AtomicBool::new(false), AtomicBool::new(deriving.derived.asked > 0));
-    let next = Mutex::new(questions.into_iter());
+    let (stop, any) = (AtomicBool::new(false), AtomicBool::new(deriving.derived.requests > 0));
+    let next = Mutex::new(requests.into_iter());
     let (give, take) = channel();
-    let ask = |question: &Question| {
+    let ask = |request: &Request| {
         for pause in PAUSES_S {
-            match handlers::handle(&Look::of([&question.event]), stripe) {
+            match handlers::handle(&Look::of([&request.event]), stripe) {
                 // Stripe that has not answered at all is down; else this is a hiccup among hours of
                 // answers.
                 Err(Error::Temporary(_))
@@ -307,31 +307,34 @@ fn ask_all(
                 answer => return answer,
             }
         }
-        handlers::handle(&Look::of([&question.event]), stripe)
+        handlers::handle(&Look::of([&request.event]), stripe)
     };
     std::thread::scope(|threads| {
-        for _ in 0..ASKERS {
+        for _ in 0..REQUESTS_AT_ONCE {
             let (give, next, ask, stop) = (give.clone(), &next, &ask, &stop);
             threads.spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
-                    let Some(question) = lock(next).next() else { return };
-                    let answer = ask(&question);
-                    // Nobody takes it any more when another question has ended it all.
-                    let _ = give.send((question, answer));
+                    let Some(request) = lock(next).next() else { return };
+                    let answer = ask(&request);
+                    // Nobody receives it when another request has ended the rebuild.
+                    let _ = give.send((request, answer));
                 }
             });
         }
         drop(give);
-        let mut told = Instant::now();
-        for (question, answer) in take {
+        let mut reported = Instant::now();
+        for (request, answer) in take {
             any.fetch_or(!matches!(answer, Err(Error::Temporary(_))), Ordering::Relaxed);
-            if let Err(error) = deriving.answered(question, answer) {
+            if let Err(error) = deriving.answered(request, answer) {
                 stop.store(true, Ordering::Relaxed);
                 return Err(error);
             }
-            if told.elapsed() >= TELL_EVERY {
-                told = Instant::now();
-                tell(&format!("requests sent to Stripe: {} of {total}", deriving.derived.asked));
+            if reported.elapsed() >= REPORT_EVERY {
+                reported = Instant::now();
+                report(&format!(
+                    "requests sent to Stripe: {} of {total}",
+                    deriving.derived.requests
+                ));
             }
         }
         Ok(())

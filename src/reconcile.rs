@@ -299,7 +299,10 @@ impl Backfill {
             Ok(())
         })?;
         if found > 0 {
-            log::info!("{found} {} were not here, or otherwise, and are asked for", subject.name());
+            log::info!(
+                "{found} {} were missing here or differed, and are requested",
+                subject.name()
+            );
             context.metrics.backfill_found(subject.name(), found);
         }
         cursors::advance(context, subject.name(), tally.newest, now)?;

@@ -82,7 +82,7 @@ impl Noted {
 }
 
 /// What was typed and is no longer in the file at this path, for whoever looks before the next
-/// start does; `None` when nothing is missing, or it was told already.
+/// start does; `None` when nothing is missing, or the alarm was raised already.
 pub fn lost(path: &Path, c: &Connection) -> Result<Option<String>> {
     parsed(&place::noted_beside(path)).lost(c)
 }
@@ -122,7 +122,7 @@ impl RollbackGuard {
         let now = Noted { at: noted.at, last: last(c)?, typed };
         let mut guard = RollbackGuard { noted: now, seen_before, noted_at: None };
         // Who is killed in the first seconds has been here all the same. What was found is to be
-        // found again until somebody has been told.
+        // found again until the alarm has been raised.
         if finding.is_none() {
             guard.note(held, c);
         }
@@ -184,7 +184,7 @@ impl RollbackGuard {
 }
 
 /// What is to be said of a file that was in use and was never served from here: after a move to
-/// another machine nothing tells how far it had got there. `None` for a new file.
+/// another machine nothing shows how far it had got there. `None` for a new file.
 fn arrived(c: &Connection) -> Result<Option<String>> {
     let one = |sql: &str| {
         c.query_row(sql, [], |row| row.get::<_, Option<String>>(0)).map_err(db::translate)

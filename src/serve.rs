@@ -122,7 +122,8 @@ pub fn serve() -> Result<()> {
     match why {
         Ok(()) if clean => Ok(()),
         Ok(()) => Err(Error::Temporary(
-            "stopped before everything in hand was done; it is taken up at the next start".into(),
+            "stopped before everything in progress was done; it is taken up at the next start"
+                .into(),
         )),
         // A new process would do no better.
         Err(Error::Config(why)) => Err(Error::Config(why)),
@@ -410,8 +411,8 @@ impl Serving {
         }
     }
 
-    /// Stops in the order of the road: no new requests, those in hand answered; no new events,
-    /// those in hand written; then the writer. False when something was not done in time.
+    /// Stops in the order of the road: no new requests, those in progress answered; no new events,
+    /// those in progress written; then the writer. False when something was not done in time.
     pub fn stop(mut self) -> bool {
         let deadline = Instant::now() + STOP_WITHIN;
         self.hooks.tell_to_stop();

@@ -23,7 +23,7 @@ impl fmt::Display for Object {
 }
 
 /// What is in `schema` and not in the file, or not as the schema has it, in the schema's order.
-/// What the file has beside it is its owner's and not told.
+/// What the file has besides is its owner's and is left out.
 /// Comments, blanks and the order of a table's rules make no difference between tables.
 pub fn lacking(file: &Connection, schema: &str) -> Result<Vec<Object>> {
     let here = objects(file)?;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::clock::{self, Timestamp};
 use crate::sync::lock;
 
-/// Answers that are remembered, and how many it takes to believe them.
+/// Answers that are remembered, and how many it takes to trust them.
 const ANSWERS: usize = 5;
 const ANSWERS_MIN: usize = 3;
 

@@ -41,7 +41,7 @@ pub fn is_reported(why: &Error) -> bool {
     note().is_some_and(|note| fs::read_to_string(note).is_ok_and(|text| text == why.to_string()))
 }
 
-/// To be called by a daemon that serves: whatever stops the next start is news.
+/// To be called by a daemon that serves: whatever stops the next start is reported anew.
 pub fn forget() {
     if let Some(note) = note() {
         let _ = fs::remove_file(note);

@@ -85,7 +85,7 @@ impl Stripe {
         Stripe { transport, only, others: Arc::default() }
     }
 
-    /// Stripe's clock against ours, as far as its answers have told.
+    /// Stripe's clock against ours, as far as its answers have shown.
     pub fn skew(&self) -> &Skew {
         &self.transport.skew
     }
@@ -174,7 +174,7 @@ impl Stripe {
         };
         match first {
             Some(session) if !theirs(&session) => Err(Error::Temporary(format!(
-                "Stripe was asked for the session of {payment_intent} and lists another"
+                "Stripe answers a request for the session of {payment_intent} with another one"
             ))),
             first => Ok(first),
         }
@@ -317,7 +317,10 @@ fn checked(id: &str) -> Result<&str> {
     if is_object_id(id) {
         return Ok(id);
     }
-    Err(Error::Permanent(format!("{} is no id that Stripe could be asked for", text::clean(id))))
+    Err(Error::Permanent(format!(
+        "{} is no id that a request to Stripe could name",
+        text::clean(id)
+    )))
 }
 
 /// `Temporary` unless the answer is the object that was asked for: half an answer, or somebody
@@ -332,7 +335,7 @@ fn is_the_one(value: &Value, object: &str, id: &str) -> Result<()> {
         return Ok(());
     }
     Err(Error::Temporary(format!(
-        "Stripe was asked for the {object} {id} and answered something else"
+        "Stripe answers a request for the {object} {id} with something else"
     )))
 }
 

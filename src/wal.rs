@@ -124,7 +124,7 @@ fn number(bytes: &[u8], at: usize) -> u32 {
     u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
-/// The frames that SQLite would believe, from the first on.
+/// The frames that SQLite would accept, from the first on.
 struct Frames<'a> {
     log: &'a File,
     page_size: usize,

@@ -1,4 +1,4 @@
-//! The queue of events: asks the handler, applies the Change, decides whether to try again or to
+//! The queue of events: runs the handler, applies the Change, decides whether to try again or to
 //! park.
 
 use std::sync::{Arc, Mutex};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::breaker::PROBE_EVERY_MAX;
 use crate::change::Change;
-use crate::claims::{self, Claim, Claimed, InHand, Outcome, Room};
+use crate::claims::{self, Claim, Claimed, InProgress, Outcome, Room};
 use crate::clock;
 use crate::context::Context;
 use crate::db::Reader;
@@ -19,10 +19,10 @@ use crate::reason::{Code, Reason};
 use crate::sync::lock;
 use crate::text;
 
-/// The scan that nothing depends on but a lost wake-up.
+/// The scan by the timer; only a lost wake-up depends on it.
 const SCAN_EVERY: Duration = Duration::from_secs(1);
 
-/// Tries of an event whose answer lacks something, before the rest is left to the daily look; and
+/// Tries of an event whose answer lacks something, before the rest is left to the daily check; and
 /// where the key may not see it, which is named by an alarm, so that it costs one more request and
 /// keeps nothing waiting for long.
 const TRIES_UNFINISHED: i64 = 5;
@@ -36,12 +36,12 @@ const SUSPECT_EVERY: Duration = Duration::from_secs(30);
 pub struct Workers(Queue<Events>);
 
 impl Workers {
-    /// Starts the work on events, `hands` of them at once.
-    pub fn start(context: Arc<Context>, reader: Reader, hands: usize) -> Workers {
+    /// Starts the work on events, `workers` of them at once.
+    pub fn start(context: Arc<Context>, reader: Reader, workers: usize) -> Workers {
         let signal = context.events.clone();
         let suspect_at = Mutex::new(Instant::now());
         Workers(Queue::start(
-            Events { context, reader: reader.clone(), hands, suspect_at },
+            Events { context, reader: reader.clone(), workers, suspect_at },
             reader,
             signal,
         ))
@@ -52,8 +52,8 @@ impl Workers {
         self.0.is_dead().then_some("workers")
     }
 
-    /// Claims no more events, breaks off what hangs at Stripe, and waits until what is in hand is
-    /// written. False when an event was not done by the deadline; it is due at the next start.
+    /// Claims no more events, breaks off what hangs at Stripe, and waits until what is in progress
+    /// is written. False when an event was not done by the deadline; it is due at the next start.
     pub fn stop(self, deadline: Instant) -> bool {
         let context = self.0.runner().context.clone();
         context.events.stop();
@@ -66,8 +66,8 @@ impl Workers {
 struct Events {
     context: Arc<Context>,
     reader: Reader,
-    /// Claims in hand at once.
-    hands: usize,
+    /// Claims in progress at once.
+    workers: usize,
     /// When a suspect last had its turn.
     suspect_at: Mutex<Instant>,
 }
@@ -89,14 +89,14 @@ impl Store for Events {
     type Job = Task;
     type Outcome = Tried;
 
-    /// Looking for what is due costs no write.
-    fn claim(&self, in_hand: &[Arc<Task>]) -> Result<Found<Task>> {
-        let room = self.room(in_hand);
-        let full = room.hands == 0;
+    /// Checking for what is due writes nothing.
+    fn claim(&self, in_progress: &[Arc<Task>]) -> Result<Found<Task>> {
+        let room = self.room(in_progress);
+        let full = room.workers == 0;
         if full || !claims::is_any_due(&lock(&self.reader), clock::now())? {
             return Ok(Found { jobs: Vec::new(), again: SCAN_EVERY, full });
         }
-        let held = InHand::of(in_hand.iter().map(|task| &task.claim));
+        let held = InProgress::of(in_progress.iter().map(|task| &task.claim));
         let claims =
             self.context.writer.write(move |c| claims::claim(c, room, &held, clock::now()))?;
         if claims.iter().any(|claim| claim.alone) {
@@ -128,7 +128,7 @@ impl Store for Events {
         }
         for event in &covered {
             self.context.metrics.event_tried("known");
-            log::info!("event {} done, Stripe was asked since it came", text::clean(event));
+            log::info!("event {} done by a request made since it came", text::clean(event));
         }
     }
 }
@@ -190,24 +190,24 @@ impl Runner for Events {
 }
 
 impl Events {
-    /// How much may be claimed now. What is late never has more than half of the hands.
-    fn room(&self, in_hand: &[Arc<Task>]) -> Room {
-        let idle = in_hand.is_empty();
+    /// How much may be claimed now. What is late never has more than half of the workers.
+    fn room(&self, in_progress: &[Arc<Task>]) -> Room {
+        let idle = in_progress.is_empty();
         let suspects_turn = lock(&self.suspect_at).elapsed() >= SUSPECT_EVERY;
-        let none = Room { hands: 0, late: 0, idle, suspects_turn: false };
-        if in_hand.iter().any(|task| task.claim.alone) {
+        let none = Room { workers: 0, late: 0, idle, suspects_turn: false };
+        if in_progress.iter().any(|task| task.claim.alone) {
             return none;
         }
         if self.context.breaker.is_open() {
             // One at a time. The failing ones fall behind in the queue, so each probe is another
             // event.
             let is_due = idle && self.context.breaker.probe();
-            return if is_due { Room { hands: 1, late: 1, idle, suspects_turn } } else { none };
+            return if is_due { Room { workers: 1, late: 1, idle, suspects_turn } } else { none };
         }
-        let busy_late = in_hand.iter().filter(|task| task.claim.late).count();
-        let hands = self.hands.saturating_sub(in_hand.len());
-        let late = (self.hands / 2).max(1).saturating_sub(busy_late).min(hands);
-        Room { hands, late, idle, suspects_turn }
+        let busy_late = in_progress.iter().filter(|task| task.claim.late).count();
+        let workers = self.workers.saturating_sub(in_progress.len());
+        let late = (self.workers / 2).max(1).saturating_sub(busy_late).min(workers);
+        Room { workers, late, idle, suspects_turn }
     }
 
     /// The shop's own events, and those that are not, by the reason why not.
@@ -228,7 +228,7 @@ impl Events {
         tasks
     }
 
-    /// What the claim leads to, by asking Stripe; nothing is written.
+    /// What the claim leads to, by a request to Stripe; nothing is written.
     fn ask(&self, claim: &Claim) -> Result<Handled> {
         let context = &self.context;
         let answer =

@@ -1,5 +1,5 @@
 //! The queue engine under every order of its threads: each job that is added is run once, though no
-//! timer ever fires, no more run at once than there are hands, and it stops.
+//! timer ever fires, no more run at once than there are workers, and it stops.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use crate::queue::{Found, Queue, Runner, Signal, Store};
 use crate::sync::{Arc, Condvar, Mutex, PoisonError, lock, thread};
 
 const JOBS: u64 = 5;
-const HANDS: usize = 2;
+const WORKERS: usize = 2;
 
 /// The table of jobs.
 #[derive(Default)]
@@ -33,9 +33,9 @@ impl Store for Desk {
     type Job = u64;
     type Outcome = ();
 
-    fn claim(&self, in_hand: &[Arc<u64>]) -> Result<Found<u64>> {
+    fn claim(&self, in_progress: &[Arc<u64>]) -> Result<Found<u64>> {
         let mut table = lock(&self.table);
-        let free = HANDS.saturating_sub(in_hand.len());
+        let free = WORKERS.saturating_sub(in_progress.len());
         let jobs: Vec<u64> = table.waiting.iter().copied().take(free).collect();
         for job in &jobs {
             table.waiting.remove(job);
@@ -60,7 +60,7 @@ impl Runner for Desk {
 
     fn run(&self, _: &u64) {
         let running = lock(&self.table).running.len();
-        assert!(running <= HANDS, "{running} jobs with {HANDS} hands");
+        assert!(running <= WORKERS, "{running} jobs with {WORKERS} workers");
     }
 
     fn panicked(&self) {
@@ -98,7 +98,7 @@ pub fn one_day() {
     assert!(queue.stop(Instant::now() + Duration::from_secs(3600)), "it stops");
     adding.into_iter().for_each(|adding| adding.join().expect("no panic"));
     let table = lock(&desk.table);
-    assert!(table.running.is_empty(), "what was in hand is written");
+    assert!(table.running.is_empty(), "what was in progress is written");
     let written = signal.write_patiently(|| Err::<(), _>(Error::Permanent("refused".into())));
     assert!(written.is_err());
     let all: BTreeSet<u64> = table.done.iter().chain(&table.waiting).copied().collect();

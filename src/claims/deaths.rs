@@ -1,11 +1,11 @@
-//! The process that dies: which events had a hand in it, and what happens to them.
+//! The process that dies: which events may have caused it, and what happens to them.
 //!
-//! Every event in hand counts it (`crashes`). The first three deaths are forgiven (a restart, a
+//! Every event in progress counts it (`crashes`). The first three deaths are forgiven (a restart, a
 //! power cut). From the third on the event is a suspect: it is claimed when nothing else is in
 //! hand, so a further death is evidence against it alone, and after twelve of those it is parked. A
-//! start that finds nothing in hand shows that the process dies for another reason: the suspects'
-//! counts go back to three. A handler that panics is caught and counts for its own events alone
-//! (`panics`), and they are parked after twelve.
+//! start that finds nothing in progress shows that the process dies for another reason: the
+//! suspects' counts go back to three. A handler that panics is caught and counts for its own events
+//! alone (`panics`), and they are parked after twelve.
 
 use std::time::Duration;
 
@@ -17,8 +17,8 @@ use crate::db;
 use crate::error::Result;
 use crate::reason::Code;
 
-/// Deaths of the process with an event in hand before the event is claimed alone, and deaths while
-/// it was in hand alone before it is parked as their cause.
+/// Deaths of the process with an event in progress before the event is claimed alone, and deaths
+/// while it was in progress alone before it is parked as their cause.
 pub const CRASHES_FORGIVEN: i64 = 3;
 const CRASHES_MAX: i64 = 12;
 
@@ -35,7 +35,7 @@ const FORGIVE: &str = "UPDATE events SET crashes = ?1, next_attempt_at = ?2
       WHERE state = 'pending' AND crashes >= 3 AND crashes > ?1)";
 const _: () = assert!(CRASHES_FORGIVEN == 3);
 
-/// At start: the events that were in a worker's hands when the process ended. The few first times
+/// At start: the events that a worker had when the process ended. The few first times
 /// they are due at once; then each is claimed alone, ever later; and the one in which the daemon
 /// keeps dying is parked, so that the ones behind it go on. Returns how many there were.
 pub fn release_interrupted(c: &Connection, now: Timestamp) -> Result<usize> {

@@ -28,16 +28,16 @@ fn session(c: &Connection, n: usize) {
     insert(c, &format!("evt_{n}"), "checkout.session.completed", &format!("cs_{n}"), 0);
 }
 
-const ALL: Room = Room { hands: 16, late: 8, idle: true, suspects_turn: false };
+const ALL: Room = Room { workers: 16, late: 8, idle: true, suspects_turn: false };
 
 /// What is claimed at that second, by the ids of its events.
 fn claim_all(
     c: &Connection,
     room: Room,
-    in_hand: &InHand,
+    in_progress: &InProgress,
     second: i64,
 ) -> (Vec<Claim>, Vec<String>) {
-    let claims = claim(c, room, in_hand, at(second)).unwrap();
+    let claims = claim(c, room, in_progress, at(second)).unwrap();
     let ids = |claim: &Claim| {
         claim.events.iter().map(|e| e.event.id.as_str()).collect::<Vec<_>>().join("+")
     };
@@ -66,19 +66,19 @@ fn events_about_one_object_are_one_request() {
     insert(&c, "evt_3", "payment_intent.payment_failed", "pi_1", 50);
     insert(&c, "evt_4", "payment_intent.succeeded", "pi_1", 50);
     insert(&c, "evt_5", "payment_intent.created", "pi_1", 0);
-    let (claims, named) = claim_all(&c, ALL, &InHand::default(), 1);
+    let (claims, named) = claim_all(&c, ALL, &InProgress::default(), 1);
     assert_eq!(
         named,
         ["evt_1+evt_3+evt_4", "evt_2"],
         "those not due as well, but what asks nothing"
     );
-    let in_hand = InHand::of(claims.iter());
+    let in_progress = InProgress::of(claims.iter());
     // What comes meanwhile waits for the answer.
     insert(&c, "evt_6", "payment_intent.canceled", "pi_1", 1);
-    assert_eq!(claim_all(&c, ALL, &in_hand, 2).1, ["evt_5"; 0]);
+    assert_eq!(claim_all(&c, ALL, &in_progress, 2).1, ["evt_5"; 0]);
     finish(&c, &claims[0], &DONE, at(2)).unwrap();
-    let in_hand = InHand::of(claims[1..].iter());
-    let (claims, named) = claim_all(&c, ALL, &in_hand, 2);
+    let in_progress = InProgress::of(claims[1..].iter());
+    let (claims, named) = claim_all(&c, ALL, &in_progress, 2);
     assert_eq!(named, ["evt_5"]);
     finish(
         &c,
@@ -87,7 +87,7 @@ fn events_about_one_object_are_one_request() {
         at(2),
     )
     .unwrap();
-    assert_eq!(claim_all(&c, ALL, &in_hand, 2).1, ["evt_6"]);
+    assert_eq!(claim_all(&c, ALL, &in_progress, 2).1, ["evt_6"]);
     assert_eq!(
         one(
             &c,
@@ -103,7 +103,7 @@ fn an_answer_finishes_what_came_before_its_request_and_nothing_later_whatever_th
     insert(&c, "evt_1", "checkout.session.completed", "cs_1", 0);
     insert(&c, "evt_2", "payment_intent.succeeded", "pi_1", 50);
     insert(&c, "evt_3", "checkout.session.expired", "pi_1", 50);
-    let (claims, _) = claim_all(&c, ALL, &InHand::default(), 1);
+    let (claims, _) = claim_all(&c, ALL, &InProgress::default(), 1);
     // The clock is set back by a minute, and then by an hour.
     insert(&c, "evt_4", "payment_intent.succeeded", "pi_1", -60);
     let covered = finish_covered(&c, &["cs_1", "pi_1"], claims[0].asked, at(-3600)).unwrap();
@@ -116,11 +116,11 @@ fn an_answer_finishes_what_came_before_its_request_and_nothing_later_whatever_th
 fn what_is_in_hand_is_not_handed_out_again_though_the_clock_jumps_a_day() {
     let c = file();
     (1..=3).for_each(|n| session(&c, n));
-    let (claims, _) = claim_all(&c, ALL, &InHand::default(), 0);
-    let in_hand = InHand::of(claims.iter());
-    assert_eq!(claim_all(&c, ALL, &in_hand, 86_400).1, [""; 0]);
-    let in_hand = InHand::of([&claims[0], &claims[2]].into_iter());
-    assert_eq!(claim_all(&c, ALL, &in_hand, 86_400).1, ["evt_2"], "its lease is over");
+    let (claims, _) = claim_all(&c, ALL, &InProgress::default(), 0);
+    let in_progress = InProgress::of(claims.iter());
+    assert_eq!(claim_all(&c, ALL, &in_progress, 86_400).1, [""; 0]);
+    let in_progress = InProgress::of([&claims[0], &claims[2]].into_iter());
+    assert_eq!(claim_all(&c, ALL, &in_progress, 86_400).1, ["evt_2"], "its lease is over");
 }
 
 #[test]
@@ -129,13 +129,13 @@ fn what_came_or_was_tried_while_the_clock_was_ahead_is_due() {
     // Two months ahead, and a try that failed then.
     insert(&c, "evt_1", "checkout.session.completed", "cs_1", 5_000_000);
     insert(&c, "evt_2", "checkout.session.completed", "cs_2", 5_000_000);
-    let (claims, _) = claim_all(&c, ALL, &InHand::default(), 5_000_000);
+    let (claims, _) = claim_all(&c, ALL, &InProgress::default(), 5_000_000);
     let again = Outcome::Again { why: Reason::new(Code::Temporary, "busy"), pause: None };
     finish(&c, &claims[0], &again, at(5_000_000)).unwrap();
     finish(&c, &claims[1], &again, at(5_000_000)).unwrap();
     insert(&c, "evt_3", "checkout.session.completed", "cs_3", 5_000_000);
     assert!(is_any_due(&c, at(0)).unwrap());
-    let (_, mut named) = claim_all(&c, ALL, &InHand::default(), 0);
+    let (_, mut named) = claim_all(&c, ALL, &InProgress::default(), 0);
     named.sort();
     assert_eq!(named, ["evt_1", "evt_2", "evt_3"]);
     // A pause of an hour is none of that.
@@ -149,16 +149,16 @@ fn late_ones_never_take_more_hands_than_they_may() {
     let c = file();
     (1..=20).for_each(|n| session(&c, n));
     c.execute("UPDATE events SET attempts = 1", []).unwrap();
-    for (hands, late, n) in [(16, 8, 8), (1, 0, 0), (1, 1, 1), (16, 0, 0)] {
-        let (claims, _) = claim_all(&c, Room { hands, late, ..ALL }, &InHand::default(), 0);
-        assert_eq!(claims.len(), n, "{hands} hands, {late} late");
+    for (workers, late, n) in [(16, 8, 8), (1, 0, 0), (1, 1, 1), (16, 0, 0)] {
+        let (claims, _) = claim_all(&c, Room { workers, late, ..ALL }, &InProgress::default(), 0);
+        assert_eq!(claims.len(), n, "{workers} workers, {late} late");
     }
     (21..=30).for_each(|n| session(&c, n));
-    let (claims, _) = claim_all(&c, ALL, &InHand::default(), 0);
+    let (claims, _) = claim_all(&c, ALL, &InProgress::default(), 0);
     assert_eq!((claims.len(), claims.iter().filter(|claim| claim.late).count()), (16, 6));
 }
 
-/// The process dies with everything in hand that was claimed; and starts again a second later.
+/// The process dies with everything in progress that was claimed; and starts again a second later.
 fn die(c: &Connection, second: i64) {
     release_interrupted(c, at(second + 1)).unwrap();
 }
@@ -173,7 +173,7 @@ fn the_event_in_which_the_process_dies_is_found_and_its_neighbors_are_not_blamed
     // hand.
     while one(&c, "SELECT state FROM events WHERE id = 'evt_3'") == "pending" {
         second += 3600;
-        let (claims, named) = claim_all(&c, ALL, &InHand::default(), second);
+        let (claims, named) = claim_all(&c, ALL, &InProgress::default(), second);
         assert!(!claims.is_empty() && deaths < 30);
         assert!(claims.iter().all(|claim| !claim.alone) || claims.len() == 1, "{named:?}");
         match named.contains(&"evt_3".into()) {
@@ -197,7 +197,7 @@ fn a_crash_loop_from_elsewhere_parks_no_event() {
     // Stripe hangs, and the process dies every two seconds of something else.
     for death in 0..2000 {
         let second = death * 2;
-        claim_all(&c, ALL, &InHand::default(), second);
+        claim_all(&c, ALL, &InProgress::default(), second);
         if death % 100 == 50 {
             insert(
                 &c,
@@ -206,7 +206,7 @@ fn a_crash_loop_from_elsewhere_parks_no_event() {
                 &format!("cs_new_{death}"),
                 second,
             );
-            let (_, named) = claim_all(&c, ALL, &InHand::default(), second);
+            let (_, named) = claim_all(&c, ALL, &InProgress::default(), second);
             assert!(
                 named.contains(&format!("evt_new_{death}")),
                 "a new order is not kept waiting: {named:?}"
@@ -228,9 +228,9 @@ fn a_suspect_gets_its_turn_and_then_nothing_is_beside_it() {
         )
         .unwrap();
     }
-    let none = InHand::default();
-    let busy = Room { hands: 10, late: 8, idle: false, suspects_turn: true };
-    assert_eq!(claim_all(&c, Room { hands: 0, ..busy }, &none, 1).1, [""; 0]);
+    let none = InProgress::default();
+    let busy = Room { workers: 10, late: 8, idle: false, suspects_turn: true };
+    assert_eq!(claim_all(&c, Room { workers: 0, ..busy }, &none, 1).1, [""; 0]);
     // It has not waited long: the others go on, and it is not among them.
     assert_eq!(claim(&c, Room { suspects_turn: false, ..ALL }, &none, at(1)).unwrap().len(), 2);
     assert_eq!(
@@ -250,7 +250,7 @@ fn a_suspect_gets_its_turn_and_then_nothing_is_beside_it() {
     assert_eq!(
         claim_all(&c, busy, &none, 40).1,
         [""; 0],
-        "it has waited for long: the hands are to empty"
+        "it has waited for long: the workers are to become idle"
     );
     let (claims, named) = claim_all(&c, Room { suspects_turn: true, ..ALL }, &none, 40);
     assert!(claims[0].alone && named == ["evt_1"], "{named:?}");
@@ -260,11 +260,11 @@ fn a_suspect_gets_its_turn_and_then_nothing_is_beside_it() {
 fn an_event_that_is_wanted_once_more_while_it_is_in_hand_is_due_again() {
     let c = file();
     session(&c, 1);
-    let (claims, _) = claim_all(&c, ALL, &InHand::default(), 0);
+    let (claims, _) = claim_all(&c, ALL, &InProgress::default(), 0);
     assert!(inbox::replay(&c, "evt_1").unwrap());
     finish(&c, &claims[0], &DONE, at(1)).unwrap();
     assert_eq!(states(&c), "evt_1 pending");
-    let (claims, named) = claim_all(&c, ALL, &InHand::default(), 1);
+    let (claims, named) = claim_all(&c, ALL, &InProgress::default(), 1);
     assert_eq!(named, ["evt_1"]);
     finish(&c, &claims[0], &DONE, at(1)).unwrap();
     assert_eq!(states(&c), "evt_1 done");
@@ -309,7 +309,7 @@ fn what_waits_is_woken_unless_its_own_deaths_make_it_wait() {
 fn giving_up_takes_three_days_and_twenty_tries() {
     let c = file();
     session(&c, 1);
-    let (mut claims, _) = claim_all(&c, ALL, &InHand::default(), 0);
+    let (mut claims, _) = claim_all(&c, ALL, &InProgress::default(), 0);
     let again = Outcome::Again { why: Reason::new(Code::Temporary, "busy"), pause: None };
     for (attempts, days, state) in [(19, 10, "pending"), (100, 2, "pending"), (20, 4, "failed")] {
         claims[0].events[0].attempts = attempts;
@@ -328,7 +328,7 @@ fn a_handler_that_panics_counts_for_its_own_event_alone() {
             "pending0",
             "{panic}"
         );
-        let (claims, _) = claim_all(&c, ALL, &InHand::default(), panic * 7200);
+        let (claims, _) = claim_all(&c, ALL, &InProgress::default(), panic * 7200);
         for claim in &claims {
             let what = if claim.object_id() == Some("cs_1") {
                 Outcome::Panicked(Reason::new(Code::Panicked, "a bug"))
@@ -345,7 +345,7 @@ fn a_handler_that_panics_counts_for_its_own_event_alone() {
 fn what_waits_for_an_order_is_due_when_its_payment_is_known() {
     let c = file();
     insert(&c, "evt_1", "charge.dispute.created", "dp_1", 0);
-    let (claims, _) = claim_all(&c, ALL, &InHand::default(), 0);
+    let (claims, _) = claim_all(&c, ALL, &InProgress::default(), 0);
     let ignored = Outcome::Ignored {
         why: Reason::new(Code::NoSession, "no session"),
         awaits: Some("pi_1".into()),
@@ -356,7 +356,7 @@ fn what_waits_for_an_order_is_due_when_its_payment_is_known() {
     // The order came while Stripe was asked: it is not ignored, but asked about again.
     inbox::replay(&c, "evt_1").unwrap();
     assert_eq!(one(&c, told), format!("pending pi_1 {}", Code::Replayed.word()));
-    let (claims, _) = claim_all(&c, ALL, &InHand::default(), 1);
+    let (claims, _) = claim_all(&c, ALL, &InProgress::default(), 1);
     c.execute(
         "INSERT INTO orders(checkout_session_id, payment_intent_id, livemode, mode,
            payment_status, currency, amount_total,

@@ -119,7 +119,7 @@ fn things(n: usize) -> &'static str {
 }
 
 /// The permissions that fulfilld needs and the key has not, by their names in the Dashboard.
-/// `Config` when Stripe refuses the key, `Temporary` when Stripe could not be asked.
+/// `Config` when Stripe refuses the key, `Temporary` when Stripe does not answer.
 pub fn missing_permissions(stripe: &Stripe) -> Result<Vec<&'static str>> {
     key::missing_permissions(stripe)
 }

@@ -104,7 +104,7 @@ impl Which {
     }
 }
 
-/// Prints what was asked for. `Permanent` when there is no event of that id.
+/// Prints them. `Permanent` when there is no event of that id.
 pub fn run(args: &Args) -> Result<()> {
     match (&args.what, &args.event) {
         (None, None) => list(&args.list),

@@ -15,8 +15,8 @@ mod labels; // the parcels that wait, for a label service
 /// stands on the day it was paid, a refund and a chargeback on the day the money went; what comes
 /// back, because a refund failed or a dispute was won, is a row of its own with the sign turned. So
 /// the books of a period that is over stay the same to the letter, whatever happens later, and the
-/// customer is told as at the sale. Days are in UTC, or with --tz where the shop lives. Orders that
-/// are not paid are not in them.
+/// customer is shown as at the sale. Days are in UTC, or with --tz where the shop lives. Orders
+/// that are not paid are not in them.
 ///
 /// In CSV amounts are decimal text in the currency's own decimals, exact to the last one, and the
 /// column currency says of what; text that a spreadsheet would take for a formula begins with an

@@ -140,7 +140,7 @@ fn clear_bytes(args: &Args, path: &Path, texts: &BTreeSet<String>) -> Result<()>
     }
     let mut kept = Vec::new();
     for copy in copies(path) {
-        // What this user may not read is told, too: who knows what it holds.
+        // What this user may not read is reported, too: nobody knows what it holds.
         if holds(&copy, texts).unwrap_or(true) {
             kept.push(copy);
         }

@@ -1,4 +1,4 @@
-//! `fulfilld hooks`: what the shop's own programs were told, what waits, and what gave up.
+//! `fulfilld hooks`: the notifications for the shop's own programs: sent, waiting, given up.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -68,7 +68,7 @@ struct List {
 struct Show {
     /// Its id in the list
     #[arg(value_name = "ID")]
-    news: i64,
+    id: i64,
     #[command(flatten)]
     file: File,
     #[command(flatten)]
@@ -81,11 +81,11 @@ struct Show {
 /// are left alone.
 #[derive(clap::Args)]
 #[command(before_help = "Example: fulfilld hooks retry --dead")]
-#[command(group = ArgGroup::new("which").required(true).args(["news", "dead"]))]
+#[command(group = ArgGroup::new("which").required(true).args(["id", "dead"]))]
 struct Retry {
     /// The notifications, by their ids in the list
     #[arg(value_name = "ID")]
-    news: Vec<i64>,
+    id: Vec<i64>,
     /// All that a hook gave up
     #[arg(long)]
     dead: bool,
@@ -156,7 +156,7 @@ fn by_the_daemon(args: &Test) -> Result<Vec<trial::Trial>> {
     })
 }
 
-/// Does what was asked for. `Permanent` when there is no news of an id, or with `test` when a hook
+/// Runs the command. `Permanent` when there is no notification of an id, or with `test` when a hook
 /// failed.
 pub fn run(args: &Args) -> Result<()> {
     match &args.what {
@@ -200,16 +200,15 @@ fn list(args: &List) -> Result<()> {
 
 fn show(args: &Show) -> Result<()> {
     let c = args.file.read()?;
-    let row =
-        Table::query(&c, &format!("SELECT {COLUMNS} FROM outbox WHERE id = ?1"), [args.news])?;
+    let row = Table::query(&c, &format!("SELECT {COLUMNS} FROM outbox WHERE id = ?1"), [args.id])?;
     if row.is_empty() {
-        return Err(none_such(format!("notification {}", args.news), "fulfilld hooks list --all"));
+        return Err(none_such(format!("notification {}", args.id), "fulfilld hooks list --all"));
     }
     let runs = Table::query(
         &c,
         "SELECT target, state, attempts, next_attempt_at, ended_at, last_error, outcome \
          FROM hook_runs WHERE outbox_id = ?1 ORDER BY target",
-        [args.news],
+        [args.id],
     )?;
     let next = format!(
         "SELECT {}, (SELECT coalesce(max(attempts), 0) + 1 FROM hook_runs WHERE outbox_id = ?1) \
@@ -217,9 +216,9 @@ fn show(args: &Show) -> Result<()> {
         runs::KEY
     );
     let (key, attempt): (String, i64) = c
-        .query_row(&next, [args.news], |row| Ok((row.get(0)?, row.get(1)?)))
+        .query_row(&next, [args.id], |row| Ok((row.get(0)?, row.get(1)?)))
         .map_err(db::translate)?;
-    let json = text::escape_json(&payload::json(&c, args.news, &key, attempt, false)?);
+    let json = text::escape_json(&payload::json(&c, args.id, &key, attempt, false)?);
     if args.output.json {
         row.print(true, "")?;
         runs.print(true, "")?;
@@ -240,14 +239,14 @@ fn retry(args: &Retry) -> Result<()> {
         if args.dead {
             return c.execute(&format!("{again} WHERE state = 'dead'"), []).map_err(db::translate);
         }
-        for id in &args.news {
-            let news: Option<(String, String, Option<i64>)> = c
+        for id in &args.id {
+            let found: Option<(String, String, Option<i64>)> = c
                 .query_row("SELECT state, topic, order_id FROM outbox WHERE id = ?1", [id], |row| {
                     Ok((row.get(0)?, row.get(1)?, row.get(2)?))
                 })
                 .optional()
                 .map_err(db::translate)?;
-            match news {
+            match found {
                 None => {
                     return Err(none_such(
                         format!("notification {id}"),
@@ -267,7 +266,7 @@ fn retry(args: &Retry) -> Result<()> {
                 }
             };
         }
-        Ok(args.news.len())
+        Ok(args.id.len())
     })?;
     table::print(&match n {
         1 => "1 notification goes to its hooks again\n".into(),
@@ -336,7 +335,7 @@ fn test(args: &Test) -> Result<()> {
         (_, 0) => {
             let by = match is_served {
                 true => "by the running fulfilld, in its sandbox",
-                false => "here and as this user: no running fulfilld was asked",
+                false => "here and as this user, not by a running fulfilld",
             };
             let _ = writeln!(std::io::stderr(), "each of them was given a sample order, {by}");
             Ok(())

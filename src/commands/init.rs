@@ -150,7 +150,7 @@ impl Setup {
         Ok(url)
     }
 
-    /// The base URL that the service will ask, from its settings.
+    /// The base URL that the service sends requests to, from its settings.
     fn stripe_api(&self) -> Result<String> {
         STRIPE_API.of(&self.settled(&STRIPE_API)).into_result()
     }
@@ -160,7 +160,7 @@ impl Setup {
         let found = self.secret(&KEY, "The restricted key (rk_live_… or rk_test_…): ")?;
         let Some(found) = found else {
             return Err(Error::Config(
-                "without a key nothing can be asked of Stripe; type: sudo fulfilld init".into(),
+                "without a key no request to Stripe is possible; type: sudo fulfilld init".into(),
             ));
         };
         let Key { livemode, .. } = found.value;

@@ -30,7 +30,7 @@ pub mod dismiss; // somebody has dealt with it
 pub mod add; // an order that came from elsewhere
 pub mod slips; // packing slips for the printer
 pub mod export; // the books for a spreadsheet, the parcels for a label service
-pub mod hooks; // what the shop's own programs were told, and what waits
+pub mod hooks; // the notifications for the shop's own programs, and what waits
 pub mod subject; // what is held about a person
 pub mod forget; // a person is erased, the books stay
 pub mod events; // what Stripe sent, and what became of it

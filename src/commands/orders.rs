@@ -99,7 +99,7 @@ struct Show {
     output: Output,
 }
 
-/// Prints what was asked for. `Permanent` when there is no order of that number.
+/// Prints them. `Permanent` when there is no order of that number.
 pub fn run(args: &Args) -> Result<()> {
     match (&args.what, args.order) {
         (None, None) => list(&args.list),

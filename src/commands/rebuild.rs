@@ -59,7 +59,7 @@ pub fn run(args: &Args) -> Result<()> {
         Arc::new(Metrics::default()),
     );
     let account = config::ACCOUNT.get()?;
-    let found = rebuild::derive(&here, &new, &stripe, account.as_deref(), &tell)
+    let found = rebuild::derive(&here, &new, &stripe, account.as_deref(), &report)
         .and_then(|derived| Ok((rebuild::compare(&here, &new, &derived)?, derived)));
     let whole = db::empty_log(&new);
     drop(new);
@@ -78,16 +78,16 @@ pub fn run(args: &Args) -> Result<()> {
         .collect();
     let found = rows.len();
     let columns = ["table", "key", "column", "here", "rebuilt"].map(String::from).to_vec();
-    tell(&format!("requests sent to Stripe: {}", derived.asked));
+    report(&format!("requests sent to Stripe: {}", derived.requests));
     if compared.moved > 0 {
-        tell(&format!(
+        report(&format!(
             "{} rows are left out: an event about them waits or has just come; run it again to compare them",
             compared.moved
         ));
     }
     let keep = found > 0 || args.into.is_some();
     if keep {
-        tell(&format!(
+        report(&format!(
             "{} holds what was derived; your parcels, notes and holds are in {} alone",
             into.display(),
             path.display()
@@ -100,13 +100,13 @@ pub fn run(args: &Args) -> Result<()> {
     match found {
         0 => Ok(()),
         n => Err(Error::Permanent(format!(
-            "{} differs from what Stripe says in {n} places; `fulfilld replay` asks about an event again",
+            "{} differs from what Stripe says in {n} places; `fulfilld replay` processes an event again",
             path.display()
         ))),
     }
 }
 
 /// Progress, for whoever waits.
-fn tell(line: &str) {
+fn report(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
 }

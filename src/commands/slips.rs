@@ -30,7 +30,7 @@ pub struct Args {
     output: Output,
 }
 
-/// Prints them. `Usage` for --json without --pick, `Permanent` when a parcel that is asked for does
+/// Prints them. `Usage` for --json without --pick, `Permanent` when a parcel that is named does
 /// not wait.
 pub fn run(args: &Args) -> Result<()> {
     if args.output.json && !args.pick {

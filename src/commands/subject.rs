@@ -8,11 +8,11 @@ use crate::text;
 
 /// Print everything that is held about a person, as JSON
 ///
-/// Their orders with lines, parcels, refunds, disputes, history, what hooks were told and what they
-/// answered, and the events of Stripe that name them. A person is whoever has this e-mail address,
-/// in capitals or not, in an order or in what an order said before it was corrected, and the other
-/// orders of the same Stripe customer. What hooks, label services and Stripe itself keep is theirs
-/// to tell.
+/// Their orders with lines, parcels, refunds, disputes, history, the notifications of hooks and
+/// what they answered, and the events of Stripe that name them. A person is whoever has this e-mail
+/// address, in capitals or not, in an order or in what an order said before it was corrected, and
+/// the other orders of the same Stripe customer. What hooks, label services and Stripe itself keep
+/// is theirs to tell.
 #[derive(clap::Args)]
 #[command(before_help = "Example: fulfilld subject ada@example.com > ada.json")]
 pub struct Args {

@@ -12,7 +12,7 @@ use crate::verbs::undo::{UNDO, undo};
 /// a verb or in sqlite3, even if it changed a hundred orders. What Stripe has reported since stays.
 /// All or nothing; the history names fulfilld:undo as the author. Notifications that no hook has
 /// received yet are dropped. An undo cannot be undone. Of several statements between BEGIN and
-/// COMMIT it takes back the last one (SQLite does not tell triggers where a transaction began);
+/// COMMIT it takes back the last one (SQLite does not show triggers where a transaction began);
 /// statements within the same thousandth of a second count as one.
 #[derive(clap::Args)]
 #[command(before_help = "Example: fulfilld undo --dry-run")]
@@ -37,8 +37,8 @@ pub fn run(args: &Args) -> Result<()> {
     let undone = args.file.write_as(UNDO, |c| undo(c, args.order, args.force, args.dry_run))?;
     undone.table.print(args.output.json, "")?;
     let mut notes = std::io::stderr().lock();
-    for news in undone.told {
-        let _ = writeln!(notes, "a hook was told already: {news}; put right what it did");
+    for what in undone.notified {
+        let _ = writeln!(notes, "a hook was already notified: {what}; put right what it did");
     }
     if args.dry_run {
         let _ = writeln!(notes, "nothing was changed; without --dry-run this is taken back");

@@ -43,7 +43,7 @@ pub struct Target {
     topics: Vec<&'static str>,
 }
 
-/// How a target is told.
+/// How a target is notified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
     /// An executable, run without a shell.
@@ -63,7 +63,7 @@ impl Kind {
 }
 
 impl Target {
-    /// True when it is told of this topic.
+    /// True when it wants this topic.
     pub fn wants(&self, topic: &str) -> bool {
         self.topics.contains(&topic)
     }

@@ -1,4 +1,4 @@
-//! What Stripe can tell us: the table of event types, and one file a subject.
+//! What Stripe can report: the table of event types, and one file a subject.
 //!
 //! A handler reads from an event only which object to look at, asks Stripe for that object as it is
 //! now, and returns what it found. It holds no database connection.
@@ -149,7 +149,7 @@ const ECHOES: &[&str] = &[
     "charge.dispute.funds_reinstated",
 ];
 
-/// Types that tell of money that is only held: it may be captured, captured in part, or let go. An
+/// Types about money that is only held: it may be captured, captured in part, or let go. An
 /// endpoint need not send them: they are listed, and looked at where an order waits for its money.
 pub const OF_HELD_MONEY: &[&str] = &[
     "payment_intent.amount_capturable_updated",

@@ -22,7 +22,7 @@ use crate::text;
 /// After this long the whole process group is killed.
 pub const RUN_MAX: Duration = Duration::from_secs(30);
 
-/// What a hook that runs still gets when fulfilld is told to stop.
+/// How long a hook that runs may go on when fulfilld stops.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
 /// Between two looks at the process: short for the quick ones, then longer.
@@ -41,7 +41,7 @@ const SAID_MAX: usize = 440;
 /// EX_TEMPFAIL of sysexits(3).
 const TRY_AGAIN: i32 = 75;
 
-/// What a hook is told besides the JSON.
+/// What a hook gets besides the JSON.
 pub struct Call<'a> {
     pub path: &'a Path,
     pub topic: &'a str,

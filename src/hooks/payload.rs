@@ -183,7 +183,7 @@ pub fn json(
     if let Some(id) = &fulfillment_id {
         put("fulfillment", part(&fulfillment(), id)?);
     }
-    // What is told once more has a sign and a number behind it.
+    // A notification that is sent once more has a sign and a number behind it.
     let about = about.split('#').next().unwrap_or_default();
     if let Some(id) = about.strip_prefix("refund:") {
         put("refund", part(&refund(), &id)?);

@@ -1,9 +1,9 @@
-//! The SQL of `hook_runs` and of `outbox` as their sum: handing out, claiming, finishing, and when
+//! The SQL of `hook_runs` and of `outbox` as their sum: fan-out, claiming, finishing, and when
 //! to try again.
 //!
 //! ```text
 //!  outbox       hook_runs, one a target
-//!  pending --hand out--> pending --claim (attempts + 1)--> running --finish--> done | dead
+//!  pending --fan out---> pending --claim (attempts + 1)--> running --finish--> done | dead
 //!                           ^                                  |
 //!                           +---------- again, later ----------+
 //! ```
@@ -39,10 +39,10 @@ const DELAY_GRACE: Duration = Duration::from_secs(60);
 /// before it is dead.
 const FAILURES_MAX: i64 = 5;
 
-/// Notifications handed out in one transaction.
+/// Notifications fanned out in one transaction.
 pub const AT_ONCE: usize = 256;
 
-/// A run in somebody's hands.
+/// A run that was claimed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
     pub outbox_id: i64,
@@ -67,7 +67,7 @@ pub enum Outcome {
     },
     /// A command said that it failed.
     Failed(String),
-    /// The other side wants to hear no more of it.
+    /// The receiver wants no more of it.
     Dead(String),
     /// It could not even be started, which is no try.
     NotRun(String),
@@ -99,7 +99,7 @@ impl Outcome {
 
 /// At start: what was running when fulfilld ended runs again (at once the first times, because a
 /// restart is nobody's fault), what waits for a hook that is no longer set does not wait any more,
-/// and all that waits is handed out anew, so that a hook which is new is told too.
+/// and all that waits is fanned out anew, so that a new hook is notified too.
 pub fn begin(c: &Connection, plan: &Plan, now: Timestamp) -> Result<usize> {
     let interrupted: Vec<(i64, String, i64)> = all(
         c,
@@ -174,7 +174,7 @@ pub fn is_put_off(plan: &Plan, next: Timestamp, now: Timestamp) -> bool {
     next > now + PAUSE_MAX.max(plan.delay_max() + DELAY_GRACE)
 }
 
-/// True when there is a notification that was not handed out yet; for a connection that only reads.
+/// True when a notification was not fanned out yet; for a connection that only reads.
 pub fn is_any_new(c: &Connection) -> Result<bool> {
     c.prepare_cached(
         "SELECT EXISTS(SELECT 1 FROM outbox WHERE state = 'pending' AND next_attempt_at IS NULL)",
@@ -185,7 +185,7 @@ pub fn is_any_new(c: &Connection) -> Result<bool> {
 
 /// Hands out notifications to every hook that wants them, at the earliest when the delay is over. What nobody
 /// wants is done. Returns how many there were, at most [`AT_ONCE`].
-pub fn hand_out(c: &Connection, plan: &Plan, now: Timestamp) -> Result<usize> {
+pub fn fan_out(c: &Connection, plan: &Plan, now: Timestamp) -> Result<usize> {
     type New = (i64, String, Option<i64>, String, bool);
     let new: Vec<New> = all(
         c,
@@ -222,7 +222,7 @@ pub fn hand_out(c: &Connection, plan: &Plan, now: Timestamp) -> Result<usize> {
             )?;
             if *again {
                 // By hand: those that gave up or wait start anew now; all of them where each had
-                // been told.
+                // been notified.
                 run(
                     c,
                     &format!(
@@ -238,7 +238,7 @@ pub fn hand_out(c: &Connection, plan: &Plan, now: Timestamp) -> Result<usize> {
     Ok(new.len())
 }
 
-/// The key that a receiver is told for a row `x` of the outbox. It carries the order's session,
+/// The key that a receiver gets for a row `x` of the outbox. It carries the order's session,
 /// because order numbers may be given out otherwise after a backup was put back, and then a
 /// receiver must not take one order's notification for another's.
 pub const KEY: &str = "x.key || coalesce('@' || (SELECT o.checkout_session_id FROM orders o \
@@ -276,7 +276,7 @@ pub fn next_due(c: &Connection, target: &Target, now: Timestamp) -> Result<Optio
 }
 
 /// Claims up to `n` due runs of a target, those that were tried before or the others: apart, so that
-/// what hangs does not keep others waiting. What is `in_hand` runs already,
+/// what hangs does not keep others waiting. What is `in_progress` runs already,
 /// however late the clock says that it is. The attempt is counted, and committed by the caller,
 /// before anything is run.
 pub fn claim(
@@ -284,7 +284,7 @@ pub fn claim(
     target: &Target,
     n: usize,
     again: bool,
-    in_hand: &[i64],
+    in_progress: &[i64],
     now: Timestamp,
 ) -> Result<Vec<Run>> {
     let due: Vec<(i64, String, String, bool)> = c
@@ -296,13 +296,16 @@ pub fn claim(
         .and_then(|mut q| {
             let row =
                 |row: &rusqlite::Row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
-            q.query_map((&target.name, clock::text(now), again, (n + in_hand.len()) as i64), row)?
-                .collect()
+            q.query_map(
+                (&target.name, clock::text(now), again, (n + in_progress.len()) as i64),
+                row,
+            )?
+            .collect()
         })
         .map_err(db::translate)?;
     let mut taken = Vec::new();
     for (id, topic, key, is_pending) in
-        due.into_iter().filter(|due| !in_hand.contains(&due.0)).take(n)
+        due.into_iter().filter(|due| !in_progress.contains(&due.0)).take(n)
     {
         // It was undone or put aside meanwhile, or the hook no longer asks for the topic.
         if !is_pending || !target.wants(&topic) {
@@ -380,7 +383,7 @@ pub fn finish(c: &Connection, ran: &Run, outcome: &Outcome, now: Timestamp) -> R
 }
 
 /// The outbox row says what its runs come to. A row that waits to be handed out again is left
-/// alone, but by the handing out.
+/// alone, but by the fan-out.
 fn sum(c: &Connection, id: i64, handed_out: bool) -> Result<()> {
     run(
         c,

@@ -75,7 +75,7 @@ pub fn run(
 
 /// Leaves a request for the daemon: its id.
 pub fn request(c: &Connection, topic: &str) -> Result<i64> {
-    // No id comes twice, so that the daemon can tell two requests apart.
+    // No id comes twice, so that the daemon does not mix up two requests.
     let id = fastrand::i64(1..);
     c.execute(
         "INSERT INTO hook_tests(id, topic, asked_at) VALUES (?1, ?2, ?3)",
@@ -165,7 +165,7 @@ impl Trials {
         c.execute("DELETE FROM hook_tests", []).map(drop).map_err(db::translate)
     }
 
-    /// Waits until the one that runs has been told to end and is written. False when it was not done
+    /// Waits until the one that runs has ended and is written. False when it was not done
     /// in time.
     pub fn stop(&self, deadline: Instant) -> bool {
         let Some(running) = lock(&self.running).take() else { return true };

@@ -1,4 +1,4 @@
-//! The form of one service's file: read from TOML, checked, and told what is wrong with it.
+//! The format of one service's file: read from TOML and checked; errors say what is wrong.
 
 use serde::Deserialize;
 
@@ -95,7 +95,7 @@ pub struct Column {
     /// The same for parcels to these countries, two letters each.
     #[serde(default)]
     pub required_in: Vec<String>,
-    /// A parcel that has nothing here is written, and told.
+    /// A parcel that has nothing here is written, and reported.
     #[serde(default)]
     pub wanted: bool,
 }

@@ -77,7 +77,7 @@ pub struct Item {
     pub quantity: i64,
     /// Of one, minor units, in decimal text; `None` where Stripe names none.
     pub price: Option<String>,
-    /// Of one; `None` where nobody has told it.
+    /// Of one; `None` where it is not known.
     pub weight_g: Option<i64>,
 }
 

@@ -44,7 +44,7 @@ impl Page {
 
 /// What this program's doctor says in a process of its own: what it needs is given back when it ends.
 fn doctor() -> Result<String> {
-    let cannot = |e: std::io::Error| Error::Temporary(format!("the doctor cannot be asked: {e}"));
+    let cannot = |e: std::io::Error| Error::Temporary(format!("doctor cannot be started: {e}"));
     let program = std::env::current_exe().map_err(cannot)?;
     let mut child = Command::new(program)
         .args(["doctor", "--offline"])
@@ -65,5 +65,5 @@ fn doctor() -> Result<String> {
     }
     let _ = child.kill();
     let _ = child.wait();
-    reading.join().map_err(|_| Error::Temporary("the doctor cannot be asked".into()))
+    reading.join().map_err(|_| Error::Temporary("doctor cannot be started".into()))
 }

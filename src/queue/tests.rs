@@ -11,7 +11,7 @@ use super::*;
 struct Made {
     due: Mutex<Vec<&'static str>>,
     finished: Mutex<Vec<String>>,
-    /// Most jobs in hand at one look.
+    /// Most jobs in progress at one look.
     most: Mutex<usize>,
     hangs: AtomicBool,
     cannot_look: AtomicBool,
@@ -27,12 +27,12 @@ impl Store for Kind {
     type Job = &'static str;
     type Outcome = &'static str;
 
-    fn claim(&self, in_hand: &[Arc<&'static str>]) -> Result<Found<&'static str>> {
+    fn claim(&self, in_progress: &[Arc<&'static str>]) -> Result<Found<&'static str>> {
         if self.made.cannot_look.load(Ordering::SeqCst) {
             return Err(Error::Temporary("locked".into()));
         }
         let mut most = lock(&self.made.most);
-        *most = in_hand.len().max(*most);
+        *most = in_progress.len().max(*most);
         let jobs = std::mem::take(&mut *lock(&self.made.due));
         Ok(Found { jobs, again: Duration::from_secs(3600), full: false })
     }
@@ -93,7 +93,7 @@ fn a_job_that_hangs_delays_no_other_and_one_that_panics_is_finished_all_the_same
     let (queue, made, signal, told) = start(&["hangs", "panics", "a", "b"]);
     (0..3).for_each(|_| told.recv_timeout(Duration::from_secs(20)).unwrap());
     assert_eq!(finished(&made), ["a done", "b done", "panics panicked"]);
-    // What is added while one hangs is run, and the look knows what is in hand.
+    // What is added while one hangs is run, and the look knows what is in progress.
     lock(&made.due).push("c");
     signal.job_came();
     told.recv_timeout(Duration::from_secs(20)).unwrap();

@@ -96,7 +96,7 @@ fn awaits_money(c: &Connection, payment_intent: Option<&str>) -> Result<bool> {
 
 /// A thin event that names no twin stands for one snapshot: the first that is about the same
 /// object, of the same type, made at the same time. From then on it names that one, so that the
-/// next is another piece of news.
+/// next is reported on its own.
 fn is_the_twin_of_one(context: &Context, c: &Connection, event: &Event) -> Result<bool> {
     if !inbox::may_be_the_twin_of_one(c, event)? {
         return Ok(false);

@@ -118,7 +118,7 @@ impl Transport {
             // Only the last says that the endpoint itself is forbidden.
             match self.request(endpoint, path, &query, fewer.peek().is_none()) {
                 Err(failure) if failure.forbidden && fewer.peek().is_some() => {
-                    log::debug!("asking Stripe for less: {}", failure.error);
+                    log::debug!("requesting less from Stripe: {}", failure.error);
                 }
                 answer => return answer.map_err(|f| f.error),
             }
@@ -178,7 +178,7 @@ impl Transport {
             if !failure.again || tries >= if busy { TRIES_WHEN_BUSY } else { TRIES } {
                 return Err(failure);
             }
-            log::debug!("asking Stripe again ({tries}): {}", failure.error);
+            log::debug!("retrying a request to Stripe ({tries}): {}", failure.error);
             self.pause(pause_before(tries));
         }
     }
@@ -206,7 +206,7 @@ impl Transport {
         let body = answer.body_mut().with_config().limit(ANSWER_MAX).read_to_vec();
         let body =
             body.map_err(|e| Failure::of(&format!("Stripe's answer broke off ({head})"), e))?;
-        log::debug!("asked Stripe {path}: {head}");
+        log::debug!("request to Stripe {path}: {head}");
         if head.status != StatusCode::OK {
             return Err(head.failure(&body));
         }
@@ -273,7 +273,7 @@ impl Transport {
     }
 }
 
-/// Stripe's clock, as an answer's head tells it.
+/// Stripe's clock, by an answer's Date header.
 fn date_of(headers: &HeaderMap) -> Option<Timestamp> {
     headers.get("Date").and_then(|date| date.to_str().ok()).and_then(clock::from_http)
 }

@@ -20,7 +20,7 @@ pub struct Undone {
     /// The values as they were found and as they are again.
     pub table: Table,
     /// What a hook was notified of already, and cannot be taken back.
-    pub told: Vec<String>,
+    pub notified: Vec<String>,
 }
 
 /// Takes back the last change that a person made, of this order where one is named; the actor of
@@ -30,10 +30,11 @@ pub struct Undone {
 pub fn undo(c: &Connection, order: Option<i64>, force: bool, is_dry: bool) -> Result<Undone> {
     let change = last_change(c, order)?;
     change.iter().try_for_each(|step| unmoved(c, step))?;
-    let told = told(c, &change)?;
-    if let (Some(news), false) = (told.first(), force) {
+    let notified = notified(c, &change)?;
+    if let (Some(what), false) = (notified.first(), force) {
         return Err(Error::Permanent(format!(
-            "a hook was told of it already ({news}), and what it sent cannot be unsent; to put the file back all \
+            "a hook was already notified of it ({what}), and what it sent cannot be \
+             unsent; to put the file back all \
              the same: fulfilld undo --force"
         )));
     }
@@ -47,7 +48,7 @@ pub fn undo(c: &Connection, order: Option<i64>, force: bool, is_dry: bool) -> Re
     })?;
     let end = if is_dry { "ROLLBACK TO as_it_was; RELEASE as_it_was" } else { "RELEASE as_it_was" };
     c.execute_batch(end).map_err(db::translate)?;
-    Ok(Undone { table: shown(&change), told })
+    Ok(Undone { table: shown(&change), notified })
 }
 
 /// One value that the change set, from what it was before the change to what it was after it.
@@ -292,12 +293,12 @@ fn notifications(c: &Connection, change: &[Step]) -> Result<BTreeSet<String>> {
     Ok(keys)
 }
 
-/// The latest news with such a key; the same act after an undo has a longer one.
-const LATEST_NEWS: &str =
+/// The latest notification with such a key; the same act after an undo has a longer one.
+const LATEST: &str =
     "SELECT id FROM outbox WHERE key >= ?1 AND key < ?1 || ';' ORDER BY id DESC LIMIT 1";
 
-/// Nobody was told of it, although it is done.
-const NOBODY_TOLD: &str = "coalesce(outcome IN ('no_hook', 'past') AND attempts = 0, 0)";
+/// No hook was notified of it, although it is done.
+const NOT_SENT: &str = "coalesce(outcome IN ('no_hook', 'past') AND attempts = 0, 0)";
 
 /// What is left to send goes into a pending parcel again, where it is not in one as it should be;
 /// settling an order in which nothing is amiss changes nothing, and takes longer than to look.
@@ -306,19 +307,20 @@ const UNSETTLED: &str = "INSERT INTO settle(order_id) SELECT ?1
       OR EXISTS(SELECT 1 FROM fulfillments f WHERE order_id = ?1 AND status = 'pending'
            AND NOT EXISTS(SELECT 1 FROM fulfillment_line_items WHERE fulfillment_id = f.id))";
 
-/// What a hook was told of the change, or is being told.
-fn told(c: &Connection, change: &[Step]) -> Result<Vec<String>> {
+/// The notifications of the change that a hook got, or is getting.
+fn notified(c: &Connection, change: &[Step]) -> Result<Vec<String>> {
     let sql = format!(
         "SELECT topic || ' of order ' || order_id FROM outbox
-         WHERE id = ({LATEST_NEWS}) AND ((state = 'done' AND NOT {NOBODY_TOLD}) OR attempts > 0)
+         WHERE id = ({LATEST}) AND ((state = 'done' AND NOT {NOT_SENT}) OR attempts > 0)
            AND outcome IS NOT 'undone'"
     );
     let mut query = c.prepare(&sql).map_err(db::translate)?;
-    let mut told = Vec::new();
+    let mut notified = Vec::new();
     for key in notifications(c, change)? {
-        told.extend(query.query_row([key], |row| row.get(0)).optional().map_err(db::translate)?);
+        notified
+            .extend(query.query_row([key], |row| row.get(0)).optional().map_err(db::translate)?);
     }
-    Ok(told)
+    Ok(notified)
 }
 
 /// Puts every value back, in the order that the triggers ask for: the parcels are what they were,
@@ -393,14 +395,14 @@ fn put_back(c: &Connection, change: &[Step]) -> Result<()> {
     for order in unsettled {
         run(UNSETTLED, &[&order])?;
     }
-    let drop_news = format!(
+    let drop_it = format!(
         "UPDATE outbox SET state = 'done', next_attempt_at = NULL, outcome = 'undone',
            last_error = CASE WHEN attempts > 0 OR (state = 'done'
-           AND NOT {NOBODY_TOLD}) THEN 'told, then undone' ELSE 'undone' END
-         WHERE id = ({LATEST_NEWS})"
+           AND NOT {NOT_SENT}) THEN 'sent, then undone' ELSE 'undone' END
+         WHERE id = ({LATEST})"
     );
     for key in notifications(c, change)? {
-        run(&drop_news, &[&key])?;
+        run(&drop_it, &[&key])?;
     }
     Ok(())
 }

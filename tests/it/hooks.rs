@@ -743,7 +743,7 @@ fn an_undo_beats_a_hook_that_is_held_back_and_not_one_that_was_told() {
     assert_eq!(news(&shop, "fulfillment.shipped", "state, attempts, outcome"), "done|0|undone");
     let refused =
         shop.shell("UPDATE outbox SET state = 'pending' WHERE outcome = 'undone'").unwrap_err();
-    assert!(refused.contains("nothing to tell"), "{refused}");
+    assert!(refused.contains("nothing to notify of"), "{refused}");
 
     // Typed again, it is news again; and the hour goes by.
     ship(&shop, 1);
@@ -761,14 +761,14 @@ fn an_undo_beats_a_hook_that_is_held_back_and_not_one_that_was_told() {
     let (code, said) = verb(&shop, "undo");
     assert!(
         code == Some(1)
-            && said.contains("a hook was told of it already (fulfillment.shipped of order 1)"),
+            && said.contains("a hook was already notified of it (fulfillment.shipped of order 1)"),
         "{said}"
     );
     let (code, said) = verb(&shop, "undo --force");
     assert_eq!(code, Some(0), "{said}");
     assert_eq!(
         news(&shop, "fulfillment.shipped", "state, outcome, last_error"),
-        "done|undone|told, then undone"
+        "done|undone|sent, then undone"
     );
     ship(&shop, 1);
     held_back(3);

@@ -110,7 +110,7 @@ fn a_whole_outage_is_sat_out_and_everything_is_there_once_it_ends() {
                 }
                 let paused = wait_for("readyz says that asking is paused", || {
                     Some(shop.get("/readyz")).filter(|(status, why)| {
-                        *status == 503 && why.contains("asking Stripe is paused")
+                        *status == 503 && why.contains("requests to Stripe are paused")
                     })
                 });
                 assert!(paused.1.contains("paused for"), "{}", paused.1);

@@ -480,8 +480,12 @@ fn undo_refuses_what_it_cannot_put_back_and_changes_nothing() {
          UPDATE outbox SET state = 'done', attempts = 1 WHERE topic = 'fulfillment.shipped' AND order_id = 2001;
          UPDATE actor SET name = 'operator'; COMMIT;",
     );
-    refused(&books, "undo", "a hook was told of it already (fulfillment.shipped of order 2001)");
-    refused(&books, "undo --dry-run", "a hook was told of it already");
+    refused(
+        &books,
+        "undo",
+        "a hook was already notified of it (fulfillment.shipped of order 2001)",
+    );
+    refused(&books, "undo --dry-run", "a hook was already notified of it");
     let forced = books.run("undo --force");
     assert!(
         forced.status.success()

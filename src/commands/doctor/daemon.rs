@@ -33,7 +33,7 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Looks at the lock of the file and asks at the address.
+    /// Checks the lock of the file and sends a request to the address.
     pub fn ask(listen: &str, file: &Path) -> Daemon {
         let config =
             ureq::Agent::config_builder().timeout_global(Some(WITHIN)).http_status_as_error(false);
@@ -216,11 +216,11 @@ fn ready(daemon: &Daemon, report: &mut Report) {
         alarm => health::ALARMS.contains(&alarm),
     };
     let causes = daemon.causes.iter().filter(|(name, _)| !known(name));
-    let news: Vec<&str> = causes.map(|(_, what)| what.as_str()).collect();
-    if !news.is_empty() {
+    let causes: Vec<&str> = causes.map(|(_, what)| what.as_str()).collect();
+    if !causes.is_empty() {
         report.problem(
             "daemon_not_ready",
-            format!("fulfilld is not ready: {}", news.join("; ")),
+            format!("fulfilld is not ready: {}", causes.join("; ")),
             "Orders do not arrive meanwhile.",
             "journalctl -u fulfilld -e; fulfilld attention",
         );

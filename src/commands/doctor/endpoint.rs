@@ -127,7 +127,7 @@ fn missing_events(missing: &[&str], report: &mut Report) {
     }
 }
 
-/// Money that was held once will be again: what tells of its capture at once, and not with the next
+/// Money that was held once will be again: what reports its capture at once, and not with the next
 /// look at Stripe's events.
 fn held_money(shop: &Shop, endpoints: &Endpoints, report: &mut Report) {
     let sql = "SELECT EXISTS(SELECT 1 FROM orders WHERE capture_method IS NOT NULL)";
@@ -165,9 +165,12 @@ fn old_version(enabled: &[&Endpoint], report: &mut Report) {
         report.advice(
             "endpoint_version_old",
             format!("the endpoint's events have the API version {old}"),
-            "fulfilld is tried with versions from 2019 on; what an event is about is asked for in today's in any case.",
-            format!("{WEBHOOKS}: make a new endpoint for the same URL, put its secret beside the \
-                     old one, then delete the old one"),
+            "fulfilld is tried with versions from 2019 on; the object of an event is \
+             requested in today's version.",
+            format!(
+                "{WEBHOOKS}: make a new endpoint for the same URL, put its secret beside the \
+                     old one, then delete the old one"
+            ),
         );
     }
 }

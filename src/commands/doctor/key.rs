@@ -19,12 +19,12 @@ struct Permission {
     id: &'static str,
     /// As the Dashboard calls it.
     name: &'static str,
-    /// Questions that show whether the key has it; 404 is an answer too.
+    /// Requests that show whether the key has it; 404 is an answer too.
     paths: &'static [&'static str],
     without: &'static str,
 }
 
-/// Asked in this order. Checkout Sessions is asked first, by [`check`] itself.
+/// Requested in this order. Checkout Sessions come first, by [`check`] itself.
 const PERMISSIONS: &[Permission] = &[
     Permission {
         id: "permission_line_items",
@@ -95,11 +95,11 @@ const PERMISSIONS: &[Permission] = &[
     },
 ];
 
-/// Harmless questions that fulfilld never asks, and what answers them.
+/// Harmless requests that fulfilld itself never sends, and what answers them.
 const TOO_MUCH: &[(&str, &str)] =
     &[("/v1/customers?limit=1", "Customers"), ("/v1/payouts?limit=1", "Payouts")];
 
-/// A client with the key, and the key's mode, where Stripe can be asked with it at all.
+/// A client with the key, and the key's mode, where Stripe accepts the key at all.
 pub fn usable(shop: &Shop, report: &mut Report) -> Option<(Stripe, bool)> {
     let key = config::KEY.read().value.zip(config::STRIPE_API.read().value);
     let access = key.and_then(|(key, base_url)| StripeAccess::with(key, base_url, 1.0).ok());
@@ -107,7 +107,7 @@ pub fn usable(shop: &Shop, report: &mut Report) -> Option<(Stripe, bool)> {
         same_mode(&shop.file, access.livemode, report);
     }
     match access {
-        _ if shop.offline => report.skip("not asked (--offline)"),
+        _ if shop.offline => report.skip("not checked (--offline)"),
         _ if report.has("stripe_api_odd") => {
             report.skip("not checked: fix FULFILLD_STRIPE_API first")
         }
@@ -225,7 +225,7 @@ fn too_much(stripe: &Stripe, report: &mut Report) {
     }
 }
 
-/// One question. `None` when nothing more can be asked, and then a finding says why.
+/// One request. `None` when no more can be sent, and then a finding says why.
 pub fn ask(stripe: &Stripe, path: &str, report: &mut Report) -> Option<Looked> {
     let answer = match stripe.look(path) {
         Ok(answer) => answer,
@@ -301,7 +301,7 @@ fn unreachable(unreached: &Unreached, report: &mut Report) {
     report.problem(
         id,
         what,
-        "Events are kept, and no order follows until Stripe can be asked.",
+        "Events are stored, and no order follows until Stripe answers.",
         remedy,
     );
 }

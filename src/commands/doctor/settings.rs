@@ -4,7 +4,7 @@ use super::{Report, Shop};
 use crate::config::{self, Fault, SETTINGS};
 use crate::env::{self, ETC_VARIABLE};
 
-/// Everything that can be seen without asking anybody.
+/// Everything that can be checked without a request.
 pub fn check(_: &Shop, report: &mut Report) {
     if let Some(why) = &env::all().unreadable {
         return report.problem(

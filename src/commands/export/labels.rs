@@ -28,7 +28,7 @@ pub struct LabelArgs {
 }
 
 impl LabelArgs {
-    /// The label service's form that is asked for; `None` where the books are.
+    /// The label service's format; `None` for the books.
     pub fn service(&self) -> Option<&str> {
         self.service.as_deref()
     }

@@ -53,7 +53,7 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
              '2026-11-22T09:00:00Z')"],
     ),
     (
-        "disputes_news",
+        "disputes_notify",
         &["stripe: INSERT INTO disputes(id, payment_intent_id, amount, currency, status, \
              created_at, as_of) \
              VALUES('x', 'pi_1', 300, 'eur', 'needs_response', '2026-11-22T09:00:00Z', \
@@ -344,13 +344,16 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
              '2026-11-22T09:00:00Z')"],
     ),
     (
-        "refunds_news",
+        "refunds_notify",
         &["stripe: INSERT INTO refunds(id, payment_intent_id, amount, currency, status, \
              created_at, as_of) \
              VALUES('x', 'pi_1', 300, 'eur', 'succeeded', '2026-11-22T09:00:00Z', \
              '2026-11-22T09:00:00Z')"],
     ),
-    ("refunds_news_later", &["stripe: UPDATE refunds SET status = 'succeeded' WHERE id = 're_10'"]),
+    (
+        "refunds_notify_later",
+        &["stripe: UPDATE refunds SET status = 'succeeded' WHERE id = 're_10'"],
+    ),
     ("release_insert", &["INSERT INTO release VALUES(17)"]),
     ("reship_insert", &["INSERT INTO reship VALUES(18, 'lost')"]),
     ("reship_items_insert", &["INSERT INTO reship_items VALUES(18, '1', 'lost')"]),
