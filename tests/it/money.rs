@@ -554,7 +554,8 @@ fn a_dispute_that_leaves_no_goods_paid_for_holds_the_order_and_is_counted_to_the
     };
     let seen = |order: i64| {
         shop.one(&format!(
-            "SELECT financial_status, coalesce(blocked_by, '-'), amount_charged_back FROM order_overview WHERE id = {order}"
+            "SELECT financial_status, coalesce(blocked_by, '-'), amount_charged_back FROM order_overview
+             WHERE id = {order}"
         ))
     };
     // The bank converts: it takes three hundredths less than was paid.
