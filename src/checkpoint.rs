@@ -17,6 +17,7 @@ use crate::db;
 use crate::error::{Error, Result};
 use crate::litestream::Follower;
 use crate::place::{self, Identity, Lock};
+use crate::rollback_guard::Running;
 use crate::sabotage;
 use crate::wal;
 
@@ -117,6 +118,8 @@ pub struct Checkpointer {
     unclean: bool,
     /// Whether the log is Litestream's to empty.
     follower: Follower,
+    /// What is in the file.
+    running: Running,
 }
 
 impl Checkpointer {
@@ -137,6 +140,7 @@ impl Checkpointer {
             in_vain: false,
             unclean: false,
             follower: Follower::default(),
+            running: Running::default(),
         };
         checkpointer.measure();
         let left = note.flatten().is_some_and(|note| note.has_left(checkpointer.log_left()));
@@ -148,12 +152,14 @@ impl Checkpointer {
         &self.condition
     }
 
-    /// What is to hold before the first 200: after an unclean end every page can be read. `Config`
-    /// when the file is damaged. A large file is left to whoever [`Checkpointer::reads_later`].
+    /// What is to hold before the first 200: after an unclean end every page can be read, of a large
+    /// file what was written last; the rest is left to whoever [`Checkpointer::reads_later`].
+    /// `Config` when the file is damaged.
     pub fn verify(&self, c: &Connection) -> Result<()> {
-        match self.unclean && !self.reads_later(c)? {
-            true => db::read_every_page(c, self.identity.path()),
-            false => Ok(()),
+        match (self.unclean, self.reads_later(c)?) {
+            (true, true) => db::read_the_newest(c, self.identity.path()),
+            (true, false) => db::read_every_page(c, self.identity.path()),
+            (false, _) => Ok(()),
         }
     }
 
@@ -178,17 +184,20 @@ impl Checkpointer {
         self.empty(c)
     }
 
-    /// `Corrupt` when the file is no longer the one that was opened.
-    pub fn check(&mut self) -> Result<()> {
+    /// Inside a transaction, before anything is written: `Corrupt` when the file is no longer the
+    /// one that was opened, or what is in it has gone back.
+    pub fn check(&mut self, c: &Connection) -> Result<()> {
         if sabotage::is("locks_dropped") {
             // A close of any descriptor of a file drops all locks that the process has on it.
             drop(std::fs::File::open(format!("{}-shm", self.identity.path().display())));
         }
-        self.identity.check()
+        self.identity.check()?;
+        self.running.check(c)
     }
 
     /// Inside a transaction that wrote something: a log begins with a change of page 1.
     pub fn mark(&mut self, c: &Connection) -> Result<()> {
+        self.running.note(c)?;
         if !self.marked && !sabotage::is("unmarked_log") {
             c.pragma_update(None, "user_version", db::schema_version()).map_err(db::translate)?;
             self.marking = true;
@@ -200,6 +209,7 @@ impl Checkpointer {
     /// was opened.
     pub fn committed(&mut self) -> Result<()> {
         self.marked |= std::mem::take(&mut self.marking);
+        self.running.ended(true);
         self.identity.check()?;
         self.measure();
         Ok(())
@@ -208,6 +218,7 @@ impl Checkpointer {
     /// A transaction was taken back.
     pub fn rolled_back(&mut self) {
         self.marking = false;
+        self.running.ended(false);
     }
 
     /// True when the log is long enough to be moved into the file.
@@ -242,6 +253,7 @@ impl Checkpointer {
         if !self.marked && !self.mark_alone(c)? {
             return Ok(());
         }
+        self.identity.check_frames()?;
         let moved = self.truncate(c);
         match moved {
             Ok(true) => {

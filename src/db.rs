@@ -258,7 +258,9 @@ fn check_version(connection: &Connection, path: &Path) -> Result<()> {
             .map_err(|e| unopened(path, e))
     };
     let mark = pragma("application_id")?;
-    if mark == 0 && shape::is_alike(connection).map_err(|e| unopened(path, e))? {
+    if mark != i64::from(APPLICATION_ID)
+        && shape::is_alike(connection).map_err(|e| unopened(path, e))?
+    {
         return Err(unmarked(connection, path)?);
     }
     if mark != i64::from(APPLICATION_ID) {
@@ -268,12 +270,38 @@ fn check_version(connection: &Connection, path: &Path) -> Result<()> {
     }
     let version = pragma("user_version")?;
     if version > schema_version() {
+        let word = quoted(path);
+        let typed = match has_todays_tables(connection).map_err(|e| unopened(path, e))? {
+            true => format!(
+                "; or, where somebody typed that number, for its tables are those of schema {SCHEMA_VERSION}: \
+                 sqlite3 {word} 'PRAGMA user_version = {SCHEMA_VERSION}'"
+            ),
+            false => String::new(),
+        };
         return Err(Error::Config(format!(
             "{shown} was written by a newer fulfilld (schema {version}, this one knows {}); install that version, \
-             or restore the backup it made before it migrated ({}.before-schema-{version})",
+             or restore the backup it made before it migrated ({word}.before-schema-{version}){typed}",
             schema_version(),
-            quoted(path)
         )));
+    }
+    Ok(())
+}
+
+/// True when no table is other than this version makes it, whatever the file's marks say.
+pub fn has_todays_tables(c: &Connection) -> rusqlite::Result<bool> {
+    Ok(shape::lacking(c, SCHEMA)?.iter().all(|lacking| lacking.kind != "table"))
+}
+
+/// Puts the two marks right that a person can change with a PRAGMA, inside a transaction.
+pub fn mark_again(c: &Connection) -> Result<()> {
+    for (name, right) in
+        [("application_id", i64::from(APPLICATION_ID)), ("user_version", schema_version())]
+    {
+        let is: i64 = c.pragma_query_value(None, name, |row| row.get(0)).map_err(translate)?;
+        if is != right {
+            log::warn!("somebody set {name} to {is}; it is {right} again");
+            c.pragma_update(None, name, right).map_err(translate)?;
+        }
     }
     Ok(())
 }
@@ -361,18 +389,53 @@ fn is_denied(path: &Path) -> bool {
 /// Reads every page of the file at `path`, which takes a time in proportion to it. `Config` with
 /// what to do when one is damaged.
 pub fn read_every_page(c: &Connection, path: &Path) -> Result<()> {
-    let damaged = |what: &str| {
-        Error::Config(format!(
-            "{} is damaged: {what}; keep a copy of it and put a backup in its place: fulfilld restore BACKUP",
-            path.display()
-        ))
-    };
     match c.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0)) {
         Ok(said) if said == "ok" => Ok(()),
-        Ok(said) => Err(damaged(said.lines().last().unwrap_or_default())),
-        Err(e) if is_damage(&e) => Err(damaged(&e.to_string())),
+        Ok(said) => Err(damaged(path, said.lines().last().unwrap_or_default())),
+        Err(e) if is_damage(&e) => Err(damaged(path, &e.to_string())),
         Err(e) => Err(translate(e)),
     }
+}
+
+/// So many rows of each table were written last, as far as their order says it.
+const NEWEST: u32 = 1_000;
+
+/// Reads what was written last: the newest rows of every table of ours with all that they hold, and
+/// finds the newest events again by their ids, as a 200 does. `Config` when that is damaged.
+pub fn read_the_newest(c: &Connection, path: &Path) -> Result<()> {
+    let read = |sql: &str| -> rusqlite::Result<()> {
+        let mut query = c.prepare(sql)?;
+        let columns = query.column_count();
+        let mut rows = query.query([])?;
+        while let Some(row) = rows.next()? {
+            (0..columns).try_for_each(|column| row.get_ref(column).map(drop))?;
+        }
+        Ok(())
+    };
+    let all = || -> rusqlite::Result<()> {
+        let ours = shape::objects(&shape::fresh(SCHEMA)?)?;
+        for table in ours.iter().filter(|object| object.kind == "table") {
+            let order = match table.sql.as_deref().is_some_and(|sql| sql.contains("WITHOUT ROWID"))
+            {
+                true => "1",
+                false => "rowid",
+            };
+            let name = &table.name;
+            read(&format!("SELECT * FROM {name} ORDER BY {order} DESC LIMIT {NEWEST}"))?;
+        }
+        read(&format!(
+            "SELECT e.rowid FROM (SELECT id FROM events ORDER BY rowid DESC LIMIT {NEWEST}) n
+             CROSS JOIN events e ON e.id = n.id"
+        ))
+    };
+    all().map_err(|e| if is_damage(&e) { damaged(path, &e.to_string()) } else { translate(e) })
+}
+
+fn damaged(path: &Path, what: &str) -> Error {
+    Error::Config(format!(
+        "{} is damaged: {what}; keep a copy of it and put a backup in its place: fulfilld restore BACKUP",
+        path.display()
+    ))
 }
 
 /// True when SQLite says that the file's bytes make no sense.
@@ -449,6 +512,33 @@ mod tests {
         assert!(
             matches!(open_for_writing(&dir.path().join("none.db")), Err(Error::Config(m)) if m.contains("no file"))
         );
+    }
+
+    #[test]
+    fn damage_in_what_was_written_last_is_found_without_reading_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("shop.db");
+        let c = open_for_serving(&path, false).unwrap();
+        c.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false).unwrap();
+        let insert =
+            "WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 1200)
+            INSERT INTO events(id, type, shape, source, received_at, payload)
+            SELECT 'evt_' || i, 'x', 'snapshot', 'webhook', '2026-01-01T00:00:00Z',
+              printf('<%d>%.*c', i, 3000, 'p') FROM n";
+        c.execute(insert, []).unwrap();
+        assert!(empty_log(&c).unwrap());
+        let damage = |event: &str| {
+            let mut bytes = std::fs::read(&path).unwrap();
+            let at = bytes.windows(event.len()).position(|w| w == event.as_bytes()).unwrap();
+            bytes[at / 4096 * 4096..][..4096].fill(0xA5);
+            let other = dir.path().join("damaged.db");
+            std::fs::write(&other, bytes).unwrap();
+            let c = open_for_reading(&other).unwrap();
+            [read_the_newest(&c, &other), read_every_page(&c, &other)].map(|read| read.is_err())
+        };
+        assert_eq!(read_the_newest(&c, &path), Ok(()));
+        assert_eq!(damage("<1150>"), [true, true]);
+        assert_eq!(damage("<10>"), [false, true]);
     }
 
     #[test]

@@ -125,6 +125,11 @@ pub fn upgrade(c: &mut Connection, path: Option<&Path>) -> Result<()> {
         return Ok(());
     }
     let from = version(c)?;
+    if from < db::schema_version() && db::has_todays_tables(c).map_err(db::translate)? {
+        // Nothing is led anywhere by a number that somebody typed.
+        db::mark_again(c)?;
+        return upgrade(c, path);
+    }
     if let (true, Some(path)) = (from < db::schema_version(), path) {
         let kept = back_up(c, path)?;
         log::info!(

@@ -4,6 +4,8 @@
 //! What Stripe knows comes back by itself. What the operator typed does not, so the last lines of
 //! it are noted in `<file>.lock`: which order and which column, never what was written there.
 
+mod running; // the same while it is served
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -15,6 +17,8 @@ use crate::clock::{self, Timestamp};
 use crate::db;
 use crate::error::Result;
 use crate::place::{self, Lock};
+
+pub use running::Running;
 
 /// The time is noted this often while nothing is written: a clock that was set back by less costs
 /// what waits no more than this.

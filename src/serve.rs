@@ -149,6 +149,7 @@ impl Serving {
             log::info!("{} had the wrong mode, which is put right", path.display());
         }
         let connection = migrations::open_for_serving(&path, settings.stripe.livemode)?;
+        held.hold(&path)?;
         if let Err(why) = forgotten::write_beside(&path, &connection) {
             log::warn!("a backup that is put back would not forget again: {why}");
         }

@@ -108,6 +108,72 @@ pub fn salt(log: &File) -> io::Result<Option<[u8; 8]>> {
     }
 }
 
+/// Where the last commit in a log ends, as the index beside it (`-shm`) has it, which every process
+/// goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct End {
+    frames: u32,
+    page_size: u32,
+    sum: (u32, u32),
+    salt: [u8; 8],
+}
+
+/// The end that the index says; `None` when it says none just then, because it is empty or being
+/// written.
+pub fn end(index: &File) -> io::Result<Option<End>> {
+    let mut both = [0; 96];
+    match index.read_exact_at(&mut both, 0) {
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        read => read?,
+    }
+    let (one, other) = both.split_at(48);
+    let native = |at: usize| u32::from_ne_bytes(one[at..at + 4].try_into().expect("four bytes"));
+    let sum = add((0, 0), &one[..40], cfg!(target_endian = "big"));
+    let is_whole = one == other && one[12] != 0 && sum == (native(40), native(44));
+    Ok(is_whole.then(|| End {
+        frames: native(16),
+        page_size: u32::from(u16::from_ne_bytes([one[14], one[15]])),
+        sum: (native(24), native(28)),
+        salt: one[32..40].try_into().expect("eight bytes"),
+    }))
+}
+
+impl End {
+    /// True when the log begins as the index says, and has at its end the frame that the index means.
+    /// A log that was cut off or written over has not, even where it was written on since.
+    pub fn is_of(&self, log: &File) -> io::Result<bool> {
+        let Some(before) = self.frames.checked_sub(1) else { return Ok(true) };
+        // A page of 65,536 bytes is written as 1.
+        let page = if self.page_size == 1 { 65_536 } else { u64::from(self.page_size) };
+        let at = LOG_HEADER as u64 + u64::from(before) * (page + FRAME_HEADER as u64);
+        let mut frame = [0; FRAME_HEADER];
+        match log.read_exact_at(&mut frame, at) {
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+            read => read?,
+        }
+        let sum = (number(&frame, 16), number(&frame, 20));
+        Ok(salt(log)? == Some(self.salt)
+            && frame[8..16] == self.salt
+            && sum == self.sum
+            && log.metadata()?.len() >= at + page + FRAME_HEADER as u64)
+    }
+}
+
+/// True when every frame up to that end has the check sum that it was written with, so that what is
+/// moved into the file is what was committed. Reads the log to that end.
+pub fn is_whole(log: &File, end: &End) -> io::Result<bool> {
+    if end.frames == 0 {
+        return Ok(true);
+    }
+    let Some(mut frames) = Frames::of(log)? else { return Ok(false) };
+    for _ in 0..end.frames {
+        if frames.next()?.is_none() {
+            return Ok(false);
+        }
+    }
+    Ok(frames.salt == end.salt && frames.sum == end.sum)
+}
+
 /// So many bytes a page takes in the log of a file with this header.
 pub fn frame_size(header: &Header) -> u64 {
     (page_size(header) + FRAME_HEADER) as u64

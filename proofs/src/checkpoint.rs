@@ -24,11 +24,15 @@ impl Checkpointer {
         Ok(())
     }
 
-    pub fn settle(&mut self, _: &Connection, _: Duration) -> Result<bool> {
-        Ok(true)
+    pub fn settle(&mut self, _: &Connection) -> Result<()> {
+        Ok(())
     }
 
-    pub fn check(&mut self) -> Result<()> {
+    pub fn is_followed(&mut self) -> bool {
+        false
+    }
+
+    pub fn check(&mut self, _: &Connection) -> Result<()> {
         Ok(())
     }
 

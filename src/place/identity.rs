@@ -10,7 +10,8 @@ use super::lock::{Lock, Note};
 use super::log::LOOKS_MAX;
 use super::{beside, second_name};
 use crate::error::{Error, Result};
-use crate::wal::{self, Header, Whose};
+use crate::sabotage;
+use crate::wal::{self, End, Header, Whose};
 
 /// Which file is open, so that one that is deleted, replaced or written over under the daemon is
 /// noticed before anything is acknowledged.
@@ -23,10 +24,22 @@ pub struct Identity {
     stamp: Stamp,
     /// Its first bytes when its log was last empty.
     header: Header,
-    /// Device and inode of its log, once it has one: as long as the file is open SQLite keeps the
+    /// Its log and the log's index, once it has them: as long as the file is open SQLite keeps the
     /// same.
-    log: Option<(u64, u64)>,
+    log: Option<Opened>,
+    index: Option<Opened>,
 }
+
+/// A file beside it, which stays open.
+struct Opened {
+    file: Arc<File>,
+    device: u64,
+    inode: u64,
+}
+
+/// What a log that is gone means. The file is as it was when the log was last moved into it.
+const LOG_LOST: &str = "what came last is fetched from Stripe again, and `fulfilld attention` \
+                        names what was typed and is lost";
 
 /// Changes when anybody writes the file.
 type Stamp = (u64, i64, i64, i64, i64);
@@ -50,6 +63,7 @@ impl Identity {
             stamp: stamp(&meta),
             header,
             log: None,
+            index: None,
         })
     }
 
@@ -63,10 +77,10 @@ impl Identity {
     }
 
     /// `Corrupt` when the path no longer leads to that file, or its log's to the log that is
-    /// written, or somebody put other bytes into the file. Costs two stat(2).
+    /// written, or somebody put other bytes into one of them. Costs three stat(2) and two reads.
     pub fn check(&mut self) -> Result<()> {
         let meta = self.meta()?;
-        self.check_log()?;
+        self.check_beside()?;
         if stamp(&meta) != self.stamp && self.is_explained()? {
             self.stamp = stamp(&meta);
         }
@@ -120,21 +134,53 @@ impl Identity {
         }
     }
 
-    fn check_log(&mut self) -> Result<()> {
-        let log = beside(&self.path, "-wal");
-        let found = std::fs::metadata(&log).ok().map(|meta| (meta.dev(), meta.ino()));
-        if self.log.is_none() {
-            self.log = found;
-        }
-        if found == self.log {
+    /// The log and its index. Without the index that everybody else uses nobody sees what the
+    /// other writes, and both write over each other.
+    fn check_beside(&mut self) -> Result<()> {
+        if sabotage::is("log_not_watched") {
             return Ok(());
         }
-        Err(Error::Corrupt(format!(
-            "{} was deleted or replaced while fulfilld was writing it; put a backup in the place \
-             of {}: fulfilld restore BACKUP",
-            log.display(),
+        if !same(&beside(&self.path, "-wal"), &mut self.log) {
+            return Err(self.lost("-wal", LOG_LOST));
+        }
+        if !same(&beside(&self.path, "-shm"), &mut self.index) {
+            return Err(self.lost("-shm", "nothing is lost, the next start makes it again"));
+        }
+        self.agree(|log, end| end.is_of(log))
+    }
+
+    /// `Corrupt` when the log is not what was committed. Before any of it is moved into the file.
+    pub fn check_frames(&self) -> Result<()> {
+        match sabotage::is("log_not_watched") {
+            true => Ok(()),
+            false => self.agree(wal::is_whole),
+        }
+    }
+
+    /// Whether the log is as its index says.
+    fn agree(&self, is_so: impl Fn(&File, &End) -> std::io::Result<bool>) -> Result<()> {
+        let (Some(log), Some(index)) = (&self.log, &self.index) else { return Ok(()) };
+        let failed = |e| Error::Corrupt(format!("the disk failed: {e}"));
+        let mut before = None;
+        for _ in 0..LOOKS_MAX {
+            let Some(end) = wal::end(&index.file).map_err(failed)? else { return Ok(()) };
+            if is_so(&log.file, &end).map_err(failed)? {
+                return Ok(());
+            }
+            if before == Some(end) {
+                return Err(self.lost("-wal", LOG_LOST));
+            }
+            before = Some(end);
+        }
+        Ok(())
+    }
+
+    fn lost(&self, suffix: &str, what: &str) -> Error {
+        Error::Corrupt(format!(
+            "{} was deleted, replaced or written over while fulfilld was serving {}; {what}",
+            beside(&self.path, suffix).display(),
             self.path.display()
-        )))
+        ))
     }
 
     /// True when the log explains what is in the file, as after a checkpoint of somebody else's.
@@ -178,5 +224,21 @@ impl Identity {
              (cp?); put a backup in its place: fulfilld restore BACKUP",
             self.path.display()
         ))
+    }
+}
+
+/// False when the path no longer leads to the file that was first there.
+fn same(path: &Path, opened: &mut Option<Opened>) -> bool {
+    let found = std::fs::metadata(path).ok();
+    match (found, &opened) {
+        (Some(meta), Some(known)) => (meta.dev(), meta.ino()) == (known.device, known.inode),
+        (None, Some(_)) => false,
+        (None, None) => true,
+        (Some(_), None) => {
+            let opening = kept(path).ok();
+            *opened =
+                opening.map(|(file, meta)| Opened { file, device: meta.dev(), inode: meta.ino() });
+            true
+        }
     }
 }

@@ -2,26 +2,36 @@
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
-use std::sync::Mutex;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
+use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
+use super::descriptors::kept;
 use super::{beside, folder, hint};
 use crate::error::{Error, Result};
+use crate::sabotage;
 use crate::sync;
 use crate::wal::Header;
 
 /// A verb that moves the log holds the lock for a moment; who serves waits so long for it.
 const LOCK_WITHIN: Duration = Duration::from_secs(1);
 
+/// File systems over a network make a lock of the whole file of flock(2), which would keep every
+/// shell out. What statfs(2) calls NFS, SMB and CIFS.
+const NETWORKS: [u32; 3] = [0x6969, 0xfe53_4d42, 0xff53_4d42];
+
 /// The daemon's hold on the file: while it lives, a second daemon is refused. What is noted beside
-/// the file stands in it.
+/// the file stands in it. Both the file itself and `<file>.lock` are locked: who deletes the one
+/// beside it lets nobody in.
 pub struct Lock {
-    file: File, // closing it releases the lock
+    name: PathBuf,
+    beside: Mutex<File>, // closing it releases the lock
+    itself: Mutex<Option<Arc<File>>>,
     notes: Mutex<Notes>,
 }
 
@@ -99,9 +109,78 @@ impl Lock {
         let mut text = serde_json::to_vec(&notes.file)?;
         text.push(b'\n');
         text.extend_from_slice(&notes.rest);
-        self.file.write_all_at(&text, 0)?;
-        self.file.set_len(text.len() as u64)
+        let mut beside = sync::lock(&self.beside);
+        self.make_again(&mut beside)?;
+        beside.write_all_at(&text, 0)?;
+        beside.set_len(text.len() as u64)
     }
+
+    /// A `.lock` that somebody deleted or replaced comes back. The file itself is locked meanwhile.
+    fn make_again(&self, beside: &mut File) -> std::io::Result<()> {
+        let held = beside.metadata()?;
+        let is_there = std::fs::metadata(&self.name)
+            .is_ok_and(|at| (at.dev(), at.ino()) == (held.dev(), held.ino()));
+        if is_there {
+            return Ok(());
+        }
+        let again = open(&self.name)?;
+        flock(&again, FlockOperation::NonBlockingLockExclusive)?;
+        again.set_permissions(held.permissions())?;
+        let _ = std::os::unix::fs::fchown(&again, Some(held.uid()), Some(held.gid()));
+        log::warn!("{} was deleted or replaced, and is made again", self.name.display());
+        *beside = again;
+        Ok(())
+    }
+
+    /// Locks the file itself, too, which may have been made since the lock was taken. `Config` when
+    /// somebody else has.
+    pub fn hold(&self, path: &Path) -> Result<()> {
+        match self.holds(path) {
+            true => Ok(()),
+            false => Err(Error::Config(served(path))),
+        }
+    }
+
+    /// False when somebody else holds the file. One that is not there is nobody's.
+    fn holds(&self, path: &Path) -> bool {
+        let Some(file) = lockable(path) else { return true };
+        if sabotage::is("file_not_locked") {
+            return true;
+        }
+        let is_held = flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
+        if is_held {
+            *sync::lock(&self.itself) = Some(file);
+        }
+        is_held
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // This descriptor stays open.
+        if let Some(file) = sync::lock(&self.itself).take() {
+            let _ = flock(&file, FlockOperation::Unlock);
+        }
+    }
+}
+
+/// The file, where it is there and can be locked.
+fn lockable(path: &Path) -> Option<Arc<File>> {
+    let (file, _) = kept(path).ok()?;
+    let kind = rustix::fs::fstatfs(&file).ok()?.f_type as u32;
+    (!NETWORKS.contains(&kind)).then_some(file)
+}
+
+fn open(name: &Path) -> std::io::Result<File> {
+    OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o660).open(name)
+}
+
+fn served(path: &Path) -> String {
+    format!(
+        "another fulfilld is serving {}; stop it first (systemctl stop fulfilld), or name another \
+         file with FULFILLD_DB",
+        path.display()
+    )
 }
 
 fn parsed(text: &[u8]) -> Notes {
@@ -111,16 +190,10 @@ fn parsed(text: &[u8]) -> Notes {
     Notes { file, rest: text.get(end + 1..).unwrap_or_default().to_vec() }
 }
 
-/// Takes `<file>.lock`, which belongs to the file's owner whoever makes it. A second daemon gets
-/// `Error::Config` with one sentence. The path is the real one.
+/// Takes `<file>.lock`, which belongs to the file's owner whoever makes it, and the file itself. A
+/// second daemon gets `Error::Config` with one sentence. The path is the real one.
 pub fn lock(path: &Path) -> Result<Lock> {
-    take(path, LOCK_WITHIN)?.ok_or_else(|| {
-        Error::Config(format!(
-            "another fulfilld is serving {}; stop it first (systemctl stop fulfilld), or name \
-             another file with FULFILLD_DB",
-            path.display()
-        ))
-    })
+    take(path, LOCK_WITHIN)?.ok_or_else(|| Error::Config(served(path)))
 }
 
 /// The same for a moment, where nobody serves the file; `None` where somebody does, or this user
@@ -131,33 +204,40 @@ pub fn lock_if_free(path: &Path) -> Option<Lock> {
 
 /// True while somebody serves the file, as far as this user can tell.
 pub fn is_served(path: &Path) -> bool {
-    let Ok(file) = File::open(beside(path, ".lock")) else { return false };
-    rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockShared).is_err()
+    let is_held = |file: &File| {
+        let held = flock(file, FlockOperation::NonBlockingLockShared).is_err();
+        if !held {
+            let _ = flock(file, FlockOperation::Unlock);
+        }
+        held
+    };
+    File::open(beside(path, ".lock")).is_ok_and(|file| is_held(&file))
+        || lockable(path).is_some_and(|file| is_held(&file))
 }
 
 fn take(path: &Path, within: Duration) -> Result<Option<Lock>> {
     let name = beside(path, ".lock");
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .mode(0o660)
-        .open(&name)
-        .map_err(|e| {
-            Error::Config(format!("cannot create {}: {e}; {}", name.display(), hint(path)))
-        })?;
+    let file = open(&name).map_err(|e| {
+        Error::Config(format!("cannot create {}: {e}; {}", name.display(), hint(path)))
+    })?;
+    let mut lock =
+        Lock { name, beside: Mutex::new(file), itself: Mutex::default(), notes: Mutex::default() };
     let until = Instant::now() + within;
-    while rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
+    while flock(&*sync::lock(&lock.beside), FlockOperation::NonBlockingLockExclusive).is_err()
+        || !lock.holds(path)
+    {
         if Instant::now() >= until {
             return Ok(None);
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    give_to_owner(path, &file);
-    let mut text = vec![0; file.metadata().map_or(0, |m| m.len().min(1 << 20)) as usize];
-    let notes = file.read_exact_at(&mut text, 0).map(|()| parsed(&text)).unwrap_or_default();
-    Ok(Some(Lock { file, notes: Mutex::new(notes) }))
+    let beside = sync::lock(&lock.beside);
+    give_to_owner(path, &beside);
+    let mut text = vec![0; beside.metadata().map_or(0, |m| m.len().min(1 << 20)) as usize];
+    let notes = beside.read_exact_at(&mut text, 0).map(|()| parsed(&text)).unwrap_or_default();
+    drop(beside);
+    lock.notes = Mutex::new(notes);
+    Ok(Some(lock))
 }
 
 /// What root makes beside the file of another user is to be that user's, or the service cannot

@@ -145,7 +145,7 @@ impl Shared {
             }
             // Nothing is written into a log beside a file that is not ours any more.
             if let Err(error) =
-                self.begin(connection, &mut batch).and_then(|()| checkpointer.check())
+                self.begin(connection, &mut batch).and_then(|()| checkpointer.check(connection))
             {
                 let fatal = self.note(&error);
                 answer_all(batch, &error);

@@ -8,8 +8,8 @@ use std::sync::mpsc::{Sender, channel};
 fn start() -> (tempfile::TempDir, Writer, JoinHandle<()>) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("w.db");
-    let connection = Connection::open(&path).unwrap();
-    connection.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(a INTEGER UNIQUE)").unwrap();
+    let connection = db::create(&path, false).unwrap();
+    connection.execute_batch("CREATE TABLE t(a INTEGER UNIQUE)").unwrap();
     let checkpointer = Checkpointer::of(Identity::of(&path).unwrap(), None);
     let (writer, thread) = Writer::start(connection, checkpointer, Box::new(|_| Ok(())));
     (dir, writer, thread)

@@ -9,14 +9,14 @@ use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use crate::shop::{Running, SECRET, Shop, fulfilld, post_signed, rows, shell, wait_for};
 
 /// The file under this name and more: `-wal`, `-shm`, `.lock`.
-fn beside(file: &Path, suffix: &str) -> PathBuf {
+pub fn beside(file: &Path, suffix: &str) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(suffix);
     name.into()
 }
 
 /// Posts so many events of a type that leads to nothing; each is acknowledged.
-fn acknowledged(shop: &Shop, from: usize, n: usize) {
+pub fn acknowledged(shop: &Shop, from: usize, n: usize) {
     for n in from..from + n {
         let body =
             format!("{{\"id\":\"evt_{n}\",\"type\":\"x\",\"pad\":\"{}\"}}", "p".repeat(2000));
@@ -29,7 +29,7 @@ fn events(file: &Path) -> usize {
 }
 
 /// How a start that is to be refused ends: its exit code and what it says.
-fn refused(shop: &Shop) -> (Option<i32>, String) {
+pub fn refused(shop: &Shop) -> (Option<i32>, String) {
     let mut child = shop
         .serve()
         .stdout(Stdio::null())
@@ -43,18 +43,18 @@ fn refused(shop: &Shop) -> (Option<i32>, String) {
 }
 
 /// Types the line that a message names after these words, as the person would who reads it.
-fn type_after(message: &str, words: &str, dir: &Path) {
+pub fn type_after(message: &str, words: &str, dir: &Path) {
     let line = message.split_once(words).unwrap_or_else(|| panic!("{words:?} in {message}")).1;
     let line = line.split([';', '\n']).next().expect("a line").trim();
     let typed = Command::new("sh").args(["-c", line]).current_dir(dir).status();
     assert!(typed.is_ok_and(|status| status.success()), "{line}");
 }
 
-fn run(args: &[&str], db: &Path) -> Output {
+pub fn run(args: &[&str], db: &Path) -> Output {
     fulfilld().args(args).arg("--db").arg(db).output().expect("the program starts")
 }
 
-fn said(output: &Output) -> String {
+pub fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 

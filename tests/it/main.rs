@@ -24,6 +24,7 @@ mod beside_systemd; // fulfilld restore, where systemd runs the shop
 mod litestream; // a second machine
 mod stops; // SIGTERM
 mod file; // one file, its log, and what people do with both
+mod meddling; // and with its lock and its marks, while it is served
 mod upgrades; // the file of an older version
 mod restarts; // while somebody holds the socket
 mod roll; // a new signing secret

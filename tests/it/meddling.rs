@@ -1,0 +1,240 @@
+//! What people and programs do to the file's companions and marks while the desk serves it: its
+//! lock, its log, the log's index, a `.restore` or a PRAGMA in a shell.
+
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::file::{acknowledged, beside, refused, run, said, type_after};
+use crate::shop::{Running, Shop, rows, wait_for};
+
+/// How the desk ended, by itself.
+fn ended(shop: &mut Shop) -> Option<i32> {
+    let mut desk = shop.desk.take().expect("it was running");
+    wait_for("the desk ends", || desk.child.try_wait().expect("it is ours")).code()
+}
+
+fn plant(shop: &mut Shop, bug: Option<&str>) {
+    shop.kill();
+    shop.settings = bug.map(|bug| ("FULFILLD_SABOTAGE".into(), bug.into())).into_iter().collect();
+    shop.start();
+}
+
+/// Whether a second desk starts on the file after the lock beside it was deleted.
+fn second_desk_starts(shop: &mut Shop) -> bool {
+    std::fs::remove_file(beside(&shop.file(), ".lock")).expect("it is there");
+    let first = shop.desk.take();
+    let mut second = shop.serve();
+    let started = Running::try_start(second.stderr(Stdio::piped()));
+    let why = started.as_ref().err().map(|(status, said)| (status.code(), said.clone()));
+    assert!(
+        why.as_ref()
+            .is_none_or(|(code, said)| *code == Some(78) && said.contains("another fulfilld")),
+        "{why:?}"
+    );
+    drop(started);
+    shop.desk = first;
+    why.is_none()
+}
+
+#[test]
+fn a_lock_that_is_deleted_lets_no_second_desk_in_and_comes_back() {
+    let mut shop = Shop::open();
+    assert!(!second_desk_starts(&mut shop));
+    let lock = beside(&shop.file(), ".lock");
+    std::fs::remove_file(&lock).expect("the second one made it");
+    // A verb beside it moves no log, either, and the note comes back with the next change.
+    acknowledged(&shop, 0, 3);
+    wait_for("the lock is there again", || lock.exists().then_some(()));
+    assert_eq!(refused(&shop).0, Some(78));
+    shop.stop();
+    shop.start();
+    assert_eq!(shop.rows("SELECT message FROM alarms WHERE name = 'file_without_note'"), [""; 0]);
+    plant(&mut shop, Some("file_not_locked"));
+    assert!(second_desk_starts(&mut shop), "the test sees a desk that locks the `.lock` alone");
+}
+
+/// What is done to a log, or its index, of a desk that serves.
+const MISCHIEF: [&str; 5] =
+    ["log deleted", "log emptied", "log cut", "log copied over", "index deleted"];
+
+/// Does it, and posts on. What was wrong afterwards.
+fn fault(shop: &mut Shop, what: &str, others: &[u8]) -> Result<(), String> {
+    // Whoever reads keeps the log from being moved into the file while it is harmed, against which
+    // nobody could do anything.
+    let reader = rusqlite::Connection::open(shop.file()).expect("the file opens");
+    let no_move = rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+    reader.set_db_config(no_move, true).expect("it moves nothing by itself");
+    reader.execute_batch("BEGIN").expect("a transaction");
+    let count = "SELECT count(*) FROM events";
+    let first: i64 = reader.query_row(count, [], |row| row.get(0)).expect("a count");
+    let first = first as usize;
+    acknowledged(shop, first, 20);
+    // Nor could anybody against what happens in the middle of a commit.
+    shop.settle();
+    let (log, index) = (beside(&shop.file(), "-wal"), beside(&shop.file(), "-shm"));
+    let cut = |part: u64| {
+        let file = OpenOptions::new().write(true).open(&log).expect("it opens");
+        let size = file.metadata().expect("it is open").len();
+        file.set_len(size / 100 * part).expect("it is cut");
+    };
+    match what {
+        "log deleted" => std::fs::remove_file(&log).expect("it is there"),
+        "log emptied" => cut(0),
+        "log cut" => cut(50),
+        // As cp does, which keeps the inode.
+        "log copied over" => std::fs::write(&log, others).expect("it can be written"),
+        _ => std::fs::remove_file(&index).expect("it is there"),
+    }
+    if what == "index deleted" {
+        // Who comes now makes another index, and neither sees what the other writes.
+        shop.shell("UPDATE events SET state = 'pending' WHERE id = 'evt_0'").expect("an edit");
+    }
+    let mut acknowledged_after = Vec::new();
+    for n in 0..10 {
+        let id = format!("evt_after_{first}_{n}");
+        let body = format!("{{\"id\":\"{id}\",\"type\":\"x\",\"pad\":\"{}\"}}", "p".repeat(2000));
+        if matches!(shop.post(body.as_bytes()), Ok((200, _))) {
+            acknowledged_after.push(id);
+        }
+    }
+    drop(reader);
+    let mut desk = shop.desk.take().expect("it was running");
+    if desk.child.try_wait().expect("it is ours").is_none() {
+        desk.signal("TERM");
+    }
+    wait_for("the desk ends", || desk.child.try_wait().expect("it is ours"));
+    let start = |shop: &Shop| {
+        Running::try_start(shop.serve().stderr(Stdio::piped()))
+            .map_err(|(status, said)| format!("{what}: {status}: {said}"))
+    };
+    let started = start(shop).or_else(|message| {
+        // Another's log is known, and the line that sets it aside is said.
+        let words = "To go on with the file that is there: ";
+        if !message.contains(words) {
+            return Err(message);
+        }
+        type_after(&message, words, shop.dir.path());
+        start(shop)
+    });
+    shop.desk = Some(started?);
+    let whole = shop.rows("PRAGMA quick_check(1)");
+    let lost: Vec<&String> = acknowledged_after
+        .iter()
+        .filter(|id| shop.rows(&format!("SELECT 1 FROM events WHERE id = '{id}'")).is_empty())
+        .collect();
+    match (whole == ["ok"], lost.is_empty()) {
+        (true, true) => Ok(()),
+        _ => Err(format!("{what}: {whole:?}, lost {lost:?}")),
+    }
+}
+
+/// The log of another shop, which is longer.
+fn log_of_another() -> Vec<u8> {
+    let shop = Shop::open();
+    wait_for("a log is long", || {
+        let first: usize = shop.one("SELECT count(*) FROM events").parse().expect("a count");
+        acknowledged(&shop, first, 60);
+        std::fs::read(beside(&shop.file(), "-wal")).ok().filter(|log| log.len() > 500_000)
+    })
+}
+
+#[test]
+fn whatever_is_done_to_the_log_nothing_is_acknowledged_into_it_and_the_file_stays_whole() {
+    let mut shop = Shop::open();
+    let others = log_of_another();
+    for what in MISCHIEF {
+        fault(&mut shop, what, &others).expect("no harm is done");
+    }
+    plant(&mut shop, Some("log_not_watched"));
+    let seen = wait_for("the test sees a desk that does not look", || {
+        let kept = std::fs::read(shop.file()).expect("it is there");
+        let seen = fault(&mut shop, "log emptied", &others).err();
+        if seen.is_none() && shop.rows("PRAGMA quick_check(1)") != ["ok"] {
+            std::fs::write(shop.file(), kept).expect("it is put back");
+        }
+        seen
+    });
+    println!("{seen}");
+}
+
+/// A backup that holds an order, and a note that somebody typed later and the desk has seen.
+fn typed_after_a_backup(shop: &Shop) -> PathBuf {
+    let purchase = &shop.buy("card", 1, "snapshot")[0];
+    assert_eq!(shop.deliver(&purchase.events[0].0), 200);
+    shop.settle();
+    let backup = shop.dir.path().join(format!("{}.backup", purchase.session));
+    shop.shell(&format!(".backup '{}'", backup.display())).expect("a backup");
+    shop.shell("UPDATE orders SET note = 'gift wrap' WHERE id = 1").expect("an edit");
+    let lock = beside(&shop.file(), ".lock");
+    wait_for("what was typed is noted", || {
+        std::fs::read_to_string(&lock).ok()?.contains("\"note\"").then_some(())
+    });
+    backup
+}
+
+fn restore_in_a_shell(shop: &Shop, backup: &Path) {
+    shop.shell(&format!(".restore '{}'", backup.display())).expect("it is restored");
+}
+
+#[test]
+fn a_backup_that_a_shell_restores_into_the_running_desk_is_told_at_once() {
+    let mut shop = Shop::open();
+    let backup = typed_after_a_backup(&shop);
+    restore_in_a_shell(&shop, &backup);
+    assert_eq!(ended(&mut shop), Some(75));
+    shop.start();
+    let told = "SELECT message FROM alarms WHERE name = 'file_went_back'";
+    wait_for("attention names what was typed", || {
+        shop.rows(told).iter().any(|said| said.contains("order 1: note")).then_some(())
+    });
+    acknowledged(&shop, 0, 3);
+    shop.check();
+    // Another shop's file is another shop's.
+    let other = Shop::open();
+    let others = typed_after_a_backup(&other);
+    restore_in_a_shell(&shop, &others);
+    assert_eq!(ended(&mut shop), Some(75));
+
+    let mut shop = Shop::open();
+    plant(&mut shop, Some("may_go_back"));
+    let backup = typed_after_a_backup(&shop);
+    restore_in_a_shell(&shop, &backup);
+    acknowledged(&shop, 0, 3);
+    assert_eq!(shop.rows(told), [""; 0], "the test sees a desk that does not look");
+}
+
+#[test]
+fn a_mark_of_the_file_that_somebody_typed_over_is_right_again() {
+    let marks = "SELECT (SELECT * FROM pragma_application_id) || ' ' || (SELECT * FROM pragma_user_version)";
+    let mut shop = Shop::open();
+    let right = shop.one(marks);
+    shop.shell("PRAGMA application_id = 1; PRAGMA user_version = 9").expect("typed");
+    wait_for("the running desk puts them right", || (shop.one(marks) == right).then_some(()));
+    acknowledged(&shop, 0, 3);
+    shop.stop();
+    // Too small a number is no older file.
+    for typed in [0, 2] {
+        shop.shell(&format!("PRAGMA user_version = {typed}")).expect("typed");
+        shop.start();
+        assert_eq!(shop.one(marks), right);
+        shop.stop();
+    }
+    assert!(!beside(&shop.file(), ".before-schema-3").exists());
+    // Too large a one, or another program's mark, may mean something: the message has the line.
+    for typed in ["user_version = 9", "application_id = 7"] {
+        shop.shell(&format!("PRAGMA {typed}")).expect("typed");
+        let (code, message) = refused(&shop);
+        assert_eq!(code, Some(78), "{message}");
+        let orders = run(&["orders"], &shop.file());
+        assert_eq!(orders.status.code(), Some(78), "{}", said(&orders));
+        let typed = message.rsplit_once(": sqlite3 ").expect("it names a line").1;
+        let typed = format!("sqlite3 {typed}");
+        let typed = typed.lines().next().expect("a line").split(" && ").next().expect("a line");
+        let status = Command::new("sh").args(["-c", typed]).status();
+        assert!(status.is_ok_and(|status| status.success()), "{typed}");
+        assert_eq!(rows(&shop.file(), marks), [right.as_str()], "{typed}");
+        shop.start();
+        shop.stop();
+    }
+}
