@@ -27,7 +27,7 @@ const SECRET: &str = "whsec_demo";
 const PURCHASES: &[(&str, &[usize], &str)] = &[
     ("card", &[0, 1], ""),
     ("mixed", &[1, 1, 1, 0], "the same event three times"),
-    ("delayed", &[2, 0, 1], "the payment settles before the checkout completes"),
+    ("delayed", &[2, 0, 1], "the payment settles before the checkout"),
     ("digital", &[0, 1], ""),
     ("discount", &[1, 0], ""),
     ("yen", &[0, 1], ""),
