@@ -61,6 +61,8 @@ struct Page {
     guard: Guard,
     context: Arc<Context>,
     health: Arc<Health>,
+    /// The label service that is offered first.
+    first_service: Option<&'static str>,
     /// Its own, so that a long search keeps nobody else waiting.
     reader: Reader,
 }
@@ -79,6 +81,7 @@ impl Open {
             guard: Guard::new(settings)?,
             context,
             health,
+            first_service: paper::first_service(),
             reader: Arc::new(Mutex::new(db::open_for_reading(file)?)),
         };
         let limits = Limits {

@@ -127,7 +127,7 @@ impl Form<'_> {
         let keys: Vec<&str> =
             template.fields().filter_map(|field| field.strip_prefix("sender.")).collect();
         Error::Config(format!(
-            "{} needs {} of the sender for the column {}; set {}=\"name=…; street=…; house_number=…; \
+            "{} needs the sender's {} for the column {}; set {}=\"name=…; street=…; house_number=…; \
              postal_code=…; city=…; country=DE\"",
             text::clean(&self.format.name),
             keys.join(" or "),

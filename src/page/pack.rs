@@ -128,7 +128,7 @@ impl Page {
             @if !queue.is_empty() {
                 form.card method="post" action={ (ROOT) "slips" } {
                     (hidden(&[("token", &self.guard.token(person))]))
-                    (paper_buttons())
+                    (paper_buttons(self.first_service))
                     ul.queue { @for parcel in shown { (row(parcel)) } }
                     (pager(page, pages, wanted))
                 }
@@ -400,12 +400,14 @@ fn row(parcel: &Waiting) -> Markup {
 }
 
 /// What can be printed or exported of the ticked parcels.
-fn paper_buttons() -> Markup {
+fn paper_buttons(first_service: Option<&str>) -> Markup {
     html! {
         div.row.bar {
             button { "Slips" }
             select name="for" aria-label="Label service" {
-                @for name in labels::FORMATS.split(", ") { option value=(name) { (name) } }
+                @for name in labels::FORMATS.split(", ") {
+                    option value=(name) selected[Some(name) == first_service] { (name) }
+                }
             }
             button formaction={ (ROOT) "labels" } { "Label file" }
             p.soft { "For the ticked parcels, or for all if none is ticked." }

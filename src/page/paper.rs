@@ -75,6 +75,15 @@ impl Page {
     }
 }
 
+/// The first service for whose files the sender's settings suffice: it is offered first.
+pub fn first_service() -> Option<&'static str> {
+    let sender = config::SENDER.get().ok()?;
+    labels::FORMATS.split(", ").find(|name| {
+        let format = Format::named(name);
+        format.and_then(|format| labels::write(&format, &sender, &[], None)).is_ok()
+    })
+}
+
 /// The ticked parcels.
 fn chosen(form: &Form) -> Result<Vec<Choice>> {
     form.all("parcel").map(Choice::parse).collect()

@@ -692,7 +692,10 @@ fn slips_label_files_books_and_health_say_what_the_command_line_says() {
 }
 
 fn slips_and_label_files_are_of_the_ticked_parcels_or_of_all_that_wait(desk: &Desk) {
-    let token = desk.look("bert", "/desk/pack").field("token");
+    let pack = desk.look("bert", "/desk/pack");
+    let token = pack.field("token");
+    // Without a sender's address the first one that needs none is offered.
+    assert!(pack.shows("value=\"pirate-ship\" selected"), "{}", pack.body);
     let all = desk.send("bert", "/desk/slips", &[("token", &token)]);
     assert!(all.shows("Order 1-1") && all.shows("Order 2-1"), "{}", all.body);
     let one = desk.send("bert", "/desk/slips", &[("token", &token), ("parcel", "2-1")]);
@@ -833,19 +836,22 @@ fn a_thousand_parcels_are_shown_in_a_moment_and_the_webhook_does_not_wait_for_th
     let desk = Desk::open(&["card"]);
     let c = rusqlite::Connection::open(desk.shop.file()).expect("the file opens");
     c.busy_timeout(Duration::from_secs(10)).expect("it can be set");
-    c.execute_batch(
+    let orders_between = |first: i64, last: i64| {
+        c.execute_batch(&format!(
         "BEGIN IMMEDIATE; UPDATE actor SET name = 'fulfilld:test';
-         WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < 1000)
+         WITH RECURSIVE n(i) AS (SELECT {first} UNION ALL SELECT i + 1 FROM n WHERE i < {last})
          INSERT INTO orders(id, checkout_session_id, livemode, mode, payment_status, currency, amount_total, name,
            shipping_name, shipping_line1, created_at, paid_at, as_of, line_items_at)
          SELECT i, 'cs_' || i, 0, 'payment', 'unpaid', 'eur', 100, 'Buyer ' || i, 'Buyer ' || i, i || ' Road',
            strftime('%Y-%m-%dT%H:%M:%SZ', 'now'), NULL, strftime('%Y-%m-%dT%H:%M:%SZ', 'now'), NULL FROM n;
          INSERT INTO line_items(id, order_id, position, name, quantity, currency, amount_total, requires_shipping)
-         SELECT 'li_' || id, id, 1, 'Mug', 1, 'eur', 100, 1 FROM orders WHERE id > 1;
-         UPDATE orders SET payment_status = 'paid', paid_at = created_at, line_items_at = created_at WHERE id > 1;
+         SELECT 'li_' || id, id, 1, 'Mug', 1, 'eur', 100, 1 FROM orders WHERE id >= {first};
+         UPDATE orders SET payment_status = 'paid', paid_at = created_at, line_items_at = created_at WHERE id >= {first};
          UPDATE actor SET name = 'operator'; COMMIT;",
-    )
-    .expect("a thousand orders");
+    ))
+    .expect("many orders");
+    };
+    orders_between(2, 1000);
     let waiting = desk.shop.one("SELECT count(*) FROM to_ship");
     assert_eq!(waiting, "1000");
     let best = (0..5)
@@ -876,4 +882,16 @@ fn a_thousand_parcels_are_shown_in_a_moment_and_the_webhook_does_not_wait_for_th
     wait_for("the page answers again", || {
         (desk.look("bert", "/desk/orders").status == 200).then_some(())
     });
+    // Nor for a file of tracking numbers, which keeps the lock while it is shipped.
+    orders_between(1002, 2002);
+    let label = |order: i64| format!("{order}-1,JD0146{order},DHL\n");
+    let file: String = (1..=2001).map(label).collect();
+    let path = desk.shop.file().with_file_name("tracking.csv");
+    std::fs::write(&path, format!("Order ID,Tracking Number,Carrier\n{file}")).expect("a file");
+    let mut ship = fulfilld();
+    ship.args(["ship", "--from"]).arg(&path).arg("--db").arg(desk.shop.file());
+    let out = ship.output().expect("it runs");
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(said.contains("ships 2001 parcels, and one file may ship 2000"), "{said}");
+    assert_eq!(desk.shop.one("SELECT count(*) FROM to_ship"), "2002");
 }
