@@ -50,6 +50,11 @@ impl Service {
         (!units.is_empty()).then_some(Service { units, socket })
     }
 
+    /// True where the daemon runs, or starts as soon as somebody calls: not Litestream alone.
+    pub fn is_serving(&self) -> bool {
+        self.units.contains(&self.socket)
+    }
+
     /// The units as they are typed.
     pub fn names(&self) -> String {
         self.units.join(" ")

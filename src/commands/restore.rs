@@ -63,7 +63,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     place::has_one_name(&path)?;
     let service = Service::running(&path);
-    if service.is_none() {
+    if !service.as_ref().is_some_and(Service::is_serving) {
         place::lock_if_free(&path).ok_or_else(|| in_use(&path, "fulfilld is serving", None))?;
     }
     // From here on one restore at a time, and no backup.
@@ -84,17 +84,16 @@ pub fn run(args: &Args) -> Result<()> {
         db::remove(&new);
     }
     drop(alone);
-    let Some(service) = service else {
-        table::print(&done?)?;
+    let started = service.as_ref().map_or(Ok(()), Service::start);
+    // The service is as it was: that is what the person must know.
+    table::print(&done?)?;
+    started?;
+    let Some(service) = service.filter(Service::is_serving) else {
         return table::print(&format!(
             "next: sudo systemctl start {}; then: fulfilld attention\n",
             service::typed()
         ));
     };
-    let started = service.start();
-    // The service is as it was: that is what the person must know.
-    table::print(&done?)?;
-    started?;
     table::print(&format!(
         "started {}; waiting until what happened since is fetched from Stripe (Ctrl-C ends only the \
          waiting)\n",

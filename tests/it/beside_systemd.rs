@@ -189,6 +189,36 @@ fn a_restore_that_cannot_be_done_leaves_the_service_running() {
 }
 
 #[test]
+fn a_shop_that_was_stopped_stays_stopped_and_only_litestream_is_started_again() {
+    let mut served = Served::open();
+    let backup = served.backup();
+    served.shop.stop();
+    let reads = served.bin.path().join("mugs/fulfilld.env");
+    let stopped =
+        format!("LoadState=loaded\nActiveState=inactive\nEnvironmentFiles={}\n", reads.display());
+    for (unit, said) in [
+        ("fulfilld@mugs.service", stopped.as_str()),
+        ("fulfilld@mugs.socket", &stopped),
+        ("fulfilld-litestream@mugs.service", "LoadState=loaded\nActiveState=active\n"),
+    ] {
+        std::fs::write(served.bin.path().join(format!("show.{unit}")), said).expect("it is ours");
+    }
+    let restoring = served.restore(&backup);
+    for verb in ["stop", "start"] {
+        let units = "fulfilld-litestream@mugs.service";
+        assert_eq!(served.asked(), format!("--no-ask-password {verb} {units}"));
+        served.done();
+    }
+    let output = restoring.wait_with_output().expect("it ends");
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    let next = "next: sudo systemctl start fulfilld@mugs.socket fulfilld@mugs;";
+    assert!(said.contains(next), "{said}");
+    served.shop.start();
+    served.shop.check();
+}
+
+#[test]
 fn a_restored_shop_that_does_not_come_back_is_not_waited_for_for_ever() {
     let mut served = Served::open();
     let backup = served.backup();

@@ -212,13 +212,19 @@ fn a_person_with_an_unfinished_order_is_forgotten_only_by_force() {
 
 #[test]
 fn a_backup_that_is_put_back_forgets_again() {
+    // One backup is beside the file, the other where a setting says.
+    let elsewhere = tempfile::tempdir().expect("a directory");
     let mut shop = Shop::open_with(
-        &[("FULFILLD_BACKFILL_EVERY", "1"), ("FULFILLD_SWEEP_EVERY", "1")],
+        &[
+            ("FULFILLD_BACKFILL_EVERY", "1"),
+            ("FULFILLD_SWEEP_EVERY", "1"),
+            ("FULFILLD_BACKUP_DIR", elsewhere.path().to_str().expect("a path")),
+        ],
         &["--webhook", "none", "--rate", "0"],
     );
     let backups = shop.dir.path().join("backups");
     std::fs::create_dir(&backups).expect("a directory");
-    let (empty, full) = (backups.join("empty.db"), backups.join("full.db"));
+    let (empty, full) = (backups.join("empty.db"), elsewhere.path().join("full.db"));
     let back_up = |shop: &Shop, to: &Path| {
         shop.shell(&format!("VACUUM INTO '{}'", to.display())).expect("a backup is made");
     };
