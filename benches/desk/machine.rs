@@ -101,6 +101,17 @@ pub fn cpu_time(pid: u32) -> Duration {
     TICK * ticks
 }
 
+/// CPU time of the threads that a process has now, to the nanosecond; also of one that has ended and
+/// was not waited for yet.
+pub fn cpu_of_threads(pid: u32) -> Duration {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let used = |task: fs::DirEntry| {
+        let stat = fs::read_to_string(task.path().join("schedstat")).ok()?;
+        stat.split_ascii_whitespace().next()?.parse().ok().map(Duration::from_nanos)
+    };
+    tasks.filter_map(used).sum()
+}
+
 /// CPU time of this thread, to the nanosecond.
 pub fn thread_cpu_time() -> Duration {
     let stat = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();

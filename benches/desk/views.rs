@@ -107,7 +107,12 @@ pub fn typed(mut one: impl FnMut(usize) -> Result<(f64, f64)>) -> Result<(f64, f
 
 /// How many ms one line takes in a shell of its own, and how many of CPU.
 pub fn timed(file: &Path, line: &str) -> Result<(f64, f64)> {
-    let said = shell(file, &format!(".timer on\n{line};\n"))?;
+    timed_after(file, "", line)
+}
+
+/// The same in a shell that did something before, such as reading the schema.
+pub fn timed_after(file: &Path, before: &str, line: &str) -> Result<(f64, f64)> {
+    let said = shell(file, &format!("{before}\n.timer on\n{line};\n"))?;
     // Run Time: real 0.019 user 0.018012 sys 0.000401
     let told = said.lines().find_map(|l| l.strip_prefix("Run Time: ")).unwrap_or_default();
     let mut seconds = told.split(' ').filter_map(|word| word.parse::<f64>().ok());
