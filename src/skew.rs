@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn three_answers_are_believed_and_one_odd_one_moves_nothing() {
+    fn three_answers_are_trusted_and_one_odd_one_changes_nothing() {
         let skew = Skew::default();
         answer(&skew, -3600);
         answer(&skew, -3600);

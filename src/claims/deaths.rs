@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_start_finds_what_was_in_hand_without_reading_what_waits() {
+    fn a_start_finds_what_was_in_progress_without_reading_what_waits() {
         let c = Connection::open_in_memory().unwrap();
         c.execute_batch(db::SCHEMA).unwrap();
         for (sql, index) in [

@@ -113,7 +113,7 @@ fn an_answer_finishes_what_came_before_its_request_and_nothing_later_whatever_th
 }
 
 #[test]
-fn what_is_in_hand_is_not_handed_out_again_though_the_clock_jumps_a_day() {
+fn what_is_in_progress_is_not_claimed_again_though_the_clock_jumps_a_day() {
     let c = file();
     (1..=3).for_each(|n| session(&c, n));
     let (claims, _) = claim_all(&c, ALL, &InProgress::default(), 0);
@@ -145,7 +145,7 @@ fn what_came_or_was_tried_while_the_clock_was_ahead_is_due() {
 }
 
 #[test]
-fn late_ones_never_take_more_hands_than_they_may() {
+fn late_ones_never_take_more_workers_than_they_may() {
     let c = file();
     (1..=20).for_each(|n| session(&c, n));
     c.execute("UPDATE events SET attempts = 1", []).unwrap();
@@ -257,7 +257,7 @@ fn a_suspect_gets_its_turn_and_then_nothing_is_beside_it() {
 }
 
 #[test]
-fn an_event_that_is_wanted_once_more_while_it_is_in_hand_is_due_again() {
+fn an_event_that_is_replayed_while_it_is_in_progress_is_due_again() {
     let c = file();
     session(&c, 1);
     let (claims, _) = claim_all(&c, ALL, &InProgress::default(), 0);

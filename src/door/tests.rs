@@ -267,7 +267,7 @@ fn a_connection_has_its_time_and_less_in_a_crowd() {
 }
 
 #[test]
-fn leaks_past_the_budget_and_a_dead_listener_are_told() {
+fn leaks_past_the_budget_and_a_dead_listener_are_reported() {
     let door =
         open(Limits { leaks_max: 3, connection_within: Duration::from_millis(100), ..limits() });
     for _ in 0..5 {

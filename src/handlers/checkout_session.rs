@@ -428,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_to_be_shipped_is_told_by_product_then_metadata_then_address() {
+    fn what_is_to_be_shipped_follows_from_product_then_metadata_then_address() {
         let line = |product: Value| json!({"id": "li_1", "price": {"product": product}});
         let needs = |product: Value, address: bool| {
             let mut session = json!({"line_items": [line(product)]});

@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refund_that_cannot_be_kept_is_told_with_the_reason_and_the_others_are_kept() {
+    fn a_refund_that_cannot_be_stored_is_reported_with_the_reason_and_the_others_are_stored() {
         for (odd, why) in [
             (json!({"amount": 0}), "is of 0"),
             (json!({"amount": -5}), "is of -5"),
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_charge_is_told_from_a_refund_by_its_id() {
+    fn a_charge_and_a_refund_differ_by_their_ids() {
         assert!(is_charge("ch_1") && is_charge("py_1"));
         assert!(!is_charge("re_1") && !is_charge("pyr_1"));
     }

@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sign_is_one_byte_of_its_code_page_or_it_is_told() {
+    fn a_character_is_one_byte_of_its_code_page_or_it_is_reported() {
         for (charset, text, bytes) in [
             (Charset::Windows1252, "Zoë’s €", Some(&b"Zo\xeb\x92s \x80"[..])),
             (Charset::Latin1, "Größe", Some(&b"Gr\xf6\xdfe"[..])),

@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn a_form_of_a_shops_own_is_told_what_is_wrong_with_it() {
+    fn errors_in_a_shops_own_format_are_named() {
         let parse = |toml: &str| Format::parse("mine.toml", toml);
         let column = "\n[[column]]\nname = 'Name'\nvalue = '{name}'\n";
         assert_eq!(parse(&format!("encoding = 'utf-8'{column}")).unwrap().columns.len(), 1);

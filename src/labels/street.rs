@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_house_number_is_told_apart_or_left_to_a_person() {
+    fn a_house_number_is_split_off_or_left_to_a_person() {
         for (line, country, street, number) in [
             ("Lange Straße 12", "DE", "Lange Straße", "12"),
             ("Lange Straße 12a", "DE", "Lange Straße", "12a"),

@@ -106,7 +106,7 @@ fn a_job_that_hangs_delays_no_other_and_one_that_panics_is_finished_all_the_same
 }
 
 #[test]
-fn a_stop_waits_for_what_is_in_hand_and_not_beyond_its_deadline() {
+fn a_stop_waits_for_jobs_in_progress_and_not_beyond_its_deadline() {
     let (queue, made, _, told) = start(&["hangs", "a"]);
     told.recv_timeout(Duration::from_secs(20)).unwrap();
     assert!(!queue.stop(Instant::now()), "one still hangs");

@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_fails_is_tried_ever_less_often_and_told_after_an_hour() {
+    fn one_that_fails_is_tried_less_and_less_often_and_reported_after_an_hour() {
         let mut turn = Turn::new(Duration::from_secs(600), Duration::ZERO);
         let mut now = Duration::ZERO;
         let mut pauses = Vec::new();

@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn no_refusal_of_a_verb_tells_anybody_to_type_sql() {
+    fn no_refusal_of_a_command_asks_for_sql() {
         let mut seen = 0;
         for raised in SCHEMA.split("RAISE(ABORT,").skip(1) {
             let raised = raised.trim_start().strip_prefix('\'').expect("a literal");

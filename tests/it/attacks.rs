@@ -310,7 +310,7 @@ fn many_descriptors() {
 }
 
 #[test]
-fn a_content_length_that_lies_is_not_believed() {
+fn a_content_length_that_lies_is_refused() {
     let mut post = Post::open();
     let lengths = [
         "1048577",

@@ -1,4 +1,4 @@
-//! What never arrived: found by looking for it, once, within a bounded number of questions; and
+//! What never arrived: found by looking for it, once, within a bounded number of requests; and
 //! compared by `reconcile`.
 
 use std::os::unix::fs::PermissionsExt;
@@ -47,7 +47,7 @@ fn asked(shop: &Shop) -> Value {
     shop.control("DELETE", "/_sandbox/stats", Value::Null)["requests"].clone()
 }
 
-fn questions(asked: &Value, endpoint: &str) -> u64 {
+fn requests(asked: &Value, endpoint: &str) -> u64 {
     asked[endpoint]
         .as_object()
         .map_or(0, |by_status| by_status.values().filter_map(Value::as_u64).sum())
@@ -92,9 +92,9 @@ fn whatever_happened_while_nobody_listened_is_there_once_within_the_budget() {
     let asked = asked(&shop);
     // One question an order; three a refund and two a dispute (its payment, its session); the lists
     // by the hundred.
-    assert!(questions(&asked, "checkout_session") <= 510, "{asked}");
-    assert!(questions(&asked, "refund") <= 60 && questions(&asked, "dispute") <= 30, "{asked}");
-    let looks = questions(&asked, "events");
+    assert!(requests(&asked, "checkout_session") <= 510, "{asked}");
+    assert!(requests(&asked, "refund") <= 60 && requests(&asked, "dispute") <= 30, "{asked}");
+    let looks = requests(&asked, "events");
     assert!(looks >= 6, "all pages were asked for: {asked}");
     assert_eq!(
         shop.rows("SELECT source, count(*) > 500 FROM events GROUP BY 1"),
@@ -109,12 +109,12 @@ fn whatever_happened_while_nobody_listened_is_there_once_within_the_budget() {
     // From now on a look finds nothing, and asks for next to nothing.
     shop.start();
     wait_for("two more looks", || {
-        (questions(&shop.control("GET", "/_sandbox/stats", Value::Null)["requests"], "events")
+        (requests(&shop.control("GET", "/_sandbox/stats", Value::Null)["requests"], "events")
             >= looks / 3)
             .then_some(())
     });
     shop.stop();
-    assert_eq!(questions(&self::asked(&shop), "checkout_session"), 0);
+    assert_eq!(requests(&self::asked(&shop), "checkout_session"), 0);
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn a_list_that_misbehaves_costs_a_second_look_and_no_order() {
 }
 
 #[test]
-fn a_refused_key_stops_the_asking_and_everything_is_taken_up_when_it_is_mended() {
+fn a_refused_key_stops_requests_and_everything_goes_on_when_it_is_fixed() {
     let shop = looking();
     shop.control("POST", "/_sandbox/faults", json!({"kind": "status", "status": 401}));
     trade(&shop, 3);
@@ -201,7 +201,7 @@ fn webhooks_that_do_not_come_are_noticed_and_the_orders_are_there() {
     shop.control("POST", "/_sandbox/trigger", trigger.clone());
     wait_for_count(&shop, "SELECT count(*) FROM orders", 1);
     wait_for("a look or two", || {
-        (questions(&shop.control("GET", "/_sandbox/stats", Value::Null)["requests"], "events") >= 3)
+        (requests(&shop.control("GET", "/_sandbox/stats", Value::Null)["requests"], "events") >= 3)
             .then_some(())
     });
     assert_eq!(shop.rows("SELECT name, message FROM alarms"), [""; 0]);
@@ -228,7 +228,7 @@ fn webhooks_that_do_not_come_are_noticed_and_the_orders_are_there() {
 }
 
 #[test]
-fn a_thin_event_and_its_twin_are_one_piece_of_news() {
+fn a_thin_event_and_its_twin_are_processed_once() {
     let mut shop = Shop::open();
     for purchase in shop.buy("card", 3, "both") {
         for (event, _) in &purchase.events {
@@ -246,7 +246,7 @@ fn a_thin_event_and_its_twin_are_one_piece_of_news() {
     asked(&shop);
     shop.start();
     wait_for("a look or two", || {
-        (questions(&shop.control("GET", "/_sandbox/stats", Value::Null)["requests"], "events") >= 3)
+        (requests(&shop.control("GET", "/_sandbox/stats", Value::Null)["requests"], "events") >= 3)
             .then_some(())
     });
     // Stripe lists snapshots, and what came is thin.
@@ -546,13 +546,13 @@ fn an_order_costs_one_question_and_a_replay_another() {
     assert_eq!(shop.rows("SELECT state, count(*) FROM events GROUP BY 1"), ["done|40"]);
     let before = asked(&shop);
     // On a machine that is busy with other work, one or another is asked for twice.
-    assert!((20..30).contains(&questions(&before, "checkout_session")), "{before}");
-    assert!(questions(&before, "checkout_sessions") < 10, "{before}");
+    assert!((20..30).contains(&requests(&before, "checkout_session")), "{before}");
+    assert!(requests(&before, "checkout_sessions") < 10, "{before}");
     let event = shop.one("SELECT id FROM events WHERE type = 'payment_intent.succeeded' LIMIT 1");
     shop.shell(&format!("UPDATE events SET state = 'pending' WHERE id = '{event}'"))
         .expect("it is due again");
     wait_for("it was asked for", || {
-        (questions(
+        (requests(
             &shop.control("GET", "/_sandbox/stats", Value::Null)["requests"],
             "checkout_session",
         ) == 1)
@@ -577,7 +577,7 @@ fn how_far_it_has_looked_moves_only_when_all_of_a_list_was_seen() {
     for _ in 0..2 {
         asked(&shop);
         wait_for("another look", || {
-            (questions(&shop.control("GET", "/_sandbox/stats", Value::Null)["requests"], "events")
+            (requests(&shop.control("GET", "/_sandbox/stats", Value::Null)["requests"], "events")
                 >= 2)
                 .then_some(())
         });

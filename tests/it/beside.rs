@@ -137,7 +137,7 @@ impl Machine {
 }
 
 #[test]
-fn a_group_member_before_the_next_login_is_told_to_log_in_again() {
+fn a_group_member_before_the_next_login_is_advised_to_log_in_again() {
     let Some(machine) = Machine::installed() else { return };
     for verb in VERBS {
         let said = machine.refused(ADA_OF_BEFORE, verb);
@@ -170,7 +170,7 @@ fn a_group_member_before_the_next_login_is_told_to_log_in_again() {
 }
 
 #[test]
-fn somebody_outside_the_group_is_told_how_to_join_it() {
+fn somebody_outside_the_group_reads_how_to_join_it() {
     let Some(machine) = Machine::installed() else { return };
     for verb in VERBS {
         let said = machine.refused(A_STRANGER, verb);

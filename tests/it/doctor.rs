@@ -678,7 +678,7 @@ fn every_broken_set_up_gives_its_own_finding_and_no_other() {
 }
 
 #[test]
-fn a_healthy_shop_gives_none_and_is_asked_little() {
+fn a_healthy_shop_gives_no_finding_and_costs_few_requests() {
     let clinic = Clinic::healthy();
     assert_found("healthy", &clinic, &[]);
     let asked = clinic.shop.control("GET", "/_sandbox/stats", json!({}));
@@ -731,7 +731,7 @@ fn a_healthy_shop_gives_none_and_is_asked_little() {
 }
 
 #[test]
-fn several_things_are_found_at_once_and_offline_asks_nobody() {
+fn several_things_are_found_at_once_and_offline_sends_no_request() {
     let mut clinic = Clinic::healthy();
     clinic.set("WEBHOOK_SECRET", "we_1\nhush");
     clinic.set("STRIPE_SECRET_KEY", "pk_test_hush");
@@ -838,7 +838,7 @@ fn what_only_root_can_break_is_found_too() {
 }
 
 #[test]
-fn an_operator_who_may_not_read_the_service_s_settings_is_told_to_use_sudo() {
+fn an_operator_who_may_not_read_the_service_s_settings_is_advised_to_use_sudo() {
     if rustix::process::geteuid().as_raw() != 0 {
         eprintln!("not root: nobody else can be played");
         return;

@@ -482,7 +482,7 @@ fn somebody_who_reads_without_an_end_keeps_no_restart_from_serving() {
 }
 
 #[test]
-fn a_log_that_grows_is_told_with_its_cause() {
+fn a_log_that_grows_is_reported_with_its_cause() {
     let shop = Shop::open();
     acknowledged(&shop, 0, 5);
     let mut terminal = Terminal::open(&shop.file());
@@ -510,7 +510,7 @@ fn a_log_that_grows_is_told_with_its_cause() {
 }
 
 #[test]
-fn a_log_that_cannot_be_moved_into_the_file_is_told_and_nothing_is_lost() {
+fn a_log_that_cannot_be_moved_into_the_file_is_reported_and_nothing_is_lost() {
     let mut shop = Shop::open();
     shop.stop();
     let desk = traced(
@@ -788,7 +788,7 @@ fn a_restore_that_is_broken_off_anywhere_leaves_a_file_and_goes_on() {
 }
 
 #[test]
-fn what_was_typed_and_is_lost_with_an_old_file_is_told_before_the_next_start() {
+fn what_was_typed_and_is_lost_with_an_old_file_is_reported_before_the_next_start() {
     let mut shop = Shop::open();
     let purchase = &shop.buy("card", 1, "snapshot")[0];
     assert_eq!(shop.deliver(&purchase.events[0].0), 200);

@@ -153,7 +153,7 @@ fn no_name_or_address_adds_a_header_or_a_recipient() {
 }
 
 #[test]
-fn a_mail_server_that_fails_for_now_is_asked_again_and_one_that_refuses_is_not() {
+fn a_mail_server_that_fails_for_now_is_tried_again_and_one_that_refuses_is_not() {
     let news = sample("fulfillment.shipped");
     let from = ("HOOK_MAIL_FROM", "shop@example.org");
     for (answer, code) in [("451 busy", 75), ("421 going down", 75), ("550 no such user", 1)] {

@@ -333,7 +333,7 @@ fn a_stop_ends_a_hook_that_hangs_and_the_next_start_runs_it_again() {
 }
 
 #[test]
-fn the_news_of_one_order_goes_to_a_hook_in_order_and_holds_up_nobody_else() {
+fn notifications_of_one_order_go_to_a_hook_in_order_and_hold_up_no_other() {
     let hooks = Hooks::new();
     let picky = format!(
         "{TELLER}\ncase $json in *'\"order\":{{\"id\":1,'*) [ ! -e \"$HOOK_DIR/fail\" ] || exit 75 ;; esac"
@@ -498,7 +498,7 @@ fn a_hook_that_hangs_floods_forks_dies_or_does_not_listen_delays_only_itself() {
 }
 
 #[test]
-fn orders_on_which_a_hook_hangs_again_and_again_leave_it_hands_for_others() {
+fn orders_on_which_a_hook_hangs_leave_it_runs_for_others() {
     let hooks = Hooks::new();
     let text = format!(
         "{TELLER}\n[ ! -e \"$HOOK_DIR/fail\" ] || exit 75\n[ \"$FULFILLD_ATTEMPT\" = 1 ] || exec sleep 1000"
@@ -654,7 +654,7 @@ fn a_post_is_tried_again_when_the_other_side_says_and_never_where_it_says_stop()
 }
 
 #[test]
-fn the_official_verifiers_believe_a_post_and_no_changed_one() {
+fn the_official_verifiers_accept_a_post_and_no_changed_one() {
     let old = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
     let receiver = Receiver::start(|_| "200 OK".into());
     let hooks = Hooks::new();
@@ -720,7 +720,7 @@ fn the_official_verifiers_believe_a_post_and_no_changed_one() {
 }
 
 #[test]
-fn an_undo_beats_a_hook_that_is_held_back_and_not_one_that_was_told() {
+fn an_undo_stops_a_hook_that_is_delayed_and_not_one_that_was_notified() {
     let hooks = Hooks::new();
     let teller = hooks.script("teller", TELLER);
     let shop = hooks.shop(
@@ -776,7 +776,7 @@ fn an_undo_beats_a_hook_that_is_held_back_and_not_one_that_was_told() {
 }
 
 #[test]
-fn without_a_hook_nothing_is_kept_for_later_and_nobody_was_told() {
+fn without_a_hook_nothing_waits_and_nobody_was_notified() {
     let hooks = Hooks::new();
     let mut shop = Shop::open();
     sell(&shop, 2);
@@ -808,7 +808,7 @@ fn without_a_hook_nothing_is_kept_for_later_and_nobody_was_told() {
 }
 
 #[test]
-fn a_hook_that_is_no_longer_set_is_not_waited_for_and_a_new_one_is_told() {
+fn a_hook_that_is_no_longer_set_is_not_waited_for_and_a_new_one_is_notified() {
     let hooks = Hooks::new();
     let failing = hooks.script("failing", "exit 75");
     let mut shop = hooks.shop(&failing, &[]);
@@ -886,7 +886,7 @@ fn a_hook_sees_what_it_needs_and_no_secret() {
 }
 
 #[test]
-fn a_command_that_cannot_be_run_is_one_finding_and_its_news_goes_on_once_it_is_mended() {
+fn a_command_that_cannot_be_run_is_one_finding_and_its_notifications_go_on_once_it_is_fixed() {
     let hooks = Hooks::new();
     for mistake in ["missing", "not executable", "no interpreter"] {
         let path = hooks.path("teller");

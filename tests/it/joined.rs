@@ -61,7 +61,7 @@ fn what_is_asked_about_before_its_session_is_listed_reaches_the_order_all_the_sa
 }
 
 #[test]
-fn what_is_ignored_while_its_order_is_written_is_asked_about_again() {
+fn what_is_ignored_while_its_order_is_written_is_requested_again() {
     for (what, kind, says) in MATTERS {
         let shop = Shop::open();
         let [purchase] = &shop.buy("card", 1, "snapshot")[..] else { panic!("one") };
@@ -89,7 +89,7 @@ fn a_subscription_whose_payment_was_not_shown_at_first_learns_it() {
 }
 
 #[test]
-fn a_dispute_tells_a_subscription_s_order_the_payment_that_stripe_never_showed() {
+fn a_dispute_gives_a_subscription_s_order_the_payment_that_stripe_never_showed() {
     std::thread::scope(|threads| {
         for (what, kind, says) in MATTERS {
             threads.spawn(move || {

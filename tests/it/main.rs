@@ -28,7 +28,7 @@ mod meddling; // and with its lock and its marks, while it is served
 mod upgrades; // the file of an older version
 mod restarts; // while somebody holds the socket
 mod roll; // a new signing secret
-mod questions; // what is asked of Stripe, and how often
+mod requests; // what is requested from Stripe, and how often
 mod joined; // what Stripe shows only later
 mod stripe_fails; // every way in which Stripe can fail
 mod mutated; // and answer wrongly in any one place

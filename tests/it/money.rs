@@ -59,7 +59,7 @@ fn export(shop: &Shop, args: &[&str]) -> String {
 }
 
 #[test]
-fn a_failed_refund_is_told_until_later_refunds_cover_it() {
+fn a_failed_refund_is_shown_until_later_refunds_cover_it() {
     let shop = shop();
     let session = buy(&shop, "card", 0).session;
     let total: i64 = shop.one("SELECT amount_total FROM orders").parse().unwrap();
@@ -98,7 +98,7 @@ fn what_is_refunded_in_part_says_so_where_the_packer_looks() {
 }
 
 #[test]
-fn goods_that_are_canceled_in_a_partly_sent_order_are_told_until_their_money_is_back() {
+fn goods_that_are_canceled_in_a_partly_sent_order_are_shown_until_their_money_is_back() {
     let shop = shop();
     let session = buy(&shop, "many-lines", 0).session;
     shop.shell("UPDATE line_items SET canceled_quantity = quantity WHERE position <= 2").unwrap();

@@ -444,7 +444,7 @@ fn a_scanner_ships_one_parcel_after_the_other_express_first() {
 }
 
 #[test]
-fn two_packers_at_one_parcel_ship_it_once_and_the_second_is_told_by_whom() {
+fn two_packers_at_one_parcel_ship_it_once_and_the_second_sees_by_whom() {
     let desk = Desk::open(&["card", "card"]);
     let page = desk.look("bert", "/desk/parcel/1-1");
     let same = desk.look("berta", "/desk/parcel/1-1");

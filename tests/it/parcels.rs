@@ -599,7 +599,7 @@ const UPDATED: &str =
     "SELECT order_id, fulfillment_id FROM outbox WHERE topic = 'fulfillment.updated' ORDER BY id";
 
 #[test]
-fn what_is_corrected_after_shipping_is_news_once_a_statement() {
+fn what_is_corrected_after_shipping_notifies_hooks_once_a_statement() {
     let desk = Desk::open();
     desk.typed("UPDATE fulfillments SET tracking_number = 'early' WHERE order_id = 4");
     desk.does("ship 4 --company DHL --number JD4");

@@ -205,7 +205,7 @@ fn callers_of_a_shop_without_its_secret_are_answered_and_it_goes_on_when_that_is
 }
 
 #[test]
-fn systemctl_status_tells_what_waits_and_a_start_puts_modes_right() {
+fn systemctl_status_shows_what_waits_and_a_start_puts_modes_right() {
     let mut shop = Shop::open();
     shop.buy("card", 1, "snapshot");
     shop.settle();

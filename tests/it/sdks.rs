@@ -54,7 +54,7 @@ fn what_stripe_s_libraries_sign_is_acknowledged() {
 /// Every situation is put to both libraries and to the running daemon. Where the libraries agree,
 /// the daemon must decide as they do, unless the situation stands in `apart` with its reason.
 #[test]
-fn the_daemon_believes_what_stripe_s_libraries_believe() {
+fn the_daemon_accepts_what_stripe_s_libraries_accept() {
     let shop = shop_with_two_secrets();
     let desk = address_of(shop.desk());
     let libraries = Library::all();

@@ -16,7 +16,7 @@ fn with_orders(scenarios: &[&str]) -> Shop {
 }
 
 #[test]
-fn one_update_ships_an_order_and_writes_date_history_and_news() {
+fn one_update_ships_an_order_and_writes_date_history_and_notification() {
     let shop = with_orders(&["card", "mixed"]);
     for (order, left) in [(1, "fulfilled"), (2, "partially_fulfilled")] {
         let number = format!("JD0{order}");

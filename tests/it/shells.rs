@@ -128,7 +128,7 @@ fn goes_on(file: &Path) {
 }
 
 #[test]
-fn every_line_that_the_file_itself_tells_to_type_runs_in_both_shells() {
+fn every_line_that_the_file_itself_offers_runs_in_both_shells() {
     let shop = shop_of_the_readme();
     let line_item = shop.one("SELECT id FROM line_items WHERE order_id = 1 AND position = 1");
     for shell in Shell::all() {
@@ -165,7 +165,7 @@ fn what_would_make_the_file_untrue_is_refused_in_both_shells() {
 
 /// A `.dump` leaves out the marks by which a file is known; `.recover` keeps them.
 #[test]
-fn a_dump_read_into_a_new_file_is_a_shop_again_after_the_line_that_is_told() {
+fn a_dump_read_into_a_new_file_is_a_shop_again_after_the_line_that_the_error_names() {
     let mut shop = shop_of_the_readme();
     shop.stop();
     for shell in Shell::all() {

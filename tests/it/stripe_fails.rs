@@ -126,7 +126,7 @@ fn a_whole_outage_is_sat_out_and_everything_is_there_once_it_ends() {
 }
 
 #[test]
-fn a_refused_key_stops_the_asking_not_the_receiving_and_is_shouted_until_it_is_mended() {
+fn a_refused_key_stops_requests_not_webhooks_and_is_reported_until_it_is_fixed() {
     for (status, named) in [(401, "Stripe refuses the key"), (403, "lacks a permission")] {
         let shop = Shop::open();
         let fault =
@@ -293,14 +293,14 @@ fn a_missing_permission_costs_an_idle_shop_nothing_that_grows() {
                 looks(6);
                 let (what, n) = asked(&shop);
                 // Six lists, six or seven looks, and once more for what waits.
-                assert!(n <= 6 * 7 + 6, "{missing:?}: {n} questions: {what}");
+                assert!(n <= 6 * 7 + 6, "{missing:?}: {n} requests: {what}");
             });
         }
     });
 }
 
 #[test]
-fn a_list_that_has_failed_for_an_hour_is_told_until_it_can_be_seen() {
+fn a_list_that_has_failed_for_an_hour_is_reported_until_it_can_be_seen() {
     let shop = Shop::open_with(
         &[
             ("FULFILLD_BACKFILL_EVERY", "1"),

@@ -40,7 +40,7 @@ fn alarm(shop: &Shop, sign: &str) -> String {
 }
 
 #[test]
-fn a_shop_born_with_a_fast_clock_takes_its_webhooks_and_is_told() {
+fn a_shop_born_with_a_fast_clock_takes_its_webhooks_and_raises_an_alarm() {
     let shop = shop_with_a_clock_that_is_fast(7200);
     let told = alarm(&shop, "fast");
     assert!(told.contains("s fast by Stripe's") && told.contains("timedatectl"), "{told}");
@@ -107,7 +107,7 @@ fn hook(shop: &mut Shop) {
 }
 
 #[test]
-fn a_shop_born_two_days_ahead_looks_for_what_was_sold_since_and_tells_its_hooks() {
+fn a_shop_born_two_days_ahead_finds_what_was_sold_since_and_notifies_its_hooks() {
     let shop = shop_of_its_own_time(172_800, &LOOKING);
     shop.buy("card", 1, "snapshot");
     wait_until(&shop, "the order is found", "SELECT count(*) FROM orders");

@@ -1,4 +1,4 @@
-//! What is asked of Stripe, how often, and what an answer settles: by the order of things, never by
+//! What is requested from Stripe, how often, and what an answer settles: by the sequence, never by
 //! a clock.
 
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::lives::answering;
 use crate::shop::{Purchase, Shop, wait_for};
 
-/// Questions to Stripe since the desk's start, by its own count.
+/// Requests to Stripe since the daemon's start, by its own count.
 fn asked(shop: &Shop) -> u64 {
     let (_, page) = shop.get("/metrics");
     let counts = page.lines().filter(|line| line.starts_with("fulfilld_stripe_requests_total{"));
@@ -134,7 +134,7 @@ fn a_clock_that_steps_back_by_half_a_minute_hides_no_payment_no_lost_dispute_and
 }
 
 #[test]
-fn late_events_that_hang_at_stripe_leave_half_of_the_hands_to_fresh_orders() {
+fn late_events_that_hang_at_stripe_leave_half_of_the_workers_to_fresh_orders() {
     let shop = Shop::open();
     let late = shop.buy("card", 20, "snapshot");
     let hanging = shop.buy("card", 7, "snapshot");
