@@ -1210,7 +1210,7 @@ SELECT 'hook_dead', x.order_id, coalesce(x.event_id, 'news ' || x.id), x.created
 FROM outbox x WHERE x.state = 'dead'
 UNION ALL
 SELECT 'hook_fails', NULL, r.target, min(r.first_try_at),
-  'the hook ' || r.target || ' has failed for more than an hour, its news waits (' || count(*) ||
+  'the hook ' || r.target || ' has failed for more than an hour, its notifications wait (' || count(*) ||
     '): ' || max(r.last_error), 'fulfilld hooks list; once it is fixed they go on by themselves',
     '[]'
 FROM hook_runs r JOIN outbox x ON x.id = r.outbox_id AND x.state = 'pending'

@@ -314,7 +314,8 @@ mod tests {
         };
         assert_eq!(wanted(0), ["order.paid", "fulfillment.shipped"]);
         assert_eq!(wanted(1), TOPICS);
-        assert_eq!(wanted(2), TOPICS[..4]);
+        let of_orders = TOPICS.into_iter().filter(|topic| topic.starts_with("order."));
+        assert_eq!(wanted(2), of_orders.collect::<Vec<_>>());
         assert_eq!(plan.targets[2].shown(), "https://example.org");
         assert_eq!(plan.secrets.len(), 2);
         assert_eq!(plan.secrets[0].0.len(), 24);
