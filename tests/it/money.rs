@@ -573,7 +573,10 @@ fn a_dispute_that_leaves_no_goods_paid_for_holds_the_order_and_is_counted_to_the
     let id = dispute(&part, total);
     assert_eq!(seen(2), "paid|disputed|0");
     let at = shop.one("SELECT strftime('%s', 'now')").parse::<i64>().unwrap();
-    let moved = |amount: i64| json!({"object": "balance_transaction", "amount": amount, "currency": "eur", "created": at});
+    let moved = |amount: i64| {
+        json!({"object": "balance_transaction", "amount": amount,
+            "currency": "eur", "created": at})
+    };
     let moves = json!({"balance_transactions": [moved(-total), moved(total / 2)]});
     shop.control("POST", "/_sandbox/say", json!({"id": id, "with": moves}));
     become_(&id, "won");
