@@ -783,7 +783,7 @@ fn where_the_page_breaks_it_is_closed_readyz_names_it_and_events_are_accepted() 
         let (status, said) = desk.shop.get("/readyz");
         (status == 200 && said.contains("advice page_closed: ")).then_some(())
     });
-    assert!(TcpStream::connect(&desk.host).is_err(), "nobody listens there any more");
+    wait_for("nobody listens there", || TcpStream::connect(&desk.host).is_err().then_some(()));
     desk.sell(&["card"]);
     assert_eq!(desk.shop.one("SELECT count(*) FROM to_ship"), "1");
 }
