@@ -6,7 +6,8 @@
 //! - A *handler* (`door/handler.rs`) takes one request a connection: it checks the framing before
 //!   it touches the body, reads the body within bounds, and hands the request on.
 //! - A *request* (`door/request.rs`) is answered once, by any thread, with a head of our own that
-//!   says `Connection: close`. So nobody has to sleep until an answer is known.
+//!   says `Connection: close`. So nobody has to sleep until an answer is known, and of a request
+//!   that waits for its answer only its *reply* is kept: tiny_http's thread serves others.
 //! - The *reaper* (`door/reaper.rs`) looks at all connections five times a second and cuts the
 //!   refused, the slow and the too many.
 //! - Where both end, [`Door::broken`] says why a new process is needed. Nothing acknowledged is
@@ -37,7 +38,7 @@ use reaper::{Reaper, Seen};
 #[cfg(any(fuzzing, test))]
 pub use handler::{can_be_drained, framing};
 pub use limits::Limits;
-pub use request::{Answer, Request};
+pub use request::{Answer, Reply, Request};
 pub use sockets::{bind, bind_page, raise_descriptor_limit};
 use sockets::{cannot_open, knock, open_connections, prepare, reachable, spawn};
 

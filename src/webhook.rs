@@ -81,15 +81,15 @@ impl Webhook {
             Err(answer) => return self.answer(request, &answer),
         };
         let bytes = request.body.len();
-        let waiting = match self.responder.keep(request, began) {
-            Ok(waiting) => waiting,
+        let (waiting, body) = match self.responder.keep(request, began) {
+            Ok(kept) => kept,
             Err(request) => {
                 let error = Error::Temporary("too many wait for the disk".into());
                 log::warn!("a webhook was answered 503: {error}");
                 return self.answer(*request, &not_stored(&error));
             }
         };
-        let payload = String::from_utf8(waiting.take_body()).expect("what was parsed is UTF-8");
+        let payload = String::from_utf8(body).expect("what was parsed is UTF-8");
         let outbox = self.responder.outbox();
         if sabotage::is("answer_before_commit") {
             outbox.put(waiting.clone(), Ok(true));

@@ -71,19 +71,64 @@ impl Request {
         headers(self.raw(), name).next()
     }
 
+    /// Lets go of everything but the way to answer it: the head, and the thread and the buffer with
+    /// which tiny_http reads the connection, which it keeps until then. For whoever has read all that
+    /// is needed, and can answer only later.
+    pub fn into_reply(mut self) -> Reply {
+        self.let_go().expect("it is there until it is answered")
+    }
+
+    /// `None` when that was done before.
+    fn let_go(&mut self) -> Option<Reply> {
+        let raw = self.raw.take()?;
+        let with_body = raw.method() != &tiny_http::Method::Head;
+        // tiny_http may panic over a connection that broke.
+        let writer = catch_unwind(AssertUnwindSafe(|| raw.into_writer())).ok();
+        Some(Reply { writer, with_body, told: false, peer: self.peer, inside: self.inside.clone() })
+    }
+
     /// Answers it. Short answers do not block: they fit into the socket's buffer.
+    pub fn answer(self, answer: &Answer) {
+        self.into_reply().answer(answer);
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        // A reply that is dropped answers 500.
+        drop(self.let_go());
+    }
+}
+
+/// The way to answer a request. Whoever has it answers, once; dropped without an answer, it answers
+/// 500.
+pub struct Reply {
+    /// `None` when the connection broke.
+    writer: Option<Box<dyn Write + Send>>,
+    /// An answer to HEAD has none.
+    with_body: bool,
+    told: bool,
+    peer: SocketAddr,
+    inside: Arc<Inside>,
+}
+
+impl Reply {
+    /// Answers. Short answers do not block: they fit into the socket's buffer.
     pub fn answer(mut self, answer: &Answer) {
         self.tell(answer);
     }
 
     fn tell(&mut self, answer: &Answer) {
-        let Some(raw) = self.raw.take() else { return };
-        // tiny_http may panic over a connection that broke, and makes us wait here for an earlier
-        // request of the same connection; the reaper cuts it first.
+        if std::mem::replace(&mut self.told, true) {
+            return;
+        }
+        // tiny_http makes us wait here for an earlier request of the same connection; the reaper
+        // cuts it first.
         let _ = catch_unwind(AssertUnwindSafe(|| {
-            if self.inside.turn(self.peer, Doing::Answering) {
-                let with_body = raw.method() != &tiny_http::Method::Head;
-                tell(raw, &answer.wire(with_body));
+            if let Some(mut writer) = self.writer.take()
+                && self.inside.turn(self.peer, Doing::Answering)
+            {
+                write(&mut *writer, &answer.wire(self.with_body));
             }
         }));
         if let Entry::Occupied(entry) = lock(&self.inside.hall).visits.entry(self.peer)
@@ -94,9 +139,11 @@ impl Request {
     }
 }
 
-impl Drop for Request {
+impl Drop for Reply {
     fn drop(&mut self) {
-        self.tell(&Answer::text(500, "A bug in fulfilld; its log says more".into()));
+        if !self.told {
+            self.tell(&Answer::text(500, "A bug in fulfilld; its log says more".into()));
+        }
     }
 }
 
@@ -147,6 +194,9 @@ impl Answer {
 /// Drains a request, which tiny_http does by itself, and answers it. A client that has gone is told
 /// nothing.
 pub fn tell(raw: tiny_http::Request, text: &[u8]) {
-    let mut writer = raw.into_writer();
+    write(&mut *raw.into_writer(), text);
+}
+
+fn write(writer: &mut dyn Write, text: &[u8]) {
     let _ = writer.write_all(text).and_then(|()| writer.flush());
 }

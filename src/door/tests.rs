@@ -210,6 +210,45 @@ fn a_burst_is_answered_though_nobody_hangs_up() {
 }
 
 #[test]
+fn requests_that_wait_for_their_answer_keep_no_thread() {
+    const NAME: &str = "waits-for-none"; // tiny_http's threads have the name of whoever opened it
+    const MANY: usize = 60;
+    let replies: Arc<Mutex<Vec<Reply>>> = Arc::default();
+    let kept = replies.clone();
+    let keep = move |request: Request| {
+        let reply = request.into_reply();
+        lock(&kept).push(reply);
+    };
+    let open = move || {
+        Door::open(bind("127.0.0.1:0".parse().unwrap(), false).unwrap(), limits(), keep).unwrap()
+    };
+    let opening = std::thread::Builder::new().name(NAME.into()).spawn(open).unwrap();
+    let door = opening.join().unwrap();
+    let body = " ".repeat(4096);
+    let post =
+        format!("POST / HTTP/1.1\r\nConnection: close\r\nContent-Length: 4096\r\n\r\n{body}");
+    let waiting: Vec<TcpStream> = (1..=MANY)
+        .map(|n| {
+            let stream = send(&door, post.as_bytes());
+            wait_for("a request is handed on", || lock(&replies).len() == n);
+            stream
+        })
+        .collect();
+    let names = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    let named = |name: &str| name.trim_end() == NAME;
+    let threads = names
+        .filter(|task| std::fs::read_to_string(task.path().join("comm")).is_ok_and(|n| named(&n)))
+        .count();
+    assert!((1..MANY / 2).contains(&threads), "{threads} threads for {MANY} requests");
+    lock(&replies).drain(..).for_each(|reply| reply.answer(&Answer::text(200, "it is".into())));
+    for stream in waiting {
+        let answer = hear(stream);
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("it is"), "{answer}");
+    }
+    door.close(Instant::now());
+}
+
+#[test]
 fn what_waited_too_long_is_answered_503() {
     let door = open(Limits { handlers: 1, shed_after: Duration::from_millis(1200), ..limits() });
     let codes: Vec<String> = std::thread::scope(|scope| {

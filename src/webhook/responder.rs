@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::door::{Answer, Request};
+use crate::door::{Answer, Reply, Request};
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
 use crate::sabotage;
@@ -41,7 +41,7 @@ pub struct Waiting {
     since: Instant,
     bytes: usize,
     /// Until it is answered.
-    request: Mutex<Option<Request>>,
+    reply: Mutex<Option<Reply>>,
 }
 
 /// Where the writer leaves what became of an event.
@@ -99,13 +99,14 @@ impl Responder {
         Outbox(self.shared.clone())
     }
 
-    /// Keeps a request until [`Outbox::put`] tells what became of its event. Waits while there are
-    /// too many; gives the request back when that takes too long.
+    /// Keeps the way to answer a request until [`Outbox::put`] tells what became of its event; the
+    /// body, which the event is stored with, is the caller's. Waits while there are too many; gives
+    /// the request back when that takes too long.
     pub fn keep(
         &self,
-        request: Request,
+        mut request: Request,
         since: Instant,
-    ) -> std::result::Result<Arc<Waiting>, Box<Request>> {
+    ) -> std::result::Result<(Arc<Waiting>, Vec<u8>), Box<Request>> {
         let bytes = request.body.len();
         let mut queue = lock(&self.shared.queue);
         while queue.bytes > 0 && queue.bytes + bytes > BYTES_MAX {
@@ -118,10 +119,14 @@ impl Responder {
             queue = room.unwrap_or_else(PoisonError::into_inner).0;
             queue.crowded -= 1;
         }
-        let waiting = Arc::new(Waiting { since, bytes, request: Mutex::new(Some(request)) });
         queue.bytes += bytes;
-        queue.waiting.push_back(waiting.clone());
-        Ok(waiting)
+        drop(queue);
+        let body = std::mem::take(&mut request.body);
+        // This wakes the thread that read the head, which has nothing more to do.
+        let reply = Mutex::new(Some(request.into_reply()));
+        let waiting = Arc::new(Waiting { since, bytes, reply });
+        lock(&self.shared.queue).waiting.push_back(waiting.clone());
+        Ok((waiting, body))
     }
 
     /// True once a thread has ended by a panic.
@@ -133,13 +138,6 @@ impl Responder {
     pub fn close(&self) {
         lock(&self.shared.queue).closed = true;
         self.shared.came.notify_all();
-    }
-}
-
-impl Waiting {
-    /// The body, which its event is stored with.
-    pub fn take_body(&self) -> Vec<u8> {
-        lock(&self.request).as_mut().map(|r| std::mem::take(&mut r.body)).unwrap_or_default()
     }
 }
 
@@ -202,7 +200,7 @@ impl Shared {
     /// Answers once; who was answered already was told that the event is not stored, and sends it
     /// again.
     fn answer(&self, waiting: &Waiting, outcome: &Result<bool>) {
-        let Some(request) = lock(&waiting.request).take() else { return };
+        let Some(reply) = lock(&waiting.reply).take() else { return };
         let answer = match outcome {
             Ok(new) => {
                 self.metrics.event_received(*new, waiting.since.elapsed());
@@ -216,7 +214,7 @@ impl Shared {
             }
         };
         self.metrics.http_answered("/webhook", answer.status);
-        request.answer(&answer);
+        reply.answer(&answer);
     }
 }
 
@@ -225,7 +223,7 @@ impl Queue {
     fn late(&mut self) -> Vec<Arc<Waiting>> {
         let mut late = Vec::new();
         while let Some(first) = self.waiting.front() {
-            let is_answered = lock(&first.request).is_none();
+            let is_answered = lock(&first.reply).is_none();
             if !is_answered && first.since.elapsed() + LOOK_EVERY < PATIENCE {
                 break;
             }
@@ -260,7 +258,7 @@ mod tests {
         let decided: Mutex<Vec<Arc<Waiting>>> = Mutex::default();
         let serve = move |request: Request| {
             let hangs = request.path() == "/hangs";
-            let waiting = responder.keep(request, Instant::now()).ok().expect("there is room");
+            let (waiting, _) = responder.keep(request, Instant::now()).ok().expect("there is room");
             match hangs {
                 true => lock(&decided).push(waiting),
                 false => outbox.put(waiting, Ok(true)),
