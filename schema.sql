@@ -1080,7 +1080,9 @@ WHERE o.origin IS NULL AND o.canceled_at IS NULL AND o.payment_status = 'paid'
       WHERE d.payment_intent_id = o.payment_intent_id AND d.is_charge_refundable = 0)
 UNION ALL
 SELECT 'refunded_not_canceled', o.id, NULL, o.paid_at,
-  'all of the money is refunded, and goods still wait to be sent',
+  CASE WHEN (SELECT refund_pending > 0 FROM order_totals t WHERE t.id = o.id)
+    THEN 'all of the money is refunded or on its way to the buyer'
+    ELSE 'all of the money is refunded' END || ', and goods still wait to be sent',
   'INSERT INTO cancel VALUES(' || o.id || ', ''customer'');', '[]'
 FROM fulfillments f JOIN orders o ON o.id = f.order_id
 WHERE f.status = 'pending'
@@ -1129,9 +1131,12 @@ UNION ALL
 SELECT 'dispute_due',
   coalesce((SELECT id FROM orders o WHERE o.payment_intent_id = d.payment_intent_id),
     (SELECT max(id) FROM orders o WHERE o.subscription_id = d.subscription_id)), d.id, d.created_at,
-  'the buyer disputes ' || CASE WHEN d.subscription_id IS NULL THEN 'the payment'
+  -- An inquiry takes no money yet, and a refund ends it.
+  CASE d.status WHEN 'warning_needs_response' THEN 'the buyer''s bank inquires about '
+    ELSE 'the buyer disputes ' END || CASE WHEN d.subscription_id IS NULL THEN 'the payment'
     ELSE 'a later payment of ' || d.subscription_id END ||
-    ' (' || coalesce(d.reason, 'no reason') || '); answer ' ||
+    ' (' || coalesce(d.reason, 'no reason') || '); answer' ||
+      CASE d.status WHEN 'warning_needs_response' THEN ' or refund it ' ELSE ' ' END ||
       coalesce('by ' || d.evidence_due_by, 'soon'),
   'look at ' || d.id || ' in Stripe''s Dashboard', json_array(d.status, d.reason, d.evidence_due_by)
 FROM disputes d

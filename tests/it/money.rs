@@ -475,6 +475,23 @@ fn what_befalls_a_subscription_s_later_payment_is_shown_with_its_order_and_leave
     );
 }
 
+#[test]
+fn a_refund_on_its_way_and_an_inquiry_are_told_as_what_they_are() {
+    let shop = shop();
+    buy(&shop, "refund-pending", 0);
+    buy(&shop, "dispute-warning", 0);
+    let told = shop.rows("SELECT reason, what FROM attention ORDER BY order_id");
+    assert!(
+        told[0].starts_with("refunded_not_canceled|") && told[0].contains("on its way"),
+        "{told:?}"
+    );
+    assert!(
+        told[1].starts_with("dispute_due|the buyer's bank inquires about the payment")
+            && told[1].contains("answer or refund it by 20"),
+        "{told:?}"
+    );
+}
+
 /// Rings about a payment, as Stripe does when some of what is held was captured.
 fn ring_about_payment(shop: &Shop, event: &str, payment: &str) {
     let event = json!({"id": event, "object": "event", "livemode": false,

@@ -51,11 +51,13 @@ pub(super) const ORDERS_SQL: &str = "SELECT id, payment_status || char(31) || am
     || char(31) || coalesce(amount_captured, char(30)) || char(31) || coalesce(capture_before, char(30)),
     -- In other words than order_blocks.
     payment_status IN('unpaid', 'failed') OR canceled_at IS NOT NULL OR hold_reason IS NOT NULL
-    -- A dispute holds an order when it leaves the shop nothing of what was paid.
+    -- A dispute holds an order when it leaves the shop no more of what was paid than the postage, or
+    -- a twentieth.
     OR EXISTS(SELECT 1 FROM disputes d WHERE d.payment_intent_id = o.payment_intent_id
               AND (d.status NOT IN('won', 'lost', 'warning_closed', 'prevented',
               'charge_refunded') OR d.amount_lost > 0)
-              AND amount_total <= (SELECT coalesce(sum(amount), 0) FROM refunds r
+              AND amount_total - max(amount_shipping, amount_total / 20)
+                <= (SELECT coalesce(sum(amount), 0) FROM refunds r
                 WHERE r.payment_intent_id = o.payment_intent_id AND r.status NOT IN('failed', 'canceled'))
               + (SELECT sum(CASE WHEN a.status IN('won', 'lost', 'warning_closed', 'prevented', 'charge_refunded')
                               THEN a.amount_lost ELSE a.amount + a.amount_lost END)

@@ -322,7 +322,10 @@ impl State {
                         expected.insert(news);
                     };
                 }
-                ([column], _) if *column == "email" || column.starts_with("shipping_") => {
+                ([column], _)
+                    if ["email", "name", "business_name", "phone"].contains(column)
+                        || column.starts_with("shipping_") =>
+                {
                     for (id, (identity, ..)) in &self.fulfillments {
                         if identity.starts_with(&format!("{order} 1 "))
                             && self.is_on_its_way(before, &id.to_string())
