@@ -8,9 +8,9 @@
 //! **To change a table** (a column, a CHECK, a UNIQUE, a row that every file has from its start):
 //! 1. Change the table in `schema.sql`. A new column stands after the last one.
 //! 2. Add one to `db::SCHEMA_VERSION`, and a [`Step`] at the end of [`STEPS`] that does the same to
-//!    a file of the version before. `ALTER TABLE … ADD COLUMN` is enough for a column; for
-//!    everything else there is [`rebuild`]. A step carries its own text and never uses today's: it
-//!    is right for good, and is not changed after a release. No trigger runs meanwhile.
+//!    a file of the version before; [`SHAPED`] follows. `ALTER TABLE … ADD COLUMN` is enough for a
+//!    column; for everything else there is [`rebuild`]. A step carries its own text and never uses
+//!    today's: it is right for good, and is not changed after a release. No trigger runs meanwhile.
 //! 3. Run `cargo test --test it upgrades`. It takes the dump of every released version
 //!    (`tests/databases/`) through all steps, kills the process on the way, and compares the result
 //!    with a new file.
@@ -84,6 +84,10 @@ const STEPS: &[Step] = &[
     },
 ];
 
+/// The last version that gave a table another shape: a file that has today's is of no version before,
+/// whatever its number says.
+const SHAPED: i64 = 3;
+
 /// A step that tests plant with `FULFILLD_SABOTAGE=schema_of_tomorrow`: it writes every row of the
 /// two longest tables anew.
 const TOMORROW: Step = Step {
@@ -125,9 +129,9 @@ pub fn upgrade(c: &mut Connection, path: Option<&Path>) -> Result<()> {
         return Ok(());
     }
     let from = version(c)?;
-    if from < db::schema_version() && db::has_todays_tables(c).map_err(db::translate)? {
-        // Nothing is led anywhere by a number that somebody typed.
-        db::mark_again(c)?;
+    if from < SHAPED && db::has_todays_tables(c).map_err(db::translate)? {
+        log::warn!("somebody set user_version to {from}, and the tables are of schema {SHAPED}");
+        c.pragma_update(None, "user_version", SHAPED).map_err(db::translate)?;
         return upgrade(c, path);
     }
     if let (true, Some(path)) = (from < db::schema_version(), path) {
