@@ -61,7 +61,7 @@ fn power_cuts_lose_no_acknowledged_event_and_double_no_order() {
     });
     let lost = tally.faults.iter().filter(|fault| fault.contains("acknowledged")).count();
     let doubled = tally.faults.iter().filter(|fault| fault.contains("orders")).count();
-    proof::came_to(format!("{} power cuts", tally.cuts), tally.acknowledged, lost, doubled);
+    proof::came_to(format!("{} cuts", tally.cuts), tally.acknowledged, lost, doubled);
     assert_eq!(tally.faults, [""; 0]);
 }
 
