@@ -12,10 +12,11 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use crate::context::Context;
-use crate::db;
+use crate::db::{self, Reader};
 use crate::error::Result;
 use crate::inbox;
 use crate::rounds::Rounds;
+use crate::sync::lock;
 use crate::words::{
     BLOCK, PLACES, ROW, ROW_OF, SEGMENT, changed, closed_up, id_of, places, read, segments,
 };
@@ -34,10 +35,15 @@ const EVERY: Duration = Duration::from_secs(600);
 const PAUSE: Duration = Duration::from_millis(100);
 const AGAIN_AFTER: Duration = Duration::from_secs(60);
 
-/// Starts the thread that keeps the index of the file at `path`.
-pub fn start(context: Arc<Context>, path: PathBuf) -> Rounds {
+/// Starts the thread that keeps the index of the file at `path`. It looks through `reader` whether
+/// there is anything to keep, and has a connection of its own, which takes memory, only for a file
+/// of many orders.
+pub fn start(context: Arc<Context>, reader: Reader, path: PathBuf) -> Rounds {
     let mut open = None;
     Rounds::start("search index", FIRST_AFTER, move || {
+        if open.is_none() && !is_worth_it(&lock(&reader), FEW).unwrap_or(true) {
+            return EVERY;
+        }
         let write = |update: Update| context.writer.write(move |c| update.apply(c));
         match round(&mut open, &path, write) {
             Ok(true) => PAUSE,
@@ -72,8 +78,7 @@ fn round(
 pub fn step(c: &Connection, few: usize, write: impl Fn(Update) -> Result<bool>) -> Result<bool> {
     let before = Before::of(c)?;
     if !before.has_index {
-        let orders = "SELECT count(*) FROM (SELECT 1 FROM orders LIMIT ?1)";
-        if number(c, orders, few as i64)? < few as i64 {
+        if !is_worth_it(c, few)? {
             return Ok(false);
         }
         // What is not in the index yet needs no look at its history.
@@ -97,6 +102,12 @@ pub fn step(c: &Connection, few: usize, write: impl Fn(Update) -> Result<bool>) 
         }
     }
     Ok(false)
+}
+
+/// True where there are more than a few orders.
+fn is_worth_it(c: &Connection, few: usize) -> Result<bool> {
+    let orders = "SELECT count(*) FROM (SELECT 1 FROM orders LIMIT ?1)";
+    Ok(number(c, orders, few as i64)? >= few as i64)
 }
 
 /// How the file was before orders were read: what is found in them holds for that state at least.

@@ -216,7 +216,11 @@ impl Serving {
             false => Some(Looking::start(context.clone(), path.clone(), settings.backfill)),
         };
         let clearing = settings.keep_payloads.map(|keep| retention::start(context.clone(), keep));
-        let rounds = clearing.into_iter().chain([indexing::start(context.clone(), path.clone())]);
+        let rounds = clearing.into_iter().chain([indexing::start(
+            context.clone(),
+            reader.clone(),
+            path.clone(),
+        )]);
         let hooks = Hooks::start(plan, context.writer.clone(), reader.clone(), &path, counts);
         if set_back {
             hooks.clock_was_set();
