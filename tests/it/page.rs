@@ -846,7 +846,8 @@ fn a_thousand_parcels_are_shown_in_a_moment_and_the_webhook_does_not_wait_for_th
            strftime('%Y-%m-%dT%H:%M:%SZ', 'now'), NULL, strftime('%Y-%m-%dT%H:%M:%SZ', 'now'), NULL FROM n;
          INSERT INTO line_items(id, order_id, position, name, quantity, currency, amount_total, requires_shipping)
          SELECT 'li_' || id, id, 1, 'Mug', 1, 'eur', 100, 1 FROM orders WHERE id >= {first};
-         UPDATE orders SET payment_status = 'paid', paid_at = created_at, line_items_at = created_at WHERE id >= {first};
+         UPDATE orders SET payment_status = 'paid', paid_at = created_at, line_items_at = created_at
+         WHERE id >= {first};
          UPDATE actor SET name = 'operator'; COMMIT;",
     ))
     .expect("many orders");
