@@ -226,7 +226,7 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
     ),
     ("line_items_unsent", &["UPDATE line_items SET canceled_quantity = 1 WHERE id = 'li_2_1'"]),
     (
-        "news_insert",
+        "notify_insert",
         &["stripe: UPDATE orders SET payment_status = 'paid' WHERE payment_status = 'unpaid'"],
     ),
     ("order_history_delete", &["DELETE FROM order_history"]),
