@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 use rustix::fs::{CWD, RenameFlags};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
@@ -60,6 +60,10 @@ pub fn run(args: &Args) -> Result<()> {
     let backup = place::real(&args.backup)?;
     if backup == path {
         return Err(Error::Usage(format!("{} is the file itself; name a backup", path.display())));
+    }
+    // Reading a pipe would wait for ever.
+    if std::fs::metadata(&backup).is_ok_and(|backup| !backup.is_file()) {
+        return Err(Error::Usage(format!("{} is no file; name a backup", backup.display())));
     }
     place::has_one_name(&path)?;
     let service = Service::running(&path);
@@ -141,6 +145,7 @@ impl Steps {
         let is_there = path.exists();
         set_aside_log(path, &self.stamp, service)?;
         let kept = beside(path, &format!(".before-{}", self.stamp));
+        let is_strange = is_there && shares_no_order(new, path).unwrap_or(false);
         exchange(new, path, is_there.then_some(&kept))?;
         for suffix in ["-wal", "-shm"] {
             let _ = std::fs::remove_file(beside(path, suffix));
@@ -151,12 +156,38 @@ impl Steps {
         Identity::of(path)?.renew(Some(&held), true)?;
         let lost = db::open_of_any_version(path).and_then(|c| rollback_guard::lost(path, &c));
         let lost = lost.unwrap_or_default().map_or_else(String::new, |lost| format!("{lost}\n"));
-        let before = match is_there {
+        let mut before = match is_there {
             true => format!("the file of before is kept as {}\n", kept.display()),
             false => String::new(),
         };
+        if is_strange {
+            before += &format!(
+                "it has none of the backup's orders: if the backup is another shop's, go back with: \
+                 fulfilld restore {}\n",
+                quoted(&kept)
+            );
+        }
         Ok(format!("{} is in the place of {}\n{before}{lost}", self.named(), path.display()))
     }
+}
+
+/// True when both files have orders, and the first of the backup's is not in the file of before: it
+/// is another shop's.
+fn shares_no_order(backup: &Path, path: &Path) -> Result<bool> {
+    let first = "SELECT checkout_session_id FROM orders WHERE origin IS NULL ORDER BY id LIMIT 1";
+    let of_backup: Option<String> = db::open_of_any_version(backup)?
+        .query_row(first, [], |row| row.get(0))
+        .optional()
+        .map_err(db::translate)?;
+    let Some(of_backup) = of_backup else { return Ok(false) };
+    db::open_of_any_version(path)?
+        .query_row(
+            "SELECT EXISTS(SELECT 1 FROM orders)
+               AND NOT EXISTS(SELECT 1 FROM orders WHERE checkout_session_id = ?1)",
+            [of_backup],
+            |row| row.get(0),
+        )
+        .map_err(db::translate)
 }
 
 fn in_use(path: &Path, who: &str, service: Option<&Service>) -> Error {

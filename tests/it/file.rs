@@ -705,12 +705,17 @@ fn restore_refuses_what_is_in_use_or_no_backup_and_changes_nothing() {
     c.execute_batch("UPDATE shop SET livemode = 1; PRAGMA wal_checkpoint(TRUNCATE)")
         .expect("no trigger forbids it");
     drop(c);
+    let pipe = shop.dir.path().join("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.is_ok_and(|made| made.success()));
     for (what, code, why) in [
         (&noise, 78, "noise.db"),
         (&damaged, 78, "damaged"),
         (&live, 78, "live orders"),
         (&shop.dir.path().join("none.db"), 78, "none.db"),
         (&shop.file(), 64, "the file itself"),
+        (&pipe, 64, "no file"),
+        (&shop.dir.path().to_path_buf(), 64, "no file"),
     ] {
         let refused = run(&["restore", what.to_str().expect("text")], &shop.file());
         assert_eq!(refused.status.code(), Some(code), "{what:?}: {}", said(&refused));
@@ -785,6 +790,43 @@ fn a_restore_that_is_broken_off_anywhere_leaves_a_file_and_goes_on() {
             assert_eq!(events(&shop.file()), 20, "{call} {when}");
         }
     }
+}
+
+#[test]
+fn another_shops_backup_is_pointed_out_and_the_line_to_type_takes_it_back() {
+    let order = |shop: &Shop, scenario| {
+        let purchase = &shop.buy(scenario, 1, "snapshot")[0];
+        assert_eq!(shop.deliver(&purchase.events[0].0), 200);
+        shop.settle();
+        shop.one("SELECT group_concat(checkout_session_id) FROM orders")
+    };
+    let mut shops = [Shop::open(), Shop::open()];
+    let ours = order(&shops[0], "card");
+    order(&shops[1], "digital");
+    let theirs = order(&shops[1], "card");
+    let backups = [0, 1].map(|n| {
+        let backup = shops[n].dir.path().join("backup.db");
+        shops[n].shell(&format!("VACUUM INTO '{}'", backup.display())).expect("a backup");
+        backup
+    });
+    let shop = &mut shops[0];
+    shop.stop();
+    let orders = "SELECT group_concat(checkout_session_id) FROM orders";
+    let restored = run(&["restore", backups[0].to_str().expect("text")], &shop.file());
+    assert!(restored.status.success(), "{}", said(&restored));
+    let printed = String::from_utf8_lossy(&restored.stdout).into_owned();
+    assert!(!printed.contains("another shop"), "{printed}");
+
+    let restored = run(&["restore", backups[1].to_str().expect("text")], &shop.file());
+    assert!(restored.status.success(), "{}", said(&restored));
+    assert_eq!(rows(&shop.file(), orders), [theirs]);
+    let printed = String::from_utf8_lossy(&restored.stdout).into_owned();
+    let (_, kept) =
+        printed.split_once("go back with: fulfilld restore ").expect("it is pointed out");
+    let kept = kept.lines().next().expect("a path");
+    let restored = run(&["restore", kept], &shop.file());
+    assert!(restored.status.success(), "{}", said(&restored));
+    assert_eq!(rows(&shop.file(), orders), [ours]);
 }
 
 #[test]
