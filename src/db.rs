@@ -464,9 +464,39 @@ pub fn translate(error: rusqlite::Error) -> Error {
     }
 }
 
+/// The same of a row read from a table itself: a value that its column cannot have is damage, too.
+/// Not for views, where it would be a bug of ours.
+pub fn translate_row(error: rusqlite::Error) -> Error {
+    match error {
+        rusqlite::Error::InvalidColumnType(..) | rusqlite::Error::FromSqlConversionFailure(..) => {
+            Error::Corrupt(format!(
+                "the file is damaged: {error}; put a backup in its place: fulfilld restore BACKUP"
+            ))
+        }
+        _ => translate(error),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_row_that_its_table_cannot_have_is_damage() {
+        let c = Connection::open_in_memory().unwrap();
+        let at = |value: &str| {
+            let sql = format!("SELECT {value} AS at");
+            c.query_row(&sql, [], |row| row.get::<_, String>(0)).map_err(translate_row)
+        };
+        assert_eq!(at("'2026'").unwrap(), "2026");
+        for damaged in ["NULL", "7", "CAST(x'ff' AS TEXT)"] {
+            let error = at(damaged).unwrap_err();
+            assert!(
+                matches!(&error, Error::Corrupt(m) if m.contains("fulfilld restore")),
+                "{error}"
+            );
+        }
+    }
 
     #[test]
     fn a_new_file_is_group_writable_ours_and_of_one_mode() {

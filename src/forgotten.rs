@@ -107,7 +107,7 @@ pub fn write_beside(path: &Path, c: &Connection) -> Result<()> {
     let here: Vec<String> = c
         .prepare("SELECT subject FROM forgotten ORDER BY at, subject")
         .and_then(|mut q| q.query_map([], |row| row.get(0))?.collect())
-        .map_err(db::translate)?;
+        .map_err(db::translate_row)?;
     let known: std::collections::HashSet<String> = subjects.iter().cloned().collect();
     subjects.extend(here.into_iter().filter(|subject| !known.contains(subject)));
     if subjects.len() == listed {

@@ -178,7 +178,7 @@ impl RollbackGuard {
                  AND (actor GLOB 'operator*' OR actor GLOB 'page:*') ORDER BY id DESC LIMIT ?2",
             )
             .and_then(|mut q| q.query_map((before, TYPED_MAX as i64), line)?.collect())
-            .map_err(db::translate)?;
+            .map_err(db::translate_row)?;
         self.noted.typed.extend(new.into_iter().rev());
         let over = self.noted.typed.len().saturating_sub(TYPED_MAX);
         self.noted.typed.drain(..over);
@@ -191,7 +191,7 @@ impl RollbackGuard {
 /// another machine nothing shows how far it had got there. `None` for a new file.
 fn arrived(c: &Connection) -> Result<Option<String>> {
     let one = |sql: &str| {
-        c.query_row(sql, [], |row| row.get::<_, Option<String>>(0)).map_err(db::translate)
+        c.query_row(sql, [], |row| row.get::<_, Option<String>>(0)).map_err(db::translate_row)
     };
     let event = one("SELECT max(received_at) FROM events")?;
     let typed = one("SELECT max(at) FROM order_history WHERE actor GLOB 'operator*'")?;
@@ -211,7 +211,7 @@ fn arrived(c: &Connection) -> Result<Option<String>> {
 fn last(c: &Connection) -> Result<Option<Line>> {
     c.prepare_cached("SELECT id, at, order_id, what FROM order_history ORDER BY id DESC LIMIT 1")
         .and_then(|mut q| q.query_row([], line).optional())
-        .map_err(db::translate)
+        .map_err(db::translate_row)
 }
 
 fn line(row: &Row) -> rusqlite::Result<Line> {
@@ -223,6 +223,6 @@ fn stands(c: &Connection, wanted: &Line) -> Result<bool> {
     let found = c
         .prepare_cached("SELECT id, at, order_id, what FROM order_history WHERE id = ?1")
         .and_then(|mut q| q.query_row([wanted.id], line).optional())
-        .map_err(db::translate)?;
+        .map_err(db::translate_row)?;
     Ok(found.as_ref() == Some(wanted))
 }
