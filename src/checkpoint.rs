@@ -208,10 +208,14 @@ impl Checkpointer {
     /// After a COMMIT and before anybody is told: `Corrupt` when the file is no longer the one that
     /// was opened.
     pub fn committed(&mut self) -> Result<()> {
-        self.marked |= std::mem::take(&mut self.marking);
+        let begun = std::mem::take(&mut self.marking);
+        self.marked |= begun;
         self.running.ended(true);
         self.identity.check()?;
         self.measure();
+        if begun && self.marked {
+            self.note_begun();
+        }
         Ok(())
     }
 
@@ -394,6 +398,18 @@ impl Checkpointer {
                 }
                 if error.is_temporary() { Ok(false) } else { Err(error) }
             }
+        }
+    }
+
+    /// Notes which log was begun for the file as it is noted: another shop's may count from the same
+    /// number. It has a change of page 1, so once it is in the file that note no longer holds.
+    fn note_begun(&self) {
+        let (Some(lock), Some(salt)) = (&self.noting, self.salt) else { return };
+        let Some(note) = lock.file_noted().filter(|_| !sabotage::is("log_not_noted")) else {
+            return;
+        };
+        if let Err(e) = lock.note_file(note.with_log(salt)) {
+            log::debug!("which log was begun could not be noted: {e}");
         }
     }
 

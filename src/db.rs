@@ -468,11 +468,11 @@ pub fn translate(error: rusqlite::Error) -> Error {
 /// Not for views, where it would be a bug of ours.
 pub fn translate_row(error: rusqlite::Error) -> Error {
     match error {
-        rusqlite::Error::InvalidColumnType(..) | rusqlite::Error::FromSqlConversionFailure(..) => {
-            Error::Corrupt(format!(
-                "the file is damaged: {error}; put a backup in its place: fulfilld restore BACKUP"
-            ))
-        }
+        rusqlite::Error::InvalidColumnType(..)
+        | rusqlite::Error::FromSqlConversionFailure(..)
+        | rusqlite::Error::Utf8Error(..) => Error::Corrupt(format!(
+            "the file is damaged: {error}; put a backup in its place: fulfilld restore BACKUP"
+        )),
         _ => translate(error),
     }
 }

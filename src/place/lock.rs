@@ -55,13 +55,27 @@ pub struct Note {
     /// Salt and size of a log that was left in good order, because Litestream empties it.
     #[serde(default)]
     left: Option<(String, u64)>,
+    /// Salt of the log that was begun for it.
+    #[serde(default)]
+    log: Option<String>,
 }
 
 impl Note {
     /// What the file is now.
     pub fn of(meta: &Metadata, header: &Header, clean: bool) -> Note {
         let header = BASE64.encode(header);
-        Note { device: meta.dev(), inode: meta.ino(), size: meta.len(), header, clean, left: None }
+        let (device, inode, size) = (meta.dev(), meta.ino(), meta.len());
+        Note { device, inode, size, header, clean, left: None, log: None }
+    }
+
+    /// The same with the log that was begun for it.
+    pub fn with_log(self, salt: [u8; 8]) -> Note {
+        Note { log: Some(BASE64.encode(salt)), ..self }
+    }
+
+    /// False when another log was begun for it than the one with this salt.
+    pub fn may_have(&self, salt: [u8; 8]) -> bool {
+        self.log.as_ref().is_none_or(|log| *log == BASE64.encode(salt))
     }
 
     /// The same with a log that is left in good order, or with one that is not.

@@ -40,7 +40,7 @@ pub fn check_log(path: &Path) -> Result<()> {
         let header = wal::header(&file).map_err(|e| unreadable(path, e))?;
         let salt = wal::salt(&opened).map_err(read)?;
         let whose = wal::whose(&header, &opened).map_err(read)?;
-        if belongs(whose, &header, noted(path).as_ref()) {
+        if belongs(whose, &header, salt, noted(path).as_ref()) {
             return Ok(());
         }
         // Whoever serves the file may have moved the log into it meanwhile.
@@ -54,18 +54,21 @@ pub fn check_log(path: &Path) -> Result<()> {
 }
 
 /// What the file's bytes leave open, the note decides.
-fn belongs(whose: Whose, header: &Header, noted: Option<&Note>) -> bool {
+fn belongs(whose: Whose, header: &Header, salt: Option<[u8; 8]>, noted: Option<&Note>) -> bool {
+    let is_the_noted = salt.zip(noted).is_none_or(|(salt, noted)| noted.may_have(salt));
     let noted = noted.and_then(Note::header);
     let count = wal::changes;
     match whose {
         Whose::Nobodys | Whose::TheFiles => true,
         Whose::Anothers => false,
-        Whose::BegunForIt => {
-            noted.is_none_or(|noted| count(&noted) != count(header) || noted == *header)
-        }
-        Whose::Unsaid => {
-            noted.is_none_or(|noted| count(header) > count(&noted) || noted == *header)
-        }
+        Whose::BegunForIt => noted.is_none_or(|noted| match noted == *header {
+            true => is_the_noted,
+            false => count(&noted) != count(header),
+        }),
+        Whose::Unsaid => noted.is_none_or(|noted| match noted == *header {
+            true => is_the_noted,
+            false => count(header) > count(&noted),
+        }),
     }
 }
 
