@@ -171,6 +171,7 @@ fn what_to_try(file: &Path) -> String {
         (word(file), std::env::current_exe().map_or("fulfilld".into(), |path| word(&path)));
     format!(
         "Now it is yours. In another terminal, with plain SQL or with the command:\n\n\
+         \x20 sqlite3 -box {file} 'SELECT id, customer, total FROM order_overview'\n\
          \x20 sqlite3 -line {file} 'SELECT * FROM to_ship'\n\
          \x20 sqlite3 -line {file} 'SELECT * FROM to_capture'\n\
          \x20 sqlite3 {file} \"INSERT INTO ship VALUES(1, 'DHL', 'JD0146000034', NULL)\"\n\
