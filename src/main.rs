@@ -6,7 +6,6 @@
 #![cfg_attr(fuzzing, no_main)]
 
 // The command line.
-// The command line.
 mod cli; // arguments, help, exit codes
 mod commands; // what the operator can type: one file a verb
 
