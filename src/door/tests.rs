@@ -22,7 +22,8 @@ fn echo(request: Request) {
 }
 
 fn limits() -> Limits {
-    Limits { round: Duration::from_millis(20), ..Limits::default() }
+    // The other tests' memory is this process's too.
+    Limits { round: Duration::from_millis(20), memory_max: u64::MAX, ..Limits::default() }
 }
 
 fn open(limits: Limits) -> Door {
@@ -285,8 +286,6 @@ fn a_connection_has_its_time_and_less_in_a_crowd() {
         connection_within_when_crowded: second / 5,
         connections_max: 20,
         silence: 60 * second,
-        // The other tests' memory is this process's too.
-        memory_max: u64::MAX,
         ..limits()
     });
     let mut few: Vec<TcpStream> =
