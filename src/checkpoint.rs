@@ -258,6 +258,8 @@ impl Checkpointer {
             return Ok(());
         }
         self.identity.check_frames()?;
+        // Reading the log took a while; a file copied over this one since would be mixed with it.
+        self.identity.check()?;
         let moved = self.truncate(c);
         match moved {
             Ok(true) => {
