@@ -1,4 +1,4 @@
-//! The lock beside the file: who serves it, and what is noted of it.
+//! The lock on the file and the one beside it: who serves it, and what is noted of it.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
