@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
+use crate::reader::together;
 use crate::shop::{Purchase, Shop};
 
 /// Every scenario that the simulated Stripe can play.
@@ -31,6 +32,10 @@ pub const SCENARIOS: &[&str] = &[
 /// What the file says of every session, without the moments at which we asked and the numbers that
 /// it gave out itself.
 pub fn facts(shop: &Shop) -> Vec<String> {
+    together(|| facts_rows(shop))
+}
+
+fn facts_rows(shop: &Shop) -> Vec<String> {
     let columns = |table: &str, but: &[&str]| {
         let names = shop.rows(&format!("SELECT name FROM pragma_table_info('{table}')"));
         let names = names.into_iter().filter(|n| !but.contains(&n.as_str()));
@@ -93,9 +98,11 @@ pub fn told(shop: &mut Shop, bodies: &[&[u8]]) -> Vec<String> {
     for body in bodies {
         assert_eq!(shop.post(body).expect("the desk answers").0, 200);
     }
-    shop.settle();
-    shop.check();
-    facts(shop)
+    together(|| {
+        shop.settle();
+        shop.check();
+        facts(shop)
+    })
 }
 
 /// A desk on a new file; whatever desk and file there were are gone.

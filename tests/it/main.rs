@@ -1,6 +1,7 @@
 //! The real program, the real file, a simulated Stripe: what a shopkeeper could notice.
 
 mod shop; // a shop for one test, and what tests say it with
+mod reader; // what is read of its file
 mod proof; // what a long test came to, for PROOF.md
 
 mod webhook; // what the webhook answers

@@ -8,10 +8,11 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hmac::{Hmac, KeyInit, Mac};
-use rusqlite::types::ValueRef;
 use serde_json::{Value, json};
 
 use crate::outside::installed;
+pub use crate::reader::rows;
+use crate::reader::together;
 
 /// What every test's endpoint is signed with.
 pub const SECRET: &str = "whsec_test_of_the_shop";
@@ -298,6 +299,10 @@ impl Shop {
 
     /// What must hold of every file at every moment that a test can look at it.
     pub fn check(&self) {
+        together(|| self.check_rows());
+    }
+
+    fn check_rows(&self) {
         assert_eq!(self.rows("PRAGMA integrity_check"), ["ok"]);
         assert_eq!(self.rows("PRAGMA foreign_key_check"), [""; 0]);
         for (what, sql) in [
@@ -347,13 +352,15 @@ impl Purchase {
 /// Waits until the closure gives something; fails the test with `what` after [`PATIENCE`].
 pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = look() {
-            return found;
+    together(|| {
+        loop {
+            if let Some(found) = look() {
+                return found;
+            }
+            assert!(Instant::now() < deadline, "not within {} s: {what}", PATIENCE.as_secs());
+            std::thread::sleep(Duration::from_millis(10));
         }
-        assert!(Instant::now() < deadline, "not within {} s: {what}", PATIENCE.as_secs());
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    })
 }
 
 /// The seed of a random test: `FULFILLD_SEED` where a run is repeated, else a new one. It is
@@ -447,27 +454,6 @@ pub fn parse_answer(answer: &[u8]) -> Option<(u16, String)> {
     })?;
     let body = answer.get(end..end + length)?;
     Some((status, String::from_utf8_lossy(body).into_owned()))
-}
-
-/// Rows of a query on a file, columns joined by `|`.
-pub fn rows(file: &std::path::Path, sql: &str) -> Vec<String> {
-    let c = rusqlite::Connection::open(file).expect("the file opens");
-    c.busy_timeout(Duration::from_secs(10)).expect("a time-out can be set");
-    let mut statement = c.prepare(sql).unwrap_or_else(|e| panic!("{sql}: {e}"));
-    let n = statement.column_count();
-    let text = |value: ValueRef| match value {
-        ValueRef::Null => String::new(),
-        ValueRef::Integer(i) => i.to_string(),
-        ValueRef::Real(x) => x.to_string(),
-        ValueRef::Text(t) | ValueRef::Blob(t) => String::from_utf8_lossy(t).into_owned(),
-    };
-    let row = |row: &rusqlite::Row| {
-        Ok((0..n).map(|i| row.get_ref(i).map(text)).collect::<Result<Vec<_>, _>>()?.join("|"))
-    };
-    statement
-        .query_map([], row)
-        .and_then(|rows| rows.collect())
-        .unwrap_or_else(|e| panic!("{sql}: {e}"))
 }
 
 /// Types a line into the stock `sqlite3` shell, as an operator would.
