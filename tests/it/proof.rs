@@ -1,6 +1,7 @@
 //! What a long test came to, in lines that `tests/proof` reads and writes into PROOF.md.
 
 use std::fmt::Display;
+use std::io::Write;
 
 use crate::shop::Shop;
 
@@ -18,6 +19,26 @@ pub fn found(rounds: impl Display, faults: usize) {
 /// Prints that the same rounds caught a planted bug, and how it showed.
 pub fn caught(planted: &str, how: impl Display) {
     println!("control: {planted}: {how}");
+}
+
+/// Characters of one fault, and faults, that are printed first.
+const FAULT_MAX: usize = 300;
+const FAULTS_MAX: usize = 5;
+
+/// Fails the test unless there are no faults in the round of a seed. The seed and the first faults
+/// are one short line, which is printed at once and whoever captures a test's output: a long log
+/// is often read in part. `after` what they came comes last.
+pub fn holds(seed: u64, faults: &[String], after: &[String]) {
+    if faults.is_empty() {
+        return;
+    }
+    let short = |fault: &String| fault.chars().take(FAULT_MAX).collect::<String>();
+    let first: Vec<String> = faults.iter().take(FAULTS_MAX).map(short).collect();
+    let line = format!("FULFILLD_SEED={seed}: {} faults: {}", faults.len(), first.join(" ;; "));
+    let line = line.replace('\n', " ");
+    // No macro: those are captured.
+    let _ = writeln!(std::io::stderr(), "{line}");
+    panic!("{line}\nall: {faults:#?}\nafter: {after:#?}");
 }
 
 /// Paid orders, and the sessions that they are of: a difference is an order too many.
