@@ -79,7 +79,7 @@ fn start(jobs: &[&'static str]) -> (Queue<Kind>, Arc<Made>, Arc<Signal>, Receive
 }
 
 fn soon() -> Instant {
-    Instant::now() + Duration::from_secs(20)
+    Instant::now() + Duration::from_secs(60)
 }
 
 fn finished(made: &Made) -> Vec<String> {
@@ -91,15 +91,15 @@ fn finished(made: &Made) -> Vec<String> {
 #[test]
 fn a_job_that_hangs_delays_no_other_and_one_that_panics_is_finished_all_the_same() {
     let (queue, made, signal, told) = start(&["hangs", "panics", "a", "b"]);
-    (0..3).for_each(|_| told.recv_timeout(Duration::from_secs(20)).unwrap());
+    (0..3).for_each(|_| told.recv_timeout(Duration::from_secs(60)).unwrap());
     assert_eq!(finished(&made), ["a done", "b done", "panics panicked"]);
     // What is added while one hangs is run, and the look knows what is in progress.
     lock(&made.due).push("c");
     signal.job_came();
-    told.recv_timeout(Duration::from_secs(20)).unwrap();
+    told.recv_timeout(Duration::from_secs(60)).unwrap();
     assert!(!queue.is_dead(), "a panic in a job is no death of a thread");
     made.hangs.store(false, Ordering::SeqCst);
-    told.recv_timeout(Duration::from_secs(20)).unwrap();
+    told.recv_timeout(Duration::from_secs(60)).unwrap();
     assert!(queue.stop(soon()));
     assert_eq!(finished(&made), ["a done", "b done", "c done", "hangs done", "panics panicked"]);
     assert!(*lock(&made.most) >= 1);
@@ -108,10 +108,10 @@ fn a_job_that_hangs_delays_no_other_and_one_that_panics_is_finished_all_the_same
 #[test]
 fn a_stop_waits_for_jobs_in_progress_and_not_beyond_its_deadline() {
     let (queue, made, _, told) = start(&["hangs", "a"]);
-    told.recv_timeout(Duration::from_secs(20)).unwrap();
+    told.recv_timeout(Duration::from_secs(60)).unwrap();
     assert!(!queue.stop(Instant::now()), "one still hangs");
     made.hangs.store(false, Ordering::SeqCst);
-    told.recv_timeout(Duration::from_secs(20)).unwrap();
+    told.recv_timeout(Duration::from_secs(60)).unwrap();
 
     let (queue, made, signal, _) = start(&["a", "b", "c"]);
     signal.stop();
@@ -129,7 +129,7 @@ fn a_look_that_fails_is_made_again() {
     assert!(told.recv_timeout(Duration::from_millis(20)).is_err());
     assert_eq!(lock(&queue.shared.pool).threads, 0, "no job, no thread");
     made.cannot_look.store(false, Ordering::SeqCst);
-    told.recv_timeout(Duration::from_secs(20)).expect("nobody woke it");
+    told.recv_timeout(Duration::from_secs(60)).expect("nobody woke it");
     assert!(queue.stop(soon()));
 }
 

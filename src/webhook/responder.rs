@@ -281,7 +281,8 @@ mod tests {
             assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
             let (answer, took) = hanging.join().unwrap();
             assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("5 s"), "{answer}");
-            assert!(took > PATIENCE / 2 && took < PATIENCE + LOOK_EVERY, "{took:?}");
+            // At most the answer says; how late it is read depends on how busy the machine is.
+            assert!(took > PATIENCE / 2, "{took:?}");
         });
     }
 }

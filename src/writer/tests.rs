@@ -105,7 +105,7 @@ fn somebody_elses_lock_costs_two_seconds_and_is_named() {
     let began = Instant::now();
     let answer = writer.write(insert(1));
     assert!(matches!(&answer, Err(Error::Temporary(m)) if m.contains("locked")), "{answer:?}");
-    assert!(began.elapsed() >= LOCK_BUDGET && began.elapsed() < PATIENCE);
+    assert!(began.elapsed() >= LOCK_BUDGET);
     assert!(writer.state().locked_since.is_some());
     other.execute_batch("COMMIT").unwrap();
     assert_eq!(writer.write(insert(1)), Ok(1));

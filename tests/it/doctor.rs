@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use crate::outside::Process;
+use crate::outside::{Process, free_address};
 use crate::shop::{self, Running, SECRET, Shop, fulfilld, post_signed, request, sign, unix_now};
 
 const KEY: &str = "rk_test_of_the_shop";
@@ -235,7 +235,7 @@ fn chmod(path: &Path, mode: u32) {
 
 /// A port where nobody listens.
 fn nobody() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+    free_address().to_string()
 }
 
 const NOT_VERIFIED: &str = "we_1NotASecret";

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
-use crate::outside::machine_program;
+use crate::outside::{free_address, machine_program};
 use crate::shop::{PATIENCE, Shop, fulfilld, shell, wait_for};
 
 fn shipped(name: &str) -> String {
@@ -162,8 +162,7 @@ fn a_mail_server_that_fails_for_now_is_tried_again_and_one_that_refuses_is_not()
         assert_eq!(ended, Some(code), "{answer}: {said}");
         assert!(!said.contains("ada@example.com"), "{said}");
     }
-    let closed =
-        format!("smtp://{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
+    let closed = format!("smtp://{}", free_address());
     assert_eq!(run("mail", &news, &[("HOOK_MAIL_SMTP", &closed), from]).0, Some(75));
     for (settings, named) in [
         (vec![from], "HOOK_MAIL_SMTP is not set"),
@@ -341,8 +340,7 @@ fn carrier_and_numbers_go_to_the_payment_at_stripe_with_a_key_of_their_own() {
     let far = [("HOOK_STRIPE_KEY_FILE", file), ("HOOK_STRIPE_API", "http://stripe.example.org")];
     assert!(run("stripe-tracking", &news, &far).1.contains("is not https"));
     assert!(run("stripe-tracking", &news, &[]).1.contains("HOOK_STRIPE_KEY_FILE is not set"));
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let closed = format!("http://{closed}");
+    let closed = format!("http://{}", free_address());
     let closed = [("HOOK_STRIPE_KEY_FILE", file), ("HOOK_STRIPE_API", closed.as_str())];
     assert_eq!(run("stripe-tracking", &news, &closed).0, Some(75));
     assert_eq!(stripe.asked.lock().unwrap().len(), 1);

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::outside::{installed, machine_program, shipped};
+use crate::outside::{free_address, installed, machine_program, shipped};
 use crate::shop::{PATIENCE, Running, Shop, fulfilld, wait_for};
 use crate::verbs::assert_golden;
 
@@ -415,10 +415,7 @@ fn a_hook_that_hangs_floods_forks_dies_or_does_not_listen_delays_only_itself() {
         .map(|path| format!("{} fulfillment.shipped", receiver.url(path)))
         .join(";");
     // A port where nobody listens.
-    let closed = format!(
-        "http://{}/ fulfillment.shipped",
-        TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-    );
+    let closed = format!("http://{}/ fulfillment.shipped", free_address());
     let shop = hooks.shop(
         &command,
         &[("FULFILLD_HOOK_URL", &format!("{urls};{closed}")), ("FULFILLD_HOOK_SECRET", SECRET)],

@@ -8,7 +8,6 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::io::Write;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
@@ -17,7 +16,7 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 
 use crate::drive::{Drive, Flush, Recording};
-use crate::outside::{installed, machine_program};
+use crate::outside::{free_address, installed, machine_program};
 use crate::powercuts::try_remains;
 use crate::proof;
 use crate::shop::{Purchase, SECRET, Shop, post_signed, seeds};
@@ -269,9 +268,7 @@ impl Machine {
         let files = tools.join("initramfs");
         std::fs::write(&files, initramfs(&settings(shop, planted))).expect("it can be written");
         let console = tools.join("console");
-        // A port that is free now.
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port");
-        let port = port.port();
+        let port = free_address().port();
         let qemu = machine_program("qemu-system-x86_64")
             .args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"])
             .args(["-accel", "tcg", "-smp", "1", "-m", "384"])

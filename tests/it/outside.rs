@@ -3,10 +3,11 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
 use crate::shop::{PATIENCE, Running, Shop, sign, unix_now, wait_for};
@@ -136,10 +137,17 @@ pub fn event(id: &str) -> String {
     )
 }
 
-/// An address that nothing listens on.
+/// An address on which nothing listens until the test starts something there. A socket that is
+/// bound and does not listen keeps everybody else from getting the port, for as long as the tests
+/// run; a program that sets `SO_REUSEADDR`, as servers do, can still listen.
 pub fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    listener.local_addr().expect("it is bound")
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.set_reuse_address(true).expect("it is new");
+    let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    socket.bind(&any_port.into()).expect("a port is free");
+    let address = socket.local_addr().ok().and_then(|address| address.as_socket());
+    std::mem::forget(socket);
+    address.expect("it is bound")
 }
 
 /// Replaces what must be there in a snippet.

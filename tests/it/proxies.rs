@@ -85,7 +85,7 @@ fn a_burst_of_callers_that_keep_their_connections_is_answered_through_every_prox
                 });
             }
         });
-        assert!(began.elapsed() < BUYER_WAITS, "{}: {:?}", proxy.word, began.elapsed());
+        assert!(began.elapsed() < PATIENCE / 2, "{}: {:?}", proxy.word, began.elapsed());
     }
 }
 
@@ -231,7 +231,7 @@ fn slow_senders_stay_at_the_proxy_and_are_told_nothing_false() {
         let began = Instant::now();
         let reply = exchange(proxy.address, &good_webhook("evt_meanwhile")).expect("an answer");
         assert_eq!(reply.status, 200, "{}", proxy.word);
-        assert!(began.elapsed() < BUYER_WAITS / 2, "{}: {:?}", proxy.word, began.elapsed());
+        assert!(began.elapsed() < BUYER_WAITS, "{}: {:?}", proxy.word, began.elapsed());
         assert_eq!(upstream.seen().len(), 1, "{}: half a request reached the daemon", proxy.word);
 
         // The proxy may wait for them or send them away, but an event that nobody has must not be
