@@ -363,12 +363,17 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     })
 }
 
-/// The seed of a random test: `FULFILLD_SEED` where a run is repeated, else a new one. It is
-/// printed.
+/// The seed of a random test: `FULFILLD_SEED` where one is repeated, else the first. It is printed.
 pub fn seed() -> u64 {
-    let seed = number_of("FULFILLD_SEED").unwrap_or_else(|| fastrand::u64(..1 << 40));
+    let seed = number_of("FULFILLD_SEED").unwrap_or_else(first_seed);
     println!("FULFILLD_SEED={seed}");
     seed
+}
+
+/// Where random tests begin: `FULFILLD_FIRST_SEED`, which `tests/run` makes of the tree that it
+/// tests, so that a red run can be run again; else a new number.
+fn first_seed() -> u64 {
+    number_of("FULFILLD_FIRST_SEED").unwrap_or_else(|| fastrand::u64(..1 << 40))
 }
 
 /// The seeds of so many random rounds, or of as many as the variable says; of one, where that is
@@ -376,7 +381,7 @@ pub fn seed() -> u64 {
 pub fn seeds(variable: &str, count: u64) -> impl Iterator<Item = u64> {
     let again = number_of("FULFILLD_SEED");
     let count = if again.is_some() { 1 } else { number_of(variable).unwrap_or(count) };
-    let first = again.unwrap_or_else(|| fastrand::u64(..1 << 40));
+    let first = again.unwrap_or_else(first_seed);
     (0..count).map(move |n| first + n).inspect(|seed| println!("FULFILLD_SEED={seed}"))
 }
 

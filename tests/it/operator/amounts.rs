@@ -4,8 +4,9 @@ use rusqlite::{Connection, params_from_iter, types::Value};
 
 use super::daemon::STRIPE;
 use super::harness::{broken_view, made, rows, tables, typed, views};
-use super::{SCHEMA, seed, stripe};
+use super::{SCHEMA, stripe};
 use crate::outside::{installed, machine_program};
+use crate::shop::seed;
 
 /// Two refunds of 2^62 once made `to_ship`, `attention` and `order_overview` fail for the whole
 /// shop.
@@ -29,7 +30,6 @@ fn two_refunds_of_what_no_bank_knows_stop_no_view() {
 #[test]
 fn no_view_fails_whatever_the_daemon_may_write() {
     let seed = seed();
-    println!("FUZZ_SEED={seed} repeats this run");
     let mut rng = fastrand::Rng::with_seed(seed);
     let c = made(SCHEMA);
     let (tables, views) = (tables(), views(&c));
@@ -80,7 +80,7 @@ fn no_view_fails_whatever_the_daemon_may_write() {
             assert_eq!(
                 broken_view(&c, &views),
                 None,
-                "FUZZ_SEED={seed}: the last row was {name} {values:?}"
+                "FULFILLD_SEED={seed}: the last row was {name} {values:?}"
             );
         }
     }
@@ -88,10 +88,10 @@ fn no_view_fails_whatever_the_daemon_may_write() {
     assert!(written.len() == 9 && written.values().all(|n| *n > 30), "{written:?}");
     c.execute_batch("UPDATE actor SET name = 'operator'; COMMIT").expect("the daemon is done");
     operators_words(&c, &mut rng);
-    assert_eq!(broken_view(&c, &views), None, "FUZZ_SEED={seed}");
+    assert_eq!(broken_view(&c, &views), None, "FULFILLD_SEED={seed}");
     old_shell_reads(&c, &views);
     let silent = "SELECT DISTINCT reason FROM attention WHERE reason IS NULL OR what IS NULL OR next IS NULL";
-    assert_eq!(rows(&c, silent), "", "FUZZ_SEED={seed}: attention says nothing of these");
+    assert_eq!(rows(&c, silent), "", "FULFILLD_SEED={seed}: attention says nothing of these");
 }
 
 /// The oldest engine, which reads JSON's paths otherwise, reads the same rows.

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use crate::outside::{installed, machine_program};
 use crate::proof;
+use crate::shop::seed;
 use daemon::stripe;
 use harness::{ROUND, made, replay, rows, shrink, tables, typed, watch};
 use looks::{
@@ -40,7 +41,6 @@ fn whatever_an_operator_types_the_file_stays_true() {
     let seconds = std::env::var("FUZZ_SECONDS").ok().and_then(|s| s.parse().ok());
     let lasting = seconds.map_or(FUZZ_FOR, Duration::from_secs);
     let seed = seed();
-    println!("FUZZ_SEED={seed}");
     let typists: Vec<_> = [seed, !seed]
         .map(|seed| std::thread::spawn(move || type_at_random(seed, lasting)))
         .into_iter()
@@ -51,14 +51,6 @@ fn whatever_an_operator_types_the_file_stays_true() {
     println!("{typed} statements, {done} of them changed something");
     proof::found(format!("{typed} statements"), 0);
     assert!(done > 0, "none of {typed} statements changed anything, so nothing was tested");
-}
-
-/// The one that was named, or a new one.
-fn seed() -> u64 {
-    std::env::var("FUZZ_SEED")
-        .ok()
-        .and_then(|s| s.parse().ok())
-        .unwrap_or_else(|| fastrand::u64(..1 << 40))
 }
 
 /// Types rounds until the time is over: how many statements, and how many of them changed
@@ -76,7 +68,7 @@ fn type_at_random(seed: u64, lasting: Duration) -> (usize, usize) {
                 let (small, why) = shrink(&script[..=at], why);
                 let text = small.iter().fold(String::new(), |text, line| text + line + ";\n");
                 panic!(
-                    "after the schema and tests/operator/orders.sql:\n\n{text}\n{why}\n\nFUZZ_SEED={seed}"
+                    "after the schema and tests/operator/orders.sql:\n\n{text}\n{why}\n\nFULFILLD_SEED={seed}"
                 );
             }
         }
@@ -122,14 +114,14 @@ fn the_stock_shells_do_with_the_same_lines_what_the_program_s_sqlite_does() {
         looks.iter().for_each(|sql| typed += &format!(".print {LOOK}\n{sql};\n"));
         let said = masked(&shell(library, &typed));
         let there: Vec<&str> = said.split(LOOK).skip(1).map(str::trim).collect();
-        assert_eq!(there.len(), looks.len(), "FUZZ_SEED={seed}: the shell stopped: {said}");
+        assert_eq!(there.len(), looks.len(), "FULFILLD_SEED={seed}: the shell stopped: {said}");
         for ((here, there), sql) in here.iter().zip(there).zip(looks) {
             let differ = here.trim().lines().zip(there.lines()).find(|(here, there)| here != there);
-            assert_eq!(differ, None, "FUZZ_SEED={seed}, {library:?}: {sql}");
+            assert_eq!(differ, None, "FULFILLD_SEED={seed}, {library:?}: {sql}");
             assert_eq!(
                 here.lines().count(),
                 there.lines().count(),
-                "FUZZ_SEED={seed}, {library:?}: {sql}"
+                "FULFILLD_SEED={seed}, {library:?}: {sql}"
             );
         }
     }
