@@ -1329,13 +1329,8 @@ CREATE TRIGGER ship_items_insert INSTEAD OF INSERT ON ship_items
 BEGIN
   SELECT RAISE(ABORT, 'ship_items: there is no such order (see order_overview)')
     WHERE NOT EXISTS(SELECT 1 FROM orders WHERE id = NEW.order_id);
-  INSERT INTO wanted VALUES(NEW.items);
-  INSERT INTO ship_wanted SELECT NEW.order_id,
-    (SELECT json_group_object(CAST(CAST(j.value AS INTEGER) AS TEXT),
-      CASE WHEN instr(j.value, 'x') > 0
-        THEN CAST(substr(j.value, instr(j.value, 'x') + 1) AS INTEGER) END)
-    FROM json_each('["' || replace(replace(NEW.items, ' ', ''), ',', '","') || '"]') j),
-      NEW.tracking_company, NEW.tracking_number, NEW.tracking_url;
+  INSERT INTO wanted VALUES('ship', NEW.order_id, NEW.items, NEW.tracking_company,
+    NEW.tracking_number, NEW.tracking_url, NULL);
 END;
 
 -- INSERT INTO reship VALUES(1042, 'lost'): everything that was sent is sent once more, in a parcel
@@ -1358,24 +1353,7 @@ CREATE VIEW reship_items AS SELECT order_id, '' AS items, replacement AS reason 
   WHERE 0;
 CREATE TRIGGER reship_items_insert INSTEAD OF INSERT ON reship_items
 BEGIN
-  INSERT INTO wanted VALUES(NEW.items);
-  SELECT RAISE(ABORT,
-      'reship: not so much of that has been sent (see position and sent in order_lines)')
-    WHERE EXISTS(SELECT 1
-        FROM json_each((SELECT json_group_object(CAST(CAST(j.value AS INTEGER) AS TEXT),
-      CASE WHEN instr(j.value, 'x') > 0
-        THEN CAST(substr(j.value, instr(j.value, 'x') + 1) AS INTEGER) END)
-    FROM json_each('["' || replace(replace(NEW.items, ' ', ''), ',', '","') || '"]') j)) w
-      WHERE NOT EXISTS(SELECT 1 FROM line_items li
-        JOIN line_item_balance b ON b.line_item_id = li.id
-      WHERE li.order_id = NEW.order_id AND li.position = CAST(w.key AS INTEGER)
-        AND li.requires_shipping = 1 AND b.sent >= coalesce(w.value, 1)));
-  INSERT INTO reship VALUES(NEW.order_id, NEW.reason);
-  INSERT INTO part SELECT max(id), (SELECT json_group_object(CAST(CAST(j.value AS INTEGER) AS TEXT),
-      CASE WHEN instr(j.value, 'x') > 0
-        THEN CAST(substr(j.value, instr(j.value, 'x') + 1) AS INTEGER) END)
-    FROM json_each('["' || replace(replace(NEW.items, ' ', ''), ',', '","') || '"]') j)
-      FROM fulfillments WHERE order_id = NEW.order_id;
+  INSERT INTO wanted VALUES('reship', NEW.order_id, NEW.items, NULL, NULL, NULL, NEW.reason);
 END;
 
 -- INSERT INTO deliver VALUES(1042): its parcels have arrived, and its digital goods are sent.

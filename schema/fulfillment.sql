@@ -317,10 +317,11 @@ BEGIN
   WHERE fulfillment_id = NEW.fulfillment_id;
 END;
 
-CREATE VIEW ship_wanted AS SELECT order_id, '{}' AS wanted, tracking_company, tracking_number,
-  tracking_url FROM fulfillments WHERE 0;
+-- The triggers' own: which lines of an order a verb is about. `wanted` is as in `part`.
+CREATE VIEW wanted_lines AS SELECT '' AS verb, order_id, '{}' AS wanted, tracking_company,
+  tracking_number, tracking_url, replacement AS reason FROM fulfillments WHERE 0;
 
-CREATE TRIGGER ship_wanted_insert INSTEAD OF INSERT ON ship_wanted
+CREATE TRIGGER ship_wanted_insert INSTEAD OF INSERT ON wanted_lines WHEN NEW.verb = 'ship'
 BEGIN
   SELECT RAISE(ABORT,
       'ship_items: not so much of that waits for a parcel (see position and left_to_send in order_lines)')
@@ -348,6 +349,19 @@ BEGIN
           AND fl.quantity >= coalesce(w.value, 1)));
 END;
 
+CREATE TRIGGER reship_wanted_insert INSTEAD OF INSERT ON wanted_lines WHEN NEW.verb = 'reship'
+BEGIN
+  SELECT RAISE(ABORT,
+      'reship: not so much of that has been sent (see position and sent in order_lines)')
+    WHERE EXISTS(SELECT 1 FROM json_each(NEW.wanted) w
+      WHERE NOT EXISTS(SELECT 1 FROM line_items li
+        JOIN line_item_balance b ON b.line_item_id = li.id
+      WHERE li.order_id = NEW.order_id AND li.position = CAST(w.key AS INTEGER)
+        AND li.requires_shipping = 1 AND b.sent >= coalesce(w.value, 1)));
+  INSERT INTO reship VALUES(NEW.order_id, NEW.reason);
+  INSERT INTO part SELECT max(id), NEW.wanted FROM fulfillments WHERE order_id = NEW.order_id;
+END;
+
 CREATE VIEW ship_part AS SELECT id AS fulfillment_id, '{}' AS wanted, tracking_company,
   tracking_number, tracking_url FROM fulfillments WHERE 0;
 
@@ -358,8 +372,9 @@ BEGIN
     VALUES(NEW.fulfillment_id, NEW.tracking_company, NEW.tracking_number, NEW.tracking_url);
 END;
 
--- The triggers' own: refuses what is no list of positions and quantities.
-CREATE VIEW wanted AS SELECT '' AS items WHERE 0;
+-- The triggers' own: reads a list of positions and quantities, or refuses what is none.
+CREATE VIEW wanted AS SELECT '' AS verb, order_id, '' AS items, tracking_company, tracking_number,
+  tracking_url, replacement AS reason FROM fulfillments WHERE 0;
 
 CREATE TRIGGER wanted_insert INSTEAD OF INSERT ON wanted
 BEGIN
@@ -376,6 +391,12 @@ BEGIN
               AND CAST(substr(j.value, instr(j.value, 'x') + 1) AS INTEGER) = 0))
       OR (SELECT count(DISTINCT CAST(j.value AS INTEGER)) < count(*)
           FROM json_each('["' || replace(replace(NEW.items, ' ', ''), ',', '","') || '"]') j);
+  INSERT INTO wanted_lines SELECT NEW.verb, NEW.order_id,
+    (SELECT json_group_object(CAST(CAST(j.value AS INTEGER) AS TEXT),
+      CASE WHEN instr(j.value, 'x') > 0
+        THEN CAST(substr(j.value, instr(j.value, 'x') + 1) AS INTEGER) END)
+    FROM json_each('["' || replace(replace(NEW.items, ' ', ''), ',', '","') || '"]') j),
+    NEW.tracking_company, NEW.tracking_number, NEW.tracking_url, NEW.reason;
 END;
 
 CREATE TRIGGER fulfillments_created AFTER INSERT ON fulfillments

@@ -115,7 +115,7 @@ impl Alarm {
     pub fn hook_missing(commands: &[(String, String)]) -> Alarm {
         let (names, why): (Vec<&str>, Vec<&str>) =
             commands.iter().map(|(name, why)| (name.as_str(), why.as_str())).unzip();
-        let message = format!("a hook cannot be run, its notifications wait: {}", why.join("; "));
+        let message = format!("a hook cannot be run; its notifications wait: {}", why.join("; "));
         let next =
             "put the program there and make it executable; it is looked for every few seconds";
         Alarm::new("hook_missing", message, next).about(names.join(", "))

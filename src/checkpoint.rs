@@ -79,7 +79,7 @@ impl Condition {
     pub fn trouble(&self) -> Vec<(&'static str, String)> {
         let failing = self.failing.as_ref().map(|(since, why)| {
             format!(
-                "the write-ahead log cannot be moved into the file for {} s, and grows ({} pages): {why}",
+                "the write-ahead log cannot be moved into the file for {} s and is growing ({} pages): {why}",
                 since.elapsed().as_secs(),
                 self.pages
             )
@@ -285,7 +285,7 @@ impl Checkpointer {
             Err(error) => {
                 if self.condition.failing.is_none() {
                     log::error!(
-                        "the write-ahead log cannot be moved into the file, and grows: {error}"
+                        "the write-ahead log cannot be moved into the file and is growing: {error}"
                     );
                 }
                 self.condition.failing.get_or_insert_with(|| (Instant::now(), error.to_string()));
@@ -337,8 +337,8 @@ impl Checkpointer {
             if Instant::now() > until {
                 let path = self.identity.path().display();
                 log::warn!(
-                    "the last orders are in {path}-wal alone: somebody still reads {path}, or the \
-                     disk failed; who copies the one copies the other"
+                    "the latest orders are in {path}-wal alone: somebody still reads {path}, or the \
+                     disk failed; copy both files together"
                 );
                 break;
             }

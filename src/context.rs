@@ -77,7 +77,7 @@ impl Context {
             match self.breaker.note(answer) {
                 Some(Turn::Opened { why, key_refused }) => {
                     log::error!(
-                        "requests to Stripe are paused, events are stored and will go on: {why}"
+                        "requests to Stripe are paused; events are stored and will be processed later: {why}"
                     );
                     if key_refused {
                         self.raise_alarm(Alarm::key_refused(why));
@@ -85,7 +85,7 @@ impl Context {
                 }
                 Some(Turn::Closed(after)) => {
                     log::info!(
-                        "Stripe answers again after {} s; everything that waited goes on",
+                        "Stripe answers again after {} s; everything that waited continues",
                         after.as_secs()
                     );
                     self.note_recovery("key_refused");
@@ -111,7 +111,10 @@ impl Context {
         }
         if !now.is_empty() {
             let alarm = Alarm::key_lacks_permission(&now);
-            log::error!("what needs a permission waits, orders go on: {}", alarm.message);
+            log::error!(
+                "a permission is missing; what needs it waits, orders continue: {}",
+                alarm.message
+            );
             self.raise_alarm(alarm);
         }
     }
@@ -119,7 +122,7 @@ impl Context {
     fn raise_alarm(&self, alarm: Alarm) {
         let raised = self.writer.write(move |c| alarms::raise(c, &alarm, clock::now()));
         if let Err(error) = raised {
-            log::warn!("could not write the alarm into the file: {error}");
+            log::warn!("cannot store the alarm: {error}");
         }
     }
 
@@ -132,7 +135,9 @@ impl Context {
         match woken {
             Ok(n) => log::debug!("{n} events are due again"),
             Err(error) => {
-                log::warn!("could not wake the events that wait: {error}; they come by themselves")
+                log::warn!(
+                    "cannot wake the events that wait: {error}; they will be retried when due"
+                )
             }
         }
         self.events.wake();

@@ -299,7 +299,7 @@ pub fn mark_again(c: &Connection) -> Result<()> {
     {
         let is: i64 = c.pragma_query_value(None, name, |row| row.get(0)).map_err(translate)?;
         if is != right {
-            log::warn!("somebody set {name} to {is}; it is {right} again");
+            log::warn!("{name} was set to {is}; setting it back to {right}");
             c.pragma_update(None, name, right).map_err(translate)?;
         }
     }

@@ -148,7 +148,7 @@ impl Health {
         }
         let state = self.context.writer.state();
         if let Some(why) = state.starting {
-            add(STARTING, format!("events are answered 503 and come again: {why}"));
+            add(STARTING, format!("events are answered 503 and Stripe retries them: {why}"));
         }
         for (alarm, what) in state.log.trouble() {
             add(alarm, what);
@@ -160,7 +160,7 @@ impl Health {
             add(FILE_LOCKED, format!("file locked for {} s {text}", locked.as_secs()));
         }
         if let Some(full) = state.full_since {
-            let text = "free some space; events are answered 503 and come again";
+            let text = "free some space; events are answered 503 and Stripe retries them";
             add(DISK_FULL, format!("disk full for {} s: {text}", full.elapsed().as_secs()));
         }
         if let Some((why, since)) = self.context.trouble_with_stripe() {

@@ -190,7 +190,7 @@ impl Store for Notifying {
             self.write(move |c, _| runs::finish(c, &ran, &outcome, clock::now()))
         });
         if let Err(error) = &written {
-            log::warn!("what a hook came to was not written, so it runs again: {error}");
+            log::warn!("cannot save a hook's result, so it will run again: {error}");
         }
         let is_dead = written.unwrap_or(false);
         let word = if is_dead { "dead" } else { outcome.word() };
@@ -267,7 +267,7 @@ impl Notifying {
             })?;
             if interrupted > 0 {
                 log::info!(
-                    "{interrupted} hooks were running when fulfilld last ended; they run again"
+                    "{interrupted} hooks were running when fulfilld last stopped; they will run again"
                 );
             }
             self.begun.store(true, Ordering::SeqCst);
@@ -367,13 +367,13 @@ impl Notifying {
 /// A command turned out not to run; said once as long as the reason is the same.
 fn note_missing(missing: &mut Option<Missing>, why: String, by_running: bool) {
     if missing.as_ref().is_none_or(|known| known.why != why) {
-        log::error!("a hook cannot be run, its notifications wait: {why}");
+        log::error!("a hook cannot be run; its notifications wait: {why}");
     }
     *missing = Some(Missing { why, by_running, look_again: Instant::now() + LOOK_FOR_MISSING });
 }
 
 fn note_fixed(missing: &mut Option<Missing>, target: &Target) {
     if missing.take().is_some() {
-        log::info!("the hook {} can be run again, its notifications go on", target.shown());
+        log::info!("the hook {} can be run again; its notifications continue", target.shown());
     }
 }

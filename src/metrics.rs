@@ -46,7 +46,7 @@ pub const COUNTERS: &[Family] = &[
     Family {
         name: "fulfilld_stripe_requests_total",
         labels: &["endpoint", "code"],
-        help: "Requests to Stripe; code 0 is no answer.",
+        help: "Requests to Stripe; code 0 means no answer.",
     },
     Family {
         name: "fulfilld_hooks_run_total",

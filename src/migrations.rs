@@ -109,8 +109,15 @@ const TOMORROW: Step = Step {
 };
 
 /// Views, triggers and indexes that an older version had and this one has not: a file loses them.
-const GIVEN_UP: &[&str] =
-    &["parcel_names", "news", "news_insert", "refunds_news", "refunds_news_later", "disputes_news"];
+const GIVEN_UP: &[&str] = &[
+    "parcel_names",
+    "news",
+    "news_insert",
+    "refunds_news",
+    "refunds_news_later",
+    "disputes_news",
+    "ship_wanted",
+];
 
 /// Opens the file for the daemon as [`db::open_for_serving`] does, and leads an older one to
 /// today's schema. The caller holds the lock. `Config` when that cannot be done, `Full` without
@@ -136,14 +143,16 @@ pub fn upgrade(c: &mut Connection, path: Option<&Path>) -> Result<()> {
     }
     let from = version(c)?;
     if from < SHAPED && db::has_todays_tables(c).map_err(db::translate)? {
-        log::warn!("somebody set user_version to {from}, and the tables are of schema {SHAPED}");
+        log::warn!(
+            "user_version was set to {from}, but the tables have schema {SHAPED}; fixing it"
+        );
         c.pragma_update(None, "user_version", SHAPED).map_err(db::translate)?;
         return upgrade(c, path);
     }
     if let (true, Some(path)) = (from < db::schema_version(), path) {
         let kept = back_up(c, path)?;
         log::info!(
-            "{} is of schema {from} and is led to {}; a backup of it as it was: {}",
+            "upgrading {} from schema {from} to {}; the file as it was: {}",
             path.display(),
             db::schema_version(),
             kept.display()
@@ -173,9 +182,7 @@ fn in_one_transaction(c: &mut Connection, fresh: &Connection) -> Result<()> {
     }
     if steps.is_empty() {
         let (first, more) = (differing.first().map_or("", String::as_str), differing.len() - 1);
-        log::info!(
-            "views, triggers and indexes are made again as this version has them: {first} and {more} more"
-        );
+        log::info!("bringing views, triggers and indexes up to date: {first} and {more} more");
     }
     tx.commit().map_err(db::translate)
 }
@@ -280,7 +287,7 @@ fn make_rules(tx: &Transaction, fresh: &Connection, owners: &[Object]) -> Result
     for object in owners {
         let sql = object.sql.as_deref().unwrap_or_default();
         if let Err(error) = tx.execute_batch(sql) {
-            log::warn!("your own {object} no longer fits and is gone: {error}; it was: {sql}");
+            log::warn!("removed your own {object}, which no longer fits: {error}; it was: {sql}");
         }
     }
     Ok(())
@@ -368,7 +375,7 @@ pub fn rebuild(c: &Connection, table: &str, create: &str, values: &[(&str, &str)
         let sql = object.sql.as_deref().unwrap_or_default();
         if let Err(error) = c.execute_batch(sql) {
             log::warn!(
-                "{object} no longer fits the table {table} and is gone: {error}; it was: {sql}"
+                "removed {object}, which no longer fits the table {table}: {error}; it was: {sql}"
             );
         }
     }
@@ -417,7 +424,7 @@ fn copy(c: &Connection, new: &Path) -> Result<()> {
     let file = file.map_err(cannot)?;
     file.set_permissions(Permissions::from_mode(0o600)).map_err(cannot)?;
     let text = new.to_str().ok_or_else(|| {
-        Error::Config(format!("{} is no UTF-8; move the file elsewhere", new.display()))
+        Error::Config(format!("{} is not UTF-8; move the file elsewhere", new.display()))
     })?;
     c.execute("VACUUM INTO ?1", [text]).map_err(db::translate)?;
     file.sync_all().map_err(cannot)?;

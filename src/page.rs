@@ -144,7 +144,7 @@ impl Page {
                 let kind = request.header("Content-Type").unwrap_or_default();
                 let (form, file) = match kind.starts_with("multipart/form-data") {
                     true => form::multipart(kind, &request.body).ok_or_else(|| {
-                        Error::Permanent("the form did not come whole; send it again".into())
+                        Error::Permanent("the form arrived incomplete; send it again".into())
                     })?,
                     false => (Form::of(&request.body), &request.body[..0]),
                 };

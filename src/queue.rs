@@ -259,7 +259,7 @@ impl<R: Runner> Shared<R> {
             Err(error) => {
                 let level =
                     if error.is_temporary() { log::Level::Debug } else { log::Level::Error };
-                log::log!(level, "the {} could not look for what is due: {error}", R::LOOKS);
+                log::log!(level, "cannot look for due {}: {error}", R::LOOKS);
                 (Vec::new(), AFTER_ERROR)
             }
         };
@@ -272,7 +272,7 @@ impl<R: Runner> Shared<R> {
         while pool.idle < pool.waiting.len() {
             let working = self.clone();
             if let Err(error) = named(R::RUNS).spawn(move || working.work_until_idle()) {
-                log::warn!("a job waits for a thread that cannot be started: {error}");
+                log::warn!("a job waits, because its thread cannot be started: {error}");
                 again = again.min(AFTER_ERROR);
                 break;
             }

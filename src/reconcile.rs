@@ -225,7 +225,7 @@ impl Backfill {
                 Err(error) => {
                     if turn.failed(now, &error.to_string()) {
                         log::warn!(
-                            "could not look through Stripe's {}, and will again: {error}",
+                            "cannot read Stripe's list of {}; will retry: {error}",
                             list.name()
                         );
                     }
@@ -299,10 +299,7 @@ impl Backfill {
             Ok(())
         })?;
         if found > 0 {
-            log::info!(
-                "{found} {} were missing here or differed, and are requested",
-                subject.name()
-            );
+            log::info!("{found} {} were missing here or differed; requesting them", subject.name());
             context.metrics.backfill_found(subject.name(), found);
         }
         cursors::advance(context, subject.name(), tally.newest, now)?;
@@ -316,7 +313,7 @@ impl Backfill {
         let known = self.unreadable.insert(list, n).unwrap_or(0);
         if n > known {
             log::error!(
-                "{n} rows in Stripe's list of {list} cannot be read and are left out; please report it"
+                "{n} rows in Stripe's list of {list} cannot be read and are skipped; please report it"
             );
             self.context.metrics.backfill_found("unreadable", n - known);
         }

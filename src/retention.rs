@@ -36,7 +36,7 @@ pub fn start(context: Arc<Context>, keep: Duration) -> Rounds {
             Ok(n) => {
                 cleared += n;
                 if cleared > 0 {
-                    log::info!("the bodies of {cleared} old events were cleared; the events stay");
+                    log::info!("cleared the bodies of {cleared} old events; the events remain");
                 }
                 cleared = 0;
                 EVERY

@@ -146,12 +146,12 @@ impl Serving {
         let held = Arc::new(place::lock(&path)?);
         let files = ["", "-wal", "-shm"].map(|suffix| place::beside(&path, suffix));
         if access::share(&files) {
-            log::info!("{} had the wrong mode, which is put right", path.display());
+            log::info!("fixed the mode of {}", path.display());
         }
         let connection = migrations::open_for_serving(&path, settings.stripe.livemode)?;
         held.hold(&path)?;
         if let Err(why) = forgotten::write_beside(&path, &connection) {
-            log::warn!("a backup that is put back would not forget again: {why}");
+            log::warn!("a restored backup would not forget people again: {why}");
         }
         let forgotten = forgotten::listed_beside(&path)?;
         let checkpointer = Checkpointer::of(Identity::of(&path)?, Some(held.clone()));
@@ -167,7 +167,7 @@ impl Serving {
         let set_back = guard.is_ahead_of(clock::now());
         if set_back {
             log::warn!(
-                "this server's clock was set back since fulfilld last ran; what waits is looked at again"
+                "this server's clock was set back since fulfilld last ran; checking again what is due"
             );
         }
         let (writer, writing) = Writer::start(
@@ -303,7 +303,7 @@ impl Serving {
             }
             if let Some(why) = self.page.as_ref().and_then(page::Open::broken) {
                 log::error!(
-                    "the page is closed until fulfilld starts again, events are accepted: {why}"
+                    "the page is closed until fulfilld restarts; events are still accepted: {why}"
                 );
                 self.page.take().map(|page| page.close(Instant::now()));
                 self.health.page_is_closed(why);
@@ -379,7 +379,7 @@ impl Serving {
             && self.context.writer.state().locked_since.is_some();
         match (was, locked) {
             (false, true) => log::error!(
-                "the file is locked by somebody else; webhooks are answered 503 and come again (an \
+                "the file is locked by somebody else; webhooks are answered 503 and Stripe retries them (an \
                  open BEGIN in a sqlite3 shell? type COMMIT there)"
             ),
             (true, false) => log::info!("the file is no longer locked"),
@@ -452,7 +452,7 @@ fn begin(c: &Connection, lost: Option<&Alarm>, set_back: bool, forgotten: &[Stri
     let again = inbox::as_author(c, person::FORGET, |c| person::forget_again(c, forgotten))?;
     if again > 0 {
         log::warn!(
-            "this file is from before some people were forgotten; they are forgotten again, in {again} orders"
+            "this file is older than some requests to be forgotten; those people are erased again, in {again} orders"
         );
     }
     let interrupted = inbox::as_author(c, "fulfilld:start", |c| {
@@ -463,7 +463,9 @@ fn begin(c: &Connection, lost: Option<&Alarm>, set_back: bool, forgotten: &[Stri
         Ok(interrupted)
     })?;
     if interrupted > 0 {
-        log::info!("{interrupted} events were under way when fulfilld last ended; they go on");
+        log::info!(
+            "{interrupted} events were in progress when fulfilld last stopped; they will be retried"
+        );
     }
     if let Some(lost) = lost {
         alarms::raise(c, lost, clock::now())?;

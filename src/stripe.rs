@@ -29,7 +29,7 @@ pub use lists::Listed;
 use lists::{is_row, page_of};
 pub use names::agent;
 pub use transport::Looked;
-use transport::Transport;
+use transport::{AS_IT_IS, Get, Transport};
 
 /// Rows on one page, Stripe's maximum.
 const PAGE: usize = 100;
@@ -145,18 +145,18 @@ impl Stripe {
             &["line_items.data.price.product"],
             &["line_items"],
         ];
-        let mut value =
-            self.transport.with_fewer_expansions("checkout_session", &path, &[], &expansions)?;
+        let get =
+            Get { endpoint: "checkout_session", path: &path, query: &[], expansions: &expansions };
+        let mut value = self.transport.get(get)?;
         is_the_one(&value, "checkout.session", id)?;
         let lines = value.get_mut("line_items").map(Value::take).unwrap_or_default();
-        let expansions: [&[&str]; 2] = [&["data.price.product"], &[]];
-        let lines = self.rest_of(
-            ("checkout_session_line_items", "item"),
-            &format!("{path}/line_items"),
-            &[],
-            &expansions,
-            lines,
-        )?;
+        let get = Get {
+            endpoint: "checkout_session_line_items",
+            path: &format!("{path}/line_items"),
+            query: &[],
+            expansions: &[&["data.price.product"], &[]],
+        };
+        let lines = self.rest_of(get, "item", lines)?;
         value["line_items"] = Value::Array(lines);
         Ok(Asked { at, value })
     }
@@ -166,7 +166,12 @@ impl Stripe {
     pub fn session_of_payment_intent(&self, payment_intent: &str) -> Result<Option<Value>> {
         let query =
             [("payment_intent", checked(payment_intent)?.to_string()), ("limit", "1".to_string())];
-        let list = self.transport.get("checkout_sessions", "/v1/checkout/sessions", &query)?;
+        let list = self.transport.get(Get {
+            endpoint: "checkout_sessions",
+            path: "/v1/checkout/sessions",
+            query: &query,
+            expansions: AS_IT_IS,
+        })?;
         let first = page_of(list)?.0.into_iter().next();
         let theirs = |session: &Value| {
             is_row(session, "checkout.session")
@@ -219,19 +224,18 @@ impl Stripe {
         })
     }
 
-    /// A hundred of them at most, which are more than any invoice has.
+    /// What links an invoice to its payments: a hundred rows at most, more than any invoice has.
     fn invoice_payments(&self, query: &[(&'static str, String)]) -> Result<Sight<Vec<Value>>> {
-        let query: Vec<_> = query.iter().cloned().chain([("limit", PAGE.to_string())]).collect();
-        let expansions: [&[&str]; 2] = [&["data.invoice"], &[]];
-        match self.transport.with_fewer_expansions(
-            "invoice_payments",
-            "/v1/invoice_payments",
-            &query,
-            &expansions,
-        ) {
+        let get = Get {
+            endpoint: "invoice_payments",
+            path: "/v1/invoice_payments",
+            query,
+            expansions: &[&["data.invoice"], &[]],
+        };
+        match self.transport.page(get) {
             Ok(list) => Ok(Sight::Seen(page_of(list)?.0)),
             Err(Error::Forbidden(why)) => {
-                log::warn!("which payment paid an invoice cannot be seen: {why}");
+                log::warn!("cannot see which payment paid an invoice: {why}");
                 Ok(Sight::Hidden)
             }
             Err(Error::Permanent(why)) => {
@@ -256,15 +260,14 @@ impl Stripe {
     pub fn refunds_of(&self, payment_intent: &str) -> Result<Asked> {
         let at = clock::now();
         let query = [("payment_intent", checked(payment_intent)?.to_string())];
-        let expansions: [&[&str]; 2] = [&["data.failure_balance_transaction"], &[]];
-        let first = self.transport.page("refunds", "/v1/refunds", &query, &expansions)?;
-        let value = Value::Array(self.rest_of(
-            ("refunds", "refund"),
-            "/v1/refunds",
-            &query,
-            &expansions,
-            first,
-        )?);
+        let get = Get {
+            endpoint: "refunds",
+            path: "/v1/refunds",
+            query: &query,
+            expansions: &[&["data.failure_balance_transaction"], &[]],
+        };
+        let first = self.transport.page(get)?;
+        let value = Value::Array(self.rest_of(get, "refund", first)?);
         Ok(Asked { at, value })
     }
 
@@ -291,7 +294,8 @@ impl Stripe {
     fn object(&self, endpoint: &'static str, object: &str, path: &str, id: &str) -> Result<Asked> {
         let id = checked(id)?;
         let at = clock::now();
-        let value = self.transport.get(endpoint, &format!("{path}/{id}"), &[])?;
+        let path = &format!("{path}/{id}");
+        let value = self.transport.get(Get { endpoint, path, query: &[], expansions: AS_IT_IS })?;
         is_the_one(&value, object, id)?;
         Ok(Asked { at, value })
     }
@@ -318,7 +322,7 @@ fn checked(id: &str) -> Result<&str> {
         return Ok(id);
     }
     Err(Error::Permanent(format!(
-        "{} is no id that a request to Stripe could name",
+        "{} is not an id that a request to Stripe could name",
         text::clean(id)
     )))
 }

@@ -44,7 +44,7 @@ impl Watch {
         if let Some(by) = step {
             let way = if by > 0 { "forward" } else { "back" };
             log::warn!(
-                "this server's clock was set {way} by {} s; what waits is looked at again",
+                "this server's clock was set {way} by {} s; checking again what is due",
                 by.abs() / 1000
             );
             context.stripe.skew().doubt();

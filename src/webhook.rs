@@ -141,7 +141,7 @@ impl Webhook {
         self.has_matched.store(true, Ordering::Relaxed);
         if verified.age_s < -CLOCK_BEHIND_S {
             log::warn!(
-                "Stripe signs {} s in the future: is this server's clock slow?",
+                "a signature is from {} s in the future: is this server's clock slow?",
                 -verified.age_s
             );
         }
@@ -154,7 +154,7 @@ impl Webhook {
 /// Why none of our secrets has signed a body that is not to be trusted: what the shop may fix.
 fn likely_cause(body: &[u8], livemode: bool, has_matched: bool) -> &'static str {
     let Ok(body) = serde_json::from_slice::<serde_json::Value>(body) else {
-        return "its body is no event of Stripe's, so it came from a stranger, or a proxy on the way cuts bodies";
+        return "its body is not a Stripe event, so it came from a stranger, or a proxy on the way cuts bodies";
     };
     match body["livemode"].as_bool() {
         Some(true) if !livemode => {

@@ -128,7 +128,10 @@ impl Store for Events {
         }
         for event in &covered {
             self.context.metrics.event_tried("known");
-            log::info!("event {} done by a request made since it came", text::clean(event));
+            log::info!(
+                "event {} is done: a request made since it arrived covers it",
+                text::clean(event)
+            );
         }
     }
 }

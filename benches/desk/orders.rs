@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 #[derive(Debug, Serialize)]
 pub struct Orders {
     pub setting: &'static str,
-    /// Requests a second that Stripe permits to one endpoint; 0 is no limit.
+    /// Requests a second that Stripe permits to one endpoint; 0 means no limit.
     pub permitted_per_s: u32,
     /// Requests a second that fulfilld permits itself.
     pub asked_per_s: u32,

@@ -34,7 +34,7 @@ pub struct Options {
     pub shape: Shape,
     /// Waited before each answer of the API.
     pub latency: Duration,
-    /// Requests a second to one endpoint before it answers 429; 0 is no limit.
+    /// Requests a second to one endpoint before it answers 429; 0 means no limit.
     pub rate_per_s: u32,
 }
 

@@ -2,8 +2,8 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::Common;
 use super::orders::overview;
-use super::{File, Output};
 use crate::clock;
 use crate::db;
 use crate::error::{Error, Result};
@@ -69,9 +69,7 @@ pub struct Args {
     #[arg(long)]
     currency: Option<String>,
     #[command(flatten)]
-    file: File,
-    #[command(flatten)]
-    output: Output,
+    common: Common,
 }
 
 /// Adds it and prints it. `Usage` for what is no item, no country, or an amount that is none; then
@@ -80,7 +78,7 @@ pub fn run(args: &Args) -> Result<()> {
     let country = args.country.trim().to_uppercase();
     if rust_iso3166::from_alpha2(&country).is_none() {
         return Err(Error::Usage(format!(
-            "--country {} is no country's code; it has two letters, e.g. FR",
+            "--country {} is not a country code; it has two letters, e.g. FR",
             text::clean(&args.country)
         )));
     }
@@ -95,11 +93,11 @@ pub fn run(args: &Args) -> Result<()> {
         }
     }
     let items = args.items.iter().map(|typed| Item::parse(typed)).collect::<Result<Vec<_>>>()?;
-    let table = args.file.write_as(ADDED, |c| {
+    let table = args.common.file.write_as(ADDED, |c| {
         let order = insert(c, args, &country, &items)?;
-        Table::query(c, &format!("{} WHERE v.id = ?1", overview(&args.output)), [order])
+        Table::query(c, &format!("{} WHERE v.id = ?1", overview(&args.common.output)), [order])
     })?;
-    table.print(args.output.json, "")
+    table.print(args.common.output.json, "")
 }
 
 fn insert(c: &Connection, args: &Args, country: &str, items: &[Item]) -> Result<i64> {

@@ -2,7 +2,7 @@
 
 use rusqlite::types::Value as Cell;
 
-use super::{File, Output};
+use super::Common;
 use crate::error::{Error, Result};
 use crate::place;
 use crate::rollback_guard;
@@ -21,32 +21,30 @@ pub struct Args {
     #[arg(long)]
     fail: bool,
     #[command(flatten)]
-    file: File,
-    #[command(flatten)]
-    output: Output,
+    common: Common,
 }
 
 /// Prints the rows of the view, those that have waited longest first. `Permanent` with --fail when
 /// there are any.
 pub fn run(args: &Args) -> Result<()> {
     let columns =
-        if args.output.json { "*" } else { "reason, order_id, subject, since, what, next" };
+        if args.common.output.json { "*" } else { "reason, order_id, subject, since, what, next" };
     let sql = format!("SELECT {columns} FROM attention ORDER BY since, order_id, subject");
-    let c = args.file.read()?;
+    let c = args.common.file.read()?;
     // A file that was put back is an alarm from the next start on; until then its note says it.
     if let Some(lost) =
-        place::real(&args.file.path()?).and_then(|path| rollback_guard::lost(&path, &c))?
+        place::real(&args.common.file.path()?).and_then(|path| rollback_guard::lost(&path, &c))?
     {
         log::warn!("{lost}");
     }
     let mut needed = Table::query(&c, &sql, [])?;
-    if !args.output.json {
+    if !args.common.output.json {
         needed.replace("next", |next, row| match row.get(1) {
             Some(Cell::Integer(order)) => wording::to_type(next, Some(*order)),
             _ => wording::to_type(next, None),
         });
     }
-    needed.print(args.output.json, "nothing needs you")?;
+    needed.print(args.common.output.json, "nothing needs you")?;
     match needed.rows.len() {
         n if n > 0 && args.fail => Err(Error::Permanent(format!("{n} rows of attention need you"))),
         _ => Ok(()),

@@ -172,7 +172,7 @@ fn may_take(target: &Path, path: &Path, shop: &Shop) -> Result<bool> {
     match there.is_file() && Shop::in_file(target).as_ref() == Some(shop) {
         true => Ok(true),
         false => Err(Error::Usage(format!(
-            "{} is there and is no backup of this shop, so it is not replaced; name another file",
+            "{} exists and is not a backup of this shop, so it is not replaced; name another file",
             target.display()
         ))),
     }
@@ -320,7 +320,7 @@ fn remove_left(folder: &Path) {
         }
         let Ok(left) = Opened::open(entry.path()) else { continue };
         if flock(&left, FlockOperation::NonBlockingLockExclusive).is_ok() {
-            log::info!("removing what a broken-off backup left: {}", entry.path().display());
+            log::info!("removing what an interrupted backup left: {}", entry.path().display());
             db::remove(&entry.path());
         }
     }

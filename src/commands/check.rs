@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 use rusqlite::types::Value as Cell;
 
-use super::{File, Output};
+use super::Common;
 use crate::db;
 use crate::error::{Error, Result};
 use crate::place;
@@ -24,9 +24,7 @@ pub struct Args {
     #[arg(long)]
     quick: bool,
     #[command(flatten)]
-    file: File,
-    #[command(flatten)]
-    output: Output,
+    common: Common,
 }
 
 /// What must hold between the rows, and a query for where it does not.
@@ -95,7 +93,7 @@ const INVARIANTS: &[(&str, &str)] = &[
 
 /// Prints what it finds. `Permanent` when that is anything.
 pub fn run(args: &Args) -> Result<()> {
-    let c = args.file.read()?;
+    let c = args.common.file.read()?;
     // One moment for all of it, whatever the daemon writes meanwhile.
     let c = c.unchecked_transaction().map_err(db::translate)?;
     let mut findings = Vec::new();
@@ -104,7 +102,8 @@ pub fn run(args: &Args) -> Result<()> {
             places.into_iter().map(|place| vec![Cell::Text(must_hold.into()), Cell::Text(place)]),
         );
     };
-    let lost = place::real(&args.file.path()?).and_then(|path| rollback_guard::lost(&path, &c))?;
+    let lost =
+        place::real(&args.common.file.path()?).and_then(|path| rollback_guard::lost(&path, &c))?;
     find("what was typed is still there", lost.into_iter().collect());
     let pages = if args.quick { "PRAGMA quick_check" } else { "PRAGMA integrity_check" };
     find(
@@ -134,13 +133,13 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let found = findings.len();
     let table = Table { columns: vec!["must_hold".into(), "does_not_at".into()], rows: findings };
-    table.print(args.output.json, "the file is whole and true")?;
+    table.print(args.common.output.json, "the file is whole and true")?;
     match found {
         0 => Ok(()),
         n => Err(Error::Permanent(format!(
             "check found {n} rows in {}; keep a copy of the file, then put a backup in its place \
              (fulfilld restore BACKUP), or report it",
-            args.file.path()?.display()
+            args.common.file.path()?.display()
         ))),
     }
 }

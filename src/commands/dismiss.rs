@@ -3,7 +3,7 @@
 
 use rusqlite::types::Value as Cell;
 
-use super::{File, Output};
+use super::Common;
 use crate::db;
 use crate::error::{Error, Result};
 use crate::table::Table;
@@ -21,9 +21,7 @@ pub struct Args {
     #[arg(required = true, num_args = 1..=2, value_names = ["N", "REASON"])]
     what: Vec<String>,
     #[command(flatten)]
-    file: File,
-    #[command(flatten)]
-    output: Output,
+    common: Common,
 }
 
 /// Dismisses it and prints what left attention. `Permanent` when attention shows no such thing.
@@ -35,7 +33,7 @@ pub fn run(args: &Args) -> Result<()> {
             return Err(Error::Usage("name an order and a reason, as attention shows them".into()));
         }
     };
-    let gone = args.file.write(|c| {
+    let gone = args.common.file.write(|c| {
         let gone = Table::query(
             c,
             "SELECT order_id, subject, reason, what FROM attention
@@ -52,6 +50,6 @@ pub fn run(args: &Args) -> Result<()> {
             Some(about) => format!("{about} is not dismissed: {}", sentence(&why)),
             None => format!("{reason} is not dismissed: {}", sentence(&why)),
         })),
-        gone => gone?.print(args.output.json, ""),
+        gone => gone?.print(args.common.output.json, ""),
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::{File, Output};
+use super::Common;
 use crate::config::{self, Fault, Weight};
 use crate::env;
 use crate::error::{Error, Result};
@@ -49,9 +49,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     etc: Option<PathBuf>,
     #[command(flatten)]
-    file: File,
-    #[command(flatten)]
-    output: Output,
+    common: Common,
 }
 
 impl Args {
@@ -88,7 +86,7 @@ const CHECKS: &[(&str, &str, Check)] = &[
 
 /// Prints what it finds. `Permanent` when something must be fixed.
 pub fn run(args: &Args) -> Result<()> {
-    let file = args.file.db.clone().unwrap_or_else(|| config::DB.text().into());
+    let file = args.common.file.db.clone().unwrap_or_else(|| config::DB.text().into());
     // Each of several shops has a socket of its own.
     let service = Service::running(&place::real(&file).unwrap_or_else(|_| file.clone()));
     let listen = service.map_or_else(|| config::LISTEN.text(), |service| service.listens());
@@ -101,10 +99,10 @@ pub fn run(args: &Args) -> Result<()> {
         report.subject = subject;
         check(&shop, &mut report);
     }
-    table::print(&if args.output.json { report.json() } else { report.text(&shop) })?;
+    table::print(&if args.common.output.json { report.json() } else { report.text(&shop) })?;
     let (problems, advice) = (report.count(Level::Problem), report.count(Level::Advice));
     match problems {
-        0 if args.output.json => Ok(()),
+        0 if args.common.output.json => Ok(()),
         0 if advice == 0 => table::print("\nNothing to fix.\n"),
         0 => table::print(&format!(
             "\nNothing to fix; {advice} {} to think about (!).\n",

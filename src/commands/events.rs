@@ -2,7 +2,7 @@
 
 use clap::{Subcommand, ValueEnum};
 
-use super::{File, Output, none_such};
+use super::{Common, none_such};
 use crate::error::Result;
 use crate::table::{self, Table};
 use crate::text;
@@ -55,9 +55,7 @@ struct List {
     #[arg(long, value_name = "N", default_value_t = 50)]
     limit: u32,
     #[command(flatten)]
-    file: File,
-    #[command(flatten)]
-    output: Output,
+    common: Common,
 }
 
 /// Show one event with its payload as it was received
@@ -68,9 +66,7 @@ struct Show {
     #[arg(value_name = "ID")]
     event: String,
     #[command(flatten)]
-    file: File,
-    #[command(flatten)]
-    output: Output,
+    common: Common,
 }
 
 /// Events by what they say of themselves.
@@ -108,14 +104,14 @@ impl Which {
 pub fn run(args: &Args) -> Result<()> {
     match (&args.what, &args.event) {
         (None, None) => list(&args.list),
-        (None, Some(event)) => show(&args.list.file, &args.list.output, event),
+        (None, Some(event)) => show(&args.list.common, event),
         (Some(What::List(args)), _) => list(args),
-        (Some(What::Show(args)), _) => show(&args.file, &args.output, &args.event),
+        (Some(What::Show(args)), _) => show(&args.common, &args.event),
     }
 }
 
 fn list(args: &List) -> Result<()> {
-    let columns = match args.output.json {
+    let columns = match args.common.output.json {
         true => COLUMNS,
         false => "id, type, object_id, received_at, state, attempts, state_reason",
     };
@@ -131,18 +127,24 @@ fn list(args: &List) -> Result<()> {
         args.which.condition()
     );
     let params = (&args.which.kind, args.limit);
-    table::print_query(&args.file.read()?, &sql, params, args.output.json, "no such events")
+    table::print_query(
+        &args.common.file.read()?,
+        &sql,
+        params,
+        args.common.output.json,
+        "no such events",
+    )
 }
 
-fn show(file: &File, output: &Output, id: &str) -> Result<()> {
+fn show(common: &Common, id: &str) -> Result<()> {
     let event = Table::query(
-        &file.read()?,
+        &common.file.read()?,
         &format!("SELECT {COLUMNS}, payload FROM events WHERE id = ?1"),
         [id],
     )?;
     match event.is_empty() {
         true => Err(none_such(format!("event {}", text::clean(id)), "fulfilld events")),
-        false if output.json => event.print(true, ""),
+        false if common.output.json => event.print(true, ""),
         false => table::print(&event.list()),
     }
 }

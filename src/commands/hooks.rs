@@ -7,7 +7,7 @@ use clap::{ArgGroup, Subcommand};
 use rusqlite::OptionalExtension;
 use rusqlite::types::Value as Cell;
 
-use super::{File, Output, none_such};
+use super::{Common, File, none_such};
 use crate::config;
 use crate::config::hooks::TOPICS;
 use crate::db;
@@ -57,9 +57,7 @@ struct List {
     #[arg(long, value_name = "N", default_value_t = 50)]
     limit: u32,
     #[command(flatten)]
-    file: File,
-    #[command(flatten)]
-    output: Output,
+    common: Common,
 }
 
 /// Show one notification, what each hook did with it, and the JSON that a hook would get now
@@ -70,9 +68,7 @@ struct Show {
     #[arg(value_name = "ID")]
     id: i64,
     #[command(flatten)]
-    file: File,
-    #[command(flatten)]
-    output: Output,
+    common: Common,
 }
 
 /// Run the hooks that gave up again, and those that are waiting now
@@ -128,9 +124,7 @@ struct Test {
     #[arg(long)]
     print: bool,
     #[command(flatten)]
-    file: File,
-    #[command(flatten)]
-    output: Output,
+    common: Common,
 }
 
 /// How long a test by the daemon may take, and how often is looked for its end.
@@ -139,16 +133,16 @@ const TEST_EVERY: Duration = Duration::from_millis(50);
 
 /// Has the running daemon run them. `Temporary` when it does not.
 fn by_the_daemon(args: &Test) -> Result<Vec<trial::Trial>> {
-    let id = args.file.write(|c| trial::request(c, &args.topic))?;
+    let id = args.common.file.write(|c| trial::request(c, &args.topic))?;
     let until = Instant::now() + TEST_WITHIN;
-    let c = args.file.read()?;
+    let c = args.common.file.read()?;
     let mut answer = trial::answer(&c, id);
     while matches!(answer, Ok(None)) && Instant::now() < until {
         std::thread::sleep(TEST_EVERY);
         answer = trial::answer(&c, id);
     }
     drop(c);
-    args.file.write(|c| trial::withdraw(c, id))?;
+    args.common.file.write(|c| trial::withdraw(c, id))?;
     answer?.ok_or_else(|| {
         Error::Temporary(
             "the running fulfilld has not run them; look at its log: fulfilld doctor".into(),
@@ -173,7 +167,7 @@ const COLUMNS: &str = "id, topic, order_id, fulfillment_id, event_id, key, state
                        next_attempt_at, last_error, created_at, outcome";
 
 fn list(args: &List) -> Result<()> {
-    let columns = match args.output.json {
+    let columns = match args.common.output.json {
         true => COLUMNS,
         false => {
             "id, topic, order_id, created_at, state, attempts, next_attempt_at, last_error, outcome"
@@ -190,16 +184,16 @@ fn list(args: &List) -> Result<()> {
     };
     let sql = format!("SELECT {columns} FROM outbox WHERE id IN ({which}) ORDER BY id");
     table::print_query(
-        &args.file.read()?,
+        &args.common.file.read()?,
         &sql,
         [args.limit],
-        args.output.json,
+        args.common.output.json,
         "nothing waits, and no hook gave up",
     )
 }
 
 fn show(args: &Show) -> Result<()> {
-    let c = args.file.read()?;
+    let c = args.common.file.read()?;
     let row = Table::query(&c, &format!("SELECT {COLUMNS} FROM outbox WHERE id = ?1"), [args.id])?;
     if row.is_empty() {
         return Err(none_such(format!("notification {}", args.id), "fulfilld hooks list --all"));
@@ -219,7 +213,7 @@ fn show(args: &Show) -> Result<()> {
         .query_row(&next, [args.id], |row| Ok((row.get(0)?, row.get(1)?)))
         .map_err(db::translate)?;
     let json = text::escape_json(&payload::json(&c, args.id, &key, attempt, false)?);
-    if args.output.json {
+    if args.common.output.json {
         row.print(true, "")?;
         runs.print(true, "")?;
         return table::print(&format!("{json}\n"));
@@ -306,7 +300,7 @@ fn test(args: &Test) -> Result<()> {
     if args.print {
         return table::print(&format!("{}\n", sample::of(&args.topic, "test")?));
     }
-    let file = args.file.path()?;
+    let file = args.common.file.path()?;
     let is_own = ["FULFILLD_HOOK_COMMAND", "FULFILLD_HOOK_URL"]
         .iter()
         .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
@@ -326,7 +320,7 @@ fn test(args: &Test) -> Result<()> {
     let rows: Vec<Vec<Cell>> = trials.into_iter().map(row).collect();
     let n = rows.len();
     let columns = ["target", "outcome", "why", "ms"].map(String::from).into();
-    Table { columns, rows }.print(args.output.json, "")?;
+    Table { columns, rows }.print(args.common.output.json, "")?;
     match (n, failed) {
         (0, _) => Err(Error::Config(format!(
             "no hook is set for {}; set FULFILLD_HOOK_COMMAND or FULFILLD_HOOK_URL as fulfilld serve has it",

@@ -126,7 +126,7 @@ impl File {
 /// The operator who sends an order in spite of what holds it.
 const OVERRIDE: &str = "operator-override";
 
-/// For whom it is printed.
+/// Whether people or programs read the output.
 #[derive(clap::Args)]
 pub struct Output {
     /// One JSON object a line: amounts in minor units, times in UTC
@@ -134,7 +134,16 @@ pub struct Output {
     pub json: bool,
 }
 
-/// The answer to a name that stands nowhere in the file.
+/// What most verbs take.
+#[derive(clap::Args)]
+pub struct Common {
+    #[command(flatten)]
+    file: File,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// The error for a name that is nowhere in the file.
 fn none_such(what: String, look: &str) -> Error {
     Error::Permanent(format!("there is no {what}; look with: {look}"))
 }

@@ -4,7 +4,7 @@
 use rusqlite::Connection;
 
 use super::orders::overview;
-use super::{File, OVERRIDE, Output};
+use super::{Common, OVERRIDE};
 use crate::error::{Error, Result};
 use crate::table::Table;
 use crate::verbs::{OPERATOR, insert, sentence, wording};
@@ -16,9 +16,7 @@ pub struct Orders {
     #[arg(required = true, value_name = "N")]
     orders: Vec<i64>,
     #[command(flatten)]
-    file: File,
-    #[command(flatten)]
-    output: Output,
+    common: Common,
 }
 
 impl Orders {
@@ -27,15 +25,14 @@ impl Orders {
     }
 
     pub fn on(&self) -> On<'_> {
-        On { orders: &self.orders, file: &self.file, output: &self.output }
+        On { orders: &self.orders, common: &self.common }
     }
 }
 
 /// The same, of a verb that can also do without numbers.
 pub struct On<'a> {
     pub orders: &'a [i64],
-    pub file: &'a File,
-    pub output: &'a Output,
+    pub common: &'a Common,
 }
 
 /// Sending in spite of what holds an order.
@@ -90,7 +87,7 @@ pub fn run_with(on: &On, act: &Act, which: Which, why: Why) -> Result<()> {
             wording::refusal(sentence(why), Some(order))
         ))
     };
-    let now = on.file.write_as(act.author, |c| {
+    let now = on.common.file.write_as(act.author, |c| {
         let mut all = Vec::new();
         for order in on.orders {
             all.push((
@@ -114,9 +111,12 @@ pub fn run_with(on: &On, act: &Act, which: Which, why: Why) -> Result<()> {
             first.unwrap_or(error)
         })?;
         let numbers: Vec<String> = on.orders.iter().map(i64::to_string).collect();
-        let sql =
-            format!("{} WHERE v.id IN ({}) ORDER BY v.id", overview(on.output), numbers.join(", "));
+        let sql = format!(
+            "{} WHERE v.id IN ({}) ORDER BY v.id",
+            overview(&on.common.output),
+            numbers.join(", ")
+        );
         Table::query(c, &sql, [])
     })?;
-    now.print(on.output.json, "")
+    now.print(on.common.output.json, "")
 }

@@ -7,7 +7,7 @@ use clap::Subcommand;
 use rusqlite::{Connection, OptionalExtension, ToSql};
 use serde_json::Value;
 
-use super::{File, Output, none_such};
+use super::{Common, Output, none_such};
 use crate::db;
 use crate::error::Result;
 use crate::table::{self, Table};
@@ -81,9 +81,7 @@ struct List {
     #[arg(long)]
     all: bool,
     #[command(flatten)]
-    file: File,
-    #[command(flatten)]
-    output: Output,
+    common: Common,
 }
 
 /// Show one order: what was bought, what was sent, who changed what
@@ -94,30 +92,29 @@ struct Show {
     #[arg(value_name = "N")]
     order: i64,
     #[command(flatten)]
-    file: File,
-    #[command(flatten)]
-    output: Output,
+    common: Common,
 }
 
 /// Prints them. `Permanent` when there is no order of that number.
 pub fn run(args: &Args) -> Result<()> {
     match (&args.what, args.order) {
         (None, None) => list(&args.list),
-        (None, Some(order)) => show(&args.list.file, &args.list.output, order),
+        (None, Some(order)) => show(&args.list.common, order),
         (Some(What::List(args)), _) => list(args),
-        (Some(What::Show(args)), _) => show(&args.file, &args.output, args.order),
+        (Some(What::Show(args)), _) => show(&args.common, args.order),
     }
 }
 
 fn list(args: &List) -> Result<()> {
-    let c = args.file.read()?;
-    let json = args.output.json;
+    let c = args.common.file.read()?;
+    let json = args.common.output.json;
     if args.to_ship {
         return to_ship(&c, json);
     }
     let most = if args.all { -1 } else { LATEST as i64 };
     let print = |orders: &str, value: &dyn ToSql, nothing: &str| {
-        let sql = format!("{} WHERE v.id IN ({orders}) ORDER BY v.id", overview(&args.output));
+        let sql =
+            format!("{} WHERE v.id IN ({orders}) ORDER BY v.id", overview(&args.common.output));
         table::print_query(&c, &sql, [value], json, nothing)
     };
     let of_all = match &args.search {
@@ -162,15 +159,15 @@ fn to_ship(c: &Connection, json: bool) -> Result<()> {
     }
 }
 
-fn show(file: &File, output: &Output, order: i64) -> Result<()> {
-    let c = file.read()?;
+fn show(common: &Common, order: i64) -> Result<()> {
+    let c = common.file.read()?;
     // One moment for all of it, whatever the daemon writes meanwhile.
     let c = c.unchecked_transaction().map_err(db::translate)?;
     let known = c.query_row("SELECT 1 FROM orders WHERE id = ?1", [order], |_| Ok(())).optional();
     if known.map_err(db::translate)?.is_none() {
         return Err(none_such(format!("order {order}"), "fulfilld orders"));
     }
-    if output.json { print_object(&c, output, order) } else { print_page(&c, order) }
+    if common.output.json { print_object(&c, &common.output, order) } else { print_page(&c, order) }
 }
 
 fn print_page(c: &Connection, order: i64) -> Result<()> {

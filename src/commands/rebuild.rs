@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rusqlite::types::Value as Cell;
 
-use super::{File, Output};
+use super::Common;
 use crate::config::{self, StripeAccess};
 use crate::db;
 use crate::error::{Error, Result};
@@ -36,15 +36,13 @@ pub struct Args {
     #[arg(long, value_name = "NEW")]
     into: Option<PathBuf>,
     #[command(flatten)]
-    file: File,
-    #[command(flatten)]
-    output: Output,
+    common: Common,
 }
 
 /// Prints the differences. `Permanent` when there are any, `Usage` when the second file is there
 /// already; any other error leaves no second file and nothing on standard output.
 pub fn run(args: &Args) -> Result<()> {
-    let path = args.file.path()?;
+    let path = args.common.file.path()?;
     let here = db::open_for_reading(&path)?;
     let access = StripeAccess::from_env()?;
     db::check_mode(&here, &path, access.livemode)?;
@@ -96,7 +94,7 @@ pub fn run(args: &Args) -> Result<()> {
         db::remove(&into);
     }
     Table { columns, rows }
-        .print(args.output.json, "no difference: the file says what Stripe says")?;
+        .print(args.common.output.json, "no difference: the file says what Stripe says")?;
     match found {
         0 => Ok(()),
         n => Err(Error::Permanent(format!(

@@ -9,7 +9,7 @@ use rusqlite::types::Value as Cell;
 use rusqlite::{Connection, OptionalExtension};
 use serde_json::json;
 
-use super::{File, Output};
+use super::Common;
 use crate::checkpoint::Checkpointer;
 use crate::clock::{self, Timestamp};
 use crate::config::{self, StripeAccess};
@@ -43,9 +43,7 @@ pub struct Args {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
-    file: File,
-    #[command(flatten)]
-    output: Output,
+    common: Common,
 }
 
 /// When nothing moves for this long, what is left is said to wait.
@@ -60,8 +58,8 @@ pub fn run(args: &Args) -> Result<()> {
     let since = moment(&args.since, clock::now())?;
     let access = StripeAccess::from_env()?;
     let livemode = access.livemode;
-    let path = args.file.path()?;
-    let c = args.file.read()?;
+    let path = args.common.file.path()?;
+    let c = args.common.file.read()?;
     db::check_mode(&c, &path, livemode)?;
     let stripe = Stripe::new(access, Arc::default());
 
@@ -142,7 +140,7 @@ impl Repair {
 /// Has each looked at.
 fn ask_for(args: &Args, found: &[Finding]) -> Result<()> {
     found.chunks(500).try_for_each(|some| {
-        args.file.write_as("fulfilld:reconcile", |c| {
+        args.common.file.write_as("fulfilld:reconcile", |c| {
             some.iter().try_for_each(|finding| finding.lookup.upsert(c, clock::now()).map(drop))
         })
     })
@@ -225,7 +223,7 @@ fn print(args: &Args, has: usize, here: usize, rows: &[Row]) -> Result<()> {
         count(&|row| row.finding.here.is_none() && !matches!(row.outcome, Repair::Cannot(_)));
     let differing = rows.len() - cannot - missing;
     let added = if args.dry_run { "missing" } else { "added" };
-    table::print(&match args.output.json {
+    table::print(&match args.common.output.json {
         true => format!(
             "{}\n",
             json!({"stripe": has, "here": here, added: missing, "differing": differing, "cannot": cannot})
@@ -254,7 +252,7 @@ fn print(args: &Args, has: usize, here: usize, rows: &[Row]) -> Result<()> {
     };
     let columns = ["of", "id", "here", "stripe", "outcome"].map(String::from).into();
     Table { columns, rows: rows.iter().map(row).collect() }
-        .print(args.output.json, "nothing differs")
+        .print(args.common.output.json, "nothing differs")
 }
 
 /// A moment in the past from `30d`, `12h`, a day or a time in UTC. `Usage` for anything else.
@@ -269,7 +267,7 @@ pub fn moment(text: &str, now: Timestamp) -> Result<Timestamp> {
         .or_else(|| text.parse().ok())
         .ok_or_else(|| {
             Error::Usage(format!(
-                "--since {}: that is no time; write 30d, 12h or a day such as 2026-01-31",
+                "--since {}: that is not a time; write 30d, 12h or a day such as 2026-01-31",
                 crate::text::clean(text)
             ))
         })

@@ -63,7 +63,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     // Reading a pipe would wait for ever.
     if std::fs::metadata(&backup).is_ok_and(|backup| !backup.is_file()) {
-        return Err(Error::Usage(format!("{} is no file; name a backup", backup.display())));
+        return Err(Error::Usage(format!("{} is not a file; name a backup", backup.display())));
     }
     place::has_one_name(&path)?;
     let service = Service::running(&path);
@@ -307,7 +307,7 @@ fn set_aside_log(path: &Path, stamp: &str, service: Option<&Service>) -> Result<
         });
         match merged {
             Err(why @ Error::Usage(_)) => return Err(why),
-            Err(why) => log::warn!("the log of before is kept apart: {why}"),
+            Err(why) => log::warn!("the old log is kept in a file of its own: {why}"),
             Ok(_) => {}
         }
     }

@@ -30,7 +30,7 @@ pub struct Args {
     /// Milliseconds before each answer
     #[arg(long, value_name = "MS", default_value_t = 0)]
     latency: u64,
-    /// Requests a second to one endpoint before it answers 429, as Stripe does; 0 is no limit
+    /// Requests a second to one endpoint before it answers 429, as Stripe does; 0 means no limit
     #[arg(long, value_name = "N", default_value_t = 25)]
     rate: u32,
 }

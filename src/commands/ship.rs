@@ -4,8 +4,8 @@ use std::io::{Read, Write};
 
 use rusqlite::Connection;
 
+use super::Common;
 use super::order_verbs::{self, Act, On, Override};
-use super::{File, Output};
 use crate::db;
 use crate::error::{Error, Result};
 use crate::labels::read_tracking;
@@ -59,9 +59,7 @@ pub struct Args {
     #[arg(required_unless_present = "from", value_name = "N")]
     orders: Vec<i64>,
     #[command(flatten)]
-    file: File,
-    #[command(flatten)]
-    output: Output,
+    common: Common,
 }
 
 /// Ships all of them and prints them as they are now. `Usage` when one parcel or some lines are
@@ -82,7 +80,7 @@ pub fn run(args: &Args) -> Result<()> {
     };
     let with = first.into_iter().chain(tracking).collect();
     let act = Act { verb, done: "shipped", author: args.lift.author(), with };
-    let on = On { orders: &args.orders, file: &args.file, output: &args.output };
+    let on = On { orders: &args.orders, common: &args.common };
     order_verbs::run_with(&on, &act, &|c, order| which(c, args, order), &|c, ids| {
         taken(c, act.verb, &act.with, ids)
     })
@@ -132,11 +130,11 @@ const LARGEST: u64 = 32 << 20;
 /// wrong when anything is; then nothing has changed.
 fn ship_from(args: &Args, path: &str) -> Result<()> {
     let rows = read_tracking(&bytes(path)?)?;
-    let imported = args.file.write_as(args.lift.author(), |c| {
+    let imported = args.common.file.write_as(args.lift.author(), |c| {
         import(c, &rows, args.company.as_deref(), |_| !args.dry_run)
     })?;
     let Some(table) = imported.shipped else { return Err(nothing_shipped(&imported.faults)) };
-    table.print(args.output.json, "nothing of the file is to be shipped")?;
+    table.print(args.common.output.json, "nothing of the file is to be shipped")?;
     let mut said = std::io::stderr().lock();
     for note in imported.notes {
         let _ = writeln!(said, "{note}");
@@ -168,7 +166,7 @@ fn bytes(path: &str) -> Result<Vec<u8>> {
     source.take(LARGEST + 1).read_to_end(&mut bytes).map_err(unread)?;
     if bytes.len() as u64 > LARGEST {
         return Err(Error::Usage(format!(
-            "{shown} is larger than 32 MB; that is no list of labels"
+            "{shown} is larger than 32 MB; a list of labels is smaller"
         )));
     }
     Ok(bytes)

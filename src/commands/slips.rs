@@ -1,6 +1,6 @@
 //! `fulfilld slips`: packing slips for the printer, and what to take from the shelves.
 
-use super::{File, Output};
+use super::Common;
 use crate::config;
 use crate::error::{Error, Result};
 use crate::labels::{self, Choice};
@@ -25,26 +25,24 @@ pub struct Args {
     #[arg(long)]
     pick: bool,
     #[command(flatten)]
-    file: File,
-    #[command(flatten)]
-    output: Output,
+    common: Common,
 }
 
 /// Prints them. `Usage` for --json without --pick, `Permanent` when a parcel that is named does
 /// not wait.
 pub fn run(args: &Args) -> Result<()> {
-    if args.output.json && !args.pick {
+    if args.common.output.json && !args.pick {
         return Err(Error::Usage(
             "slips are a document for the printer; with --json: fulfilld slips --to-ship --pick --json".into(),
         ));
     }
     let chosen = args.parcels.iter().map(|p| Choice::parse(p)).collect::<Result<Vec<_>>>()?;
-    let c = args.file.read()?;
+    let c = args.common.file.read()?;
     let parcels = labels::waiting(&c, &chosen)?;
     if args.pick {
         let ids: Vec<i64> = parcels.iter().map(|parcel| parcel.fulfillment).collect();
         let shelves = Table::query(&c, SHELVES, [serde_json::json!(ids).to_string()])?;
-        return shelves.print(args.output.json, "nothing is to be packed");
+        return shelves.print(args.common.output.json, "nothing is to be packed");
     }
     if parcels.is_empty() {
         return Err(Error::Permanent("no parcel waits to be shipped".into()));

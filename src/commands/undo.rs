@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use super::{File, Output};
+use super::Common;
 use crate::error::Result;
 use crate::verbs::undo::{UNDO, undo};
 
@@ -27,15 +27,14 @@ pub struct Args {
     #[arg(long)]
     force: bool,
     #[command(flatten)]
-    file: File,
-    #[command(flatten)]
-    output: Output,
+    common: Common,
 }
 
 /// Takes it back and prints what was put back. `Permanent` as [`undo`] says; then nothing has changed.
 pub fn run(args: &Args) -> Result<()> {
-    let undone = args.file.write_as(UNDO, |c| undo(c, args.order, args.force, args.dry_run))?;
-    undone.table.print(args.output.json, "")?;
+    let undone =
+        args.common.file.write_as(UNDO, |c| undo(c, args.order, args.force, args.dry_run))?;
+    undone.table.print(args.common.output.json, "")?;
     let mut notes = std::io::stderr().lock();
     for what in undone.notified {
         let _ = writeln!(notes, "a hook was already notified: {what}; put right what it did");

@@ -184,7 +184,7 @@ fn command(name: &str) -> Result<Kind, String> {
     match name.starts_with('/') {
         true => Ok(Kind::Command(name.into())),
         false => Err(format!(
-            "{} is no absolute path; write /PATH/OF/THE/HOOK, then its topics",
+            "{} is not an absolute path; write /PATH/OF/THE/HOOK, then its topics",
             text::clean(name)
         )),
     }
@@ -332,7 +332,7 @@ mod tests {
     #[test]
     fn what_cannot_be_meant_is_said() {
         for (command, url, secret, delay, why) in [
-            ("mail order.paid", "", "", "", "mail is no absolute path"),
+            ("mail order.paid", "", "", "", "mail is not an absolute path"),
             (
                 "/opt/mail order.payed",
                 "",

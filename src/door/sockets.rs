@@ -54,7 +54,7 @@ pub fn raise_descriptor_limit() {
     }
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        log::warn!("the limit of open files stays as it is: {error}");
+        log::warn!("cannot raise the limit on open files: {error}");
     }
 }
 

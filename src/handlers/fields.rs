@@ -60,7 +60,7 @@ impl<'a> Fields<'a> {
         whole.map(Some).ok_or_else(|| {
             let name = pointer.trim_start_matches('/').replace('/', ".");
             Error::Permanent(format!(
-                "{name} is {}, which is no whole {what} that can be kept",
+                "{name} is {}, which is not a whole {what} that can be stored",
                 clean(&value.to_string())
             ))
         })

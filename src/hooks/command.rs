@@ -56,7 +56,7 @@ pub fn unusable(path: &Path) -> Option<String> {
     let (shown, word) = (text::clean(&path_text), text::shell_word(&path_text));
     match std::fs::metadata(path) {
         Err(error) => Some(format!("{shown}: {error}")),
-        Ok(meta) if !meta.is_file() => Some(format!("{shown} is no file")),
+        Ok(meta) if !meta.is_file() => Some(format!("{shown} is not a file")),
         Ok(_) => rustix::fs::access(path, rustix::fs::Access::EXEC_OK)
             .err()
             .map(|_| {

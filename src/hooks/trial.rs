@@ -148,7 +148,7 @@ impl Trials {
                 })
             });
             if let Err(error) = written {
-                log::warn!("what the test of hooks came to was not written: {error}");
+                log::warn!("cannot save the result of a hooks test: {error}");
             }
         };
         // A failed test is tested again by hand.

@@ -302,7 +302,7 @@ impl Format {
             code.to_uppercase() != **code || rust_iso3166::from_alpha2(code).is_none()
         });
         if let Some(odd) = odd {
-            faults.push(format!("required_in: '{odd}' is no country's code such as US"));
+            faults.push(format!("required_in: '{odd}' is not a country code such as US"));
         }
         let templates = [Some(&column.value), column.abroad.as_ref()].into_iter().flatten();
         let of_item = templates.flat_map(Template::fields).find(|field| field.starts_with("item_"));

@@ -123,7 +123,7 @@ impl Choice {
         };
         choice.ok_or_else(|| {
             Error::Usage(format!(
-                "{} is no order and no parcel; write 1042, or 1042-1 for its first parcel",
+                "{} is neither an order nor a parcel; write 1042, or 1042-1 for its first parcel",
                 text::clean(typed)
             ))
         })

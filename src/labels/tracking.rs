@@ -86,7 +86,7 @@ pub fn read(bytes: &[u8]) -> Result<Vec<Row>> {
     let mut labels = Vec::new();
     for record in records {
         let record = record.map_err(|error| {
-            Error::Usage(format!("the file is no CSV: {}", text::clean(&error.to_string())))
+            Error::Usage(format!("the file is not CSV: {}", text::clean(&error.to_string())))
         })?;
         if !record.iter().all(|cell| cell.trim().is_empty()) {
             labels.push(record);

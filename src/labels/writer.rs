@@ -289,7 +289,7 @@ impl Form<'_> {
         }
         if of("country") && !parcel.texts["country"].is_empty() {
             return format!(
-                "'{}' is no country's code of two letters{fix}",
+                "'{}' is not a country code of two letters{fix}",
                 parcel.texts["country"]
             );
         }

@@ -10,7 +10,7 @@ pub struct Form(Vec<(String, String)>);
 const PARTS_MAX: usize = 64;
 
 impl Form {
-    /// Of `application/x-www-form-urlencoded` text. What is no UTF-8 is replaced.
+    /// Of `application/x-www-form-urlencoded` text. What is not UTF-8 is replaced.
     pub fn of(encoded: &[u8]) -> Form {
         let owned = |(name, value): (Cow<str>, Cow<str>)| (name.into_owned(), value.into_owned());
         Form(form_urlencoded::parse(encoded).map(owned).collect())

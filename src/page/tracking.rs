@@ -51,9 +51,10 @@ impl Page {
     /// `POST tracking/dry-run`: every row is checked and nothing changes.
     pub fn try_tracking(&self, person: &Person, file: &[u8]) -> Reply {
         if file.len() > FILE_MAX {
-            return Ok(
-                self.unread(person, "The file has more than 2 MB, which is no list of labels")
-            );
+            return Ok(self.unread(
+                person,
+                "The file has more than 2 MB, which is more than a list of labels has",
+            ));
         }
         let imported = match self.run(person, file, |_| false) {
             Ok(imported) => imported,

@@ -141,7 +141,7 @@ impl Lock {
         flock(&again, FlockOperation::NonBlockingLockExclusive)?;
         again.set_permissions(held.permissions())?;
         let _ = std::os::unix::fs::fchown(&again, Some(held.uid()), Some(held.gid()));
-        log::warn!("{} was deleted or replaced, and is made again", self.name.display());
+        log::warn!("{} was deleted or replaced; creating it again", self.name.display());
         *beside = again;
         Ok(())
     }

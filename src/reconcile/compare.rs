@@ -336,7 +336,7 @@ pub fn unsettled(c: &Connection, now: Timestamp) -> Result<Vec<Lookup>> {
 pub fn time(text: &str) -> Result<Timestamp> {
     text.parse().map_err(|_| {
         Error::Corrupt(format!(
-            "{} in the file is no time; put a backup in its place: fulfilld restore BACKUP",
+            "{} in the file is not a time; put a backup in its place: fulfilld restore BACKUP",
             text::clean(text)
         ))
     })

@@ -32,7 +32,7 @@ impl Backfill {
             _ => return Ok(()),
         };
         log::warn!(
-            "this file was made at {}, by Stripe's clock, not at {}",
+            "corrected when this file was created: {} by Stripe's clock, not {}",
             clock::text(truly),
             clock::text(said)
         );

@@ -72,7 +72,7 @@ impl Backfill {
             Ok(())
         })?;
         if found > 0 {
-            log::info!("{found} events had not arrived and were fetched from Stripe");
+            log::info!("{found} events had not arrived; fetched them from Stripe");
             context.metrics.backfill_found("event", found);
         }
         cursors::advance(

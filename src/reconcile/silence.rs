@@ -28,7 +28,7 @@ impl Backfill {
             // Silence ends with a webhook, not with nothing to hear.
             let heard = self.context.metrics.webhooks_acknowledged() > self.heard;
             if heard && alarms::message(c, "silence")?.is_some() {
-                log::info!("webhooks come again");
+                log::info!("webhooks arrive again");
                 self.context.writer.write(|c| alarms::clear(c, "silence"))?;
             }
             return Ok(());

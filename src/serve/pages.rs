@@ -38,7 +38,9 @@ impl Pages {
             Pages::Reading(_, thread) if thread.is_finished() => match thread.join() {
                 Ok(Err(why @ (Error::Config(_) | Error::Corrupt(_)))) => Err(why),
                 Ok(Err(why)) => {
-                    log::warn!("the file was not read to its end: {why}; to do so: fulfilld check");
+                    log::warn!(
+                        "cannot read every page of the file: {why}; next, type: fulfilld check"
+                    );
                     Ok(())
                 }
                 Ok(Ok(())) | Err(_) => Ok(()),
@@ -53,12 +55,14 @@ impl Pages {
     fn start(path: PathBuf) -> Result<Pages> {
         let connection = db::open_for_reading(&path)?;
         let interrupt = connection.get_interrupt_handle();
-        log::info!("fulfilld did not end in good order; every page of the file is read meanwhile");
+        log::info!(
+            "fulfilld did not shut down cleanly; reading every page of the file in the background"
+        );
         let body = move || {
             let began = Instant::now();
             db::read_every_page(&connection, &path)?;
             let took = began.elapsed().as_secs_f64();
-            log::info!("every page of the file can be read, which took {took:.1} s");
+            log::info!("every page of the file is readable; checking them took {took:.1} s");
             Ok(())
         };
         let thread = std::thread::Builder::new()

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
+use super::transport::{AS_IT_IS, Get};
 use super::{PAGE, Stripe};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
@@ -80,7 +81,8 @@ impl Stripe {
         let mut next = query.clone();
         let mut unreadable = 0;
         loop {
-            let (mut rows, more) = page_of(self.transport.page(endpoint, path, &next, &[&[]])?)?;
+            let get = Get { endpoint, path, query: &next, expansions: AS_IT_IS };
+            let (mut rows, more) = page_of(self.transport.page(get)?)?;
             let all = rows.len();
             rows.retain(|row| is_row(row, listed.object()));
             unreadable += all - rows.len();
@@ -109,30 +111,23 @@ impl Stripe {
 
     /// Follows a list of such objects from its first page to its end. One row that is none makes
     /// all of it `Temporary`.
-    pub(super) fn rest_of(
-        &self,
-        (endpoint, object): (&'static str, &str),
-        path: &str,
-        query: &[(&'static str, String)],
-        expansions: &[&[&str]],
-        first: Value,
-    ) -> Result<Vec<Value>> {
+    pub(super) fn rest_of(&self, get: Get, object: &str, first: Value) -> Result<Vec<Value>> {
+        let path = get.path;
         let (mut rows, mut more) = page_of(first)?;
         for _ in 0..PAGES_MAX {
             if !rows.iter().all(|row| is_row(row, object)) {
                 return Err(Error::Temporary(format!(
-                    "Stripe's list {path} has a row that is no {object}"
+                    "Stripe's list {path} has a row that is not of the kind {object}"
                 )));
             }
             if !more {
                 return Ok(rows);
             }
-            let mut query = query.to_vec();
+            let mut query = get.query.to_vec();
             if let Some(last) = rows.last().and_then(|l| l.get("id")).and_then(Value::as_str) {
                 query.push(("starting_after", last.to_string()));
             }
-            let (next, has_more) =
-                page_of(self.transport.page(endpoint, path, &query, expansions)?)?;
+            let (next, has_more) = page_of(self.transport.page(Get { query: &query, ..get })?)?;
             // A page that brings nothing new would be asked for for ever.
             if has_more && next.is_empty() {
                 return Err(Error::Temporary(format!(
@@ -160,9 +155,9 @@ pub fn page_of(mut list: Value) -> Result<(Vec<Value>, bool)> {
     let is_list = list["object"] == "list";
     match (list.get_mut("data").map(Value::take), list.get("has_more").and_then(Value::as_bool)) {
         (Some(Value::Array(rows)), Some(more)) if is_list => Ok((rows, more)),
-        _ => {
-            Err(Error::Temporary("Stripe's list is no list, or has no data or no has_more".into()))
-        }
+        _ => Err(Error::Temporary(
+            "Stripe's answer is not a list, or has no data or no has_more".into(),
+        )),
     }
 }
 

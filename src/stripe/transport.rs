@@ -33,7 +33,7 @@ const TRIES: u32 = 3;
 /// Tries of one request that is only answered 429: the pacer has slowed down meanwhile.
 const TRIES_WHEN_BUSY: u32 = 8;
 
-/// A pause ends this soon after fulfilld is told to stop.
+/// A pause ends this soon after fulfilld begins to stop.
 const STOP_SEEN_WITHIN: Duration = Duration::from_millis(50);
 
 /// The connections to Stripe, and what its answers showed.
@@ -47,6 +47,22 @@ pub struct Transport {
     /// fulfilld is stopping: no request is sent any more.
     stopping: AtomicBool,
 }
+
+/// What to get from Stripe.
+#[derive(Clone, Copy)]
+pub struct Get<'a> {
+    /// The endpoint's name, for pacing, permissions and metrics.
+    pub endpoint: &'static str,
+    /// From `/v1/` on.
+    pub path: &'a str,
+    /// The query's parameters.
+    pub query: &'a [(&'static str, String)],
+    /// What to expand: the most that is wanted first, and less in each that follows.
+    pub expansions: &'a [&'a [&'a str]],
+}
+
+/// For [`Get::expansions`]: nothing is expanded.
+pub const AS_IT_IS: &[&[&str]] = &[&[]];
 
 /// How Stripe answered one request, for those who need that and not the object.
 pub struct Looked {
@@ -91,33 +107,26 @@ impl Transport {
         }
     }
 
-    /// A page of a list.
-    pub fn page(
-        &self,
-        endpoint: &'static str,
-        path: &str,
-        query: &[(&'static str, String)],
-        expansions: &[&[&str]],
-    ) -> Result<Value> {
-        let query: Vec<_> = query.iter().cloned().chain([("limit", PAGE.to_string())]).collect();
-        self.with_fewer_expansions(endpoint, path, &query, expansions)
+    /// A page of a list, as [`Transport::get`].
+    pub fn page(&self, get: Get) -> Result<Value> {
+        let query: Vec<_> =
+            get.query.iter().cloned().chain([("limit", PAGE.to_string())]).collect();
+        self.get(Get { query: &query, ..get })
     }
 
-    /// Asks with the first of these expansions; where the key may not see all of it, with the next.
-    pub fn with_fewer_expansions(
-        &self,
-        endpoint: &'static str,
-        path: &str,
-        query: &[(&'static str, String)],
-        expansions: &[&[&str]],
-    ) -> Result<Value> {
-        let mut fewer = expansions.iter().peekable();
+    /// One request, retried while that may help. Where the key may not see all of an expansion, the
+    /// next one is tried. `Temporary`: later. `Permanent`: never (404). `Config`: the key.
+    /// `Forbidden`: the key lacks a permission that orders do not need; then the endpoint is left
+    /// alone for a while.
+    pub fn get(&self, get: Get) -> Result<Value> {
+        let mut fewer = get.expansions.iter().peekable();
         while let Some(expand) = fewer.next() {
             let expand = expand.iter().map(|e| ("expand[]", e.to_string()));
-            let query: Vec<_> = query.iter().cloned().chain(expand).collect();
+            let query: Vec<_> = get.query.iter().cloned().chain(expand).collect();
+            let is_last = fewer.peek().is_none();
             // Only the last says that the endpoint itself is forbidden.
-            match self.request(endpoint, path, &query, fewer.peek().is_none()) {
-                Err(failure) if failure.forbidden && fewer.peek().is_some() => {
+            match self.request(get.endpoint, get.path, &query, is_last) {
+                Err(failure) if failure.forbidden && !is_last => {
                     log::debug!("requesting less from Stripe: {}", failure.error);
                 }
                 answer => return answer.map_err(|f| f.error),
@@ -126,19 +135,7 @@ impl Transport {
         unreachable!("the last expansion returns")
     }
 
-    /// One request, retried while that may help. `Temporary`: later. `Permanent`: never (404).
-    /// `Config`: the key. `Forbidden`: the key lacks a permission that orders do not need; then the
-    /// endpoint is not asked again for a while.
-    pub fn get(
-        &self,
-        endpoint: &'static str,
-        path: &str,
-        query: &[(&'static str, String)],
-    ) -> Result<Value> {
-        self.request(endpoint, path, query, true).map_err(|failure| failure.error)
-    }
-
-    /// The same; `plain`: a 403 is about the endpoint, not about an expansion.
+    /// One request with one expansion; `plain`: a 403 is about the endpoint, not the expansion.
     fn request(
         &self,
         endpoint: &'static str,
@@ -157,7 +154,7 @@ impl Transport {
                 return Err(Failure::stopping());
             }
             tries += 1;
-            let failure = match self.ask(endpoint, path, query) {
+            let failure = match self.send(endpoint, path, query) {
                 Ok(value) => {
                     self.permissions.granted(endpoint);
                     return Ok(value);
@@ -183,7 +180,8 @@ impl Transport {
         }
     }
 
-    fn ask(
+    /// One request, sent once.
+    fn send(
         &self,
         endpoint: &'static str,
         path: &str,

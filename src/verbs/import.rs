@@ -192,7 +192,7 @@ fn of_row(c: &Connection, row: &Row) -> Result<Of> {
         return Ok(Of::Passed("it names no order".into()));
     }
     let Ok(choice) = Choice::parse(row.reference.trim_start_matches('#').trim()) else {
-        return Ok(Of::Fault(format!("that is no order's number; {NOT_OURS}")));
+        return Ok(Of::Fault(format!("that is not an order's number; {NOT_OURS}")));
     };
     let mut known = parcels(c, choice.order())?;
     if known.is_empty() {

@@ -57,12 +57,12 @@ impl Secrets {
     fn put_in_force(&self, found: &Result<Vec<SigningSecret>>) {
         let new = match found {
             Ok(new) => new,
-            Err(error) => return log::error!("the signing secrets in force stay: {error}"),
+            Err(error) => return log::error!("the signing secrets stay as they were: {error}"),
         };
         let mut secrets = self.in_force.write().unwrap_or_else(PoisonError::into_inner);
         let old_place = |secret: &SigningSecret| secrets.iter().position(|old| old == secret);
         self.metrics.secrets_are(&new.iter().map(old_place).collect::<Vec<_>>());
         secrets.clone_from(new);
-        log::info!("the signing secrets were read again: {} in force", new.len());
+        log::info!("the signing secrets were read again: {} are valid", new.len());
     }
 }

@@ -79,7 +79,7 @@ impl Shared {
                     lock(&self.state).starting = Some(error.to_string());
                     if !said && began.elapsed() >= LOCK_BUDGET {
                         log::error!(
-                            "webhooks are answered 503 and come again until the file is ready: {error}"
+                            "webhooks are answered 503 until the file is ready, and Stripe retries them: {error}"
                         );
                         said = true;
                     }

@@ -198,8 +198,8 @@ fn a_backup_takes_the_place_of_an_older_one_of_this_shop_and_of_nothing_else() {
     shell(Path::new(&path("books.db")), "CREATE TABLE books(x); INSERT INTO books VALUES(1)")
         .expect("another database");
     for (name, code, why) in [
-        ("letter.txt", 64, "no backup of this shop"),
-        ("books.db", 64, "no backup of this shop"),
+        ("letter.txt", 64, "not a backup of this shop"),
+        ("books.db", 64, "not a backup of this shop"),
         ("shop.db", 64, "the file itself"),
         ("link.db", 64, "the file itself"),
         ("none/here.db", 78, "cannot write into"),

@@ -905,7 +905,7 @@ fn a_command_that_cannot_be_run_is_one_finding_and_its_notifications_go_on_once_
         assert_eq!(found.len(), 1, "{mistake}: {found:?}");
         assert!(
             found[0].starts_with(&format!(
-                "hook_missing|a hook cannot be run, its notifications wait: {path}"
+                "hook_missing|a hook cannot be run; its notifications wait: {path}"
             )),
             "{found:?}"
         );

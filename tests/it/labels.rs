@@ -393,7 +393,7 @@ fn a_full_file_says_how_to_get_the_next_one_and_nothing_is_marked_as_exported() 
     for (args, why) in [
         (["./mine.toml", "99"], "no parcel of order 99 waits to be shipped"),
         (["./mine.toml", "2-7"], "no parcel 2-7 waits to be shipped"),
-        (["./mine.toml", "x"], "x is no order and no parcel"),
+        (["./mine.toml", "x"], "x is neither an order nor a parcel"),
         (["nobody", "1"], "there is no format nobody; there are dhl-business"),
         (["./none.toml", "1"], "the format ./none.toml cannot be read"),
     ] {
@@ -534,7 +534,7 @@ fn one_wrong_row_ships_nothing_and_every_wrong_row_is_named() {
     assert_eq!(code, 1, "{said}");
     for why in [
         "line 3 (99): there is no such order",
-        "line 4 (EBAY-7x): that is no order's number",
+        "line 4 (EBAY-7x): that is not an order's number",
         "line 5 (2-1): 2-1 was shipped with the number JD2 already",
         "line 6 (4-2): the order has no such parcel, but 1",
         "line 7 (7-1): the order is on hold; first: fulfilld release 7",
@@ -719,7 +719,7 @@ fn an_order_from_the_market_is_packed_like_any_other_and_is_in_none_of_stripes_b
     // What is none says so, and adds nothing.
     for (args, why) in [
         (&["--item", "0 x Mug"][..], "has no quantity"),
-        (&["--item", "Mug @ 1.234"], "is no amount of eur"),
+        (&["--item", "Mug @ 1.234"], "is not an amount of eur"),
         (&["--item", "Mug", "--currency", "money"], "has three letters"),
         (&["--item", "Mug", "--company"], "--company"),
     ] {

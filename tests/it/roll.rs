@@ -32,7 +32,7 @@ enum Step {
 }
 
 const READ_AGAIN: &str = "the signing secrets were read again";
-const KEPT: &str = "the signing secrets in force stay";
+const KEPT: &str = "the signing secrets stay as they were";
 
 const BOTH: &str = "whsec_test_of_the_shop\nwhsec_the_new_one_of_the_shop\n";
 const NEW_ALONE: &str = "whsec_the_new_one_of_the_shop\n";

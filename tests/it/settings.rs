@@ -57,7 +57,7 @@ fn each_wrong_setting_is_named_with_its_remedy() {
             vec![("FULFILLD_ALLOW_PUBLIC_LISTEN", "yes")],
             "FULFILLD_ALLOW_PUBLIC_LISTEN=yes is not a number from 0 to 1",
         ),
-        (vec![("FULFILLD_HOOK_COMMAND", "mail")], "mail is no absolute path"),
+        (vec![("FULFILLD_HOOK_COMMAND", "mail")], "mail is not an absolute path"),
         (vec![("FULFILLD_HOOK_COMMAND", "/opt/mail order.payed")], "there is no topic order.payed"),
         (vec![("FULFILLD_HOOK_URL", "https://example.org/")], "FULFILLD_HOOK_SECRET is not"),
         (vec![("FULFILLD_HOOK_SECRET", "whsec_hush")], "FULFILLD_HOOK_SECRET, line 1"),

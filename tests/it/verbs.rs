@@ -927,14 +927,19 @@ fn the_log_is_a_line_an_event_with_the_time_or_for_journald_with_the_level() {
         let line = shop::wait_for("the line about what was under way", || {
             let log = std::fs::read_to_string(&path).unwrap();
             let whole = log.rsplit_once('\n').map(|(whole, _)| whole)?;
-            whole.lines().find(|line| line.contains("under way")).map(|line| text(line.as_bytes()))
+            whole
+                .lines()
+                .find(|line| line.contains("in progress"))
+                .map(|line| text(line.as_bytes()))
         });
         child.kill().unwrap();
         child.wait().unwrap();
         let level = if journald { "<6>" } else { "(now) INFO  " };
         assert_eq!(
             line,
-            format!("{level}1 events were under way when fulfilld last ended; they go on")
+            format!(
+                "{level}1 events were in progress when fulfilld last stopped; they will be retried"
+            )
         );
     }
 }

@@ -13,7 +13,7 @@ pub struct Rates {
 }
 
 impl Rates {
-    /// 0 is no limit.
+    /// 0 means no limit.
     pub fn new(per_s: u32) -> Rates {
         Rates { per_s: per_s.into(), buckets: Mutex::default() }
     }

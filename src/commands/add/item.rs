@@ -75,7 +75,7 @@ impl Item {
             return Err(odd("names nothing"));
         }
         if price.as_deref().is_some_and(|p| p.starts_with('-') || !money::is_number(p)) {
-            return Err(odd("has a price that is no amount"));
+            return Err(odd("has a price that is not an amount"));
         }
         Ok(Item { quantity, thing: thing.into(), price })
     }
@@ -109,7 +109,7 @@ impl Item {
         });
         let too_much = || {
             Error::Usage(format!(
-                "the price of {} is no amount of {currency} that can be kept",
+                "the price of {} is not an amount of {currency} that can be stored",
                 self.thing
             ))
         };

@@ -357,6 +357,7 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
     ("release_insert", &["INSERT INTO release VALUES(17)"]),
     ("reship_insert", &["INSERT INTO reship VALUES(18, 'lost')"]),
     ("reship_items_insert", &["INSERT INTO reship_items VALUES(18, '1', 'lost')"]),
+    ("reship_wanted_insert", &["INSERT INTO reship_items VALUES(18, '1', 'lost')"]),
     (
         "reviews_came",
         &["stripe: INSERT INTO reviews(id, payment_intent_id, open, created_at, as_of) \
