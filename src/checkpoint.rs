@@ -16,7 +16,7 @@ use crate::backups;
 use crate::db;
 use crate::error::{Error, Result};
 use crate::litestream::Follower;
-use crate::place::{self, Identity, Lock};
+use crate::place::{self, Identity, Lock, Witnesses};
 use crate::rollback_guard::Running;
 use crate::sabotage;
 use crate::wal;
@@ -192,6 +192,7 @@ impl Checkpointer {
             drop(std::fs::File::open(format!("{}-shm", self.identity.path().display())));
         }
         self.identity.check()?;
+        self.identity.check_index()?;
         self.running.check(c)
     }
 
@@ -257,10 +258,8 @@ impl Checkpointer {
         if !self.marked && !self.mark_alone(c)? {
             return Ok(());
         }
-        self.identity.check_frames()?;
-        // Reading the log took a while; a file copied over this one since would be mixed with it.
-        self.identity.check()?;
-        let moved = self.truncate(c);
+        let witnesses = self.identity.check_frames()?;
+        let moved = self.move_log(c, &witnesses)?;
         match moved {
             Ok(true) => {
                 self.identity.renew(self.noting.as_deref(), false)?;
@@ -301,22 +300,35 @@ impl Checkpointer {
     }
 
     /// True when all of the log is in the file and the log is empty; false while somebody reads or
-    /// writes. A connection that waits longer by itself, as a verb's does, goes on doing so.
-    fn truncate(&mut self, c: &Connection) -> rusqlite::Result<bool> {
-        let own: u32 = c.pragma_query_value(None, "busy_timeout", |row| row.get(0))?;
-        let own = Duration::from_millis(own.into());
+    /// writes. A connection that waits longer by itself, as a verb's does, goes on doing so. `Err`
+    /// when the process must end.
+    fn move_log(
+        &mut self,
+        c: &Connection,
+        witnesses: &Witnesses,
+    ) -> Result<rusqlite::Result<bool>> {
+        let own = c.pragma_query_value(None, "busy_timeout", |row| row.get::<_, u32>(0));
+        let own = Duration::from_millis(own.map_err(db::translate)?.into());
         let wait = self.condition.pages >= PAGES && !self.in_vain && own < PATIENCE;
+        let patience = |wait| c.busy_timeout(wait).map_err(db::translate);
         if wait {
-            c.busy_timeout(PATIENCE)?;
+            patience(PATIENCE)?;
         }
-        let moved = c
-            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
-            .map(|busy: bool| !busy);
+        let checkpoint = |mode: &str| {
+            let sql = format!("PRAGMA wal_checkpoint({mode})");
+            c.query_row(&sql, [], |row| row.get(0)).map(|busy: bool| !busy)
+        };
+        // What is in the file is verified while the log still has it.
+        let moved = match checkpoint("FULL") {
+            Ok(true) if self.identity.has_moved(witnesses)? => checkpoint("TRUNCATE"),
+            Ok(_) => Ok(false),
+            Err(e) => Err(e),
+        };
         if wait {
             self.in_vain = !matches!(moved, Ok(true));
-            c.busy_timeout(own)?;
+            patience(own)?;
         }
-        moved
+        Ok(moved)
     }
 
     /// The last act of a stop: the file alone is whole. What keeps it from that is said and is no

@@ -9,11 +9,12 @@ use crate::error::{Error, Result};
 use crate::text::quoted;
 
 mod identity; // whether it is still the file that was opened
+mod companions; // whether its log and the log's index still are what SQLite writes
 mod log; // whether the log beside it is its own
 mod lock; // who serves it, and what is noted in the lock
 mod descriptors; // SQLite's files, which stay open
 
-pub use identity::Identity;
+pub use identity::{Identity, Witnesses};
 pub use lock::{Lock, is_served, lock, lock_if_free, noted_beside};
 pub use log::{check_log, set_aside};
 

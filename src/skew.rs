@@ -15,6 +15,9 @@ use crate::sync::lock;
 const ANSWERS: usize = 5;
 const ANSWERS_MIN: usize = 3;
 
+/// Answers agree when they differ by no more than their way here may account for.
+const AGREE_WITHIN: Duration = Duration::from_secs(10);
+
 /// An answer that took longer than this says too little about the time.
 const ROUND_TRIP_MAX: Duration = Duration::from_secs(10);
 
@@ -55,6 +58,15 @@ impl Skew {
     /// True once enough answers were seen, and since the last [`Skew::doubt`].
     pub fn is_known(&self) -> bool {
         lock(&self.0).offsets.len() >= ANSWERS_MIN
+    }
+
+    /// True once as many answers as are remembered say the same. What cannot be put right again is
+    /// written by Stripe's clock only then: a few wrong answers may be the first ones ever.
+    pub fn is_certain(&self) -> bool {
+        let seen = lock(&self.0);
+        let spread = seen.offsets.iter().max().zip(seen.offsets.iter().min());
+        seen.offsets.len() == ANSWERS
+            && spread.is_some_and(|(max, min)| max - min <= AGREE_WITHIN.as_millis() as i64)
     }
 
     /// Our clock was set, or the machine stood still meanwhile, which looks the same: what was
@@ -119,6 +131,17 @@ mod tests {
         assert_eq!(skew.wrong_s(), 0);
         skew.doubt();
         assert!(!skew.is_known() && skew.fast_s().is_some(), "what was learned holds for now");
+    }
+
+    #[test]
+    fn answers_that_differ_or_are_few_are_not_certain() {
+        let skew = Skew::default();
+        (0..3).for_each(|_| answer(&skew, 86_400));
+        assert!(skew.is_known() && !skew.is_certain(), "they may all be wrong");
+        (0..4).for_each(|_| answer(&skew, 0));
+        assert!(!skew.is_certain(), "one of them still differs");
+        answer(&skew, 0);
+        assert!(skew.is_certain() && skew.wrong_s() == 0);
     }
 
     #[test]

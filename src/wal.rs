@@ -7,9 +7,14 @@
 //! that is neither (an older or a newer one, a copy made by VACUUM INTO or .backup, whose count
 //! begins at 1) is another file, and its pages would be mixed with those of the log.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+
+mod index; // its index, by which every process finds its pages
+
+pub use index::{End, Expected, end, invalidate, moved};
 
 /// The first bytes of a file's page 1.
 pub type Header = [u8; 100];
@@ -108,57 +113,6 @@ pub fn salt(log: &File) -> io::Result<Option<[u8; 8]>> {
     }
 }
 
-/// Where the last commit in a log ends, as the index beside it (`-shm`) has it, which every process
-/// goes by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct End {
-    frames: u32,
-    page_size: u32,
-    sum: (u32, u32),
-    salt: [u8; 8],
-}
-
-/// The end that the index says; `None` when it says none just then, because it is empty or being
-/// written.
-pub fn end(index: &File) -> io::Result<Option<End>> {
-    let mut both = [0; 96];
-    match index.read_exact_at(&mut both, 0) {
-        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-        read => read?,
-    }
-    let (one, other) = both.split_at(48);
-    let native = |at: usize| u32::from_ne_bytes(one[at..at + 4].try_into().expect("four bytes"));
-    let sum = add((0, 0), &one[..40], cfg!(target_endian = "big"));
-    let is_whole = one == other && one[12] != 0 && sum == (native(40), native(44));
-    Ok(is_whole.then(|| End {
-        frames: native(16),
-        page_size: u32::from(u16::from_ne_bytes([one[14], one[15]])),
-        sum: (native(24), native(28)),
-        salt: one[32..40].try_into().expect("eight bytes"),
-    }))
-}
-
-impl End {
-    /// True when the log begins as the index says, and has at its end the frame that the index means.
-    /// A log that was cut off or written over has not, even where it was written on since.
-    pub fn is_of(&self, log: &File) -> io::Result<bool> {
-        let Some(before) = self.frames.checked_sub(1) else { return Ok(true) };
-        // A page of 65,536 bytes is written as 1.
-        let page = if self.page_size == 1 { 65_536 } else { u64::from(self.page_size) };
-        let at = LOG_HEADER as u64 + u64::from(before) * (page + FRAME_HEADER as u64);
-        let mut frame = [0; FRAME_HEADER];
-        match log.read_exact_at(&mut frame, at) {
-            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
-            read => read?,
-        }
-        let sum = (number(&frame, 16), number(&frame, 20));
-        Ok(salt(log)? == Some(self.salt)
-            && frame[8..16] == self.salt
-            && sum == self.sum
-            && log.metadata()?.len() >= at + page + FRAME_HEADER as u64)
-    }
-}
-
 /// True when every frame up to that end has the check sum that it was written with, so that what is
 /// moved into the file is what was committed. Reads the log to that end.
 pub fn is_whole(log: &File, end: &End) -> io::Result<bool> {
@@ -171,7 +125,35 @@ pub fn is_whole(log: &File, end: &End) -> io::Result<bool> {
             return Ok(false);
         }
     }
-    Ok(frames.salt == end.salt && frames.sum == end.sum)
+    Ok(end.has_sum(frames.sum, frames.salt))
+}
+
+/// True when the file has what the log has last of each page, as far as that is in the first
+/// `moved` frames. `pages` are those of the frames.
+pub fn is_in_file(
+    log: &File,
+    end: &End,
+    pages: &[u32],
+    moved: u32,
+    file: &File,
+) -> io::Result<bool> {
+    let mut seen = HashSet::new();
+    let (mut ours, mut theirs) = (vec![0; end.page_size()], vec![0; end.page_size()]);
+    for (frame, page) in (0..end.frames).zip(pages).rev() {
+        // What will be written again later is not moved.
+        if !seen.insert(*page) || frame >= moved || *page > end.size {
+            continue;
+        }
+        log.read_exact_at(&mut ours, end.at(frame) + FRAME_HEADER as u64)?;
+        match file.read_exact_at(&mut theirs, u64::from(page - 1) * end.page_size() as u64) {
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+            read => read?,
+        }
+        if ours != theirs {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// So many bytes a page takes in the log of a file with this header.
@@ -179,7 +161,8 @@ pub fn frame_size(header: &Header) -> u64 {
     (page_size(header) + FRAME_HEADER) as u64
 }
 
-fn page_size(header: &Header) -> usize {
+/// So many bytes a page has in a file with this header.
+pub fn page_size(header: &Header) -> usize {
     match u16::from_be_bytes([header[16], header[17]]) {
         1 => 65_536,
         n => usize::from(n),

@@ -1,17 +1,19 @@
 //! Whether the file is still the one that was opened.
 
+use std::collections::HashSet;
 use std::fs::{File, Metadata};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::companions::Companions;
 use super::descriptors::kept;
 use super::lock::{Lock, Note};
-use super::log::LOOKS_MAX;
+use super::log::{LOOKS_MAX, Look};
 use super::{beside, second_name};
 use crate::error::{Error, Result};
 use crate::sabotage;
-use crate::wal::{self, End, Header, Whose};
+use crate::wal::{self, Header, Whose};
 
 /// Which file is open, so that one that is deleted, replaced or written over under the daemon is
 /// noticed before anything is acknowledged.
@@ -24,25 +26,31 @@ pub struct Identity {
     stamp: Stamp,
     /// Its first bytes when its log was last empty.
     header: Header,
-    /// Its log and the log's index, once it has them: as long as the file is open SQLite keeps the
-    /// same.
-    log: Option<Opened>,
-    index: Option<Opened>,
+    /// Its first bytes when it was last looked at.
+    seen: Header,
+    companions: Companions,
+    /// Pages that were moved into it, the last one first.
+    recent: Vec<u32>,
+    /// Its first bytes after the log was moved into it, until it is remembered so.
+    moved: Option<Header>,
 }
 
-/// A file beside it, which stays open.
-struct Opened {
-    file: Arc<File>,
-    device: u64,
-    inode: u64,
-}
+/// Pages that no checkpoint may change, as they were before it.
+pub struct Witnesses(Vec<(u32, Vec<u8>)>);
 
-/// What a log that is gone means. The file is as it was when the log was last moved into it.
-const LOG_LOST: &str = "what came last is fetched from Stripe again, and `fulfilld attention` \
-                        names what was typed and is lost";
+/// So many of the pages that were written last, and of the last ones in the file. A file that was
+/// copied over this one differs in what was written since, or has nothing to differ in.
+const WITNESSES: usize = 8;
+
+/// Pages that are remembered as the last ones that were moved.
+const RECENT: usize = 512;
 
 /// Changes when anybody writes the file.
 type Stamp = (u64, i64, i64, i64, i64);
+
+fn failed(e: std::io::Error) -> Error {
+    Error::Corrupt(format!("the disk failed: {e}"))
+}
 
 fn stamp(meta: &Metadata) -> Stamp {
     (meta.len(), meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec())
@@ -62,8 +70,10 @@ impl Identity {
             inode,
             stamp: stamp(&meta),
             header,
-            log: None,
-            index: None,
+            seen: header,
+            companions: Companions::of(path),
+            recent: Vec::new(),
+            moved: None,
         })
     }
 
@@ -77,26 +87,111 @@ impl Identity {
     }
 
     /// `Corrupt` when the path no longer leads to that file, or its log's to the log that is
-    /// written, or somebody put other bytes into one of them. Costs three stat(2) and two reads.
+    /// written, or somebody put other bytes into one of them. Costs three stat(2) and a few reads.
     pub fn check(&mut self) -> Result<()> {
         let meta = self.meta()?;
-        self.check_beside()?;
-        if stamp(&meta) != self.stamp && self.is_explained()? {
-            self.stamp = stamp(&meta);
+        if !sabotage::is("log_not_watched") {
+            self.companions.check()?;
+        }
+        // A stamp stays the same for some milliseconds in which the file may be written again.
+        let header = wal::header(&self.file).map_err(failed)?;
+        if (stamp(&meta) != self.stamp || header != self.seen)
+            && let Some(header) = self.explained()?
+        {
+            (self.stamp, self.seen) = (stamp(&meta), header);
         }
         Ok(())
+    }
+
+    /// `Corrupt` when the log's index leads to other pages than the log has. Inside a transaction,
+    /// before anything is read.
+    pub fn check_index(&mut self) -> Result<()> {
+        match sabotage::is("log_not_watched") {
+            true => Ok(()),
+            false => self.companions.check_index(&self.file),
+        }
+    }
+
+    /// Before the log is moved into the file: `Corrupt` when it is not what was committed, or the
+    /// file is not what it was. What is returned is for [`Identity::has_moved`].
+    pub fn check_frames(&mut self) -> Result<Witnesses> {
+        if !sabotage::is("log_not_watched") {
+            self.companions.check_frames(&self.file)?;
+        }
+        let witnesses = self.witnesses().map_err(failed)?;
+        // Reading all this took a while; a file copied over this one since would be mixed with it.
+        self.check()?;
+        Ok(witnesses)
+    }
+
+    /// After the log was moved into the file, and before it is emptied: `Corrupt` when the file does
+    /// not hold what is in the log, or differs elsewhere from what it was, as a file that was copied
+    /// over it meanwhile does. False when that cannot be seen, because others write just then.
+    pub fn has_moved(&mut self, witnesses: &Witnesses) -> Result<bool> {
+        if sabotage::is("log_not_watched") {
+            return Ok(true);
+        }
+        let mut seen_wrong = false;
+        for _ in 0..LOOKS_MAX {
+            let header = wal::header(&self.file).map_err(failed)?;
+            let Some(moved) = self.companions.moved(&self.file).map_err(failed)? else { continue };
+            let is_kept =
+                |(page, was): &(u32, Vec<u8>)| moved.may_change(*page) || self.page(*page) == *was;
+            if moved.is_whole && witnesses.0.iter().all(is_kept) {
+                self.moved = Some(header);
+                return Ok(true);
+            }
+            // Somebody else may have moved what is newer just then.
+            if std::mem::replace(&mut seen_wrong, true) {
+                return Err(self.written_over());
+            }
+        }
+        Ok(false)
+    }
+
+    /// Pages that are not in the log: those that were written last, and the last ones.
+    fn witnesses(&self) -> std::io::Result<Witnesses> {
+        let in_log: HashSet<u32> = self.companions.pages().iter().copied().collect();
+        let size = self.file.metadata()?.len() / self.page_size() as u64;
+        let is_witness = |page: &u32| !in_log.contains(page) && u64::from(*page) <= size;
+        let recent = self.recent.iter().copied().filter(is_witness).take(WITNESSES);
+        let last = (1..=size as u32).rev().filter(is_witness).take(WITNESSES);
+        Ok(Witnesses(recent.chain(last).map(|page| (page, self.page(page))).collect()))
+    }
+
+    /// A page of the file; empty where it has no such page.
+    fn page(&self, page: u32) -> Vec<u8> {
+        let mut bytes = vec![0; self.page_size()];
+        let at = u64::from(page - 1) * bytes.len() as u64;
+        self.file.read_exact_at(&mut bytes, at).map_or(Vec::new(), |()| bytes)
+    }
+
+    fn page_size(&self) -> usize {
+        wal::page_size(&self.header)
+    }
+
+    /// The log is empty now: its pages were written last.
+    fn remember(&mut self) {
+        let mut seen = HashSet::new();
+        let pages = self.companions.pages().iter().rev().chain(&self.recent);
+        self.recent = pages.copied().filter(|page| seen.insert(*page)).take(RECENT).collect();
     }
 
     /// The log was moved into the file: remembers it as it is now, and notes it. `Corrupt` as for
     /// [`Identity::check`].
     pub fn renew(&mut self, noting: Option<&Lock>, clean: bool) -> Result<()> {
         let meta = self.meta()?;
-        let header =
-            wal::header(&self.file).map_err(|e| Error::Corrupt(format!("the disk failed: {e}")))?;
-        if wal::changes(&header) < wal::changes(&self.header) || !wal::is_sqlite(&header) {
+        let header = wal::header(&self.file).map_err(failed)?;
+        let was = self.moved.take();
+        let is_moved = was == Some(header);
+        let grown = wal::changes(&header).wrapping_sub(wal::changes(&was.unwrap_or(self.header)));
+        if !is_moved && (grown == 0 && was.is_some() || grown > i32::MAX as u32)
+            || !wal::is_sqlite(&header)
+        {
             return Err(self.written_over());
         }
-        (self.stamp, self.header) = (stamp(&meta), header);
+        (self.stamp, self.header, self.seen) = (stamp(&meta), header, header);
+        self.remember();
         if let Some(lock) = noting
             && let Err(e) = lock.note_file(Note::of(&meta, &header, clean))
         {
@@ -134,88 +229,29 @@ impl Identity {
         }
     }
 
-    /// The log and its index. Without the index that everybody else uses nobody sees what the
-    /// other writes, and both write over each other.
-    fn check_beside(&mut self) -> Result<()> {
-        if sabotage::is("log_not_watched") {
-            return Ok(());
-        }
-        if !same(&beside(&self.path, "-wal"), &mut self.log) {
-            return Err(self.lost("-wal", LOG_LOST));
-        }
-        if !same(&beside(&self.path, "-shm"), &mut self.index) {
-            return Err(self.lost("-shm", "nothing is lost, the next start makes it again"));
-        }
-        self.agree(|log, end| end.is_of(log))
-    }
-
-    /// `Corrupt` when the log is not what was committed. Before any of it is moved into the file.
-    pub fn check_frames(&self) -> Result<()> {
-        match sabotage::is("log_not_watched") {
-            true => Ok(()),
-            false => self.agree(wal::is_whole),
-        }
-    }
-
-    /// Whether the log is as its index says.
-    fn agree(&self, is_so: impl Fn(&File, &End) -> std::io::Result<bool>) -> Result<()> {
-        let (Some(log), Some(index)) = (&self.log, &self.index) else { return Ok(()) };
-        let failed = |e| Error::Corrupt(format!("the disk failed: {e}"));
-        let mut before = None;
-        for _ in 0..LOOKS_MAX {
-            let Some(end) = wal::end(&index.file).map_err(failed)? else { return Ok(()) };
-            if is_so(&log.file, &end).map_err(failed)? {
-                return Ok(());
-            }
-            if before == Some(end) {
-                return Err(self.lost("-wal", LOG_LOST));
-            }
-            before = Some(end);
-        }
-        Ok(())
-    }
-
-    fn lost(&self, suffix: &str, what: &str) -> Error {
-        Error::Corrupt(format!(
-            "{} was deleted, replaced or written over while fulfilld was serving {}; {what}",
-            beside(&self.path, suffix).display(),
-            self.path.display()
-        ))
-    }
-
-    /// True when the log explains what is in the file, as after a checkpoint of somebody else's.
-    /// False when it cannot be seen yet: others go on moving the log and beginning it anew, and
-    /// what was read of the two is not of one moment.
-    fn is_explained(&self) -> Result<bool> {
-        let failed = |e| Error::Corrupt(format!("the disk failed: {e}"));
+    /// The file's first bytes when the log explains what is in it, as after a checkpoint of
+    /// somebody else's. `None` when it cannot be seen yet: others go on moving the log and
+    /// beginning it anew, and what was read of the two is not of one moment.
+    fn explained(&self) -> Result<Option<Header>> {
         for _ in 0..LOOKS_MAX {
             let log = File::open(beside(&self.path, "-wal")).ok();
-            let glance = || -> std::io::Result<(Header, Option<[u8; 8]>)> {
-                let salt = log.as_ref().map(wal::salt).transpose()?.flatten();
-                Ok((wal::header(&self.file)?, salt))
-            };
-            let before = glance().map_err(failed)?;
-            let header = before.0;
-            let whose = match &log {
-                Some(log) => wal::whose(&header, log).map_err(failed)?,
-                None => Whose::Nobodys,
-            };
-            let grown = wal::changes(&header) > wal::changes(&self.header);
-            let explained = match whose {
+            let look = Look::at(&self.file, log.as_ref()).map_err(failed)?;
+            let grown = wal::changes(&look.header) > wal::changes(&self.header);
+            let explained = match look.whose {
                 Whose::TheFiles => true,
                 Whose::BegunForIt | Whose::Nobodys | Whose::Unsaid => {
-                    header == self.header || grown
+                    look.header == self.header || grown
                 }
                 Whose::Anothers => false,
             };
             if explained {
-                return Ok(true);
+                return Ok(Some(look.header));
             }
-            if glance().map_err(failed)? == before {
+            if look.is_of_one_moment {
                 return Err(self.written_over());
             }
         }
-        Ok(false)
+        Ok(None)
     }
 
     fn written_over(&self) -> Error {
@@ -227,18 +263,142 @@ impl Identity {
     }
 }
 
-/// False when the path no longer leads to the file that was first there.
-fn same(path: &Path, opened: &mut Option<Opened>) -> bool {
-    let found = std::fs::metadata(path).ok();
-    match (found, &opened) {
-        (Some(meta), Some(known)) => (meta.dev(), meta.ino()) == (known.device, known.inode),
-        (None, Some(_)) => false,
-        (None, None) => true,
-        (Some(_), None) => {
-            let opening = kept(path).ok();
-            *opened =
-                opening.map(|(file, meta)| Opened { file, device: meta.dev(), inode: meta.ino() });
-            true
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+
+    use super::*;
+
+    /// A file that has been written for a while, as it is kept: with a log that is not empty.
+    struct Kept {
+        dir: tempfile::TempDir,
+        c: Connection,
+        identity: Identity,
+    }
+
+    impl Kept {
+        fn new() -> Kept {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("kept.db");
+            let c = Connection::open(&path).unwrap();
+            c.execute_batch(
+                "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0;
+                 CREATE TABLE t(a INTEGER PRIMARY KEY, b)",
+            )
+            .unwrap();
+            let identity = Identity::of(&path).unwrap();
+            let mut kept = Kept { dir, c, identity };
+            for _ in 0..3 {
+                kept.write();
+                assert_eq!(kept.empty(|_| ()), Ok(true));
+            }
+            kept
         }
+
+        fn path(&self) -> PathBuf {
+            self.dir.path().join("kept.db")
+        }
+
+        /// New rows, and a change of page 1.
+        fn write(&self) {
+            self.c
+                .execute_batch(
+                    "BEGIN; UPDATE t SET b = zeroblob(6000) WHERE a = 1;
+                     INSERT INTO t VALUES (NULL, zeroblob(9000)); PRAGMA user_version = 3; COMMIT",
+                )
+                .unwrap();
+        }
+
+        fn checkpoint(&self, mode: &str) {
+            let sql = format!("PRAGMA wal_checkpoint({mode})");
+            assert_eq!(self.c.query_row(&sql, [], |row| row.get(0)), Ok(0));
+        }
+
+        /// As the log's owner does it, with what happens in the very instant.
+        fn empty(&mut self, instant: impl Fn(&Kept)) -> std::result::Result<bool, String> {
+            let said = |e: Error| e.to_string();
+            self.identity.check().map_err(said)?;
+            let witnesses = self.identity.check_frames().map_err(said)?;
+            instant(self);
+            self.checkpoint("FULL");
+            let moved = self.identity.has_moved(&witnesses).map_err(said)?;
+            self.checkpoint("TRUNCATE");
+            self.identity.renew(None, false).map_err(said)?;
+            self.identity.check().map_err(said)?;
+            Ok(moved)
+        }
+    }
+
+    fn is_seen(emptied: std::result::Result<bool, String>) -> bool {
+        emptied.is_err_and(|why| why.contains("written over"))
+    }
+
+    #[test]
+    fn a_file_copied_over_in_the_instant_of_a_checkpoint_is_seen() {
+        // Older by several checkpoints, and by one, whose pages are in the log again or are not.
+        for later in [3, 1] {
+            let mut kept = Kept::new();
+            let copied = std::fs::read(kept.path()).unwrap();
+            for _ in 0..later {
+                kept.write();
+                assert_eq!(kept.empty(|_| ()), Ok(true));
+            }
+            kept.write();
+            let emptied = kept.empty(|kept| std::fs::write(kept.path(), &copied).unwrap());
+            assert!(is_seen(emptied), "{later}");
+        }
+    }
+
+    #[test]
+    fn a_copy_that_runs_beside_a_checkpoint_is_seen_wherever_it_has_got() {
+        // The copy is of the file as it is, so it differs in the pages of the log alone.
+        for from in [0, 4096] {
+            let mut kept = Kept::new();
+            let copied = std::fs::read(kept.path()).unwrap();
+            kept.write();
+            let emptied = kept.empty(|kept| {
+                kept.checkpoint("FULL");
+                let file = File::options().write(true).open(kept.path()).unwrap();
+                file.write_all_at(&copied[from..], from as u64).unwrap();
+            });
+            assert!(is_seen(emptied), "{from}");
+        }
+    }
+
+    #[test]
+    fn what_sqlite_does_to_the_file_in_that_instant_is_no_harm() {
+        let mut kept = Kept::new();
+        kept.write();
+        let other = |kept: &Kept| Connection::open(kept.path()).unwrap();
+        let written = kept.empty(|kept| {
+            let other = other(kept);
+            other
+                .execute_batch("UPDATE t SET b = 5 WHERE a = 2; DELETE FROM t WHERE a = 1")
+                .unwrap();
+        });
+        assert_eq!(written, Ok(true));
+        kept.write();
+        assert_eq!(
+            kept.empty(|kept| drop(other(kept).execute_batch("DELETE FROM t; VACUUM"))),
+            Ok(true)
+        );
+        kept.write();
+        let moved = kept.empty(|kept| {
+            let _ = other(kept).query_row("PRAGMA wal_checkpoint(FULL)", [], |_| Ok(()));
+        });
+        assert_eq!(moved, Ok(true));
+    }
+
+    #[test]
+    fn a_file_copied_over_right_after_a_checkpoint_is_seen_by_its_first_bytes() {
+        let mut kept = Kept::new();
+        let copied = std::fs::read(kept.path()).unwrap();
+        let file = File::options().write(true).open(kept.path()).unwrap();
+        kept.write();
+        assert_eq!(kept.empty(|_| ()), Ok(true));
+        file.write_all_at(&copied, 0).unwrap();
+        // As within a tick of the clock by which files are stamped.
+        kept.identity.stamp = stamp(&std::fs::metadata(kept.path()).unwrap());
+        assert!(kept.identity.check().is_err_and(|why| why.to_string().contains("written over")));
     }
 }

@@ -15,6 +15,28 @@ use crate::wal::{self, Header, Whose};
 /// A log that changes while it is looked at is looked at again, so often at most.
 pub(super) const LOOKS_MAX: usize = 10;
 
+/// A file and its log as they were read one after the other.
+pub(super) struct Look {
+    pub header: Header,
+    pub salt: Option<[u8; 8]>,
+    pub whose: Whose,
+    /// False when one of them changed meanwhile: whoever serves the file may have moved the log
+    /// into it, and the two never stood beside each other.
+    pub is_of_one_moment: bool,
+}
+
+impl Look {
+    /// Reads the log to its end.
+    pub fn at(file: &File, log: Option<&File>) -> std::io::Result<Look> {
+        let glance = || -> std::io::Result<(Header, Option<[u8; 8]>)> {
+            Ok((wal::header(file)?, log.map(wal::salt).transpose()?.flatten()))
+        };
+        let (header, salt) = glance()?;
+        let whose = log.map_or(Ok(Whose::Nobodys), |log| wal::whose(&header, log))?;
+        Ok(Look { header, salt, whose, is_of_one_moment: glance()? == (header, salt) })
+    }
+}
+
 /// Whether a log that lies beside the file is the file's own, which is to be known before SQLite
 /// opens it and plays the log back. `Config` with the line to type when it is another file's, or
 /// lies beside no file. The path is the real one.
@@ -37,25 +59,21 @@ pub fn check_log(path: &Path) -> Result<()> {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             opened => opened.map_err(read)?,
         };
-        let header = wal::header(&file).map_err(|e| unreadable(path, e))?;
-        let salt = wal::salt(&opened).map_err(read)?;
-        let whose = wal::whose(&header, &opened).map_err(read)?;
-        if belongs(whose, &header, salt, noted(path).as_ref()) {
+        let look = Look::at(&file, Some(&opened)).map_err(read)?;
+        if belongs(&look, noted(path).as_ref()) {
             return Ok(());
         }
-        // Whoever serves the file may have moved the log into it meanwhile.
-        let same = wal::header(&file).is_ok_and(|now| now == header)
-            && wal::salt(&opened).is_ok_and(|now| now == salt);
         looks += 1;
-        if same || looks == LOOKS_MAX {
+        if look.is_of_one_moment || looks == LOOKS_MAX {
             return Err(Error::Config(foreign(path, &log)));
         }
     }
 }
 
 /// What the file's bytes leave open, the note decides.
-fn belongs(whose: Whose, header: &Header, salt: Option<[u8; 8]>, noted: Option<&Note>) -> bool {
-    let is_the_noted = salt.zip(noted).is_none_or(|(salt, noted)| noted.may_have(salt));
+fn belongs(look: &Look, noted: Option<&Note>) -> bool {
+    let Look { header, salt, whose, .. } = look;
+    let is_the_noted = (*salt).zip(noted).is_none_or(|(salt, noted)| noted.may_have(salt));
     let noted = noted.and_then(Note::header);
     let count = wal::changes;
     match whose {

@@ -20,7 +20,7 @@ impl Backfill {
     /// shop's, what was before is not.
     pub(super) fn correct_birth(&mut self, c: &Connection) -> Result<()> {
         let skew = self.context.stripe.skew();
-        if !skew.is_known() {
+        if !skew.is_certain() {
             return Ok(());
         }
         let now = skew.now();

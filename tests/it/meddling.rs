@@ -2,6 +2,7 @@
 //! lock, its log, the log's index, a `.restore` or a PRAGMA in a shell.
 
 use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -97,8 +98,14 @@ fn the_log_of_a_copy_of_the_shop_is_never_played_back() {
 }
 
 /// What is done to a log, or its index, of a desk that serves.
-const MISCHIEF: [&str; 5] =
-    ["log deleted", "log emptied", "log cut", "log copied over", "index deleted"];
+const MISCHIEF: [&str; 6] = [
+    "log deleted",
+    "log emptied",
+    "log cut",
+    "log copied over",
+    "index deleted",
+    "index written over",
+];
 
 /// Does it, and posts on. What was wrong afterwards.
 fn fault(shop: &mut Shop, what: &str) -> Result<(), String> {
@@ -126,6 +133,14 @@ fn fault(shop: &mut Shop, what: &str) -> Result<(), String> {
         "log cut" => cut(50),
         // As cp does, which keeps the inode.
         "log copied over" => std::fs::write(&log, [0x5A; 600_000]).expect("it can be written"),
+        // Which page each frame holds, and not the header, whose check sum SQLite verifies.
+        "index written over" => {
+            let file = OpenOptions::new().read(true).write(true).open(&index).expect("it opens");
+            let mut noise = [0; 400];
+            file.read_exact_at(&mut noise, 136).expect("it is longer");
+            noise.chunks_exact_mut(8).for_each(|pair| pair.rotate_left(4));
+            file.write_all_at(&noise, 136).expect("it can be written");
+        }
         _ => std::fs::remove_file(&index).expect("it is there"),
     }
     if what == "index deleted" {
@@ -176,6 +191,29 @@ fn whatever_is_done_to_the_log_nothing_is_acknowledged_into_it_and_the_file_stay
         seen
     });
     println!("{seen}");
+}
+
+/// What a log comes to that was harmed while a shell had the file open, which closes it last.
+fn closed_last(bug: Option<&str>) -> Vec<String> {
+    let mut shop = Shop::open();
+    plant(&mut shop, bug);
+    let shell = rusqlite::Connection::open(shop.file()).expect("the file opens");
+    shell.execute_batch("BEGIN; SELECT count(*) FROM events").expect("it reads");
+    acknowledged(&shop, 0, 30);
+    let log = OpenOptions::new().write(true).open(beside(&shop.file(), "-wal")).expect("it opens");
+    let middle = log.metadata().expect("it is open").len() / 2;
+    log.write_all_at(&[0x5A; 40_000], middle).expect("it can be written");
+    // The desk looks at the whole log before it moves any of it.
+    shell.execute_batch("COMMIT").expect("it ends");
+    assert_eq!(ended(&mut shop), Some(75));
+    drop(shell);
+    shop.rows("PRAGMA quick_check(1)")
+}
+
+#[test]
+fn a_shell_that_closes_last_moves_nothing_of_a_log_that_was_harmed() {
+    assert_eq!(closed_last(None), ["ok"]);
+    assert_ne!(closed_last(Some("harmed_log_left_to_shells")), ["ok"], "the test sees the harm");
 }
 
 /// A backup that holds an order, and a note that somebody typed later and the desk has seen.
