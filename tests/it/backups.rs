@@ -204,12 +204,16 @@ fn a_backup_takes_the_place_of_an_older_one_of_this_shop_and_of_nothing_else() {
         ("link.db", 64, "the file itself"),
         ("none/here.db", 78, "cannot write into"),
     ] {
-        let before = std::fs::read(path(name)).ok();
+        // The bytes of the file itself may change: the desk moves its log into it.
+        let served = ["shop.db", "link.db"].contains(&name);
+        let read = || (!served).then(|| std::fs::read(path(name)).ok());
+        let before = read();
         let refused = backup(&shop, &[&path(name)]);
         assert_eq!(refused.status.code(), Some(code), "{name}: {}", said(&refused));
         assert!(said(&refused).contains(why), "{name}: {}", said(&refused));
-        assert_eq!(std::fs::read(path(name)).ok(), before, "{name}");
+        assert!(read() == before, "{name} was changed");
     }
+    assert_eq!(shop.one("SELECT count(*) FROM orders"), "1");
     assert_eq!(files(shop.dir.path(), "partial"), Vec::<PathBuf>::new());
     shop.check();
 }

@@ -244,6 +244,9 @@ const EVENT: &str = "INSERT INTO events(id, type, object_id, livemode, shape, pa
     state_reason, attempts, next_attempt_at, processed_at) VALUES ('evt_1', 'checkout.session.completed', 'cs_1', 0, \
     'snapshot', '{}', 'webhook', '2025-03-01T09:00:01Z', ";
 
+/// What is due much later was put off by a wrong clock, and the daemon would take it at once.
+const IN_AN_HOUR: &str = "strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '+1 hours')";
+
 /// One thing that is wrong.
 type Break = fn(&mut Clinic);
 
@@ -456,12 +459,10 @@ const BROKEN: &[(&str, Break)] = &[
         std::os::unix::fs::FileExt::write_all_at(&file, &[0xa5; 4096], (page as u64 - 1) * 4096)
             .unwrap();
     }),
-    ("events_waiting", |c| {
-        c.sql(&format!("{EVENT} 'pending', 'x', 7, '2999-01-01T00:00:00Z', NULL)"))
-    }),
+    ("events_waiting", |c| c.sql(&format!("{EVENT} 'pending', 'x', 7, {IN_AN_HOUR}, NULL)"))),
     ("key_full_access events_waiting", |c| {
         c.set("STRIPE_SECRET_KEY", "sk_test_all");
-        c.sql(&format!("{EVENT} 'pending', 'x', 7, '2999-01-01T00:00:00Z', NULL)"));
+        c.sql(&format!("{EVENT} 'pending', 'x', 7, {IN_AN_HOUR}, NULL)"));
     }),
     ("endpoint_all_events alarm_silence", |c| {
         c.endpoint(json!({"enabled_events": ["*"]}));
