@@ -1217,7 +1217,7 @@ FROM outbox x WHERE x.state = 'dead'
 UNION ALL
 SELECT 'hook_fails', NULL, r.target, min(r.first_try_at),
   'the hook ' || r.target || ' has failed for more than an hour, its notifications wait (' || count(*) ||
-    '): ' || max(r.last_error), 'fulfilld hooks list; once it is fixed they go on by themselves',
+    '): ' || max(r.last_error), 'fulfilld hooks list; once it is fixed they continue by themselves',
     '[]'
 FROM hook_runs r JOIN outbox x ON x.id = r.outbox_id AND x.state = 'pending'
 WHERE r.state = 'pending' AND r.last_error IS NOT NULL
@@ -1262,7 +1262,7 @@ SELECT 'look' AS kind, 'what is to be packed' AS what, 'SELECT * FROM to_ship;' 
     || 'tracking_number = ''JD0123456789'' WHERE order_id = 1 AND status = ''pending'';'),
   ('do', 'it arrived; digital goods are sent', 'INSERT INTO deliver VALUES(1);'),
   ('do', 'hold an order', 'INSERT INTO hold VALUES(1, ''asks for another color'');'),
-  ('do', 'let it go on', 'INSERT INTO release VALUES(1);'),
+  ('do', 'release it from hold', 'INSERT INTO release VALUES(1);'),
   ('do', 'cancel what has not been sent', 'INSERT INTO cancel VALUES(2, ''customer'');'),
   ('do', 'correct an address',
       'UPDATE orders SET shipping_line1 = ''12 Rue Exemple'' WHERE id = 1;'),
@@ -1431,7 +1431,7 @@ BEGIN
   UPDATE orders SET hold_reason = NEW.reason WHERE id = NEW.order_id;
 END;
 
--- INSERT INTO release VALUES(1042): it may go on.
+-- INSERT INTO release VALUES(1042): the order is no longer on hold.
 CREATE VIEW release AS SELECT id AS order_id FROM orders WHERE 0;
 CREATE TRIGGER release_insert INSTEAD OF INSERT ON release
 BEGIN

@@ -11,7 +11,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
-use crate::stripe::Asked;
+use crate::stripe::Answer;
 use crate::{clock, commands, door, event, handlers, labels, signature};
 
 #[cfg(fuzzing)]
@@ -79,7 +79,7 @@ fn an_answer(data: &[u8]) {
     let Ok(value) = serde_json::from_slice::<Value>(data) else { return };
     // So that an event is a seed for it.
     let value = value.pointer("/data/object").cloned().unwrap_or(value);
-    handlers::read(&Asked { at: clock::from_unix(NOW).expect("it is a time"), value });
+    handlers::read(&Answer { at: clock::from_unix(NOW).expect("it is a time"), value });
 }
 
 /// The headers of a request, one a line. What is let in has one length, or is chunked, never both.

@@ -35,7 +35,8 @@ impl Alarm {
         Alarm::new("key_refused", message, next)
     }
 
-    /// These endpoints may not be asked, each with why: `Error::Forbidden` from `stripe.rs`.
+    /// The key may not use these endpoints, each with the reason: `Error::Forbidden` from
+    /// `stripe.rs`.
     pub fn key_lacks_permission(forbidden: &[(&str, String)]) -> Alarm {
         let (names, why): (Vec<&str>, Vec<&str>) =
             forbidden.iter().map(|(name, why)| (*name, why.as_str())).unzip();

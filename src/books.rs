@@ -16,7 +16,7 @@ use crate::table;
 use crate::text;
 
 /// Which rows, and how they are written.
-pub struct Asked<'a> {
+pub struct Selection<'a> {
     /// A row a line item, not a row each time that money moved.
     pub lines: bool,
     /// From the beginning of this day ...
@@ -25,6 +25,7 @@ pub struct Asked<'a> {
     pub until: Option<Date>,
     /// Where the days begin, such as Europe/Berlin.
     pub zone: &'a str,
+    /// CSV or a JSON object a line.
     pub format: Format,
 }
 
@@ -37,27 +38,27 @@ pub enum Format {
 
 /// Writes a header and the rows as they are read, so that a hundred thousand orders need no memory.
 /// `Usage` where the days are none or in the wrong order, or nobody knows the zone.
-pub fn write(c: &Connection, asked: &Asked, out: &mut dyn Write) -> Result<()> {
-    let sql = if asked.lines { lines() } else { bookings() };
-    if let (Some(since), Some(until)) = (asked.since, asked.until)
+pub fn write(c: &Connection, selection: &Selection, out: &mut dyn Write) -> Result<()> {
+    let sql = if selection.lines { lines() } else { bookings() };
+    if let (Some(since), Some(until)) = (selection.since, selection.until)
         && since > until
     {
         return Err(Error::Usage(format!(
             "--since {since} is later than --until {until}; exchange them"
         )));
     }
-    let zone = TimeZone::get(asked.zone).map_err(|_| {
-        let name = text::clean(asked.zone);
+    let zone = TimeZone::get(selection.zone).map_err(|_| {
+        let name = text::clean(selection.zone);
         Error::Usage(format!(
             "there is no time zone {name}; --tz takes a name such as Europe/Berlin or America/New_York"
         ))
     })?;
-    let from = asked.since.map(|day| begins(day, &zone)).transpose()?;
-    let to = asked
+    let from = selection.since.map(|day| begins(day, &zone)).transpose()?;
+    let to = selection
         .until
         .map(|day| day.tomorrow().map_err(out_of_range).and_then(|day| begins(day, &zone)))
         .transpose()?;
-    match asked.format {
+    match selection.format {
         Format::Csv => table::stream(c, &sql, (from, to), out, header, |columns, mut cells| {
             draw_day(&mut cells, &zone);
             record(columns, cells)

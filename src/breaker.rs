@@ -1,5 +1,5 @@
-//! The outage breaker: when Stripe fails for everyone, asking slows down to one probe at a time, so
-//! that an outage does not use up every event's patience; the first answer closes it.
+//! The outage breaker: when Stripe fails for everyone, requests slow down to one probe at a time,
+//! so that an outage does not use up every event's patience; the first answer closes it.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ const OPEN_AFTER: u32 = 5;
 
 /// Between two probes during an outage, at first, and at most; and always while the key is refused.
 const PROBE_EVERY_MIN: Duration = Duration::from_secs(1);
+/// The longest pause between two probes, and the only one while the key is refused.
 pub const PROBE_EVERY_MAX: Duration = Duration::from_secs(30);
 
 /// Counts failures. It is open while there is an outage.
@@ -72,12 +73,13 @@ impl Breaker {
         Some(Turn::Opened { why: outage.why.clone(), key_refused: outage.key_refused })
     }
 
-    /// Why asking is slowed down, and since when; `None` while it goes on as usual.
+    /// Why requests are slowed down, and since when; `None` while they are not.
     pub fn trouble(&self) -> Option<(String, Duration)> {
         let outage = lock(&self.0);
         outage.open_since.map(|since| (outage.why.clone(), since.elapsed()))
     }
 
+    /// True while requests are limited to probes.
     pub fn is_open(&self) -> bool {
         lock(&self.0).open_since.is_some()
     }

@@ -49,29 +49,37 @@ impl Change {
 /// What an object of Stripe's says of itself whatever it is, and which payment it is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct About {
-    /// When Stripe was asked, for people.
+    /// When the request was sent, for people.
     pub as_of: Timestamp,
+    /// Stripe's id.
     pub id: String,
+    /// The payment that it is about.
     pub payment_intent_id: String,
+    /// Its charge, where Stripe names one.
     pub charge_id: Option<String>,
     /// What the payment pays, where it is a subscription's.
     pub invoice_id: Option<String>,
     /// The subscription whose later payment it is; `None` for a payment of a session's own.
     pub subscription_id: Option<String>,
+    /// When Stripe made it.
     pub created_at: Timestamp,
 }
 
 /// Money going back. Only a `succeeded` one counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refund {
+    /// What every such object has.
     pub about: About,
     /// Minor units of `currency`, 1 or more.
     pub amount: i64,
+    /// ISO code in lower case.
     pub currency: String,
     /// Stripe's word, whatever it is; one that is not known gives no money back, and holds the
     /// goods as a pending one does.
     pub status: String,
+    /// In Stripe's own word.
     pub reason: Option<String>,
+    /// Why it failed, in Stripe's own word.
     pub failure_reason: Option<String>,
     /// `None` where no money moved: a hold was let go.
     pub balance_transaction_id: Option<String>,
@@ -83,11 +91,15 @@ pub struct Refund {
 /// A buyer's bank takes money back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dispute {
+    /// What every such object has.
     pub about: About,
+    /// Minor units of `currency`.
     pub amount: i64,
+    /// ISO code in lower case.
     pub currency: String,
     /// Stripe's word, whatever it is; one that is not known holds the order as an open one does.
     pub status: String,
+    /// In Stripe's own word.
     pub reason: Option<String>,
     /// Until when the shop may answer.
     pub evidence_due_by: Option<Timestamp>,
@@ -103,19 +115,24 @@ pub struct Dispute {
 /// Stripe's Radar wants somebody to look at a payment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Review {
+    /// What every such object has.
     pub about: About,
+    /// False once somebody has decided.
     pub open: bool,
     /// Why it was opened.
     pub reason: Option<String>,
+    /// How it was decided, in Stripe's own word.
     pub closed_reason: Option<String>,
 }
 
 /// The card's issuer suspects fraud.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FraudWarning {
+    /// What every such object has.
     pub about: About,
     /// False once the payment is refunded or disputed.
     pub actionable: bool,
+    /// In Stripe's own word.
     pub fraud_type: Option<String>,
 }
 
@@ -123,34 +140,59 @@ pub struct FraudWarning {
 /// of `currency`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Order {
-    /// When Stripe was asked, for people.
+    /// When the request was sent, for people.
     pub as_of: Timestamp,
+    /// The session that made it; unique in the file.
     pub checkout_session_id: String,
+    /// The payment; `None` where nothing is paid, or not by Checkout itself.
     pub payment_intent_id: Option<String>,
+    /// Real money or not.
     pub livemode: bool,
+    /// `payment`, `subscription` or `setup`.
     pub mode: String,
+    /// Whether the money is there.
     pub payment_status: PaymentStatus,
+    /// ISO code in lower case.
     pub currency: String,
+    /// Minor units, before discount, shipping and tax.
     pub amount_subtotal: i64,
+    /// Minor units.
     pub amount_discount: i64,
+    /// Minor units.
     pub amount_shipping: i64,
+    /// Minor units.
     pub amount_tax: i64,
+    /// Minor units; what the buyer pays.
     pub amount_total: i64,
     /// What the buyer saw, where Adaptive Pricing showed another currency.
     pub presentment: Option<(i64, String)>,
+    /// Stripe's id of the customer.
     pub customer_id: Option<String>,
+    /// Stripe's id of the subscription.
     pub subscription_id: Option<String>,
+    /// Stripe's id of the invoice.
     pub invoice_id: Option<String>,
+    /// Stripe's id of the Payment Link that led to it.
     pub payment_link_id: Option<String>,
+    /// The shop's own reference.
     pub client_reference_id: Option<String>,
+    /// The buyer's address for mail.
     pub email: Option<String>,
+    /// A person's name.
     pub name: Option<String>,
+    /// The buyer's company.
     pub business_name: Option<String>,
+    /// The buyer's number.
     pub phone: Option<String>,
+    /// Where it goes.
     pub shipping: Address,
+    /// The way of shipping that the buyer chose.
     pub shipping_option: Option<String>,
+    /// A JSON array in Stripe's form.
     pub custom_fields: Value,
+    /// A JSON array in Stripe's form.
     pub tax_ids: Value,
+    /// A JSON object of texts.
     pub metadata: Value,
     /// When the session was made, which is before it was paid.
     pub created_at: Timestamp,
@@ -161,6 +203,7 @@ pub struct Order {
     pub settled_at: Option<Timestamp>,
     /// Of a payment that is captured by hand.
     pub hold: Option<Hold>,
+    /// What was bought, in the order of the session.
     pub lines: Vec<LineItem>,
 }
 
@@ -237,11 +280,17 @@ impl PaymentStatus {
 /// Where a parcel goes. All fields may be missing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Address {
+    /// A person's name.
     pub name: Option<String>,
+    /// Street and house number.
     pub line1: Option<String>,
+    /// What follows the street.
     pub line2: Option<String>,
+    /// The town.
     pub city: Option<String>,
+    /// State, province or prefecture.
     pub state: Option<String>,
+    /// The postal code.
     pub postal_code: Option<String>,
     /// Two letters, ISO 3166-1.
     pub country: Option<String>,
@@ -250,25 +299,39 @@ pub struct Address {
 /// One line as sold.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LineItem {
+    /// Stripe's id.
     pub id: String,
+    /// Stripe's id of the price.
     pub price_id: Option<String>,
+    /// Stripe's id of the product.
     pub product_id: Option<String>,
+    /// The shop's own number for it.
     pub sku: Option<String>,
+    /// As Checkout showed it.
     pub name: String,
     /// The variant as sold, such as a size.
     pub options: Option<String>,
+    /// How many were bought.
     pub quantity: i64,
+    /// ISO code in lower case.
     pub currency: String,
     /// `None` where Stripe has no whole number of minor units; then `unit_amount_decimal` has the
     /// text.
     pub unit_amount: Option<i64>,
+    /// Minor units for one, as decimal text; may have fractions.
     pub unit_amount_decimal: Option<String>,
+    /// Minor units, before discount and tax.
     pub amount_subtotal: i64,
+    /// Minor units.
     pub amount_discount: i64,
+    /// Minor units.
     pub amount_tax: i64,
+    /// Minor units; what the buyer pays for the line.
     pub amount_total: i64,
+    /// True for what needs a parcel.
     pub requires_shipping: bool,
     /// Of one, in grams; `None` where nobody has said it.
     pub weight_g: Option<i64>,
+    /// A JSON object of texts.
     pub metadata: Value,
 }

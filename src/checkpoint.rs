@@ -3,7 +3,7 @@
 //!
 //! SQLite would move the log in passing and report to nobody how that went. Here the writer does it
 //! after its callers have their answers, looks at what came of it, and begins each log with a
-//! change of page 1, so that a log can be told to be the file's own (wal.rs).
+//! change of page 1, which shows that a log is the file's own (wal.rs).
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -148,6 +148,7 @@ impl Checkpointer {
         checkpointer
     }
 
+    /// What the last moves of the log came to.
     pub fn condition(&self) -> &Condition {
         &self.condition
     }
@@ -206,8 +207,8 @@ impl Checkpointer {
         Ok(())
     }
 
-    /// After a COMMIT and before anybody is told: `Corrupt` when the file is no longer the one that
-    /// was opened.
+    /// After a COMMIT and before anybody is answered: `Corrupt` when the file is no longer the one
+    /// that was opened.
     pub fn committed(&mut self) -> Result<()> {
         let begun = std::mem::take(&mut self.marking);
         self.marked |= begun;

@@ -73,6 +73,7 @@ pub struct Claim {
 /// An event that a worker has.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Claimed {
+    /// The envelope as it was decoded at the door.
     pub event: Event,
     /// Tries, with this one.
     pub attempts: i64,
@@ -115,7 +116,9 @@ pub struct Room {
 /// What is in progress: neither is claimed again, whatever the clock says.
 #[derive(Debug, Clone, Default)]
 pub struct InProgress {
+    /// Their ids.
     pub events: HashSet<String>,
+    /// The objects that they are about.
     pub objects: HashSet<String>,
 }
 

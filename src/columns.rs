@@ -11,6 +11,7 @@ mod rules; // writes the rules
 /// blanks between.
 #[cfg_attr(not(test), expect(dead_code, reason = "the rules are written by the tests"))]
 pub struct Columns {
+    /// Its name.
     pub table: &'static str,
     /// Who the row is: nobody changes it.
     pub fixed: &'static str,

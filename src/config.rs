@@ -37,17 +37,25 @@ const STRIPE_RATE_MAX: f64 = 25.0;
 /// are read again on SIGHUP.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// The shop's file.
     pub db: PathBuf,
+    /// Where webhooks arrive.
     pub listen: SocketAddr,
+    /// `listen` may be reached from other machines.
     pub allow_public_listen: bool,
+    /// How to reach Stripe.
     pub stripe: StripeAccess,
+    /// The only account whose events count; `None` for any.
     pub account: Option<String>,
+    /// Events in progress at once.
     pub workers: usize,
     /// How long an event that only echoes another is left to wait.
     pub echo_after: Duration,
+    /// When to look for what did not arrive.
     pub backfill: Backfill,
     /// How long the bodies of processed events are kept; `None` is for good.
     pub keep_payloads: Option<Duration>,
+    /// What is notified of what.
     pub hooks: Plan,
     /// `None`: there is no page.
     pub page: Option<PageSettings>,
@@ -65,6 +73,7 @@ pub struct Backfill {
 /// How to reach Stripe, and as whom.
 #[derive(Debug, Clone)]
 pub struct StripeAccess {
+    /// A restricted or a secret key.
     pub key: Secret,
     /// What the key says of itself: `sk_live_`/`rk_live_` or `sk_test_`/`rk_test_`.
     pub livemode: bool,

@@ -16,8 +16,11 @@ use crate::writer::Writer;
 
 /// One a process.
 pub struct Context {
+    /// All writes of the daemon.
     pub writer: Writer,
+    /// The client, paced for all threads together.
     pub stripe: Stripe,
+    /// What `/metrics` shows.
     pub metrics: Arc<Metrics>,
     /// The mode the file was born with.
     pub livemode: bool,
@@ -25,12 +28,14 @@ pub struct Context {
     pub account: Option<String>,
     /// Wakes and stops the work on events.
     pub events: Arc<Signal>,
+    /// Whether Stripe fails for everyone.
     pub breaker: Breaker,
     /// The permissions that the key lacks, as `attention` shows them; locked until it shows them.
     forbidden: Mutex<Vec<(&'static str, String)>>,
 }
 
 impl Context {
+    /// One for the process; every thread shares it.
     pub fn new(
         writer: Writer,
         stripe: Stripe,
@@ -50,7 +55,7 @@ impl Context {
         })
     }
 
-    /// Why asking Stripe does not go on just now, for `/readyz`: the sentence, and since when.
+    /// Why requests to Stripe are paused, for `/readyz`: the sentence, and since when.
     pub fn trouble_with_stripe(&self) -> Option<(String, Duration)> {
         self.breaker.trouble()
     }

@@ -163,7 +163,7 @@ fn open(path: &Path, flags: OpenFlags) -> Result<Connection> {
     let set = |name: &str, value: &dyn rusqlite::ToSql| {
         connection.pragma_update(None, name, value).map_err(|e| unopened(path, e))
     };
-    // A commit is on the disk before anybody is told (promise 1).
+    // A commit is on the disk before anybody is answered (promise 1).
     set("synchronous", &"FULL")?;
     if sabotage::is("synchronous_normal") {
         set("synchronous", &"NORMAL")?;
@@ -322,8 +322,8 @@ fn refuse_older(connection: &Connection, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What a `.dump` that was read into a new file is told: it leaves out the two marks, and may have
-/// been read by half.
+/// What to say of a `.dump` that was read into a new file: it leaves out the two marks, and may
+/// have been read by half.
 fn unmarked(connection: &Connection, path: &Path) -> Result<Error> {
     let (shown, word) = (path.display(), quoted(path));
     let lacking = shape::lacking(connection, SCHEMA).map_err(translate)?;
@@ -459,7 +459,7 @@ pub fn translate(error: rusqlite::Error) -> Error {
             "the file cannot be written: {text}; look at the owner and mode of the file and of its directory"
         )),
         Some(ErrorCode::OutOfMemory) => Error::Temporary("out of memory".into()),
-        // A trigger's sentence, or a CHECK: what was asked for is not allowed.
+        // A trigger's sentence, or a CHECK: the statement is not allowed.
         _ => Error::Permanent(text),
     }
 }

@@ -107,7 +107,7 @@ enum Doing {
     Reading,
     /// Somebody has it and will answer it, or writes the answer.
     Answering,
-    /// The reaper is to tell the client why.
+    /// The reaper should tell the client why.
     Refused(Vec<u8>),
     /// The reaper is to cut the connection then.
     Ending(Instant),
@@ -176,8 +176,8 @@ impl Door {
         }
     }
 
-    /// Why the process should be replaced; `None` while the door works. Cheap enough to ask several
-    /// times a second.
+    /// Why the process should be replaced; `None` while the door works. Cheap enough to check
+    /// several times a second.
     pub fn broken(&self) -> Option<String> {
         if !self.accepts() {
             let why = lock(&self.inside.ended).clone();

@@ -7,13 +7,19 @@ use crate::stripe::Looked;
 
 /// One endpoint of either of Stripe's two lists.
 pub struct Endpoint {
+    /// Stripe's id.
     pub id: String,
+    /// Where Stripe posts to.
     pub url: String,
+    /// False when it was disabled, by a person or by Stripe.
     pub enabled: bool,
     /// Without the thin shape's `v1.`.
     pub events: Vec<String>,
+    /// It sends thin events, not snapshots.
     pub thin: bool,
+    /// Its API version; `None` for the account's default.
     pub version: Option<String>,
+    /// Real money or not, where Stripe says so.
     pub livemode: Option<bool>,
 }
 
@@ -64,7 +70,7 @@ fn events(row: &Value) -> Vec<String> {
 /// Reads a row of a list.
 type Read = fn(&Value) -> Endpoint;
 
-/// Stripe's two lists; the second shows a URL only when asked to.
+/// Stripe's two lists; the second shows a URL only on request.
 const LISTS: &[(&str, Read)] = &[
     ("/v1/webhook_endpoints?limit=100", Endpoint::snapshot),
     (
@@ -77,6 +83,7 @@ const LISTS: &[(&str, Read)] = &[
 pub struct Endpoints {
     /// Those that post to the shop's URL.
     pub ours: Vec<Endpoint>,
+    /// Endpoints with another URL.
     pub others: Vec<Endpoint>,
     /// What Stripe answered instead of one of the lists: others may exist.
     hidden: Option<Looked>,
@@ -95,7 +102,7 @@ pub enum Trouble<'a> {
 
 impl Endpoints {
     /// Asks for both lists. `url` is where Stripe posts to; without it any endpoint is the shop's
-    /// whose path is ours. An error of `look`, which asks Stripe once, ends it.
+    /// whose path is ours. An error of `look`, which sends one request, ends it.
     pub fn list<E>(
         url: Option<&str>,
         mut look: impl FnMut(&str) -> Result<Looked, E>,

@@ -17,6 +17,7 @@ const NAME_A_SHOP: [&str; 3] = ["FULFILLD_DB", "STRIPE_SECRET_KEY", "WEBHOOK_SEC
 
 /// The directory of the service's settings and secrets, where this variable does not name another.
 pub const ETC_VARIABLE: &str = "FULFILLD_ETC";
+/// The service's settings and secrets, unless `FULFILLD_ETC` names another directory.
 pub const ETC: &str = "/etc/fulfilld";
 
 /// The service's settings, in that directory.

@@ -20,7 +20,7 @@ pub enum Error {
     Usage(String),
     /// A setting, a key or a file's owner must be fixed first.
     Config(String),
-    /// The key may not ask this one thing: wait with it, and go on with everything else.
+    /// The key may not do this one thing: wait with it, and continue with everything else.
     Forbidden(String),
     /// The disk or the file cannot be trusted: stop, and check before going on.
     Corrupt(String),

@@ -41,14 +41,16 @@ pub struct Event {
     pub object_id: Option<String>,
     /// When Stripe made it. Whole seconds at best: never used to order or to deduplicate.
     pub created: Option<Timestamp>,
+    /// Real money or not; `None` where the event does not say.
     pub livemode: Option<bool>,
     /// The API version the snapshot was rendered with, from 2019 on.
     pub api_version: Option<String>,
     /// The connected account it happened in (Connect only).
     pub account: Option<String>,
-    /// The account to name when asking about it; set for Connect and organizations, sometimes for
+    /// The account to name in requests about it; set for Connect and organizations, sometimes for
     /// the shop's own.
     pub context: Option<String>,
+    /// Snapshot or thin.
     pub shape: Shape,
     /// The thin shape's twin.
     pub snapshot_event: Option<String>,

@@ -26,6 +26,7 @@ const BACKLOG_MAX: Duration = Duration::from_secs(600);
 
 /// What keeps orders from going through: a stable name for programs, and a sentence for people.
 pub struct Cause {
+    /// Stable, for programs: what stands before the colon in `/readyz`.
     pub name: &'static str,
     what: String,
 }
@@ -34,9 +35,11 @@ pub struct Cause {
 pub const STARTING: &str = "starting";
 /// The file is locked by somebody else.
 pub const FILE_LOCKED: &str = "file_locked";
+/// No event can be stored: the disk is full.
 pub const DISK_FULL: &str = "disk_full";
 /// Stripe refuses the key, or does not answer.
 pub const STRIPE_PAUSED: &str = "stripe_paused";
+/// Events have been due for too long.
 pub const EVENTS_WAITING: &str = "events_waiting";
 /// The process should be replaced.
 const ILL: &str = "ill";
@@ -56,6 +59,7 @@ pub struct Health {
 }
 
 impl Health {
+    /// Looks at the file through `reader`.
     pub fn new(
         reader: Reader,
         file: PathBuf,

@@ -213,13 +213,14 @@ pub fn is_awaited(c: &Connection, object: &str) -> Result<bool> {
         .map_err(db::translate)
 }
 
-/// A look at an object that we ask for ourselves, because Stripe made no event of what became of
+/// A look at an object that we request ourselves, because Stripe made no event of what became of
 /// it. It is a row of `events` without a payload: one for each object, whatever was found out about
 /// it and however often.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lookup {
-    /// The event type whose handler asks for such objects.
+    /// The event type whose handler requests such objects.
     pub kind: &'static str,
+    /// The object to look at.
     pub object_id: String,
     /// When the object was made, or became what it is; the older one is looked at first.
     pub created: Option<Timestamp>,
@@ -278,6 +279,7 @@ fn make_pending(c: &Connection, id: &str) -> Result<bool> {
 /// The columns that [`event`] reads, and how many they are.
 pub const EVENT: &str =
     "id, type, object_id, created, livemode, api_version, account, context, shape, snapshot_event";
+/// The number of columns in [`EVENT`].
 pub const EVENT_COLUMNS: usize = 10;
 
 /// The envelope as it was read at the door. The columns are all that is ever needed of it; the

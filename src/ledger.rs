@@ -14,7 +14,7 @@ mod orders; // an order and its lines
 #[cfg(test)]
 mod tests;
 
-/// Applies a fact that answers the question with the number `asked` (`inbox::next_number`). The
+/// Applies a fact that answers the request with the number `asked` (`inbox::next_number`). The
 /// caller is inside its transaction and has named itself in `actor`. Applying it again, or the
 /// answer to an older question after that to a newer one, changes nothing; triggers write the
 /// history, the fulfillments and the outbox.

@@ -60,6 +60,7 @@ impl Follower {
 
 /// What the running Litestream says at its control socket.
 pub struct Said {
+    /// As Litestream writes it.
     pub version: String,
     /// When its replica was last as new as the file; `None` when it does not follow this file.
     pub replicated_at: Option<SystemTime>,

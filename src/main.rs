@@ -11,31 +11,31 @@ mod commands; // what the operator can type: one file a verb
 
 // The daemon, and what it answers.
 mod serve; // the daemon: opens, wires, starts, stops
-mod standby; // answers 503 until a person has fixed what stops the start
+mod standby; // answers 503 until a person fixes what prevents the start
 mod webhook; // verify, store, answer
 mod page; // the packing table in a browser
 mod health; // healthz, readyz and metrics
-mod door; // everything we do about tiny_http
+mod door; // time-outs and limits around tiny_http
 
 // What people do with orders.
 mod verbs; // what a person does to orders
-mod books; // what money came and went
+mod books; // what money moved, and when
 mod labels; // files for label services
-mod person; // what is held about a person, and how it is erased
+mod person; // what the file holds about a person, and erasing it
 
 // The daemon's threads, beside the queues.
 mod reconcile; // finds what never arrived
-mod only; // whether FULFILLD_ONLY matches anything
-mod timing; // this server's clock: that it was set, that it is wrong
+mod only; // alarm: FULFILLD_ONLY matches nothing
+mod timing; // notices that this server's clock was set, or is wrong
 mod retention; // clears the bodies of old events
-mod indexing; // takes in the orders that the search index lacks
-mod rounds; // a thread that does the same thing again and again
+mod indexing; // adds new orders to the search index
+mod rounds; // threads that repeat a job at intervals
 
 // Events: from the inbox to rows.
 mod worker; // the queue of events: runs the handler, applies the Change
 mod context; // what the daemon's threads share
-mod rebuild; // derives what comes from Stripe once more, and compares
-mod claims; // SQL of due events: claimed by object, finished together
+mod rebuild; // derives what came from Stripe again, and compares
+mod claims; // SQL of due events: claim by object, finish together
 mod handlers; // what Stripe can report: one file a subject
 mod ledger; // SQL that applies a Change
 mod change; // what a handler found out
@@ -47,8 +47,8 @@ mod breaker; // notices that Stripe fails for everyone
 
 // SQL of single tables.
 mod inbox; // SQL of events
-mod forgotten; // SQL of the list of people who are forgotten
-mod words; // the search index: in which orders a text may stand
+mod forgotten; // SQL of the list of forgotten people
+mod words; // the search index: which orders may contain a text
 mod alarms; // SQL of alarms
 
 // Stripe.
@@ -60,17 +60,17 @@ mod reason; // why an event is not done: a code beside the sentence
 // The file.
 mod table; // rows as people and machines read them
 mod writer; // the single writer: group commit
-mod checkpoint; // owns the write-ahead log: when it is moved into the file
+mod checkpoint; // owns the write-ahead log and moves it into the file
 mod rollback_guard; // how far the file had got
-mod columns; // whose each column is, and the triggers that follow
-mod migrations; // leads an older file to today's schema
+mod columns; // who owns each column, and the triggers generated from that
+mod migrations; // upgrades an older file to today's schema
 mod db; // the file, and SQLite's errors
 mod shape; // what a file lacks of the schema
 mod backups; // backups of the file: where they are, how old the newest is
 mod litestream; // the replicating program beside the file
 mod service; // the units of systemd that run a shop
 mod place; // where the file lies, its lock, and whether it is still the same
-mod wal; // whether a log belongs to its file, pure
+mod wal; // whether a log belongs to its file; pure
 
 // Settings and the log.
 mod logging; // the log on standard error
@@ -79,7 +79,7 @@ mod env; // where settings come from: environment, file, credentials
 mod access; // why a file is closed to this user, and what opens it
 
 // Foundations.
-mod signature; // Stripe-Signature, pure
+mod signature; // Stripe-Signature; pure
 mod metrics; // counts
 mod money; // amounts as decimal text
 mod text; // text from outside, made safe
@@ -90,11 +90,11 @@ mod clock; // UTC
 mod error; // errors by what the caller should do now
 
 #[cfg(test)]
-mod the_page; // that imports point down this page
+mod the_page; // tests that imports point down this page
 
 #[cfg(any(fuzzing, test))]
 #[path = "../fuzz/targets.rs"]
-mod targets; // what is fed to whoever reads bytes from outside
+mod targets; // fuzz targets: everything that reads bytes from outside
 
 #[cfg_attr(fuzzing, allow(dead_code))]
 fn main() -> std::process::ExitCode {

@@ -11,8 +11,11 @@ use crate::sync::lock;
 
 /// A family of counters, as docs/settings.md lists it.
 pub struct Family {
+    /// With the prefix `fulfilld_`.
     pub name: &'static str,
+    /// Names of the labels.
     pub labels: &'static [&'static str],
+    /// One sentence.
     pub help: &'static str,
 }
 

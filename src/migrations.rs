@@ -32,16 +32,16 @@ use crate::place::{beside, folder};
 use crate::sabotage;
 use crate::shape::{self, Object};
 
-/// Leads the tables from one version to the next.
+/// Upgrades the tables from one version to the next.
 struct Step {
-    /// The `user_version` that it leads to, from the one before.
+    /// The `user_version` that it reaches, from the one before.
     to: i64,
     /// What it does, for the log.
     what: &'static str,
     run: fn(&Connection) -> Result<()>,
 }
 
-/// All of them, oldest first; the last leads to `db::SCHEMA_VERSION`.
+/// All of them, oldest first; the last reaches `db::SCHEMA_VERSION`.
 const STEPS: &[Step] = &[
     Step {
         to: 2,
@@ -119,7 +119,7 @@ const GIVEN_UP: &[&str] = &[
     "ship_wanted",
 ];
 
-/// Opens the file for the daemon as [`db::open_for_serving`] does, and leads an older one to
+/// Opens the file for the daemon as [`db::open_for_serving`] does, and upgrades an older one to
 /// today's schema. The caller holds the lock. `Config` when that cannot be done, `Full` without
 /// room for the backup, `Temporary` while somebody else is writing; the file is as it was then.
 pub fn open_for_serving(path: &Path, livemode: bool) -> Result<Connection> {
@@ -128,8 +128,8 @@ pub fn open_for_serving(path: &Path, livemode: bool) -> Result<Connection> {
     Ok(connection)
 }
 
-/// Leads the file to today's schema where it is not there yet. Before a table changes, a verified
-/// backup is made beside the file at `path`; without a path the caller has one.
+/// Upgrades the file to today's schema where needed. Before a table changes, a verified backup is
+/// made beside the file at `path`; without a path the caller has one.
 pub fn upgrade(c: &mut Connection, path: Option<&Path>) -> Result<()> {
     if version(c)? == db::schema_version() && is_todays_text(c)? {
         return Ok(());
@@ -212,7 +212,7 @@ fn version(c: &Connection) -> Result<i64> {
 }
 
 /// True when the file has everything that today's schema makes, word for word, and nothing that was
-/// given up: the usual case, told without making a second file to compare with, which takes 20 ms
+/// given up: the usual case, recognized without a second file to compare with, which takes 20 ms
 /// and 2 MB.
 fn is_todays_text(c: &Connection) -> Result<bool> {
     let mut made: Vec<&str> =

@@ -118,6 +118,7 @@ impl Signal {
         self.wake();
     }
 
+    /// True once no further job is taken.
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::SeqCst)
     }
@@ -196,6 +197,7 @@ impl<R: Runner> Queue<R> {
         Queue { shared, looks }
     }
 
+    /// What does the work.
     pub fn runner(&self) -> &R {
         &self.shared.runner
     }

@@ -7,12 +7,14 @@ use crate::error::Error;
 /// Why an event is ignored, parked, or still waits: `events.reason_code` and `events.state_reason`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reason {
+    /// For programs.
     pub code: Code,
     /// One sentence for people; no program reads it.
     pub text: String,
 }
 
 impl Reason {
+    /// `text` is a sentence for people.
     pub fn new(code: Code, text: impl Into<String>) -> Reason {
         Reason { code, text: text.into() }
     }

@@ -47,7 +47,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A file made less than so long ago was made by this process.
 const NEWBORN: Duration = Duration::from_secs(60);
 
-/// The question that is asked for the time alone, in the answer's head; nobody is an order's
+/// The request that is sent only to read the time, in the answer's head; nobody is an order's
 /// without it.
 const WHAT_TIME_IS_IT: &str = "/v1/checkout/sessions?limit=1";
 
@@ -230,7 +230,7 @@ impl Backfill {
                         );
                     }
                     if matches!(error, Error::Config(_)) {
-                        // The key is refused: the other lists would be told the same.
+                        // The key is refused, and would be for the other lists.
                         let left = turn.left(now);
                         self.turns.iter_mut().for_each(|(_, turn)| turn.wait_at_least(now, left));
                     }
@@ -290,7 +290,7 @@ impl Backfill {
         let tally = compare(&context.stripe, c, subject, since, &mut self.payments, |findings| {
             let mut lookups = Vec::new();
             for finding in findings {
-                // What is to be asked for already need not be asked for twice.
+                // What is due to be requested already is not added twice.
                 if !inbox::is_awaited(c, &finding.id)? {
                     lookups.push(finding.lookup);
                 }
@@ -307,8 +307,8 @@ impl Backfill {
         Ok(())
     }
 
-    /// Rows that nobody could read hold up no other; they are counted, and told when they become
-    /// more.
+    /// Rows that nobody could read hold up no other; they are counted, and reported when they
+    /// become more.
     fn note_unreadable(&mut self, list: &'static str, n: usize) {
         let known = self.unreadable.insert(list, n).unwrap_or(0);
         if n > known {

@@ -297,7 +297,7 @@ impl Serving {
             }
             logging::write_counted(false);
             let broken = self.door.broken().or_else(|| self.dead()).map(Error::Temporary);
-            // Why the writer ended is asked after whether it did.
+            // Read why the writer ended only after whether it did.
             if let Some(why) = self.context.writer.state().failed.or(broken) {
                 return Err(why);
             }

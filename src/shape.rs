@@ -9,6 +9,7 @@ use rusqlite::{Connection, Result};
 pub struct Object {
     /// `table`, `index`, `view` or `trigger`.
     pub kind: String,
+    /// Unique among objects.
     pub name: String,
     /// What it hangs on; a table or a view is its own.
     pub table: String,

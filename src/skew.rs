@@ -37,7 +37,7 @@ struct Seen {
 }
 
 impl Skew {
-    /// Takes note of an answer's `Date`: asked and answered at these times since boot.
+    /// Takes note of an answer's `Date`: requested and answered at these times since boot.
     pub fn note(&self, date: Timestamp, asked: Duration, answered: Duration) {
         if answered.saturating_sub(asked) > ROUND_TRIP_MAX {
             return;

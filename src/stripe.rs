@@ -1,4 +1,4 @@
-//! What is asked of Stripe: objects as they are now, each checked to be the one that was asked for.
+//! Requests to Stripe: objects as they are now, each verified to be the requested one.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -47,6 +47,7 @@ pub enum Sight<T> {
 /// An invoice that a payment pays.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Billed {
+    /// The invoice's id.
     pub invoice: String,
     /// `None` where it bills no subscription, or the key may not see it.
     pub subscription: Option<String>,
@@ -60,9 +61,11 @@ impl Billed {
     }
 }
 
-/// An answer, and the moment it was asked for.
-pub struct Asked {
+/// An answer, and when its request was sent.
+pub struct Answer {
+    /// When the request was sent.
     pub at: Timestamp,
+    /// The object, or an array of them.
     pub value: Value,
 }
 
@@ -79,6 +82,7 @@ pub struct Stripe {
 pub const OTHERS_MAX: usize = 3;
 
 impl Stripe {
+    /// Connects nowhere yet.
     pub fn new(access: StripeAccess, metrics: Arc<Metrics>) -> Stripe {
         let only = access.only.clone();
         let transport = Arc::new(Transport::new(access, metrics));
@@ -125,7 +129,7 @@ impl Stripe {
     /// A Checkout Session as it is now, with its payment intent and all its line items with their
     /// products, whatever their number: one request up to ten lines, then one more for each
     /// further hundred.
-    pub fn checkout_session(&self, id: &str) -> Result<Asked> {
+    pub fn checkout_session(&self, id: &str) -> Result<Answer> {
         let id = checked(id)?;
         let at = clock::now();
         let path = format!("/v1/checkout/sessions/{id}");
@@ -158,7 +162,7 @@ impl Stripe {
         };
         let lines = self.rest_of(get, "item", lines)?;
         value["line_items"] = Value::Array(lines);
-        Ok(Asked { at, value })
+        Ok(Answer { at, value })
     }
 
     /// The Checkout Session of a payment intent; `None` when it was not made by Checkout, or for a
@@ -247,17 +251,17 @@ impl Stripe {
     }
 
     /// A charge as it is now.
-    pub fn charge(&self, id: &str) -> Result<Asked> {
+    pub fn charge(&self, id: &str) -> Result<Answer> {
         self.object("charge", "charge", "/v1/charges", id)
     }
 
     /// A refund as it is now.
-    pub fn refund(&self, id: &str) -> Result<Asked> {
+    pub fn refund(&self, id: &str) -> Result<Answer> {
         self.object("refund", "refund", "/v1/refunds", id)
     }
 
     /// All the refunds of a payment, as an array.
-    pub fn refunds_of(&self, payment_intent: &str) -> Result<Asked> {
+    pub fn refunds_of(&self, payment_intent: &str) -> Result<Answer> {
         let at = clock::now();
         let query = [("payment_intent", checked(payment_intent)?.to_string())];
         let get = Get {
@@ -268,21 +272,21 @@ impl Stripe {
         };
         let first = self.transport.page(get)?;
         let value = Value::Array(self.rest_of(get, "refund", first)?);
-        Ok(Asked { at, value })
+        Ok(Answer { at, value })
     }
 
     /// A dispute as it is now.
-    pub fn dispute(&self, id: &str) -> Result<Asked> {
+    pub fn dispute(&self, id: &str) -> Result<Answer> {
         self.object("dispute", "dispute", "/v1/disputes", id)
     }
 
     /// A review as it is now.
-    pub fn review(&self, id: &str) -> Result<Asked> {
+    pub fn review(&self, id: &str) -> Result<Answer> {
         self.object("review", "review", "/v1/reviews", id)
     }
 
     /// An early fraud warning as it is now.
-    pub fn fraud_warning(&self, id: &str) -> Result<Asked> {
+    pub fn fraud_warning(&self, id: &str) -> Result<Answer> {
         self.object(
             "early_fraud_warning",
             "radar.early_fraud_warning",
@@ -291,13 +295,13 @@ impl Stripe {
         )
     }
 
-    fn object(&self, endpoint: &'static str, object: &str, path: &str, id: &str) -> Result<Asked> {
+    fn object(&self, endpoint: &'static str, object: &str, path: &str, id: &str) -> Result<Answer> {
         let id = checked(id)?;
         let at = clock::now();
         let path = &format!("{path}/{id}");
         let value = self.transport.get(Get { endpoint, path, query: &[], expansions: AS_IT_IS })?;
         is_the_one(&value, object, id)?;
-        Ok(Asked { at, value })
+        Ok(Answer { at, value })
     }
 
     /// Asks once and shows how Stripe answers, for `doctor`: a status is no error.
@@ -327,8 +331,8 @@ fn checked(id: &str) -> Result<&str> {
     )))
 }
 
-/// `Temporary` unless the answer is the object that was asked for: half an answer, or somebody
-/// else's, is no fact.
+/// `Temporary` unless the answer is the requested object: half an answer, or somebody else's, is no
+/// fact.
 fn is_the_one(value: &Value, object: &str, id: &str) -> Result<()> {
     if sabotage::is("an_object_has_an_id") {
         for field in ["object", "id"] {

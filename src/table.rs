@@ -26,7 +26,9 @@ const TIMES: &[&str] = &["placed_at"];
 
 /// What a query gave.
 pub struct Table {
+    /// Their names.
     pub columns: Vec<String>,
+    /// Each as long as `columns`.
     pub rows: Vec<Vec<Cell>>,
 }
 
@@ -43,6 +45,7 @@ impl Table {
         Ok(Table { columns, rows })
     }
 
+    /// True without a row.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }

@@ -33,6 +33,7 @@ pub struct Watch {
 }
 
 impl Watch {
+    /// Begins with the clock as it is now.
     pub fn begin() -> Watch {
         Watch { steps: Steps::begin(), told_s: None, to_wake: false, write_at: Instant::now() }
     }

@@ -35,6 +35,7 @@ pub const REFUSAL: &str = "Webhook Error: ";
 
 /// What the webhook needs to verify an event and to store it.
 pub struct Webhook {
+    /// What signatures are verified with.
     pub secrets: Secrets,
     context: Arc<Context>,
     metrics: Arc<Metrics>,
@@ -47,6 +48,7 @@ pub struct Webhook {
 }
 
 impl Webhook {
+    /// Starts the responders.
     pub fn new(
         secrets: Vec<SigningSecret>,
         context: Arc<Context>,
@@ -118,8 +120,8 @@ impl Webhook {
         };
         // Held until they are counted, so that a count goes to the secret that matched.
         let secrets = self.secrets.in_force();
-        // Where the two clocks differ, a signature's age is told by the one that says less: the
-        // `Date` of an answer may be wrong as well, and an event that comes again changes nothing.
+        // Where the two clocks differ, a signature's age is the smaller of the two: the `Date` of
+        // an answer may be wrong as well, and an event that comes again changes nothing.
         let now = self.context.stripe.skew().now().min(clock::now()).as_second();
         let verified = signature::verify(
             request.header("Stripe-Signature"),

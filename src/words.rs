@@ -28,6 +28,7 @@ pub const SEGMENT: i64 = BLOCK * BLOCKS;
 
 /// Groups of three fall into so many places; so many of them are one row of the file.
 pub const PLACES: usize = 1 << 15;
+/// So many places are one row of the file.
 pub const ROW: usize = 64;
 const ROWS: i64 = (PLACES / ROW) as i64;
 
@@ -129,6 +130,7 @@ pub fn places(text: &str) -> impl Iterator<Item = usize> {
 pub struct Sought(Vec<Vec<usize>>);
 
 impl Sought {
+    /// What to look for: each inner list is one alternative, of which all words must occur.
     pub fn of<'a>(either: impl IntoIterator<Item = Vec<&'a str>>) -> Sought {
         let all = |words: Vec<&str>| {
             let places: BTreeSet<usize> = words.into_iter().flat_map(places).collect();
@@ -146,6 +148,7 @@ pub struct Index<'c> {
 }
 
 impl<'c> Index<'c> {
+    /// The index as it is in the file.
     pub fn of(c: &'c Connection) -> Result<Index<'c>> {
         Ok(Index { row: c.prepare_cached(ROW_OF).map_err(db::translate)?, changed: changed(c)? })
     }
@@ -204,8 +207,10 @@ impl<'c> Index<'c> {
     }
 }
 
+/// A row of the index, by [`id_of`].
 pub const ROW_OF: &str = "SELECT orders FROM search_blocks WHERE id = ?1";
 
+/// The row's id in `search_blocks`.
 pub fn id_of(segment: i64, row: usize) -> i64 {
     segment * ROWS + row as i64
 }

@@ -1,8 +1,8 @@
 //! Group commit: many callers, one transaction; nobody is answered before COMMIT.
 //!
 //! One thread owns the write connection. A caller hands it a task (`writer/task.rs`); the thread
-//! runs what is waiting in one transaction (`writer/batch.rs`), commits once, and then tells every
-//! caller. It never touches a socket or Stripe.
+//! runs what is waiting in one transaction (`writer/batch.rs`), commits once, and then answers
+//! every caller. It never touches a socket or Stripe.
 
 mod batch; // one transaction
 mod serving; // the thread that owns the connection
@@ -34,7 +34,8 @@ const BATCH_BYTES: usize = PAGES as usize * 4096;
 /// Between two tries to begin while somebody else is writing.
 const LOCK_POLL: Duration = Duration::from_millis(5);
 
-/// How long a caller waits for somebody else's write before it is told that the file is locked.
+/// How long a caller waits for somebody else's write before it gets the error that the file is
+/// locked.
 pub const LOCK_BUDGET: Duration = Duration::from_secs(2);
 
 /// The same once the file has been locked for that long: callers who would wait in vain are not to

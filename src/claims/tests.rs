@@ -353,7 +353,7 @@ fn what_waits_for_an_order_is_due_when_its_payment_is_known() {
     finish(&c, &claims[0], &ignored, at(0)).unwrap();
     let told = "SELECT state || ' ' || awaits || ' ' || reason_code FROM events";
     assert_eq!(one(&c, told), "ignored pi_1 no_session");
-    // The order came while Stripe was asked: it is not ignored, but asked about again.
+    // The order came during the request: the event is not ignored but due again.
     inbox::replay(&c, "evt_1").unwrap();
     assert_eq!(one(&c, told), format!("pending pi_1 {}", Code::Replayed.word()));
     let (claims, _) = claim_all(&c, ALL, &InProgress::default(), 1);

@@ -106,8 +106,8 @@ const RULES: &[(&str, &str, Rule, &str)] = &[
 const TOLD_OF_ORDERS: &str =
     "payment_status amount_total amount_capturable amount_captured capture_before";
 
-/// What comes beside an order and is told in its history: the table, its name there, and its state
-/// in one word, of the row `{}`.
+/// What belongs to an order and appears in its history: the table, its name there, and its state in
+/// one word, of the row `{}`.
 #[rustfmt::skip]
 const BESIDE: &[(&str, &str, &str)] = &[
     ("refunds", "refund", "{}status || ' ' || {}amount"),

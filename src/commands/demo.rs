@@ -56,6 +56,7 @@ pub struct Args {
     keep: Option<PathBuf>,
 }
 
+/// Runs the demo. An error says what could not be started.
 pub fn run(args: &Args) -> Result<()> {
     let stopped = serve::signals()?;
     let home = Home::make(args.keep.as_deref())?;

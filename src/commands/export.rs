@@ -4,7 +4,7 @@
 use jiff::civil::Date;
 
 use super::File;
-use crate::books::{self, Asked, Format};
+use crate::books::{self, Format, Selection};
 use crate::error::Result;
 
 mod labels; // the parcels that wait, for a label service
@@ -59,12 +59,12 @@ pub fn run(args: &Args) -> Result<()> {
     if let Some(service) = args.labels.service() {
         return labels::run(&args.labels, service, &args.file);
     }
-    let asked = Asked {
+    let selection = Selection {
         lines: args.lines,
         since: args.since,
         until: args.until,
         zone: &args.tz,
         format: args.format,
     };
-    books::write(&args.file.read()?, &asked, &mut std::io::stdout().lock())
+    books::write(&args.file.read()?, &selection, &mut std::io::stdout().lock())
 }

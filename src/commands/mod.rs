@@ -1,4 +1,4 @@
-//! What the operator can ask: one file a verb.
+//! What the operator can type: one file a verb.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,31 +17,31 @@ pub mod init; // the settings and secrets of the service
 pub mod serve; // the daemon
 pub mod demo; // the daemon, a simulated Stripe and a few purchases
 pub mod orders; // the orders, the packing queue, one order
-pub mod ship; // everything of an order goes out
-pub mod deliver; // it has arrived
-pub mod reship; // it is sent once more
-pub mod cancel; // what is left of an order will not be sent
-pub mod hold; // nothing of an order is sent for now
-pub mod release; // it may go on
+pub mod ship; // ship an order
+pub mod deliver; // mark it as delivered
+pub mod reship; // send it again
+pub mod cancel; // cancel what has not been sent
+pub mod hold; // hold an order
+pub mod release; // release it from hold
 mod order_verbs; // what these six share
-pub mod undo; // the last change is taken back
+pub mod undo; // undo the last change
 pub mod attention; // what needs a person
-pub mod dismiss; // somebody has dealt with it
+pub mod dismiss; // dismiss what has been dealt with
 pub mod add; // an order that came from elsewhere
 pub mod slips; // packing slips for the printer
 pub mod export; // the books for a spreadsheet, the parcels for a label service
 pub mod hooks; // the notifications for the shop's own programs, and what waits
-pub mod subject; // what is held about a person
-pub mod forget; // a person is erased, the books stay
+pub mod subject; // what the file holds about a person
+pub mod forget; // erase a person, keep the books
 pub mod events; // what Stripe sent, and what became of it
-pub mod replay; // stored events are processed again
-pub mod reconcile; // the file is compared with Stripe, and repaired
-pub mod check; // is the file whole and true?
-pub mod rebuild; // what comes from Stripe, derived once more and compared
+pub mod replay; // process stored events again
+pub mod reconcile; // compare the file with Stripe, and repair it
+pub mod check; // verify the file
+pub mod rebuild; // derive what came from Stripe again, and compare
 pub mod backup; // a verified copy of the file
-pub mod restore; // a backup in the place of the file
-pub mod drill; // whether that would work
-pub mod doctor; // can orders arrive?
+pub mod restore; // put a backup in place of the file
+pub mod drill; // try to restore the newest backup
+pub mod doctor; // check whether orders can arrive
 pub mod sql; // the stock shell, set up for the file
 pub mod sandbox; // a simulated Stripe
 pub mod trigger; // purchases in it

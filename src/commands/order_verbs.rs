@@ -20,10 +20,12 @@ pub struct Orders {
 }
 
 impl Orders {
+    /// How many orders are named.
     pub fn count(&self) -> usize {
         self.orders.len()
     }
 
+    /// What the verb acts on.
     pub fn on(&self) -> On<'_> {
         On { orders: &self.orders, common: &self.common }
     }
@@ -31,7 +33,9 @@ impl Orders {
 
 /// The same, of a verb that can also do without numbers.
 pub struct On<'a> {
+    /// Their numbers.
     pub orders: &'a [i64],
+    /// The file, and the form of output.
     pub common: &'a Common,
 }
 
@@ -49,6 +53,7 @@ pub struct Override {
 }
 
 impl Override {
+    /// Whom the history names for it.
     pub fn author(&self) -> &'static str {
         if self.lifted { OVERRIDE } else { OPERATOR }
     }
@@ -60,6 +65,7 @@ pub struct Act<'a> {
     pub verb: &'static str,
     /// What an order is not when the file refuses: "is not shipped".
     pub done: &'static str,
+    /// Whom the history names for it.
     pub author: &'static str,
     /// The other columns.
     pub with: Vec<Option<&'a str>>,

@@ -18,6 +18,7 @@ pub enum Weight {
 pub struct Fault {
     /// A stable name for scripts, which `doctor --json` prints.
     pub id: String,
+    /// Whether fulfilld can start all the same.
     pub weight: Weight,
     /// What is so, in one sentence; it names the setting.
     pub what: String,
@@ -69,15 +70,19 @@ impl Fault {
 /// one fault.
 #[derive(Debug)]
 pub struct Read<T> {
+    /// `None` where the text cannot be used.
     pub value: Option<T>,
+    /// What is wrong with it.
     pub faults: Vec<Fault>,
 }
 
 impl<T> Read<T> {
+    /// Without a fault.
     pub fn good(value: T) -> Read<T> {
         Read { value: Some(value), faults: Vec::new() }
     }
 
+    /// Without a value.
     pub fn wrong(fault: Fault) -> Read<T> {
         Read { value: None, faults: vec![fault] }
     }

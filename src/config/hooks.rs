@@ -39,6 +39,7 @@ const DELAY_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 pub struct Target {
     /// The command's path or the URL as it was set: `hook_runs.target`.
     pub name: String,
+    /// A command or a URL.
     pub kind: Kind,
     topics: Vec<&'static str>,
 }
@@ -84,6 +85,7 @@ pub type Delays = BTreeMap<&'static str, Duration>;
 /// All of the settings.
 #[derive(Debug, Clone, Default)]
 pub struct Plan {
+    /// In the order of the settings.
     pub targets: Vec<Target>,
     /// What posts are signed with: the bytes of each secret.
     pub secrets: Vec<SignKey>,

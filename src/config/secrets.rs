@@ -22,10 +22,11 @@ const SIGNING_SECRETS_MAX: usize = 16;
 pub struct Secret(String);
 
 impl Secret {
+    /// `Debug` and `Display` never show `text`.
     pub fn new(text: impl Into<String>) -> Secret {
         Secret(text.into())
     }
-    /// The text itself; the one place to look at when asking where a secret goes.
+    /// The text itself; the one place that shows where a secret goes.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -40,6 +41,7 @@ impl fmt::Debug for Secret {
 /// A key to Stripe's API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key {
+    /// The key itself.
     pub secret: Secret,
     /// What the key says of itself: `sk_live_`/`rk_live_` or `sk_test_`/`rk_test_`.
     pub livemode: bool,

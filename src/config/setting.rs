@@ -21,6 +21,7 @@ pub struct Setting<T> {
     /// What the environment file says besides; often nothing.
     #[cfg_attr(not(test), expect(dead_code, reason = "the shipped file is written by a test"))]
     pub note: &'static str,
+    /// Plain or secret.
     pub kind: Kind,
     /// Its value from its text, white space around it taken off. The first argument is `name`.
     pub parse: fn(&'static str, &str) -> Read<T>,
@@ -41,11 +42,15 @@ pub enum Kind {
 
 /// A setting of any type, as lists show it.
 pub struct Row {
+    /// The environment variable.
     pub name: &'static str,
+    /// As text; empty for none.
     pub default: &'static str,
+    /// One sentence for help and documents.
     pub about: &'static str,
     #[cfg(test)]
     pub note: &'static str,
+    /// Plain or secret.
     pub kind: Kind,
     /// What is wrong with it as it is set.
     pub faults: fn() -> Vec<Fault>,
@@ -55,6 +60,7 @@ pub struct Row {
 }
 
 impl Row {
+    /// True for what is never printed.
     pub fn is_secret(&self) -> bool {
         matches!(self.kind, Kind::Secret { .. })
     }

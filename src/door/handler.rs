@@ -21,10 +21,12 @@ const TOO_LARGE: Refusal = (413, "The body is larger than any event of Stripe's"
 const HANDLERS_MIN: usize = 2;
 
 impl Inside {
+    /// So many handler threads stay, whatever the load.
     pub fn handlers_min(&self) -> usize {
         HANDLERS_MIN.min(self.limits.handlers)
     }
 
+    /// Starts one more handler thread. `Temporary` when the system gives none.
     pub fn start_handler(self: &Arc<Self>) -> crate::error::Result<()> {
         let inside = self.clone();
         self.handlers.fetch_add(1, Relaxed);

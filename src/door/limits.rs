@@ -18,6 +18,7 @@ pub struct Limits {
     /// ... and while others have been waiting longer than `waiting_max`, whom a slow client must
     /// not keep out.
     pub body_within_when_waited_for: Duration,
+    /// See `body_within_when_waited_for`.
     pub waiting_max: Duration,
     /// A connection's whole life, the queue, the body and the commit included; the proxy waits no
     /// longer ...
@@ -25,7 +26,7 @@ pub struct Limits {
     /// ... and while more than `connections_max` are open. Above `memory_max` bytes it is one round
     /// of the reaper.
     pub connection_within_when_crowded: Duration,
-    /// Each takes a thread and two descriptors; the proxy is told to open half as many.
+    /// Each takes a thread and two descriptors; the proxy is configured to open half as many.
     pub connections_max: usize,
     /// tiny_http keeps a head of any size; this is below the unit's MemoryHigh.
     pub memory_max: u64,

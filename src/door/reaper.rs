@@ -32,10 +32,13 @@ const KNOCKS_MAX: usize = 16;
 
 /// What the reaper saw in its last round.
 pub struct Seen {
+    /// When this was counted.
     pub at: Instant,
+    /// Open connections.
     pub connections: usize,
     /// Connections that outlived being cut: their threads hang in tiny_http.
     pub leaked: usize,
+    /// Threads of the process.
     pub threads: u64,
     /// Bytes that no file backs.
     pub memory: u64,
@@ -59,6 +62,7 @@ impl Default for Seen {
     }
 }
 
+/// Looks at every connection, and cuts those that break the limits.
 pub struct Reaper {
     inside: Arc<Inside>,
     /// Where to knock.
@@ -71,6 +75,7 @@ pub struct Reaper {
 }
 
 impl Reaper {
+    /// `address` is the listener's own.
     pub fn new(inside: Arc<Inside>, address: SocketAddr) -> Reaper {
         let street = Street::new(address.port()).inspect_err(|error| {
             log::info!(
@@ -303,7 +308,7 @@ impl Street {
         true
     }
 
-    /// Ends a connection: whoever reads or writes it is told so at once. False when it is not in
+    /// Ends a connection: whoever reads or writes it sees that at once. False when it is not in
     /// sight.
     fn cut(&mut self, peer: &SocketAddr) -> bool {
         self.peers.get(peer).copied().is_some_and(|inode| self.cut_inode(inode))

@@ -18,6 +18,7 @@ pub fn headers<'a>(raw: &'a tiny_http::Request, name: &str) -> impl Iterator<Ite
 /// A request, read to its end. Whoever has it answers it, once; dropped without an answer, it is
 /// answered 500.
 pub struct Request {
+    /// Whole, and no longer than the limit `body_max`.
     pub body: Vec<u8>,
     /// Until it is answered.
     raw: Option<tiny_http::Request>,
@@ -44,6 +45,7 @@ impl Request {
         self.raw.take().expect("it is there until it is answered")
     }
 
+    /// `GET`, `POST` and so on.
     pub fn method(&self) -> &str {
         self.raw().method().as_str()
     }
@@ -149,21 +151,28 @@ impl Drop for Reply {
 
 /// What a request is answered. No header can repeat text of a request: they are all `'static`.
 pub struct Answer {
+    /// The HTTP status.
     pub status: u16,
+    /// `Content-Type`.
     pub content_type: &'static str,
+    /// Further headers, by name and value.
     pub headers: Vec<(&'static str, &'static str)>,
     /// Where to look instead; no header where it is not a path of plain signs.
     pub location: Option<String>,
+    /// The bytes that follow the head.
     pub body: Vec<u8>,
 }
 
 impl Answer {
+    /// An answer without further headers.
     pub fn new(status: u16, content_type: &'static str, body: Vec<u8>) -> Answer {
         Answer { status, content_type, headers: vec![], location: None, body }
     }
+    /// The same as plain text.
     pub fn text(status: u16, body: String) -> Answer {
         Answer::new(status, "text/plain; charset=utf-8", body.into_bytes())
     }
+    /// The same as JSON; `body` is its text.
     pub fn json(status: u16, body: String) -> Answer {
         Answer::new(status, "application/json", body.into_bytes())
     }

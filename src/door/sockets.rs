@@ -68,6 +68,7 @@ pub fn prepare(listener: &TcpListener, limits: &Limits) -> std::io::Result<Socke
     listener.local_addr()
 }
 
+/// Starts a named thread. `Temporary` when the system gives none.
 pub fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> Result<()> {
     std::thread::Builder::new()
         .name(name)
@@ -77,6 +78,7 @@ pub fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> Result<()> {
         .map_err(cannot_open)
 }
 
+/// The error of a listener that cannot be opened.
 pub fn cannot_open(why: impl std::fmt::Display) -> Error {
     Error::Temporary(format!("the front door cannot be opened: {why}; try again"))
 }

@@ -9,22 +9,22 @@ use crate::change::{Address, Change, Hold, LineItem, Order, PaymentStatus};
 use crate::clock::{self, Timestamp};
 use crate::error::{Error, Result};
 use crate::reason::{Code, Reason};
-use crate::stripe::{Asked, Sight, Stripe};
+use crate::stripe::{Answer, Sight, Stripe};
 
 /// Completed, or a delayed payment has settled one way or the other.
 pub fn changed(look: &Look, stripe: &Stripe) -> Result<Handled> {
-    let told = Told {
+    let event = FromEvent {
         payment_failed: look.event("checkout.session.async_payment_failed").is_some(),
         settled_at: look
             .event("checkout.session.async_payment_succeeded")
             .and_then(|event| event.created),
     };
-    ask(look.object_id()?, stripe, told)
+    request(look.object_id()?, stripe, event)
 }
 
-/// What the event itself tells, and Stripe's answer shows only to a key that may read payments.
+/// What the event itself says; the answer says it only to a key that may read payments.
 #[derive(Default, Clone, Copy)]
-pub struct Told {
+pub struct FromEvent {
     /// A delayed payment has failed.
     pub payment_failed: bool,
     /// A delayed payment's money was there then.
@@ -40,13 +40,13 @@ fn not_a_sale(why: &str) -> Handled {
     Handled::Ignore(Reason::new(Code::NotASale, why))
 }
 
-/// Asks for the session as it is now.
-pub fn ask(session: &str, stripe: &Stripe, told: Told) -> Result<Handled> {
-    let asked = stripe.checkout_session(session)?;
-    if let Some(why) = stripe.not_the_shops(&asked.value) {
+/// Requests the session as it is now.
+pub fn request(session: &str, stripe: &Stripe, event: FromEvent) -> Result<Handled> {
+    let answer = stripe.checkout_session(session)?;
+    if let Some(why) = stripe.not_the_shops(&answer.value) {
         return Ok(Handled::Ignore(why));
     }
-    match read(&asked, told)? {
+    match read(&answer, event)? {
         Handled::Change(Change::Order(order)) => completed(order, stripe),
         other => Ok(other),
     }
@@ -77,8 +77,9 @@ fn completed(mut order: Box<Order>, stripe: &Stripe) -> Result<Handled> {
     Ok(payment::kept(Change::Order(order), missing))
 }
 
-pub fn read(asked: &Asked, told: Told) -> Result<Handled> {
-    let session = Fields(&asked.value);
+/// Reads a session as Stripe answered it. `Permanent` when it cannot be an order.
+pub fn read(answer: &Answer, event: FromEvent) -> Result<Handled> {
+    let session = Fields(&answer.value);
     let mode = session.text("/mode").unwrap_or_else(|| "payment".into());
     if mode == "setup" {
         return Ok(not_a_sale("a setup session sells nothing"));
@@ -91,7 +92,7 @@ pub fn read(asked: &Asked, told: Told) -> Result<Handled> {
         }
         _ => {}
     }
-    let payment_status = payment_status(session, told.payment_failed)?;
+    let payment_status = payment_status(session, event.payment_failed)?;
     let needed = |name: &str| Error::Permanent(format!("the session has no {name}"));
     // A session of 2019 leaves the money to its payment.
     let currency = session.text("/currency").or_else(|| session.text("/payment_intent/currency"));
@@ -101,7 +102,7 @@ pub fn read(asked: &Asked, told: Told) -> Result<Handled> {
         amount => amount,
     };
     let amount_total = amount_total.ok_or_else(|| needed("amount_total"))?;
-    let created_at = session.amount("/created")?.and_then(clock::from_unix).unwrap_or(asked.at);
+    let created_at = session.amount("/created")?.and_then(clock::from_unix).unwrap_or(answer.at);
     let shipping = shipping(session);
     let shipping_option = session
         .text("/shipping_cost/shipping_rate/display_name")
@@ -109,13 +110,15 @@ pub fn read(asked: &Asked, told: Told) -> Result<Handled> {
     // Who chooses how it is sent, or picks it up, buys something that can be.
     let collected = shipping.is_some() || shipping_option.is_some();
     let settled = session.amount("/payment_intent/latest_charge/balance_transaction/created")?;
-    let settled_at =
-        settled.and_then(clock::from_unix).or(told.settled_at).filter(|_| payment_status.is_sale());
+    let settled_at = settled
+        .and_then(clock::from_unix)
+        .or(event.settled_at)
+        .filter(|_| payment_status.is_sale());
     let hold = hold(session, payment_status)?;
     let lines =
         session.at("/line_items").and_then(Value::as_array).ok_or_else(|| needed("line_items"))?;
     Ok(Handled::Change(Change::Order(Box::new(Order {
-        as_of: asked.at,
+        as_of: answer.at,
         checkout_session_id: session.id("/id").ok_or_else(|| needed("id"))?,
         payment_intent_id: session.id("/payment_intent"),
         livemode: session.at("/livemode").and_then(Value::as_bool).unwrap_or(false),
@@ -162,7 +165,7 @@ pub fn read(asked: &Asked, told: Told) -> Result<Handled> {
             let charged = places.into_iter().find_map(|place| session.amount(place).ok().flatten());
             // A charge that was held first was made when the hold was.
             let charged = charged.filter(|_| hold.is_none()).and_then(clock::from_unix);
-            let else_at = if hold.is_some() { asked.at } else { created_at };
+            let else_at = if hold.is_some() { answer.at } else { created_at };
             settled_at.or(charged).unwrap_or(else_at)
         }),
         settled_at,
@@ -293,7 +296,7 @@ fn line_item(line: Fields, currency: &str, collected: bool) -> Result<Option<Lin
     let unit_amount = line.amount("/price/unit_amount")?;
     let unit_amount_decimal = line.text("/price/unit_amount_decimal");
     // A price in several currencies names itself in its first one; one that the buyer chose, and
-    // one in steps, names none. What was paid for one is then what can be told from the line.
+    // one in steps, names none. What was paid for one is then all that the line shows.
     let foreign =
         line.text("/price/currency").is_some_and(|other| other.to_lowercase() != line_currency);
     let unsaid = unit_amount.is_none() && unit_amount_decimal.is_none();
@@ -340,7 +343,7 @@ fn line_item(line: Fields, currency: &str, collected: bool) -> Result<Option<Lin
 const GRAMS_OF_AN_OUNCE: f64 = 28.349523125;
 
 /// What one weighs: as the price says, else the product in Stripe's own place for it (ounces), else
-/// in its metadata. `None` for what is no weight: a parcel has one, or somebody is told.
+/// in its metadata. `None` for what is no weight: a parcel without one is reported.
 fn weight_g(line: Fields) -> Option<i64> {
     let said = |place: &str| {
         let value = line.at(place)?;
@@ -397,7 +400,7 @@ mod tests {
         for (key, value) in base.as_object().unwrap() {
             session.as_object_mut().unwrap().entry(key).or_insert(value.clone());
         }
-        read(&Asked { at: clock::now(), value: session }, Told::default())
+        read(&Answer { at: clock::now(), value: session }, FromEvent::default())
     }
 
     fn made(session: Value) -> Order {

@@ -78,15 +78,15 @@ fn money_moves(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stripe::Asked;
+    use crate::stripe::Answer;
     use serde_json::json;
 
     #[test]
     fn a_dispute_says_until_when_it_may_be_answered_and_keeps_words_that_are_new() {
         let read = |value: Value| {
-            let asked = Asked { at: clock::now(), value };
-            let dispute = Fields(&asked.value);
-            match super::read(dispute, payment::about(dispute, &asked, "pi_1")?)? {
+            let answer = Answer { at: clock::now(), value };
+            let dispute = Fields(&answer.value);
+            match super::read(dispute, payment::about(dispute, &answer, "pi_1")?)? {
                 Change::Dispute(dispute) => Ok::<_, crate::error::Error>(dispute),
                 other => panic!("{other:?}"),
             }

@@ -18,6 +18,7 @@ const QUANTITY_MAX: i64 = 1_000_000_000;
 pub struct Fields<'a>(pub &'a Value);
 
 impl<'a> Fields<'a> {
+    /// The value at a JSON pointer; `None` where it is missing or null.
     pub fn at(self, pointer: &str) -> Option<&'a Value> {
         self.0.pointer(pointer).filter(|v| !v.is_null())
     }

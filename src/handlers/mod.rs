@@ -1,7 +1,7 @@
 //! What Stripe can report: the table of event types, and one file a subject.
 //!
-//! A handler reads from an event only which object to look at, asks Stripe for that object as it is
-//! now, and returns what it found. It holds no database connection.
+//! A handler reads from an event only which object to look at, requests that object from Stripe as
+//! it is now, and returns what it found. It holds no database connection.
 
 mod checkout_session;
 mod dispute;
@@ -28,24 +28,25 @@ pub enum Handled {
     /// As much of it as can be kept, and what a person has to see to: the event is parked with that
     /// reason.
     InPart(Change, String),
-    /// A fact in which something is missing that Stripe will show, and what: it is kept, and asked
-    /// about again.
+    /// A fact in which something is missing that Stripe will show, and what: it is stored, and
+    /// requested about again.
     Unfinished(Change, Missing),
     /// Nothing to do for the shop, and why.
     Ignore(Reason),
     /// Nothing to do until an order has this payment, which Stripe shows no session of; and why.
     Await { payment: String, why: Reason },
-    /// Stripe is well but not that far yet, and why: to be asked again.
+    /// Stripe works but does not show it yet, and why: to be requested again.
     NotYet(String),
 }
 
 /// What an answer does not show yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Missing {
+    /// What is missing, for people.
     pub why: String,
     /// Of what: an invoice, a payment, or a session.
     pub of: String,
-    /// The key may not see it: it is asked again as a missing permission is.
+    /// The key may not see it: it is requested again as after a missing permission.
     pub hidden: bool,
 }
 
@@ -79,11 +80,11 @@ impl<'a> Look<'a> {
     }
 }
 
-/// What an event is about: what is asked for, and how the answer is read.
+/// What an event is about: what is requested, and how the answer is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subject {
     Session,
-    /// A session that was abandoned; nothing is asked.
+    /// A session that was abandoned; nothing is requested.
     Expired,
     Payment,
     Refunds,
@@ -137,7 +138,7 @@ pub const TABLE: &[(&str, Subject)] = &[
 ];
 
 /// Types that say nothing which another of them does not say of the same payment: they are listened
-/// to a little later (`FULFILLD_ECHO_AFTER`), when there is usually nothing left to ask. An
+/// to a little later (`FULFILLD_ECHO_AFTER`), when there is usually nothing left to request. An
 /// endpoint without them loses nothing.
 const ECHOES: &[&str] = &[
     "payment_intent.succeeded",
@@ -179,7 +180,7 @@ pub static NEEDED: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
 pub static LISTED: LazyLock<Vec<&'static str>> =
     LazyLock::new(|| NEEDED.iter().chain(OF_HELD_MONEY).copied().collect());
 
-/// True for a type, as received, that only says which object to ask for.
+/// True for a type, as received, that only says which object to request.
 pub fn only_names_its_object(kind: &str) -> bool {
     let name = kind.strip_prefix("v1.").unwrap_or(kind);
     TABLE.iter().any(|(known, _)| *known == name) && !MORE_THAN_AN_OBJECT.contains(&name)
@@ -190,8 +191,8 @@ fn subject(event: &Event) -> Option<Subject> {
     TABLE.iter().find(|(name, _)| *name == event.name()).map(|(_, subject)| *subject)
 }
 
-/// True when one answer serves both events: they are about the same object, and the same is asked
-/// about it.
+/// True when one answer serves both events: they are about the same object, and the same is
+/// requested about it.
 pub fn one_request(a: &Event, b: &Event) -> bool {
     a.object_id.is_some()
         && a.object_id == b.object_id
@@ -217,7 +218,7 @@ pub fn handle(look: &Look, stripe: &Stripe) -> Result<Handled> {
 
 /// Reads an answer of Stripe's as a session and as a list of refunds, for fuzz/.
 #[cfg(any(fuzzing, test))]
-pub fn read(answer: &crate::stripe::Asked) {
-    let _ = checkout_session::read(answer, checkout_session::Told::default());
+pub fn read(answer: &crate::stripe::Answer) {
+    let _ = checkout_session::read(answer, checkout_session::FromEvent::default());
     let _ = refund::read(answer, "pi_1");
 }

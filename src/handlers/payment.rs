@@ -6,7 +6,7 @@ use crate::change::{About, Change};
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::reason::{Code, Reason};
-use crate::stripe::{Asked, Billed, Sight, Stripe};
+use crate::stripe::{Answer, Billed, Sight, Stripe};
 
 /// Why a payment is left alone.
 fn without_session() -> Reason {
@@ -37,14 +37,14 @@ pub enum Payment {
 /// The change that an object leads to when its payment may be an order's; else why it leads to
 /// none.
 pub fn told_by(
-    asked: &Asked,
+    answer: &Answer,
     stripe: &Stripe,
     read: fn(Fields, About) -> Result<Change>,
 ) -> Result<Handled> {
-    let object = Fields(&asked.value);
+    let object = Fields(&answer.value);
     match of(object, stripe)? {
         Payment::Ours { payment_intent, invoice, missing } => {
-            let mut about = about(object, asked, &payment_intent)?;
+            let mut about = about(object, answer, &payment_intent)?;
             bill(&mut about, invoice.as_ref());
             Ok(kept(read(object, about)?, missing))
         }
@@ -100,15 +100,15 @@ pub fn kept(change: Change, missing: Option<Missing>) -> Handled {
 }
 
 /// What every such object says of itself.
-pub fn about(object: Fields, asked: &Asked, payment_intent_id: &str) -> Result<About> {
+pub fn about(object: Fields, answer: &Answer, payment_intent_id: &str) -> Result<About> {
     Ok(About {
-        as_of: asked.at,
+        as_of: answer.at,
         id: object.id("/id").ok_or_else(|| Error::Permanent("Stripe's answer has no id".into()))?,
         payment_intent_id: payment_intent_id.into(),
         charge_id: object.id("/charge"),
         invoice_id: None,
         subscription_id: None,
-        created_at: object.amount("/created")?.and_then(clock::from_unix).unwrap_or(asked.at),
+        created_at: object.amount("/created")?.and_then(clock::from_unix).unwrap_or(answer.at),
     })
 }
 

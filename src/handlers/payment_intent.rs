@@ -1,6 +1,6 @@
 //! payment_intent.*: the money of a session moved; the session says what that means.
 
-use super::checkout_session::{self, Told};
+use super::checkout_session::{self, FromEvent};
 use super::fields::Fields;
 use super::{Handled, Look, payment};
 use crate::error::{Error, Result};
@@ -22,7 +22,7 @@ pub fn changed(look: &Look, stripe: &Stripe) -> Result<Handled> {
         return Ok(Handled::Ignore(Reason::new(Code::CheckoutOpen, text)));
     }
     match Fields(&session).id("/id") {
-        Some(session) => checkout_session::ask(&session, stripe, Told::default()),
+        Some(session) => checkout_session::request(&session, stripe, FromEvent::default()),
         None => Err(Error::Temporary("Stripe lists a session without an id".into())),
     }
 }

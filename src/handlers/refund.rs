@@ -6,7 +6,7 @@ use super::{Handled, Look};
 use crate::change::{Change, Refund};
 use crate::clock;
 use crate::error::{Error, Result};
-use crate::stripe::{Asked, Stripe};
+use crate::stripe::{Answer, Stripe};
 
 /// A refund was made, moved or failed, or a charge was refunded: all the refunds of that payment,
 /// whatever rang. One that cannot be kept does not hold up the others.
@@ -18,13 +18,13 @@ pub fn changed(look: &Look, stripe: &Stripe) -> Result<Handled> {
         Payment::Foreign(why) => return Ok(Handled::Ignore(why)),
         Payment::Unknown { payment_intent } => return Ok(payment::no_session(&payment_intent)),
     };
-    let asked = stripe.refunds_of(&payment_intent)?;
+    let answer = stripe.refunds_of(&payment_intent)?;
     let listed =
-        list(&asked).any(|refund| is_charge(id) || refund.id("/id").as_deref() == Some(id));
+        list(&answer).any(|refund| is_charge(id) || refund.id("/id").as_deref() == Some(id));
     if !listed {
         return Ok(Handled::NotYet("Stripe does not list the refund yet".into()));
     }
-    let (mut refunds, unread) = read(&asked, &payment_intent);
+    let (mut refunds, unread) = read(&answer, &payment_intent);
     for refund in &mut refunds {
         payment::bill(&mut refund.about, invoice.as_ref());
     }
@@ -39,15 +39,15 @@ fn is_charge(id: &str) -> bool {
     id.starts_with("ch_") || id.starts_with("py_")
 }
 
-fn list(asked: &Asked) -> impl Iterator<Item = Fields<'_>> {
-    asked.value.as_array().map(Vec::as_slice).unwrap_or_default().iter().map(Fields)
+fn list(answer: &Answer) -> impl Iterator<Item = Fields<'_>> {
+    answer.value.as_array().map(Vec::as_slice).unwrap_or_default().iter().map(Fields)
 }
 
 /// Those that can be kept, and why the others cannot.
-pub fn read(asked: &Asked, payment_intent: &str) -> (Vec<Refund>, Vec<String>) {
+pub fn read(answer: &Answer, payment_intent: &str) -> (Vec<Refund>, Vec<String>) {
     let (mut refunds, mut unread) = (Vec::new(), Vec::new());
-    for refund in list(asked) {
-        match one(refund, asked, payment_intent) {
+    for refund in list(answer) {
+        match one(refund, answer, payment_intent) {
             Ok(refund) => refunds.push(refund),
             Err(error) => unread.push(error.to_string()),
         }
@@ -55,8 +55,8 @@ pub fn read(asked: &Asked, payment_intent: &str) -> (Vec<Refund>, Vec<String>) {
     (refunds, unread)
 }
 
-fn one(refund: Fields, asked: &Asked, payment_intent: &str) -> Result<Refund> {
-    let about = about(refund, asked, payment_intent)?;
+fn one(refund: Fields, answer: &Answer, payment_intent: &str) -> Result<Refund> {
+    let about = about(refund, answer, payment_intent)?;
     let amount = needed(refund, "amount", refund.amount("/amount")?)?;
     if amount < 1 {
         return Err(Error::Permanent(format!(
@@ -86,7 +86,7 @@ mod tests {
     use serde_json::{Value, json};
 
     fn refunds(list: Value) -> (Vec<Refund>, Vec<String>) {
-        read(&Asked { at: crate::clock::now(), value: list }, "pi_1")
+        read(&Answer { at: crate::clock::now(), value: list }, "pi_1")
     }
 
     #[test]

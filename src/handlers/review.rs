@@ -27,15 +27,15 @@ fn read(review: Fields, about: About) -> Result<Change> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stripe::Asked;
+    use crate::stripe::Answer;
     use serde_json::json;
 
     #[test]
     fn a_review_keeps_why_it_was_opened_and_says_why_it_was_closed() {
         let read = |value: Value| {
-            let asked = Asked { at: crate::clock::now(), value };
-            let review = Fields(&asked.value);
-            match super::read(review, payment::about(review, &asked, "pi_1")?)? {
+            let answer = Answer { at: crate::clock::now(), value };
+            let review = Fields(&answer.value);
+            match super::read(review, payment::about(review, &answer, "pi_1")?)? {
                 Change::Review(review) => Ok::<_, crate::error::Error>(review),
                 other => panic!("{other:?}"),
             }

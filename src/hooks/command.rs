@@ -43,10 +43,15 @@ const TRY_AGAIN: i32 = 75;
 
 /// What a hook gets besides the JSON.
 pub struct Call<'a> {
+    /// The program.
     pub path: &'a Path,
+    /// Its only argument.
     pub topic: &'a str,
+    /// The same at every try of one notification.
     pub key: &'a str,
+    /// From 1.
     pub attempt: i64,
+    /// The shop's file.
     pub db: &'a Path,
 }
 
@@ -115,7 +120,7 @@ pub fn script_fault(path: &Path) -> Option<String> {
 /// Where programs are looked for when nothing else is set.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
-/// Runs it to its end, or kills it. `is_stopping` is asked meanwhile.
+/// Runs it to its end, or kills it. `is_stopping` is checked meanwhile.
 pub fn run(call: &Call, json: &[u8], is_stopping: &dyn Fn() -> bool) -> Outcome {
     let mut command = Command::new(call.path);
     command

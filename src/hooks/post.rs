@@ -32,6 +32,7 @@ pub struct Post {
 }
 
 impl Post {
+    /// Signs with each of these keys.
     pub fn new(secrets: Vec<SignKey>) -> Post {
         let agent = |https: bool| {
             ureq::Agent::config_builder()

@@ -45,8 +45,11 @@ pub const AT_ONCE: usize = 256;
 /// A run that was claimed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
+    /// The notification.
     pub outbox_id: i64,
+    /// The hook, as the settings write it.
     pub target: String,
+    /// What happened.
     pub topic: String,
     /// The same notification has the same key.
     pub key: String,

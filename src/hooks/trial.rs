@@ -28,15 +28,18 @@ use crate::writer::Writer;
 /// What one hook did with the sample.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trial {
+    /// The hook, as the settings write it.
     pub target: String,
     /// `done`, or the word for what else it came to.
     pub outcome: String,
     /// Why, for people; empty when it is done.
     pub why: String,
+    /// How long it ran, in milliseconds.
     pub ms: i64,
 }
 
 impl Trial {
+    /// True when the hook accepted the sample.
     pub fn is_done(&self) -> bool {
         self.outcome == Outcome::Done.word()
     }
@@ -107,6 +110,7 @@ pub struct Trials {
 }
 
 impl Trials {
+    /// None is known yet.
     pub fn new() -> Trials {
         Trials { taken: AtomicI64::new(0), running: Mutex::default() }
     }

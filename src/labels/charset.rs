@@ -17,6 +17,7 @@ pub enum Charset {
 }
 
 impl Charset {
+    /// Its name as a format file writes it.
     pub fn name(self) -> &'static str {
         match self {
             Charset::Utf8 => "UTF-8",

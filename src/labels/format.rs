@@ -29,15 +29,18 @@ pub const NAMES: &str = "dhl-business, dhl-private, internetmarke, pirate-ship, 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Format {
-    /// As it was asked for: a name, or a path.
+    /// As the person gave it: a name, or a path.
     #[serde(skip)]
     pub name: String,
     /// Whose form it is, for people.
     #[allow(dead_code, reason = "for whoever reads the file")]
     about: Option<String>,
+    /// The bytes of the file.
     pub encoding: Charset,
+    /// Between two fields.
     #[serde(default = "comma")]
     pub separator: char,
+    /// After each row.
     #[serde(default)]
     pub line_end: LineEnd,
     /// Between whole and part, in weights and amounts.
@@ -49,10 +52,12 @@ pub struct Format {
     /// A day, in the signs of strftime.
     #[serde(default = "iso_day")]
     pub date: String,
+    /// What one row is about.
     #[serde(default)]
     pub rows: Rows,
     /// At most so many rows below the heading, the sender's included.
     pub row_limit: Option<usize>,
+    /// In the order of the file.
     #[serde(rename = "column")]
     pub columns: Vec<Column>,
 }
@@ -66,6 +71,7 @@ pub enum Rows {
     Item,
 }
 
+/// What ends a row.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LineEnd {
@@ -78,7 +84,9 @@ pub enum LineEnd {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Column {
+    /// The heading.
     pub name: String,
+    /// What a row has under it.
     pub value: Template,
     /// The value for a parcel to another country than the sender's.
     pub abroad: Option<Template>,

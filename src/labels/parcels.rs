@@ -56,24 +56,32 @@ pub const FIELDS: &[(&str, Option<&str>)] = &[
 /// A parcel that waits, as the file has it.
 #[derive(Debug)]
 pub struct Parcel {
+    /// `fulfillments.id`.
     pub fulfillment: i64,
+    /// The order's number.
     pub order: i64,
     /// Which of the order's parcels it is, from 1; it never changes.
     pub number: i64,
+    /// When the order was placed, UTC.
     pub ordered_at: String,
     /// What whoever packs must know: money that went back, the buyer's wishes, a note.
     pub caution: Option<String>,
     /// Texts by the names of [`FIELDS`], those that are the same in every form.
     pub texts: BTreeMap<&'static str, String>,
+    /// What is in the parcel.
     pub items: Vec<Item>,
 }
 
 /// So many of one thing in it.
 #[derive(Debug)]
 pub struct Item {
+    /// As Checkout showed it.
     pub name: String,
+    /// The chosen variant, such as a size.
     pub options: Option<String>,
+    /// The shop's own number for it.
     pub sku: Option<String>,
+    /// How many of it are in this parcel.
     pub quantity: i64,
     /// Of one, minor units, in decimal text; `None` where Stripe names none.
     pub price: Option<String>,
@@ -129,6 +137,7 @@ impl Choice {
         })
     }
 
+    /// The order's number.
     pub fn order(&self) -> i64 {
         self.order
     }

@@ -4,7 +4,7 @@
 const NUMBER_FIRST: &[&str] =
     &["AU", "CA", "FR", "GB", "IE", "IN", "LU", "MA", "MC", "NZ", "PH", "SG", "TN", "US", "ZA"];
 
-/// Street and house number of an address line. `None` where it cannot be told which is which, and a
+/// Street and house number of an address line. `None` where it is not clear which is which, and a
 /// person has to.
 pub fn split(line: &str, country: &str) -> Option<(String, String)> {
     let words: Vec<&str> = line.split_whitespace().collect();

@@ -56,8 +56,11 @@ pub struct Row {
     pub line: u64,
     /// The order's reference as it stands there, `1042-1`.
     pub reference: String,
+    /// The tracking number, cleaned.
     pub number: String,
+    /// The carrier, where the file names one.
     pub company: Option<String>,
+    /// The tracking link, where the file has one.
     pub url: Option<String>,
     /// The label was made void or refunded: it is no parcel.
     pub is_void: bool,

@@ -16,6 +16,7 @@ use crate::text;
 /// A file that is ready, and what a person should know of it.
 #[derive(Debug)]
 pub struct Written {
+    /// The file, in the format's charset.
     pub bytes: Vec<u8>,
     /// How many parcels are in it.
     pub parcels: usize,
@@ -39,7 +40,9 @@ impl Written {
 /// One sentence about a parcel.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Note {
+    /// Which parcel: order and parcel, `1042-1`.
     pub reference: String,
+    /// What was changed or why it was left out, for people.
     pub says: String,
 }
 

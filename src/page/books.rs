@@ -11,7 +11,7 @@ use super::guard::Person;
 use super::layout::{self, Part, ROOT};
 use super::tracking::table;
 use super::{Page, Reply};
-use crate::books::{self, Asked, Format};
+use crate::books::{self, Format, Selection};
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::money::decimal;
@@ -89,7 +89,7 @@ impl Page {
     pub fn books_file(&self, query: &Form) -> Reply {
         let first = month(query)?;
         let last = next(first, 1)?.yesterday().map_err(|_| no_month())?;
-        let asked = Asked {
+        let selection = Selection {
             lines: query.text("rows") == "lines",
             since: Some(first),
             until: Some(last),
@@ -97,12 +97,12 @@ impl Page {
             format: Format::Csv,
         };
         let mut file = Vec::new();
-        self.read(|c| books::write(c, &asked, &mut file))?;
+        self.read(|c| books::write(c, &selection, &mut file))?;
         Ok(layout::download("text/csv; charset=utf-8", "attachment; filename=\"books.csv\"", file))
     }
 }
 
-/// The first day of the month that is asked for, or of this one.
+/// The first day of the requested month, or of this one.
 fn month(query: &Form) -> Result<Date> {
     match query.filled("month") {
         Some(month) => format!("{month}-01").parse().map_err(|_| no_month()),

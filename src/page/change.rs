@@ -19,7 +19,9 @@ use crate::verbs::{sentence, wording};
 /// What a form showed: an order, and the last row of its history then.
 #[derive(Debug, Clone, Copy)]
 pub struct Shown {
+    /// The order's number.
     pub order: i64,
+    /// The last row of its history that the form showed.
     pub seen: i64,
 }
 
@@ -58,7 +60,7 @@ impl Page {
         self.change_as(person.actor(), shown, work)
     }
 
-    /// The same as an undo that the person asked for.
+    /// The same as an undo that the person requested.
     pub fn undo_as<T: Send + 'static>(
         &self,
         person: &Person,
@@ -118,10 +120,15 @@ pub fn since(c: &Connection, shown: Shown) -> Result<Markup> {
 
 /// One change in the history.
 pub struct Change {
+    /// UTC.
     pub at: String,
+    /// Who made the change, as in the history.
     pub actor: String,
+    /// What was changed.
     pub what: String,
+    /// Its value before; `None` where there was none.
     pub old: Option<String>,
+    /// Its value after; `None` where there is none.
     pub new: Option<String>,
 }
 

@@ -34,10 +34,12 @@ pub enum Role {
 pub struct Person {
     /// As the proxy names them: letters, digits and `._@+-`.
     pub name: String,
+    /// What this person may do.
     pub role: Role,
 }
 
 impl Person {
+    /// True for whoever may do everything.
     pub fn may_do_all(&self) -> bool {
         self.role == Role::All
     }
@@ -182,7 +184,7 @@ fn mac(key: &[u8], text: &[u8]) -> Vec<u8> {
     mac.finalize().into_bytes().to_vec()
 }
 
-/// Compares in a time that tells nothing of where they differ.
+/// Compares in constant time, which does not reveal where they differ.
 fn is_same(given: &[u8], wanted: &[u8]) -> bool {
     let mut mac =
         Hmac::<Sha256>::new_from_slice(b"compare").expect("HMAC takes a key of any length");

@@ -25,7 +25,9 @@ const ALSO_FOUND: usize = 20;
 
 /// A parcel that may go out now, as `to_ship` has it.
 pub struct Waiting {
+    /// The order's number.
     pub order: i64,
+    /// The parcel's `fulfillments.id`.
     pub fulfillment: i64,
     /// `1042-1`.
     pub parcel: String,

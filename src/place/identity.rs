@@ -77,6 +77,7 @@ impl Identity {
         })
     }
 
+    /// The real path, without links.
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -13,6 +13,7 @@ pub struct Retry {
     pub jitter: (f64, f64),
     /// It is tried at least so many times, and for at least so long, before it is given up.
     pub tries_min: i64,
+    /// See `tries_min`: no event or run is given up sooner.
     pub give_up_after: Duration,
 }
 

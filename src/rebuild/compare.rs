@@ -22,11 +22,15 @@ pub struct Compared {
 /// files has.
 #[derive(Debug, PartialEq)]
 pub struct Difference {
+    /// The table that differs.
     pub table: &'static str,
+    /// The row, by its key.
     pub key: String,
     /// `row` when only one of the files has it.
     pub column: String,
+    /// The value in the shop's file.
     pub here: Cell,
+    /// The value as derived again from Stripe.
     pub rebuilt: Cell,
 }
 
@@ -118,7 +122,7 @@ pub fn compare(here: &Connection, new: &Connection, derived: &Derived) -> Result
 }
 
 /// The objects about which an event waits, waited when the events were copied, or has come since;
-/// and their payments, because an event about one refund tells of all.
+/// and their payments, because an event about one refund leads to all.
 fn moving(here: &Connection, new: &Connection, began: i64) -> Result<HashSet<String>> {
     let waits = "SELECT object_id FROM events WHERE object_id IS NOT NULL AND (state = 'pending' OR seq > ?1)";
     let mut moving = texts(here, waits, &[&began])?;

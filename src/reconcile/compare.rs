@@ -19,7 +19,7 @@ const OVERLAP_SESSIONS: Duration = Duration::from_secs(25 * 3600);
 const OVERLAP_MONEY: Duration = Duration::from_secs(8 * 24 * 3600);
 const OVERLAP_DISPUTES: Duration = Duration::from_secs(90 * 24 * 3600);
 
-/// What is not settled is asked after once in this time, so many at once at most; a session whose
+/// What is not settled is requested once in this time, so many at once at most; a session whose
 /// money has not come after a month waits for its event alone.
 const UNSETTLED_EVERY: Duration = Duration::from_secs(24 * 3600);
 const UNSETTLED_MAX: usize = 500;
@@ -40,6 +40,7 @@ pub enum Subject {
 }
 
 impl Subject {
+    /// Every subject.
     pub const ALL: [Subject; 5] = [
         Subject::Session,
         Subject::Refund,
@@ -205,10 +206,13 @@ impl Said {
 /// What Stripe has and the file has not, or has otherwise.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Finding {
+    /// What kind of object it is.
     pub subject: Subject,
+    /// Stripe's id.
     pub id: String,
     /// `None` when it is missing.
     pub here: Option<String>,
+    /// Its state at Stripe, for people.
     pub stripe: String,
     said: Said,
     /// What repairs it.
@@ -229,9 +233,13 @@ impl Finding {
 /// many rows nobody could read, and the newest one's making.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
+    /// Objects that Stripe listed.
     pub stripe: usize,
+    /// Of these, how many the file has as Stripe does.
     pub here: usize,
+    /// Rows that could not be read.
     pub unreadable: usize,
+    /// When the newest was made; `None` for an empty list.
     pub newest: Option<Timestamp>,
 }
 
@@ -280,7 +288,7 @@ pub fn compare(
     Ok(tally)
 }
 
-/// Whether an object is this shop's business at all, as far as that can be told without a question.
+/// Whether an object is this shop's business at all, as far as that is clear without a request.
 fn is_the_shops(
     stripe: &Stripe,
     c: &Connection,
@@ -306,8 +314,8 @@ fn is_the_shops(
     }
 }
 
-/// What is not settled and has not been asked after for a while, the longest waiting first. What was
-/// asked later than now was so by a clock that was ahead.
+/// What is not settled and has not been requested for a while, the longest waiting first. A time
+/// later than now was written by a clock that was ahead.
 pub fn unsettled(c: &Connection, now: Timestamp) -> Result<Vec<Lookup>> {
     let sql = "SELECT id, subject FROM (
            SELECT checkout_session_id AS id, 'sessions' AS subject, as_of FROM orders

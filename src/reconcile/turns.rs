@@ -1,5 +1,5 @@
 //! When each list is looked through: every list has its own outcome and its own clock, so that one
-//! that fails, or that the key may not see, neither stops the others nor is asked for all the time.
+//! that fails, or that the key may not see, neither stops the others nor is requested all the time.
 //! Pure: time is what [`crate::clock::since_boot`] says.
 
 use std::time::Duration;
@@ -36,6 +36,7 @@ impl Turn {
         Turn { every, due: now, failing: None, has_looked: false }
     }
 
+    /// `now`: the time since boot.
     pub fn is_due(&self, now: Duration) -> bool {
         self.due <= now
     }
@@ -84,7 +85,7 @@ impl Turn {
         self.due = now;
     }
 
-    /// For how long it has failed and why, once that is long enough to be told.
+    /// For how long it has failed and why, once that is long enough to be reported.
     pub fn fails(&self, now: Duration, at_least: Duration) -> Option<(Duration, &str)> {
         let failing = self.failing.as_ref()?;
         let lasts = now.saturating_sub(failing.since);
@@ -107,7 +108,8 @@ mod tests {
         turns
     }
 
-    /// What an idle shop asks in thirty days: a look is one question, three where it fails for now.
+    /// The requests of an idle shop in thirty days: a look is one request, three where it fails for
+    /// now.
     fn month(fails: impl Fn(usize) -> bool) -> usize {
         let mut turns = turns();
         let (mut asked, mut now) = (0, Duration::ZERO);

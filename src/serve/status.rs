@@ -10,7 +10,7 @@ const EVERY: Duration = Duration::from_secs(60);
 /// So much longer than the counting is the pause after it: a large file is counted seldom.
 const PAUSE_SHARE: u32 = 1000;
 
-/// What systemd was told last.
+/// What was last reported to systemd.
 #[derive(Default)]
 pub struct Status {
     ready: Option<bool>,

@@ -54,6 +54,7 @@ impl Unreached {
 
 /// What a failed request means for the next try.
 pub struct Failure {
+    /// What the caller gets.
     pub error: Error,
     /// The same request may succeed when it is sent again at once.
     pub again: bool,
@@ -71,14 +72,17 @@ impl Failure {
         Failure { again, ..Failure::retry(format!("{what}: {error}")) }
     }
 
+    /// The key may not: not retried.
     pub fn forbidden(why: String) -> Failure {
         Failure { error: Error::Forbidden(why), again: false, busy: false, forbidden: true }
     }
 
+    /// fulfilld stops: not retried.
     pub fn stopping() -> Failure {
         Failure { again: false, ..Failure::retry("fulfilld is stopping".into()) }
     }
 
+    /// `Temporary`, retried at once.
     pub fn retry(why: String) -> Failure {
         Failure {
             error: Error::Temporary(text::clean(&why)),
@@ -91,6 +95,7 @@ impl Failure {
 
 /// What matters of an answer's head, and how it is named in a log.
 pub struct Head {
+    /// The HTTP status.
     pub status: StatusCode,
     request_id: String,
     should_retry: Option<bool>,
@@ -98,6 +103,7 @@ pub struct Head {
 }
 
 impl Head {
+    /// The head of an answer.
     pub fn of(status: StatusCode, headers: &HeaderMap) -> Head {
         let text = |name: &str| {
             text::clean(

@@ -28,7 +28,7 @@ pub enum Listed {
 }
 
 impl Listed {
-    /// The endpoint's name, its path, and what is asked beside the time.
+    /// The endpoint's name, its path, and the parameters besides the time.
     fn request(self) -> (&'static str, &'static str, Vec<(&'static str, String)>) {
         match self {
             Listed::Events(types) => (
@@ -90,7 +90,7 @@ impl Stripe {
                 rows.last().and_then(|row| row.get("id")).and_then(Value::as_str).map(String::from);
             let goes_on = last.filter(|last| ends.insert(last.clone()));
             // What was made earlier is somebody else's to take in, also when a list shows more than
-            // was asked for.
+            // was requested.
             rows.retain(|row| {
                 row["created"].as_i64().is_none_or(|created| created >= since.as_second())
             });
@@ -128,7 +128,7 @@ impl Stripe {
                 query.push(("starting_after", last.to_string()));
             }
             let (next, has_more) = page_of(self.transport.page(Get { query: &query, ..get })?)?;
-            // A page that brings nothing new would be asked for for ever.
+            // A page that brings nothing new would be requested for ever.
             if has_more && next.is_empty() {
                 return Err(Error::Temporary(format!(
                     "Stripe's list {path} says there is more and sends none"

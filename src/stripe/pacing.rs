@@ -1,4 +1,5 @@
-//! How fast each of Stripe's endpoints is asked: evenly, slower after a 429, and slowly faster.
+//! How fast requests go to each of Stripe's endpoints: evenly, slower after a 429, and slowly
+//! faster.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -14,6 +15,7 @@ pub struct Pacer {
 }
 
 impl Pacer {
+    /// `rate_max`: requests a second to one endpoint.
     pub fn new(rate_max: f64) -> Pacer {
         Pacer { rate_max, paces: Mutex::default() }
     }

@@ -18,21 +18,21 @@ const OPENED_TOGETHER: [&[&str]; 4] = [
     &["early_fraud_warning", "early_fraud_warnings"],
 ];
 
-/// An endpoint that answered 403 is not asked again for so long, however many events need it; twice
-/// as long after each further 403, up to the second figure. So a missing permission costs at most
+/// An endpoint that answered 403 is left alone for so long, however many events need it; twice as
+/// long after each further 403, up to the second figure. So a missing permission costs at most
 /// 2,880 requests a month of the 10,000 that Stripe permits at least, and one that is granted shows
 /// after a quarter of an hour at most; at once where another endpoint of its group answers.
 const FORBIDDEN_FOR: Duration = Duration::from_secs(30);
 const FORBIDDEN_FOR_MAX: Duration = Duration::from_secs(15 * 60);
 
-/// What waits for a permission is tried again so long after the endpoint may be asked again.
+/// What waits for a permission is retried this long after the endpoint may be used again.
 const FORBIDDEN_GRACE: Duration = Duration::from_secs(10);
 
-/// The endpoints that answered 403 when they were last asked.
+/// The endpoints that answered 403 to the last request.
 #[derive(Default)]
 pub struct Permissions(Mutex<BTreeMap<&'static str, Forbidden>>);
 
-/// What Stripe said, when the endpoint was last asked, and for how long it is not asked again.
+/// What Stripe said, when the last request was sent, and how long the endpoint is left alone.
 struct Forbidden {
     why: String,
     at: Instant,
@@ -40,7 +40,7 @@ struct Forbidden {
 }
 
 impl Forbidden {
-    /// How long it is not asked from now on.
+    /// How long it is left alone from now on.
     fn left(&self, now: Instant) -> Duration {
         self.pause.saturating_sub(now.saturating_duration_since(self.at))
     }
@@ -52,8 +52,8 @@ impl Permissions {
         !VITAL.contains(&endpoint)
     }
 
-    /// Why the endpoint must not be asked now. `None`: the caller asks. When a pause has ended, one
-    /// caller asks, and the others go on waiting for what it learns.
+    /// Why the endpoint must not be used now. `None`: the caller may send its request. After a
+    /// pause one caller does, and the others wait for what it learns.
     pub fn refusal(&self, endpoint: &str, now: Instant) -> Option<String> {
         let mut forbidden = lock(&self.0);
         let known = forbidden.get_mut(endpoint)?;
@@ -75,7 +75,7 @@ impl Permissions {
         }
     }
 
-    /// The endpoint answered 403, when it was asked at `asked_at`. Returns the first reason that
+    /// The endpoint answered 403 to a request sent at `asked_at`. Returns the first reason that
     /// Stripe gave: later ones differ in the request's id alone.
     pub fn denied(
         &self,
@@ -104,7 +104,7 @@ impl Permissions {
             + FORBIDDEN_GRACE
     }
 
-    /// The endpoints that the key may not ask, each with what Stripe said.
+    /// The endpoints that the key may not use, each with what Stripe said.
     pub fn missing(&self) -> Vec<(&'static str, String)> {
         lock(&self.0).iter().map(|(name, forbidden)| (*name, forbidden.why.clone())).collect()
     }

@@ -41,8 +41,10 @@ pub struct Transport {
     agent: ureq::Agent,
     access: StripeAccess,
     pacer: Pacer,
+    /// What the key may not do.
     pub permissions: Permissions,
     metrics: Arc<Metrics>,
+    /// Stripe's clock against ours.
     pub skew: Skew,
     /// fulfilld is stopping: no request is sent any more.
     stopping: AtomicBool,
@@ -66,6 +68,7 @@ pub const AS_IT_IS: &[&[&str]] = &[&[]];
 
 /// How Stripe answered one request, for those who need that and not the object.
 pub struct Looked {
+    /// The HTTP status.
     pub status: u16,
     /// Stripe's clock, by the answer's `Date`.
     pub date: Option<Timestamp>,
@@ -77,6 +80,7 @@ pub struct Looked {
 }
 
 impl Transport {
+    /// Connects nowhere yet.
     pub fn new(access: StripeAccess, metrics: Arc<Metrics>) -> Transport {
         let config = ureq::Agent::config_builder()
             .timeout_global(Some(access.timeout))

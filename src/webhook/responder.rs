@@ -95,6 +95,7 @@ impl Responder {
         Responder { threads: (0..RESPONDERS).map(start).collect(), shared }
     }
 
+    /// The end that the writer puts results into.
     pub fn outbox(&self) -> Outbox {
         Outbox(self.shared.clone())
     }
@@ -197,8 +198,8 @@ impl Shared {
         true
     }
 
-    /// Answers once; who was answered already was told that the event is not stored, and sends it
-    /// again.
+    /// Answers once; a caller that was answered already has read that the event is not stored, and
+    /// sends it again.
     fn answer(&self, waiting: &Waiting, outcome: &Result<bool>) {
         let Some(reply) = lock(&waiting.reply).take() else { return };
         let answer = match outcome {
@@ -234,10 +235,12 @@ impl Queue {
     }
 }
 
+/// 200: the event is on disk.
 pub fn received() -> Answer {
     Answer::json(200, r#"{"received":true}"#.into())
 }
 
+/// 503 with `Retry-After`: the event is not on disk, and why.
 pub fn not_stored(error: &Error) -> Answer {
     let mut answer = Answer::text(503, format!("The event could not be stored: {error}"));
     answer.headers.push(("Retry-After", "10"));

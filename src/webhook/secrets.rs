@@ -23,6 +23,7 @@ struct Look {
 }
 
 impl Secrets {
+    /// `secrets` are the ones that were read at the start.
     pub fn new(secrets: Vec<SigningSecret>, metrics: Arc<Metrics>) -> Secrets {
         metrics.secrets_are(&vec![None; secrets.len()]);
         let last_look = Mutex::new(Look { found: Ok(secrets.clone()), is_settled: true });

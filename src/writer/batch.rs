@@ -32,8 +32,8 @@ impl Shared {
         matches!(error, Error::Corrupt(_) | Error::Config(_))
     }
 
-    /// Gets the write lock, or tells why not. While somebody else has it, newcomers join the batch
-    /// and those whose budget is spent are told so.
+    /// Gets the write lock, or says why not. While somebody else has it, newcomers join the batch
+    /// and those whose budget is spent get an error.
     pub fn begin(&self, connection: &Connection, batch: &mut Vec<Job>) -> Result<()> {
         loop {
             let error = match execute(connection, "BEGIN IMMEDIATE") {
@@ -176,6 +176,7 @@ fn caught(work: impl FnOnce() -> Result<()>) -> Result<()> {
     })
 }
 
+/// Runs SQL, with SQLite's errors translated.
 pub fn execute(connection: &Connection, sql: &str) -> Result<()> {
     connection
         .prepare_cached(sql)
@@ -184,6 +185,7 @@ pub fn execute(connection: &Connection, sql: &str) -> Result<()> {
         .map_err(db::translate)
 }
 
+/// Gives every job the same error.
 pub fn answer_all(jobs: impl IntoIterator<Item = Job>, error: &Error) {
     for job in jobs {
         job.task.answer(Err(error.clone()));

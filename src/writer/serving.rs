@@ -50,8 +50,8 @@ impl Shared {
     }
 
     /// What has to be so before the first job: the file is whole, its log of before is in it, and
-    /// `first` is committed. Waits for whoever keeps it from that, and tells callers so. False when
-    /// it was closed before.
+    /// `first` is committed. Waits for whoever keeps it from that, and answers callers meanwhile.
+    /// False when it was closed before.
     fn make_ready(
         &self,
         connection: &Connection,
@@ -200,8 +200,8 @@ impl Shared {
         Some(batch)
     }
 
-    /// The last act: no further job is taken, those waiting are told, and the reason is left for
-    /// `serve.rs`.
+    /// The last act: no further job is taken, those waiting get the error, and the reason is left
+    /// for `serve.rs`.
     fn abandon(&self, error: &Error) {
         log::error!("the writer stops: {error}");
         lock(&self.queue).closed = true;

@@ -35,6 +35,7 @@ pub struct Call<F, T> {
 }
 
 impl<F, T> Call<F, T> {
+    /// `job` runs in a transaction of the writer; `seat` gets its value.
     pub fn new(job: F, seat: Arc<Seat<T>>) -> Call<F, T> {
         Call { job: Some(job), value: None, seat }
     }
@@ -67,10 +68,12 @@ pub struct Seat<T> {
 }
 
 impl<T> Seat<T> {
+    /// A thread waits for one job at a time, so it has one seat.
     pub fn of_this_thread() -> Arc<Seat<T>> {
         Arc::new(Seat { result: Mutex::default(), caller: thread::current() })
     }
 
+    /// Waits for the value. `Temporary` when the disk does not answer in time.
     pub fn wait(&self) -> Result<T> {
         let deadline = Instant::now() + PATIENCE;
         loop {

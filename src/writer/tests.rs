@@ -82,7 +82,7 @@ fn handed_over_tasks_are_run_together_until_one_of_them_fails() {
     };
     let together = batch(&[1, 2, 3]);
     assert_eq!(together, [(1, None, true), (2, Some(1), true), (3, Some(1), true)]);
-    // 5 is there already, and 7 panics: both are told so, and cost the others nothing.
+    // 5 is there already, and 7 panics: both get their error, and cost the others nothing.
     let each = batch(&[4, 5, 6, 7]);
     assert_eq!(each, [(4, None, true), (5, None, false), (6, None, true), (7, None, false)]);
     assert_eq!(writer.write(count), Ok(6));

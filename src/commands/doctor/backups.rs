@@ -14,6 +14,7 @@ use crate::text::{clean, shell_word};
 /// It replicates every second; what lasts longer does not pass by itself.
 const LAG_MAX: Duration = Duration::from_secs(300);
 
+/// Reports when the newest backup is old, or Litestream does not follow.
 pub fn check(shop: &Shop, report: &mut Report) {
     let path = place::real(&shop.file).unwrap_or_else(|_| shop.file.clone());
     if !path.exists() || report.has("file_not_a_database") {

@@ -6,6 +6,7 @@ use crate::clock::Timestamp;
 /// As much may an answer take on its way; a signature may be 300 s old.
 const OFF_MAX_S: i64 = 60;
 
+/// Reports a clock that is a minute or more away from Stripe's. `stripe`: the `Date` of an answer.
 pub fn check(here: Timestamp, stripe: Option<Timestamp>, report: &mut Report) {
     let Some(stripe) = stripe else {
         return report.skip("the clock: Stripe's answer has no date");

@@ -122,6 +122,7 @@ fn held(file: &Path) -> Option<bool> {
     }
 }
 
+/// Reports a daemon that does not run, does not answer, or is not ready, and why.
 pub fn check(shop: &Shop, report: &mut Report) {
     // It ends by itself, for a reason that was said.
     if ["file_hard_links", "file_log_foreign"].iter().any(|id| report.has(id)) {

@@ -12,6 +12,7 @@ const WEBHOOKS: &str = "Stripe's Dashboard, Workbench, Webhooks";
 /// The oldest version whose events are tried in the tests.
 const OLDEST_VERSION: &str = "2019";
 
+/// Reports an endpoint that is missing, disabled, duplicated, of the other mode, or lacks events.
 pub fn check(shop: &Shop, stripe: &Stripe, livemode: bool, report: &mut Report) {
     if ["key_refused", "key_expired", "stripe_"].iter().any(|id| report.has(id)) {
         return;

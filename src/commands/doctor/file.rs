@@ -37,6 +37,7 @@ pub fn livemode(path: &Path) -> Option<bool> {
     open(path).ok()?.query_row("SELECT livemode FROM shop", [], |row| row.get(0)).ok()
 }
 
+/// Reports a file that is damaged, not shared as it should be, locked, or on a disk that fills.
 pub fn check(shop: &Shop, report: &mut Report) {
     let path = &shop.file;
     shell::check(report);

@@ -10,6 +10,7 @@ use crate::config::hooks::Kind;
 use crate::hooks::command;
 use crate::text;
 
+/// Reports hooks that cannot be run or have failed.
 pub fn check(shop: &Shop, report: &mut Report) {
     let before = report.lines.len();
     let mut some = false;

@@ -16,6 +16,7 @@ const WITHIN: Duration = Duration::from_secs(10);
 /// So much of an answer is read; fulfilld's is a line.
 const ANSWER_MAX: u64 = 64 << 10;
 
+/// Posts once, unsigned, to the public URL and reports what does not lead to this fulfilld.
 pub fn check(shop: &Shop, report: &mut Report) {
     let Some(url) = config::PUBLIC_URL.set() else {
         return report.skip("not tried: FULFILLD_PUBLIC_URL is not set");

@@ -11,6 +11,7 @@ const SHELL_MIN: (u32, u32) = (3, 37);
 /// From here on it may move the log into the file beside others (sqlite.org/wal.html#walresetbug).
 const SHELL_WITHOUT_BUG: (u32, u32, u32) = (3, 51, 3);
 
+/// Reports a `sqlite3` that is missing or too old for the schema.
 pub fn check(report: &mut Report) {
     let Ok(output) = Command::new("sqlite3").arg("--version").output() else {
         return report.advice(
