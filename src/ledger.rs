@@ -159,16 +159,24 @@ fn wake(c: &Connection, payment_intent: &str) -> Result<()> {
 }
 
 /// When a refund's money came back to the shop: as it was booked, which stays; else as Stripe says,
-/// or says it first.
+/// or says it first. The books count it while the status says so. It is kept beside another status
+/// as well: no refund that failed ever succeeds, so an answer that says so is wrong, and the books
+/// of a past month must not change by it.
 fn failed_at(c: &Connection, refund: &Refund) -> Result<Option<String>> {
-    if !matches!(refund.status.as_str(), "failed" | "canceled") {
-        return Ok(None);
-    }
-    let booked: Option<Option<String>> = c
-        .prepare_cached("SELECT failed_at FROM refunds WHERE id = ?1")
-        .and_then(|mut q| q.query_row([&refund.about.id], |row| row.get(0)).optional())
+    let is_failed = |status: &str| matches!(status, "failed" | "canceled");
+    let known: Option<(String, Option<String>)> = c
+        .prepare_cached("SELECT status, failed_at FROM refunds WHERE id = ?1")
+        .and_then(|mut q| {
+            q.query_row([&refund.about.id], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+        })
         .map_err(db::translate)?;
-    Ok(booked.flatten().or(Some(clock::text(refund.failed_at.unwrap_or(refund.about.as_of)))))
+    let (was, booked) = known.unwrap_or_default();
+    let told = refund.failed_at.map(clock::text);
+    Ok(match (is_failed(&refund.status), is_failed(&was)) {
+        (false, _) => booked,
+        (true, true) => booked.or(told).or(Some(clock::text(refund.about.as_of))),
+        (true, false) => told.or(booked).or(Some(clock::text(refund.about.as_of))),
+    })
 }
 
 fn is_of_an_order(c: &Connection, payment_intent: &str) -> Result<bool> {

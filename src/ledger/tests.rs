@@ -283,3 +283,33 @@ proptest::proptest! {
         }
     }
 }
+
+/// A list of Stripe's once said that a failed refund had another status, and the next one did not
+/// show the payment by which its money came back.
+#[test]
+fn a_failed_refund_stays_in_the_books_of_its_month_whatever_a_wrong_answer_says() {
+    let c = file();
+    let booked = || {
+        let sql = "SELECT status || ' ' || coalesce(failed_at, 'never') FROM refunds";
+        c.query_row(sql, [], |row| row.get::<_, String>(0)).unwrap()
+    };
+    let mut asked = 0;
+    let mut hear = |status, failed_at: Option<i64>| {
+        asked += 1;
+        let failed_at = failed_at.and_then(clock::from_unix);
+        let refund = Refund { failed_at, ..refund(asked, "re_1", status, 400) };
+        apply(&c, &Change::Refunds(vec![refund]), asked).unwrap();
+        booked()
+    };
+    let [first, second] = [BEGAN + 1000, BEGAN + 2000];
+    let text = |at| clock::text(clock::from_unix(at).unwrap());
+    assert_eq!(hear("pending", None), "pending never");
+    let failed = format!("failed {}", text(first));
+    assert_eq!(hear("failed", Some(first)), failed);
+    assert_eq!(hear("failed", Some(second)), failed, "what is booked stays");
+    hear("succeeded", None);
+    assert_eq!(hear("failed", None), failed);
+    // One that was wrongly told to have failed, and fails later.
+    hear("succeeded", None);
+    assert_eq!(hear("failed", Some(second)), format!("failed {}", text(second)));
+}

@@ -122,7 +122,8 @@ fn brought_up_to_date(shop: &Shop) -> BTreeSet<String> {
     let orders = "SELECT checkout_session_id, payment_intent_id, payment_status, amount_subtotal, amount_discount,
         amount_shipping, amount_tax, amount_total, metadata FROM orders";
     let refunds = "SELECT 'refunds', NULL, id, payment_intent_id, charge_id, amount, currency, status, reason,
-        failure_reason, subscription_id, balance_transaction_id, failed_at IS NULL, created_at FROM refunds";
+        failure_reason, subscription_id, balance_transaction_id, created_at,
+        status IN('failed', 'canceled') AND failed_at IS NULL FROM refunds";
     let rest = ["disputes", "reviews", "fraud_warnings"];
     let rest = facts(shop).into_iter().filter(|row| rest.iter().any(|of| row.starts_with(of)));
     shop.rows(orders).into_iter().chain(shop.rows(refunds)).chain(rest).collect()
