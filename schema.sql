@@ -155,6 +155,8 @@ CREATE TABLE orders(
   origin               TEXT                               -- where an added order came from, e.g. phone; NULL: Checkout
                        CONSTRAINT "an order came through Checkout, or it was added and has an origin"
                        CHECK((origin IS NULL) = (checkout_session_id IS NOT NULL)),
+  amount_awaited       INTEGER                            -- so much of a bank transfer has not come; else NULL
+                       CHECK(amount_awaited BETWEEN 0 AND 1000000000000),
   CONSTRAINT "set canceled_at and cancel_reason together" CHECK((canceled_at IS NULL) = (cancel_reason IS NULL)),
   -- What no bank knows is no amount: so no sum over any number of rows can overflow and stop a
   -- view.
@@ -176,6 +178,9 @@ CREATE INDEX orders_referenced ON orders(created_at, client_reference_id)
 CREATE INDEX orders_held ON orders(capture_before) WHERE amount_capturable > 0;
 CREATE INDEX orders_on_hold ON orders(id) WHERE hold_reason IS NOT NULL;
 CREATE INDEX orders_canceled ON orders(canceled_at) WHERE canceled_at IS NOT NULL;
+-- Not while it is written: most are sales a moment later.
+CREATE INDEX orders_unpaid ON orders(created_at)
+  WHERE payment_status = 'unpaid' AND line_items_at IS NOT NULL;
 CREATE INDEX orders_manual ON orders(payment_status) WHERE capture_method IS NOT NULL;
 CREATE INDEX orders_total_differs ON orders(id)
   WHERE amount_total - (amount_subtotal - amount_discount + amount_shipping) NOT BETWEEN 0 AND amount_tax;
@@ -319,10 +324,15 @@ CREATE TABLE disputes(
   subscription_id   TEXT,                                 -- of a subscription's later payment
   created_at        TEXT NOT NULL,
   as_of             TEXT NOT NULL,
-  asked             INTEGER NOT NULL DEFAULT 0
+  asked             INTEGER NOT NULL DEFAULT 0,
+  settled_currency  TEXT,                                 -- of the balance that it was taken from, if another
+  settled_amount    INTEGER CHECK(settled_amount BETWEEN 0 AND 1000000000000),  -- taken, in that
+  settled_lost      INTEGER CHECK(settled_lost BETWEEN 0 AND 1000000000000)     -- gone for good, in that
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX disputes_payment_intent ON disputes(payment_intent_id);
 CREATE INDEX disputes_status ON disputes(status);
+CREATE INDEX disputes_open ON disputes(id)
+  WHERE status NOT IN('won', 'lost', 'warning_closed', 'prevented', 'charge_refunded');
 CREATE INDEX disputes_lost ON disputes(payment_intent_id) WHERE amount_lost > 0;
 
 -- Stripe's Radar wants somebody to look at a payment. While it is open, or closed as anything but
@@ -632,26 +642,45 @@ CREATE VIEW open_disputes AS
 SELECT * FROM disputes
 WHERE status NOT IN('won', 'lost', 'warning_closed', 'prevented', 'charge_refunded');
 
+-- Disputes and refunds that hold, or took, money in another currency than their order's.
+CREATE VIEW foreign_disputes AS
+SELECT o.id AS order_id, d.id, d.amount, d.currency, d.status, d.created_at,
+  o.currency AS order_currency, d.payment_intent_id
+FROM disputes d JOIN orders o ON o.payment_intent_id = d.payment_intent_id
+WHERE d.currency <> o.currency AND d.settled_currency IS NOT o.currency
+  AND (d.amount_lost > 0 OR EXISTS(SELECT 1 FROM open_disputes x WHERE x.id = d.id));
+CREATE VIEW foreign_refunds AS
+SELECT o.id AS order_id, r.id, r.amount, r.currency, r.status, r.created_at,
+  o.currency AS order_currency, r.payment_intent_id
+FROM refunds r JOIN orders o ON o.payment_intent_id = r.payment_intent_id
+WHERE r.currency <> o.currency AND r.status NOT IN('failed', 'canceled');
+
 -- What has happened to an order's money and goods, as whole numbers. `amount_paid` is what the shop
 -- was given; a refund that only let go of money that was held, and never taken, gave nothing back:
 -- no balance transaction belongs to it, and it was made before the shop was paid, or is of what was
--- not captured.
+-- not captured. Sums are in the order's currency. A refund or dispute in another one is in none of
+-- them, unless Stripe took it from a balance in the order's: `has_foreign_claim` tells.
 CREATE VIEW order_totals AS
 SELECT o.id,
   CASE WHEN o.payment_status IN('paid', 'no_payment_required')
     THEN coalesce(o.amount_captured, o.amount_total) ELSE 0 END AS amount_paid,
   (SELECT coalesce(sum(r.amount), 0) FROM refunds r
    WHERE r.payment_intent_id = o.payment_intent_id AND r.status = 'succeeded'
-     AND (o.capture_method IS 'manual' AND r.balance_transaction_id IS NULL
+     AND r.currency = o.currency AND (o.capture_method IS 'manual' AND r.balance_transaction_id IS NULL
          AND (r.created_at <= coalesce(o.paid_at, '9')
            OR r.amount = o.amount_total - coalesce(o.amount_captured, o.amount_total))) = 0)
      AS amount_refunded,
   (SELECT coalesce(sum(r.amount), 0) FROM pending_refunds r
-   WHERE r.payment_intent_id = o.payment_intent_id) AS refund_pending,
-  (SELECT coalesce(sum(d.amount_lost), 0) FROM disputes d
+   WHERE r.payment_intent_id = o.payment_intent_id AND r.currency = o.currency) AS refund_pending,
+  (SELECT coalesce(sum(CASE o.currency WHEN d.currency THEN d.amount_lost
+      WHEN d.settled_currency THEN d.settled_lost END), 0) FROM disputes d
       WHERE d.payment_intent_id = o.payment_intent_id) AS amount_charged_back,
-  (SELECT coalesce(sum(d.amount), 0) FROM open_disputes d
+  (SELECT coalesce(sum(CASE o.currency WHEN d.currency THEN d.amount
+      WHEN d.settled_currency THEN d.settled_amount END), 0) FROM open_disputes d
       WHERE d.payment_intent_id = o.payment_intent_id) AS amount_disputed,
+  EXISTS(SELECT 1 FROM foreign_disputes f WHERE f.payment_intent_id = o.payment_intent_id)
+    OR EXISTS(SELECT 1 FROM foreign_refunds f WHERE f.payment_intent_id = o.payment_intent_id)
+    AS has_foreign_claim,
   (SELECT count(*) FROM open_disputes d
       WHERE d.payment_intent_id = o.payment_intent_id) AS open_disputes,
   (SELECT count(*) FROM disputes d
@@ -680,6 +709,9 @@ SELECT o.id AS order_id,
            THEN NULL
        -- A bank may dispute a little less than was paid: it converts, or leaves the postage. What is
        -- left then pays for no goods.
+       -- What is in another currency cannot be compared: it may be all of it.
+       WHEN t.has_foreign_claim THEN CASE WHEN t.open_disputes > 0 THEN 'disputed'
+         WHEN t.lost_disputes > 0 THEN 'dispute lost' ELSE 'refunded' END
        WHEN t.open_disputes > 0
          AND t.amount_disputed + t.amount_charged_back + t.amount_refunded + t.refund_pending
            >= t.amount_paid - max(o.amount_shipping, t.amount_paid / 20)
@@ -720,18 +752,24 @@ SELECT m.order_id, m.money, CASE
     WHERE w.order_id = m.order_id AND value <> ''
   UNION ALL SELECT 'note: ' || m.note WHERE m.note <> '')) END AS caution
 FROM (SELECT h.order_id, h.note, h.custom_fields, h.has_moved, CASE WHEN h.has_moved THEN (
-    SELECT group_concat(printf('%.*f of %.*f %s %s', coalesce(c.decimals, 2),
-        1.0 * p.amount / coalesce(c.unit, 100), coalesce(c.decimals, 2),
-        1.0 * p.whole / coalesce(c.unit, 100), upper(h.currency), p.what), '; ')
-    FROM (SELECT h.amount_total AS whole, h.amount_captured AS amount, 'captured' AS what
+    SELECT group_concat(printf('%.*f%s %s %s', coalesce(c.decimals, 2),
+        1.0 * p.amount / coalesce(c.unit, 100), CASE WHEN p.whole IS NULL THEN '' ELSE
+        printf(' of %.*f', coalesce(c.decimals, 2), 1.0 * p.whole / coalesce(c.unit, 100)) END,
+        upper(p.currency), p.what), '; ')
+    FROM (SELECT h.amount_total AS whole, h.amount_captured AS amount, h.currency AS currency,
+            'captured' AS what
             WHERE h.amount_captured < h.amount_total
-          UNION ALL SELECT t.amount_paid, t.amount_refunded + t.refund_pending, 'refunded'
+          UNION ALL SELECT t.amount_paid, t.amount_refunded + t.refund_pending, h.currency,
+            'refunded' FROM order_totals t WHERE t.id = h.order_id
+          UNION ALL SELECT t.amount_paid, t.amount_charged_back, h.currency, 'charged back'
             FROM order_totals t WHERE t.id = h.order_id
-          UNION ALL SELECT t.amount_paid, t.amount_charged_back, 'charged back' FROM order_totals t
-            WHERE t.id = h.order_id
-          UNION ALL SELECT t.amount_paid, t.amount_disputed, 'disputed' FROM order_totals t
-            WHERE t.id = h.order_id) p
-    LEFT JOIN currency_decimals c ON c.currency = h.currency
+          UNION ALL SELECT t.amount_paid, t.amount_disputed, h.currency, 'disputed'
+            FROM order_totals t WHERE t.id = h.order_id
+          UNION ALL SELECT NULL, f.amount, f.currency, 'dispute ' || f.status
+            FROM foreign_disputes f WHERE f.order_id = h.order_id
+          UNION ALL SELECT NULL, f.amount, f.currency, 'refund ' || f.status
+            FROM foreign_refunds f WHERE f.order_id = h.order_id) p
+    LEFT JOIN currency_decimals c ON c.currency = p.currency
     WHERE p.amount > 0) END AS money
   FROM (SELECT o.id AS order_id, o.note, o.custom_fields, o.currency, o.amount_total,
           o.amount_captured,
@@ -754,6 +792,8 @@ SELECT o.id, replace(substr(o.created_at, 1, 16), 'T', ' ') AS placed_at,
          THEN CASE WHEN o.amount_capturable > 0 THEN 'authorized' ELSE 'pending' END
        -- A subscription that begins with a trial: its money comes later, if it comes.
        WHEN o.mode = 'subscription' AND o.amount_total = 0 AND o.amount_discount = 0 THEN 'pending'
+       WHEN t.has_foreign_claim AND t.open_disputes = 0
+         THEN CASE WHEN t.lost_disputes > 0 THEN 'charged_back' ELSE 'refunded' END
        WHEN t.amount_charged_back > 0 THEN
          CASE WHEN t.amount_refunded + t.amount_charged_back < t.amount_paid
            THEN 'partially_charged_back' ELSE 'charged_back' END
@@ -895,14 +935,18 @@ WHERE r.status IN('failed', 'canceled') AND r.failed_at IS NOT NULL
       AND (r.created_at <= coalesce(o.paid_at, '9')
         OR r.amount = o.amount_total - coalesce(o.amount_captured, o.amount_total))) = 0
 UNION ALL
-SELECT json_extract(d.money_moves, m.fullkey || '.at'),
-  CASE WHEN json_extract(d.money_moves, m.fullkey || '.amount') < 0 THEN 'chargeback'
-    ELSE 'chargeback returned' END,
-  o.id, d.id, d.currency, 0, 0, 0, 0, 0, 0, -json_extract(d.money_moves, m.fullkey || '.amount')
-FROM disputes d JOIN orders o ON o.payment_intent_id = d.payment_intent_id,
-  json_each(d.money_moves) m
-WHERE o.payment_status IN('paid', 'no_payment_required') AND json_type(d.money_moves) = 'array'
-  AND json_type(d.money_moves, m.fullkey || '.amount') = 'integer';
+SELECT at, iif(amount < 0, 'chargeback', 'chargeback returned'), order_id, id, currency,
+  0, 0, 0, 0, 0, 0, -amount
+FROM (SELECT json_extract(d.money_moves, m.fullkey || '.at') AS at, o.id AS order_id, d.id,
+    CASE o.currency WHEN d.currency THEN d.currency
+      WHEN d.settled_currency THEN d.settled_currency ELSE d.currency END AS currency,
+    json_extract(d.money_moves, m.fullkey || CASE o.currency WHEN d.currency THEN '.amount'
+      WHEN d.settled_currency THEN '.settled' ELSE '.amount' END) AS amount
+  FROM disputes d JOIN orders o ON o.payment_intent_id = d.payment_intent_id,
+    json_each(d.money_moves) m
+  WHERE o.payment_status IN('paid', 'no_payment_required')
+    AND json_type(d.money_moves) = 'array')
+WHERE typeof(amount) = 'integer';
 
 -- What the shop took and gave back, by the day (UTC) on which the money moved and by currency:
 -- whole numbers for a spreadsheet, and the net for eyes.
@@ -1010,6 +1054,20 @@ FROM orders o
 WHERE o.capture_method IS NOT NULL AND o.canceled_at IS NULL AND (o.payment_status = 'failed'
   OR (o.payment_status = 'unpaid' AND o.capture_before <= strftime('%Y-%m-%dT%H:%M:%SZ', 'now')))
 UNION ALL
+-- A transfer takes a working day or two, a debit up to two weeks; what a buyer pays in a shop expires.
+SELECT 'payment_overdue', o.id, NULL, o.created_at,
+  CASE WHEN o.amount_awaited IS NULL THEN 'the payment has been on its way for more than two weeks'
+    ELSE printf('the buyer has not sent %.*f of %.*f %s by bank transfer for more than a week',
+      coalesce(c.decimals, 2), 1.0 * o.amount_awaited / coalesce(c.unit, 100),
+      coalesce(c.decimals, 2), 1.0 * o.amount_total / coalesce(c.unit, 100), upper(o.currency)) END,
+  'remind the buyer, or cancel ' || coalesce(o.payment_intent_id, 'the payment') ||
+    ' in Stripe''s Dashboard', json_array(o.amount_awaited)
+FROM orders o LEFT JOIN currency_decimals c ON c.currency = o.currency
+WHERE o.payment_status = 'unpaid' AND o.line_items_at IS NOT NULL AND o.origin IS NULL
+  AND o.capture_method IS NULL AND o.canceled_at IS NULL
+  AND o.created_at < strftime('%Y-%m-%dT%H:%M:%SZ', 'now',
+    iif(o.amount_awaited IS NULL, '-14 days', '-7 days'))
+UNION ALL
 SELECT 'paid_twice', o.id, NULL, o.paid_at, 'order ' || e.id ||
   ' was paid with the same reference, ' || o.client_reference_id || ': does the buyer want both?',
   'SELECT * FROM order_overview WHERE id IN(' || e.id || ', ' || o.id || ');', json_array(e.id)
@@ -1060,7 +1118,7 @@ SELECT 'canceled_not_refunded', o.id, NULL, o.canceled_at,
   json_array(o.payment_status = 'paid')
 FROM orders o JOIN order_totals t ON t.id = o.id
 WHERE o.origin IS NULL AND o.canceled_at IS NOT NULL
-  AND (o.amount_capturable > 0 OR (o.payment_status = 'paid'
+  AND (o.amount_capturable > 0 OR (o.payment_status = 'paid' AND NOT t.has_foreign_claim
   AND t.amount_refunded + t.refund_pending + t.amount_charged_back < t.amount_paid))
   -- While it is disputed Stripe refuses a refund, but for an inquiry: then the dispute decides.
   AND NOT EXISTS(SELECT 1 FROM open_disputes d
@@ -1111,10 +1169,11 @@ FROM refunds r
 WHERE r.status <> 'succeeded' AND r.status IN('failed', 'requires_action')
   AND (SELECT coalesce(sum(l.amount), 0) FROM refunds l
       WHERE l.payment_intent_id = r.payment_intent_id AND l.id <> r.id
-         AND l.created_at >= r.created_at
+         AND l.currency = r.currency AND l.created_at >= r.created_at
          AND l.status NOT IN('failed', 'canceled', 'requires_action'))
     < (SELECT sum(l.amount) FROM refunds l WHERE l.payment_intent_id = r.payment_intent_id
-         AND l.created_at >= r.created_at AND l.status IN('failed', 'requires_action'))
+         AND l.currency = r.currency AND l.created_at >= r.created_at
+         AND l.status IN('failed', 'requires_action'))
   AND NOT EXISTS(SELECT 1 FROM orders o JOIN order_totals t ON t.id = o.id
       WHERE o.payment_intent_id = r.payment_intent_id
     AND t.amount_paid > 0 AND t.amount_refunded + t.amount_charged_back >= t.amount_paid)
@@ -1129,6 +1188,22 @@ FROM refunds r
 WHERE r.status <> 'succeeded'
   AND r.status NOT IN('pending', 'requires_action', 'failed', 'canceled')
 UNION ALL
+-- The few disputes that are open or lost, and refunds of two weeks: Stripe makes none of those.
+SELECT 'other_currency', claim.order_id, claim.id, claim.created_at,
+  printf('a %s of %.*f %s belongs to a payment in %s: no sum of the order has it, the books have it in %s',
+    claim.kind, coalesce(c.decimals, 2), 1.0 * claim.amount / coalesce(c.unit, 100), upper(claim.currency),
+    upper(claim.order_currency), upper(claim.currency)),
+  'look in Stripe''s Dashboard what ' || claim.id || ' took from your balance',
+  json_array(claim.amount, claim.currency, claim.status)
+FROM (SELECT v.*, 'dispute' AS kind FROM open_disputes d
+      CROSS JOIN foreign_disputes v ON v.id = d.id
+    UNION SELECT v.*, 'dispute' FROM disputes d CROSS JOIN foreign_disputes v ON v.id = d.id
+      WHERE d.amount_lost > 0
+    UNION SELECT v.*, 'refund' FROM refunds r CROSS JOIN foreign_refunds v ON v.id = r.id
+      WHERE r.status = 'succeeded'
+        AND r.created_at > strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-14 days')) claim
+  LEFT JOIN currency_decimals c ON c.currency = claim.currency
+UNION ALL
 SELECT 'dispute_due',
   coalesce((SELECT id FROM orders o WHERE o.payment_intent_id = d.payment_intent_id),
     (SELECT max(id) FROM orders o WHERE o.subscription_id = d.subscription_id)), d.id, d.created_at,
@@ -1136,9 +1211,14 @@ SELECT 'dispute_due',
   CASE d.status WHEN 'warning_needs_response' THEN 'the buyer''s bank inquires about '
     ELSE 'the buyer disputes ' END || CASE WHEN d.subscription_id IS NULL THEN 'the payment'
     ELSE 'a later payment of ' || d.subscription_id END ||
-    ' (' || coalesce(d.reason, 'no reason') || '); answer' ||
-      CASE d.status WHEN 'warning_needs_response' THEN ' or refund it ' ELSE ' ' END ||
-      coalesce('by ' || d.evidence_due_by, 'soon'),
+    ' (' || coalesce(d.reason, 'no reason') || '); ' ||
+      CASE WHEN d.evidence_due_by < strftime('%Y-%m-%dT%H:%M:%SZ', 'now')
+        THEN 'it could be answered until ' || d.evidence_due_by
+        ELSE CASE d.status WHEN 'warning_needs_response' THEN 'answer or refund it '
+          ELSE 'answer ' END || coalesce('by ' || d.evidence_due_by, 'soon') END ||
+      -- What a bank asks first of a shop that has given the money back already.
+      CASE WHEN EXISTS(SELECT 1 FROM refunds r WHERE r.payment_intent_id = d.payment_intent_id
+        AND r.status NOT IN('failed', 'canceled')) THEN '; say what was refunded' ELSE '' END,
   'look at ' || d.id || ' in Stripe''s Dashboard', json_array(d.status, d.reason, d.evidence_due_by)
 FROM disputes d
 WHERE d.status IN('warning_needs_response', 'needs_response', 'appeal_needs_response')

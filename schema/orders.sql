@@ -158,7 +158,10 @@ BEGIN
       WHERE json_type(NEW.money_moves, m.fullkey || '.amount') IS NOT 'integer'
         OR json_type(NEW.money_moves, m.fullkey || '.at') IS NOT 'text'
         OR json_extract(NEW.money_moves, m.fullkey ||
-            '.amount') NOT BETWEEN -1000000000000 AND 1000000000000);
+            '.amount') NOT BETWEEN -1000000000000 AND 1000000000000
+        OR coalesce(json_type(NEW.money_moves, m.fullkey || '.settled'), 'integer') <> 'integer'
+        OR json_extract(NEW.money_moves, m.fullkey ||
+            '.settled') NOT BETWEEN -1000000000000 AND 1000000000000);
 END;
 
 CREATE TRIGGER disputes_moves BEFORE UPDATE OF money_moves ON disputes
@@ -170,7 +173,10 @@ BEGIN
       WHERE json_type(NEW.money_moves, m.fullkey || '.amount') IS NOT 'integer'
         OR json_type(NEW.money_moves, m.fullkey || '.at') IS NOT 'text'
         OR json_extract(NEW.money_moves, m.fullkey ||
-            '.amount') NOT BETWEEN -1000000000000 AND 1000000000000);
+            '.amount') NOT BETWEEN -1000000000000 AND 1000000000000
+        OR coalesce(json_type(NEW.money_moves, m.fullkey || '.settled'), 'integer') <> 'integer'
+        OR json_extract(NEW.money_moves, m.fullkey ||
+            '.settled') NOT BETWEEN -1000000000000 AND 1000000000000);
 END;
 
 -- It is canceled: nothing is to be sent any more.
@@ -230,6 +236,9 @@ BEGIN
   WHERE payment_intent_id = NEW.payment_intent_id AND status = 'succeeded'
     AND NOT(balance_transaction_id IS NULL
         AND EXISTS(SELECT 1 FROM orders WHERE id = NEW.order_id AND capture_method IS 'manual'));
+  INSERT INTO notify SELECT 'order.refund_failed', NEW.order_id, 'refund_failed:' || id,
+    coalesce(failed_at, created_at) FROM refunds
+  WHERE payment_intent_id = NEW.payment_intent_id AND status = 'failed';
   INSERT INTO notify SELECT 'order.disputed', NEW.order_id, 'dispute:' || id, created_at FROM disputes
     WHERE payment_intent_id = NEW.payment_intent_id;
 END;

@@ -18,6 +18,23 @@ BEGIN
     AND NOT EXISTS(SELECT 1 FROM outbox WHERE key = 'refund:' || NEW.id);
 END;
 
+-- Whoever was told that money went back, or promised it, hears that it did not.
+CREATE TRIGGER refunds_failed AFTER INSERT ON refunds WHEN NEW.status = 'failed'
+BEGIN
+  INSERT INTO notify SELECT 'order.refund_failed', o.id, 'refund_failed:' || NEW.id,
+    coalesce(NEW.failed_at, NEW.created_at)
+  FROM orders o WHERE o.payment_intent_id = NEW.payment_intent_id;
+END;
+
+CREATE TRIGGER refunds_failed_later AFTER UPDATE OF status ON refunds
+  WHEN NEW.status = 'failed' AND OLD.status <> 'failed'
+BEGIN
+  INSERT INTO notify SELECT 'order.refund_failed', o.id, 'refund_failed:' || NEW.id,
+    coalesce(NEW.failed_at, NEW.created_at)
+  FROM orders o WHERE o.payment_intent_id = NEW.payment_intent_id
+    AND NOT EXISTS(SELECT 1 FROM outbox WHERE key = 'refund_failed:' || NEW.id);
+END;
+
 CREATE TRIGGER disputes_notify AFTER INSERT ON disputes
 BEGIN
   INSERT INTO notify SELECT 'order.disputed', o.id, 'dispute:' || NEW.id, NEW.created_at

@@ -107,9 +107,31 @@ pub struct Dispute {
     pub amount_lost: i64,
     /// Stripe accepts a refund of the payment meanwhile.
     pub is_charge_refundable: bool,
-    /// Each time that its money left the shop (less than 0) or came back, minor units of
-    /// `currency`.
-    pub money_moves: Vec<(i64, Timestamp)>,
+    /// Each time that its money left the shop or came back.
+    pub money_moves: Vec<MoneyMove>,
+    /// What Stripe made of it in the currency of the shop's balance, where that is another one.
+    pub settled: Option<Settled>,
+}
+
+/// What a dispute took from a balance in another currency.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settled {
+    pub currency: String,
+    /// Minor units of `currency`, 0 or more.
+    pub amount: i64,
+    /// The part of it that is gone for good.
+    pub lost: i64,
+}
+
+/// A dispute's money left the shop (less than 0), or came back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MoneyMove {
+    /// Minor units of the dispute's currency.
+    pub amount: i64,
+    pub at: Timestamp,
+    /// What Stripe made of it in the currency of the shop's balance, where that is another one, and
+    /// that currency.
+    pub settled: Option<(i64, String)>,
 }
 
 /// Stripe's Radar wants somebody to look at a payment.
@@ -203,6 +225,8 @@ pub struct Order {
     pub settled_at: Option<Timestamp>,
     /// Of a payment that is captured by hand.
     pub hold: Option<Hold>,
+    /// So much of a bank transfer has not come; `None` where the buyer sends none.
+    pub amount_awaited: Option<i64>,
     /// What was bought, in the order of the session.
     pub lines: Vec<LineItem>,
 }

@@ -47,11 +47,16 @@ pub fn apply_numbered(
             keep(c, "refunds", &refund.about, asked, &facts)
         }),
         Change::Dispute(dispute) => {
-            let moves = dispute
-                .money_moves
-                .iter()
-                .map(|(amount, at)| json!({"amount": amount, "at": clock::text(*at)}));
-            let facts: [(&str, &dyn ToSql); 8] = [
+            let moves = dispute.money_moves.iter().map(|moved| {
+                let at = clock::text(moved.at);
+                match &moved.settled {
+                    None => json!({"amount": moved.amount, "at": at}),
+                    Some((settled, currency)) => json!({"amount": moved.amount, "at": at,
+                        "settled": settled, "settled_currency": currency}),
+                }
+            });
+            let settled = dispute.settled.as_ref();
+            let facts: [(&str, &dyn ToSql); 11] = [
                 ("amount", &dispute.amount),
                 ("currency", &dispute.currency),
                 ("status", &dispute.status),
@@ -60,6 +65,9 @@ pub fn apply_numbered(
                 ("amount_lost", &dispute.amount_lost),
                 ("is_charge_refundable", &dispute.is_charge_refundable),
                 ("money_moves", &Value::from_iter(moves).to_string()),
+                ("settled_currency", &settled.map(|settled| &settled.currency)),
+                ("settled_amount", &settled.map(|settled| settled.amount)),
+                ("settled_lost", &settled.map(|settled| settled.lost)),
             ];
             keep(c, "disputes", &dispute.about, asked, &facts)
         }

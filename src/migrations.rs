@@ -78,6 +78,13 @@ const STEPS: &[Step] = &[
             for sql in [
                 "ALTER TABLE alarms ADD COLUMN about TEXT NOT NULL DEFAULT ''",
                 "ALTER TABLE events ADD COLUMN reason_code TEXT",
+                "ALTER TABLE orders ADD COLUMN amount_awaited INTEGER
+                 CHECK(amount_awaited BETWEEN 0 AND 1000000000000)",
+                "ALTER TABLE disputes ADD COLUMN settled_currency TEXT",
+                "ALTER TABLE disputes ADD COLUMN settled_amount INTEGER
+                 CHECK(settled_amount BETWEEN 0 AND 1000000000000)",
+                "ALTER TABLE disputes ADD COLUMN settled_lost INTEGER
+                 CHECK(settled_lost BETWEEN 0 AND 1000000000000)",
                 include_str!("../schema/steps/3_unbalanced_orders.sql"),
                 include_str!("../schema/steps/3_forgotten.sql"),
                 include_str!("../schema/steps/3_hook_tests.sql"),

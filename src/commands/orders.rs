@@ -184,10 +184,15 @@ fn print_page(c: &Connection, order: i64) -> Result<()> {
           o.shipping_option,
           (SELECT group_concat(label || ': ' || value, char(10)) FROM order_custom_fields w
           WHERE w.order_id = o.id AND value <> '') AS custom_fields,
-          nullif(o.tax_ids, '[]') AS tax_ids, o.capture_before, o.client_reference_id,
+          nullif(o.tax_ids, '[]') AS tax_ids, o.capture_before,
+          (o.amount_awaited / coalesce(d.unit, 100)) || CASE coalesce(d.decimals, 2) WHEN 0 THEN ''
+            ELSE '.' || substr('00' || (o.amount_awaited % coalesce(d.unit, 100)),
+            -coalesce(d.decimals, 2)) END || ' ' || upper(o.currency) AS awaited_by_transfer,
+          o.client_reference_id,
           o.checkout_session_id, o.payment_intent_id, o.subscription_id
         FROM order_overview v JOIN orders o ON o.id = v.id
-          LEFT JOIN currency_decimals c ON c.currency = o.presentment_currency WHERE v.id = ?1";
+          LEFT JOIN currency_decimals c ON c.currency = o.presentment_currency
+          LEFT JOIN currency_decimals d ON d.currency = o.currency WHERE v.id = ?1";
     let parcels = "SELECT f.id AS fulfillment, f.status,
           (SELECT group_concat(fl.quantity || ' × ' || li.name, ', ') FROM fulfillment_line_items fl
            JOIN line_items li ON li.id = fl.line_item_id WHERE fl.fulfillment_id = f.id) AS items,

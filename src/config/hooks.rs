@@ -16,10 +16,11 @@ use crate::text;
 type Parsed<T> = Result<T, Fault>;
 
 /// Everything that hooks are notified of.
-pub const TOPICS: [&str; 9] = [
+pub const TOPICS: [&str; 10] = [
     "order.paid",
     "order.canceled",
     "order.refunded",
+    "order.refund_failed",
     "order.disputed",
     "fulfillment.shipped",
     "fulfillment.updated",

@@ -115,6 +115,7 @@ pub fn read(answer: &Answer, event: FromEvent) -> Result<Handled> {
         .or(event.settled_at)
         .filter(|_| payment_status.is_sale());
     let hold = hold(session, payment_status)?;
+    let amount_awaited = awaited(session, payment_status, amount_total)?;
     let lines =
         session.at("/line_items").and_then(Value::as_array).ok_or_else(|| needed("line_items"))?;
     Ok(Handled::Change(Change::Order(Box::new(Order {
@@ -170,6 +171,7 @@ pub fn read(answer: &Answer, event: FromEvent) -> Result<Handled> {
         }),
         settled_at,
         hold,
+        amount_awaited,
         lines: lines
             .iter()
             .filter_map(|line| line_item(Fields(line), &currency, collected).transpose())
@@ -196,6 +198,16 @@ fn captured(session: Fields) -> Result<Option<i64>> {
         None => session.amount("/payment_intent/latest_charge/amount_captured"),
         amount => Ok(amount),
     }
+}
+
+/// How much the buyer still has to send by bank transfer.
+fn awaited(session: Fields, status: PaymentStatus, whole: i64) -> Result<Option<i64>> {
+    let to_send = "/payment_intent/next_action/display_bank_transfer_instructions";
+    if status != PaymentStatus::Unpaid || session.at(to_send).is_none() {
+        return Ok(None);
+    }
+    let remaining = session.amount(&format!("{to_send}/amount_remaining"))?;
+    Ok(Some(remaining.unwrap_or(whole).clamp(0, whole)))
 }
 
 /// How much is held, and until when; how much was taken.

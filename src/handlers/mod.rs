@@ -118,6 +118,7 @@ pub const TABLE: &[(&str, Subject)] = &[
     ("checkout.session.async_payment_failed", Subject::Session),
     ("checkout.session.expired", Subject::Expired),
     ("payment_intent.amount_capturable_updated", Subject::Payment),
+    ("payment_intent.partially_funded", Subject::Payment),
     ("payment_intent.succeeded", Subject::Payment),
     ("payment_intent.payment_failed", Subject::Payment),
     ("payment_intent.canceled", Subject::Payment),
@@ -150,10 +151,12 @@ const ECHOES: &[&str] = &[
     "charge.dispute.funds_reinstated",
 ];
 
-/// Types about money that is only held: it may be captured, captured in part, or let go. An
-/// endpoint need not send them: they are listed, and looked at where an order waits for its money.
+/// Types about money that is held, and may be captured, captured in part, or let go, and about money
+/// that a buyer sends in parts. An endpoint need not send them: they are listed, and looked at where
+/// an order waits for its money.
 pub const OF_HELD_MONEY: &[&str] = &[
     "payment_intent.amount_capturable_updated",
+    "payment_intent.partially_funded",
     "payment_intent.succeeded",
     "payment_intent.canceled",
 ];

@@ -102,7 +102,8 @@ fn refund() -> String {
     format!(
         "SELECT json_object('id', id, 'status', status, 'reason', reason, 'currency', currency,
            'amount', amount, 'total', {},
-           'created_at', created_at) FROM refunds WHERE id = ?1",
+           'created_at', created_at, 'failure_reason', failure_reason, 'failed_at', failed_at)
+         FROM refunds WHERE id = ?1",
         readable("amount", "refunds.currency")
     )
 }
@@ -185,7 +186,8 @@ pub fn json(
     }
     // A notification that is sent once more has a sign and a number behind it.
     let about = about.split('#').next().unwrap_or_default();
-    if let Some(id) = about.strip_prefix("refund:") {
+    if let Some(id) = about.strip_prefix("refund:").or_else(|| about.strip_prefix("refund_failed:"))
+    {
         put("refund", part(&refund(), &id)?);
     }
     if let Some(id) = about.strip_prefix("dispute:") {

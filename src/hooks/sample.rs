@@ -34,7 +34,7 @@ tracking_number = 'JD0146000034' WHERE requires_shipping = 1;
 UPDATE fulfillments SET shipped_at = '2025-11-24T09:00:00Z' WHERE requires_shipping = 1;";
 
 /// What happens to it then, for each topic.
-const THEN: [(&str, &str); 8] = [
+const THEN: [(&str, &str); 9] = [
     ("order.canceled", "UPDATE actor SET name = 'operator'; UPDATE orders \
                         SET canceled_at = '2025-11-24T08:00:00Z', cancel_reason = 'customer';"),
     (
@@ -42,6 +42,13 @@ const THEN: [(&str, &str); 8] = [
         "INSERT INTO refunds(id, payment_intent_id, amount, currency, status, reason, created_at, as_of)
            VALUES('re_sample', 'pi_sample', 1200, 'eur', 'succeeded', 'requested_by_customer',
            '2025-11-25T10:00:00Z', '1');",
+    ),
+    (
+        "order.refund_failed",
+        "INSERT INTO refunds(id, payment_intent_id, amount, currency, status, reason, failure_reason,
+           failed_at, created_at, as_of)
+           VALUES('re_sample', 'pi_sample', 1200, 'eur', 'failed', 'requested_by_customer',
+           'expired_or_canceled_card', '2025-11-28T10:00:00Z', '2025-11-25T10:00:00Z', '1');",
     ),
     (
         "order.disputed",
@@ -106,7 +113,7 @@ mod tests {
         for topic in TOPICS {
             let sent: serde_json::Value = serde_json::from_str(&of(topic, "k").unwrap()).unwrap();
             let about = match topic {
-                "order.refunded" => "refund",
+                "order.refunded" | "order.refund_failed" => "refund",
                 "order.disputed" => "dispute",
                 "event.failed" => "event",
                 _ => topic.split('.').next().unwrap_or_default(),

@@ -85,6 +85,7 @@ fn answer(question: i64, payment_status: PaymentStatus, total: i64) -> Change {
         paid_at: payment_status.is_sale().then_some(at),
         settled_at: None,
         hold: None,
+        amount_awaited: None,
         lines: vec![line("li_1", true), line("li_2", false)],
     }))
 }
@@ -127,6 +128,7 @@ fn dispute(question: i64, status: &str) -> Change {
         amount_lost: 0,
         is_charge_refundable: false,
         money_moves: Vec::new(),
+        settled: None,
     })
 }
 

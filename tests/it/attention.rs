@@ -86,6 +86,14 @@ const CASES: &[(&str, &str, &str)] = &[
            created_at, as_of) VALUES('cs_2', 'pi_2', 0, 'payment', 'failed', 'eur', 0, 'manual', NOW, '1');",
         "",
     ),
+    (
+        "payment_overdue",
+        "INSERT INTO orders(checkout_session_id, payment_intent_id, livemode, mode,
+           payment_status, currency, amount_total, amount_awaited, line_items_at, created_at, as_of)
+         VALUES('cs_2', 'pi_2', 0, 'payment', 'unpaid', 'eur', 0, 900, NOW,
+         strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-8 days'), '1');",
+        "",
+    ),
     ("sums_differ", "UPDATE orders SET amount_total = 3001;", ""),
     (
         "held",
@@ -115,6 +123,13 @@ const CASES: &[(&str, &str, &str)] = &[
         "INSERT INTO disputes(id, payment_intent_id, charge_id, amount, currency, status, reason, \
          evidence_due_by, created_at, as_of) VALUES('dp_1', 'pi_1', 'ch_1', 3000, 'eur', \
          'needs_response', 'fraudulent', '2026-12-24T00:00:00Z', NOW, '1');",
+        "",
+    ),
+    (
+        "other_currency",
+        "INSERT INTO disputes(id, payment_intent_id, amount, currency, status, amount_lost, \
+         created_at, as_of) VALUES('dp_1', 'pi_1', 3000, 'usd', 'won', 1000, NOW, '1');
+         UPDATE orders SET canceled_at = paid_at, cancel_reason = 'other';",
         "",
     ),
     ("dispute_lost", "INSERT INTO disputes(id, payment_intent_id, amount, currency, status, \
@@ -211,6 +226,8 @@ const CHANGES: &[(&str, &str, &str)] = &[
         "until when",
         "UPDATE orders SET capture_before = strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '+30 hours') WHERE id = 2;",
     ),
+    ("payment_overdue", "how much", "UPDATE orders SET amount_awaited = 800 WHERE id = 2;"),
+    ("other_currency", "how much", "UPDATE disputes SET amount = 3001;"),
     ("sums_differ", "by how much", "UPDATE orders SET amount_total = 3002;"),
     ("partly_refunded", "how much", "UPDATE refunds SET amount = 1501;"),
     ("refund_failed", "why", "UPDATE refunds SET failure_reason = 'unknown';"),

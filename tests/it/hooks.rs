@@ -27,10 +27,11 @@ mv "$file" "$HOOK_DIR/told-${file##*.}"
 /// What the posts of these tests are signed with.
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
-const TOPICS: [&str; 8] = [
+const TOPICS: [&str; 9] = [
     "order.paid",
     "order.canceled",
     "order.refunded",
+    "order.refund_failed",
     "order.disputed",
     "fulfillment.shipped",
     "fulfillment.delivered",

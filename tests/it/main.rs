@@ -53,7 +53,8 @@ mod privacy; // what is held about people
 mod logs; // what the log says
 mod docs; // the documents tell the truth
 
-mod money;
+mod money; // what the file says of it
+mod bookkeeping; // and whether it is what a bookkeeper needs
 mod bench_shop; // the large shop of the benchmark
 mod outside; // other people's programs
 mod page_outside; // the page behind nginx and Caddy, and in Chromium

@@ -8,23 +8,23 @@ use crate::shop::{Purchase, Shop, fulfilld, wait_for};
 const DAY_S: i64 = 24 * 3600;
 
 /// Nothing is delivered by itself: each test says what rings.
-fn shop() -> Shop {
+pub fn shop() -> Shop {
     Shop::open_with(&[("FULFILLD_ECHO_AFTER", "0")], &["--webhook", "none"])
 }
 
 /// What a POST to the simulated Stripe made, its events not delivered.
-fn act(shop: &Shop, what: &str, order: Value) -> Purchase {
+pub fn act(shop: &Shop, what: &str, order: Value) -> Purchase {
     let mut whole = json!({"deliver": false});
     whole.as_object_mut().unwrap().extend(order.as_object().unwrap().clone());
     Purchase::of(&shop.control("POST", &format!("/_sandbox/{what}"), whole))
 }
 
 /// The same, and the desk hears of it.
-fn hear(shop: &Shop, what: &str, order: Value) -> Purchase {
+pub fn hear(shop: &Shop, what: &str, order: Value) -> Purchase {
     ring(shop, act(shop, what, order))
 }
 
-fn ring(shop: &Shop, purchase: Purchase) -> Purchase {
+pub fn ring(shop: &Shop, purchase: Purchase) -> Purchase {
     for (id, _) in &purchase.events {
         assert_eq!(shop.deliver(id), 200);
     }
@@ -33,7 +33,7 @@ fn ring(shop: &Shop, purchase: Purchase) -> Purchase {
 }
 
 /// A purchase so many days ago, heard of now.
-fn buy(shop: &Shop, scenario: &str, days_ago: i64) -> Purchase {
+pub fn buy(shop: &Shop, scenario: &str, days_ago: i64) -> Purchase {
     let made = shop.control(
         "POST",
         "/_sandbox/trigger",
@@ -42,11 +42,11 @@ fn buy(shop: &Shop, scenario: &str, days_ago: i64) -> Purchase {
     ring(shop, Purchase::of(&made["purchases"][0]))
 }
 
-fn reasons(shop: &Shop) -> Vec<String> {
+pub fn reasons(shop: &Shop) -> Vec<String> {
     shop.rows("SELECT reason || ' ' || coalesce(order_id, '-') FROM attention ORDER BY 1")
 }
 
-fn export(shop: &Shop, args: &[&str]) -> String {
+pub fn export(shop: &Shop, args: &[&str]) -> String {
     let done = fulfilld()
         .arg("export")
         .args(args)

@@ -41,6 +41,7 @@ impl Sale {
             "amount_received": received,
             "status": match self.stage {
                 Stage::Paid | Stage::Free => "succeeded",
+                Stage::Unpaid if c.method == "customer_balance" => "requires_action",
                 Stage::Unpaid => "processing",
                 Stage::Held => "requires_capture",
                 Stage::Failed | Stage::Expired => "requires_payment_method",
@@ -52,12 +53,24 @@ impl Sale {
             "capture_method": if c.manual { "manual" } else { "automatic_async" }, "client_secret": null,
             "confirmation_method": "automatic",
             "created": c.ended, "currency": c.currency, "customer": self.customer(), "description": null,
-            "latest_charge": c.charge(), "livemode": false, "metadata": {}, "next_action": null,
+            "latest_charge": c.charge(), "livemode": false, "metadata": {}, "next_action": self.next_action(),
             "payment_method": c.id_of("pm"), "payment_method_types": [c.method],
             "presentment_details": self.presentment(c.total()), "processing": null, "receipt_email": null,
             "review": self.review_id(), "shipping": self.shipping(), "statement_descriptor": null,
             "transfer_group": null,
         })
+    }
+
+    /// What a buyer who pays by bank transfer is asked for.
+    fn next_action(&self) -> Value {
+        let c = &*self.checkout;
+        if c.method != "customer_balance" || self.stage != Stage::Unpaid {
+            return Value::Null;
+        }
+        json!({"type": "display_bank_transfer_instructions", "display_bank_transfer_instructions": {
+            "amount_remaining": c.total() - c.total() / 2, "currency": c.currency,
+            "financial_addresses": [], "hosted_instructions_url": null, "reference": "TRANSFER1",
+            "type": "eu_bank_transfer"}})
     }
 
     /// `Null` where no money has moved.

@@ -204,6 +204,11 @@ impl Checkout {
         Checkout { method: "sepa_debit", ..self }
     }
 
+    /// The buyer sends the money by bank transfer, and half of it first.
+    pub fn by_transfer(self) -> Checkout {
+        Checkout { method: "customer_balance", ..self }
+    }
+
     /// The bank holds the money until the shop captures it.
     pub fn held(self) -> Checkout {
         Checkout { manual: true, ..self }

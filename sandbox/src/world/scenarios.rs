@@ -65,6 +65,9 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario("unpaid", "by direct debit, under way until it is settled", UNPAID, |c, n| {
         c.by_debit().parcels(n)
     }),
+    scenario("bank-transfer", "by bank transfer, of which half has come", FUNDED, |c, n| {
+        c.by_transfer().parcels(n)
+    }),
     scenario("canceled", "by direct debit, whose payment is canceled", CANCELED, |c, n| {
         c.by_debit().parcels(n)
     }),
@@ -206,6 +209,7 @@ const HELD: &[PaymentStep] = &[
 ];
 const LAPSED: &[PaymentStep] = &[HELD[0], HELD[1], ("payment_intent.canceled", Stage::Canceled)];
 const UNPAID: &[PaymentStep] = &[("checkout.session.completed", Stage::Unpaid)];
+const FUNDED: &[PaymentStep] = &[UNPAID[0], ("payment_intent.partially_funded", Stage::Unpaid)];
 const SETTLED: &[PaymentStep] = &[UNPAID[0], SUCCEEDS[0], SUCCEEDS[1]];
 const FAILED: &[PaymentStep] = &[UNPAID[0], FAILS[0], FAILS[1]];
 const CANCELED: &[PaymentStep] = &[UNPAID[0], ("payment_intent.canceled", Stage::Canceled)];
@@ -242,6 +246,7 @@ pub const BY_EVENT: &[(&str, &str)] = &[
     ("checkout.session.async_payment_failed", "delayed-fails"),
     ("checkout.session.expired", "expired"),
     ("payment_intent.amount_capturable_updated", "authorized"),
+    ("payment_intent.partially_funded", "bank-transfer"),
     ("payment_intent.succeeded", "card"),
     ("payment_intent.payment_failed", "delayed-fails"),
     ("payment_intent.canceled", "canceled"),

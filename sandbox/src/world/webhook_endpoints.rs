@@ -39,6 +39,7 @@ pub const EVENT_TYPES: &[&str] = &[
     "checkout.session.async_payment_failed",
     "checkout.session.expired",
     "payment_intent.amount_capturable_updated",
+    "payment_intent.partially_funded",
     "payment_intent.succeeded",
     "payment_intent.payment_failed",
     "payment_intent.canceled",

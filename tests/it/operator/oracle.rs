@@ -342,6 +342,9 @@ impl State {
                 (["refund", id], Some(new)) if new.starts_with("succeeded") => {
                     expected.insert(format!("refund:{id} order.refunded {order}  "));
                 }
+                (["refund", id], Some(new)) if new.starts_with("failed") => {
+                    expected.insert(format!("refund_failed:{id} order.refund_failed {order}  "));
+                }
                 (["dispute", id], Some(_)) if old.is_none() => {
                     expected.insert(format!("dispute:{id} order.disputed {order}  "));
                 }

@@ -1,0 +1,381 @@
+//! What the bookkeeper and the packer find in the file in situations that shops have reported.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::money::{buy, export, hear, reasons, ring, shop};
+use crate::shop::{Purchase, Shop, fulfilld, request};
+
+/// Net money in minor units, by payment and currency.
+type Report = BTreeMap<(String, String), i64>;
+
+/// A list of the simulated Stripe's, all of it.
+fn list(shop: &Shop, what: &str) -> Vec<Value> {
+    let mut all: Vec<Value> = Vec::new();
+    loop {
+        let after = all.last().map(|last| format!("&starting_after={}", text(&last["id"])));
+        let path = format!("/v1/{what}?limit=100{}", after.unwrap_or_default());
+        let key = ("Authorization", "Bearer rk_test_of_the_shop");
+        let (status, page) =
+            request(&shop.stripe.url, "GET", &path, &[key], b"").expect("Stripe answers");
+        assert_eq!(status, 200, "{path}: {page}");
+        let page: Value = serde_json::from_str(&page).expect("JSON");
+        all.extend(page["data"].as_array().expect("a list").iter().cloned());
+        if page["has_more"] != true {
+            return all;
+        }
+    }
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+/// What Stripe's own lists say that came and went: received, refunded, and taken by disputes.
+fn of_stripe(shop: &Shop) -> Report {
+    let mut report = Report::new();
+    let mut add = |payment: &Value, currency: &Value, amount: i64| {
+        *report.entry((text(payment).into(), text(currency).into())).or_default() += amount;
+    };
+    for payment in list(shop, "payment_intents") {
+        add(&payment["id"], &payment["currency"], payment["amount_received"].as_i64().unwrap_or(0));
+    }
+    for refund in list(shop, "refunds") {
+        let moved = !matches!(text(&refund["status"]), "failed" | "canceled");
+        if moved && refund["balance_transaction"].is_string() {
+            add(
+                &refund["payment_intent"],
+                &refund["currency"],
+                -refund["amount"].as_i64().unwrap(),
+            );
+        }
+    }
+    for dispute in list(shop, "disputes") {
+        for moved in dispute["balance_transactions"].as_array().into_iter().flatten() {
+            let amount = moved["amount"].as_i64().expect("an amount");
+            add(&dispute["payment_intent"], &moved["currency"], amount);
+        }
+    }
+    report.retain(|_, net| *net != 0);
+    report
+}
+
+/// `export`, `sales_by_day` and Stripe's lists say the same: by payment, and by day and currency.
+fn the_books_agree(shop: &Shop) {
+    let lines = export(shop, &["--format", "jsonl"]);
+    let (mut by_payment, mut by_day) = (Report::new(), BTreeMap::<String, i64>::new());
+    for line in lines.lines() {
+        let row: Value = serde_json::from_str(line).expect("JSON");
+        let order = format!("SELECT payment_intent_id FROM orders WHERE id = {}", row["order"]);
+        let net = row["amount_net"].as_i64().expect("a net");
+        let parts = ["amount_total", "amount_refunded", "amount_charged_back"]
+            .map(|part| row[part].as_i64().expect("an amount"));
+        assert_eq!(parts[0] - parts[1] - parts[2], net, "{line}");
+        *by_payment.entry((shop.one(&order), text(&row["currency"]).into())).or_default() += net;
+        let day = format!("{}|{}", text(&row["day"]), text(&row["currency"]));
+        *by_day.entry(day).or_default() += net;
+    }
+    by_payment.retain(|_, net| *net != 0);
+    assert_eq!(by_payment, of_stripe(shop));
+    let days = shop.rows("SELECT day, currency, amount_net FROM sales_by_day");
+    let of_export: Vec<String> = by_day.iter().map(|(day, net)| format!("{day}|{net}")).collect();
+    assert_eq!(days, of_export);
+}
+
+/// Every scenario of the sandbox but those that are long or of later payments.
+const PLAYED: &[&str] = &[
+    "card",
+    "delayed",
+    "delayed-fails",
+    "unpaid",
+    "bank-transfer",
+    "canceled",
+    "free",
+    "digital",
+    "mixed",
+    "yen",
+    "dinar",
+    "discount",
+    "adaptive",
+    "authorized",
+    "captured",
+    "captured-in-part",
+    "authorization-lapsed",
+    "trial",
+    "pick-up",
+    "priced-abroad",
+    "subscription",
+    "setup",
+    "expired",
+    "strange",
+    "old-api",
+    "refunded",
+    "refunded-in-part",
+    "refunded-twice",
+    "refund-pending",
+    "refund-pending-then-succeeds",
+    "refund-requires-action",
+    "refund-fails",
+    "refund-canceled",
+    "refund-first",
+    "disputed",
+    "dispute-under-review",
+    "dispute-won",
+    "dispute-lost",
+    "dispute-warning",
+    "dispute-warning-closed",
+    "dispute-warning-escalates",
+    "dispute-prevented",
+    "dispute-settled",
+    "disputed-in-part",
+    "dispute-appeal",
+    "disputed-twice",
+    "refunded-and-disputed",
+    "in-review",
+    "review-refused",
+    "fraud-warning-refunded",
+    "delayed-refunded",
+    "delayed-disputed",
+    "subscription-refunded",
+    "subscription-disputed",
+    "yen-refunded",
+    "dinar-refunded-in-part",
+    "adaptive-refunded",
+];
+
+#[test]
+fn whatever_happens_the_books_say_what_moved_on_the_balance_at_stripe() {
+    let shop = shop();
+    for (n, scenario) in PLAYED.iter().enumerate() {
+        buy(&shop, scenario, n as i64 % 5);
+    }
+    the_books_agree(&shop);
+    // The orders' own sums are the same money, but for refunds that are on their way.
+    let apart = "SELECT (SELECT sum(amount_net) FROM sales_by_day) - (
+        SELECT sum(amount_paid - amount_refunded - refund_pending - amount_charged_back)
+        FROM order_totals) - (SELECT sum(b.amount_total - b.amount_charged_back) FROM bookings b
+        JOIN disputes d ON d.id = b.source WHERE d.status NOT IN('lost', 'prevented', 'won'))";
+    assert_eq!(shop.one(apart), "0");
+    shop.check();
+}
+
+/// A dispute of the session's payment, as Stripe would show it in these words.
+fn disputed(shop: &Shop, session: &str, with: Value) -> String {
+    let made =
+        shop.control("POST", "/_sandbox/dispute", json!({"session": session, "deliver": false}));
+    let id = text(&made["id"]).to_string();
+    shop.control("POST", "/_sandbox/say", json!({"id": id, "with": with}));
+    ring(shop, Purchase::of(&made));
+    id
+}
+
+#[test]
+fn a_dispute_in_another_currency_is_never_added_to_the_order_s_money() {
+    let shop = shop();
+    let at = shop.one("SELECT strftime('%s', 'now')").parse::<i64>().unwrap();
+    let moved = |amount: i64, currency: &str| {
+        json!([{"object": "balance_transaction", "amount": amount, "currency": currency,
+            "created": at}])
+    };
+    let order = |n: i64| {
+        shop.one(&format!(
+            "SELECT financial_status, blocked_by, amount_disputed, amount_charged_back
+             FROM order_overview WHERE id = {n}"
+        ))
+    };
+    let totals = |n: i64| {
+        let sql = "SELECT amount_total, presentment_amount FROM orders WHERE id = ";
+        let row = shop.one(&format!("{sql}{n}"));
+        let (total, shown) = row.split_once('|').expect("two");
+        (total.parse::<i64>().unwrap(), shown.parse::<i64>().unwrap())
+    };
+    let lose = |id: &str| hear(&shop, &format!("disputes/{id}"), json!({"status": "lost"}));
+
+    // The buyer paid in dollars, and Stripe took the money from the shop's euros: those are the
+    // order's.
+    let session = buy(&shop, "adaptive", 0).session;
+    let (total, shown) = totals(1);
+    let with = json!({"amount": shown, "currency": "usd",
+        "balance_transactions": moved(-total, "eur")});
+    let settled = disputed(&shop, &session, with);
+    assert_eq!(order(1), format!("paid|disputed|{total}|0"));
+    lose(&settled);
+    assert_eq!(order(1), format!("charged_back|dispute lost|0|{total}"));
+    assert_eq!(reasons(&shop), ["dispute_lost 1"]);
+    the_books_agree(&shop);
+
+    // The shop is paid out in dollars: what went is in no sum of the order's, and is pointed out.
+    let session = buy(&shop, "adaptive", 0).session;
+    let (total, shown) = totals(2);
+    let third = shown / 3;
+    let with = json!({"amount": third, "currency": "usd",
+        "balance_transactions": moved(-third, "usd")});
+    let apart = disputed(&shop, &session, with);
+    assert_eq!(order(2), "paid|disputed|0|0");
+    let dollars = |amount: i64| format!("{}.{:02} USD", amount / 100, amount % 100);
+    let caution = shop.one("SELECT money FROM order_cautions WHERE order_id = 2");
+    assert_eq!(caution, format!("{} dispute needs_response", dollars(third)));
+    lose(&apart);
+    assert_eq!(order(2), "charged_back|dispute lost|0|0");
+    assert_eq!(reasons(&shop), ["dispute_lost 1", "dispute_lost 2", "other_currency 2"]);
+    let told = shop.one("SELECT what FROM attention WHERE reason = 'other_currency'");
+    assert!(told.contains(&dollars(third)) && told.contains("EUR"), "{told}");
+    the_books_agree(&shop);
+    let sums = "SELECT currency, amount_charged_back FROM sales_by_day
+        WHERE currency = 'usd' AND amount_charged_back <> 0";
+    assert_eq!(shop.rows(sums), [format!("usd|{third}")]);
+    shop.shell("INSERT INTO dismiss VALUES(2, 'other_currency')").unwrap();
+    assert_eq!(reasons(&shop), ["dispute_lost 1", "dispute_lost 2"]);
+
+    // Nobody knows how much of the order a claim in a third currency is: nothing goes out.
+    let session = buy(&shop, "adaptive", 0).session;
+    let with = json!({"amount": total / 4, "currency": "gbp", "balance_transactions": []});
+    let foreign = disputed(&shop, &session, with);
+    assert_eq!(order(3), "paid|disputed|0|0");
+    assert!(reasons(&shop).contains(&"other_currency 3".to_string()), "{:?}", reasons(&shop));
+    hear(&shop, &format!("disputes/{foreign}"), json!({"status": "won"}));
+    assert_eq!(order(3), "paid||0|0");
+    assert!(!reasons(&shop).contains(&"other_currency 3".to_string()), "{:?}", reasons(&shop));
+    the_books_agree(&shop);
+    shop.check();
+}
+
+#[test]
+fn a_bank_transfer_that_does_not_come_is_pointed_out_with_what_is_missing() {
+    let shop = shop();
+    let session = buy(&shop, "bank-transfer", 8).session;
+    buy(&shop, "bank-transfer", 5);
+    buy(&shop, "unpaid", 8);
+    let debit = buy(&shop, "unpaid", 15).session;
+    assert_eq!(reasons(&shop), ["payment_overdue 1", "payment_overdue 4"]);
+    let row = shop.one("SELECT amount_total, amount_awaited FROM orders WHERE id = 1");
+    let (total, awaited) = row.split_once('|').expect("two");
+    let (total, awaited) = (total.parse::<i64>().unwrap(), awaited.parse::<i64>().unwrap());
+    assert_eq!(awaited, total - total / 2);
+    let money = |amount: i64| format!("{}.{:02}", amount / 100, amount % 100);
+    let told = shop.one("SELECT what FROM attention WHERE order_id = 1");
+    assert!(told.contains(&format!("{} of {} EUR", money(awaited), money(total))), "{told}");
+    assert_eq!(shop.rows("SELECT order_id FROM to_ship"), [""; 0]);
+    let page = fulfilld().args(["orders", "1", "--db"]).arg(shop.file()).output().expect("it runs");
+    let page = String::from_utf8(page.stdout).expect("text");
+    assert!(page.contains(&format!("{} EUR", money(awaited))), "{page}");
+    // Some more of it comes.
+    let payment = shop.one("SELECT payment_intent_id FROM orders WHERE id = 1");
+    let rest = json!({"next_action": {"display_bank_transfer_instructions":
+        {"amount_remaining": 100}}});
+    shop.control("POST", "/_sandbox/say", json!({"id": payment, "with": rest}));
+    let event = json!({"id": "evt_funded", "object": "event", "livemode": false,
+        "type": "payment_intent.partially_funded",
+        "data": {"object": {"id": payment, "object": "payment_intent"}}});
+    assert_eq!(shop.post(event.to_string().as_bytes()).unwrap().0, 200);
+    shop.settle();
+    assert_eq!(shop.one("SELECT amount_awaited FROM orders WHERE id = 1"), "100");
+    shop.control("POST", "/_sandbox/say", json!({"id": payment, "with": {"next_action": null}}));
+    hear(&shop, "settle", json!({"session": session, "outcome": "succeeded"}));
+    hear(&shop, "settle", json!({"session": debit, "outcome": "failed"}));
+    assert_eq!(reasons(&shop), [""; 0]);
+    let order = "SELECT financial_status, amount_awaited FROM orders JOIN order_overview USING(id)";
+    assert_eq!(shop.rows(&format!("{order} WHERE id IN(1, 4) ORDER BY id")), ["paid|", "voided|"]);
+    assert_eq!(shop.rows("SELECT order_id FROM to_ship"), ["1"]);
+    // It is canceled, and the money comes all the same.
+    let late = shop.one("SELECT checkout_session_id FROM orders WHERE id = 2");
+    shop.shell("INSERT INTO cancel VALUES(2, 'customer')").unwrap();
+    hear(&shop, "settle", json!({"session": late, "outcome": "succeeded"}));
+    assert_eq!(reasons(&shop), ["canceled_not_refunded 2"]);
+    the_books_agree(&shop);
+    shop.check();
+}
+
+#[test]
+fn whoever_was_told_of_a_refund_hears_that_it_failed() {
+    let shop = shop();
+    let session = buy(&shop, "card", 0).session;
+    hear(&shop, "refund", json!({"session": session, "amount": 500}));
+    let refund = shop.one("SELECT id FROM refunds");
+    hear(&shop, &format!("refunds/{refund}"), json!({"status": "failed"}));
+    let topics = "SELECT topic FROM outbox WHERE topic GLOB 'order.ref*' ORDER BY id";
+    assert_eq!(shop.rows(topics), ["order.refunded", "order.refund_failed"]);
+    // It failed before the order was heard of.
+    let made = shop.control(
+        "POST",
+        "/_sandbox/trigger",
+        json!({"scenario": "refund-fails", "deliver": false}),
+    );
+    let purchase = Purchase::of(&made["purchases"][0]);
+    for (id, _) in purchase.events.iter().rev() {
+        assert_eq!(shop.deliver(id), 200);
+    }
+    shop.settle();
+    let topics = "SELECT topic FROM outbox WHERE topic GLOB 'order.ref*' AND order_id = 2";
+    assert_eq!(shop.rows(topics), ["order.refund_failed"]);
+    assert_eq!(reasons(&shop), ["refund_failed 1", "refund_failed 2"]);
+}
+
+/// Around midnights and hours that come twice, or never, in the zones below; and a leap day.
+const MOMENTS: &[&str] = &[
+    "2026-03-08T04:59:59Z",
+    "2026-03-08T05:00:00Z",
+    "2026-03-09T03:59:59Z",
+    "2026-03-09T04:00:00Z",
+    "2026-11-01T03:59:59Z",
+    "2026-11-01T05:30:00Z",
+    "2026-11-01T06:30:00Z",
+    "2026-11-02T04:59:59Z",
+    "2026-10-24T22:00:00Z",
+    "2026-10-25T22:59:59Z",
+    "2026-10-25T23:00:00Z",
+    "2026-04-04T14:59:59Z",
+    "2026-04-04T15:15:00Z",
+    "2026-04-05T13:29:59Z",
+    "2026-04-05T13:30:00Z",
+    "2028-02-28T23:59:59Z",
+    "2028-02-29T00:00:00Z",
+    "2028-02-29T23:59:59Z",
+    "2028-02-29T10:00:00Z",
+    "2027-12-31T10:00:00Z",
+];
+
+#[test]
+fn each_booking_is_on_one_day_wherever_the_shop_lives() {
+    let shop = shop();
+    buy(&shop, "card", 0);
+    let copies: String = MOMENTS
+        .iter()
+        .enumerate()
+        .map(|(n, at)| {
+            format!(
+                "INSERT INTO orders(id, checkout_session_id, livemode, mode, payment_status,
+                   currency, amount_total, created_at, paid_at, as_of)
+                 VALUES({n} + 2, 'cs_{n}', 0, 'payment', 'paid', 'eur', 100, '{at}', '{at}', '{at}');"
+            )
+        })
+        .collect();
+    shop.shell(&format!(
+        "BEGIN IMMEDIATE; UPDATE actor SET name = 'stripe:evt_1'; {copies}
+         UPDATE actor SET name = 'operator'; COMMIT;"
+    ))
+    .unwrap();
+    let whole = MOMENTS.len() + 1;
+    for zone in
+        ["UTC", "America/New_York", "Europe/Berlin", "Australia/Lord_Howe", "Pacific/Kiritimati"]
+    {
+        let all = export(&shop, &["--tz", zone]);
+        let mut days = BTreeMap::<&str, Vec<&str>>::new();
+        for row in all.lines().skip(1) {
+            days.entry(row.split(',').next().unwrap_or_default()).or_default().push(row);
+        }
+        assert_eq!(days.values().map(Vec::len).sum::<usize>(), whole, "{zone}");
+        for (day, rows) in &days {
+            let of_day = export(&shop, &["--tz", zone, "--since", day, "--until", day]);
+            assert_eq!(of_day.lines().skip(1).collect::<Vec<_>>(), *rows, "{zone} {day}");
+        }
+        if zone == "America/New_York" {
+            // The day on which an hour comes twice is 25 hours long.
+            assert_eq!(days["2026-11-01"].len(), 3, "{all}");
+        }
+        if zone == "Pacific/Kiritimati" {
+            assert!(days.contains_key("2028-01-01") && days.contains_key("2028-03-01"), "{all}");
+        }
+    }
+}
