@@ -151,19 +151,25 @@ const ECHOES: &[&str] = &[
     "charge.dispute.funds_reinstated",
 ];
 
-/// Types about money that is held, and may be captured, captured in part, or let go, and about money
-/// that a buyer sends in parts. An endpoint need not send them: they are listed, and looked at where
-/// an order waits for its money.
+/// Types about money that is only held: it may be captured, captured in part, or let go. An
+/// endpoint need not send them: they are listed, and looked at where an order waits for its money.
 pub const OF_HELD_MONEY: &[&str] = &[
     "payment_intent.amount_capturable_updated",
-    "payment_intent.partially_funded",
     "payment_intent.succeeded",
     "payment_intent.canceled",
 ];
 
+/// The same of money that a buyer sends in parts.
+const OF_TRANSFERS: &[&str] = &["payment_intent.partially_funded"];
+
 /// Types that say more than which object to look at, or lead to no request.
 const MORE_THAN_AN_OBJECT: &[&str] =
     &["checkout.session.expired", "checkout.session.async_payment_failed"];
+
+/// True for a type that matters only where an order waits for its money.
+pub fn is_about_awaited_money(name: &str) -> bool {
+    OF_HELD_MONEY.contains(&name) || OF_TRANSFERS.contains(&name)
+}
 
 /// True for an event that only echoes another.
 pub fn is_an_echo(event: &Event) -> bool {
@@ -174,14 +180,14 @@ pub fn is_an_echo(event: &Event) -> bool {
 /// and what is fetched when it did not arrive.
 pub static NEEDED: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
     let spare = |name: &&str| {
-        ECHOES.contains(name) || OF_HELD_MONEY.contains(name) || *name == "checkout.session.expired"
+        ECHOES.contains(name) || is_about_awaited_money(name) || *name == "checkout.session.expired"
     };
     TABLE.iter().map(|(name, _)| *name).filter(|name| !spare(name)).collect()
 });
 
 /// The types that are looked for among Stripe's events, at most 20 in one request.
 pub static LISTED: LazyLock<Vec<&'static str>> =
-    LazyLock::new(|| NEEDED.iter().chain(OF_HELD_MONEY).copied().collect());
+    LazyLock::new(|| NEEDED.iter().chain(OF_HELD_MONEY).chain(OF_TRANSFERS).copied().collect());
 
 /// True for a type, as received, that only says which object to request.
 pub fn only_names_its_object(kind: &str) -> bool {

@@ -137,7 +137,7 @@ mod tests {
             let kinds = ["order.", "fulfillment.", "event."];
             kinds.iter().any(|kind| {
                 word.strip_prefix(kind)
-                    .is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_lowercase()))
+                    .is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
             })
         };
         // The statuses of a fulfillment are put behind `fulfillment.`.

@@ -52,7 +52,7 @@ impl Backfill {
                 }
                 // The endpoint need not send these, so they are not missed; they matter where an
                 // order waits for its money.
-                if handlers::OF_HELD_MONEY.contains(&event.name()) {
+                if handlers::is_about_awaited_money(event.name()) {
                     if awaits_money(c, event.object_id.as_deref())? {
                         new.push((event, value.to_string()));
                     }
