@@ -338,6 +338,14 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
     ("refunds_delete", &["DELETE FROM refunds"]),
     ("refunds_facts", &["UPDATE refunds SET status = 'succeeded' WHERE id = 're_10'"]),
     (
+        "refunds_failed",
+        &["stripe: INSERT INTO refunds(id, payment_intent_id, amount, currency, status, \
+             created_at, as_of) \
+             VALUES('x', 'pi_1', 300, 'eur', 'failed', '2026-11-22T09:00:00Z', \
+             '2026-11-22T09:00:00Z')"],
+    ),
+    ("refunds_failed_later", &["stripe: UPDATE refunds SET status = 'failed' WHERE id = 're_10'"]),
+    (
         "refunds_insert",
         &["INSERT INTO refunds(id, payment_intent_id, amount, currency, status, created_at, \
              as_of) VALUES('x', 'pi_98', 300, 'eur', 'succeeded', '2026-11-22T09:00:00Z', \
