@@ -638,17 +638,16 @@ fn a_post_is_tried_again_when_the_other_side_says_and_never_where_it_says_stop()
         run("/gone", "state, attempts, last_error"),
         "dead|1|answered 410, it wants to hear no more"
     );
+    // A try is counted before it is made.
     wait_for("it is posted again soon", || {
-        (run("/soon", "attempts").parse::<i64>().unwrap() >= 3).then_some(())
+        let tries = run("/soon", "attempts").parse::<i64>().unwrap();
+        (tries >= 3 && receiver.posted().len() >= 5).then_some(())
     });
     // One of three gave up, and the news is dead only when the others are through.
     assert_eq!(news(&shop, "order.paid", "state"), "pending");
     let keys: Vec<String> =
         receiver.posted().iter().map(|posted| posted.header("webhook-id")).collect();
-    assert!(
-        keys.len() >= 5 && keys.iter().all(|key| key.starts_with("order:1:paid@cs_test_")),
-        "{keys:?}"
-    );
+    assert!(keys.iter().all(|key| key.starts_with("order:1:paid@cs_test_")), "{keys:?}");
 }
 
 #[test]
