@@ -14,14 +14,28 @@ const ORDER: &[&str] = &[
     "customer reference",
     "channel reference",
     "sendungsreferenz",
+    "kundenreferenz",
+    "shipper reference",
+    "sender reference",
+    "sender ref",
     "reference",
     "referenz",
+    "référence",
+    "référence commande",
+    "referencia",
+    "referentie",
+    "numer referencyjny",
     "order id required",
     "order id",
+    "platform order number",
     "order number",
     "order no",
     "order",
     "bestellnummer",
+    "n de commande",
+    "numéro de commande",
+    "numero ordine",
+    "número de pedido",
 ];
 const NUMBER: &[&str] = &[
     "tracking number",
@@ -30,24 +44,58 @@ const NUMBER: &[&str] = &[
     "tracking id",
     "tracking",
     "sendungsnummer",
-    "shipment number",
-    "parcel number",
     "trackingnummer",
+    "n de suivi",
+    "numéro de suivi",
+    "numéro de colis",
+    "código de seguimiento",
+    "número de seguimiento",
+    "código de envío",
+    "codice di tracciamento",
+    "numero di tracciamento",
+    "nr przesyłki",
+];
+/// Of several numbers with longer names, such as `Carrier tracking number`, the first; of a return
+/// none.
+const IN_NUMBER: &[&str] = &["tracking number", "tracking code", "tracking id"];
+const NOT_IN_NUMBER: &[&str] = &["return", "retour", "url", "link"];
+/// These may be a service's own, so they count where there is no other.
+const NUMBER_AT_LAST: &[&str] = &[
+    "parcel number",
+    "paketnummer",
+    "paketscheinnummer",
+    "barcode",
+    "awb number",
+    "consignment number",
+    "consignment no",
+    "shipment number",
 ];
 const COMPANY: &[&str] = &[
     "carrier",
     "shipping carrier",
     "carrier name",
+    "courier",
     "tracking provider",
     "tracking company",
     "provider",
     "versanddienstleister",
+    "transporteur",
+    "transportista",
+    "corriere",
+    "vervoerder",
     "service",
     "shipping service",
 ];
 const URL: &[&str] = &["tracking url", "tracking link", "track url"];
-const STATUS: &[&str] =
-    &["status", "label status", "shipment status", "refund status", "sendungsstatus", "voided"];
+const STATUS: &[&str] = &[
+    "status",
+    "label status",
+    "shipment status",
+    "refund status",
+    "sendungsstatus",
+    "voided",
+    "void indicator",
+];
 
 /// A row of it.
 #[derive(Debug, PartialEq, Eq)]
@@ -131,14 +179,14 @@ fn below_the_separator(text: &str) -> (&str, u64) {
     }
 }
 
-/// The one by which most headings are known.
+/// The one by which most headings are known, else the one that stands there most often.
 fn separator(text: &str) -> u8 {
     let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    let names = [ORDER, NUMBER, NUMBER_AT_LAST].concat();
     let known = |separator: u8| {
-        let cells = first.split(char::from(separator)).map(heading_name);
-        cells
-            .filter(|cell| [ORDER, NUMBER].concat().iter().any(|name| plain(name) == *cell))
-            .count()
+        let cells: Vec<String> = first.split(char::from(separator)).map(heading_name).collect();
+        let is_known = |cell: &&String| names.iter().any(|name| plain(name) == **cell);
+        (cells.iter().filter(is_known).count(), cells.len())
     };
     [b',', b';', b'\t', b'|']
         .into_iter()
@@ -169,36 +217,47 @@ impl Columns {
         let find = |known: &[&str]| {
             known.iter().find_map(|name| names.iter().position(|there| *there == plain(name)))
         };
-        let needed = |known: &[&str], what: &str| {
-            find(known).ok_or_else(|| {
-                let there: Vec<String> =
-                    heading.iter().map(|cell| text::clean(cell.trim())).collect();
-                Error::Usage(format!(
-                    "no column of the file names {what}; it has {}; name one of them {}",
-                    there.join(", "),
-                    known[..3].join(" or ")
-                ))
-            })
+        let lacking = |known: &[&str], what: &str| {
+            let there: Vec<String> = heading.iter().map(|cell| text::clean(cell.trim())).collect();
+            Error::Usage(format!(
+                "no column of the file names {what}; it has {}; name one of them {}",
+                there.join(", "),
+                known[..3].join(" or ")
+            ))
         };
         let status = names
             .iter()
             .enumerate()
             .filter(|(_, there)| STATUS.iter().any(|name| plain(name) == **there));
         // Services have numbers of their own. The column with our `1042-1` in it is ours, whatever
-        // it is called of the names that it may have.
-        let is_ours = |n: &usize| {
-            labels.iter().any(|label| is_parcel(&as_typed(label.get(*n).unwrap_or_default())))
+        // it is called of the names that it may have; of other columns the only one that has
+        // nothing else.
+        let cells =
+            |n: usize| labels.iter().map(move |label| as_typed(label.get(n).unwrap_or_default()));
+        let mut known =
+            ORDER.iter().filter_map(|name| names.iter().position(|there| *there == plain(name)));
+        let ours = known.find(|n| cells(*n).any(|cell| is_parcel(&cell))).or(find(ORDER));
+        let only_ours = |n: &usize| {
+            let mut filled = cells(*n).filter(|cell| !cell.is_empty()).peekable();
+            filled.peek().is_some() && filled.all(|cell| is_parcel(&cell))
         };
-        let ours = ORDER
-            .iter()
-            .filter_map(|name| names.iter().position(|there| *there == plain(name)))
-            .find(is_ours);
+        let by_content = || match (0..names.len()).filter(only_ours).collect::<Vec<_>>()[..] {
+            [only] => Some(only),
+            _ => None,
+        };
+        let has =
+            |there: &str, words: &[&str]| words.iter().any(|word| there.contains(&plain(word)));
+        let longer =
+            || names.iter().position(|there| has(there, IN_NUMBER) && !has(there, NOT_IN_NUMBER));
+        let number = find(NUMBER).or_else(longer).or_else(|| find(NUMBER_AT_LAST));
         Ok(Columns {
-            order: ours.map_or_else(|| needed(ORDER, "the order's reference"), Ok)?,
-            number: needed(NUMBER, "the tracking number")?,
+            order: ours
+                .or_else(by_content)
+                .ok_or_else(|| lacking(ORDER, "the order's reference"))?,
+            number: number.ok_or_else(|| lacking(NUMBER, "the tracking number"))?,
             company: find(COMPANY),
             url: find(URL),
-            status: status.map(|(n, there)| (n, there == "voided")).collect(),
+            status: status.map(|(n, there)| (n, there.starts_with("void"))).collect(),
         })
     }
 
@@ -223,10 +282,11 @@ impl Columns {
     }
 }
 
-/// `1042-1`.
+/// `1042-1`; not a postal code of the United States, `10115-1234`.
 fn is_parcel(cell: &str) -> bool {
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    cell.split_once('-').is_some_and(|(order, parcel)| is_number(order) && is_number(parcel))
+    cell.split_once('-')
+        .is_some_and(|(order, parcel)| is_number(order) && is_number(parcel) && parcel.len() < 3)
 }
 
 /// True where a status says that the label is no longer one: not for `Not refunded`.
@@ -397,6 +457,50 @@ mod tests {
                 "{heading}"
             );
         }
+    }
+
+    #[test]
+    fn the_number_is_the_carriers_and_the_reference_ours_in_files_of_other_services() {
+        for (file, company) in [
+            (
+                "Shipment - Number,Order - Number,Carrier - Name,Tracking - Tracking Number\nS1,1042-1,DHL,JD0146",
+                Some("DHL"),
+            ),
+            (
+                "Order ID,Channel reference,Tracking numbers,Status\n77,1042-1,JD0146,Despatched",
+                None,
+            ),
+            (
+                "Shipment ID,PackageTrackingNumber,PackageReference1,VoidIndicator\n1Z,JD0146,1042-1,N",
+                None,
+            ),
+            (
+                "Order reference,Carrier,Return tracking number,Carrier tracking number\n1042-1,DHL,R1,JD0146",
+                Some("DHL"),
+            ),
+            (
+                "ID,Platform Order Number,Tracking Number,Courier\nES1,1042-1,JD0146,DHL",
+                Some("DHL"),
+            ),
+            ("Paketscheinnummer;Referenz 1;Empfänger\nJD0146;1042-1;Ada", None),
+            ("Paketnummer;Kundenreferenz\nJD0146;1042-1", None),
+            ("Référence commande;Numéro de colis;Transporteur\n1042-1;JD0146;DHL", Some("DHL")),
+            ("N° de suivi;N° de commande\nJD0146;1042-1", None),
+            ("Referencia;Código de envío;Transportista\n1042-1;JD0146;DHL", Some("DHL")),
+            ("Numero ordine;Codice di tracciamento;Corriere\n1042-1;JD0146;DHL", Some("DHL")),
+            ("Nr przesyłki;Numer referencyjny;Status\nJD0146;1042-1;Nadana", None),
+            ("Barcode;Referentie;Postcode\nJD0146;1042-1;10115-1234", None),
+            ("Consignment No,Article No,Sender Ref 1\nJD0146,A1,1042-1", None),
+            ("masterTrackingNumber,Zip,senderRef\nJD0146,10115-1234,1042-1", None),
+        ] {
+            let read = rows(file.as_bytes());
+            let expected = ("1042-1".into(), "JD0146".into(), company.map(String::from), false);
+            assert_eq!(read, [expected], "{file}");
+        }
+        let void = rows(b"TrackingNumber,Reference1,VoidIndicator\nJD0146,1042-1,Y");
+        assert!(void[0].3, "{void:?}");
+        let unclear = read(b"tracking,from,to\nJD0146,1042-1,1043-1").unwrap_err().to_string();
+        assert!(unclear.contains("names the order's reference"), "{unclear}");
     }
 
     #[test]
