@@ -135,7 +135,16 @@ impl Act {
         match self {
             Act::Hold => insert("hold", &[reason]),
             Act::Release => insert("release", &[]),
-            Act::Deliver => insert("deliver", &[]),
+            Act::Deliver if form.filled("fulfillment").is_none() => insert("deliver", &[]),
+            Act::Deliver => {
+                let parcel = fulfillment(form)?;
+                let sql =
+                    "SELECT EXISTS(SELECT 1 FROM fulfillments WHERE id = ?1 AND order_id = ?2)";
+                match c.query_row(sql, (parcel, order), |row| row.get(0)).map_err(db::translate)? {
+                    true => verbs::insert(c, "deliver_parcel", &[], &[parcel]),
+                    false => Err(Error::Permanent("there is no such parcel".into())),
+                }
+            }
             Act::Cancel => insert("cancel", &[reason]),
             Act::Reship => match form.filled("items") {
                 None => insert("reship", &[reason]),

@@ -250,6 +250,12 @@ impl Page {
                     }))
                 }
             }
+            @if person.may_do_all() && is_on_its_way(parcel) && shown.parcels.len() > 1 {
+                (forms.form("deliver", html! {
+                    input type="hidden" name="fulfillment" value=(id);
+                    p.row { button { "Mark " (if is_digital { "this" } else { reference }) " as delivered" } }
+                }))
+            }
             @if person.may_do_all() && parcel.is("status", "shipped") {
                 details { summary { "Correct carrier or number" }
                     (forms.form("tracking", html! {
@@ -412,6 +418,12 @@ fn address(head: &Row) -> Markup {
     }
 }
 
+/// True for what may have arrived: it was sent, or needs no parcel.
+fn is_on_its_way(parcel: &Row) -> bool {
+    parcel.is("status", "shipped")
+        || parcel.is("status", "pending") && parcel.is("requires_shipping", "0")
+}
+
 /// What may be done with the order, each in a form that opens.
 fn verbs(forms: &Forms, shown: &Shown) -> Markup {
     let head = &shown.head;
@@ -419,11 +431,7 @@ fn verbs(forms: &Forms, shown: &Shown) -> Markup {
     let is_canceled = head.get("canceled_at").is_some();
     let status = |status: &str| shown.parcels.iter().any(|parcel| parcel.is("status", status));
     let sent = status("shipped") || status("delivered");
-    let deliverable = status("shipped")
-        || shown
-            .parcels
-            .iter()
-            .any(|p| p.is("status", "pending") && p.is("requires_shipping", "0"));
+    let on_their_way = shown.parcels.iter().filter(|parcel| is_on_its_way(parcel)).count();
     let options = |action: &str, list: &[&str]| {
         html! { @for reason in list {
             option value=(reason) selected[forms.value(action, "reason", None) == *reason] { (reason) }
@@ -431,7 +439,10 @@ fn verbs(forms: &Forms, shown: &Shown) -> Markup {
     };
     html! {
         h2 { "Actions" }
-        @if deliverable { (forms.form("deliver", html! { p.row { button { "Mark as delivered" } } })) }
+        @if on_their_way > 0 {
+            @let which = if on_their_way > 1 { "all as delivered" } else { "as delivered" };
+            (forms.form("deliver", html! { p.row { button { "Mark " (which) } } }))
+        }
         @if is_held {
             (forms.form("release", html! { p.row { button.main { "Release it" } } }))
         } @else if !is_canceled {

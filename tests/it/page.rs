@@ -543,7 +543,17 @@ fn everything_of_an_order_can_be_done_and_taken_back_in_the_name_of_a_person() {
     act("reship", &[("reason", "lost"), ("items", "")]);
     assert_eq!(one("SELECT count(*) FROM to_ship WHERE replacement = 'lost'"), "1");
     act("undo", &[]);
+    // One of several has arrived, and not a parcel of another order.
+    let deliver = format!("{page}/deliver");
+    let refused = desk.fill_in("anna", page, &deliver, &[("fulfillment", "99")]);
+    assert!(refused.status == 422 && refused.shows("there is no such parcel"), "{}", refused.body);
+    assert!(desk.look("anna", page).shows("Mark 1-1 as delivered"));
+    act("deliver", &[("fulfillment", &parcel)]);
+    let states = "SELECT group_concat(status, ' ') FROM
+        (SELECT status FROM fulfillments ORDER BY requires_shipping DESC)";
+    assert_eq!(one(states), "delivered canceled pending");
     act("deliver", &[]);
+    assert_eq!(one(states), "delivered canceled delivered");
     let authors = "SELECT group_concat(actor, ' ') FROM (SELECT DISTINCT actor FROM order_history
         WHERE actor NOT GLOB 'stripe:*' AND actor NOT GLOB 'fulfilld:start' ORDER BY actor)";
     assert_eq!(one(authors), "fulfilld:undo fulfilld:undo page:anna page:anna");
