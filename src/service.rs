@@ -16,6 +16,10 @@ use crate::text::clean;
 pub struct Service {
     units: Vec<String>,
     socket: String,
+    /// Those of the daemon's two units that systemd does not start with the machine.
+    not_at_boot: Vec<String>,
+    /// The socket is installed and not open, while the daemon runs.
+    socket_is_closed: bool,
 }
 
 impl Service {
@@ -39,6 +43,13 @@ impl Service {
             return None;
         }
         let socket_shown = Shown::of(&socket).unwrap_or_default();
+        let not_at_boot = [(&socket, &socket_shown), (&service, &shown)]
+            .into_iter()
+            .filter(|(_, shown)| shown.values("UnitFileState").any(|state| state == "disabled"))
+            .map(|(unit, _)| unit.clone())
+            .collect();
+        let is_installed = socket_shown.values("LoadState").next().is_some();
+        let socket_is_closed = is_installed && shown.is_up() && !socket_shown.is_up();
         let mut units = Vec::new();
         // The socket would start a service that was stopped alone.
         if shown.is_up() || socket_shown.is_up() {
@@ -47,12 +58,28 @@ impl Service {
         if Shown::of(&litestream).is_some_and(|shown| shown.is_up()) {
             units.push(litestream);
         }
-        (!units.is_empty()).then_some(Service { units, socket })
+        let service = Service { units, socket, not_at_boot, socket_is_closed };
+        (!service.units.is_empty()).then_some(service)
     }
 
     /// True where the daemon runs, or starts as soon as somebody calls: not Litestream alone.
     pub fn is_serving(&self) -> bool {
         self.units.contains(&self.socket)
+    }
+
+    /// Those of the daemon's units that systemd does not start with the machine.
+    pub fn not_at_boot(&self) -> &[String] {
+        &self.not_at_boot
+    }
+
+    /// The socket's unit, where it is installed and the daemon runs without it.
+    pub fn closed_socket(&self) -> Option<&str> {
+        self.socket_is_closed.then_some(self.socket.as_str())
+    }
+
+    /// The daemon's own unit.
+    pub fn daemon(&self) -> String {
+        self.socket.replace(".socket", ".service")
     }
 
     /// The units as they are typed.
@@ -115,7 +142,7 @@ struct Shown(BTreeMap<String, Vec<String>>);
 impl Shown {
     /// `None` where systemd has no such unit, or is not there.
     fn of(unit: &str) -> Option<Shown> {
-        let properties = "--property=LoadState,ActiveState,EnvironmentFiles,Listen";
+        let properties = "--property=LoadState,ActiveState,UnitFileState,EnvironmentFiles,Listen";
         let mut command = Command::new("systemctl");
         let said = command.args(["show", properties, unit]).stdin(Stdio::null()).output().ok()?;
         let mut shown = Shown::default();

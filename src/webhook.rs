@@ -40,7 +40,7 @@ pub struct Webhook {
     context: Arc<Context>,
     metrics: Arc<Metrics>,
     responder: Responder,
-    /// A signature has matched since the start, so at least one of the secrets is right.
+    /// An event's signature has matched since the start, so at least one of the secrets is right.
     has_matched: AtomicBool,
     /// How long an event that only echoes another is left to wait.
     echo_after: Duration,
@@ -146,7 +146,6 @@ impl Webhook {
             }
             refuse(refusal.cause(), &refusal.to_string())
         })?;
-        self.has_matched.store(true, Ordering::Relaxed);
         if verified.age_s < -CLOCK_BEHIND_S {
             log::warn!(
                 "a signature is from {} s in the future: is this server's clock slow?",
@@ -154,6 +153,8 @@ impl Webhook {
             );
         }
         let event = Event::parse(&request.body).map_err(|why| refuse("not_an_event", &why))?;
+        // What doctor signs is no event, and shows nothing about Stripe's endpoint.
+        self.has_matched.store(true, Ordering::Relaxed);
         self.metrics.verified_by(&verified.secrets);
         Ok(event)
     }

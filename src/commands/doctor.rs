@@ -32,8 +32,8 @@ pub use daemon::Daemon;
 /// Find what keeps orders from arriving, and how to fix it
 ///
 /// Checks the settings and secrets, what the key may read, the webhook endpoint in Stripe and what
-/// it sends, the public URL (one post without a signature), the clock, the file, the disk and the
-/// running fulfilld. It makes at most 18 requests to Stripe, writes nothing here or there, and
+/// it sends, the public URL (one signed post that is no event), the clock, the file, the disk and
+/// the running fulfilld. It makes at most 18 requests to Stripe, writes nothing here or there, and
 /// prints no secret.
 ///
 /// It uses the service's settings (/etc/fulfilld/fulfilld.env and the secrets beside it), and
@@ -68,6 +68,8 @@ struct Shop {
     /// to the file's owner.
     companions: Vec<(PathBuf, Metadata)>,
     daemon: Daemon,
+    /// The units that run it; `None` where systemd does not.
+    service: Option<Service>,
 }
 
 /// Looks at one subject.
@@ -89,10 +91,10 @@ pub fn run(args: &Args) -> Result<()> {
     let file = args.common.file.db.clone().unwrap_or_else(|| config::DB.text().into());
     // Each of several shops has a socket of its own.
     let service = Service::running(&place::real(&file).unwrap_or_else(|_| file.clone()));
-    let listen = service.map_or_else(|| config::LISTEN.text(), |service| service.listens());
+    let listen = service.as_ref().map_or_else(|| config::LISTEN.text(), Service::listens);
     let daemon = Daemon::ask(&listen, &file);
     let companions = file::companions_of(&file);
-    let shop = Shop { offline: args.offline, file, companions, daemon };
+    let shop = Shop { offline: args.offline, file, companions, daemon, service };
     let mut report = Report::default();
     for (subject, title, check) in CHECKS {
         report.lines.push(Line::Title(title));

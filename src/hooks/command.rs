@@ -62,15 +62,28 @@ pub fn unusable(path: &Path) -> Option<String> {
     match std::fs::metadata(path) {
         Err(error) => Some(format!("{shown}: {error}")),
         Ok(meta) if !meta.is_file() => Some(format!("{shown} is not a file")),
-        Ok(_) => rustix::fs::access(path, rustix::fs::Access::EXEC_OK)
-            .err()
-            .map(|_| {
-                format!(
-                    "{shown} is not executable for the user that fulfilld runs as; chmod +x {word}"
-                )
+        Ok(_) => disk_fault(path)
+            .or_else(|| {
+                let may_run = rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok();
+                (!may_run).then(|| {
+                    format!(
+                        "{shown} is not executable for the user that fulfilld runs as; chmod +x {word}"
+                    )
+                })
             })
             .or_else(|| script_fault(path)),
     }
+}
+
+/// Why nothing on the disk of this file can be run; `None` where it can.
+pub fn disk_fault(path: &Path) -> Option<String> {
+    let disk = rustix::fs::statvfs(path).ok()?;
+    let shown = text::clean(&path.to_string_lossy());
+    disk.f_flag.contains(rustix::fs::StatVfsMountFlags::NOEXEC).then(|| {
+        format!(
+            "{shown} lies on a disk from which nothing may be run (noexec); put it into /usr/local/bin"
+        )
+    })
 }
 
 /// The first bytes of a program that the kernel starts by itself.

@@ -4,6 +4,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::SystemTime;
 
 use crate::shop::{Shop, fulfilld, wait_for};
 
@@ -243,7 +244,7 @@ fn a_restored_shop_that_does_not_come_back_is_not_waited_for_for_ever() {
 }
 
 #[test]
-fn doctor_asks_the_shop_s_own_socket_and_names_an_old_litestream_before_it_runs() {
+fn doctor_asks_the_shop_s_own_socket_and_names_what_the_units_and_litestream_lack() {
     let served = Served::open();
     let doctor = |served: &Served| {
         text(&served.verb("doctor").arg("--offline").output().expect("it starts"))
@@ -251,6 +252,31 @@ fn doctor_asks_the_shop_s_own_socket_and_names_an_old_litestream_before_it_runs(
     let said = doctor(&served);
     let listens = format!("listens at 127.0.0.1:{}, and is ready", served.shop.desk().port());
     assert!(said.contains(&listens) && !said.contains("Litestream"), "{said}");
+    let unread = "mugs/fulfilld.env was changed after fulfilld was started";
+    let settings = std::fs::File::open(served.bin.path().join("mugs/fulfilld.env")).expect("ours");
+    settings.set_modified(SystemTime::UNIX_EPOCH).expect("it is ours");
+    let said = doctor(&served);
+    assert!(!said.contains(unread) && said.contains(&listens), "{said}");
+    settings.set_modified(SystemTime::now()).expect("it is ours");
+    let said = doctor(&served);
+    assert!(said.contains(unread) && said.contains("restart fulfilld@mugs.service"), "{said}");
+
+    let shows = |unit: &str, from: &str, to: &str| {
+        let file = served.bin.path().join(format!("show.fulfilld@mugs.{unit}"));
+        let said = std::fs::read_to_string(&file).expect("it is there");
+        std::fs::write(&file, said.replace(from, to)).expect("it is ours");
+    };
+    shows("service", "ActiveState=active\n", "ActiveState=active\nUnitFileState=disabled\n");
+    shows("socket", "ActiveState=active\n", "ActiveState=inactive\nUnitFileState=enabled\n");
+    let said = doctor(&served);
+    for line in [
+        "✗ systemd does not start fulfilld@mugs.service with the machine",
+        "→ sudo systemctl enable fulfilld@mugs.service",
+        "! fulfilld@mugs.service runs, and fulfilld@mugs.socket is not open",
+        "→ sudo systemctl stop fulfilld@mugs.service && sudo systemctl start fulfilld@mugs.socket ",
+    ] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
 
     let litestream = served.bin.path().join("litestream");
     std::fs::write(&litestream, "#!/bin/sh\necho v0.3.13\n").expect("it can be written");

@@ -2,12 +2,11 @@
 //! none.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -140,7 +139,7 @@ impl Clinic {
             ),
             "/readyz" if ready.is_empty() => (200, "ready".into()),
             "/readyz" => (503, ready.into()),
-            _ => (400, "Webhook Error: there is no Stripe-Signature header".into()),
+            _ => (400, "Webhook Error: the event has no id".into()),
         });
         self.set("FULFILLD_LISTEN", &address);
         self.public(&format!("http://{address}/webhook"));
@@ -191,42 +190,52 @@ struct Stranger {
 
 impl Stranger {
     fn listen(answer: impl Fn(&str, u64) -> (u16, String) + Send + Sync + 'static) -> Stranger {
+        let posts = AtomicU64::new(0);
+        Stranger::speak(move |asked| {
+            let is_post = asked.starts_with(b"POST");
+            let before = posts.fetch_add(u64::from(is_post), Ordering::SeqCst);
+            let asked = String::from_utf8_lossy(asked);
+            let (status, body) = answer(asked.split(' ').nth(1).unwrap_or_default(), before);
+            let location = match status {
+                300..400 => format!("Location: {body}\r\n"),
+                _ => String::new(),
+            };
+            let length = body.len();
+            let head = format!("HTTP/1.1 {status} \r\n{location}Content-Length: {length}\r\n");
+            format!("{head}Connection: close\r\n\r\n{body}").into_bytes()
+        })
+    }
+
+    /// Answers each request, head and body, with these bytes.
+    fn speak(answer: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static) -> Stranger {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let (posts, answer) = (AtomicU64::new(0), Arc::new(answer));
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let Ok(mut stream) = stream else { return };
                 let mut asked = Vec::new();
                 let mut chunk = [0; 4096];
-                while !asked.windows(4).any(|w| w == b"\r\n\r\n") {
+                while !is_whole(&asked) {
                     match stream.read(&mut chunk) {
                         Ok(n) if n > 0 => asked.extend_from_slice(&chunk[..n]),
                         _ => break,
                     }
                 }
-                let asked = String::from_utf8_lossy(&asked).into_owned();
-                // A body of two bytes may still be under way.
-                if asked.starts_with("POST") && asked.ends_with("\r\n\r\n") {
-                    let _ = stream.read(&mut chunk);
-                }
-                let before =
-                    posts.fetch_add(u64::from(asked.starts_with("POST")), Ordering::SeqCst);
-                let (status, body) = answer(asked.split(' ').nth(1).unwrap_or_default(), before);
-                let location = if (300..400).contains(&status) {
-                    format!("Location: {body}\r\n")
-                } else {
-                    String::new()
-                };
-                let _ = write!(
-                    stream,
-                    "HTTP/1.1 {status} \r\n{location}Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
-                    body.len()
-                );
+                let _ = stream.write_all(&answer(&asked));
             }
         });
         Stranger { address }
     }
+}
+
+/// True once a request's head is there, and a body as long as the head says.
+fn is_whole(request: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(request);
+    let Some((head, _)) = text.split_once("\r\n\r\n") else { return false };
+    let length = head.to_ascii_lowercase().lines().find_map(|line| {
+        line.strip_prefix("content-length:").and_then(|n| n.trim().parse::<usize>().ok())
+    });
+    request.len() >= head.len() + 4 + length.unwrap_or(0)
 }
 
 fn chmod(path: &Path, mode: u32) {
@@ -397,6 +406,27 @@ const BROKEN: &[(&str, Break)] = &[
     ("public_url_bad_gateway", |c| elsewhere(c, 502, "Bad Gateway")),
     ("public_url_bad_gateway", |c| elsewhere(c, 504, "Gateway Time-out")),
     ("public_url_forbidden", |c| elsewhere(c, 403, "no")),
+    ("public_url_challenge", |c| {
+        let page = "HTTP/1.1 403 \r\ncf-mitigated: challenge\r\nContent-Length: 0\r\n\r\n";
+        let stranger = Stranger::speak(|_| page.as_bytes().to_vec());
+        c.public(&format!("http://{}/webhook", stranger.address));
+    }),
+    ("public_url_password", |c| elsewhere(c, 401, "who are you?")),
+    ("public_url_too_small", |c| elsewhere(c, 413, "too large")),
+    ("public_url_fails", |c| elsewhere(c, 500, "Internal Server Error")),
+    ("public_url_header_lost", |c| {
+        between(c, |head, body| {
+            let kept = head.lines().filter(|line| !line.to_lowercase().starts_with("stripe-sig"));
+            (kept.map(|line| format!("{line}\r\n")).collect(), body.to_vec())
+        });
+    }),
+    ("public_url_body_changed", |c| {
+        between(c, |head, body| {
+            let read: Value = serde_json::from_slice(body).unwrap();
+            (head.to_string(), serde_json::to_vec(&read).unwrap())
+        });
+    }),
+    ("daemon_other_secret", |c| c.set("WEBHOOK_SECRET", "whsec_thenextsecretofthisshop")),
     ("public_url_someone_else", |c| elsewhere(c, 200, "ok")),
     ("public_url_someone_else", |c| elsewhere(c, 400, "Bad Request")),
     ("public_url_other_fulfilld", |c| {
@@ -404,11 +434,10 @@ const BROKEN: &[(&str, Break)] = &[
     }),
     ("public_url_refused", |c| c.public(&format!("http://{}/webhook", nobody()))),
     ("public_url_no_host", |c| c.public("https://no-such-host.invalid/webhook")),
-    ("public_url_tls", |c| {
-        let port = nobody().rsplit(':').next().unwrap().to_string();
-        let tls = SelfSigned::listen(c.shop.dir.path(), &port);
+    ("public_url_tls public_url_bad_gateway", |c| {
+        let tls = SelfSigned::listen(c.shop.dir.path());
+        c.public(&format!("https://127.0.0.1:{}/webhook", tls.port));
         c.open.push(Box::new(tls));
-        c.public(&format!("https://127.0.0.1:{port}/webhook"));
     }),
     // The file.
     ("file_missing", |c| c.set("FULFILLD_DB", c.shop.dir.path().join("none.db").display())),
@@ -589,39 +618,67 @@ const BROKEN: &[(&str, Break)] = &[
 
 const BUILD: &str = concat!("fulfilld_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1");
 
-/// A server whose certificate nobody has signed but itself.
-struct SelfSigned(std::process::Child);
+/// A proxy whose certificate nobody has signed but itself, and which reaches nobody.
+struct SelfSigned {
+    server: std::process::Child,
+    port: String,
+}
 
 impl SelfSigned {
-    fn listen(dir: &Path, port: &str) -> SelfSigned {
-        let openssl = |line: &str| {
-            let mut command = std::process::Command::new("openssl");
-            command.args(line.split(' ')).current_dir(dir).stdin(std::process::Stdio::null());
-            command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
-            command
-        };
-        let made =
-            openssl("req -x509 -newkey rsa:2048 -nodes -keyout tls.key -out tls.crt -days 2 -subj /CN=127.0.0.1")
-                .status();
-        assert!(made.expect("openssl is installed").success());
-        let server = openssl(&format!(
-            "s_server -quiet -www -accept 127.0.0.1:{port} -cert tls.crt -key tls.key"
-        ))
-        .spawn()
-        .unwrap();
-        let server = SelfSigned(server);
-        shop::wait_for("it listens", || {
-            std::net::TcpStream::connect(format!("127.0.0.1:{port}")).ok()
-        });
-        server
+    fn listen(dir: &Path) -> SelfSigned {
+        let line = "req -x509 -newkey rsa:2048 -nodes -keyout tls.key -out tls.crt -days 2 -subj /CN=127.0.0.1";
+        let mut openssl = std::process::Command::new("openssl");
+        let made = openssl.args(line.split(' ')).current_dir(dir).output();
+        assert!(made.expect("openssl is installed").status.success());
+        let mut python = std::process::Command::new("python3");
+        python.args(["-c", BAD_GATEWAY]).current_dir(dir).stdout(std::process::Stdio::piped());
+        let mut server = python.stderr(std::process::Stdio::null()).spawn().expect("python3");
+        let mut port = String::new();
+        BufReader::new(server.stdout.take().unwrap()).read_line(&mut port).unwrap();
+        SelfSigned { server, port: port.trim().into() }
     }
 }
 
+const BAD_GATEWAY: &str = r#"
+import http.server, ssl
+class Proxy(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(502)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
+tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+tls.load_cert_chain("tls.crt", "tls.key")
+server.socket = tls.wrap_socket(server.socket, server_side=True)
+print(server.server_port, flush=True)
+server.serve_forever()
+"#;
+
 impl Drop for SelfSigned {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.server.kill();
+        let _ = self.server.wait();
     }
+}
+
+/// A proxy in front of fulfilld that changes the head or the body of what it hands on.
+fn between(c: &mut Clinic, change: fn(&str, &[u8]) -> (String, Vec<u8>)) {
+    let desk = c.shop.desk().url.trim_start_matches("http://").to_string();
+    let proxy = Stranger::speak(move |asked| {
+        let end = asked.windows(4).position(|w| w == b"\r\n\r\n").expect("a head") + 2;
+        let (head, body) = change(std::str::from_utf8(&asked[..end]).unwrap(), &asked[end + 2..]);
+        let kept = head.lines().filter(|line| !line.to_lowercase().starts_with("content-length"));
+        let mut sent: Vec<u8> = kept.flat_map(|line| format!("{line}\r\n").into_bytes()).collect();
+        sent.extend(format!("Content-Length: {}\r\n\r\n", body.len()).into_bytes());
+        sent.extend(body);
+        let mut desk = std::net::TcpStream::connect(&desk).unwrap();
+        desk.write_all(&sent).unwrap();
+        let mut answer = Vec::new();
+        desk.read_to_end(&mut answer).unwrap();
+        answer
+    });
+    c.public(&format!("http://{}/webhook", proxy.address));
 }
 
 /// The public URL leads to somebody who answers so.
@@ -907,6 +964,27 @@ fn a_disk_with_no_room_to_grow_is_found() {
         .map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].take())
         .collect();
     assert_eq!(ids, ["disk_nearly_full"], "{said}");
+}
+
+#[test]
+fn a_hook_on_a_disk_that_runs_nothing_is_named() {
+    if rustix::process::geteuid().as_raw() != 0 {
+        eprintln!("not root: nothing can be mounted");
+        return;
+    }
+    let clinic = Clinic::healthy();
+    let disk = clinic.shop.dir.path().join("disk");
+    std::fs::create_dir(&disk).unwrap();
+    let script = "mount -t tmpfs -o noexec,mode=0700 tmpfs \"$0\" && \
+                  printf '#!/bin/sh\\n' >\"$0/hook\" && chmod 755 \"$0/hook\" && \
+                  exec \"$1\" doctor --json --offline --etc /nowhere";
+    let mut doctor = std::process::Command::new("unshare");
+    doctor.args(["-m", "sh", "-c", script]).arg(&disk).arg(env!("CARGO_BIN_EXE_fulfilld"));
+    doctor.envs(&clinic.env).env("FULFILLD_HOOK_COMMAND", disk.join("hook"));
+    let said = String::from_utf8(doctor.output().unwrap().stdout).unwrap();
+    let finding: Value = serde_json::from_str(said.trim()).unwrap_or_else(|_| panic!("{said}"));
+    assert_eq!(finding["id"], "hook_command_cannot_start", "{said}");
+    assert!(finding["what"].as_str().unwrap().contains("(noexec); put it into"), "{said}");
 }
 
 #[test]

@@ -3,12 +3,13 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::path::Path;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::{FlockOperation, flock};
 
 use super::{Report, Shop, file};
+use crate::env;
 use crate::health;
 use crate::standby;
 
@@ -69,9 +70,11 @@ impl Daemon {
         self.value(&format!("fulfilld_webhook_refused_total{{cause=\"{cause}\"}}")).unwrap_or(0.0)
     }
 
-    /// How many posts without a signature it has refused; `None` when it does not say.
-    pub fn unsigned(&self) -> Option<u64> {
-        self.is_fulfilld().then(|| self.refused("no_header") as u64)
+    /// How many posts it has answered 400; `None` when it does not say.
+    pub fn refusals(&self) -> Option<u64> {
+        let counts = self.metrics.as_ref().filter(|_| self.is_fulfilld())?;
+        let refused = |name: &str| name.starts_with("fulfilld_webhook_refused_total{");
+        Some(counts.iter().filter(|(name, _)| refused(name)).map(|(_, n)| *n as u64).sum())
     }
 
     /// True once it has looked through Stripe's events to the end since its start.
@@ -184,9 +187,56 @@ pub fn check(shop: &Shop, report: &mut Report) {
     signatures(&shop.daemon, report);
     let found = report.lines.len() > before;
     rolled_secrets(&shop.daemon, report);
+    units(shop, report);
+    unread_settings(shop, report);
     if !found {
         report
             .good(format!("fulfilld {} listens at {listen}, and is ready", shop.daemon.version()));
+    }
+}
+
+/// What systemd would do differently from what a shop expects, although all is well now.
+fn units(shop: &Shop, report: &mut Report) {
+    let Some(service) = &shop.service else { return };
+    let missing = service.not_at_boot().join(" ");
+    if !missing.is_empty() {
+        report.problem(
+            "service_not_enabled",
+            format!("systemd does not start {missing} with the machine"),
+            "After the next reboot nobody accepts Stripe's posts.",
+            format!("sudo systemctl enable {missing}"),
+        );
+    }
+    if let Some(socket) = service.closed_socket() {
+        let daemon = service.daemon();
+        report.advice(
+            "service_without_socket",
+            format!("{daemon} runs, and {socket} is not open"),
+            "While fulfilld restarts, Stripe's posts are refused instead of kept waiting.",
+            format!("sudo systemctl stop {daemon} && sudo systemctl start {socket} {daemon}"),
+        );
+    }
+}
+
+/// Settings, and systemd's copies of the secrets, are read at the start alone.
+fn unread_settings(shop: &Shop, report: &mut Report) {
+    let (Some(service), Some(etc)) = (&shop.service, &env::all().etc) else { return };
+    let uptime = shop.daemon.value("fulfilld_uptime_seconds").unwrap_or(0.0).max(0.0);
+    let Some(started) = SystemTime::now().checked_sub(Duration::from_secs_f64(uptime)) else {
+        return;
+    };
+    let is_newer = |path: &PathBuf| {
+        let changed = path.metadata().and_then(|meta| meta.modified());
+        changed.is_ok_and(|at| at > started)
+    };
+    let files = [env::FILE, "stripe_secret_key", "webhook_secret", "hook_secret", "page_secret"];
+    if let Some(newer) = files.map(|name| etc.join(name)).iter().find(|path| is_newer(path)) {
+        report.advice(
+            "settings_not_read",
+            format!("{} was changed after fulfilld was started", newer.display()),
+            "fulfilld reads it when it starts, and goes on with what stood there before.",
+            format!("sudo systemctl restart {}", service.daemon()),
+        );
     }
 }
 

@@ -52,7 +52,8 @@ fn runs(program: &Path, report: &mut Report) {
         ),
         // It may be run, and the kernel would still not start it.
         Ok(_) => {
-            if let Some(fault) = command::script_fault(program) {
+            let fault = command::disk_fault(program).or_else(|| command::script_fault(program));
+            if let Some(fault) = fault {
                 report.problem(
                     "hook_command_cannot_start",
                     format!("FULFILLD_HOOK_COMMAND: {fault}"),
