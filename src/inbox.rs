@@ -399,6 +399,74 @@ mod tests {
     }
 
     #[test]
+    fn a_body_is_stored_unless_it_is_about_somebody_who_is_forgotten() {
+        let c = Connection::open_in_memory().unwrap();
+        c.execute_batch(db::SCHEMA).unwrap();
+        c.execute("UPDATE actor SET name = 'fulfilld:test'", []).unwrap();
+        let now = clock::now();
+        forgotten::add(&c, ["cs_2".to_string()], now).unwrap();
+        for (id, object) in [("evt_1", "cs_1"), ("evt_2", "cs_2")] {
+            let json = serde_json::json!({"id": id, "data": {"object": {"id": object}}});
+            let event = Event::from_value(&json).unwrap();
+            assert!(insert(&c, &event, &json.to_string(), Source::Webhook, now, now).unwrap());
+            assert!(!insert(&c, &event, &json.to_string(), Source::Webhook, now, now).unwrap());
+            let event = Event { id: format!("{id}_together"), ..event };
+            let arrival = Arrival { event, payload: json.to_string(), due: now };
+            let seq = next_number(&c).unwrap();
+            assert_eq!(insert_together(&c, seq, &[&arrival], now).unwrap(), [true]);
+        }
+        let stored = "SELECT group_concat(id || ' ' || (payload IS NOT NULL), ', ')
+            FROM (SELECT * FROM events ORDER BY id)";
+        let stored: String = c.query_row(stored, [], |row| row.get(0)).unwrap();
+        assert_eq!(stored, "evt_1 1, evt_1_together 1, evt_2 0, evt_2_together 0");
+    }
+
+    /// Stripe writes the two shapes of one event within a second or so.
+    #[test]
+    fn a_snapshot_is_the_twin_of_a_thin_event_of_its_object_and_its_moment() {
+        let noon = 1_795_489_500;
+        let event = |shape: Shape, id: &str, at: i64| Event {
+            kind: match shape {
+                Shape::Thin => "v1.checkout.session.completed".into(),
+                Shape::Snapshot => "checkout.session.completed".into(),
+            },
+            object_id: Some("cs_1".into()),
+            created: clock::from_unix(at),
+            shape,
+            ..Event::from_value(&serde_json::json!({"id": id})).unwrap()
+        };
+        for (away_s, is_twin) in [(-3, false), (-2, true), (0, true), (2, true), (3, false)] {
+            let c = Connection::open_in_memory().unwrap();
+            c.execute_batch(db::SCHEMA).unwrap();
+            c.execute("UPDATE actor SET name = 'fulfilld:test'", []).unwrap();
+            let now = clock::now();
+            let thin = event(Shape::Thin, "evt_thin", noon);
+            assert!(insert(&c, &thin, "{}", Source::Webhook, now, now).unwrap());
+            let snapshot = event(Shape::Snapshot, "evt_snapshot", noon + away_s);
+            assert_eq!(may_be_the_twin_of_one(&c, &snapshot), Ok(is_twin), "{away_s} s");
+            assert_eq!(name_the_twin(&c, &snapshot), Ok(is_twin), "{away_s} s");
+            assert_eq!(is_here(&c, &snapshot), Ok(is_twin), "{away_s} s");
+            assert_eq!(name_the_twin(&c, &snapshot), Ok(false), "it has one twin");
+        }
+    }
+
+    #[test]
+    fn the_author_is_named_for_the_work_alone_and_nothing_is_written_without_one() {
+        let c = Connection::open_in_memory().unwrap();
+        c.execute_batch(db::SCHEMA).unwrap();
+        let named = |c: &Connection| {
+            c.query_row("SELECT name FROM actor", [], |row| row.get::<_, String>(0))
+                .map_err(db::translate)
+        };
+        assert_eq!(as_author(&c, "stripe:evt_1", named).unwrap(), "stripe:evt_1");
+        assert_eq!(named(&c).unwrap(), "operator");
+        let nothing = Connection::open_in_memory().unwrap();
+        nothing.execute_batch("CREATE TABLE actor(name TEXT)").unwrap();
+        let written = as_author(&nothing, "stripe:evt_1", |_| Ok(()));
+        assert!(matches!(written, Err(Error::Corrupt(_))), "{written:?}");
+    }
+
+    #[test]
     fn one_object_has_one_lookup_however_often_it_is_asked_for() {
         let c = Connection::open_in_memory().unwrap();
         c.execute_batch(db::SCHEMA).unwrap();

@@ -367,3 +367,34 @@ fn what_waits_for_an_order_is_due_when_its_payment_is_known() {
     finish(&c, &claims[0], &ignored, at(1)).unwrap();
     assert_eq!(states(&c), "evt_1 pending");
 }
+
+#[test]
+fn the_history_names_an_event_that_stripe_posted_where_there_is_one() {
+    let c = file();
+    let of_one_session = |id: &str, source: Source| {
+        let body = format!(
+            r#"{{"id":"{id}","type":"checkout.session.completed","data":{{"object":{{"id":"cs_1"}}}}}}"#
+        );
+        let event = Event::parse(body.as_bytes()).unwrap();
+        assert!(inbox::insert(&c, &event, &body, source, at(0), at(0)).unwrap());
+    };
+    of_one_session("evt_fetched", Source::Backfill);
+    let author =
+        |c: &Connection, second| claim_all(c, ALL, &InProgress::default(), second).0[0].author();
+    assert_eq!(author(&c, 1), "stripe:evt_fetched");
+    of_one_session("evt_posted", Source::Webhook);
+    assert_eq!(author(&c, 2 * LEASE.as_secs() as i64), "stripe:evt_posted");
+}
+
+#[test]
+fn what_is_to_be_tried_again_waits_for_its_pause() {
+    let c = file();
+    session(&c, 1);
+    let claim = claim_all(&c, ALL, &InProgress::default(), 0).0.remove(0);
+    let why = Reason::new(Code::Temporary, "busy");
+    let again = Outcome::Again { why, pause: Some(Duration::from_secs(60)) };
+    finish(&c, &claim, &again, at(0)).unwrap();
+    let claimed_at = |second| claim_all(&c, ALL, &InProgress::default(), second).1;
+    assert_eq!(claimed_at(59), [""; 0]);
+    assert_eq!(claimed_at(60), ["evt_1"]);
+}
