@@ -15,6 +15,7 @@ use crate::access;
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::place::{self, beside, hint};
+use crate::room;
 use crate::sabotage;
 use crate::shape;
 use crate::text::quoted;
@@ -443,6 +444,13 @@ pub fn is_damage(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }
 
+/// Why there was no room for what was to be written, where that is all that is wrong.
+fn no_room(error: &rusqlite::Error) -> Option<&'static str> {
+    let is_write =
+        error.sqlite_error().is_some_and(|e| e.extended_code == rusqlite::ffi::SQLITE_IOERR_WRITE);
+    room::why_none().filter(|_| is_write)
+}
+
 /// SQLite's result codes as what to do next.
 pub fn translate(error: rusqlite::Error) -> Error {
     let text = error.to_string();
@@ -451,6 +459,9 @@ pub fn translate(error: rusqlite::Error) -> Error {
             "the file is locked: somebody else is writing (an open BEGIN in a sqlite3 shell? type COMMIT there)".into(),
         ),
         Some(ErrorCode::DiskFull) => Error::Full("the disk is full; free some space".into()),
+        Some(ErrorCode::SystemIoFailure) if let Some(why) = no_room(&error) => {
+            Error::Full(why.into())
+        }
         Some(ErrorCode::SystemIoFailure) => Error::Corrupt(format!("the disk failed: {text}")),
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
             Error::Corrupt(format!("the file is damaged: {text}; put a backup in its place: fulfilld restore BACKUP"))

@@ -13,6 +13,7 @@ use crate::door::{Answer, Door};
 use crate::hooks;
 use crate::inbox;
 use crate::metrics::Metrics;
+use crate::room;
 use crate::sync::lock;
 
 /// A transaction that takes longer than this is a disk that hangs.
@@ -164,7 +165,8 @@ impl Health {
             add(FILE_LOCKED, format!("file locked for {} s {text}", locked.as_secs()));
         }
         if let Some(full) = state.full_since {
-            let text = "free some space; events are answered 503 and Stripe retries them";
+            let fix = room::why_none().unwrap_or("free some space");
+            let text = format!("{fix}; events are answered 503 and Stripe retries them");
             add(DISK_FULL, format!("disk full for {} s: {text}", full.elapsed().as_secs()));
         }
         if let Some((why, since)) = self.context.trouble_with_stripe() {

@@ -84,6 +84,7 @@ mod metrics; // counts
 mod money; // amounts as decimal text
 mod text; // text from outside, made safe
 mod skew; // Stripe's clock against ours
+mod room; // why a write finds no room: a quota, a limit on the size of files
 mod sync; // a lock that a panic does not poison
 mod sabotage; // bugs that the tests plant
 mod clock; // UTC

@@ -37,6 +37,7 @@ use crate::place::{self, Identity, Lock};
 use crate::reconcile::Looking;
 use crate::retention;
 use crate::rollback_guard::{Finding, RollbackGuard};
+use crate::room;
 use crate::rounds::Rounds;
 use crate::signature::SigningSecret;
 use crate::standby;
@@ -143,6 +144,7 @@ impl Serving {
         let plan = settings.hooks.clone();
         let path = place::real(&settings.db)?;
         place::has_one_name(&path)?;
+        room::watch(&path);
         let held = Arc::new(place::lock(&path)?);
         let files = ["", "-wal", "-shm"].map(|suffix| place::beside(&path, suffix));
         if access::share(&files) {

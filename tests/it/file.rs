@@ -554,6 +554,37 @@ fn a_log_that_cannot_be_moved_into_the_file_is_reported_and_nothing_is_lost() {
     shop.check();
 }
 
+#[test]
+fn a_limit_on_the_size_of_files_is_a_full_disk_and_what_was_acknowledged_is_kept() {
+    let mut shop = Shop::open();
+    let limit = |to: &str| {
+        let desk = shop.desk().pid().to_string();
+        let mut limited = Command::new("prlimit");
+        limited.args(["--pid", &desk, &format!("--fsize={to}:")]);
+        assert!(limited.status().expect("util-linux is installed").success());
+    };
+    let post = |n: usize| {
+        let body =
+            format!("{{\"id\":\"evt_{n}\",\"type\":\"x\",\"pad\":\"{}\"}}", "p".repeat(60_000));
+        shop.post(body.as_bytes()).expect("the desk answers").0
+    };
+    // No longer than the file is already.
+    limit("100000");
+    let taken = (0..200).take_while(|n| post(*n) == 200).count();
+    assert!(taken < 200, "the log reaches the limit");
+    let why = wait_for("readyz names the limit", || {
+        Some(shop.get("/readyz"))
+            .filter(|(status, why)| *status == 503 && why.contains("disk full"))
+    });
+    assert!(why.1.contains("LimitFSIZE="), "{why:?}");
+    limit("unlimited");
+    wait_for("it goes on by itself", || (post(taken) == 200).then_some(()));
+    wait_for("it is ready", || (shop.get("/readyz").0 == 200).then_some(()));
+    assert_eq!(events(&shop.file()), taken + 1);
+    shop.stop();
+    shop.check();
+}
+
 /// The desk with a fault in its system calls.
 pub fn traced(shop: &Shop, args: &[&str], inject: &str) -> Running {
     let mut serve = Command::new("strace");
