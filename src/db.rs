@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
+use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use rustix::fs::{CWD, RenameFlags};
 
@@ -442,6 +443,15 @@ fn damaged(path: &Path, what: &str) -> Error {
 /// True when SQLite says that the file's bytes make no sense.
 pub fn is_damage(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+}
+
+/// A column's value for people and hooks. A terminal that is not set to UTF-8 types text that is no
+/// UTF-8; what cannot be read of it is replaced, and hides nothing else of the row.
+pub fn shown(row: &rusqlite::Row, column: usize) -> rusqlite::Result<Value> {
+    match row.get_ref(column)? {
+        ValueRef::Text(text) => Ok(Value::Text(String::from_utf8_lossy(text).into_owned())),
+        _ => row.get(column),
+    }
 }
 
 /// Why there was no room for what was to be written, where that is all that is wrong.

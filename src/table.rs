@@ -39,7 +39,7 @@ impl Table {
         let columns: Vec<String> = statement.column_names().map(String::from).collect();
         let n = columns.len();
         let rows = statement
-            .query_map(params, |row| (0..n).map(|i| row.get(i)).collect())
+            .query_map(params, |row| (0..n).map(|i| db::shown(row, i)).collect())
             .and_then(|rows| rows.collect())
             .map_err(db::translate)?;
         Ok(Table { columns, rows })
@@ -253,7 +253,7 @@ pub fn stream(
     let mut outcome = out.write_all(head(&columns).as_bytes());
     while let (Ok(()), Some(row)) = (&outcome, rows.next().map_err(db::translate)?) {
         let cells = (0..columns.len())
-            .map(|i| row.get(i))
+            .map(|i| db::shown(row, i))
             .collect::<rusqlite::Result<_>>()
             .map_err(db::translate)?;
         outcome = out.write_all(line(&columns, cells).as_bytes());

@@ -159,7 +159,11 @@ pub fn json(
     };
     let part = |sql: &str, id: &dyn rusqlite::ToSql| -> Result<Option<String>> {
         c.prepare_cached(sql)
-            .and_then(|mut q| q.query_row([id], |row| row.get(0)).optional())
+            .and_then(|mut q| q.query_row([id], |row| db::shown(row, 0)).optional())
+            .map(|part| match part {
+                Some(rusqlite::types::Value::Text(json)) => Some(json),
+                _ => None,
+            })
             .map_err(db::translate)
     };
     let mut object =

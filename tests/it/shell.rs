@@ -240,3 +240,31 @@ fn a_replay_from_the_shell_processes_the_event_again() {
     assert_eq!(shop.rows(facts), orders);
     shop.check();
 }
+
+#[test]
+fn text_of_a_terminal_that_is_not_set_to_utf_8_hides_no_order_and_stops_no_hook() {
+    let mut shop = Shop::open();
+    shop.stop();
+    let told = shop.dir.path().join("told");
+    let command = shop.dir.path().join("hook");
+    let script = format!("#!/bin/sh\ncat >> {}\n", told.display());
+    std::fs::write(&command, script).expect("a hook");
+    let runs = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&command, runs).expect("it can be run");
+    shop.settings.push(("FULFILLD_HOOK_COMMAND".into(), command.display().to_string()));
+    shop.start();
+    let purchase = &shop.buy("card", 1, "snapshot")[0];
+    assert_eq!(shop.deliver(&purchase.events[0].0), 200);
+    shop.settle();
+    shop.shell(
+        "UPDATE orders SET note = CAST(x'fc626572' AS TEXT) WHERE id = 1;
+         INSERT INTO ship(order_id, tracking_number) VALUES(1, CAST(x'5a31fc' AS TEXT))",
+    )
+    .expect("it is typed");
+    wait_for("the hook is told of the parcel", || {
+        std::fs::read_to_string(&told).ok()?.contains("Z1\u{fffd}").then_some(())
+    });
+    let shown = crate::file::run(&["orders", "1"], &shop.file());
+    let text = String::from_utf8_lossy(&shown.stdout);
+    assert!(shown.status.success() && text.contains("\u{fffd}ber"), "{text}");
+}
