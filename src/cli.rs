@@ -92,8 +92,12 @@ const EXIT_USAGE: u8 = 64;
 
 /// Runs what was typed. An error is said once, on standard error, and ends in its exit code.
 pub fn run() -> ExitCode {
-    let verb = match Cli::try_parse() {
-        Ok(cli) => cli.verb,
+    let typed = match is_serve_alone(std::env::args_os().skip(1)) {
+        true => Ok(Some(Verb::Serve(commands::serve::Args {}))),
+        false => Cli::try_parse().map(|cli| cli.verb),
+    };
+    let verb = match typed {
+        Ok(verb) => verb,
         Err(refusal) => {
             let _ = refusal.print();
             return if refusal.use_stderr() { EXIT_USAGE.into() } else { ExitCode::SUCCESS };
@@ -114,6 +118,12 @@ pub fn run() -> ExitCode {
             error.exit_code().into()
         }
     }
+}
+
+/// How the daemon is started: to describe every verb first would leave it with 0.4 MB that it never
+/// needs again.
+fn is_serve_alone(typed: impl Iterator<Item = std::ffi::OsString>) -> bool {
+    typed.eq(["serve"])
 }
 
 fn dispatch(verb: Option<Verb>) -> Result<()> {
@@ -182,6 +192,18 @@ mod tests {
     #[test]
     fn the_definition_of_the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn serve_alone_means_what_the_definition_says() {
+        let said = |typed: &[&str]| is_serve_alone(typed.iter().map(Into::into));
+        assert!(said(&["serve"]));
+        assert!(!said(&[]) && !said(&["serve", "--help"]) && !said(&["orders"]));
+        let Ok(Cli { verb: Some(Verb::Serve(commands::serve::Args {})) }) =
+            Cli::try_parse_from(["fulfilld", "serve"])
+        else {
+            panic!("it is another verb");
+        };
     }
 
     #[test]

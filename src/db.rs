@@ -1,10 +1,11 @@
 //! The file: opening it, what every connection is set to, and the one door where SQLite's errors
 //! become ours.
 
+mod reader; // the shared connection for looking
+
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
@@ -20,6 +21,8 @@ use crate::room;
 use crate::sabotage;
 use crate::shape;
 use crate::text::quoted;
+
+pub use reader::Reader;
 
 // Older ones can damage a file when two processes move its log into it at once
 // (sqlite.org/wal.html#walresetbug).
@@ -106,10 +109,6 @@ pub fn open_of_any_version(path: &Path) -> Result<Connection> {
     }
     Ok(connection)
 }
-
-/// One connection for looking that several rooms share, a query at a time: each costs memory and
-/// the time to read the schema.
-pub type Reader = Arc<Mutex<Connection>>;
 
 /// Opens an existing file for looking only.
 pub fn open_for_reading(path: &Path) -> Result<Connection> {

@@ -8,8 +8,9 @@ use crate::alarms;
 use crate::backups;
 use crate::clock::{self, Timestamp};
 use crate::context::Context;
-use crate::db::Reader;
+use crate::db::{self, Reader};
 use crate::door::{Answer, Door};
+use crate::error::Result;
 use crate::hooks;
 use crate::inbox;
 use crate::metrics::Metrics;
@@ -57,6 +58,16 @@ pub struct Health {
     started: Instant,
     /// Why the page's door no longer works.
     page_closed: Mutex<Option<String>>,
+    seen: Mutex<Seen>,
+}
+
+/// What need not be looked up again until somebody has committed, by the file's version.
+#[derive(Default)]
+struct Seen {
+    /// It could be read.
+    readable: Option<i64>,
+    /// Nothing in it kept orders from going through: no event waited, and no alarm stood.
+    quiet: Option<i64>,
 }
 
 impl Health {
@@ -68,7 +79,8 @@ impl Health {
         metrics: Arc<Metrics>,
     ) -> Health {
         let page_closed = Mutex::new(None);
-        Health { reader, file, context, metrics, started: Instant::now(), page_closed }
+        let seen = Mutex::default();
+        Health { reader, file, context, metrics, started: Instant::now(), page_closed, seen }
     }
 
     /// The page's door broke, and is closed until the next start.
@@ -96,8 +108,24 @@ impl Health {
         {
             return Some(format!("the disk has not answered for {} s", busy.as_secs()));
         }
-        let looked = lock(&self.reader).query_row("SELECT livemode FROM shop", [], |_| Ok(()));
-        looked.err().map(|error| format!("the file cannot be read: {error}"))
+        self.read_once().err().map(|error| format!("the file cannot be read: {error}"))
+    }
+
+    /// Reads a row, where somebody has committed since the last one was read.
+    fn read_once(&self) -> Result<()> {
+        let version = self.reader.version()?;
+        if lock(&self.seen).readable == Some(version) {
+            return Ok(());
+        }
+        let row = self.reader.get()?.query_row("SELECT livemode FROM shop", [], |_| Ok(()));
+        row.map_err(db::translate)?;
+        lock(&self.seen).readable = Some(version);
+        Ok(())
+    }
+
+    /// A number that changes whenever anybody has committed to the file.
+    pub fn version(&self) -> Option<i64> {
+        self.reader.version().ok()
     }
 
     /// `GET /readyz`: 200, or 503 with one cause a line, its name before the colon. A line that
@@ -129,8 +157,7 @@ impl Health {
             ));
         }
         let sql = "SELECT created_at FROM shop";
-        let born: String =
-            lock(&self.reader).query_row(sql, [], |row| row.get(0)).unwrap_or_default();
+        let born: String = self.reader.get().ok()?.query_row(sql, [], |row| row.get(0)).ok()?;
         let born: Timestamp = born.parse().ok()?;
         let is_new = clock::now().as_second() - born.as_second() <= max.as_secs() as i64;
         (!is_new).then(|| {
@@ -141,7 +168,8 @@ impl Health {
 
     /// 1 while the alarm of this name is in `attention`, else 0.
     fn stands(&self, alarm: &str) -> f64 {
-        f64::from(u8::from(matches!(alarms::message(&lock(&self.reader), alarm), Ok(Some(_)))))
+        let message = self.reader.get().and_then(|c| alarms::message(&c, alarm));
+        f64::from(u8::from(matches!(message, Ok(Some(_)))))
     }
 
     /// What keeps orders from going through.
@@ -175,12 +203,23 @@ impl Health {
                 format!("requests to Stripe are paused for {} s: {why}", since.as_secs()),
             );
         }
+        let version = self.version();
+        if version.is_some() && lock(&self.seen).quiet == version {
+            return causes;
+        }
+        let mut is_quiet = true;
         for &alarm in ALARMS {
-            if let Ok(Some(what)) = alarms::message(&lock(&self.reader), alarm) {
+            let message = self.reader.get().and_then(|c| alarms::message(&c, alarm));
+            is_quiet = is_quiet && matches!(message, Ok(None));
+            if let Ok(Some(what)) = message {
                 add(alarm, what);
             }
         }
-        if let Ok((waiting, age)) = inbox::backlog(&lock(&self.reader), clock::now())
+        let backlog = self.reader.get().and_then(|c| inbox::backlog(&c, clock::now()));
+        if is_quiet && matches!(backlog, Ok((0, _))) {
+            lock(&self.seen).quiet = version;
+        }
+        if let Ok((waiting, age)) = backlog
             && age > BACKLOG_MAX.as_secs() as i64
         {
             let text = "(fulfilld events --state pending)";
@@ -201,7 +240,9 @@ impl Health {
         };
         let count = |view: &str| {
             let sql = format!("SELECT count(*) FROM {view}");
-            lock(&self.reader).query_row(&sql, [], |row| row.get::<_, i64>(0))
+            let count =
+                self.reader.get().map(|c| c.query_row(&sql, [], |row| row.get::<_, i64>(0)));
+            count.and_then(|count| count.map_err(db::translate))
         };
         match (count("to_ship"), count("attention")) {
             (Ok(ship), Ok(attention)) => {
@@ -213,9 +254,10 @@ impl Health {
 
     /// `GET /metrics`: the counters, and what is measured now.
     pub fn metrics(&self, door: Option<&Door>) -> Answer {
-        let (pending, oldest) =
-            inbox::backlog(&lock(&self.reader), clock::now()).unwrap_or_default();
-        let (waiting, dead) = hooks::runs::counts(&lock(&self.reader)).unwrap_or_default();
+        let backlog = self.reader.get().and_then(|c| inbox::backlog(&c, clock::now()));
+        let (pending, oldest) = backlog.unwrap_or_default();
+        let (waiting, dead) =
+            self.reader.get().and_then(|c| hooks::runs::counts(&c)).unwrap_or_default();
         let writer = self.context.writer.state();
         let bytes = |suffix: &str| {
             let mut name = self.file.clone().into_os_string();

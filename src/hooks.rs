@@ -38,7 +38,7 @@ use runs::{Outcome, Run};
 use trial::Trials;
 
 /// A look at everything, whether or not something was committed, at the latest after this long.
-const SCAN_EVERY: Duration = Duration::from_secs(60);
+const SCAN_EVERY: Duration = Duration::from_secs(600);
 
 /// Runs of one hook at once, and how many of them may be retries.
 const RUNS_AT_ONCE: usize = 4;
@@ -152,7 +152,7 @@ impl Store for Notifying {
         let signal = self.signal.clone();
         self.trials
             .look(&self.reader, &self.writer, &self.plan, &self.db, move || signal.is_stopping())?;
-        while !self.signal.is_stopping() && runs::is_any_new(&lock(&self.reader))? {
+        while !self.signal.is_stopping() && runs::is_any_new(&*self.reader.get()?)? {
             self.write(|c, plan| runs::fan_out(c, plan, clock::now()))?;
         }
         let rooms: Vec<Room> =
@@ -162,7 +162,7 @@ impl Store for Notifying {
         let now = clock::now();
         let mut is_due = false;
         for (target, room) in self.plan.targets.iter().zip(&rooms) {
-            let any = |again: bool| runs::is_any_due(&lock(&self.reader), target, again, now);
+            let any = |again| runs::is_any_due(&*self.reader.get()?, target, again, now);
             is_due = is_due || (room.runs > 0 && any(false)?) || (room.again > 0 && any(true)?);
         }
         if !is_due {
@@ -219,13 +219,11 @@ impl Runner for Notifying {
     const RUNS: &'static str = "hook";
 
     fn run(&self, run: &Run) -> Outcome {
-        let json = match payload::json(
-            &lock(&self.reader),
-            run.outbox_id,
-            &run.key,
-            run.attempts,
-            false,
-        ) {
+        let json = self
+            .reader
+            .get()
+            .and_then(|c| payload::json(&c, run.outbox_id, &run.key, run.attempts, false));
+        let json = match json {
             Ok(json) => json,
             Err(Error::Permanent(why)) => return Outcome::Dead(why),
             Err(error) => return Outcome::Again { why: error.to_string(), pause: None },
@@ -289,7 +287,7 @@ impl Notifying {
         }
         for target in &self.plan.targets {
             let now = clock::now();
-            let Some(at) = runs::next_due(&lock(&self.reader), target, now)? else { continue };
+            let Some(at) = runs::next_due(&*self.reader.get()?, target, now)? else { continue };
             if runs::is_put_off(&self.plan, at, now) {
                 self.write(|c, plan| runs::correct_due(c, plan, clock::now()))?;
                 return Ok(Duration::ZERO);

@@ -307,6 +307,13 @@ pub fn replay(c: &Connection, id: &str) -> Result<bool> {
         .map_err(db::translate)
 }
 
+/// True while an event is pending, due or not.
+pub fn is_any_pending(c: &Connection) -> Result<bool> {
+    c.prepare_cached("SELECT EXISTS(SELECT 1 FROM events WHERE state = 'pending')")
+        .and_then(|mut q| q.query_row([], |row| row.get(0)))
+        .map_err(db::translate)
+}
+
 /// Pending events and the age of the oldest in seconds, for `/readyz` and `/metrics`.
 pub fn backlog(c: &Connection, now: Timestamp) -> Result<(i64, i64)> {
     let (count, oldest): (i64, Option<String>) = c

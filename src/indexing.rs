@@ -16,7 +16,6 @@ use crate::db::{self, Reader};
 use crate::error::Result;
 use crate::inbox;
 use crate::rounds::Rounds;
-use crate::sync::lock;
 use crate::words::{
     BLOCK, PLACES, ROW, ROW_OF, SEGMENT, changed, closed_up, id_of, places, read, segments,
 };
@@ -41,7 +40,7 @@ const AGAIN_AFTER: Duration = Duration::from_secs(60);
 pub fn start(context: Arc<Context>, reader: Reader, path: PathBuf) -> Rounds {
     let mut open = None;
     Rounds::start("search index", FIRST_AFTER, move || {
-        if open.is_none() && !is_worth_it(&lock(&reader), FEW).unwrap_or(true) {
+        if open.is_none() && !reader.get().and_then(|c| is_worth_it(&c, FEW)).unwrap_or(true) {
             return EVERY;
         }
         let write = |update: Update| context.writer.write(move |c| update.apply(c));

@@ -6,7 +6,6 @@ use crate::clock;
 use crate::context::Context;
 use crate::db::Reader;
 use crate::stripe::OTHERS_MAX;
-use crate::sync::lock;
 
 /// Raises the alarm, and ends it with the first order.
 #[derive(Default)]
@@ -22,9 +21,10 @@ impl Watch {
         if self.sold || context.stripe.sessions_of_others() < OTHERS_MAX {
             return;
         }
-        let sold =
-            lock(reader).query_row("SELECT EXISTS(SELECT 1 FROM orders)", [], |row| row.get(0));
-        let Ok(sold) = sold else { return };
+        let sold = reader
+            .get()
+            .map(|c| c.query_row("SELECT EXISTS(SELECT 1 FROM orders)", [], |row| row.get(0)));
+        let Ok(Ok(sold)) = sold else { return };
         let alarm = Alarm::only_matches_nothing();
         let said = alarm.message.clone();
         let written = match (sold, self.raised) {

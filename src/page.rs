@@ -21,7 +21,7 @@ mod tracking; // a file of tracking numbers
 
 use std::net::TcpListener;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use maud::html;
@@ -34,7 +34,6 @@ use crate::door::{Answer, Door, Limits, Request};
 use crate::error::{Error, Result};
 use crate::health::Health;
 use crate::sabotage;
-use crate::sync::lock;
 use form::Form;
 use guard::{Guard, Person, Refusal};
 
@@ -53,6 +52,7 @@ type Reply = Result<Answer>;
 /// Its door, while it is open.
 pub struct Open {
     door: Door,
+    reader: Reader,
 }
 
 /// What its handlers share.
@@ -63,7 +63,6 @@ struct Page {
     health: Arc<Health>,
     /// The label service that is offered first.
     first_service: Option<&'static str>,
-    /// Its own, so that a long search keeps nobody else waiting.
     reader: Reader,
 }
 
@@ -76,13 +75,15 @@ impl Open {
         health: Arc<Health>,
         file: &Path,
     ) -> Result<Open> {
+        // Its own, so that a long search keeps nobody else waiting.
+        let reader = Reader::of(file);
         let page = Page {
             settings: settings.clone(),
             guard: Guard::new(settings)?,
             context,
             health,
             first_service: paper::first_service(),
-            reader: Arc::new(Mutex::new(db::open_for_reading(file)?)),
+            reader: reader.clone(),
         };
         let limits = Limits {
             handlers: HANDLERS,
@@ -91,7 +92,8 @@ impl Open {
             body_within: Duration::from_secs(10),
             ..Limits::default()
         };
-        Ok(Open { door: Door::open(listener, limits, move |request| page.answer(request))? })
+        let door = Door::open(listener, limits, move |request| page.answer(request))?;
+        Ok(Open { door, reader })
     }
 
     /// Where the proxy finds it.
@@ -105,6 +107,11 @@ impl Open {
         self.door.broken().or(planted)
     }
 
+    /// Closes what nobody uses; for whoever comes by often.
+    pub fn rest(&self) {
+        self.reader.rest();
+    }
+
     /// Lets nobody in any more and answers everybody who is; true when all were in time.
     pub fn close(&self, deadline: Instant) -> bool {
         self.door.close(deadline)
@@ -114,7 +121,7 @@ impl Open {
 impl Page {
     /// Looks into the file.
     fn read<T>(&self, look: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-        let c = lock(&self.reader);
+        let c = self.reader.get()?;
         // One moment for all of it, whatever is written meanwhile.
         let c = c.unchecked_transaction().map_err(db::translate)?;
         look(&c)

@@ -158,7 +158,7 @@ pub struct Queue<R: Runner> {
 /// What its threads share.
 struct Shared<R: Runner> {
     runner: R,
-    /// For looking, a query at a time.
+    /// Says whether anybody has committed.
     reader: Reader,
     signal: Arc<Signal>,
     pool: Mutex<Pool<R::Job>>,
@@ -235,8 +235,7 @@ impl<R: Runner> Shared<R> {
         while !self.signal.is_stopping() {
             sabotage::panic_in(R::LOOKS);
             // It changes whenever another connection commits, the writer's or a shell's.
-            let version: Option<i64> =
-                lock(&self.reader).pragma_query_value(None, "data_version", |row| row.get(0)).ok();
+            let version = self.reader.version().ok();
             if woken || version != seen || Instant::now() >= look_at {
                 seen = version;
                 look_at = Instant::now() + self.look();

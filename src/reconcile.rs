@@ -22,7 +22,6 @@ mod turns; // when each list is looked through
 
 use std::collections::{BTreeMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
@@ -34,7 +33,7 @@ use crate::alarms::{self, Alarm};
 use crate::clock::{self, Timestamp};
 use crate::config;
 use crate::context::Context;
-use crate::db;
+use crate::db::Reader;
 use crate::error::{Error, Result};
 use crate::inbox::{self, Lookup};
 use crate::sabotage;
@@ -65,10 +64,11 @@ pub struct Looking {
 }
 
 impl Looking {
-    /// Looks from now on, with a connection of its own while it does.
-    pub fn start(context: Arc<Context>, file: PathBuf, how_often: config::Backfill) -> Looking {
+    /// Looks from now on. The connection is its own for one query at a time, never for as long as
+    /// Stripe takes to answer.
+    pub fn start(context: Arc<Context>, reader: Reader, how_often: config::Backfill) -> Looking {
         let (wake, woken) = channel();
-        let mut backfill = Backfill::new(context, file, how_often);
+        let mut backfill = Backfill::new(context, reader, how_often);
         let body = move || backfill.look_until_stopped(&woken);
         let thread =
             std::thread::Builder::new().name("backfill".into()).stack_size(512 << 10).spawn(body);
@@ -118,7 +118,7 @@ impl List {
 /// What the thread has.
 struct Backfill {
     context: Arc<Context>,
-    file: PathBuf,
+    reader: Reader,
     how_often: config::Backfill,
     turns: Vec<(List, Turn)>,
     /// Since when webhooks could have been heard, and since when there has been a file, by the time
@@ -141,7 +141,7 @@ struct Backfill {
 }
 
 impl Backfill {
-    fn new(context: Arc<Context>, file: PathBuf, how_often: config::Backfill) -> Backfill {
+    fn new(context: Arc<Context>, reader: Reader, how_often: config::Backfill) -> Backfill {
         let now = clock::since_boot();
         let turn = |list: List| match list {
             List::Events => (list, Turn::new(how_often.every, now)),
@@ -149,7 +149,7 @@ impl Backfill {
         };
         let lists =
             [List::Events].into_iter().chain(Subject::ALL.map(List::Of)).chain([List::Unsettled]);
-        let born = db::open_for_reading(&file).and_then(|c| cursors::birth(&c)).ok();
+        let born = reader.get().and_then(|c| cursors::birth(&c)).ok();
         let age =
             born.and_then(|born| u64::try_from(clock::now().as_second() - born.as_second()).ok());
         let born = age
@@ -167,7 +167,7 @@ impl Backfill {
             told: None,
             unreadable: BTreeMap::new(),
             context,
-            file,
+            reader,
             how_often,
         }
     }
@@ -245,17 +245,17 @@ impl Backfill {
     fn look_through(&mut self, list: List) -> Result<()> {
         self.learn_the_time();
         // What is wrong with the file is none of Stripe's trouble.
-        let c = db::open_for_reading(&self.file)
-            .map_err(|error| Error::Temporary(error.to_string()))?;
-        self.correct_birth(&c)?;
+        self.reader.get().map_err(|error| Error::Temporary(error.to_string()))?;
+        self.correct_birth()?;
         match list {
             List::Events => {
-                self.catch_up(&c).inspect(|()| self.context.metrics.backfilled(clock::now()))
+                self.catch_up().inspect(|()| self.context.metrics.backfilled(clock::now()))
             }
             _ if sabotage::is("never_sweep") => Ok(()),
-            List::Of(subject) => self.sweep(&c, subject),
+            List::Of(subject) => self.sweep(subject),
             List::Unsettled => {
-                let unsettled = compare::unsettled(&c, self.context.stripe.skew().now())?;
+                let now = self.context.stripe.skew().now();
+                let unsettled = self.reader.look(|c| compare::unsettled(c, now))?;
                 let found = add(&self.context, unsettled, upsert_lookup)?;
                 self.context.metrics.backfill_found("unsettled", found);
                 Ok(())
@@ -279,25 +279,27 @@ impl Backfill {
     }
 
     /// Takes in what Stripe made no event of.
-    fn sweep(&mut self, c: &Connection, subject: Subject) -> Result<()> {
+    fn sweep(&mut self, subject: Subject) -> Result<()> {
         let now = self.context.stripe.skew().now();
-        let since = cursors::since(c, subject.name(), subject.overlap(), now)?;
+        let reader = &self.reader;
+        let since = reader.look(|c| cursors::since(c, subject.name(), subject.overlap(), now))?;
         if subject == Subject::Session {
             self.payments.clear();
         }
         let context = &self.context;
         let mut found = 0;
-        let tally = compare(&context.stripe, c, subject, since, &mut self.payments, |findings| {
-            let mut lookups = Vec::new();
-            for finding in findings {
-                // What is due to be requested already is not added twice.
-                if !inbox::is_awaited(c, &finding.id)? {
-                    lookups.push(finding.lookup);
+        let tally =
+            compare(&context.stripe, reader, subject, since, &mut self.payments, |findings| {
+                let mut lookups = Vec::new();
+                for finding in findings {
+                    // What is due to be requested already is not added twice.
+                    if !reader.look(|c| inbox::is_awaited(c, &finding.id))? {
+                        lookups.push(finding.lookup);
+                    }
                 }
-            }
-            found += add(context, lookups, upsert_lookup)?;
-            Ok(())
-        })?;
+                found += add(context, lookups, upsert_lookup)?;
+                Ok(())
+            })?;
         if found > 0 {
             log::info!("{found} {} were missing here or differed; requesting them", subject.name());
             context.metrics.backfill_found(subject.name(), found);

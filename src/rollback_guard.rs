@@ -14,7 +14,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{self, Timestamp};
-use crate::db;
+use crate::db::{self, Reader};
 use crate::error::Result;
 use crate::place::{self, Lock};
 
@@ -106,6 +106,8 @@ pub struct RollbackGuard {
     /// The last time that the process before noted.
     seen_before: String,
     noted_at: Option<Instant>,
+    /// The file's version when it was last looked at.
+    version: Option<i64>,
 }
 
 impl RollbackGuard {
@@ -124,11 +126,12 @@ impl RollbackGuard {
             noted.typed.into_iter().filter(|line| stands(c, line).unwrap_or(false)).collect();
         let seen_before = noted.at.clone();
         let now = Noted { at: noted.at, last: last(c)?, typed };
-        let mut guard = RollbackGuard { noted: now, seen_before, noted_at: None };
+        let mut guard = RollbackGuard { noted: now, seen_before, noted_at: None, version: None };
         // Who is killed in the first seconds has been here all the same. What was found is to be
         // found again until the alarm has been raised.
         if finding.is_none() {
-            guard.note(held, c);
+            let changed = guard.look(c);
+            guard.write(held, changed, true);
         }
         Ok((guard, finding))
     }
@@ -141,18 +144,20 @@ impl RollbackGuard {
 
     /// Notes how far the file has got where that has changed, and the time once a minute. A note
     /// that cannot be written costs nothing but itself.
-    pub fn note(&mut self, held: &Lock, c: &Connection) {
+    pub fn note(&mut self, held: &Lock, reader: &Reader) {
         let is_old = self.noted_at.is_none_or(|at| at.elapsed() >= NOTE_EVERY);
-        self.write(held, c, is_old);
+        let changed = self.look_where_committed(reader);
+        self.write(held, changed, is_old);
     }
 
     /// The same as the last act of the process, the time in any case.
-    pub fn note_the_end(&mut self, held: &Lock, c: &Connection) {
-        self.write(held, c, true);
+    pub fn note_the_end(&mut self, held: &Lock, reader: &Reader) {
+        let changed = self.look_where_committed(reader);
+        self.write(held, changed, true);
     }
 
-    fn write(&mut self, held: &Lock, c: &Connection, in_any_case: bool) {
-        match self.look(c).map(|changed| changed || in_any_case) {
+    fn write(&mut self, held: &Lock, changed: Result<bool>, in_any_case: bool) {
+        match changed.map(|changed| changed || in_any_case) {
             Ok(true) => {
                 self.noted_at = Some(Instant::now());
                 self.noted.at = clock::text(clock::now());
@@ -164,6 +169,17 @@ impl RollbackGuard {
             Ok(false) => {}
             Err(error) => log::debug!("how far the file has got cannot be seen: {error}"),
         }
+    }
+
+    /// True where the file has got further; not looked at while nobody has committed.
+    fn look_where_committed(&mut self, reader: &Reader) -> Result<bool> {
+        let version = reader.version()?;
+        if self.version == Some(version) {
+            return Ok(false);
+        }
+        let changed = self.look(&*reader.get()?)?;
+        self.version = Some(version);
+        Ok(changed)
     }
 
     fn look(&mut self, c: &Connection) -> Result<bool> {

@@ -7,7 +7,7 @@ mod signals; // stop, and reload
 mod status; // for systemctl status
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
@@ -19,7 +19,7 @@ use crate::claims;
 use crate::clock;
 use crate::config::{self, Settings};
 use crate::context::Context;
-use crate::db::{self, Reader};
+use crate::db::Reader;
 use crate::door::{self, Door, Limits, Request};
 use crate::error::{Error, Result};
 use crate::forgotten;
@@ -42,7 +42,6 @@ use crate::rounds::Rounds;
 use crate::signature::SigningSecret;
 use crate::standby;
 use crate::stripe::Stripe;
-use crate::sync::lock;
 use crate::timing;
 use crate::webhook::Webhook;
 use crate::worker::Workers;
@@ -70,9 +69,6 @@ const PROBES_FAILED_MAX: u32 = 3;
 /// How long a start waits for the file before it says that it listens; until the file is ready it
 /// answers 503.
 const READY_WITHIN: Duration = Duration::from_secs(5);
-
-/// Pages that the connection for looking keeps; less than nothing means KB.
-const READER_CACHE_KB: i64 = -256;
 
 /// For everything that is to be finished on stopping; below the unit's TimeoutStopSec.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
@@ -187,10 +183,7 @@ impl Serving {
             settings.stripe.livemode,
             settings.account.clone(),
         );
-        let reader = db::open_for_reading(&path)?;
-        // It looks at few rows, over and over.
-        reader.pragma_update(None, "cache_size", READER_CACHE_KB).map_err(db::translate)?;
-        let reader: Reader = Arc::new(Mutex::new(reader));
+        let reader = Reader::of(&path);
         let health =
             Arc::new(Health::new(reader.clone(), path.clone(), context.clone(), metrics.clone()));
         let webhook =
@@ -215,7 +208,7 @@ impl Serving {
         let workers = Workers::start(context.clone(), reader.clone(), settings.workers);
         let looking = match settings.backfill.every.is_zero() {
             true => None,
-            false => Some(Looking::start(context.clone(), path.clone(), settings.backfill)),
+            false => Some(Looking::start(context.clone(), reader.clone(), settings.backfill)),
         };
         let clearing = settings.keep_payloads.map(|keep| retention::start(context.clone(), keep));
         let rounds = clearing.into_iter().chain([indexing::start(
@@ -320,6 +313,8 @@ impl Serving {
                 self.pages.look()?;
             }
             only.look(&self.context, &self.reader);
+            self.reader.rest();
+            self.page.iter().for_each(page::Open::rest);
             if followed.elapsed() >= SECRETS_EVERY {
                 followed = Instant::now();
                 self.webhook.secrets.follow();
@@ -332,7 +327,7 @@ impl Serving {
                 locked = self.note_lock(locked);
                 self.note_log();
             }
-            self.guard.note(&self.held, &lock(&self.reader));
+            self.guard.note(&self.held, &self.reader);
             status.look(&self.health);
             match self
                 .door
@@ -435,7 +430,7 @@ impl Serving {
         while !self.writing.is_finished() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(5));
         }
-        self.guard.note_the_end(&self.held, &lock(&self.reader));
+        self.guard.note_the_end(&self.held, &self.reader);
         answered && worked && rounded && told && self.writing.is_finished()
     }
 }

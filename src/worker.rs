@@ -22,6 +22,9 @@ use crate::text;
 /// The scan by the timer; only a lost wake-up depends on it.
 const SCAN_EVERY: Duration = Duration::from_secs(1);
 
+/// The same while no event is pending: until somebody commits one, which is seen, none can be due.
+const SCAN_AT_REST: Duration = Duration::from_secs(600);
+
 /// Tries of an event whose answer lacks something, before the rest is left to the daily check; and
 /// where the key may not see it, which is named by an alarm, so that it costs one more request and
 /// keeps nothing waiting for long.
@@ -93,9 +96,15 @@ impl Store for Events {
     fn claim(&self, in_progress: &[Arc<Task>]) -> Result<Found<Task>> {
         let room = self.room(in_progress);
         let full = room.workers == 0;
-        if full || !claims::is_any_due(&lock(&self.reader), clock::now())? {
-            return Ok(Found { jobs: Vec::new(), again: SCAN_EVERY, full });
+        let none = |again| Ok(Found { jobs: Vec::new(), again, full });
+        if full {
+            return none(SCAN_EVERY);
         }
+        let reader = self.reader.get()?;
+        if !claims::is_any_due(&reader, clock::now())? {
+            return none(if inbox::is_any_pending(&reader)? { SCAN_EVERY } else { SCAN_AT_REST });
+        }
+        drop(reader);
         let held = InProgress::of(in_progress.iter().map(|task| &task.claim));
         let claims =
             self.context.writer.write(move |c| claims::claim(c, room, &held, clock::now()))?;

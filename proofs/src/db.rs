@@ -1,11 +1,16 @@
-//! Stands in for `src/db.rs`: SQLite's errors become ours.
+//! Stands in for `src/db.rs`: SQLite's errors become ours, and nobody else commits.
 
-use rusqlite::Connection;
+use crate::error::{Error, Result};
 
-use crate::error::Error;
-use crate::sync::{Arc, Mutex};
+#[derive(Clone)]
+pub struct Reader;
 
-pub type Reader = Arc<Mutex<Connection>>;
+impl Reader {
+    /// A number that changes with every commit of somebody else's.
+    pub fn version(&self) -> Result<i64> {
+        Ok(1)
+    }
+}
 
 pub fn translate(error: rusqlite::Error) -> Error {
     match error {

@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, Disk};
 use shuttle::rand::Rng;
 
+use crate::db::Reader;
 use crate::error::{Error, Result};
 use crate::queue::{Found, Queue, Runner, Signal, Store};
 use crate::sync::{Arc, Condvar, Mutex, PoisonError, lock, thread};
@@ -73,8 +73,7 @@ pub fn one_day() {
     let counts_its_own = shuttle::rand::thread_rng().gen_range(0..2) == 0;
     let desk = Desk { counts_its_own, ..Desk::default() };
     let signal = Arc::new(Signal::default());
-    let nothing = Connection::new(Disk::default(), Box::new(|_: &str| None));
-    let queue = Queue::start(desk.clone(), Arc::new(Mutex::new(nothing)), signal.clone());
+    let queue = Queue::start(desk.clone(), Reader, signal.clone());
     let adds = |from: u64, to: u64| {
         let (desk, signal) = (desk.clone(), signal.clone());
         let add = move || {

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rusqlite::types::Value as Cell;
@@ -14,7 +14,7 @@ use crate::checkpoint::Checkpointer;
 use crate::clock::{self, Timestamp};
 use crate::config::{self, StripeAccess};
 use crate::context::Context;
-use crate::db;
+use crate::db::{self, Reader};
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
 use crate::migrations;
@@ -60,6 +60,7 @@ pub fn run(args: &Args) -> Result<()> {
     let livemode = access.livemode;
     let path = args.common.file.path()?;
     let c = args.common.file.read()?;
+    let reader = Reader::of(&place::real(&path)?);
     db::check_mode(&c, &path, livemode)?;
     let stripe = Stripe::new(access, Arc::default());
 
@@ -69,10 +70,11 @@ pub fn run(args: &Args) -> Result<()> {
     let mut hidden = Vec::new();
     for subject in Subject::ALL {
         let mut found = Vec::new();
-        let compared = reconcile::compare(&stripe, &c, subject, since, &mut payments, |page| {
-            found.extend(page);
-            Ok(())
-        });
+        let compared =
+            reconcile::compare(&stripe, &reader, subject, since, &mut payments, |page| {
+                found.extend(page);
+                Ok(())
+            });
         let tally = match compared {
             // The key may not see these; the others are compared all the same.
             Err(Error::Forbidden(why)) => {
@@ -160,8 +162,7 @@ fn work_off(path: &Path, livemode: bool, c: &Connection, found: &[Finding]) -> R
     let stripe = Stripe::new(StripeAccess::from_env()?, metrics.clone());
     let account = config::ACCOUNT.get()?;
     let context = Context::new(writer, stripe, metrics, livemode, account);
-    let workers =
-        Workers::start(context.clone(), Arc::new(Mutex::new(db::open_for_reading(path)?)), WORKERS);
+    let workers = Workers::start(context.clone(), Reader::of(path), WORKERS);
     let waited = wait(c, found);
     workers.stop(Instant::now() + PATIENCE);
     context.writer.close();

@@ -128,7 +128,8 @@ impl Trials {
         if running.as_ref().is_some_and(|thread| !thread.is_finished()) || is_stopping() {
             return Ok(());
         }
-        let next: Option<(i64, String)> = lock(reader)
+        let next: Option<(i64, String)> = reader
+            .get()?
             .prepare_cached(
                 "SELECT id, topic FROM hook_tests WHERE result IS NULL AND id <> ?1 ORDER BY asked_at LIMIT 1",
             )

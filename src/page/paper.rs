@@ -9,12 +9,11 @@ use super::{Page, Reply};
 use crate::config;
 use crate::error::{Error, Result};
 use crate::labels::{self, Choice, Format, Written};
-use crate::sync::lock;
 
 impl Page {
     /// `POST slips`: of the ticked parcels, or of all that wait.
     pub fn slips(&self, form: &Form) -> Reply {
-        let parcels = labels::waiting(&lock(&self.reader), &chosen(form)?)?;
+        let parcels = labels::waiting(&*self.reader.get()?, &chosen(form)?)?;
         if parcels.is_empty() {
             return Err(Error::Permanent("no parcel waits to be shipped".into()));
         }
@@ -70,7 +69,7 @@ impl Page {
         if !labels::FORMATS.split(", ").any(|known| known == service) {
             return Err(Error::Permanent("choose a label service".into()));
         }
-        let parcels = labels::waiting(&lock(&self.reader), &chosen(form)?)?;
+        let parcels = labels::waiting(&*self.reader.get()?, &chosen(form)?)?;
         labels::write(&Format::named(service)?, &config::SENDER.get()?, &parcels, None)
     }
 }

@@ -1,8 +1,7 @@
 //! The engine with jobs that a test makes up.
 
+use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
-
-use rusqlite::Connection;
 
 use super::*;
 
@@ -73,7 +72,7 @@ fn start(jobs: &[&'static str]) -> (Queue<Kind>, Arc<Made>, Arc<Signal>, Receive
         ..Made::default()
     });
     let signal = Arc::new(Signal::default());
-    let reader = Arc::new(Mutex::new(Connection::open_in_memory().unwrap()));
+    let reader = Reader::of(Path::new(":memory:"));
     let kind = Kind { made: made.clone(), tell };
     (Queue::start(kind, reader, signal.clone()), made, signal, told)
 }

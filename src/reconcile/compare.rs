@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension};
 use serde_json::Value;
 
 use crate::clock::{self, Timestamp};
-use crate::db;
+use crate::db::{self, Reader};
 use crate::error::{Error, Result};
 use crate::inbox::Lookup;
 use crate::stripe::{Listed, Stripe};
@@ -247,7 +247,7 @@ pub struct Tally {
 /// time. `payments` are those of sessions found missing: what follows them is the shop's as well.
 pub fn compare(
     stripe: &Stripe,
-    c: &Connection,
+    reader: &Reader,
     subject: Subject,
     since: Timestamp,
     payments: &mut HashSet<String>,
@@ -263,12 +263,13 @@ pub fn compare(
             tally.newest = tally.newest.max(created.filter(|created| *created <= latest));
             let id = value["id"].as_str().unwrap_or_default();
             // A list that grows while it is read shows a row twice.
-            if !seen.insert(id.to_string()) || !is_the_shops(stripe, c, subject, &value, payments)?
+            if !seen.insert(id.to_string())
+                || !is_the_shops(stripe, reader, subject, &value, payments)?
             {
                 continue;
             }
             tally.stripe += 1;
-            let (here, said) = (subject.here(c, id)?, subject.said(&value));
+            let (here, said) = (reader.look(|c| subject.here(c, id))?, subject.said(&value));
             let (here, stripe) = match here.as_ref().map(|here| said.differs_from(here)) {
                 Some(None) => {
                     tally.here += 1;
@@ -291,13 +292,15 @@ pub fn compare(
 /// Whether an object is this shop's business at all, as far as that is clear without a request.
 fn is_the_shops(
     stripe: &Stripe,
-    c: &Connection,
+    reader: &Reader,
     subject: Subject,
     value: &Value,
     payments: &HashSet<String>,
 ) -> Result<bool> {
     let exists = |sql: &str, id: &str| -> Result<bool> {
-        c.prepare_cached(sql)
+        reader
+            .get()?
+            .prepare_cached(sql)
             .and_then(|mut q| q.query_row([id], |row| row.get(0)))
             .map_err(db::translate)
     };

@@ -18,13 +18,13 @@ pub const OVERLAP_EVENTS: Duration = Duration::from_secs(3600);
 impl Backfill {
     /// Corrects when the file was made, where a wrong clock wrote it: what was sold since is the
     /// shop's, what was before is not.
-    pub(super) fn correct_birth(&mut self, c: &Connection) -> Result<()> {
+    pub(super) fn correct_birth(&mut self) -> Result<()> {
         let skew = self.context.stripe.skew();
         if !skew.is_certain() {
             return Ok(());
         }
         let now = skew.now();
-        let said = birth(c)?;
+        let said = self.reader.look(birth)?;
         let age = self.born.map(|born| clock::since_boot().saturating_sub(born));
         let truly = match age {
             Some(age) if skew.wrong_s() != 0 => now - age,

@@ -10,7 +10,7 @@ use super::cursors::{self, OVERLAP_EVENTS};
 use super::{AUTHOR, Backfill, add};
 use crate::clock::{self, Timestamp};
 use crate::context::Context;
-use crate::db;
+use crate::db::{self, Reader};
 use crate::error::Result;
 use crate::event::Event;
 use crate::handlers;
@@ -29,9 +29,12 @@ const ITS_SECOND: Duration = Duration::from_secs(1);
 
 impl Backfill {
     /// Takes in the events that never arrived.
-    pub(super) fn catch_up(&mut self, c: &Connection) -> Result<()> {
+    pub(super) fn catch_up(&mut self) -> Result<()> {
         let now = self.context.stripe.skew().now();
-        let since = cursors::since(c, "events", OVERLAP_EVENTS, now)?.max(now - EVENTS_KEPT);
+        let reader = self.reader.clone();
+        let since = reader
+            .look(|c| cursors::since(c, "events", OVERLAP_EVENTS, now))?
+            .max(now - EVENTS_KEPT);
         let began = now - clock::since_boot().saturating_sub(self.began);
         let missed_before = now - MISSED_AFTER.min(self.how_often.every / 2) - ITS_SECOND;
         let (mut newest, mut left) = (None, None);
@@ -47,13 +50,15 @@ impl Backfill {
                 };
                 let made = event.created.filter(|made| *made <= now + AHEAD_MAX);
                 newest = newest.max(made);
-                if inbox::is_here(c, &event)? || is_the_twin_of_one(context, c, &event)? {
+                if reader.look(|c| inbox::is_here(c, &event))?
+                    || is_the_twin_of_one(context, &reader, &event)?
+                {
                     continue;
                 }
                 // The endpoint need not send these, so they are not missed; they matter where an
                 // order waits for its money.
                 if handlers::is_about_awaited_money(event.name()) {
-                    if awaits_money(c, event.object_id.as_deref())? {
+                    if reader.look(|c| awaits_money(c, event.object_id.as_deref()))? {
                         new.push((event, value.to_string()));
                     }
                     continue;
@@ -82,7 +87,7 @@ impl Backfill {
             now,
         )?;
         self.note_unreadable("events", unreadable);
-        self.note_silence(c, &missed)
+        self.note_silence(&missed)
     }
 }
 
@@ -97,8 +102,8 @@ fn awaits_money(c: &Connection, payment_intent: Option<&str>) -> Result<bool> {
 /// A thin event that names no twin stands for one snapshot: the first that is about the same
 /// object, of the same type, made at the same time. From then on it names that one, so that the
 /// next is reported on its own.
-fn is_the_twin_of_one(context: &Context, c: &Connection, event: &Event) -> Result<bool> {
-    if !inbox::may_be_the_twin_of_one(c, event)? {
+fn is_the_twin_of_one(context: &Context, reader: &Reader, event: &Event) -> Result<bool> {
+    if !reader.look(|c| inbox::may_be_the_twin_of_one(c, event))? {
         return Ok(false);
     }
     let snapshot = event.clone();

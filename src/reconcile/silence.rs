@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::Connection;
-
 use super::Backfill;
 use crate::alarms::{self, Alarm};
 use crate::clock;
@@ -15,11 +13,7 @@ use crate::text;
 
 impl Backfill {
     /// Raises the alarm that webhooks do not come, and clears it when one has come.
-    pub(super) fn note_silence(
-        &mut self,
-        c: &Connection,
-        missed: &BTreeMap<String, usize>,
-    ) -> Result<()> {
+    pub(super) fn note_silence(&mut self, missed: &BTreeMap<String, usize>) -> Result<()> {
         let turned_away = self.context.metrics.webhooks_turned_away();
         let (refused, unstored) =
             (turned_away.0 - self.turned_away.0, turned_away.1 - self.turned_away.1);
@@ -27,7 +21,7 @@ impl Backfill {
         if missed.is_empty() {
             // Silence ends with a webhook, not with nothing to hear.
             let heard = self.context.metrics.webhooks_acknowledged() > self.heard;
-            if heard && alarms::message(c, "silence")?.is_some() {
+            if heard && self.reader.look(|c| alarms::message(c, "silence"))?.is_some() {
                 log::info!("webhooks arrive again");
                 self.context.writer.write(|c| alarms::clear(c, "silence"))?;
             }

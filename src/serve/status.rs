@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use crate::health::Health;
 
-/// How often what waits is counted.
+/// How often what waits is counted, and how often while nobody commits: then only time can change it.
 const EVERY: Duration = Duration::from_secs(60);
+const EVERY_AT_REST: Duration = Duration::from_secs(600);
 
 /// So much longer than the counting is the pause after it: a large file is counted seldom.
 const PAUSE_SHARE: u32 = 1000;
@@ -14,7 +15,10 @@ const PAUSE_SHARE: u32 = 1000;
 #[derive(Default)]
 pub struct Status {
     ready: Option<bool>,
-    next: Option<Instant>,
+    /// The file's version then.
+    version: Option<i64>,
+    told: Option<Instant>,
+    took: Duration,
 }
 
 impl Status {
@@ -25,12 +29,19 @@ impl Status {
             return;
         }
         let ready = health.causes().is_empty();
-        let now = Instant::now();
-        if self.ready == Some(ready) && self.next.is_some_and(|next| next > now) {
+        let version = health.version();
+        let every = if version == self.version { EVERY_AT_REST } else { EVERY };
+        let pause = every.max(self.took * PAUSE_SHARE);
+        if self.ready == Some(ready) && self.told.is_some_and(|told| told.elapsed() < pause) {
             return;
         }
+        let began = Instant::now();
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Status(&health.status())]);
-        self.ready = Some(ready);
-        self.next = Some(Instant::now() + EVERY.max(now.elapsed() * PAUSE_SHARE));
+        *self = Status {
+            ready: Some(ready),
+            version,
+            told: Some(Instant::now()),
+            took: began.elapsed(),
+        };
     }
 }

@@ -67,16 +67,6 @@ impl Connection {
         Ok(Statement { connection: self, sql })
     }
 
-    /// A number that changes with every commit of somebody else's: nobody else is here.
-    pub fn pragma_query_value<T>(
-        &self,
-        _: Option<&str>,
-        _: &str,
-        read: impl FnOnce(&Row) -> Result<T>,
-    ) -> Result<T> {
-        read(&Row)
-    }
-
     /// The row of a job, or why not: refused, or a full disk that takes the whole transaction.
     pub fn insert(&self, number: u64) -> Result<()> {
         let mut state = self.state.borrow_mut();
