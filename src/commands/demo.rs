@@ -102,8 +102,9 @@ pub fn run(args: &Args) -> Result<()> {
         let line = format!("  {scenario:16} {answers:<18} {remark}");
         table::print(&format!("{}\n", line.trim_end()))?;
         sessions.push(purchase.session);
+        // One after the other, so that the orders have the numbers that the documents name.
+        wait_for_orders(&looking, &sessions)?;
     }
-    wait_for_orders(&looking, &sessions)?;
     let orders = Table::query(
         &looking,
         "SELECT id AS \"order\", placed_at, customer, items, total, financial_status AS money,
