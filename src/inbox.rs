@@ -1,9 +1,7 @@
 //! The SQL of `events`: one row per Stripe event, whatever happens around it. `claims.rs` takes and
 //! finishes them.
 
-use std::sync::LazyLock;
-
-use rusqlite::{Connection, OptionalExtension, ToSql};
+use rusqlite::{Connection, Row};
 use sha2::{Digest, Sha256};
 
 use crate::clock::{self, Timestamp};
@@ -37,13 +35,6 @@ pub fn next_number(c: &Connection) -> Result<i64> {
         .map_err(db::translate)
 }
 
-/// An event and what is stored of it beside its envelope.
-pub struct Arrival {
-    pub event: Event,
-    pub payload: String,
-    pub due: Timestamp,
-}
-
 /// Inserts an event that is due at `due`. True when it is new; the same id again is a success that
 /// changes nothing (the schema sees to it).
 pub fn insert(
@@ -54,109 +45,48 @@ pub fn insert(
     now: Timestamp,
     due: Timestamp,
 ) -> Result<bool> {
-    let payload = (!forgotten::concerns(c, event, payload)?).then_some(payload);
-    let rows = [Row { event, payload, due: &clock::text(due) }];
-    insert_rows(c, &rows, source, &clock::text(now), next_number(c)?).map(|rows| rows == 1)
+    insert_at(c, next_number(c)?, event, payload, source, now, due)
 }
 
-/// Inserts events that came together by the webhook. They share `seq`, which was taken in this
-/// transaction: no request was made between them. Returns for each whether it is new. The body of
-/// an event about somebody who is forgotten is not stored.
-pub fn insert_together(
+/// The same with a place in the sequence that was taken in this transaction. Events that are stored
+/// together may share it: no request was made between them. The body of an event about somebody who
+/// is forgotten is not stored.
+pub fn insert_at(
     c: &Connection,
     seq: i64,
-    arrivals: &[&Arrival],
+    event: &Event,
+    payload: &str,
+    source: Source,
     now: Timestamp,
-) -> Result<Vec<bool>> {
-    let (now, any_forgotten) = (clock::text(now), forgotten::is_anyone(c)?);
-    let mut new = Vec::with_capacity(arrivals.len());
-    let mut rest = arrivals;
-    while !rest.is_empty() {
-        let (some, others) = rest.split_at(if rest.len() < ROWS { 1 } else { ROWS });
-        let dues: Vec<String> = some.iter().map(|arrival| clock::text(arrival.due)).collect();
-        let mut rows = Vec::with_capacity(some.len());
-        for (Arrival { event, payload, .. }, due) in some.iter().zip(&dues) {
-            let is_left_out = any_forgotten && forgotten::concerns(c, event, payload)?;
-            rows.push(Row { event, payload: (!is_left_out).then_some(payload), due });
-        }
-        let inserted = insert_rows(c, &rows, Source::Webhook, &now, seq)?;
-        if inserted == some.len() {
-            new.resize(new.len() + inserted, true);
-        } else {
-            for arrival in some {
-                let id = &arrival.event.id;
-                let came_before = arrivals[..new.len()].iter().any(|a| a.event.id == *id);
-                new.push(!came_before && place(c, id)? == Some(seq));
-            }
-        }
-        rest = others;
-    }
-    Ok(new)
-}
-
-/// The rows of one INSERT, where there are so many: SQLite prepares for each statement anew.
-const ROWS: usize = 8;
-
-/// What differs between rows that are inserted together.
-struct Row<'a> {
-    event: &'a Event,
-    payload: Option<&'a str>,
-    due: &'a str,
-}
-
-/// One INSERT of one or of [`ROWS`] rows, so that two statements are prepared. Returns how many of
-/// them were new.
-fn insert_rows(c: &Connection, rows: &[Row], source: Source, now: &str, seq: i64) -> Result<usize> {
-    static ONE: LazyLock<String> = LazyLock::new(|| insert_sql(1));
-    static MANY: LazyLock<String> = LazyLock::new(|| insert_sql(ROWS));
-    let sql = if rows.len() == 1 { &*ONE } else { &*MANY };
-    let insert = || {
-        let mut insert = c.prepare_cached(sql)?;
-        let mut place = 0;
-        let mut bind = |value: &dyn ToSql| {
-            place += 1;
-            insert.raw_bind_parameter(place, value)
-        };
-        bind(&source.as_str())?;
-        bind(&now)?;
-        bind(&seq)?;
-        for Row { event, payload, due } in rows {
-            bind(&event.id)?;
-            bind(&event.kind)?;
-            bind(&event.object_id)?;
-            bind(&event.created.map(clock::text))?;
-            bind(&event.livemode)?;
-            bind(&event.api_version)?;
-            bind(&event.account)?;
-            bind(&event.context)?;
-            bind(&event.shape.as_str())?;
-            bind(&event.snapshot_event)?;
-            bind(payload)?;
-            bind(due)?;
-        }
-        insert.raw_execute()
-    };
-    insert().map_err(db::translate)
-}
-
-/// An INSERT of so many rows, with parameters in the order in which [`insert_rows`] binds them.
-fn insert_sql(rows: usize) -> String {
-    let row = |n: usize| {
-        let own: Vec<String> = (0..12).map(|i| format!("?{}", 4 + n * 12 + i)).collect();
-        format!("(?1, ?2, ?3, {})", own.join(", "))
-    };
-    format!(
-        "INSERT INTO events(source, received_at, seq, id, type, object_id, created, livemode, \
-           api_version, account, context, shape, snapshot_event, payload, next_attempt_at) VALUES {}",
-        (0..rows).map(row).collect::<Vec<_>>().join(", ")
+    due: Timestamp,
+) -> Result<bool> {
+    let payload = (!forgotten::concerns(c, event, payload)?).then_some(payload);
+    c.prepare_cached(
+        "INSERT INTO events(id, type, object_id, created, livemode, api_version, account, context, shape,
+           snapshot_event, payload, source, received_at, seq, next_attempt_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
     )
-}
-
-/// An event's place in the sequence; `None` when it is not there.
-fn place(c: &Connection, id: &str) -> Result<Option<i64>> {
-    c.prepare_cached("SELECT seq FROM events WHERE id = ?1")
-        .and_then(|mut q| q.query_row([id], |row| row.get(0)).optional())
-        .map_err(db::translate)
+    .and_then(|mut insert| {
+        insert.execute((
+            &event.id,
+            &event.kind,
+            &event.object_id,
+            event.created.map(clock::text),
+            event.livemode,
+            &event.api_version,
+            &event.account,
+            &event.context,
+            event.shape.as_str(),
+            &event.snapshot_event,
+            payload,
+            source.as_str(),
+            clock::text(now),
+            seq,
+            clock::text(due),
+        ))
+    })
+    .map(|rows| rows == 1)
+    .map_err(db::translate)
 }
 
 /// True when Stripe's event is here, in either of its two shapes: by its id, or as the twin that a
@@ -284,7 +214,7 @@ pub const EVENT_COLUMNS: usize = 10;
 
 /// The envelope as it was read at the door. The columns are all that is ever needed of it; the
 /// payload is for people.
-pub fn event(row: &rusqlite::Row) -> rusqlite::Result<Event> {
+pub fn event(row: &Row) -> rusqlite::Result<Event> {
     let (created, shape): (Option<String>, String) = (row.get(3)?, row.get(8)?);
     Ok(Event {
         id: row.get(0)?,
@@ -375,37 +305,6 @@ mod tests {
     }
 
     #[test]
-    fn of_events_that_came_together_each_is_said_to_be_new_once() {
-        let c = Connection::open_in_memory().unwrap();
-        c.execute_batch(db::SCHEMA).unwrap();
-        let now = clock::from_unix(1_795_489_500).unwrap();
-        let arrival = |n: usize| Arrival {
-            event: Event::from_value(&serde_json::json!({"id": format!("evt_{n}")})).unwrap(),
-            payload: format!("body {n}"),
-            due: now,
-        };
-        let store = |ids: &[usize]| {
-            let arrivals: Vec<Arrival> = ids.iter().map(|n| arrival(*n)).collect();
-            let seq = next_number(&c).unwrap();
-            let new = insert_together(&c, seq, &arrivals.iter().collect::<Vec<_>>(), now).unwrap();
-            let new = ids.iter().zip(new).filter(|(_, new)| *new).map(|(n, _)| *n);
-            (seq, new.collect::<Vec<_>>())
-        };
-        let all: Vec<usize> = (0..2 * ROWS + 3).collect();
-        assert_eq!(store(&all), (1, all.clone()));
-        assert_eq!(store(&all), (2, vec![]), "each is here");
-        // Twice in one statement, in two statements, and one that is here.
-        let (a, b) = (100, 101);
-        let mixed = [a, 3, a, 102, 103, 104, 105, b, 106, b, a, 107];
-        assert_eq!(store(&mixed), (3, vec![a, 102, 103, 104, 105, b, 106, 107]));
-        let rows =
-            "SELECT count(*), sum(payload = 'body ' || substr(id, 5)), sum(seq = 3) FROM events";
-        let rows = c.query_row(rows, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
-        let n = all.len() as i64 + 8;
-        assert_eq!(rows, Ok((n, n, 8_i64)));
-    }
-
-    #[test]
     fn a_body_is_stored_unless_it_is_about_somebody_who_is_forgotten() {
         let c = Connection::open_in_memory().unwrap();
         c.execute_batch(db::SCHEMA).unwrap();
@@ -418,9 +317,8 @@ mod tests {
             assert!(insert(&c, &event, &json.to_string(), Source::Webhook, now, now).unwrap());
             assert!(!insert(&c, &event, &json.to_string(), Source::Webhook, now, now).unwrap());
             let event = Event { id: format!("{id}_together"), ..event };
-            let arrival = Arrival { event, payload: json.to_string(), due: now };
-            let seq = next_number(&c).unwrap();
-            assert_eq!(insert_together(&c, seq, &[&arrival], now).unwrap(), [true]);
+            let (seq, body) = (next_number(&c).unwrap(), json.to_string());
+            assert!(insert_at(&c, seq, &event, &body, Source::Webhook, now, now).unwrap());
         }
         let stored = "SELECT group_concat(id || ' ' || (payload IS NOT NULL), ', ')
             FROM (SELECT * FROM events ORDER BY id)";

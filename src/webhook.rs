@@ -6,8 +6,8 @@
 mod responder;
 mod secrets;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
@@ -18,11 +18,10 @@ use crate::door::{Answer, Request};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::handlers;
-use crate::inbox::{self, Arrival};
+use crate::inbox::{self, Source};
 use crate::metrics::Metrics;
 use crate::sabotage;
 use crate::signature::{self, Refusal, SigningSecret};
-use crate::sync::lock;
 use crate::writer::{GroupNote, Task};
 use responder::{Outbox, Responder, Waiting, not_stored};
 use secrets::Secrets;
@@ -44,7 +43,6 @@ pub struct Webhook {
     has_matched: AtomicBool,
     /// How long an event that only echoes another is left to wait.
     echo_after: Duration,
-    gathered: Arc<Mutex<Gathered>>,
 }
 
 impl Webhook {
@@ -63,7 +61,6 @@ impl Webhook {
             metrics,
             has_matched: AtomicBool::new(false),
             echo_after,
-            gathered: Arc::default(),
         }
     }
 
@@ -99,11 +96,8 @@ impl Webhook {
         if sabotage::is("answer_before_commit") {
             outbox.put(waiting.clone(), Ok(true));
         }
-        let now = clock::now();
-        let due = if handlers::is_an_echo(&event) { now + self.echo_after } else { now };
-        let arrival = Arc::new(Arrival { event, payload, due });
-        let gathered = self.gathered.clone();
-        let keeping = Keeping { arrival, gathered, place: 0, waiting, outbox, new: false };
+        let echo_after = self.echo_after;
+        let keeping = Keeping { event, payload, echo_after, waiting, outbox, new: false };
         self.context.writer.hand_over(bytes, Box::new(keeping));
     }
 
@@ -183,20 +177,11 @@ fn likely_cause(body: &[u8], livemode: bool, has_matched: bool) -> &'static str 
     }
 }
 
-/// Those of a group that have run, and once they are stored, whether each is new. Only the writer's
-/// thread uses it, for one group at a time.
-#[derive(Default)]
-struct Gathered {
-    arrivals: Vec<Arc<Arrival>>,
-    new: Vec<bool>,
-}
-
 /// An event on its way to the disk.
 struct Keeping {
-    arrival: Arc<Arrival>,
-    gathered: Arc<Mutex<Gathered>>,
-    /// Its place among those of its group.
-    place: usize,
+    event: Event,
+    payload: String,
+    echo_after: Duration,
     waiting: Arc<Waiting>,
     outbox: Outbox,
     new: bool,
@@ -204,25 +189,15 @@ struct Keeping {
 
 impl Task for Keeping {
     fn run(&mut self, c: &Connection, number: &mut GroupNote) -> Result<()> {
-        let mut gathered = lock(&self.gathered);
+        let now = clock::now();
+        let due = if handlers::is_an_echo(&self.event) { now + self.echo_after } else { now };
         // Events that are committed together came together, and share one place in the sequence.
-        if number.is_none() {
-            *number = Some(inbox::next_number(c)?);
-            *gathered = Gathered::default();
-        }
-        self.place = gathered.arrivals.len();
-        gathered.arrivals.push(self.arrival.clone());
-        Ok(())
-    }
-
-    fn finish(&mut self, c: &Connection, number: &GroupNote) -> Result<()> {
-        let mut gathered = lock(&self.gathered);
-        if let (Some(seq), true) = (*number, gathered.new.is_empty()) {
-            let arrivals = std::mem::take(&mut gathered.arrivals);
-            let arrivals: Vec<&Arrival> = arrivals.iter().map(|arrival| &**arrival).collect();
-            gathered.new = inbox::insert_together(c, seq, &arrivals, clock::now())?;
-        }
-        self.new = gathered.new[self.place];
+        let seq = match *number {
+            Some(seq) => seq,
+            None => *number.insert(inbox::next_number(c)?),
+        };
+        let (event, payload) = (&self.event, &self.payload);
+        self.new = inbox::insert_at(c, seq, event, payload, Source::Webhook, now, due)?;
         Ok(())
     }
 

@@ -119,10 +119,8 @@ fn run(connection: &Connection, batch: Vec<Job>) -> Ran {
     let (mut together, mut alone): (Vec<Job>, Vec<Job>) =
         batch.into_iter().partition(|job| job.together);
     let mut note = None;
-    let group = caught(|| {
-        together.iter_mut().try_for_each(|job| job.task.run(connection, &mut note))?;
-        together.iter_mut().try_for_each(|job| job.task.finish(connection, &note))
-    });
+    let group =
+        caught(|| together.iter_mut().try_for_each(|job| job.task.run(connection, &mut note)));
     match group {
         Ok(()) => ran.outcomes.extend(together.into_iter().map(|job| (job, Ok(())))),
         Err(error) => {
@@ -139,11 +137,7 @@ fn run(connection: &Connection, batch: Vec<Job>) -> Ran {
             ran.left.push(job);
             continue;
         }
-        let outcome = in_savepoint(connection, || {
-            let mut note = None;
-            job.task.run(connection, &mut note)?;
-            job.task.finish(connection, &note)
-        });
+        let outcome = in_savepoint(connection, || job.task.run(connection, &mut None));
         ran.broken = outcome.as_ref().err().and_then(|error| lost(connection, error));
         ran.outcomes.push((job, outcome));
     }

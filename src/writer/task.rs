@@ -15,11 +15,6 @@ pub trait Task: Send {
     /// what one leaves there those after it find.
     fn run(&mut self, connection: &Connection, note: &mut GroupNote) -> Result<()>;
 
-    /// Called for each once all of its group have run: does what they left to be done together.
-    fn finish(&mut self, _connection: &Connection, _note: &GroupNote) -> Result<()> {
-        Ok(())
-    }
-
     /// Told once, after the transaction has ended: `Ok` when the work is on the disk.
     fn answer(self: Box<Self>, outcome: Result<()>);
 }
