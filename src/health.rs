@@ -39,6 +39,8 @@ pub const STARTING: &str = "starting";
 pub const FILE_LOCKED: &str = "file_locked";
 /// No event can be stored: the disk is full.
 pub const DISK_FULL: &str = "disk_full";
+/// No event can be stored: the file's own rules refuse it.
+const EVENTS_REFUSED: &str = "events_refused";
 /// Stripe refuses the key, or does not answer.
 pub const STRIPE_PAUSED: &str = "stripe_paused";
 /// Events have been due for too long.
@@ -196,6 +198,12 @@ impl Health {
             let fix = room::why_none().unwrap_or("free some space");
             let text = format!("{fix}; events are answered 503 and Stripe retries them");
             add(DISK_FULL, format!("disk full for {} s: {text}", full.elapsed().as_secs()));
+        }
+        if let Some((refused, why)) = self.metrics.events_refused() {
+            let fix = "a trigger or an index of your own on the table events? drop it; until then \
+                       events are answered 503 and Stripe retries them";
+            let text = format!("events refused for {} s: {why}; {fix}", refused.as_secs());
+            add(EVENTS_REFUSED, text);
         }
         if let Some((why, since)) = self.context.trouble_with_stripe() {
             add(

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::clock::Timestamp;
 use crate::sync::lock;
@@ -70,6 +70,8 @@ pub struct Metrics {
     backfilled_at: AtomicI64,
     counts: Mutex<BTreeMap<Key, u64>>,
     webhook: Mutex<Histogram>,
+    /// Since when no event could be stored because the file's own rules refuse it, and why.
+    refused: Mutex<Option<(Instant, String)>>,
     /// One for each signing secret in force, in the order of their lines.
     secrets: Mutex<Vec<OfSecret>>,
 }
@@ -99,8 +101,21 @@ impl Metrics {
         self.count("fulfilld_webhook_refused_total", cause, 0);
     }
 
+    /// The file's own rules refuse an event: sending it again does not help.
+    pub fn event_refused(&self, why: &str) {
+        lock(&self.refused).get_or_insert_with(|| (Instant::now(), why.into()));
+    }
+
+    /// For how long events have been refused, and what the first was told; `None` once one is stored.
+    pub fn events_refused(&self) -> Option<(Duration, String)> {
+        lock(&self.refused).as_ref().map(|(since, why)| (since.elapsed(), why.clone()))
+    }
+
     /// A webhook was acknowledged, this long after it had been read.
     pub fn event_received(&self, new: bool, took: Duration) {
+        if new {
+            lock(&self.refused).take();
+        }
         self.count("fulfilld_events_received_total", if new { "new" } else { "duplicate" }, 0);
         let mut histogram = lock(&self.webhook);
         let within = BOUNDS_MS.iter().position(|bound| took <= Duration::from_millis(*bound));

@@ -211,6 +211,9 @@ impl Shared {
             // not lost either.
             Err(error) => {
                 log::warn!("a webhook was answered 503: {error}");
+                if let Error::Permanent(why) = error {
+                    self.metrics.event_refused(why);
+                }
                 not_stored(error)
             }
         };

@@ -222,6 +222,27 @@ fn a_file_that_somebody_keeps_locked_costs_503_within_the_budget_and_heals() {
 }
 
 #[test]
+fn a_trigger_of_the_shop_s_own_that_refuses_events_is_named_and_nothing_is_lost() {
+    let shop = Shop::open();
+    let shell = rusqlite::Connection::open(shop.file()).unwrap();
+    shell
+        .execute_batch(
+            "CREATE TRIGGER my_rule BEFORE INSERT ON events
+             BEGIN SELECT RAISE(ABORT, 'not on Saturdays'); END",
+        )
+        .unwrap();
+    let (status, why) = shop.post(&event("evt_1")).unwrap();
+    assert_eq!(status, 503, "{why}");
+    let (status, ready) = shop.get("/readyz");
+    assert_eq!(status, 503, "{ready}");
+    assert!(ready.contains("events_refused: ") && ready.contains("not on Saturdays"), "{ready}");
+    assert_eq!(shop.get("/healthz").0, 200, "a new process would change nothing");
+    shell.execute_batch("DROP TRIGGER my_rule").unwrap();
+    assert_eq!(shop.post(&event("evt_1")).unwrap().0, 200);
+    assert_eq!(shop.get("/readyz"), (200, "ready".into()));
+}
+
+#[test]
 fn a_full_disk_is_answered_503_and_heals_when_there_is_room() {
     // A disk of 2 MB, in a mount namespace of the desk's own.
     let mut shop = Shop::open();
