@@ -160,7 +160,7 @@ pub const OF_HELD_MONEY: &[&str] = &[
 ];
 
 /// The same of money that a buyer sends in parts.
-const OF_TRANSFERS: &[&str] = &["payment_intent.partially_funded"];
+pub const OF_TRANSFERS: &[&str] = &["payment_intent.partially_funded"];
 
 /// Types that say more than which object to look at, or lead to no request.
 const MORE_THAN_AN_OBJECT: &[&str] =

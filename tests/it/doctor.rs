@@ -256,6 +256,23 @@ const EVENT: &str = "INSERT INTO events(id, type, object_id, livemode, shape, pa
 /// What is due much later was put off by a wrong clock, and the daemon would take it at once.
 const IN_AN_HOUR: &str = "strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '+1 hours')";
 
+/// An endpoint that sends what is needed and no more.
+const USUAL: &[&str] = &[
+    "checkout.session.completed",
+    "checkout.session.async_payment_succeeded",
+    "checkout.session.async_payment_failed",
+    "refund.created",
+    "refund.updated",
+    "refund.failed",
+    "charge.dispute.created",
+    "charge.dispute.updated",
+    "charge.dispute.closed",
+    "review.opened",
+    "review.closed",
+    "radar.early_fraud_warning.created",
+    "radar.early_fraud_warning.updated",
+];
+
 /// One thing that is wrong.
 type Break = fn(&mut Clinic);
 
@@ -375,12 +392,16 @@ const BROKEN: &[(&str, Break)] = &[
                capture_method, created_at, as_of) VALUES('cs_9', 'pi_9', 0, 'payment', 'unpaid',
                'eur', 0, 'manual', '2026-01-01T00:00:00Z', '1')",
         );
-        let usual = "checkout.session.completed checkout.session.async_payment_succeeded \
-                     checkout.session.async_payment_failed refund.created refund.updated \
-                     refund.failed charge.dispute.created charge.dispute.updated \
-                     charge.dispute.closed review.opened review.closed \
-                     radar.early_fraud_warning.created radar.early_fraud_warning.updated";
-        c.endpoint(json!({"enabled_events": usual.split_whitespace().collect::<Vec<_>>()}));
+        c.endpoint(json!({"enabled_events": USUAL}));
+    }),
+    ("endpoint_transfers", |c| {
+        c.sql(
+            "INSERT INTO orders(checkout_session_id, payment_intent_id, livemode, mode,
+               payment_status, currency, amount_total,
+               amount_awaited, created_at, as_of) VALUES('cs_9', 'pi_9', 0, 'payment', 'unpaid',
+               'eur', 900, 400, '2026-01-01T00:00:00Z', '1')",
+        );
+        c.endpoint(json!({"enabled_events": USUAL}));
     }),
     ("endpoint_all_events", |c| c.endpoint(json!({"enabled_events": ["*"]}))),
     ("endpoint_version_old", |c| c.endpoint(json!({"api_version": "2017-08-15"}))),

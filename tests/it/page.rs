@@ -392,8 +392,9 @@ fn a_scanner_ships_one_parcel_after_the_other_express_first() {
     desk.shop.kill();
     let c = rusqlite::Connection::open(desk.shop.file()).expect("the file opens");
     c.execute_batch(
-        "UPDATE actor SET name = 'fulfilld:test'; UPDATE orders SET shipping_option = 'Express' WHERE id = 2;
-         UPDATE actor SET name = 'operator';",
+        "BEGIN IMMEDIATE; UPDATE actor SET name = 'fulfilld:test';
+         UPDATE orders SET shipping_option = 'Express' WHERE id = 2;
+         UPDATE actor SET name = 'operator'; COMMIT;",
     )
     .expect("a fact can be set by who is no person");
     drop(c);

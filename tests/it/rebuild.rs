@@ -399,8 +399,8 @@ fn events_without_their_payload_are_enough_and_those_that_wait_are_left_out() {
         }
     }
     shop.settle();
-    let clear = "UPDATE actor SET name = 'fulfilld:retention'; UPDATE events \
-                 SET payload = NULL; UPDATE actor SET name = 'operator'";
+    let clear = "BEGIN IMMEDIATE; UPDATE actor SET name = 'fulfilld:retention'; UPDATE events \
+                 SET payload = NULL; UPDATE actor SET name = 'operator'; COMMIT";
     shop.shell(clear).unwrap();
     assert_eq!(shop.one("SELECT count(*) FROM events WHERE payload IS NOT NULL"), "0");
     let into = shop.dir.path().join("second.db");

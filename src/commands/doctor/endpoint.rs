@@ -3,7 +3,7 @@
 use super::{Report, Shop, file, key};
 use crate::config::{self, is_loopback};
 use crate::endpoint::{Endpoint, Endpoints, Trouble};
-use crate::handlers::{NEEDED, OF_HELD_MONEY};
+use crate::handlers::{NEEDED, OF_HELD_MONEY, OF_TRANSFERS};
 use crate::stripe::{Looked, Stripe};
 
 /// Where endpoints are made and changed.
@@ -36,6 +36,7 @@ pub fn check(shop: &Shop, stripe: &Stripe, livemode: bool, report: &mut Report) 
     repeated(&enabled, report);
     missing_events(&unsent, report);
     held_money(shop, &endpoints, report);
+    transfers(shop, &endpoints, report);
     at_large(&enabled, report);
     old_version(&enabled, report);
     other_mode(&enabled, livemode, report);
@@ -131,10 +132,7 @@ fn missing_events(missing: &[&str], report: &mut Report) {
 /// Money that was held once will be again: what reports its capture at once, and not with the next
 /// look at Stripe's events.
 fn held_money(shop: &Shop, endpoints: &Endpoints, report: &mut Report) {
-    let sql = "SELECT EXISTS(SELECT 1 FROM orders WHERE capture_method IS NOT NULL)";
-    let held = file::open(&shop.file)
-        .and_then(|c| c.query_row(sql, [], |row| row.get::<_, bool>(0)))
-        .unwrap_or(false);
+    let held = has_orders(shop, "capture_method IS NOT NULL");
     let missing = endpoints.unsent(OF_HELD_MONEY);
     if held && !missing.is_empty() {
         report.advice(
@@ -147,6 +145,31 @@ fn held_money(shop: &Shop, endpoints: &Endpoints, report: &mut Report) {
             format!("{WEBHOOKS}, the endpoint, Edit destination, Select events: {}", missing.join(", ")),
         );
     }
+}
+
+/// A transfer that is awaited may come in parts: what reports each at once.
+fn transfers(shop: &Shop, endpoints: &Endpoints, report: &mut Report) {
+    let missing = endpoints.unsent(OF_TRANSFERS);
+    if !missing.is_empty() && has_orders(shop, "amount_awaited IS NOT NULL") {
+        report.advice(
+            "endpoint_transfers",
+            format!(
+                "some of your buyers pay by bank transfer, and the endpoint does not send {}",
+                missing.join(", ")
+            ),
+            "A part of a transfer is seen with the next look at Stripe's events, minutes later.",
+            format!(
+                "{WEBHOOKS}, the endpoint, Edit destination, Select events: {}",
+                missing.join(", ")
+            ),
+        );
+    }
+}
+
+/// True when the file has such an order. A file that cannot be read is reported elsewhere.
+fn has_orders(shop: &Shop, condition: &str) -> bool {
+    let sql = format!("SELECT EXISTS(SELECT 1 FROM orders WHERE {condition})");
+    file::open(&shop.file).and_then(|c| c.query_row(&sql, [], |row| row.get(0))).unwrap_or(false)
 }
 
 fn at_large(enabled: &[&Endpoint], report: &mut Report) {
