@@ -567,19 +567,21 @@ SELECT fulfillment_id, company, (
       ELSE rtrim(substr(plain, 2 * instr(marks, sign) - 1, 2))
         || CASE WHEN sign IN('-', '_', '/', '&', ',') THEN ' ' ELSE '' END END, ''),
     '  ', ' '), '  ', ' '))
-  FROM (SELECT substr(company, n, 1) AS sign, marks, plain FROM signs, letters
-      ORDER BY n)) AS written
-FROM (SELECT NULL AS fulfillment_id, company FROM carriers UNION ALL
+  FROM (SELECT substr(company, n, 1) AS sign, marks, plain FROM signs, letters ORDER BY n))
+  AS written
+FROM (SELECT NULL AS fulfillment_id, company FROM carriers
+  UNION ALL
   SELECT id, nullif(trim(tracking_company, (SELECT signs FROM blanks)), '') FROM fulfillments);
 
 -- Whose parcel it is: the carrier that is known by the longest name which what was typed begins
 -- with, else what was typed.
 CREATE VIEW parcel_carriers AS
-SELECT p.fulfillment_id, CASE WHEN p.company IS NULL THEN ''
-  ELSE coalesce((SELECT k.company FROM carrier_names k
-  WHERE k.fulfillment_id IS NULL
-    AND substr(p.written || ' ', 1, length(k.written) + 1) = k.written || ' '
-    ORDER BY length(k.written) DESC, k.company LIMIT 1), p.written) END AS carrier
+SELECT p.fulfillment_id,
+  CASE WHEN p.company IS NULL THEN ''
+    ELSE coalesce((SELECT k.company FROM carrier_names k
+        WHERE k.fulfillment_id IS NULL
+          AND substr(p.written || ' ', 1, length(k.written) + 1) = k.written || ' '
+        ORDER BY length(k.written) DESC, k.company LIMIT 1), p.written) END AS carrier
 FROM carrier_names p WHERE p.fulfillment_id IS NOT NULL;
 
 -- Where a parcel is followed, for a carrier that is known; of its number everything but letters,
@@ -591,30 +593,28 @@ SELECT f.id AS fulfillment_id, replace(k.url, '{}', (
   SELECT group_concat(CASE WHEN CAST(byte AS TEXT) GLOB '[A-Za-z0-9._~-]' THEN CAST(byte AS TEXT)
       ELSE '%' || hex(byte) END, '')
   FROM (SELECT substr(CAST(f.tracking_number AS BLOB), n, 1) AS byte FROM bytes ORDER BY n))) AS url
-FROM fulfillments f JOIN carriers k ON k.company = (SELECT carrier FROM parcel_carriers
-    WHERE fulfillment_id = f.id)
+FROM fulfillments f
+JOIN carriers k ON k.company = (SELECT carrier FROM parcel_carriers WHERE fulfillment_id = f.id)
 WHERE f.tracking_number IS NOT NULL;
 
 -- One carrier's number on parcels of two orders that go to different places, canceled ones aside:
 -- one of the numbers is wrong.
 CREATE VIEW tracking_clashes AS
 SELECT f.id AS fulfillment_id, f.order_id, g.order_id AS other_order_id, f.tracking_number
-FROM fulfillments f JOIN fulfillments g ON g.tracking_number = f.tracking_number
-  AND g.order_id <> f.order_id
-JOIN orders o ON o.id = f.order_id JOIN orders p ON p.id = g.order_id
+FROM fulfillments f
+JOIN fulfillments g ON g.tracking_number = f.tracking_number AND g.order_id <> f.order_id
+JOIN orders o ON o.id = f.order_id
+JOIN orders p ON p.id = g.order_id
 WHERE f.status <> 'canceled' AND g.status <> 'canceled'
   -- Where no carrier is named it may be any.
-  AND ((SELECT carrier FROM parcel_carriers
-        WHERE fulfillment_id = f.id) IN('',
-        (SELECT carrier FROM parcel_carriers WHERE fulfillment_id = g.id))
+  AND ((SELECT carrier FROM parcel_carriers WHERE fulfillment_id = f.id)
+      IN('', (SELECT carrier FROM parcel_carriers WHERE fulfillment_id = g.id))
     OR (SELECT carrier FROM parcel_carriers WHERE fulfillment_id = g.id) = '')
   AND (o.shipping_line1 IS NULL OR p.shipping_line1 IS NULL
     OR lower(replace(o.shipping_line1 || '/' || coalesce(o.shipping_line2, '') || '/' ||
-          coalesce(o.shipping_postal_code, '') || '/'
-         || coalesce(o.shipping_country, ''), ' ', ''))
+        coalesce(o.shipping_postal_code, '') || '/' || coalesce(o.shipping_country, ''), ' ', ''))
       <> lower(replace(p.shipping_line1 || '/' || coalesce(p.shipping_line2, '') || '/' ||
-            coalesce(p.shipping_postal_code, '') || '/'
-         || coalesce(p.shipping_country, ''), ' ', '')));
+        coalesce(p.shipping_postal_code, '') || '/' || coalesce(p.shipping_country, ''), ' ', '')));
 
 -- Where each line stands: bought = canceled + sent + left; `pending` of it is in a pending
 -- fulfillment. Replacements are beside it.
@@ -623,15 +623,15 @@ SELECT order_id, line_item_id, requires_shipping, quantity, canceled, sent,
   quantity - canceled - sent AS left_to_send, pending
 FROM (SELECT li.order_id, li.id AS line_item_id, li.requires_shipping, li.quantity,
     li.canceled_quantity AS canceled,
-        (SELECT coalesce(sum(fl.quantity), 0) FROM fulfillment_line_items fl
-            JOIN fulfillments f ON f.id = fl.fulfillment_id
-         WHERE fl.line_item_id = li.id AND f.replacement IS NULL
-           AND f.status IN('shipped', 'delivered')) AS sent,
-        (SELECT coalesce(sum(fl.quantity), 0) FROM fulfillment_line_items fl
-            JOIN fulfillments f ON f.id = fl.fulfillment_id
-         WHERE fl.line_item_id = li.id AND f.replacement IS NULL
-           AND f.status = 'pending') AS pending
-      FROM line_items li);
+    (SELECT coalesce(sum(fl.quantity), 0)
+      FROM fulfillment_line_items fl JOIN fulfillments f ON f.id = fl.fulfillment_id
+      WHERE fl.line_item_id = li.id AND f.replacement IS NULL
+        AND f.status IN('shipped', 'delivered')) AS sent,
+    (SELECT coalesce(sum(fl.quantity), 0)
+      FROM fulfillment_line_items fl JOIN fulfillments f ON f.id = fl.fulfillment_id
+      WHERE fl.line_item_id = li.id AND f.replacement IS NULL
+        AND f.status = 'pending') AS pending
+  FROM line_items li);
 
 -- Refunds that Stripe may still change.
 CREATE VIEW pending_refunds AS
@@ -665,34 +665,36 @@ SELECT o.id,
   CASE WHEN o.payment_status IN('paid', 'no_payment_required')
     THEN coalesce(o.amount_captured, o.amount_total) ELSE 0 END AS amount_paid,
   (SELECT coalesce(sum(r.amount), 0) FROM refunds r
-   WHERE r.payment_intent_id = o.payment_intent_id AND r.status = 'succeeded'
-     AND r.currency = o.currency AND (o.capture_method IS 'manual' AND r.balance_transaction_id IS NULL
-         AND (r.created_at <= coalesce(o.paid_at, '9')
-           OR r.amount = o.amount_total - coalesce(o.amount_captured, o.amount_total))) = 0)
-     AS amount_refunded,
+    WHERE r.payment_intent_id = o.payment_intent_id AND r.status = 'succeeded'
+      AND r.currency = o.currency
+      AND (o.capture_method IS 'manual' AND r.balance_transaction_id IS NULL
+        AND (r.created_at <= coalesce(o.paid_at, '9')
+          OR r.amount = o.amount_total - coalesce(o.amount_captured, o.amount_total))) = 0)
+    AS amount_refunded,
   (SELECT coalesce(sum(r.amount), 0) FROM pending_refunds r
-   WHERE r.payment_intent_id = o.payment_intent_id AND r.currency = o.currency) AS refund_pending,
+    WHERE r.payment_intent_id = o.payment_intent_id AND r.currency = o.currency) AS refund_pending,
   (SELECT coalesce(sum(CASE o.currency WHEN d.currency THEN d.amount_lost
       WHEN d.settled_currency THEN d.settled_lost END), 0) FROM disputes d
-      WHERE d.payment_intent_id = o.payment_intent_id) AS amount_charged_back,
+    WHERE d.payment_intent_id = o.payment_intent_id) AS amount_charged_back,
   (SELECT coalesce(sum(CASE o.currency WHEN d.currency THEN d.amount
       WHEN d.settled_currency THEN d.settled_amount END), 0) FROM open_disputes d
-      WHERE d.payment_intent_id = o.payment_intent_id) AS amount_disputed,
+    WHERE d.payment_intent_id = o.payment_intent_id) AS amount_disputed,
   EXISTS(SELECT 1 FROM foreign_disputes f WHERE f.payment_intent_id = o.payment_intent_id)
     OR EXISTS(SELECT 1 FROM foreign_refunds f WHERE f.payment_intent_id = o.payment_intent_id)
     AS has_foreign_claim,
   (SELECT count(*) FROM open_disputes d
-      WHERE d.payment_intent_id = o.payment_intent_id) AS open_disputes,
+    WHERE d.payment_intent_id = o.payment_intent_id) AS open_disputes,
   (SELECT count(*) FROM disputes d
-      WHERE d.payment_intent_id = o.payment_intent_id
+    WHERE d.payment_intent_id = o.payment_intent_id
       AND (d.status = 'lost' OR d.amount_lost > 0)) AS lost_disputes,
-  (SELECT count(*) FROM reviews w WHERE w.payment_intent_id = o.payment_intent_id
-     AND (w.open = 1 OR coalesce(w.closed_reason, '') NOT IN('approved',
-           'acknowledged'))) AS holding_reviews,
+  (SELECT count(*) FROM reviews w
+    WHERE w.payment_intent_id = o.payment_intent_id
+      AND (w.open = 1 OR coalesce(w.closed_reason, '') NOT IN('approved', 'acknowledged')))
+    AS holding_reviews,
   (SELECT coalesce(sum(b.quantity - b.canceled), 0) FROM line_item_balance b
-      WHERE b.order_id = o.id) AS quantity_due,
+    WHERE b.order_id = o.id) AS quantity_due,
   (SELECT coalesce(sum(b.sent), 0) FROM line_item_balance b
-      WHERE b.order_id = o.id) AS quantity_fulfilled
+    WHERE b.order_id = o.id) AS quantity_fulfilled
 FROM orders o;
 
 -- Why nothing of an order may be sent; NULL when it may. Money is compared by amount: what is
@@ -710,8 +712,9 @@ SELECT o.id AS order_id,
        -- A bank may dispute a little less than was paid: it converts, or leaves the postage. What is
        -- left then pays for no goods.
        -- What is in another currency cannot be compared: it may be all of it.
-       WHEN t.has_foreign_claim THEN CASE WHEN t.open_disputes > 0 THEN 'disputed'
-         WHEN t.lost_disputes > 0 THEN 'dispute lost' ELSE 'refunded' END
+       WHEN t.has_foreign_claim THEN
+         CASE WHEN t.open_disputes > 0 THEN 'disputed'
+           WHEN t.lost_disputes > 0 THEN 'dispute lost' ELSE 'refunded' END
        WHEN t.open_disputes > 0
          AND t.amount_disputed + t.amount_charged_back + t.amount_refunded + t.refund_pending
            >= t.amount_paid - max(o.amount_shipping, t.amount_paid / 20)
@@ -729,14 +732,14 @@ FROM orders o JOIN order_totals t ON t.id = o.id;
 CREATE VIEW order_custom_fields AS
 SELECT o.id AS order_id, f.key + 1 AS position,
   coalesce(json_extract(o.custom_fields, f.fullkey || '.label.custom'),
-      json_extract(o.custom_fields, f.fullkey || '.key')) AS label,
+    json_extract(o.custom_fields, f.fullkey || '.key')) AS label,
   coalesce(json_extract(o.custom_fields, f.fullkey || '.text.value'),
-      json_extract(o.custom_fields, f.fullkey || '.numeric.value'),
-    (SELECT json_extract(o.custom_fields, c.fullkey || '.label') FROM json_each(
-        CASE json_type(o.custom_fields, f.fullkey || '.dropdown.options')
-          WHEN 'array' THEN o.custom_fields END, f.fullkey || '.dropdown.options') c
-     WHERE json_extract(o.custom_fields, c.fullkey || '.value') = json_extract(o.custom_fields,
-         f.fullkey || '.dropdown.value')),
+    json_extract(o.custom_fields, f.fullkey || '.numeric.value'),
+    (SELECT json_extract(o.custom_fields, c.fullkey || '.label')
+      FROM json_each(CASE json_type(o.custom_fields, f.fullkey || '.dropdown.options')
+        WHEN 'array' THEN o.custom_fields END, f.fullkey || '.dropdown.options') c
+      WHERE json_extract(o.custom_fields, c.fullkey || '.value')
+        = json_extract(o.custom_fields, f.fullkey || '.dropdown.value')),
     json_extract(o.custom_fields, f.fullkey || '.dropdown.value')) AS value
 -- A list, or it says nothing: a name in an object may be a path that is none.
 FROM orders o, json_each(CASE json_type(o.custom_fields) WHEN 'array' THEN o.custom_fields END) f;
@@ -744,71 +747,81 @@ FROM orders o, json_each(CASE json_type(o.custom_fields) WHEN 'array' THEN o.cus
 -- What whoever packs must know, in one line: money that went back, or was taken, in part, the buyer's
 -- wishes, your note. Most orders have nothing of that, which three indexes show.
 CREATE VIEW order_cautions AS
-SELECT m.order_id, m.money, CASE
-  WHEN m.note <> '' OR m.custom_fields <> '[]' OR m.has_moved
-  THEN (SELECT group_concat(part, '; ') FROM (
-  SELECT m.money AS part WHERE m.money IS NOT NULL
-  UNION ALL SELECT label || ': ' || value FROM order_custom_fields w
-    WHERE w.order_id = m.order_id AND value <> ''
-  UNION ALL SELECT 'note: ' || m.note WHERE m.note <> '')) END AS caution
-FROM (SELECT h.order_id, h.note, h.custom_fields, h.has_moved, CASE WHEN h.has_moved THEN (
-    SELECT group_concat(printf('%.*f%s %s %s', coalesce(c.decimals, 2),
-        1.0 * p.amount / coalesce(c.unit, 100), CASE WHEN p.whole IS NULL THEN '' ELSE
-        printf(' of %.*f', coalesce(c.decimals, 2), 1.0 * p.whole / coalesce(c.unit, 100)) END,
-        upper(p.currency), p.what), '; ')
-    FROM (SELECT h.amount_total AS whole, h.amount_captured AS amount, h.currency AS currency,
+SELECT m.order_id, m.money,
+  CASE WHEN m.note <> '' OR m.custom_fields <> '[]' OR m.has_moved THEN
+    (SELECT group_concat(part, '; ') FROM (
+      SELECT m.money AS part WHERE m.money IS NOT NULL
+      UNION ALL
+      SELECT label || ': ' || value FROM order_custom_fields w
+        WHERE w.order_id = m.order_id AND value <> ''
+      UNION ALL
+      SELECT 'note: ' || m.note WHERE m.note <> '')) END AS caution
+FROM (
+  SELECT h.order_id, h.note, h.custom_fields, h.has_moved,
+    CASE WHEN h.has_moved THEN (
+      SELECT group_concat(printf('%.*f%s %s %s', coalesce(c.decimals, 2),
+          1.0 * p.amount / coalesce(c.unit, 100),
+          CASE WHEN p.whole IS NULL THEN '' ELSE
+            printf(' of %.*f', coalesce(c.decimals, 2), 1.0 * p.whole / coalesce(c.unit, 100)) END,
+          upper(p.currency), p.what), '; ')
+      FROM (
+        SELECT h.amount_total AS whole, h.amount_captured AS amount, h.currency AS currency,
             'captured' AS what
-            WHERE h.amount_captured < h.amount_total
-          UNION ALL SELECT t.amount_paid, t.amount_refunded + t.refund_pending, h.currency,
-            'refunded' FROM order_totals t WHERE t.id = h.order_id
-          UNION ALL SELECT t.amount_paid, t.amount_charged_back, h.currency, 'charged back'
-            FROM order_totals t WHERE t.id = h.order_id
-          UNION ALL SELECT t.amount_paid, t.amount_disputed, h.currency, 'disputed'
-            FROM order_totals t WHERE t.id = h.order_id
-          UNION ALL SELECT NULL, f.amount, f.currency, 'dispute ' || f.status
-            FROM foreign_disputes f WHERE f.order_id = h.order_id
-          UNION ALL SELECT NULL, f.amount, f.currency, 'refund ' || f.status
-            FROM foreign_refunds f WHERE f.order_id = h.order_id) p
-    LEFT JOIN currency_decimals c ON c.currency = p.currency
-    WHERE p.amount > 0) END AS money
-  FROM (SELECT o.id AS order_id, o.note, o.custom_fields, o.currency, o.amount_total,
-          o.amount_captured,
-          coalesce(o.amount_captured < o.amount_total, 0)
-            OR EXISTS(SELECT 1 FROM refunds r WHERE r.payment_intent_id = o.payment_intent_id)
-            OR EXISTS(SELECT 1 FROM disputes d
-                WHERE d.payment_intent_id = o.payment_intent_id) AS has_moved
-        FROM orders o) h) m;
+          WHERE h.amount_captured < h.amount_total
+        UNION ALL
+        SELECT t.amount_paid, t.amount_refunded + t.refund_pending, h.currency, 'refunded'
+          FROM order_totals t WHERE t.id = h.order_id
+        UNION ALL
+        SELECT t.amount_paid, t.amount_charged_back, h.currency, 'charged back'
+          FROM order_totals t WHERE t.id = h.order_id
+        UNION ALL
+        SELECT t.amount_paid, t.amount_disputed, h.currency, 'disputed'
+          FROM order_totals t WHERE t.id = h.order_id
+        UNION ALL
+        SELECT NULL, f.amount, f.currency, 'dispute ' || f.status
+          FROM foreign_disputes f WHERE f.order_id = h.order_id
+        UNION ALL
+        SELECT NULL, f.amount, f.currency, 'refund ' || f.status
+          FROM foreign_refunds f WHERE f.order_id = h.order_id) p
+      LEFT JOIN currency_decimals c ON c.currency = p.currency
+      WHERE p.amount > 0) END AS money
+  FROM (
+    SELECT o.id AS order_id, o.note, o.custom_fields, o.currency, o.amount_total, o.amount_captured,
+      coalesce(o.amount_captured < o.amount_total, 0)
+        OR EXISTS(SELECT 1 FROM refunds r WHERE r.payment_intent_id = o.payment_intent_id)
+        OR EXISTS(SELECT 1 FROM disputes d WHERE d.payment_intent_id = o.payment_intent_id)
+        AS has_moved
+    FROM orders o) h) m;
 
 -- One row an order: money, parcels, and whether anything may be sent. Newest last.
 CREATE VIEW order_overview AS
 SELECT o.id, replace(substr(o.created_at, 1, 16), 'T', ' ') AS placed_at,
   coalesce(o.name, o.shipping_name, o.email) AS customer, o.email,
   (SELECT group_concat(quantity || ' × ' || name, ', ')
-   FROM (SELECT quantity, name FROM line_items WHERE order_id = o.id ORDER BY position)) AS items,
+    FROM (SELECT quantity, name FROM line_items WHERE order_id = o.id ORDER BY position)) AS items,
   printf('%.*f %s', coalesce(c.decimals, 2), 1.0 * o.amount_total / coalesce(c.unit, 100),
     upper(o.currency)) AS total,
   CASE WHEN o.payment_status = 'failed' THEN 'voided'
-       WHEN o.payment_status = 'unpaid'
-         THEN CASE WHEN o.amount_capturable > 0 THEN 'authorized' ELSE 'pending' END
+       WHEN o.payment_status = 'unpaid' THEN
+         CASE WHEN o.amount_capturable > 0 THEN 'authorized' ELSE 'pending' END
        -- A subscription that begins with a trial: its money comes later, if it comes.
        WHEN o.mode = 'subscription' AND o.amount_total = 0 AND o.amount_discount = 0 THEN 'pending'
-       WHEN t.has_foreign_claim AND t.open_disputes = 0
-         THEN CASE WHEN t.lost_disputes > 0 THEN 'charged_back' ELSE 'refunded' END
+       WHEN t.has_foreign_claim AND t.open_disputes = 0 THEN
+         CASE WHEN t.lost_disputes > 0 THEN 'charged_back' ELSE 'refunded' END
        WHEN t.amount_charged_back > 0 THEN
          CASE WHEN t.amount_refunded + t.amount_charged_back < t.amount_paid
            THEN 'partially_charged_back' ELSE 'charged_back' END
        WHEN t.amount_refunded = 0 THEN 'paid'
-         WHEN t.amount_refunded < t.amount_paid THEN 'partially_refunded'
+       WHEN t.amount_refunded < t.amount_paid THEN 'partially_refunded'
        ELSE 'refunded' END AS financial_status,
   CASE WHEN t.quantity_due = 0 THEN 'not_required'
-    WHEN t.quantity_fulfilled >= t.quantity_due THEN 'fulfilled'
+       WHEN t.quantity_fulfilled >= t.quantity_due THEN 'fulfilled'
        WHEN b.blocked_by IN('on hold', 'disputed', 'dispute lost', 'in review') THEN 'on_hold'
        WHEN t.quantity_fulfilled > 0 THEN 'partially_fulfilled'
-         ELSE 'unfulfilled' END AS fulfillment_status,
+       ELSE 'unfulfilled' END AS fulfillment_status,
   o.canceled_at IS NOT NULL AS canceled, b.blocked_by IS NULL AS fulfillable, b.blocked_by,
-    o.hold_reason, o.note,
-  o.currency, o.amount_total, t.amount_paid, t.amount_refunded, t.refund_pending,
-    t.amount_charged_back, t.amount_disputed,
+  o.hold_reason, o.note, o.currency, o.amount_total,
+  t.amount_paid, t.amount_refunded, t.refund_pending, t.amount_charged_back, t.amount_disputed,
   t.open_disputes, t.lost_disputes
 FROM orders o
 JOIN order_totals t ON t.id = o.id
@@ -824,7 +837,7 @@ SELECT li.order_id, li.position, li.quantity, li.name, li.options, li.sku,
   printf('%.*f %s', coalesce(c.decimals, 2), 1.0 * li.amount_total / coalesce(c.unit, 100),
     upper(li.currency)) AS total,
   b.sent, b.left_to_send, b.canceled, li.requires_shipping, li.currency, li.unit_amount,
-    li.amount_total, li.id AS line_item_id
+  li.amount_total, li.id AS line_item_id
 FROM line_items li
 JOIN line_item_balance b ON b.line_item_id = li.id
 LEFT JOIN currency_decimals c ON c.currency = li.currency
@@ -834,30 +847,30 @@ ORDER BY li.order_id, li.position;
 CREATE VIEW to_ship AS
 SELECT o.id AS order_id, replace(substr(o.created_at, 1, 16), 'T', ' ') AS placed_at,
   (SELECT group_concat(quantity || ' × ' || name || coalesce(' (' || options || ')', ''), ', ')
-   FROM (SELECT fl.quantity, li.name, li.options FROM fulfillment_line_items fl
-       JOIN line_items li ON li.id = fl.line_item_id
-         WHERE fl.fulfillment_id = f.id ORDER BY li.position)) AS items,
+    FROM (SELECT fl.quantity, li.name, li.options
+      FROM fulfillment_line_items fl JOIN line_items li ON li.id = fl.line_item_id
+      WHERE fl.fulfillment_id = f.id ORDER BY li.position)) AS items,
   coalesce(o.shipping_name, o.name, o.email, '') ||
     coalesce(', ' || nullif(o.business_name, coalesce(o.shipping_name, o.name, '')), '') ||
     coalesce(', ' || o.shipping_line1, '') || coalesce(', ' || o.shipping_line2, '') ||
     coalesce(', ' || nullif(trim(coalesce(o.shipping_postal_code, '') || ' ' ||
-            coalesce(o.shipping_city, '')), ''), '') ||
+      coalesce(o.shipping_city, '')), ''), '') ||
     coalesce(', ' || o.shipping_state, '') || coalesce(', ' || o.shipping_country, '') AS ship_to,
   o.shipping_option,
   nullif(rtrim(coalesce('replacement: ' || f.replacement || '; ', '') ||
-        coalesce((SELECT caution FROM order_cautions q WHERE q.order_id = o.id), ''), '; '), '')
+    coalesce((SELECT caution FROM order_cautions q WHERE q.order_id = o.id), ''), '; '), '')
     AS caution,
   o.business_name,
-  CASE WHEN o.custom_fields <> '[]'
-    THEN (SELECT group_concat(label || ': ' || value, '; ') FROM order_custom_fields w
-    WHERE w.order_id = o.id AND value <> '') END AS custom_fields,
+  CASE WHEN o.custom_fields <> '[]' THEN
+    (SELECT group_concat(label || ': ' || value, '; ') FROM order_custom_fields w
+      WHERE w.order_id = o.id AND value <> '') END AS custom_fields,
   o.phone, o.email, o.note, f.replacement, f.id AS fulfillment_id,
   -- Its name for label services. Parcels are never deleted, so it never changes.
   o.id || '-' || (SELECT count(*) FROM fulfillments g
-      WHERE g.order_id = o.id AND g.requires_shipping = 1 AND g.id <= f.id) AS parcel,
+    WHERE g.order_id = o.id AND g.requires_shipping = 1 AND g.id <= f.id) AS parcel,
   (SELECT CASE WHEN count(*) = count(li.weight_g) THEN sum(li.weight_g * fl.quantity) END
-   FROM fulfillment_line_items fl JOIN line_items li ON li.id = fl.line_item_id
-     WHERE fl.fulfillment_id = f.id) AS weight_g
+    FROM fulfillment_line_items fl JOIN line_items li ON li.id = fl.line_item_id
+    WHERE fl.fulfillment_id = f.id) AS weight_g
 FROM fulfillments f JOIN orders o ON o.id = f.order_id
 WHERE f.status = 'pending' AND f.requires_shipping = 1
   AND (SELECT blocked_by FROM order_blocks b WHERE b.order_id = o.id) IS NULL
@@ -869,7 +882,7 @@ CREATE VIEW to_capture AS
 SELECT o.id AS order_id, replace(substr(o.created_at, 1, 16), 'T', ' ') AS placed_at,
   coalesce(o.name, o.shipping_name, o.email) AS customer,
   (SELECT group_concat(quantity || ' × ' || name, ', ')
-   FROM (SELECT quantity, name FROM line_items WHERE order_id = o.id ORDER BY position)) AS items,
+    FROM (SELECT quantity, name FROM line_items WHERE order_id = o.id ORDER BY position)) AS items,
   printf('%.*f %s', coalesce(c.decimals, 2), 1.0 * o.amount_capturable / coalesce(c.unit, 100),
     upper(o.currency)) AS held,
   o.capture_before, o.hold_reason, o.note, o.amount_capturable, o.currency, o.payment_intent_id
@@ -881,9 +894,10 @@ ORDER BY coalesce(o.capture_before, strftime('%Y-%m-%dT%H:%M:%SZ', o.created_at,
 CREATE VIEW to_fulfill AS
 SELECT f.order_id, f.id AS fulfillment_id, fl.line_item_id, li.sku, li.name, li.options,
   fl.quantity, f.requires_shipping
-FROM fulfillments f JOIN orders o ON o.id = f.order_id
+FROM fulfillments f
+JOIN orders o ON o.id = f.order_id
 JOIN fulfillment_line_items fl ON fl.fulfillment_id = f.id
-  JOIN line_items li ON li.id = fl.line_item_id
+JOIN line_items li ON li.id = fl.line_item_id
 WHERE f.status = 'pending'
   AND (SELECT blocked_by FROM order_blocks b WHERE b.order_id = o.id) IS NULL
 ORDER BY f.order_id, f.id, li.position;
@@ -902,12 +916,12 @@ ORDER BY received_at;
 -- were seen. Later payments of a subscription are not here, nor orders added by hand.
 CREATE VIEW bookings AS
 SELECT o.paid_at AS at, 'sale' AS what, o.id AS order_id, o.checkout_session_id AS source,
-  o.currency,
-  o.amount_subtotal, o.amount_discount, o.amount_shipping, o.amount_tax,
-    coalesce(CASE WHEN o.capture_method IS NOT NULL THEN (SELECT CAST(h.old AS INTEGER)
-      FROM order_history h WHERE h.order_id = o.id AND h.what = 'amount_captured'
-        AND h.old IS NOT NULL ORDER BY h.id LIMIT 1) END, o.amount_captured, o.amount_total)
-      AS amount_total,
+  o.currency, o.amount_subtotal, o.amount_discount, o.amount_shipping, o.amount_tax,
+  coalesce(CASE WHEN o.capture_method IS NOT NULL THEN
+      (SELECT CAST(h.old AS INTEGER) FROM order_history h
+        WHERE h.order_id = o.id AND h.what = 'amount_captured' AND h.old IS NOT NULL
+        ORDER BY h.id LIMIT 1) END,
+    o.amount_captured, o.amount_total) AS amount_total,
   0 AS amount_refunded, 0 AS amount_charged_back
 FROM orders o
 WHERE o.payment_status IN('paid', 'no_payment_required')
@@ -944,26 +958,23 @@ FROM (SELECT json_extract(d.money_moves, m.fullkey || '.at') AS at, o.id AS orde
       WHEN d.settled_currency THEN '.settled' ELSE '.amount' END) AS amount
   FROM disputes d JOIN orders o ON o.payment_intent_id = d.payment_intent_id,
     json_each(d.money_moves) m
-  WHERE o.payment_status IN('paid', 'no_payment_required')
-    AND json_type(d.money_moves) = 'array')
+  WHERE o.payment_status IN('paid', 'no_payment_required') AND json_type(d.money_moves) = 'array')
 WHERE typeof(amount) = 'integer';
 
 -- What the shop took and gave back, by the day (UTC) on which the money moved and by currency:
 -- whole numbers for a spreadsheet, and the net for eyes.
 CREATE VIEW sales_by_day AS
 SELECT day, currency, orders, amount_subtotal, amount_discount, amount_shipping, amount_tax,
-  amount_total, amount_refunded,
-  amount_charged_back, amount_net,
+  amount_total, amount_refunded, amount_charged_back, amount_net,
   printf('%.*f %s', coalesce(c.decimals, 2), 1.0 * amount_net / coalesce(c.unit, 100),
     upper(currency)) AS net
 FROM (SELECT substr(b.at, 1, 10) AS day, b.currency AS currency, sum(b.what = 'sale') AS orders,
-    sum(b.amount_subtotal) AS amount_subtotal,
-        sum(b.amount_discount) AS amount_discount, sum(b.amount_shipping) AS amount_shipping,
-          sum(b.amount_tax) AS amount_tax,
-        sum(b.amount_total) AS amount_total, sum(b.amount_refunded) AS amount_refunded,
-          sum(b.amount_charged_back) AS amount_charged_back,
-        sum(b.amount_total - b.amount_refunded - b.amount_charged_back) AS amount_net
-      FROM bookings b GROUP BY 1, 2) s
+    sum(b.amount_subtotal) AS amount_subtotal, sum(b.amount_discount) AS amount_discount,
+    sum(b.amount_shipping) AS amount_shipping, sum(b.amount_tax) AS amount_tax,
+    sum(b.amount_total) AS amount_total, sum(b.amount_refunded) AS amount_refunded,
+    sum(b.amount_charged_back) AS amount_charged_back,
+    sum(b.amount_total - b.amount_refunded - b.amount_charged_back) AS amount_net
+  FROM bookings b GROUP BY 1, 2) s
 LEFT JOIN currency_decimals c USING(currency)
 ORDER BY day, currency;
 
@@ -977,20 +988,24 @@ CREATE VIEW matters AS
 SELECT 'unsent' AS reason, u.order_id, NULL AS subject, min(u.since) AS since,
   'could be sent more than three days ago and is not' AS what,
   CASE WHEN u.requires_shipping = 0 THEN 'INSERT INTO deliver VALUES(' || u.order_id || ');'
-    WHEN (SELECT count(*) FROM fulfillments g WHERE g.order_id = u.order_id
-      AND g.status = 'pending' AND g.requires_shipping = 1) > 1
-    THEN 'INSERT INTO ship_parcel VALUES(' || min(u.fulfillment_id) || ', ''company'', ''number'', NULL);'
+    WHEN (SELECT count(*) FROM fulfillments g
+      WHERE g.order_id = u.order_id AND g.status = 'pending' AND g.requires_shipping = 1) > 1
+    THEN 'INSERT INTO ship_parcel VALUES(' || min(u.fulfillment_id) ||
+      ', ''company'', ''number'', NULL);'
     ELSE 'INSERT INTO ship VALUES(' || u.order_id || ', ''company'', ''number'', NULL);'
-    END AS next, '[]' AS facts
-FROM (SELECT o.id AS order_id, f.id AS fulfillment_id, f.requires_shipping, max(o.paid_at,
-    coalesce((SELECT max(h.at) FROM order_history h WHERE h.order_id = o.id
-      AND (h.what = 'hold_reason' OR h.what GLOB 'dispute *' OR h.what GLOB 'review *')), ''),
-    coalesce((SELECT max(r.failed_at) FROM refunds r JOIN order_totals t ON t.id = o.id
-      WHERE r.payment_intent_id = o.payment_intent_id AND r.status IN('failed', 'canceled')
-        AND r.amount + t.amount_refunded + t.refund_pending >= t.amount_paid), ''),
-    coalesce((SELECT max(g.canceled_at) FROM fulfillments g
-      WHERE g.order_id = o.id AND g.shipped_at IS NOT NULL AND g.status = 'canceled'), ''),
-    CASE WHEN f.replacement IS NULL THEN '' ELSE f.created_at END) AS since
+    END AS next,
+  '[]' AS facts
+FROM (SELECT o.id AS order_id, f.id AS fulfillment_id, f.requires_shipping,
+    max(o.paid_at,
+      coalesce((SELECT max(h.at) FROM order_history h
+        WHERE h.order_id = o.id
+          AND (h.what = 'hold_reason' OR h.what GLOB 'dispute *' OR h.what GLOB 'review *')), ''),
+      coalesce((SELECT max(r.failed_at) FROM refunds r JOIN order_totals t ON t.id = o.id
+        WHERE r.payment_intent_id = o.payment_intent_id AND r.status IN('failed', 'canceled')
+          AND r.amount + t.amount_refunded + t.refund_pending >= t.amount_paid), ''),
+      coalesce((SELECT max(g.canceled_at) FROM fulfillments g
+        WHERE g.order_id = o.id AND g.shipped_at IS NOT NULL AND g.status = 'canceled'), ''),
+      CASE WHEN f.replacement IS NULL THEN '' ELSE f.created_at END) AS since
   FROM fulfillments f JOIN orders o ON o.id = f.order_id
   WHERE f.status = 'pending' AND o.paid_at < strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-3 days')
     AND (SELECT blocked_by FROM order_blocks b WHERE b.order_id = o.id) IS NULL) u
@@ -1000,7 +1015,8 @@ UNION ALL
 SELECT 'no_address', o.id, NULL, o.paid_at, 'goods to ship and no address',
   'UPDATE orders SET shipping_name = ''…'', shipping_line1 = ''…'', ' ||
     'shipping_postal_code = ''…'', shipping_city = ''…'', shipping_country = ''…'' WHERE id = ' ||
-      o.id || ';', '[]'
+    o.id || ';',
+  '[]'
 FROM fulfillments f JOIN orders o ON o.id = f.order_id
 -- A shipping option that costs nothing and asks for no address is how a shop offers to pick it up.
 WHERE f.status = 'pending' AND f.requires_shipping = 1 AND o.shipping_line1 IS NULL
@@ -1021,16 +1037,16 @@ WHERE o.payment_status <> 'failed' AND o.canceled_at IS NULL AND o.id IN(
   -- Tax may be inside the prices or on top of them, so the difference it explains lies between
   -- nothing and all of it.
   SELECT id FROM orders
-    WHERE amount_total - (amount_subtotal - amount_discount + amount_shipping) NOT BETWEEN 0 AND amount_tax
+    WHERE amount_total - (amount_subtotal - amount_discount + amount_shipping)
+      NOT BETWEEN 0 AND amount_tax
   UNION SELECT order_id FROM unbalanced_orders WHERE difference <> 0)
 UNION ALL
 SELECT 'held', o.id, NULL, o.at, 'on hold for more than a week: ' || o.hold_reason,
-  'INSERT INTO release VALUES(' || o.id || ');',
-  json_array(o.hold_reason)
+  'INSERT INTO release VALUES(' || o.id || ');', json_array(o.hold_reason)
 FROM (SELECT id, hold_reason,
-        (SELECT max(h.at) FROM order_history h
-            WHERE h.order_id = orders.id AND h.what = 'hold_reason') AS at
-      FROM orders WHERE hold_reason IS NOT NULL) o
+    (SELECT max(h.at) FROM order_history h
+      WHERE h.order_id = orders.id AND h.what = 'hold_reason') AS at
+  FROM orders WHERE hold_reason IS NOT NULL) o
 WHERE o.at < strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-7 days')
 UNION ALL
 SELECT 'capture_due', o.id, NULL, o.created_at,
@@ -1038,21 +1054,21 @@ SELECT 'capture_due', o.id, NULL, o.created_at,
     ' is only held' || coalesce(' until ' || o.capture_before, '') ||
     ': capture it, or it goes back to the buyer',
   'capture ' || coalesce(o.payment_intent_id, 'the payment') || ' in Stripe''s Dashboard',
-    json_array(o.capture_before)
+  json_array(o.capture_before)
 FROM orders o
 WHERE o.amount_capturable > 0 AND o.payment_status IN('unpaid', 'paid') AND o.canceled_at IS NULL
   AND coalesce(o.capture_before, '9') > strftime('%Y-%m-%dT%H:%M:%SZ', 'now')
   -- A card's hold lives seven days; Stripe does not say it of every way to pay.
-  AND coalesce(o.capture_before,
-      strftime('%Y-%m-%dT%H:%M:%SZ', o.created_at, '+7 days')) < strftime('%Y-%m-%dT%H:%M:%SZ',
-      'now', '+2 days')
+  AND coalesce(o.capture_before, strftime('%Y-%m-%dT%H:%M:%SZ', o.created_at, '+7 days'))
+    < strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '+2 days')
 UNION ALL
 SELECT 'authorization_ended', o.id, NULL, coalesce(o.capture_before, o.created_at),
-  'the money was held and never captured: the buyer has not paid', 'INSERT INTO cancel VALUES(' ||
-    o.id || ', ''declined'');', '[]'
+  'the money was held and never captured: the buyer has not paid',
+  'INSERT INTO cancel VALUES(' || o.id || ', ''declined'');', '[]'
 FROM orders o
-WHERE o.capture_method IS NOT NULL AND o.canceled_at IS NULL AND (o.payment_status = 'failed'
-  OR (o.payment_status = 'unpaid' AND o.capture_before <= strftime('%Y-%m-%dT%H:%M:%SZ', 'now')))
+WHERE o.capture_method IS NOT NULL AND o.canceled_at IS NULL
+  AND (o.payment_status = 'failed' OR (o.payment_status = 'unpaid'
+    AND o.capture_before <= strftime('%Y-%m-%dT%H:%M:%SZ', 'now')))
 UNION ALL
 -- A transfer takes a working day or two, a debit up to two weeks; what a buyer pays in a shop expires.
 SELECT 'payment_overdue', o.id, NULL, o.created_at,
@@ -1061,23 +1077,27 @@ SELECT 'payment_overdue', o.id, NULL, o.created_at,
       coalesce(c.decimals, 2), 1.0 * o.amount_awaited / coalesce(c.unit, 100),
       coalesce(c.decimals, 2), 1.0 * o.amount_total / coalesce(c.unit, 100), upper(o.currency)) END,
   'remind the buyer, or cancel ' || coalesce(o.payment_intent_id, 'the payment') ||
-    ' in Stripe''s Dashboard', json_array(o.amount_awaited)
+    ' in Stripe''s Dashboard',
+  json_array(o.amount_awaited)
 FROM orders o LEFT JOIN currency_decimals c ON c.currency = o.currency
 WHERE o.payment_status = 'unpaid' AND o.line_items_at IS NOT NULL AND o.origin IS NULL
   AND o.capture_method IS NULL AND o.canceled_at IS NULL
   AND o.created_at < strftime('%Y-%m-%dT%H:%M:%SZ', 'now',
     iif(o.amount_awaited IS NULL, '-14 days', '-7 days'))
 UNION ALL
-SELECT 'paid_twice', o.id, NULL, o.paid_at, 'order ' || e.id ||
-  ' was paid with the same reference, ' || o.client_reference_id || ': does the buyer want both?',
+SELECT 'paid_twice', o.id, NULL, o.paid_at,
+  'order ' || e.id || ' was paid with the same reference, ' || o.client_reference_id ||
+    ': does the buyer want both?',
   'SELECT * FROM order_overview WHERE id IN(' || e.id || ', ' || o.id || ');', json_array(e.id)
 -- The pairs first, which two indexes show without the orders themselves; LIMIT keeps it a step of
 -- its own.
 FROM (SELECT r.id AS later, s.id AS earlier
-    FROM orders r CROSS JOIN orders s ON s.client_reference_id = r.client_reference_id AND s.id < r.id
+    FROM orders r
+    CROSS JOIN orders s ON s.client_reference_id = r.client_reference_id AND s.id < r.id
     WHERE r.client_reference_id IS NOT NULL
       AND r.created_at > strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-30 days') LIMIT -1) p
-  JOIN orders o ON o.id = p.later JOIN orders e ON e.id = p.earlier
+JOIN orders o ON o.id = p.later
+JOIN orders e ON e.id = p.earlier
 WHERE o.payment_status = 'paid' AND e.payment_status = 'paid'
   AND o.amount_total > 0 AND e.amount_total > 0
   AND o.canceled_at IS NULL AND e.canceled_at IS NULL
@@ -1085,29 +1105,32 @@ WHERE o.payment_status = 'paid' AND e.payment_status = 'paid'
   AND abs(julianday(o.created_at) - julianday(e.created_at)) < 2
   AND (o.payment_link_id IS NULL OR lower(o.email) = lower(e.email))
   AND (SELECT amount_refunded + refund_pending + amount_charged_back < amount_paid
-      FROM order_totals t WHERE t.id = o.id)
+    FROM order_totals t WHERE t.id = o.id)
   AND (SELECT amount_refunded + refund_pending + amount_charged_back < amount_paid
-      FROM order_totals t WHERE t.id = e.id)
+    FROM order_totals t WHERE t.id = e.id)
 GROUP BY o.id
 UNION ALL
 SELECT 'partly_refunded', o.id, NULL,
   max(coalesce((SELECT max(r.created_at) FROM refunds r
-          WHERE r.payment_intent_id = o.payment_intent_id), ''),
+      WHERE r.payment_intent_id = o.payment_intent_id), ''),
     coalesce((SELECT max(d.created_at) FROM disputes d
-          WHERE d.payment_intent_id = o.payment_intent_id), '')),
+      WHERE d.payment_intent_id = o.payment_intent_id), '')),
   (SELECT money FROM order_cautions q WHERE q.order_id = o.id) ||
     ', and goods still wait to be sent: which of them?',
   'SELECT * FROM order_lines WHERE order_id = ' || o.id || ';',
   json_array(t.amount_refunded + t.refund_pending, t.amount_charged_back, t.amount_disputed)
-FROM fulfillments f JOIN orders o ON o.id = f.order_id JOIN order_totals t ON t.id = o.id
+FROM fulfillments f
+JOIN orders o ON o.id = f.order_id
+JOIN order_totals t ON t.id = o.id
 WHERE f.status = 'pending' AND t.amount_refunded + t.refund_pending + t.amount_charged_back > 0
   AND (SELECT blocked_by FROM order_blocks b WHERE b.order_id = o.id) IS NULL
   AND NOT EXISTS(SELECT 1 FROM refunds r WHERE r.payment_intent_id = o.payment_intent_id
     AND r.status NOT IN('pending', 'requires_action', 'succeeded', 'failed', 'canceled'))
   -- What was refunded for goods that are canceled is dealt with.
-  AND t.amount_refunded + t.refund_pending + t.amount_charged_back
-    > (SELECT coalesce(sum((li.amount_total * li.canceled_quantity + li.quantity - 1) / li.quantity),
-        0) FROM line_items li WHERE li.order_id = o.id)
+  AND t.amount_refunded + t.refund_pending + t.amount_charged_back >
+    (SELECT coalesce(sum(
+        (li.amount_total * li.canceled_quantity + li.quantity - 1) / li.quantity), 0)
+      FROM line_items li WHERE li.order_id = o.id)
 GROUP BY o.id
 UNION ALL
 SELECT 'canceled_not_refunded', o.id, NULL, o.canceled_at,
@@ -1119,24 +1142,26 @@ SELECT 'canceled_not_refunded', o.id, NULL, o.canceled_at,
 FROM orders o JOIN order_totals t ON t.id = o.id
 WHERE o.origin IS NULL AND o.canceled_at IS NOT NULL
   AND (o.amount_capturable > 0 OR (o.payment_status = 'paid' AND NOT t.has_foreign_claim
-  AND t.amount_refunded + t.refund_pending + t.amount_charged_back < t.amount_paid))
+    AND t.amount_refunded + t.refund_pending + t.amount_charged_back < t.amount_paid))
   -- While it is disputed Stripe refuses a refund, but for an inquiry: then the dispute decides.
   AND NOT EXISTS(SELECT 1 FROM open_disputes d
-      WHERE d.payment_intent_id = o.payment_intent_id AND d.is_charge_refundable = 0)
+    WHERE d.payment_intent_id = o.payment_intent_id AND d.is_charge_refundable = 0)
 UNION ALL
 SELECT 'canceled_not_refunded', o.id, NULL,
   (SELECT max(h.at) FROM order_history h
-      WHERE h.order_id = o.id AND h.what GLOB 'line * canceled_quantity'),
-  'goods are canceled for more than was refunded', 'refund ' ||
-    coalesce(o.payment_intent_id, o.checkout_session_id) || ' in part in Stripe''s Dashboard', '[]'
+    WHERE h.order_id = o.id AND h.what GLOB 'line * canceled_quantity'),
+  'goods are canceled for more than was refunded',
+  'refund ' || coalesce(o.payment_intent_id, o.checkout_session_id) ||
+    ' in part in Stripe''s Dashboard',
+  '[]'
 FROM (SELECT li.order_id, sum(li.amount_total * li.canceled_quantity / li.quantity) AS amount
-    FROM line_items li
-      WHERE li.canceled_quantity > 0 GROUP BY li.order_id) g
-JOIN orders o ON o.id = g.order_id JOIN order_totals t ON t.id = o.id
+  FROM line_items li WHERE li.canceled_quantity > 0 GROUP BY li.order_id) g
+JOIN orders o ON o.id = g.order_id
+JOIN order_totals t ON t.id = o.id
 WHERE o.origin IS NULL AND o.canceled_at IS NULL AND o.payment_status = 'paid'
   AND t.amount_refunded + t.refund_pending + t.amount_charged_back < min(g.amount, t.amount_paid)
   AND NOT EXISTS(SELECT 1 FROM open_disputes d
-      WHERE d.payment_intent_id = o.payment_intent_id AND d.is_charge_refundable = 0)
+    WHERE d.payment_intent_id = o.payment_intent_id AND d.is_charge_refundable = 0)
 UNION ALL
 SELECT 'refunded_not_canceled', o.id, NULL, o.paid_at,
   CASE WHEN (SELECT refund_pending > 0 FROM order_totals t WHERE t.id = o.id)
@@ -1154,13 +1179,14 @@ SELECT 'refunded_after_shipping', o.id, r.id, r.created_at,
 FROM refunds r JOIN orders o ON o.payment_intent_id = r.payment_intent_id
 WHERE r.status = 'succeeded' AND r.created_at > strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-14 days')
   AND EXISTS(SELECT 1 FROM fulfillments f
-      WHERE f.order_id = o.id AND f.status IN('shipped', 'delivered')
+    WHERE f.order_id = o.id AND f.status IN('shipped', 'delivered')
       AND coalesce(f.shipped_at, f.delivered_at) < r.created_at)
 UNION ALL
 -- Shown until what was refunded later covers it.
 SELECT 'refund_failed',
   coalesce((SELECT id FROM orders o WHERE o.payment_intent_id = r.payment_intent_id),
-    (SELECT max(id) FROM orders o WHERE o.subscription_id = r.subscription_id)), r.id, r.created_at,
+    (SELECT max(id) FROM orders o WHERE o.subscription_id = r.subscription_id)),
+  r.id, r.created_at,
   'a refund did not reach the buyer (' || coalesce(r.failure_reason, r.status) || ')' ||
     CASE WHEN r.subscription_id IS NULL THEN ''
       ELSE ', of a later payment of ' || r.subscription_id END,
@@ -1169,20 +1195,22 @@ FROM refunds r
 WHERE r.status <> 'succeeded' AND r.status IN('failed', 'requires_action')
   AND (SELECT coalesce(sum(l.amount), 0) FROM refunds l
       WHERE l.payment_intent_id = r.payment_intent_id AND l.id <> r.id
-         AND l.currency = r.currency AND l.created_at >= r.created_at
-         AND l.status NOT IN('failed', 'canceled', 'requires_action'))
-    < (SELECT sum(l.amount) FROM refunds l WHERE l.payment_intent_id = r.payment_intent_id
-         AND l.currency = r.currency AND l.created_at >= r.created_at
-         AND l.status IN('failed', 'requires_action'))
+        AND l.currency = r.currency AND l.created_at >= r.created_at
+        AND l.status NOT IN('failed', 'canceled', 'requires_action'))
+    < (SELECT sum(l.amount) FROM refunds l
+      WHERE l.payment_intent_id = r.payment_intent_id
+        AND l.currency = r.currency AND l.created_at >= r.created_at
+        AND l.status IN('failed', 'requires_action'))
   AND NOT EXISTS(SELECT 1 FROM orders o JOIN order_totals t ON t.id = o.id
-      WHERE o.payment_intent_id = r.payment_intent_id
-    AND t.amount_paid > 0 AND t.amount_refunded + t.amount_charged_back >= t.amount_paid)
+    WHERE o.payment_intent_id = r.payment_intent_id AND t.amount_paid > 0
+      AND t.amount_refunded + t.amount_charged_back >= t.amount_paid)
 UNION ALL
 SELECT 'refund_unknown',
   coalesce((SELECT id FROM orders o WHERE o.payment_intent_id = r.payment_intent_id),
-    (SELECT max(id) FROM orders o WHERE o.subscription_id = r.subscription_id)), r.id, r.created_at,
-      'a refund is ' || r.status ||
-      ', a word that this version does not know; it is not counted as succeeded',
+    (SELECT max(id) FROM orders o WHERE o.subscription_id = r.subscription_id)),
+  r.id, r.created_at,
+  'a refund is ' || r.status ||
+    ', a word that this version does not know; it is not counted as succeeded',
   'look at ' || r.id || ' in Stripe''s Dashboard, and upgrade fulfilld', json_array(r.status)
 FROM refunds r
 WHERE r.status <> 'succeeded'
@@ -1191,35 +1219,38 @@ UNION ALL
 -- The few disputes that are open or lost, and refunds of two weeks: Stripe makes none of those.
 SELECT 'other_currency', claim.order_id, claim.id, claim.created_at,
   printf('a %s of %.*f %s belongs to a payment in %s: no sum of the order has it, the books have it in %s',
-    claim.kind, coalesce(c.decimals, 2), 1.0 * claim.amount / coalesce(c.unit, 100), upper(claim.currency),
-    upper(claim.order_currency), upper(claim.currency)),
+    claim.kind, coalesce(c.decimals, 2), 1.0 * claim.amount / coalesce(c.unit, 100),
+    upper(claim.currency), upper(claim.order_currency), upper(claim.currency)),
   'look in Stripe''s Dashboard what ' || claim.id || ' took from your balance',
   json_array(claim.amount, claim.currency, claim.status)
-FROM (SELECT v.*, 'dispute' AS kind FROM open_disputes d
-      CROSS JOIN foreign_disputes v ON v.id = d.id
+FROM (SELECT v.*, 'dispute' AS kind
+      FROM open_disputes d CROSS JOIN foreign_disputes v ON v.id = d.id
     UNION SELECT v.*, 'dispute' FROM disputes d CROSS JOIN foreign_disputes v ON v.id = d.id
       WHERE d.amount_lost > 0
     UNION SELECT v.*, 'refund' FROM refunds r CROSS JOIN foreign_refunds v ON v.id = r.id
       WHERE r.status = 'succeeded'
         AND r.created_at > strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-14 days')) claim
-  LEFT JOIN currency_decimals c ON c.currency = claim.currency
+LEFT JOIN currency_decimals c ON c.currency = claim.currency
 UNION ALL
 SELECT 'dispute_due',
   coalesce((SELECT id FROM orders o WHERE o.payment_intent_id = d.payment_intent_id),
-    (SELECT max(id) FROM orders o WHERE o.subscription_id = d.subscription_id)), d.id, d.created_at,
+    (SELECT max(id) FROM orders o WHERE o.subscription_id = d.subscription_id)),
+  d.id, d.created_at,
   -- An inquiry takes no money yet, and a refund ends it.
   CASE d.status WHEN 'warning_needs_response' THEN 'the buyer''s bank inquires about '
-    ELSE 'the buyer disputes ' END || CASE WHEN d.subscription_id IS NULL THEN 'the payment'
-    ELSE 'a later payment of ' || d.subscription_id END ||
+      ELSE 'the buyer disputes ' END ||
+    CASE WHEN d.subscription_id IS NULL THEN 'the payment'
+      ELSE 'a later payment of ' || d.subscription_id END ||
     ' (' || coalesce(d.reason, 'no reason') || '); ' ||
-      CASE WHEN d.evidence_due_by < strftime('%Y-%m-%dT%H:%M:%SZ', 'now')
-        THEN 'it could be answered until ' || d.evidence_due_by
-        ELSE CASE d.status WHEN 'warning_needs_response' THEN 'answer or refund it '
-          ELSE 'answer ' END || coalesce('by ' || d.evidence_due_by, 'soon') END ||
-      -- What a bank asks first of a shop that has given the money back already.
-      CASE WHEN EXISTS(SELECT 1 FROM refunds r WHERE r.payment_intent_id = d.payment_intent_id
+    CASE WHEN d.evidence_due_by < strftime('%Y-%m-%dT%H:%M:%SZ', 'now')
+      THEN 'it could be answered until ' || d.evidence_due_by
+      ELSE CASE d.status WHEN 'warning_needs_response' THEN 'answer or refund it '
+        ELSE 'answer ' END || coalesce('by ' || d.evidence_due_by, 'soon') END ||
+    -- What a bank asks first of a shop that has given the money back already.
+    CASE WHEN EXISTS(SELECT 1 FROM refunds r WHERE r.payment_intent_id = d.payment_intent_id
         AND r.status NOT IN('failed', 'canceled')) THEN '; say what was refunded' ELSE '' END,
-  'look at ' || d.id || ' in Stripe''s Dashboard', json_array(d.status, d.reason, d.evidence_due_by)
+  'look at ' || d.id || ' in Stripe''s Dashboard',
+  json_array(d.status, d.reason, d.evidence_due_by)
 FROM disputes d
 WHERE d.status IN('warning_needs_response', 'needs_response', 'appeal_needs_response')
 UNION ALL
@@ -1233,12 +1264,14 @@ WHERE d.amount_lost > 0
   AND (SELECT blocked_by FROM order_blocks b WHERE b.order_id = o.id) = 'dispute lost'
 GROUP BY o.id
 UNION ALL
-SELECT 'in_review', coalesce((SELECT id FROM orders o
-      WHERE o.payment_intent_id = w.payment_intent_id),
-    (SELECT max(id) FROM orders o WHERE o.subscription_id = w.subscription_id)), w.id, w.created_at,
-  CASE w.open WHEN 1 THEN 'Stripe holds ' || CASE WHEN w.subscription_id IS NULL THEN 'the payment'
-      ELSE 'a later payment of ' || w.subscription_id END
-    || ' for review' ELSE 'a review ended with: ' || coalesce(w.closed_reason, 'no reason') END,
+SELECT 'in_review',
+  coalesce((SELECT id FROM orders o WHERE o.payment_intent_id = w.payment_intent_id),
+    (SELECT max(id) FROM orders o WHERE o.subscription_id = w.subscription_id)),
+  w.id, w.created_at,
+  CASE w.open WHEN 1 THEN 'Stripe holds ' ||
+      CASE WHEN w.subscription_id IS NULL THEN 'the payment'
+        ELSE 'a later payment of ' || w.subscription_id END || ' for review'
+    ELSE 'a review ended with: ' || coalesce(w.closed_reason, 'no reason') END,
   CASE w.open WHEN 1 THEN 'approve or refund it in Stripe''s Dashboard'
     ELSE 'INSERT INTO cancel VALUES(' ||
       (SELECT o.id FROM orders o WHERE o.payment_intent_id = w.payment_intent_id) ||
@@ -1249,56 +1282,57 @@ WHERE NOT EXISTS(SELECT 1 FROM orders o
     WHERE o.payment_intent_id = w.payment_intent_id AND o.canceled_at IS NOT NULL)
   AND (w.open = 1 OR coalesce(w.closed_reason, '') NOT IN('approved', 'acknowledged'))
   AND (w.open = 1 OR (EXISTS(SELECT 1 FROM orders o JOIN fulfillments f ON f.order_id = o.id
-          WHERE o.payment_intent_id = w.payment_intent_id AND f.status = 'pending')))
+    WHERE o.payment_intent_id = w.payment_intent_id AND f.status = 'pending')))
 UNION ALL
 SELECT 'fraud_warning',
   coalesce((SELECT id FROM orders o WHERE o.payment_intent_id = w.payment_intent_id),
-    (SELECT max(id) FROM orders o WHERE o.subscription_id = w.subscription_id)), w.id, w.created_at,
-      'the card''s issuer suspects fraud (' || coalesce(w.fraud_type, 'no type') || ')' ||
+    (SELECT max(id) FROM orders o WHERE o.subscription_id = w.subscription_id)),
+  w.id, w.created_at,
+  'the card''s issuer suspects fraud (' || coalesce(w.fraud_type, 'no type') || ')' ||
     CASE WHEN w.subscription_id IS NULL THEN ''
       ELSE ' in a later payment of ' || w.subscription_id END,
-  'refund it in Stripe''s Dashboard' || coalesce(', or hold it: INSERT INTO hold VALUES(' ||
-    (SELECT o.id FROM orders o WHERE o.payment_intent_id = w.payment_intent_id) ||
+  'refund it in Stripe''s Dashboard' ||
+    coalesce(', or hold it: INSERT INTO hold VALUES(' ||
+      (SELECT o.id FROM orders o WHERE o.payment_intent_id = w.payment_intent_id) ||
       ', ''fraud warning'');', ''),
   json_array(w.fraud_type)
 FROM fraud_warnings w
 WHERE w.actionable = 1
   -- Canceled, held, given back already, or in a dispute during which Stripe refuses a refund.
   AND NOT EXISTS(SELECT 1 FROM orders o JOIN order_totals t ON t.id = o.id
-      WHERE o.payment_intent_id = w.payment_intent_id
-    AND (o.canceled_at IS NOT NULL OR o.hold_reason IS NOT NULL
-      OR (t.amount_paid > 0
-          AND t.amount_refunded + t.refund_pending + t.amount_charged_back >= t.amount_paid)))
+    WHERE o.payment_intent_id = w.payment_intent_id
+      AND (o.canceled_at IS NOT NULL OR o.hold_reason IS NOT NULL OR (t.amount_paid > 0
+        AND t.amount_refunded + t.refund_pending + t.amount_charged_back >= t.amount_paid)))
   AND NOT EXISTS(SELECT 1 FROM open_disputes d
-      WHERE d.payment_intent_id = w.payment_intent_id AND d.is_charge_refundable = 0)
+    WHERE d.payment_intent_id = w.payment_intent_id AND d.is_charge_refundable = 0)
 UNION ALL
-SELECT 'event_failed', NULL, e.id, e.received_at, e.type || ': ' ||
-  coalesce(e.state_reason, 'no reason'),
+SELECT 'event_failed', NULL, e.id, e.received_at,
+  e.type || ': ' || coalesce(e.state_reason, 'no reason'),
   'fulfilld events show ' || e.word || '; then: fulfilld replay ' || e.word,
   json_array(e.seq)  -- it gets another one when it is processed again
 FROM (SELECT id, type, received_at, state_reason, seq,
-        -- An id is text from outside: in a line for the shell it is one word and no option.
-        CASE WHEN id GLOB '[A-Za-z0-9]*' AND id NOT GLOB '*[^A-Za-z0-9_]*' THEN id
-          ELSE '-- ''' || replace(id, '''', '''\''''') || '''' END AS word
-      FROM events WHERE state = 'failed') e
+    -- An id is text from outside: in a line for the shell it is one word and no option.
+    CASE WHEN id GLOB '[A-Za-z0-9]*' AND id NOT GLOB '*[^A-Za-z0-9_]*' THEN id
+      ELSE '-- ''' || replace(id, '''', '''\''''') || '''' END AS word
+  FROM events WHERE state = 'failed') e
 UNION ALL
-SELECT 'event_stuck', NULL, e.id, e.received_at, e.type || ' waits: ' ||
-  coalesce(e.state_reason, 'not tried yet; is fulfilld running?'),
+SELECT 'event_stuck', NULL, e.id, e.received_at,
+  e.type || ' waits: ' || coalesce(e.state_reason, 'not tried yet; is fulfilld running?'),
   'SELECT * FROM stuck_events;', json_array(e.seq)
 FROM events e
 WHERE e.state = 'pending' AND e.received_at < strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-1 hours')
 UNION ALL
 SELECT a.name, NULL, NULL, a.since, a.message, a.next, json_array(a.about) FROM alarms a
 UNION ALL
-SELECT 'hook_dead', x.order_id, coalesce(x.event_id, 'news ' || x.id), x.created_at, 'a hook for '
-  || x.topic || ' gave up: ' || coalesce(x.last_error, 'no reason'),
+SELECT 'hook_dead', x.order_id, coalesce(x.event_id, 'news ' || x.id), x.created_at,
+  'a hook for ' || x.topic || ' gave up: ' || coalesce(x.last_error, 'no reason'),
   'fulfilld hooks retry ' || x.id, json_array(x.attempts)
 FROM outbox x WHERE x.state = 'dead'
 UNION ALL
 SELECT 'hook_fails', NULL, r.target, min(r.first_try_at),
-  'the hook ' || r.target || ' has failed for more than an hour, its notifications wait (' || count(*) ||
-    '): ' || max(r.last_error), 'fulfilld hooks list; once it is fixed they continue by themselves',
-    '[]'
+  'the hook ' || r.target || ' has failed for more than an hour, its notifications wait (' ||
+    count(*) || '): ' || max(r.last_error),
+  'fulfilld hooks list; once it is fixed they continue by themselves', '[]'
 FROM hook_runs r JOIN outbox x ON x.id = r.outbox_id AND x.state = 'pending'
 WHERE r.state = 'pending' AND r.last_error IS NOT NULL
   AND r.first_try_at < strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-1 hours')
@@ -1306,12 +1340,12 @@ GROUP BY r.target;
 
 -- What nobody has dismissed as it is now.
 CREATE VIEW open_matters AS
-SELECT reason, order_id, subject, coalesce(subject, order_id, '') || '' AS about, since, what, next,
-  facts
+SELECT reason, order_id, subject, coalesce(subject, order_id, '') || '' AS about, since, what,
+  next, facts
 FROM matters m
 WHERE NOT EXISTS(SELECT 1 FROM dismissals d
-    WHERE d.reason = m.reason AND d.subject = coalesce(m.subject, m.order_id, '') || ''
-  AND d.since = coalesce(m.since, '') AND d.facts = m.facts);
+  WHERE d.reason = m.reason AND d.subject = coalesce(m.subject, m.order_id, '') || ''
+    AND d.since = coalesce(m.since, '') AND d.facts = m.facts);
 
 -- Everything that needs a person: one row and one reason each, with the line to type next. Empty in
 -- a clean shop.
@@ -1322,8 +1356,8 @@ FROM open_matters m;
 
 -- For whoever opens the file first.
 CREATE VIEW readme AS
-SELECT 'look' AS kind, 'what is to be packed' AS what, 'SELECT * FROM to_ship;' AS type UNION ALL
-  VALUES
+SELECT 'look' AS kind, 'what is to be packed' AS what, 'SELECT * FROM to_ship;' AS type
+UNION ALL VALUES
   ('look', 'every order, newest last', 'SELECT * FROM order_overview;'),
   ('look', 'one order', 'SELECT * FROM order_overview WHERE id = 1;'),
   ('look', 'what was bought', 'SELECT * FROM order_lines WHERE order_id = 1;'),
@@ -1338,8 +1372,8 @@ SELECT 'look' AS kind, 'what is to be packed' AS what, 'SELECT * FROM to_ship;' 
       'INSERT INTO ship_items VALUES(5, ''1'', ''DHL'', ''JD0123456788'', NULL);'),
   ('do', 'ship an order', 'INSERT INTO ship VALUES(1, ''DHL'', ''JD0123456789'', NULL);'),
   ('do', 'ship it, the long way',
-      'UPDATE fulfillments SET status = ''shipped'', tracking_company = ''DHL'', '
-    || 'tracking_number = ''JD0123456789'' WHERE order_id = 1 AND status = ''pending'';'),
+      'UPDATE fulfillments SET status = ''shipped'', tracking_company = ''DHL'', ' ||
+      'tracking_number = ''JD0123456789'' WHERE order_id = 1 AND status = ''pending'';'),
   ('do', 'it arrived; digital goods are sent', 'INSERT INTO deliver VALUES(1);'),
   ('do', 'hold an order', 'INSERT INTO hold VALUES(1, ''asks for another color'');'),
   ('do', 'release it from hold', 'INSERT INTO release VALUES(1);'),
@@ -1356,8 +1390,8 @@ SELECT 'look' AS kind, 'what is to be packed' AS what, 'SELECT * FROM to_ship;' 
 
 -- INSERT INTO ship VALUES(1042, 'DHL', 'JD0123456789', NULL): everything of the order that is to be
 -- shipped goes out.
-CREATE VIEW ship AS SELECT order_id, tracking_company, tracking_number, tracking_url
-  FROM fulfillments WHERE 0;
+CREATE VIEW ship AS
+SELECT order_id, tracking_company, tracking_number, tracking_url FROM fulfillments WHERE 0;
 CREATE TRIGGER ship_insert INSTEAD OF INSERT ON ship
 BEGIN
   SELECT RAISE(ABORT, 'ship: there is no such order (see order_overview)')
@@ -1381,30 +1415,30 @@ BEGIN
     WHERE (SELECT count(*) FROM fulfillments
         WHERE order_id = NEW.order_id AND status = 'pending' AND requires_shipping = 1) > 1;
   UPDATE fulfillments SET status = 'shipped', tracking_company = NEW.tracking_company,
-    tracking_number = NEW.tracking_number,
-    tracking_url = NEW.tracking_url
+    tracking_number = NEW.tracking_number, tracking_url = NEW.tracking_url
   WHERE order_id = NEW.order_id AND status = 'pending' AND requires_shipping = 1;
 END;
 
 -- INSERT INTO ship_parcel VALUES(17, 'DHL', 'JD0123456789', NULL): one of several parcels goes out,
 -- by its fulfillment_id in to_ship.
-CREATE VIEW ship_parcel AS SELECT id AS fulfillment_id, tracking_company, tracking_number,
-  tracking_url FROM fulfillments WHERE 0;
+CREATE VIEW ship_parcel AS
+SELECT id AS fulfillment_id, tracking_company, tracking_number, tracking_url
+FROM fulfillments WHERE 0;
 CREATE TRIGGER ship_parcel_insert INSTEAD OF INSERT ON ship_parcel
 BEGIN
   SELECT RAISE(ABORT, 'ship_parcel: no such parcel waits (see fulfillment_id in to_ship)')
     WHERE NOT EXISTS(SELECT 1 FROM fulfillments
         WHERE id = NEW.fulfillment_id AND status = 'pending' AND requires_shipping = 1);
   UPDATE fulfillments SET status = 'shipped', tracking_company = NEW.tracking_company,
-    tracking_number = NEW.tracking_number,
-    tracking_url = NEW.tracking_url
+    tracking_number = NEW.tracking_number, tracking_url = NEW.tracking_url
   WHERE id = NEW.fulfillment_id;
 END;
 
 -- INSERT INTO ship_items VALUES(1042, '1,2x3', 'DHL', 'JD0123456789', NULL): all of line 1 and
 -- three of line 2 go out (position in order_lines); the rest waits in a parcel of its own.
-CREATE VIEW ship_items AS SELECT order_id, '' AS items, tracking_company, tracking_number,
-  tracking_url FROM fulfillments WHERE 0;
+CREATE VIEW ship_items AS
+SELECT order_id, '' AS items, tracking_company, tracking_number, tracking_url
+FROM fulfillments WHERE 0;
 CREATE TRIGGER ship_items_insert INSTEAD OF INSERT ON ship_items
 BEGIN
   SELECT RAISE(ABORT, 'ship_items: there is no such order (see order_overview)')
@@ -1429,8 +1463,8 @@ BEGIN
         WHERE order_id = NEW.order_id AND requires_shipping = 1 AND sent > 0);
   INSERT INTO fulfillments(order_id, replacement) VALUES(NEW.order_id, NEW.reason);
 END;
-CREATE VIEW reship_items AS SELECT order_id, '' AS items, replacement AS reason FROM fulfillments
-  WHERE 0;
+CREATE VIEW reship_items AS
+SELECT order_id, '' AS items, replacement AS reason FROM fulfillments WHERE 0;
 CREATE TRIGGER reship_items_insert INSTEAD OF INSERT ON reship_items
 BEGIN
   INSERT INTO wanted VALUES('reship', NEW.order_id, NEW.items, NULL, NULL, NULL, NEW.reason);
@@ -1482,9 +1516,8 @@ BEGIN
           WHERE order_id = NEW.order_id AND left_to_send > 0)
       AND NOT EXISTS(SELECT 1 FROM fulfillments
           WHERE order_id = NEW.order_id AND status = 'pending');
-  UPDATE line_items SET cancel_reason = NEW.reason,
-    canceled_quantity = quantity - (SELECT sent FROM line_item_balance b
-        WHERE b.line_item_id = line_items.id)
+  UPDATE line_items SET cancel_reason = NEW.reason, canceled_quantity = quantity -
+    (SELECT sent FROM line_item_balance b WHERE b.line_item_id = line_items.id)
   WHERE order_id = NEW.order_id
     AND (SELECT left_to_send > 0 FROM line_item_balance b WHERE b.line_item_id = line_items.id)
     AND EXISTS(SELECT 1 FROM fulfillments
@@ -1536,7 +1569,8 @@ BEGIN
   INSERT INTO dismissals(reason, subject, order_id, since, facts, what, actor)
   SELECT m.reason, m.about, m.order_id, coalesce(m.since, '') AS began, m.facts, min(m.what),
     actor.name
-  FROM open_matters m, actor WHERE m.reason = NEW.reason
+  FROM open_matters m, actor
+  WHERE m.reason = NEW.reason
     AND (m.order_id IS NEW.order_id OR CAST(m.order_id AS TEXT) = CAST(NEW.order_id AS TEXT)
         OR m.subject = NEW.order_id)
   GROUP BY m.reason, m.about, m.order_id, began, m.facts, actor.name;

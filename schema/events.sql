@@ -72,8 +72,8 @@ END;
 CREATE TRIGGER events_parked AFTER UPDATE OF state ON events
   WHEN NEW.state = 'failed' AND OLD.state <> 'failed'
 BEGIN
-  INSERT INTO outbox(topic, event_id, key) SELECT 'event.failed', NEW.id, 'event:' || NEW.id ||
-    ':failed'
+  INSERT INTO outbox(topic, event_id, key)
+  SELECT 'event.failed', NEW.id, 'event:' || NEW.id || ':failed'
   WHERE NOT EXISTS(SELECT 1 FROM outbox WHERE key = 'event:' || NEW.id || ':failed');
 END;
 

@@ -23,8 +23,8 @@ BEGIN
           AND NEW.created_at <> strftime('%Y-%m-%dT%H:%M:%SZ', 'now'));
 END;
 
-CREATE TRIGGER fulfillments_dates BEFORE UPDATE OF shipped_at, delivered_at,
-  canceled_at ON fulfillments
+CREATE TRIGGER fulfillments_dates BEFORE UPDATE OF shipped_at, delivered_at, canceled_at
+  ON fulfillments
   WHEN (SELECT is_undo FROM actor) = 0
 BEGIN
   SELECT RAISE(ABORT,
@@ -62,7 +62,7 @@ BEGIN
       'fulfillments: pending may become shipped, delivered or canceled, shipped delivered or canceled; nothing else')
     WHERE NEW.status IS NULL
       OR NOT((OLD.status = 'pending' AND NEW.status IN('shipped', 'delivered', 'canceled'))
-      OR (OLD.status = 'shipped' AND NEW.status IN('delivered', 'canceled')));
+        OR (OLD.status = 'shipped' AND NEW.status IN('delivered', 'canceled')));
 END;
 
 -- What may not go out says why. The override is an author of its own, so that the history names it.
@@ -99,12 +99,12 @@ BEGIN
       THEN coalesce(canceled_at, strftime('%Y-%m-%dT%H:%M:%SZ', 'now')) ELSE canceled_at END
   WHERE id = NEW.id;
   INSERT INTO outbox(topic, order_id, fulfillment_id, key)
-  SELECT 'fulfillment.' || NEW.status, NEW.order_id, NEW.id, 'fulfillment:' || NEW.id || ':' ||
-    NEW.status
+  SELECT 'fulfillment.' || NEW.status, NEW.order_id, NEW.id,
+    'fulfillment:' || NEW.id || ':' || NEW.status
     -- Done again after an undo, it has a key of its own, and hooks are notified again.
     || CASE WHEN EXISTS(SELECT 1 FROM outbox
-          WHERE key = 'fulfillment:' || NEW.id || ':' || NEW.status)
-         THEN ':' || (SELECT max(id) FROM outbox) ELSE '' END
+        WHERE key = 'fulfillment:' || NEW.id || ':' || NEW.status)
+      THEN ':' || (SELECT max(id) FROM outbox) ELSE '' END
   WHERE EXISTS(SELECT 1 FROM fulfillment_line_items WHERE fulfillment_id = NEW.id);
   -- What was in a canceled one is to be sent again, unless the order is canceled too.
   INSERT INTO settle(order_id) SELECT NEW.order_id
@@ -141,18 +141,19 @@ BEGIN
     'fulfillments: that is on a parcel of another order (SELECT order_id FROM fulfillments WHERE tracking_number = …)')
     WHERE EXISTS(SELECT 1 FROM tracking_clashes WHERE fulfillment_id = NEW.id);
   -- A link that was typed stays, unless it leads to the old number.
-  UPDATE fulfillments SET tracking_url = coalesce((SELECT url FROM parcel_links
-        WHERE fulfillment_id = NEW.id),
-    CASE WHEN instr(OLD.tracking_url, OLD.tracking_number) > 0 THEN NULL ELSE tracking_url END)
+  UPDATE fulfillments SET tracking_url =
+    coalesce((SELECT url FROM parcel_links WHERE fulfillment_id = NEW.id),
+      CASE WHEN instr(OLD.tracking_url, OLD.tracking_number) > 0 THEN NULL ELSE tracking_url END)
   WHERE id = NEW.id AND (NEW.tracking_url IS OLD.tracking_url
       OR trim(coalesce(NEW.tracking_url, ''), (SELECT signs FROM blanks)) = '')
     AND (SELECT is_undo FROM actor) = 0
     AND (NEW.tracking_number IS NOT OLD.tracking_number
-        OR NEW.tracking_company IS NOT OLD.tracking_company);
+      OR NEW.tracking_company IS NOT OLD.tracking_company);
   INSERT INTO outbox(topic, order_id, fulfillment_id, key)
-  SELECT 'fulfillment.updated', NEW.order_id, NEW.id, 'fulfillment:' || NEW.id || ':updated:' ||
-    strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
-  FROM blanks b WHERE OLD.status = 'shipped' AND NEW.status = 'shipped'
+  SELECT 'fulfillment.updated', NEW.order_id, NEW.id,
+    'fulfillment:' || NEW.id || ':updated:' || strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+  FROM blanks b
+  WHERE OLD.status = 'shipped' AND NEW.status = 'shipped'
     AND (SELECT is_undo OR name = 'fulfilld:forget' FROM actor) = 0
     AND (nullif(trim(OLD.tracking_company, b.signs), '')
         IS NOT nullif(trim(NEW.tracking_company, b.signs), '')
@@ -163,8 +164,7 @@ BEGIN
           IS NOT nullif(trim(NEW.tracking_url, b.signs), '')
         AND NEW.tracking_url IS NOT (SELECT url FROM parcel_links WHERE fulfillment_id = NEW.id)))
     AND NOT EXISTS(SELECT 1 FROM outbox
-        WHERE key = 'fulfillment:' || NEW.id || ':updated:' ||
-        strftime('%Y-%m-%dT%H:%M:%fZ', 'now'));
+      WHERE key = 'fulfillment:' || NEW.id || ':updated:' || strftime('%Y-%m-%dT%H:%M:%fZ', 'now'));
 END;
 
 CREATE TRIGGER fulfillment_line_items_insert BEFORE INSERT ON fulfillment_line_items
@@ -175,16 +175,14 @@ BEGIN
   SELECT RAISE(ABORT,
       'fulfillment_line_items: the fulfillment is not a pending one of the same order and kind')
     WHERE NOT EXISTS(SELECT 1 FROM fulfillments f
-        JOIN line_items li ON li.order_id = f.order_id
-        AND li.requires_shipping = f.requires_shipping
+      JOIN line_items li ON li.order_id = f.order_id AND li.requires_shipping = f.requires_shipping
       WHERE f.id = NEW.fulfillment_id AND f.status = 'pending' AND li.id = NEW.line_item_id);
   SELECT RAISE(ABORT, 'fulfillment_line_items: a fulfillment holds 1 or more of a line item')
     WHERE NEW.quantity < 1;
   SELECT RAISE(ABORT, 'fulfillment_line_items: more than is left (see order_lines)')
-    WHERE (SELECT is_undo FROM actor) = 0
-      AND NEW.quantity > (SELECT CASE WHEN f.replacement IS NULL THEN b.left_to_send - b.pending
-        ELSE b.sent END
-      FROM line_item_balance b, fulfillments f
+    WHERE (SELECT is_undo FROM actor) = 0 AND NEW.quantity >
+      (SELECT CASE WHEN f.replacement IS NULL THEN b.left_to_send - b.pending ELSE b.sent END
+        FROM line_item_balance b, fulfillments f
         WHERE b.line_item_id = NEW.line_item_id AND f.id = NEW.fulfillment_id);
 END;
 
@@ -195,11 +193,11 @@ BEGIN
     WHERE NEW.fulfillment_id <> OLD.fulfillment_id OR NEW.line_item_id <> OLD.line_item_id
       OR (SELECT status FROM fulfillments WHERE id = OLD.fulfillment_id) <> 'pending';
   SELECT RAISE(ABORT, 'fulfillment_line_items: more than is left (see order_lines)')
-    WHERE NEW.quantity > OLD.quantity AND (SELECT is_undo FROM actor) = 0
-      AND NEW.quantity > (SELECT CASE
-          WHEN f.replacement IS NULL THEN b.left_to_send - b.pending + OLD.quantity ELSE b.sent END
+    WHERE NEW.quantity > OLD.quantity AND (SELECT is_undo FROM actor) = 0 AND NEW.quantity >
+      (SELECT CASE WHEN f.replacement IS NULL THEN b.left_to_send - b.pending + OLD.quantity
+          ELSE b.sent END
         FROM line_item_balance b, fulfillments f
-          WHERE b.line_item_id = NEW.line_item_id AND f.id = NEW.fulfillment_id);
+        WHERE b.line_item_id = NEW.line_item_id AND f.id = NEW.fulfillment_id);
 END;
 
 CREATE TRIGGER fulfillment_line_items_delete BEFORE DELETE ON fulfillment_line_items
@@ -216,19 +214,21 @@ CREATE TRIGGER fulfillment_line_items_split AFTER UPDATE OF quantity ON fulfillm
 BEGIN
   DELETE FROM fulfillment_line_items
     WHERE fulfillment_id = NEW.fulfillment_id AND line_item_id = NEW.line_item_id AND quantity = 0;
-  INSERT INTO settle(order_id, not_into) SELECT order_id, id FROM fulfillments
-    WHERE id = NEW.fulfillment_id AND replacement IS NULL;
+  INSERT INTO settle(order_id, not_into)
+  SELECT order_id, id FROM fulfillments
+  WHERE id = NEW.fulfillment_id AND replacement IS NULL;
 END;
 
 CREATE TRIGGER fulfillment_line_items_out AFTER DELETE ON fulfillment_line_items
   WHEN (SELECT is_undo FROM actor) = 0
 BEGIN
-  INSERT INTO settle(order_id, not_into) SELECT order_id, id FROM fulfillments
-    WHERE id = OLD.fulfillment_id AND replacement IS NULL
+  INSERT INTO settle(order_id, not_into)
+  SELECT order_id, id FROM fulfillments
+  WHERE id = OLD.fulfillment_id AND replacement IS NULL
     AND (SELECT left_to_send > pending FROM line_item_balance
-        WHERE line_item_id = OLD.line_item_id);
+      WHERE line_item_id = OLD.line_item_id);
   UPDATE fulfillments SET status = 'canceled'
-    WHERE id = OLD.fulfillment_id AND replacement IS NOT NULL AND status = 'pending'
+  WHERE id = OLD.fulfillment_id AND replacement IS NOT NULL AND status = 'pending'
     AND NOT EXISTS(SELECT 1 FROM fulfillment_line_items WHERE fulfillment_id = OLD.fulfillment_id);
 END;
 
@@ -242,40 +242,41 @@ END;
 CREATE VIEW settle AS SELECT order_id, id AS not_into FROM fulfillments WHERE 0;
 
 CREATE TRIGGER settle_insert INSTEAD OF INSERT ON settle
-  WHEN EXISTS(SELECT 1 FROM orders
-      WHERE id = NEW.order_id AND canceled_at IS NULL
-      AND payment_status IN('paid', 'no_payment_required'))
+  WHEN EXISTS(SELECT 1 FROM orders WHERE id = NEW.order_id AND canceled_at IS NULL
+    AND payment_status IN('paid', 'no_payment_required'))
 BEGIN
   -- A parcel of which nothing is to be sent is canceled with all that is in it; out of others goes
   -- what is too much.
   UPDATE fulfillments SET status = 'canceled'
   WHERE order_id = NEW.order_id AND status = 'pending' AND replacement IS NULL
     AND EXISTS(SELECT 1 FROM fulfillment_line_items WHERE fulfillment_id = fulfillments.id)
-    AND NOT EXISTS(SELECT 1 FROM fulfillment_line_items fl WHERE fl.fulfillment_id = fulfillments.id
-      AND fl.quantity > (SELECT pending - left_to_send FROM line_item_balance b
+    AND NOT EXISTS(SELECT 1 FROM fulfillment_line_items fl
+      WHERE fl.fulfillment_id = fulfillments.id AND fl.quantity >
+        (SELECT pending - left_to_send FROM line_item_balance b
           WHERE b.line_item_id = fl.line_item_id)
-        - (SELECT coalesce(sum(n.quantity), 0) FROM fulfillment_line_items n
-            JOIN fulfillments f ON f.id = n.fulfillment_id
-           WHERE n.line_item_id = fl.line_item_id AND n.fulfillment_id > fl.fulfillment_id
-             AND f.status = 'pending' AND f.replacement IS NULL));
+        - (SELECT coalesce(sum(n.quantity), 0)
+          FROM fulfillment_line_items n JOIN fulfillments f ON f.id = n.fulfillment_id
+          WHERE n.line_item_id = fl.line_item_id AND n.fulfillment_id > fl.fulfillment_id
+            AND f.status = 'pending' AND f.replacement IS NULL));
   DELETE FROM fulfillment_line_items
   WHERE fulfillment_id IN(SELECT id FROM fulfillments
       WHERE order_id = NEW.order_id AND status = 'pending' AND replacement IS NULL)
     -- From the newest parcel first: what those newer than this one hold goes before.
-    AND quantity <= (SELECT pending - left_to_send FROM line_item_balance b
+    AND quantity <=
+      (SELECT pending - left_to_send FROM line_item_balance b
         WHERE b.line_item_id = fulfillment_line_items.line_item_id)
-      - (SELECT coalesce(sum(n.quantity), 0) FROM fulfillment_line_items n
-          JOIN fulfillments f ON f.id = n.fulfillment_id
-         WHERE n.line_item_id = fulfillment_line_items.line_item_id
-           AND n.fulfillment_id > fulfillment_line_items.fulfillment_id
-           AND f.status = 'pending' AND f.replacement IS NULL);
+      - (SELECT coalesce(sum(n.quantity), 0)
+        FROM fulfillment_line_items n JOIN fulfillments f ON f.id = n.fulfillment_id
+        WHERE n.line_item_id = fulfillment_line_items.line_item_id
+          AND n.fulfillment_id > fulfillment_line_items.fulfillment_id
+          AND f.status = 'pending' AND f.replacement IS NULL);
   UPDATE fulfillment_line_items
   SET quantity = quantity - (SELECT pending - left_to_send FROM line_item_balance b
       WHERE b.line_item_id = fulfillment_line_items.line_item_id)
   WHERE fulfillment_id IN(SELECT id FROM fulfillments
       WHERE order_id = NEW.order_id AND status = 'pending' AND replacement IS NULL)
     AND (SELECT pending > left_to_send AND pending - left_to_send < fulfillment_line_items.quantity
-         FROM line_item_balance b WHERE b.line_item_id = fulfillment_line_items.line_item_id);
+      FROM line_item_balance b WHERE b.line_item_id = fulfillment_line_items.line_item_id);
   UPDATE fulfillments SET status = 'canceled'
   WHERE order_id = NEW.order_id AND status = 'pending' AND replacement IS NULL
     AND NOT EXISTS(SELECT 1 FROM fulfillment_line_items WHERE fulfillment_id = fulfillments.id);
@@ -284,22 +285,23 @@ BEGIN
   SELECT DISTINCT b.order_id, b.requires_shipping FROM line_item_balance b
   WHERE b.order_id = NEW.order_id AND b.left_to_send > b.pending
     AND NOT EXISTS(SELECT 1 FROM fulfillments f
-        WHERE f.order_id = b.order_id AND f.status = 'pending' AND f.replacement IS NULL
-      AND f.requires_shipping = b.requires_shipping AND f.id IS NOT NEW.not_into)
+      WHERE f.order_id = b.order_id AND f.status = 'pending' AND f.replacement IS NULL
+        AND f.requires_shipping = b.requires_shipping AND f.id IS NOT NEW.not_into)
   ORDER BY b.requires_shipping DESC;
   UPDATE fulfillment_line_items
   SET quantity = quantity + (SELECT left_to_send - pending FROM line_item_balance b
       WHERE b.line_item_id = fulfillment_line_items.line_item_id)
   WHERE fulfillment_id IN(SELECT max(id) FROM fulfillments
-      WHERE order_id = NEW.order_id AND status = 'pending' AND replacement IS NULL AND id
-      IS NOT NEW.not_into
-                          GROUP BY requires_shipping)
+      WHERE order_id = NEW.order_id AND status = 'pending' AND replacement IS NULL
+        AND id IS NOT NEW.not_into
+      GROUP BY requires_shipping)
     AND (SELECT left_to_send > pending FROM line_item_balance b
-        WHERE b.line_item_id = fulfillment_line_items.line_item_id);
+      WHERE b.line_item_id = fulfillment_line_items.line_item_id);
   INSERT INTO fulfillment_line_items(fulfillment_id, line_item_id, quantity)
-  SELECT (SELECT max(id) FROM fulfillments f
+  SELECT
+    (SELECT max(id) FROM fulfillments f
       WHERE f.order_id = b.order_id AND f.status = 'pending' AND f.replacement IS NULL
-            AND f.requires_shipping = b.requires_shipping AND f.id IS NOT NEW.not_into),
+        AND f.requires_shipping = b.requires_shipping AND f.id IS NOT NEW.not_into),
     b.line_item_id, b.left_to_send - b.pending
   FROM line_item_balance b WHERE b.order_id = NEW.order_id AND b.left_to_send > b.pending;
 END;
@@ -310,41 +312,44 @@ CREATE VIEW part AS SELECT id AS fulfillment_id, '{}' AS wanted FROM fulfillment
 
 CREATE TRIGGER part_insert INSTEAD OF INSERT ON part
 BEGIN
-  UPDATE fulfillment_line_items
-    SET quantity = coalesce((SELECT coalesce(w.value, fulfillment_line_items.quantity)
-    FROM json_each(NEW.wanted) w JOIN line_items li ON li.position = CAST(w.key AS INTEGER)
-    WHERE li.id = fulfillment_line_items.line_item_id), 0)
+  UPDATE fulfillment_line_items SET quantity =
+    coalesce((SELECT coalesce(w.value, fulfillment_line_items.quantity)
+      FROM json_each(NEW.wanted) w JOIN line_items li ON li.position = CAST(w.key AS INTEGER)
+      WHERE li.id = fulfillment_line_items.line_item_id), 0)
   WHERE fulfillment_id = NEW.fulfillment_id;
 END;
 
 -- The triggers' own: which lines of an order a verb is about. `wanted` is as in `part`.
-CREATE VIEW wanted_lines AS SELECT '' AS verb, order_id, '{}' AS wanted, tracking_company,
-  tracking_number, tracking_url, replacement AS reason FROM fulfillments WHERE 0;
+CREATE VIEW wanted_lines AS
+SELECT '' AS verb, order_id, '{}' AS wanted, tracking_company, tracking_number, tracking_url,
+  replacement AS reason
+FROM fulfillments WHERE 0;
 
 CREATE TRIGGER ship_wanted_insert INSTEAD OF INSERT ON wanted_lines WHEN NEW.verb = 'ship'
 BEGIN
   SELECT RAISE(ABORT,
       'ship_items: not so much of that waits for a parcel (see position and left_to_send in order_lines)')
     WHERE EXISTS(SELECT 1 FROM json_each(NEW.wanted) w
-        WHERE NOT EXISTS(SELECT 1 FROM line_items li
-          JOIN line_item_balance b ON b.line_item_id = li.id
-      WHERE li.order_id = NEW.order_id AND li.position = CAST(w.key AS INTEGER)
-        AND li.requires_shipping = 1 AND b.pending >= coalesce(w.value, 1)));
+      WHERE NOT EXISTS(SELECT 1
+        FROM line_items li JOIN line_item_balance b ON b.line_item_id = li.id
+        WHERE li.order_id = NEW.order_id AND li.position = CAST(w.key AS INTEGER)
+          AND li.requires_shipping = 1 AND b.pending >= coalesce(w.value, 1)));
   SELECT RAISE(ABORT,
       'ship_items: that waits in several parcels (see to_ship): INSERT INTO ship_parcel VALUES(fulfillment_id, …)')
     WHERE NOT EXISTS(SELECT 1 FROM fulfillments f
-        WHERE f.order_id = NEW.order_id AND f.status = 'pending' AND f.replacement IS NULL
+      WHERE f.order_id = NEW.order_id AND f.status = 'pending' AND f.replacement IS NULL
         AND NOT EXISTS(SELECT 1 FROM json_each(NEW.wanted) w
-      WHERE NOT EXISTS(SELECT 1 FROM fulfillment_line_items fl
-          JOIN line_items li ON li.id = fl.line_item_id
-        WHERE fl.fulfillment_id = f.id AND li.position = CAST(w.key AS INTEGER)
-          AND fl.quantity >= coalesce(w.value, 1))));
+          WHERE NOT EXISTS(SELECT 1
+            FROM fulfillment_line_items fl JOIN line_items li ON li.id = fl.line_item_id
+            WHERE fl.fulfillment_id = f.id AND li.position = CAST(w.key AS INTEGER)
+              AND fl.quantity >= coalesce(w.value, 1))));
   INSERT INTO ship_part
   SELECT min(f.id), NEW.wanted, NEW.tracking_company, NEW.tracking_number, NEW.tracking_url
-  FROM fulfillments f WHERE f.order_id = NEW.order_id AND f.status = 'pending'
-    AND f.replacement IS NULL AND NOT EXISTS(SELECT 1 FROM json_each(NEW.wanted) w
-      WHERE NOT EXISTS(SELECT 1 FROM fulfillment_line_items fl
-          JOIN line_items li ON li.id = fl.line_item_id
+  FROM fulfillments f
+  WHERE f.order_id = NEW.order_id AND f.status = 'pending' AND f.replacement IS NULL
+    AND NOT EXISTS(SELECT 1 FROM json_each(NEW.wanted) w
+      WHERE NOT EXISTS(SELECT 1
+        FROM fulfillment_line_items fl JOIN line_items li ON li.id = fl.line_item_id
         WHERE fl.fulfillment_id = f.id AND li.position = CAST(w.key AS INTEGER)
           AND fl.quantity >= coalesce(w.value, 1)));
 END;
@@ -354,16 +359,17 @@ BEGIN
   SELECT RAISE(ABORT,
       'reship: not so much of that has been sent (see position and sent in order_lines)')
     WHERE EXISTS(SELECT 1 FROM json_each(NEW.wanted) w
-      WHERE NOT EXISTS(SELECT 1 FROM line_items li
-        JOIN line_item_balance b ON b.line_item_id = li.id
-      WHERE li.order_id = NEW.order_id AND li.position = CAST(w.key AS INTEGER)
-        AND li.requires_shipping = 1 AND b.sent >= coalesce(w.value, 1)));
+      WHERE NOT EXISTS(SELECT 1
+        FROM line_items li JOIN line_item_balance b ON b.line_item_id = li.id
+        WHERE li.order_id = NEW.order_id AND li.position = CAST(w.key AS INTEGER)
+          AND li.requires_shipping = 1 AND b.sent >= coalesce(w.value, 1)));
   INSERT INTO reship VALUES(NEW.order_id, NEW.reason);
   INSERT INTO part SELECT max(id), NEW.wanted FROM fulfillments WHERE order_id = NEW.order_id;
 END;
 
-CREATE VIEW ship_part AS SELECT id AS fulfillment_id, '{}' AS wanted, tracking_company,
-  tracking_number, tracking_url FROM fulfillments WHERE 0;
+CREATE VIEW ship_part AS
+SELECT id AS fulfillment_id, '{}' AS wanted, tracking_company, tracking_number, tracking_url
+FROM fulfillments WHERE 0;
 
 CREATE TRIGGER ship_part_insert INSTEAD OF INSERT ON ship_part
 BEGIN
@@ -373,8 +379,10 @@ BEGIN
 END;
 
 -- The triggers' own: reads a list of positions and quantities, or refuses what is none.
-CREATE VIEW wanted AS SELECT '' AS verb, order_id, '' AS items, tracking_company, tracking_number,
-  tracking_url, replacement AS reason FROM fulfillments WHERE 0;
+CREATE VIEW wanted AS
+SELECT '' AS verb, order_id, '' AS items, tracking_company, tracking_number, tracking_url,
+  replacement AS reason
+FROM fulfillments WHERE 0;
 
 CREATE TRIGGER wanted_insert INSTEAD OF INSERT ON wanted
 BEGIN
@@ -388,14 +396,15 @@ BEGIN
         WHERE length(j.value) > 15 OR j.value GLOB 'x*' OR j.value GLOB '*x' OR j.value GLOB '*x*x*'
           OR j.value NOT GLOB '*[0-9]*'
           OR (instr(j.value, 'x') > 0
-              AND CAST(substr(j.value, instr(j.value, 'x') + 1) AS INTEGER) = 0))
+            AND CAST(substr(j.value, instr(j.value, 'x') + 1) AS INTEGER) = 0))
       OR (SELECT count(DISTINCT CAST(j.value AS INTEGER)) < count(*)
-          FROM json_each('["' || replace(replace(NEW.items, ' ', ''), ',', '","') || '"]') j);
-  INSERT INTO wanted_lines SELECT NEW.verb, NEW.order_id,
+        FROM json_each('["' || replace(replace(NEW.items, ' ', ''), ',', '","') || '"]') j);
+  INSERT INTO wanted_lines
+  SELECT NEW.verb, NEW.order_id,
     (SELECT json_group_object(CAST(CAST(j.value AS INTEGER) AS TEXT),
-      CASE WHEN instr(j.value, 'x') > 0
-        THEN CAST(substr(j.value, instr(j.value, 'x') + 1) AS INTEGER) END)
-    FROM json_each('["' || replace(replace(NEW.items, ' ', ''), ',', '","') || '"]') j),
+        CASE WHEN instr(j.value, 'x') > 0
+          THEN CAST(substr(j.value, instr(j.value, 'x') + 1) AS INTEGER) END)
+      FROM json_each('["' || replace(replace(NEW.items, ' ', ''), ',', '","') || '"]') j),
     NEW.tracking_company, NEW.tracking_number, NEW.tracking_url, NEW.reason;
 END;
 
@@ -404,8 +413,8 @@ BEGIN
   INSERT INTO order_history(order_id, actor, what, new)
   SELECT NEW.order_id, name, 'fulfillment ' || NEW.id || ' status', NEW.status FROM actor;
   INSERT INTO order_history(order_id, actor, what, new)
-  SELECT NEW.order_id, name, 'fulfillment ' || NEW.id || ' replacement', NEW.replacement FROM actor
-    WHERE NEW.replacement IS NOT NULL;
+  SELECT NEW.order_id, name, 'fulfillment ' || NEW.id || ' replacement', NEW.replacement
+  FROM actor WHERE NEW.replacement IS NOT NULL;
   -- A replacement begins with everything that was sent; a quantity may be lowered.
   INSERT INTO fulfillment_line_items(fulfillment_id, line_item_id, quantity)
   SELECT NEW.id, line_item_id, sent FROM line_item_balance

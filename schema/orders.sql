@@ -106,13 +106,13 @@ END;
 CREATE TRIGGER orders_corrected AFTER UPDATE OF email, name, business_name, phone, shipping_name,
   shipping_line1, shipping_line2, shipping_city, shipping_state, shipping_postal_code,
   shipping_country ON orders
-    WHEN (SELECT is_undo OR name = 'fulfilld:forget' FROM actor) = 0
+  WHEN (SELECT is_undo OR name = 'fulfilld:forget' FROM actor) = 0
 BEGIN
   INSERT INTO outbox(topic, order_id, fulfillment_id, key)
-  SELECT 'fulfillment.updated', f.order_id, f.id, 'fulfillment:' || f.id || ':updated:' ||
-    strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+  SELECT 'fulfillment.updated', f.order_id, f.id,
+    'fulfillment:' || f.id || ':updated:' || strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
   FROM fulfillments f, blanks b
-    WHERE f.order_id = NEW.id AND f.status = 'shipped' AND f.requires_shipping = 1
+  WHERE f.order_id = NEW.id AND f.status = 'shipped' AND f.requires_shipping = 1
     AND (nullif(trim(OLD.email, b.signs), '') IS NOT nullif(trim(NEW.email, b.signs), '')
       OR nullif(trim(OLD.name, b.signs), '') IS NOT nullif(trim(NEW.name, b.signs), '')
       OR nullif(trim(OLD.business_name, b.signs), '')
@@ -133,7 +133,7 @@ BEGIN
       OR nullif(trim(OLD.shipping_country, b.signs), '')
         IS NOT nullif(trim(NEW.shipping_country, b.signs), ''))
     AND NOT EXISTS(SELECT 1 FROM outbox
-        WHERE key = 'fulfillment:' || f.id || ':updated:' || strftime('%Y-%m-%dT%H:%M:%fZ', 'now'));
+      WHERE key = 'fulfillment:' || f.id || ':updated:' || strftime('%Y-%m-%dT%H:%M:%fZ', 'now'));
 END;
 
 CREATE TRIGGER line_items_currency BEFORE INSERT ON line_items
@@ -144,9 +144,8 @@ BEGIN
 END;
 
 CREATE TRIGGER line_items_canceled BEFORE UPDATE OF canceled_quantity ON line_items
-  WHEN NEW.canceled_quantity <= NEW.quantity
-    AND NEW.canceled_quantity > NEW.quantity - (SELECT sent FROM line_item_balance
-        WHERE line_item_id = OLD.id)
+  WHEN NEW.canceled_quantity <= NEW.quantity AND NEW.canceled_quantity > NEW.quantity -
+    (SELECT sent FROM line_item_balance WHERE line_item_id = OLD.id)
 BEGIN SELECT RAISE(ABORT, 'line_items: that many have been sent already (see order_lines)'); END;
 
 CREATE TRIGGER disputes_moves_insert BEFORE INSERT ON disputes
@@ -155,13 +154,13 @@ BEGIN
       'disputes: money_moves is a list of amounts and times: [{"amount": -4200, "at": "2026-11-24T03:05:00Z"}]')
     WHERE json_type(NEW.money_moves) IS NOT 'array'
       OR EXISTS(SELECT 1 FROM json_each(NEW.money_moves) m
-      WHERE json_type(NEW.money_moves, m.fullkey || '.amount') IS NOT 'integer'
-        OR json_type(NEW.money_moves, m.fullkey || '.at') IS NOT 'text'
-        OR json_extract(NEW.money_moves, m.fullkey ||
-            '.amount') NOT BETWEEN -1000000000000 AND 1000000000000
-        OR coalesce(json_type(NEW.money_moves, m.fullkey || '.settled'), 'integer') <> 'integer'
-        OR json_extract(NEW.money_moves, m.fullkey ||
-            '.settled') NOT BETWEEN -1000000000000 AND 1000000000000);
+        WHERE json_type(NEW.money_moves, m.fullkey || '.amount') IS NOT 'integer'
+          OR json_type(NEW.money_moves, m.fullkey || '.at') IS NOT 'text'
+          OR json_extract(NEW.money_moves, m.fullkey || '.amount')
+            NOT BETWEEN -1000000000000 AND 1000000000000
+          OR coalesce(json_type(NEW.money_moves, m.fullkey || '.settled'), 'integer') <> 'integer'
+          OR json_extract(NEW.money_moves, m.fullkey || '.settled')
+            NOT BETWEEN -1000000000000 AND 1000000000000);
 END;
 
 CREATE TRIGGER disputes_moves BEFORE UPDATE OF money_moves ON disputes
@@ -170,13 +169,13 @@ BEGIN
       'disputes: money_moves is a list of amounts and times: [{"amount": -4200, "at": "2026-11-24T03:05:00Z"}]')
     WHERE json_type(NEW.money_moves) IS NOT 'array'
       OR EXISTS(SELECT 1 FROM json_each(NEW.money_moves) m
-      WHERE json_type(NEW.money_moves, m.fullkey || '.amount') IS NOT 'integer'
-        OR json_type(NEW.money_moves, m.fullkey || '.at') IS NOT 'text'
-        OR json_extract(NEW.money_moves, m.fullkey ||
-            '.amount') NOT BETWEEN -1000000000000 AND 1000000000000
-        OR coalesce(json_type(NEW.money_moves, m.fullkey || '.settled'), 'integer') <> 'integer'
-        OR json_extract(NEW.money_moves, m.fullkey ||
-            '.settled') NOT BETWEEN -1000000000000 AND 1000000000000);
+        WHERE json_type(NEW.money_moves, m.fullkey || '.amount') IS NOT 'integer'
+          OR json_type(NEW.money_moves, m.fullkey || '.at') IS NOT 'text'
+          OR json_extract(NEW.money_moves, m.fullkey || '.amount')
+            NOT BETWEEN -1000000000000 AND 1000000000000
+          OR coalesce(json_type(NEW.money_moves, m.fullkey || '.settled'), 'integer') <> 'integer'
+          OR json_extract(NEW.money_moves, m.fullkey || '.settled')
+            NOT BETWEEN -1000000000000 AND 1000000000000);
 END;
 
 -- It is canceled: nothing is to be sent any more.
@@ -185,8 +184,8 @@ CREATE TRIGGER orders_canceled AFTER UPDATE OF canceled_at ON orders
 BEGIN
   UPDATE fulfillments SET status = 'canceled' WHERE order_id = NEW.id AND status = 'pending';
   INSERT INTO outbox(topic, order_id, key)
-  SELECT 'order.canceled', NEW.id, 'order:' || NEW.id || ':canceled'
-    || CASE WHEN EXISTS(SELECT 1 FROM outbox WHERE key = 'order:' || NEW.id || ':canceled')
+  SELECT 'order.canceled', NEW.id, 'order:' || NEW.id || ':canceled' ||
+    CASE WHEN EXISTS(SELECT 1 FROM outbox WHERE key = 'order:' || NEW.id || ':canceled')
       THEN ':' || (SELECT max(id) FROM outbox) ELSE '' END;
 END;
 
@@ -208,7 +207,8 @@ BEGIN
   INSERT INTO settle(order_id) VALUES(NEW.order_id);
   INSERT INTO outbox(topic, order_id, key)
   SELECT 'order.canceled', NEW.order_id, c.key
-  FROM (SELECT 'order:' || NEW.order_id || ':canceled:' || strftime('%Y-%m-%dT%H:%M:%fZ', 'now') AS key) c
+  FROM (SELECT 'order:' || NEW.order_id || ':canceled:' ||
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now') AS key) c
   WHERE NEW.canceled_quantity > OLD.canceled_quantity
     AND NOT EXISTS(SELECT 1 FROM outbox x WHERE x.key = c.key);
 END;
@@ -217,9 +217,9 @@ CREATE TRIGGER orders_created AFTER INSERT ON orders
 BEGIN
   INSERT INTO order_history(order_id, actor, what, new)
   SELECT NEW.id, name, 'order', NEW.payment_status || coalesce(', added: ' || NEW.origin, '')
-    FROM actor;
-  INSERT INTO settle(order_id) SELECT NEW.id
-    WHERE NEW.payment_status IN('paid', 'no_payment_required');
+  FROM actor;
+  INSERT INTO settle(order_id)
+  SELECT NEW.id WHERE NEW.payment_status IN('paid', 'no_payment_required');
 END;
 
 -- The triggers' own: refunds and disputes that were here before their order get into its history,
@@ -232,15 +232,18 @@ BEGIN
   INSERT INTO order_history(order_id, actor, what, new)
   SELECT NEW.order_id, a.name, t.what, t.state FROM actor a, told_beside t
   WHERE t.payment_intent_id = NEW.payment_intent_id ORDER BY t.what;
-  INSERT INTO notify SELECT 'order.refunded', NEW.order_id, 'refund:' || id, created_at FROM refunds
+  INSERT INTO notify
+  SELECT 'order.refunded', NEW.order_id, 'refund:' || id, created_at FROM refunds
   WHERE payment_intent_id = NEW.payment_intent_id AND status = 'succeeded'
     AND NOT(balance_transaction_id IS NULL
-        AND EXISTS(SELECT 1 FROM orders WHERE id = NEW.order_id AND capture_method IS 'manual'));
-  INSERT INTO notify SELECT 'order.refund_failed', NEW.order_id, 'refund_failed:' || id,
-    coalesce(failed_at, created_at) FROM refunds
-  WHERE payment_intent_id = NEW.payment_intent_id AND status = 'failed';
-  INSERT INTO notify SELECT 'order.disputed', NEW.order_id, 'dispute:' || id, created_at FROM disputes
-    WHERE payment_intent_id = NEW.payment_intent_id;
+      AND EXISTS(SELECT 1 FROM orders WHERE id = NEW.order_id AND capture_method IS 'manual'));
+  INSERT INTO notify
+  SELECT 'order.refund_failed', NEW.order_id, 'refund_failed:' || id,
+    coalesce(failed_at, created_at)
+  FROM refunds WHERE payment_intent_id = NEW.payment_intent_id AND status = 'failed';
+  INSERT INTO notify
+  SELECT 'order.disputed', NEW.order_id, 'dispute:' || id, created_at FROM disputes
+  WHERE payment_intent_id = NEW.payment_intent_id;
 END;
 
 -- Forgetting a person blanks what the history quotes of them, and nothing else of it.

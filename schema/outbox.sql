@@ -46,27 +46,29 @@ CREATE TRIGGER outbox_insert BEFORE INSERT ON outbox
   WHEN EXISTS(SELECT 1 FROM outbox WHERE id = NEW.id OR key = NEW.key)
     OR ((SELECT is_person FROM actor)
       AND NOT EXISTS(SELECT 1 FROM fulfillments f
-          WHERE f.id = NEW.fulfillment_id AND f.order_id = NEW.order_id
+        WHERE f.id = NEW.fulfillment_id AND f.order_id = NEW.order_id
           AND NEW.topic = 'fulfillment.' || f.status
-        AND (NEW.key = 'fulfillment:' || f.id || ':' || f.status
+          AND (NEW.key = 'fulfillment:' || f.id || ':' || f.status
             OR EXISTS(SELECT 1 FROM outbox u WHERE u.outcome = 'undone'
-          AND NEW.key = 'fulfillment:' || f.id || ':' || f.status || ':' ||
-            (SELECT max(id) FROM outbox)))
-        AND f.status <> 'pending'
-        AND EXISTS(SELECT 1 FROM fulfillment_line_items WHERE fulfillment_id = f.id))
+              AND NEW.key = 'fulfillment:' || f.id || ':' || f.status || ':' ||
+                (SELECT max(id) FROM outbox)))
+          AND f.status <> 'pending'
+          AND EXISTS(SELECT 1 FROM fulfillment_line_items WHERE fulfillment_id = f.id))
       AND NOT EXISTS(SELECT 1 FROM orders
-          WHERE id = NEW.order_id AND canceled_at IS NOT NULL AND NEW.topic = 'order.canceled'
-        AND (NEW.key = 'order:' || id || ':canceled'
+        WHERE id = NEW.order_id AND canceled_at IS NOT NULL AND NEW.topic = 'order.canceled'
+          AND (NEW.key = 'order:' || id || ':canceled'
             OR EXISTS(SELECT 1 FROM outbox u WHERE u.outcome = 'undone'
-          AND NEW.key = 'order:' || NEW.order_id || ':canceled:' || (SELECT max(id) FROM outbox))))
+              AND NEW.key = 'order:' || NEW.order_id || ':canceled:' ||
+                (SELECT max(id) FROM outbox))))
       AND NOT EXISTS(SELECT 1 FROM line_items
-          WHERE order_id = NEW.order_id AND canceled_quantity > 0 AND NEW.topic = 'order.canceled'
-        AND NEW.key = 'order:' || NEW.order_id || ':canceled:' ||
-          strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
+        WHERE order_id = NEW.order_id AND canceled_quantity > 0 AND NEW.topic = 'order.canceled'
+          AND NEW.key = 'order:' || NEW.order_id || ':canceled:' ||
+            strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
       AND NOT EXISTS(SELECT 1 FROM fulfillments f
-          WHERE f.id = NEW.fulfillment_id AND f.order_id = NEW.order_id AND f.status = 'shipped'
-        AND NEW.topic = 'fulfillment.updated' AND NEW.key = 'fulfillment:' || f.id || ':updated:' ||
-          strftime('%Y-%m-%dT%H:%M:%fZ', 'now')))
+        WHERE f.id = NEW.fulfillment_id AND f.order_id = NEW.order_id AND f.status = 'shipped'
+          AND NEW.topic = 'fulfillment.updated'
+          AND NEW.key = 'fulfillment:' || f.id || ':updated:' ||
+            strftime('%Y-%m-%dT%H:%M:%fZ', 'now')))
 BEGIN
   SELECT RAISE(ABORT,
     'outbox: written by the database; to run its hooks again: fulfilld hooks retry ID');
@@ -89,8 +91,9 @@ BEGIN SELECT RAISE(ABORT, 'outbox: it was undone, so there is nothing to notify 
 -- Made pending by hand: the hooks that gave up start anew, or all of them when each was notified.
 CREATE TRIGGER outbox_again AFTER UPDATE OF state ON outbox
   WHEN NEW.state = 'pending' AND OLD.state <> 'pending'
-BEGIN UPDATE outbox SET next_attempt_at = NULL, outcome = 'again', last_error = NULL
-  WHERE id = NEW.id; END;
+BEGIN
+  UPDATE outbox SET next_attempt_at = NULL, outcome = 'again', last_error = NULL WHERE id = NEW.id;
+END;
 
 -- The triggers' own: what Stripe reported goes into the outbox. What was fetched from Stripe's
 -- lists and happened before this file was made is history, and no hook runs for it: so a shop's
@@ -100,9 +103,9 @@ CREATE TRIGGER notify_insert INSTEAD OF INSERT ON notify
   WHEN (SELECT is_person FROM actor) = 0
 BEGIN
   INSERT INTO outbox(topic, order_id, key, state, outcome)
-  SELECT NEW.topic, NEW.order_id, NEW.key, CASE WHEN past THEN 'done' ELSE 'pending' END, CASE
-    WHEN past THEN 'past' END
+  SELECT NEW.topic, NEW.order_id, NEW.key, CASE WHEN past THEN 'done' ELSE 'pending' END,
+    CASE WHEN past THEN 'past' END
   FROM (SELECT NEW.happened_at < (SELECT created_at FROM shop)
     AND EXISTS(SELECT 1 FROM events
-        WHERE id = (SELECT substr(name, 8) FROM actor) AND source = 'backfill') AS past);
+      WHERE id = (SELECT substr(name, 8) FROM actor) AND source = 'backfill') AS past);
 END;
