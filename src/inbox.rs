@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn one_object_has_one_lookup_however_often_it_is_asked_for() {
+    fn one_object_has_one_lookup_however_often_it_is_needed() {
         let c = Connection::open_in_memory().unwrap();
         c.execute_batch(db::SCHEMA).unwrap();
         c.execute("UPDATE actor SET name = 'fulfilld:test'", []).unwrap();

@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_cell_goes_on_in_the_next_line() {
+    fn a_long_cell_continues_on_the_next_line() {
         let words = "1 × Mug, ".repeat(20);
         for (long, pieces) in [
             (words.as_str(), 3),

@@ -62,7 +62,7 @@ fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
 }
 
 #[test]
-fn a_request_of_any_ordinary_shape_is_answered_and_told_to_close() {
+fn a_request_of_any_ordinary_shape_is_answered_and_its_connection_closed() {
     let door = open(limits());
     for (request, answer) in [
         ("GET /a?b=c#d HTTP/1.1\r\nX-Test: yes\r\n\r\n", "GET /a 0 yes"),

@@ -373,7 +373,7 @@ fn requests_of_http_2_leak_threads_until_the_process_is_replaced() {
 }
 
 #[test]
-fn where_nobody_can_be_cut_the_process_is_replaced_the_sooner() {
+fn where_no_client_can_be_cut_the_process_is_replaced_sooner() {
     many_descriptors();
     let mut post = Post::open_with(Socket::Held, "", &[("FULFILLD_SABOTAGE", "no_pidfd_getfd")]);
     wait_for("the log says so", || post.log().contains("pidfd_getfd").then_some(()));
@@ -437,7 +437,7 @@ fn slow_heads_and_slow_bodies_keep_nobody_out() {
 
 /// The control: a desk that cuts no slow client must be caught by the same attack.
 #[test]
-fn the_same_attack_catches_a_desk_that_cuts_no_slow_client() {
+fn control_attacks_catch_a_desk_that_cuts_no_slow_client() {
     let planted = &[("FULFILLD_SABOTAGE", "nobody_is_cut")];
     let mut post = Post::open_with(Socket::Own, "", planted);
     let outcome = catch_unwind(AssertUnwindSafe(|| come_slowly(&mut post)));
@@ -483,7 +483,7 @@ fn a_head_of_200_megabytes_is_cut() {
 }
 
 #[test]
-fn requests_without_end_that_read_no_answer_keep_nobody_out() {
+fn endless_requests_that_read_no_answer_keep_nobody_out() {
     let mut post = Post::open();
     let flood = |line: &str| -> TcpStream {
         let mut stream = post.say("").expect("the port is open");
@@ -505,7 +505,7 @@ fn requests_without_end_that_read_no_answer_keep_nobody_out() {
 }
 
 #[test]
-fn two_webhooks_in_one_breath_are_never_answered_for_each_other() {
+fn two_webhooks_sent_at_once_are_never_answered_for_each_other() {
     let mut post = Post::open();
     let pairs: Vec<_> = (0..50).map(|_| [new_id(), new_id()]).collect();
     let said: Vec<_> =
@@ -519,7 +519,7 @@ fn two_webhooks_in_one_breath_are_never_answered_for_each_other() {
 }
 
 #[test]
-fn what_does_not_say_where_it_ends_smuggles_nothing_in() {
+fn a_request_that_does_not_say_where_it_ends_smuggles_nothing_in() {
     let mut post = Post::open();
     let hidden = "GET /metrics HTTP/1.1\r\n\r\n";
     let hidden_webhook = String::from_utf8(webhook(&new_id())).expect("it is text");

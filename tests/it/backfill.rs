@@ -164,7 +164,7 @@ fn a_list_that_misbehaves_costs_a_second_look_and_no_order() {
 }
 
 #[test]
-fn a_refused_key_stops_requests_and_everything_goes_on_when_it_is_fixed() {
+fn a_refused_key_stops_requests_and_everything_continues_when_it_is_fixed() {
     let shop = looking();
     shop.control("POST", "/_sandbox/faults", json!({"kind": "status", "status": 401}));
     trade(&shop, 3);
@@ -180,7 +180,7 @@ fn a_refused_key_stops_requests_and_everything_goes_on_when_it_is_fixed() {
 }
 
 #[test]
-fn a_key_that_may_not_list_events_says_so_and_the_sessions_are_found_all_the_same() {
+fn a_key_that_may_not_list_events_says_so_and_the_sessions_are_still_found() {
     let shop = looking();
     shop.control(
         "POST",
@@ -535,7 +535,7 @@ fn what_differs_is_repaired_and_what_cannot_be_is_said() {
 }
 
 #[test]
-fn an_order_costs_one_question_and_a_replay_another() {
+fn an_order_costs_one_request_and_a_replay_another() {
     let shop =
         Shop::open_with(&[("FULFILLD_ECHO_AFTER", "4")], &["--webhook", "none", "--rate", "0"]);
     for purchase in shop.buy("card", 20, "snapshot") {

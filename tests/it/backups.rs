@@ -221,7 +221,7 @@ fn a_backup_takes_the_place_of_an_older_one_of_this_shop_and_of_nothing_else() {
 /// SIGKILL at each of its steps: what is left under the name of a backup is a whole one, and the
 /// next one clears up.
 #[test]
-fn a_backup_that_is_broken_off_anywhere_leaves_nothing_that_counts() {
+fn a_backup_that_is_interrupted_anywhere_leaves_nothing_that_counts() {
     let shop = Shop::open();
     for n in 0..20 {
         assert_eq!(shop.post(&event(&format!("evt_{n}"))).expect("it answers").0, 200);

@@ -223,7 +223,7 @@ fn a_shop_that_was_stopped_stays_stopped_and_only_litestream_is_started_again() 
 }
 
 #[test]
-fn a_restored_shop_that_does_not_come_back_is_not_waited_for_for_ever() {
+fn restore_does_not_wait_for_ever_for_a_shop_that_does_not_come_back() {
     let mut served = Served::open();
     let backup = served.backup();
     let mut restore = served.verb("restore");

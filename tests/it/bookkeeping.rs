@@ -290,7 +290,7 @@ fn a_bank_transfer_that_does_not_come_is_pointed_out_with_what_is_missing() {
 }
 
 #[test]
-fn whoever_was_told_of_a_refund_hears_that_it_failed() {
+fn whoever_was_notified_of_a_refund_is_notified_when_it_fails() {
     let shop = shop();
     let session = buy(&shop, "card", 0).session;
     hear(&shop, "refund", json!({"session": session, "amount": 500}));

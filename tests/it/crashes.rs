@@ -104,9 +104,9 @@ fn kill_a_shop(seed: u64, kills: u64) -> (Tally, usize) {
     (tally, orders - sessions)
 }
 
-/// The control: a desk that answers before COMMIT must be caught by the same rounds.
+/// The control: the same rounds catch a desk that answers before COMMIT.
 #[test]
-fn the_same_rounds_catch_a_desk_that_answers_before_commit() {
+fn control_kills_catch_a_desk_that_answers_before_commit() {
     let mut shop = Shop::open();
     shop.kill();
     shop.settings.push(("FULFILLD_SABOTAGE".into(), "answer_before_commit".into()));

@@ -232,7 +232,7 @@ fn a_backup_put_over_a_killed_shop_is_never_mixed_with_the_log_of_before() {
 }
 
 #[test]
-fn a_shop_that_was_killed_goes_on_wherever_all_its_files_are_moved() {
+fn a_shop_that_was_killed_continues_wherever_all_its_files_are_moved() {
     let mut shop = Shop::open();
     acknowledged(&shop, 0, 30);
     shop.kill();
@@ -444,7 +444,7 @@ fn a_start_that_dies_at_any_moment_leaves_no_half_file() {
 }
 
 #[test]
-fn a_restart_while_a_shell_holds_begin_answers_503_and_goes_on_by_itself() {
+fn a_restart_while_a_shell_holds_begin_answers_503_and_recovers_by_itself() {
     for end in ["TERM", "KILL"] {
         let mut shop = Shop::open();
         acknowledged(&shop, 0, 5);
@@ -471,7 +471,7 @@ fn a_restart_while_a_shell_holds_begin_answers_503_and_goes_on_by_itself() {
 }
 
 #[test]
-fn somebody_who_reads_without_an_end_keeps_no_restart_from_serving() {
+fn a_read_that_never_ends_keeps_no_restart_from_serving() {
     let mut shop = Shop::open();
     acknowledged(&shop, 0, 5);
     let mut terminal = Terminal::open(&shop.file());
@@ -803,7 +803,7 @@ fn restore_repairs_what_a_backup_put_over_a_killed_shop_and_a_damaged_file_lead_
 /// SIGKILL at each of its steps: afterwards the old file or the new one is there and whole, and
 /// restore can be typed again.
 #[test]
-fn a_restore_that_is_broken_off_anywhere_leaves_a_file_and_goes_on() {
+fn a_restore_that_is_interrupted_anywhere_leaves_a_file_and_continues() {
     for call in ["fsync", "rename", "renameat2", "unlink", "ftruncate"] {
         for when in 1..=2 {
             let (mut shop, backup) = shop_with_a_backup("copy", "killed");
@@ -897,7 +897,7 @@ fn what_was_typed_and_is_lost_with_an_old_file_is_reported_before_the_next_start
 /// The controls: without the look at the log, without a mark in it, or without the last act of a
 /// stop, the tests above would see it.
 #[test]
-fn the_same_tests_catch_a_desk_that_does_not_own_its_log() {
+fn control_copies_catch_a_desk_that_does_not_own_its_log() {
     let planted = |bug: &str| ("FULFILLD_SABOTAGE".to_string(), bug.to_string());
     // A stop that leaves the log: the one file is not everything.
     let mut shop = Shop::open();

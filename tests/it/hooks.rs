@@ -883,7 +883,7 @@ fn a_hook_sees_what_it_needs_and_no_secret() {
 }
 
 #[test]
-fn a_command_that_cannot_be_run_is_one_finding_and_its_notifications_go_on_once_it_is_fixed() {
+fn a_command_that_cannot_be_run_is_one_finding_and_its_notifications_continue_once_it_is_fixed() {
     let hooks = Hooks::new();
     for mistake in ["missing", "not executable", "no interpreter"] {
         let path = hooks.path("teller");

@@ -41,7 +41,7 @@ const MATTERS: [(&str, &str, &str); 4] = [
 ];
 
 #[test]
-fn what_is_asked_about_before_its_session_is_listed_reaches_the_order_all_the_same() {
+fn what_is_requested_before_its_session_is_listed_still_reaches_the_order() {
     for (what, kind, says) in MATTERS {
         let shop = Shop::open();
         let [purchase] = &shop.buy("card", 1, "snapshot")[..] else { panic!("one") };
@@ -116,7 +116,7 @@ fn a_dispute_gives_a_subscription_s_order_the_payment_that_stripe_never_showed()
 }
 
 #[test]
-fn what_hides_behind_a_missing_permission_is_joined_when_it_is_granted() {
+fn what_a_missing_permission_hid_reaches_its_order_when_it_is_granted() {
     let shop = Shop::open();
     let [purchase] = &shop.buy("subscription", 1, "snapshot")[..] else { panic!("one") };
     let forbidden =

@@ -97,14 +97,14 @@ fn power_cuts_of_a_real_kernel_lose_no_acknowledged_event_and_double_no_order() 
 /// The control: without an fsync before each 200 the same cuts lose events.
 #[test]
 #[ignore = "needs qemu and a kernel: tests/setup kernel"]
-fn the_same_cuts_of_a_real_kernel_catch_a_desk_that_does_not_sync() {
+fn control_kernel_cuts_catch_a_desk_that_does_not_sync() {
     caught(Some("synchronous_normal"), Flush::Obeyed, "synchronous_normal");
 }
 
 /// The control: so they do on a drive that says that it has flushed and has not.
 #[test]
 #[ignore = "needs qemu and a kernel: tests/setup kernel"]
-fn the_same_cuts_of_a_real_kernel_catch_a_drive_that_does_not_flush() {
+fn control_kernel_cuts_catch_a_drive_that_does_not_flush() {
     caught(None, Flush::Ignored, "flush_ignored");
 }
 

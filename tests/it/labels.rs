@@ -255,7 +255,7 @@ fn each_label_service_gets_the_heading_the_code_page_and_the_line_ends_that_it_d
 }
 
 #[test]
-fn what_stands_in_a_services_file_is_the_order_as_the_service_reads_it() {
+fn a_service_s_file_is_the_order_as_the_service_reads_it() {
     let table = Table::set();
     let royal = table.exported(&["royal-mail"], "utf-8", ",");
     for (of, heading, cell) in [
@@ -643,7 +643,7 @@ print(' '.join(sorted(seen)))";
 }
 
 #[test]
-fn the_shelves_are_emptied_by_sku() {
+fn the_pick_list_adds_up_orders_by_sku() {
     let table = Table::set();
     let picked = |args: &[&str]| {
         String::from_utf8(table.run(&[&["slips", "--pick"], args].concat()).stdout).unwrap()

@@ -147,7 +147,7 @@ const FAILOVERS: u64 = 2;
 /// replica and by Stripe; what was typed in the last moments is lost, and the shop says that it
 /// cannot know. `FULFILLD_TEST_FAILOVERS=10` asks for more, and prints the figures.
 #[test]
-fn a_shop_whose_machine_is_lost_goes_on_from_the_replica_on_another() {
+fn a_shop_whose_machine_is_lost_continues_from_the_replica_on_another() {
     let failovers = number_of("FULFILLD_TEST_FAILOVERS").unwrap_or(FAILOVERS);
     println!(
         "target      acknowledged  missing  window s  typed  lost  restore s  ready s  whole s"

@@ -101,7 +101,7 @@ fn every_life_of_an_order_ends_in_the_same_rows_in_any_order_of_arrival() {
 /// The control: a desk that keeps no refund before it has the order must be caught by the same
 /// orders of arrival.
 #[test]
-fn the_same_lives_catch_a_desk_that_keeps_no_refund_before_the_order() {
+fn control_lives_catch_a_desk_that_stores_no_refund_before_its_order() {
     let bug = "no_refund_before_the_order";
     let fault = tell_lives(&["refunded", "disputed"], CROWD, Some(bug));
     let fault = fault.expect_err("no order of arrival showed the planted bug");

@@ -241,7 +241,7 @@ fn restore_in_a_shell(shop: &Shop, backup: &Path) {
 }
 
 #[test]
-fn a_backup_that_a_shell_restores_into_the_running_desk_is_told_at_once() {
+fn a_backup_that_a_shell_restores_into_the_running_desk_is_reported_at_once() {
     let mut shop = Shop::open();
     let backup = typed_after_a_backup(&shop);
     restore_in_a_shell(&shop, &backup);
@@ -268,7 +268,7 @@ fn a_backup_that_a_shell_restores_into_the_running_desk_is_told_at_once() {
 }
 
 #[test]
-fn a_mark_of_the_file_that_somebody_typed_over_is_right_again() {
+fn a_mark_of_the_file_that_somebody_overwrote_is_put_right() {
     let marks = "SELECT (SELECT * FROM pragma_application_id) || ' ' || (SELECT * FROM pragma_user_version)";
     let mut shop = Shop::open();
     let right = shop.one(marks);

@@ -446,7 +446,7 @@ fn one_basket_that_was_paid_twice_is_pointed_out() {
 }
 
 #[test]
-fn what_befalls_a_subscription_s_later_payment_is_shown_with_its_order_and_leaves_that_alone() {
+fn what_happens_to_a_subscription_s_later_payment_is_shown_with_its_order_and_does_not_change_it() {
     let shop = shop();
     let session = buy(&shop, "subscription", 0).session;
     let renewal = act(&shop, "renew", json!({"session": session})).session;
@@ -489,7 +489,7 @@ fn what_befalls_a_subscription_s_later_payment_is_shown_with_its_order_and_leave
 }
 
 #[test]
-fn a_refund_on_its_way_and_an_inquiry_are_told_as_what_they_are() {
+fn a_refund_on_its_way_and_an_inquiry_are_named_as_what_they_are() {
     let shop = shop();
     buy(&shop, "refund-pending", 0);
     buy(&shop, "dispute-warning", 0);

@@ -251,7 +251,7 @@ fn answers_that_are_wrong_in_one_place_leave_nothing_wrong_behind() {
 
 /// The control: a desk that panics when an object has no id or no name.
 #[test]
-fn the_same_wrong_answers_catch_a_desk_that_relies_on_an_id() {
+fn control_wrong_answers_catch_a_desk_that_relies_on_an_id() {
     let all = rounds(&[2, 4, 6], Some("an_object_has_an_id"));
     let panics = |fault: &&String| fault.contains("panicked");
     let fault = all.iter().flat_map(|(_, round)| &round.faults).find(panics);

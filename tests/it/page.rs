@@ -760,7 +760,7 @@ fn a_search_finds_by_order_name_number_and_sku_and_leads_a_scanner_to_the_only_p
 }
 
 #[test]
-fn without_the_setting_there_is_no_page_and_with_half_of_it_serve_says_what_lacks() {
+fn without_the_setting_there_is_no_page_and_with_half_of_it_serve_says_what_is_missing() {
     let mut shop = Shop::open();
     assert!(!shop.desk().line.contains("the page"), "{}", shop.desk().line);
     shop.stop();

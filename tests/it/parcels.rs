@@ -228,7 +228,7 @@ const PARCELS: &str = "SELECT f.order_id, f.status, group_concat(l.position || '
     WHERE f.status <> 'canceled' GROUP BY f.id ORDER BY f.id";
 
 #[test]
-fn of_two_different_things_one_goes_first_and_the_other_waits_in_a_parcel_of_its_own() {
+fn one_of_two_things_is_shipped_first_and_the_other_waits_in_a_parcel_of_its_own() {
     let of_order_1 = format!("SELECT * FROM ({PARCELS}) WHERE order_id = 1");
     for line in [
         "ship 1 --items 1 --company DHL --number JD1",
@@ -493,7 +493,7 @@ fn a_tracking_number_is_the_text_that_was_meant() {
 }
 
 #[test]
-fn a_number_is_one_order_s_unless_they_go_to_one_address() {
+fn a_tracking_number_belongs_to_one_order_unless_several_go_to_one_address() {
     let desk = Desk::open();
     desk.does("ship 6 --company DHL --number JD6");
     let said = desk.declines(
@@ -657,7 +657,7 @@ fn what_is_corrected_after_shipping_notifies_hooks_once_a_statement() {
 }
 
 #[test]
-fn the_rest_of_a_partly_sent_order_is_canceled_with_its_reason_and_hooks_hear_of_it() {
+fn the_rest_of_a_partly_sent_order_is_canceled_with_its_reason_and_hooks_are_notified() {
     for line in [
         "cancel 1 --reason inventory",
         "UPDATE line_items SET canceled_quantity = 1, cancel_reason = 'inventory' WHERE id = 'li_2'",
@@ -763,7 +763,7 @@ fn a_replacement_that_is_no_longer_wanted_is_canceled_by_the_line_that_attention
 }
 
 #[test]
-fn of_two_parcels_on_their_way_one_has_arrived() {
+fn one_of_two_parcels_on_their_way_has_arrived() {
     let desk = Desk::open();
     desk.does("ship 1 --items 1 --company DHL --number JD1");
     desk.does("ship 1 --company UPS --number 1Z1");

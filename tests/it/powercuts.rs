@@ -68,17 +68,17 @@ fn power_cuts_lose_no_acknowledged_event_and_double_no_order() {
 /// The controls: without an fsync before each 200 the same power cuts lose events, and so they do
 /// after an fsync that failed where nobody moves the log into the file.
 #[test]
-fn the_same_power_cuts_catch_a_desk_that_does_not_sync() {
+fn control_power_cuts_catch_a_desk_that_does_not_sync() {
     caught(Plan { planted: Some("synchronous_normal"), ..Plan::default() });
 }
 
 #[test]
-fn the_same_power_cuts_catch_a_desk_that_goes_on_in_a_log_with_a_hole() {
+fn control_power_cuts_catch_a_desk_that_writes_on_in_a_log_with_a_hole() {
     caught(Plan { planted: Some("log_without_owner"), fsync_fails_once: true });
 }
 
 #[test]
-fn the_same_power_cuts_catch_a_start_that_moves_a_log_with_a_hole_into_the_file() {
+fn control_power_cuts_catch_a_start_that_moves_a_log_with_a_hole_into_the_file() {
     caught(Plan { planted: Some("hole_moved_into_file"), fsync_fails_once: true });
 }
 

@@ -168,7 +168,7 @@ fn the_largest_event_comes_through_unchanged() {
 }
 
 #[test]
-fn an_absurd_framing_ends_at_the_proxy_and_the_daemon_goes_on() {
+fn absurd_framing_ends_at_the_proxy_and_the_daemon_keeps_answering() {
     let absurd = [
         "Content-Length: 100000000000000",
         "Content-Length: 9223372036854775807",
@@ -217,7 +217,7 @@ fn an_absurd_framing_ends_at_the_proxy_and_the_daemon_goes_on() {
 }
 
 #[test]
-fn slow_senders_stay_at_the_proxy_and_are_told_nothing_false() {
+fn slow_senders_stay_at_the_proxy_and_get_no_false_answer() {
     const SLOW: usize = 100;
     through_every_proxy(|proxy, upstream| {
         let body = event("evt_slow");

@@ -322,7 +322,7 @@ fn whatever_was_changed_behind_the_file_s_back_is_shown_and_nothing_else() {
 }
 
 #[test]
-fn a_stripe_that_fails_ends_a_rebuild_with_nothing_said_and_nothing_left() {
+fn a_rebuild_that_stripe_fails_reports_nothing_and_leaves_nothing_behind() {
     let mut shop = Shop::open();
     sell(&shop, &["card", "refunded"]);
     shop.stop();

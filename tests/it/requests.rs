@@ -68,7 +68,7 @@ fn a_declined_card_in_an_open_checkout_is_ignored_at_once() {
 }
 
 #[test]
-fn three_hundred_declines_of_one_payment_cost_a_handful_of_questions() {
+fn three_hundred_declines_of_one_payment_cost_a_handful_of_requests() {
     let settings = [("FULFILLD_STRIPE_API", &*card_testing()), ("FULFILLD_ECHO_AFTER", "2")];
     let shop = Shop::open_with(&settings, &["--webhook", "none"]);
     std::thread::scope(|threads| {

@@ -164,7 +164,7 @@ fn post_hesitating(url: &str, body: &[u8], secret: &str) -> std::io::Result<(u16
 /// As after a secret was lost: what systemd starts says so once, callers get an answer, and the
 /// shop serves as soon as the secret is back.
 #[test]
-fn callers_of_a_shop_without_its_secret_are_answered_and_it_goes_on_when_that_is_fixed() {
+fn callers_of_a_shop_without_its_secret_are_answered_and_it_starts_when_that_is_fixed() {
     let mut shop = Shop::open();
     shop.stop();
     let secret = shop.dir.path().join("webhook_secret");

@@ -104,7 +104,7 @@ fn whatever_file_is_put_back_no_200_goes_into_one_that_is_not_whole() {
 /// The control: a desk that plays back whatever log lies beside its file must be caught by the same
 /// cases, by those in which an old log is left there.
 #[test]
-fn the_same_cases_catch_a_desk_that_plays_back_any_log() {
+fn control_restores_catch_a_desk_that_plays_back_any_log() {
     let mut left: Vec<Case> = cases();
     left.retain(|case| {
         case.older

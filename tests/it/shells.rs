@@ -216,7 +216,7 @@ fn two_shells_that_write_and_reset_the_log_of_a_desk_with_a_slow_disk_lose_nothi
 /// The control: a desk that drops its locks in the middle of a transaction, as any close(2) of a
 /// descriptor of the file does.
 #[test]
-fn the_same_shells_catch_a_desk_that_drops_its_locks() {
+fn control_shells_catch_a_desk_that_drops_its_locks() {
     let caught = seeds("", 12).find_map(|seed| {
         let told = three_on_one_log(seed, Duration::from_secs(5), Some("locks_dropped"));
         let lost = told.lost.len();

@@ -92,7 +92,7 @@ fn one_session_that_fails_in_any_way_holds_up_no_other() {
 }
 
 #[test]
-fn a_whole_outage_is_sat_out_and_everything_is_there_once_it_ends() {
+fn everything_is_there_once_a_whole_outage_ends() {
     std::thread::scope(|threads| {
         for (way, status) in
             [("status", Some(500)), ("close", None), ("html", None), ("hang", None)]

@@ -212,7 +212,7 @@ fn whichever_call_on_the_file_fails_no_acknowledged_event_is_lost() {
 
 /// The control: a desk that answers before COMMIT is caught by one call or another.
 #[test]
-fn the_same_faults_catch_a_desk_that_answers_before_commit() {
+fn control_faults_catch_a_desk_that_answers_before_commit() {
     let calls = calls_of_a_round();
     for tenth in [5, 6, 4, 7, 3, 8, 2, 9] {
         let near = calls * tenth / 10;

@@ -168,7 +168,7 @@ fn one_row_from_the_future_moves_no_list_there() {
 }
 
 #[test]
-fn what_came_while_the_clock_was_ahead_goes_on_when_it_is_set_back() {
+fn what_came_while_the_clock_was_ahead_is_processed_when_it_is_set_back() {
     // An hour ahead is no longer than a pause may be, so the next process knows by its note alone.
     for (running, ahead_s) in [(true, 86_400), (false, 86_400), (false, 3600)] {
         let mut shop = shop_of_its_own_time(0, &[]);

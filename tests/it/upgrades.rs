@@ -156,7 +156,7 @@ fn a_new_file(taken: &TcpListener) -> (Vec<String>, i64) {
 }
 
 #[test]
-fn the_file_of_every_version_goes_on_with_all_its_rows_and_today_s_schema() {
+fn the_file_of_every_version_is_upgraded_to_today_s_schema_with_all_its_rows() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let (new, today) = a_new_file(&taken);
     for (name, dump) in dumps() {

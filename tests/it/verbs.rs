@@ -973,7 +973,7 @@ fn a_locked_file_is_waited_for_and_then_named() {
 }
 
 #[test]
-fn a_reader_that_has_had_enough_is_no_failure() {
+fn a_pipe_that_its_reader_closed_is_no_failure() {
     let books = Books::open();
     for line in [
         "",

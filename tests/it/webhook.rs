@@ -203,7 +203,7 @@ fn a_signed_event_that_cannot_be_understood_is_kept_and_parked_with_the_reason()
 }
 
 #[test]
-fn a_file_that_somebody_keeps_locked_costs_503_within_the_budget_and_heals() {
+fn a_file_that_somebody_keeps_locked_costs_503_within_the_budget_and_recovers() {
     let shop = Shop::open();
     let other = rusqlite::Connection::open(shop.file()).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -243,7 +243,7 @@ fn a_trigger_of_the_shop_s_own_that_refuses_events_is_named_and_nothing_is_lost(
 }
 
 #[test]
-fn a_full_disk_is_answered_503_and_heals_when_there_is_room() {
+fn a_full_disk_is_answered_503_and_recovers_when_there_is_room() {
     // A disk of 2 MB, in a mount namespace of the desk's own.
     let mut shop = Shop::open();
     shop.stop();

@@ -49,7 +49,7 @@ fn random_weeks_end_with_no_difference_to_stripe() {
 /// The controls: weeks like these catch a desk that never sweeps, and one for which the clock says
 /// which answer is newer.
 #[test]
-fn the_same_weeks_catch_what_is_planted() {
+fn control_weeks_catch_what_is_planted() {
     for bug in ["never_sweep", "newer_by_the_clock"] {
         let faults = (0..4).map(|_| live_weeks("", 3, Some(bug))).find(|faults| !faults.is_empty());
         let faults = faults.unwrap_or_else(|| panic!("twelve weeks did not show {bug}"));

@@ -11,7 +11,7 @@ use crate::shop::seed;
 /// Two refunds of 2^62 once made `to_ship`, `attention` and `order_overview` fail for the whole
 /// shop.
 #[test]
-fn two_refunds_of_what_no_bank_knows_stop_no_view() {
+fn two_refunds_of_impossible_amounts_stop_no_view() {
     let c = made(SCHEMA);
     for id in ["re_x", "re_y"] {
         let refund = format!(
