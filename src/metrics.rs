@@ -96,7 +96,7 @@ impl Metrics {
         self.count("fulfilld_http_requests_total", path, code);
     }
 
-    /// A webhook was not believed.
+    /// A webhook's signature was refused.
     pub fn webhook_refused(&self, cause: &'static str) {
         self.count("fulfilld_webhook_refused_total", cause, 0);
     }
@@ -106,7 +106,8 @@ impl Metrics {
         lock(&self.refused).get_or_insert_with(|| (Instant::now(), why.into()));
     }
 
-    /// For how long events have been refused, and what the first was told; `None` once one is stored.
+    /// For how long events have been refused, and how the first was answered; `None` once one is
+    /// stored.
     pub fn events_refused(&self) -> Option<(Duration, String)> {
         lock(&self.refused).as_ref().map(|(since, why)| (since.elapsed(), why.clone()))
     }
@@ -147,7 +148,7 @@ impl Metrics {
         lock(&self.webhook).count
     }
 
-    /// Webhooks that were not believed, and webhooks that could not be stored, so far.
+    /// Webhooks whose signature was refused, and webhooks that could not be stored, so far.
     pub fn webhooks_turned_away(&self) -> (u64, u64) {
         let counts = lock(&self.counts);
         let sum = |wanted: &dyn Fn(&Key) -> bool| {

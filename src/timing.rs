@@ -24,7 +24,7 @@ const AGAIN_AFTER: Duration = Duration::from_secs(1);
 pub struct Watch {
     steps: Steps,
     /// By how much the alarm in the file says that the clock is fast, 0 for no alarm; `None` when
-    /// the file was not asked yet.
+    /// the file was not read yet.
     told_s: Option<i64>,
     /// What waits is still to be woken.
     to_wake: bool,

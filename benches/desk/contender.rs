@@ -1,4 +1,4 @@
-//! A contender: one server process on its own core, started, asked, measured and stopped.
+//! A contender: one server process on its own core, started, sent requests, measured and stopped.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};

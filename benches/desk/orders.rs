@@ -1,5 +1,5 @@
-//! End to end: a webhook in, Stripe asked, the order in the file; against a simulated Stripe that
-//! takes 100 ms to answer.
+//! End to end: a webhook in, a request to Stripe, the order in the file; with a simulated Stripe
+//! that takes 100 ms to answer.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -100,7 +100,7 @@ pub fn run(
     sandbox.stop()?;
 
     let answered = answered(&stats, "200");
-    // The limit is one endpoint's: that of the one asked most.
+    // The limit is one endpoint's: that of the one with the most requests.
     let busiest = *answered.iter().max().unwrap_or(&0);
     Ok(Orders {
         setting,

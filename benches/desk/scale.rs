@@ -244,7 +244,7 @@ fn search(program: &Path, file: &Path, text: &str) -> Result<(f64, f64)> {
     let mut said = String::new();
     let out = child.stdout.take().ok_or("a search says nothing")?;
     { out }.read_to_string(&mut said).map_err(failed)?;
-    // It is still there to be asked until it is waited for.
+    // Its figures can be read until it is waited for.
     let ended = rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT;
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::waitid(rustix::process::WaitId::Pid(pid), ended).map_err(|e| e.to_string())?;

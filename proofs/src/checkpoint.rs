@@ -1,4 +1,4 @@
-//! Stands in for `src/checkpoint.rs`: a log that is never long, and is emptied when it is asked to.
+//! Stands in for `src/checkpoint.rs`: a log that is never long, and is emptied on request.
 
 use std::time::Duration;
 

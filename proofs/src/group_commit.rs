@@ -1,5 +1,6 @@
-//! The group commit under every order of its threads: who is told that a row is stored finds it on
-//! the disk at that moment, who is told otherwise does not, and everybody is told once.
+//! The group commit under every order of its threads: whoever gets the answer that a row is stored
+//! finds it on the disk at that moment, whoever gets the other answer does not, and everybody gets
+//! one answer.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -17,7 +18,7 @@ use crate::writer::{GroupNote, Task, Writer};
 const SENDERS: u64 = 3;
 const ROWS: u64 = 2;
 
-/// What each row's sender was told. A std lock: shuttle changes no turn at it.
+/// The answer that each row's sender got. A std lock: shuttle changes no turn at it.
 type Told = Arc<Mutex<HashMap<u64, bool>>>;
 
 /// A row that is handed over, as a webhook is.

@@ -4,9 +4,9 @@
 //! The product's files stand here as links; `sync.rs` gives them locks and threads that
 //! shuttle schedules, and the other rooms that they use are stand-ins.
 
-mod group_commit; // nobody is told before COMMIT, whoever fails
+mod group_commit; // nobody gets an answer before COMMIT, whatever fails
 mod jobs; // no wake-up of the queue is lost
-mod order; // a difference that persists is asked about again
+mod order; // a difference that persists is requested again
 
 #[allow(dead_code)]
 mod queue;
@@ -57,7 +57,7 @@ fn schedules(name: &str, day: fn(), rounds: usize, planted: &[&'static str]) {
     run(day, rounds, seed);
     println!("proof: {rounds} schedules|–|0|–");
     eprintln!("{:.0} s", began.elapsed().as_secs_f64());
-    // What a control says of its failure is no news.
+    // What a control says of its failure is expected.
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| ()));
     for bug in planted {

@@ -7,9 +7,9 @@
 //! between. The desk's clock steps.
 //!
 //! What must hold in every state:
-//! - no answer that is older than the newest wins: what an event told that is concluded stands in
+//! - no answer that is older than the newest wins: what a concluded event reported stands in
 //!   the file;
-//! - a difference that persists is asked about again: an event waits, or a question is under way,
+//! - a difference that persists is requested again: an event waits, or a request is under way,
 //!   or a sweep or the look at what is not settled will find it.
 
 use std::collections::BTreeSet;
@@ -109,13 +109,13 @@ struct State {
     /// The desk's clock is ahead.
     ahead: bool,
     stripe: [Object; OBJECTS],
-    /// Events that Stripe made and has not delivered: an object, and what is told.
+    /// Events that Stripe made and has not delivered: an object, and its state.
     on_the_way: BTreeSet<(usize, u8)>,
     seq: u8,
     pending: BTreeSet<Event>,
     in_hand: BTreeSet<Question>,
     rows: [Row; OBJECTS],
-    /// What concluded events told of an object.
+    /// What concluded events reported of an object.
     told: [u8; OBJECTS],
     /// An event of our own making was stored before.
     looked_up: [bool; OBJECTS],

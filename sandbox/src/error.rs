@@ -1,4 +1,4 @@
-//! Why the sandbox did not do what it was asked to.
+//! Why the sandbox could not do what was requested.
 
 use std::fmt;
 

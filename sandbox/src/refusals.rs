@@ -71,7 +71,7 @@ pub fn rate_limited() -> Response {
         .with("Stripe-Rate-Limited-Reason", "endpoint-rate")
 }
 
-/// What Stripe says with any status, for a fault that was asked for.
+/// What Stripe says with any status, for a fault that a test set.
 pub fn with_status(status: u16) -> Response {
     let (code, kind, message) = match status {
         401 => return unauthorized(Some("sk_test_refused")),

@@ -1,4 +1,4 @@
-//! Counts of what was answered and delivered, for tests that ask how hard Stripe was asked.
+//! Counts of what was answered and delivered, for tests of how many requests Stripe gets.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;

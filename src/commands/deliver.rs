@@ -23,8 +23,9 @@ pub struct Args {
     orders: Orders,
 }
 
-/// Delivers all of them and prints them as they are now. `Usage` when one parcel is asked of several
-/// orders, `Permanent` with the file's own sentence when it refuses one; then nothing has changed.
+/// Delivers all of them and prints them as they are now. `Usage` when one parcel is named for
+/// several orders, `Permanent` with the file's own sentence when it refuses one; then nothing has
+/// changed.
 pub fn run(args: &Args) -> Result<()> {
     let verb = if args.parcel.is_some() { "deliver_parcel" } else { "deliver" };
     let act = Act { verb, done: "delivered", author: args.lift.author(), with: vec![] };

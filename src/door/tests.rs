@@ -8,7 +8,7 @@ use socket2::SockRef;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Answers with what it was asked, so that a test sees what came through.
+/// Answers with the request itself, so that a test sees what came through.
 fn echo(request: Request) {
     match request.path() {
         "/panic" => panic!("on purpose"),

@@ -54,7 +54,7 @@ impl Post {
         Post { plain: agent(false), tls: agent(true), secrets }
     }
 
-    /// Posts the notification. 2xx is done, 410 wants to hear no more of it, everything else is tried
+    /// Posts the notification. 2xx is done, 410 wants no more of it, everything else is tried
     /// again; a redirect is not followed.
     pub fn send(&self, url: &str, key: &str, json: &[u8]) -> Outcome {
         let now = clock::now();

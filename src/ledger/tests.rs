@@ -311,7 +311,7 @@ fn a_failed_refund_stays_in_the_books_of_its_month_whatever_a_wrong_answer_says(
     assert_eq!(hear("failed", Some(second)), failed, "what is booked stays");
     hear("succeeded", None);
     assert_eq!(hear("failed", None), failed);
-    // One that was wrongly told to have failed, and fails later.
+    // One that was wrongly reported as failed, and fails later.
     hear("succeeded", None);
     assert_eq!(hear("failed", Some(second)), format!("failed {}", text(second)));
 }

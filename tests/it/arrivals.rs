@@ -29,7 +29,7 @@ pub const SCENARIOS: &[&str] = &[
     "old-api",
 ];
 
-/// What the file says of every session, without the moments at which we asked and the numbers that
+/// What the file says of every session, without the times of our requests and the numbers that
 /// it gave out itself.
 pub fn facts(shop: &Shop) -> Vec<String> {
     together(|| facts_rows(shop))

@@ -435,7 +435,7 @@ fn slow_heads_and_slow_bodies_keep_nobody_out() {
     come_slowly(&mut Post::open());
 }
 
-/// The control: a desk that cuts no slow client must be caught by the same attack.
+/// The control: the same attack catches a desk that cuts no slow client.
 #[test]
 fn control_attacks_catch_a_desk_that_cuts_no_slow_client() {
     let planted = &[("FULFILLD_SABOTAGE", "nobody_is_cut")];

@@ -26,7 +26,7 @@ fn shop() -> Connection {
     c
 }
 
-/// Writes as the daemon does when Stripe has told something.
+/// Writes as the daemon does when Stripe has reported something.
 fn by_stripe(c: &Connection, sql: &str) {
     let all = format!(
         "UPDATE actor SET name = 'stripe:evt_1';\n{sql}\nUPDATE actor SET name = 'operator';"

@@ -18,8 +18,8 @@ fn looking_with(sandbox: &[&str]) -> Shop {
     Shop::open_with(&[("FULFILLD_BACKFILL_EVERY", "1"), ("FULFILLD_SWEEP_EVERY", "1")], sandbox)
 }
 
-/// So many purchases, every tenth refunded, every twentieth disputed; none of them is told to
-/// anybody.
+/// So many purchases, every tenth refunded, every twentieth disputed; no event of them is
+/// delivered.
 fn trade(shop: &Shop, count: usize) -> Vec<Purchase> {
     let purchases = shop.buy("card", count, "snapshot");
     for (i, purchase) in purchases.iter().enumerate() {
@@ -42,7 +42,7 @@ fn wait_for_count(shop: &Shop, sql: &str, n: usize) {
     wait_for(&format!("{n} from {sql}"), || (count(shop, sql) == n).then_some(()));
 }
 
-/// What the simulated Stripe was asked since the last time, by endpoint.
+/// How many requests the simulated Stripe got since the last call, by endpoint.
 fn asked(shop: &Shop) -> Value {
     shop.control("DELETE", "/_sandbox/stats", Value::Null)["requests"].clone()
 }
@@ -362,7 +362,7 @@ fn an_empty_file_is_filled_by_reconcile_alone_and_no_hook_runs_for_the_past() {
     for scenario in ["unpaid", "free", "subscription", "refunded", "disputed", "mixed"] {
         shop.buy(scenario, 1, "snapshot");
     }
-    // The file is older than the sales, so that they are told to hooks; the other is younger.
+    // The file is older than the sales, so hooks are notified of them; the other is younger.
     shop.stop();
     shop.settings.push(("FULFILLD_BACKFILL_EVERY".into(), "1".into()));
     shop.settings.push(("FULFILLD_SWEEP_EVERY".into(), "1".into()));
@@ -407,7 +407,7 @@ fn an_empty_file_is_filled_by_reconcile_alone_and_no_hook_runs_for_the_past() {
     );
     shop.check();
 
-    // A hook that is set from now on hears of what comes from now on.
+    // A hook that is set from now on is notified of what comes from now on.
     let heard = shop.dir.path().join("heard");
     let hook = shop.dir.path().join("hook");
     std::fs::write(
@@ -539,8 +539,8 @@ fn an_order_costs_one_request_and_a_replay_another() {
     let shop =
         Shop::open_with(&[("FULFILLD_ECHO_AFTER", "4")], &["--webhook", "none", "--rate", "0"]);
     for purchase in shop.buy("card", 20, "snapshot") {
-        // The echo first, as Stripe makes them: what is asked for later says what it says. One that
-        // comes after the answer is asked for.
+        // The echo first, as Stripe makes them: a later request covers it. One that comes after the
+        // answer needs a request of its own.
         assert_eq!(purchase.events[0].1, "payment_intent.succeeded");
         for (event, _) in &purchase.events {
             assert_eq!(shop.deliver(event), 200);
@@ -549,7 +549,7 @@ fn an_order_costs_one_request_and_a_replay_another() {
     shop.settle();
     assert_eq!(shop.rows("SELECT state, count(*) FROM events GROUP BY 1"), ["done|40"]);
     let before = asked(&shop);
-    // On a machine that is busy with other work, one or another is asked for twice.
+    // On a machine that is busy with other work, one or another is requested twice.
     assert!((20..30).contains(&requests(&before, "checkout_session")), "{before}");
     assert!(requests(&before, "checkout_sessions") < 10, "{before}");
     let event = shop.one("SELECT id FROM events WHERE type = 'payment_intent.succeeded' LIMIT 1");

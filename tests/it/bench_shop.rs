@@ -111,7 +111,7 @@ fn the_shop_of_the_benchmark_is_as_the_daemon_would_have_left_it() {
         copy(&filled, &told, "refunds", &of, &[]);
         copy(&filled, &told, "disputes", &of, &[]);
     }
-    // Nobody asks for news in a shop without hooks.
+    // Nobody waits for notifications in a shop without hooks.
     run("UPDATE outbox SET state = 'done', outcome = 'no_hook'");
     for sql in LEFT {
         let (has, should) = (rows(&filled, sql), rows(&told, sql));

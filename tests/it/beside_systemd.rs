@@ -78,7 +78,7 @@ impl Served {
         self.verb("restore").arg(backup).spawn().expect("it starts")
     }
 
-    /// The next thing that systemd is asked for; it waits for [`Served::done`].
+    /// The next command that systemd gets; it waits for [`Served::done`].
     fn asked(&self) -> String {
         let asked = self.bin.path().join("asked");
         wait_for("systemd is asked", || std::fs::read_to_string(&asked).ok()).trim().into()

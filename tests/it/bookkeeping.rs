@@ -298,7 +298,7 @@ fn whoever_was_notified_of_a_refund_is_notified_when_it_fails() {
     hear(&shop, &format!("refunds/{refund}"), json!({"status": "failed"}));
     let topics = "SELECT topic FROM outbox WHERE topic GLOB 'order.ref*' ORDER BY id";
     assert_eq!(shop.rows(topics), ["order.refunded", "order.refund_failed"]);
-    // It failed before the order was heard of.
+    // It failed before the order was known.
     let made = shop.control(
         "POST",
         "/_sandbox/trigger",

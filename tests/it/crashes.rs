@@ -214,7 +214,7 @@ fn a_dead_thread_is_noticed(name: &str) {
     let purchase = shop.buy("card", 1, "snapshot").remove(0);
     std::fs::write(&order, "").expect("the order to die");
     for (event, _) in &purchase.events {
-        // It may be the last thing that this process hears.
+        // It may be the last request that this process gets.
         let _ = shop.post(&shop.body(event));
     }
     if name == "signals" {

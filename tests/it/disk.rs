@@ -48,7 +48,7 @@ impl Record {
         self.kind == 'F' && self.failed
     }
 
-    /// The fault that `RECORD_FAULT` asked for, which was reached here.
+    /// The fault that `RECORD_FAULT` names, which was reached here.
     pub fn is_fault(&self) -> bool {
         self.kind == 'X'
     }

@@ -14,7 +14,7 @@ use fastrand::Rng;
 /// What a drive writes whole or not at all.
 const SECTOR: usize = 512;
 
-/// What the machine asked of the drive, in order.
+/// The machine's requests to the drive, in order.
 #[derive(Clone)]
 enum Command {
     /// `forced`: past the cache (FUA).

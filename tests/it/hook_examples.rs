@@ -66,7 +66,7 @@ fn mail_goes_to_the_buyer_when_it_is_shipped_and_to_the_shop_when_it_is_paid() {
     assert_eq!(mails[0].header("Subject"), "Your order 1042 is on its way");
     assert_eq!(mails[0].header("To"), "ada@example.com");
     assert!(mails[0].header("From").ends_with("<shop@example.org>"), "{}", mails[0].header("From"));
-    // A second delivery of the same news can be told to be one.
+    // A second delivery of the same notification can be recognized.
     assert_eq!(mails[0].header("Message-ID"), mails[1].header("Message-ID"));
     assert_ne!(mails[0].header("Message-ID"), mails[2].header("Message-ID"));
     for words in
@@ -172,8 +172,8 @@ fn a_mail_server_that_fails_for_now_is_tried_again_and_one_that_refuses_is_not()
         let (code, said) = run("mail", &news, &settings);
         assert!(code == Some(1) && said.contains(named), "{said}");
     }
-    // A password goes to a server that it can be told to in secret; this one is on this machine,
-    // and has no use for it.
+    // A password goes only over a connection that is secret; this server is on this machine, and
+    // has no use for it.
     let dir = tempfile::tempdir().unwrap();
     let password = dir.path().join("password");
     fs::write(&password, "hush\n").unwrap();

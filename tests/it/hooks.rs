@@ -1,5 +1,5 @@
-//! The shop's own programs are told: whatever they do, at least once, in order for each order, and
-//! at nobody else's cost.
+//! Hooks, the shop's own programs, are notified: whatever they do, at least once, in order for each
+//! order, and at nobody else's cost.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -16,7 +16,7 @@ use crate::outside::{free_address, installed, machine_program, shipped};
 use crate::shop::{PATIENCE, Running, Shop, fulfilld, wait_for};
 use crate::verbs::assert_golden;
 
-/// Writes down what it was told: a file a run.
+/// Writes down what it was notified of: a file a run.
 const TELLER: &str = r#"
 json=$(cat)
 file=$(mktemp "$HOOK_DIR/.XXXXXXXX")
@@ -93,7 +93,7 @@ impl Hooks {
         })
     }
 
-    /// What the tellers have written down, oldest first.
+    /// What the hooks have written down, oldest first.
     fn told(&self) -> Vec<Told> {
         let mut told: Vec<Told> = fs::read_dir(self.0.path())
             .unwrap()
@@ -155,7 +155,7 @@ fn ship(shop: &Shop, order: i64) {
     shop.shell(&format!("INSERT INTO ship VALUES({order}, 'DHL', 'JD0{order}', NULL)")).unwrap();
 }
 
-/// The state of the latest news of a topic, with what else is asked.
+/// Columns of the latest notification of a topic.
 fn news(shop: &Shop, topic: &str, columns: &str) -> String {
     shop.one(&format!("SELECT {columns} FROM outbox WHERE id = (SELECT max(id) FROM outbox WHERE topic = '{topic}')"))
 }
@@ -362,7 +362,7 @@ fn notifications_of_one_order_go_to_a_hook_in_order_and_hold_up_no_other() {
     };
     assert_eq!(of("picky", "2 "), both(2));
     assert_eq!((of("easy", "1 "), of("easy", "2 ")), (both(1).to_vec(), both(2).to_vec()));
-    // The second news of the first order waits behind the first, again and again.
+    // The second notification of the first order waits behind the first, again and again.
     let id = shop.one("SELECT id FROM outbox WHERE topic = 'fulfillment.shipped' AND order_id = 1");
     for tries in 2..4 {
         assert_eq!(verb(&shop, &format!("hooks retry {id}")).0, Some(0));
@@ -380,7 +380,7 @@ fn notifications_of_one_order_go_to_a_hook_in_order_and_hold_up_no_other() {
     });
     let told = of("picky", "1 ");
     assert_eq!(told[told.len() - 2..], both(1));
-    // The other hook was told once.
+    // The other hook was notified once.
     assert_eq!(hooks.told_to("easy").len(), 4);
     shop.check();
 }
@@ -593,7 +593,7 @@ fn an_exit_code_says_whether_to_try_again_and_how_often() {
     assert_eq!(hooks.told().iter().map(|t| t.attempt).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6, 7]);
     assert!(hooks.told().iter().all(|told| told.key == "order:1:paid"));
     assert_eq!(shop.one("SELECT count(*) FROM attention"), "0");
-    // Told is told, until somebody insists.
+    // A hook that was notified is not notified again, until somebody insists.
     let (code_, said) = verb(&shop, &format!("hooks retry {id}"));
     assert!(code_ == Some(1) && said.contains("is done; to notify its hooks again"), "{said}");
     let typed = "hooks resend 1 order.paid";
@@ -643,7 +643,7 @@ fn a_post_is_tried_again_when_the_other_side_says_and_never_where_it_says_stop()
         let tries = run("/soon", "attempts").parse::<i64>().unwrap();
         (tries >= 3 && receiver.posted().len() >= 5).then_some(())
     });
-    // One of three gave up, and the news is dead only when the others are through.
+    // One of three gave up, and the notification is dead only when the others are through.
     assert_eq!(news(&shop, "order.paid", "state"), "pending");
     let keys: Vec<String> =
         receiver.posted().iter().map(|posted| posted.header("webhook-id")).collect();
@@ -742,7 +742,7 @@ fn an_undo_stops_a_hook_that_is_delayed_and_not_one_that_was_notified() {
         shop.shell("UPDATE outbox SET state = 'pending' WHERE outcome = 'undone'").unwrap_err();
     assert!(refused.contains("nothing to notify of"), "{refused}");
 
-    // Typed again, it is news again; and the hour goes by.
+    // Typed again, it notifies again; and the hour goes by.
     ship(&shop, 1);
     held_back(2);
     as_daemon(&shop, "UPDATE hook_runs SET next_attempt_at = '2026-01-01T00:00:00Z'");
@@ -754,7 +754,7 @@ fn an_undo_stops_a_hook_that_is_delayed_and_not_one_that_was_notified() {
     let told = hooks.told();
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(told[0].key.starts_with("fulfillment:1:shipped:"), "{}", told[0].key);
-    // Now it was told.
+    // Now the hook was notified.
     let (code, said) = verb(&shop, "undo");
     assert!(
         code == Some(1)
@@ -784,7 +784,7 @@ fn without_a_hook_nothing_waits_and_nobody_was_notified() {
         ["done|0|no_hook"]
     );
     assert_eq!(shop.one("SELECT count(*) FROM hook_runs"), "0");
-    // An undo needs no --force, and the same act is news again.
+    // An undo needs no --force, and the same act notifies again.
     let (code, said) = verb(&shop, "undo");
     assert_eq!(code, Some(0), "{said}");
     ship(&shop, 1);
@@ -1064,7 +1064,7 @@ fn what_the_documents_show_of_hooks_runs() {
     shop.start();
     let lines: Vec<&str> =
         section.lines().filter_map(|line| line.strip_prefix("$ fulfilld ")).collect();
-    // What is told once more needs an order that had news.
+    // What is sent once more needs an order that had notifications.
     let lines: Vec<&str> =
         lines.into_iter().filter(|line| !line.starts_with("hooks resend")).collect();
     assert_eq!(lines.len(), 3);
@@ -1095,7 +1095,7 @@ fn what_the_documents_show_of_hooks_runs() {
     }
 }
 
-/// A server that keeps what is posted to it and answers as it is told.
+/// A server that stores what is posted to it and gives the answers that it was set to give.
 struct Receiver {
     address: std::net::SocketAddr,
     posted: Arc<Mutex<Vec<Posted>>>,

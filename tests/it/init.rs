@@ -35,7 +35,7 @@ fn what_is_typed_is_tried_and_written_and_typed_again_it_is_kept() {
     assert!(settings.contains("\nFULFILLD_PUBLIC_URL=https://shop.example.com/webhook\n"));
     assert_eq!(mode_of(&env), 0o640);
 
-    // Nothing is asked, and nothing changes but a mode that was wrong.
+    // It asks no question, and changes nothing but a mode that was wrong.
     fs::set_permissions(etc.join("webhook_secret"), fs::Permissions::from_mode(0o644)).expect("ok");
     let said = init(&etc, &[], "");
     assert_eq!(said.matches("kept").count(), 2, "{said}");

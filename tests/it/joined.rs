@@ -141,7 +141,7 @@ fn goods_that_stripe_named_only_later_are_sent() {
         unlisted(&shop, "checkout_session", json!(times));
         deliver(&shop, purchase, "checkout.session.completed");
         if times > 1 {
-            // Asked a few times, it is left alone, and a person is told.
+            // Requested a few times, it is left alone, and attention shows it.
             shop.settle();
             assert_eq!(shop.rows("SELECT state, attempts FROM events"), ["done|5"]);
             assert!(shop.rows("SELECT reason FROM attention").contains(&"no_lines".into()));

@@ -284,7 +284,7 @@ fn a_service_s_file_is_the_order_as_the_service_reads_it() {
     assert_eq!(pirate.cell("7-1", "Weight (oz)"), "24.70");
     let stamp = pirate.cell("1-1", "Rubber Stamp 2");
     assert_eq!(stamp, "2 × Mug (blue), 1 × Poste");
-    // A formula is none any more, and somebody is told.
+    // A formula is none any more, and the output says so.
     assert_eq!(pirate.cell("6-1", "Name"), "cmd|/C calc Zed");
     assert!(pirate.said.contains("6-1: Name is 'cmd|/C calc Zed' in the file"), "{}", pirate.said);
     assert_eq!(pirate.cell("6-1", "Phone"), "+44 20 7946");
@@ -332,7 +332,7 @@ fn a_service_that_splits_addresses_and_lacks_letters_gets_no_guess_and_no_questi
     ] {
         assert!(dhl.said.contains(said), "{said}: {}", dhl.said);
     }
-    // The first row is the sender, and what has no column is told.
+    // The first row is the sender, and what has no column is named.
     let marke = table.exported(&["internetmarke"], "cp1252", ";");
     assert_eq!(
         marke.records[1],
@@ -565,7 +565,7 @@ fn one_wrong_row_ships_nothing_and_every_wrong_row_is_named() {
         assert!(said.contains(note), "{note}: {said}");
     }
     assert_eq!(table.shipped(), ["2|DHL|JD2", "4|DHL|JD4", "1|DHL|JD1"]);
-    // A label that was shipped and made void later is told.
+    // A label that was shipped and made void later is pointed out.
     let (_, said) = table.takes(b"Order,Tracking,Status\n4-1,JD4,refunded\n", &[]);
     assert!(said.contains("the label is void, and 4-1 was shipped with it"), "{said}");
     let (code, said) = table.takes(b"Name,City\nAda,Paris\n", &[]);
@@ -698,7 +698,8 @@ fn an_order_from_the_market_is_packed_like_any_other_and_is_in_none_of_stripes_b
         table.rows("SELECT actor, new FROM order_history WHERE order_id = 9 AND what = 'order'"),
         ["fulfilld:add|paid, added: market stall"]
     );
-    // Stripe's books are what they were, and no hook hears of a payment that Stripe does not know.
+    // Stripe's books are what they were, and no hook is notified of a payment that
+    // Stripe does not know.
     let after =
         [&export[..], &[&export[..], &["--lines"]].concat()].map(|args| table.run(args).stdout);
     assert!(books == after, "{}", String::from_utf8_lossy(&after[0]));

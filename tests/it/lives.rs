@@ -48,24 +48,24 @@ pub const LIVES: &[&str] = &[
     "dinar-refunded-in-part",
 ];
 
-/// Each life is told in so many orders: each there is, where that is no more, else in random ones.
-/// `FULFILLD_TEST_LIVES` asks for another number.
+/// Each life is delivered in so many orders: in every one, where there are no more, else in random
+/// ones. `FULFILLD_TEST_LIVES` sets another number.
 const ORDERS: usize = 120;
 
-/// Of each life so many are told at once, each in another order, all lives mixed with one another
-/// in one file.
+/// So many of each life are delivered at once, each in another order, all lives mixed with one
+/// another in one file.
 const CROWD: usize = 20;
 
 /// How many of Stripe's deliveries are under way at once.
 const POSTING: usize = 16;
 
-/// So far the desk's clock is off, in seconds; a signature is believed for 300.
+/// How far the desk's clock is off at most, in seconds; a signature is valid for 300.
 const STEP_MAX_S: i64 = 250;
 
 /// An event's bodies: the snapshot, and its thin twin.
 type Bodies = [Vec<u8>; 2];
 
-/// Lets a life happen at Stripe so many times, to be told later.
+/// Lets a life happen at Stripe so many times, to be delivered later.
 fn live(shop: &Shop, scenario: &str, times: usize) -> Vec<Vec<Bodies>> {
     let told = |purchase: Purchase| {
         let bodies: Vec<Vec<u8>> = purchase.events.iter().map(|(id, _)| shop.body(id)).collect();
@@ -83,8 +83,8 @@ fn live(shop: &Shop, scenario: &str, times: usize) -> Vec<Vec<Bodies>> {
     shop.buy(scenario, times, "both").into_iter().map(told).collect()
 }
 
-/// The orders in which a life of so many events is told: every one, or `None` when they are too
-/// many.
+/// The orders in which a life of so many events is delivered: every one, or `None` when they are
+/// too many.
 fn every_order(events: usize, at_most: usize) -> Option<Vec<Vec<usize>>> {
     let count = (1..=events).try_fold(1usize, |count, n| count.checked_mul(n));
     count.filter(|count| *count <= at_most).map(|_| permutations(events))
@@ -98,8 +98,8 @@ fn every_life_of_an_order_ends_in_the_same_rows_in_any_order_of_arrival() {
     proof::came_to(format!("{orders} lives"), events, 0, 0);
 }
 
-/// The control: a desk that keeps no refund before it has the order must be caught by the same
-/// orders of arrival.
+/// The control: the same orders of arrival catch a desk that stores no refund before it has the
+/// order.
 #[test]
 fn control_lives_catch_a_desk_that_stores_no_refund_before_its_order() {
     let bug = "no_refund_before_the_order";
@@ -108,8 +108,8 @@ fn control_lives_catch_a_desk_that_stores_no_refund_before_its_order() {
     proof::caught(bug, fault.lines().next().unwrap_or_default());
 }
 
-/// Tells each life in so many orders of arrival: how many were told, and of how many events; an
-/// error says where the rows differ.
+/// Delivers each life in so many orders of arrival: how many were delivered, and of how many
+/// events; an error says where the rows differ.
 fn tell_lives(
     lives: &[&str],
     wanted: usize,
@@ -126,8 +126,8 @@ fn tell_lives(
         crowds.iter().map(|crowd| every_order(crowd[0].len(), wanted)).collect();
     let (mut told_before, mut expected, mut told_in_all, mut orders_in_all) = (0, Vec::new(), 0, 0);
     for round in 0..wanted.div_ceil(CROWD) {
-        // Who is told in this round, and the number of the order in which; a life that has been
-        // told in each is left out.
+        // Which lives are delivered in this round, and the number of the order in which; a life
+        // that has been delivered in each is left out.
         let next = |place: usize| round * CROWD + place;
         let left: Vec<(usize, usize)> = (0..lives.len())
             .flat_map(|life| (0..CROWD).map(move |place| (life, place)))

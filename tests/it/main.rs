@@ -46,7 +46,7 @@ mod terminal; // what a person sees of it
 mod search; // what is found in a file of many orders
 mod doctor; // what keeps orders from arriving
 mod operator; // whatever an operator types
-mod hooks; // the shop's own programs are told
+mod hooks; // hooks, the shop's own programs, are notified
 mod trials; // and tried by the desk itself
 mod hook_examples; // those that are shipped
 mod privacy; // what is held about people

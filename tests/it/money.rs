@@ -19,7 +19,7 @@ pub fn act(shop: &Shop, what: &str, order: Value) -> Purchase {
     Purchase::of(&shop.control("POST", &format!("/_sandbox/{what}"), whole))
 }
 
-/// The same, and the desk hears of it.
+/// The same, and its event is delivered to the desk.
 pub fn hear(shop: &Shop, what: &str, order: Value) -> Purchase {
     ring(shop, act(shop, what, order))
 }
@@ -36,7 +36,7 @@ fn deliver_all(shop: &Shop, purchase: &Purchase) {
     }
 }
 
-/// A purchase so many days ago, heard of now.
+/// A purchase so many days ago, delivered now.
 pub fn buy(shop: &Shop, scenario: &str, days_ago: i64) -> Purchase {
     let purchase = deliver(shop, scenario, days_ago);
     shop.settle();

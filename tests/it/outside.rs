@@ -124,7 +124,7 @@ pub fn webhook(signature: Option<&str>, body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
-/// A webhook that is believed, of an event with this id that leads to nothing.
+/// A webhook with a valid signature, of an event with this id that leads to nothing.
 pub fn good_webhook(id: &str) -> Vec<u8> {
     let body = event(id);
     webhook(Some(&sign(body.as_bytes(), SECRETS[1], unix_now())), body.as_bytes())

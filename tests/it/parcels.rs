@@ -65,7 +65,7 @@ impl Desk {
         self.sql(sql).unwrap_or_else(|e| panic!("{sql}: {e}"));
     }
 
-    /// Writes as the daemon does when Stripe has told something.
+    /// Writes as the daemon does when Stripe has reported something.
     fn by_stripe(&self, sql: &str) {
         self.typed(&format!(
             "BEGIN; UPDATE actor SET name = 'stripe:evt_2'; {sql}; UPDATE actor SET name = 'operator'; COMMIT"
@@ -629,7 +629,7 @@ fn what_is_corrected_after_shipping_notifies_hooks_once_a_statement() {
         so_far += more;
         assert_eq!(desk.rows(UPDATED).len(), so_far, "{line}");
     }
-    // What was corrected wrongly and told to nobody yet is taken back with its notification.
+    // A wrong correction that no hook was notified of yet is taken back with its notification.
     desk.does("undo --order 4");
     let undone = || desk.one("SELECT count(*) FROM outbox WHERE outcome = 'undone'");
     assert_eq!(undone(), "0", "nothing was to be told of the note");
@@ -698,7 +698,7 @@ fn what_could_not_be_sent_before_is_not_overdue_the_second_it_can_be() {
         "INSERT INTO ship SELECT id, 'DHL', 'JD' || id, NULL FROM orders WHERE id > 1 AND id <> 5",
     );
     desk.typed("INSERT INTO deliver SELECT id FROM orders WHERE id IN(3, 4)");
-    // Order 4's parcel is lost: a replacement is asked for now. Order 6's comes back now.
+    // Order 4's parcel is lost: a replacement is ordered now. Order 6's comes back now.
     desk.does("reship 4 --reason lost");
     desk.typed(
         "UPDATE fulfillments SET status = 'canceled' WHERE order_id = 6 AND status = 'shipped'",

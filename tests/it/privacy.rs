@@ -1,4 +1,4 @@
-//! What is held about a person can be told, and erased to the last byte, while the books stay.
+//! What is held about a person can be shown, and erased to the last byte, while the books stay.
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -32,7 +32,7 @@ fn done(shop: &Shop, arguments: &[&str]) -> String {
     said(&output)
 }
 
-/// Sixteen purchases, told: each of the simulated Stripe's buyers has bought twice.
+/// Sixteen purchases, delivered: each of the simulated Stripe's buyers has bought twice.
 fn sell(shop: &Shop) -> Vec<Purchase> {
     let purchases = shop.buy("card", 16, "snapshot");
     for (id, _) in purchases.iter().flat_map(|purchase| &purchase.events) {

@@ -192,7 +192,7 @@ fn absurd_framing_ends_at_the_proxy_and_the_daemon_keeps_answering() {
         for framing in absurd {
             let reply = exchange(proxy.address, &request(framing));
             let refused = reply.as_ref().is_none_or(|r| (400..=501).contains(&r.status));
-            // A proxy may also mend it, and pass on one sound and short request.
+            // A proxy may also repair it, and pass on one sound and short request.
             assert!(refused || framing.contains("chunked"), "{}, {framing}: {reply:?}", proxy.word);
         }
         for request in upstream.seen() {

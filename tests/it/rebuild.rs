@@ -67,7 +67,7 @@ fn an_order_that_was_added_by_hand_is_no_difference_to_stripe() {
     healthy(&shop);
 }
 
-/// A purchase of each scenario, told.
+/// A purchase of each scenario, with its events delivered.
 fn sell(shop: &Shop, scenarios: &[&str]) {
     for (n, scenario) in scenarios.iter().enumerate() {
         let purchase = shop.buy(scenario, 1, ["snapshot", "thin", "both"][n % 3]).remove(0);

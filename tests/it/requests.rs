@@ -60,7 +60,7 @@ fn a_declined_card_in_an_open_checkout_is_ignored_at_once() {
         ["ignored|1|checkout_open|the checkout is still open; a success has an event of its own"]
     );
     assert_eq!(asked(&shop), 1);
-    // A success that is quicker than its session is no such thing: it is asked about again.
+    // A success that is quicker than its session is no such thing: it is requested again.
     let early = declined(2).replace("payment_failed", "succeeded");
     assert_eq!(shop.post(early.as_bytes()).unwrap().0, 200);
     let waits = "SELECT 1 FROM events WHERE id = 'evt_2' AND state = 'pending' AND attempts > 1";

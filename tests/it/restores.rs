@@ -101,8 +101,8 @@ fn whatever_file_is_put_back_no_200_goes_into_one_that_is_not_whole() {
     assert_eq!(faults, [""; 0]);
 }
 
-/// The control: a desk that plays back whatever log lies beside its file must be caught by the same
-/// cases, by those in which an old log is left there.
+/// The control: the same cases, those in which an old log is left beside the file, catch a desk
+/// that plays back whatever log lies there.
 #[test]
 fn control_restores_catch_a_desk_that_plays_back_any_log() {
     let mut left: Vec<Case> = cases();
@@ -162,7 +162,7 @@ fn try_case(shop: &mut Shop, case: Case) -> Result<Outcome, String> {
     })
 }
 
-/// Some purchases, told and worked off.
+/// Some purchases, delivered and processed.
 fn sell(shop: &Shop, n: usize) {
     for (id, _) in shop.buy("card", n, "snapshot").iter().flat_map(|p| &p.events) {
         assert_eq!(shop.deliver(id), 200);

@@ -25,7 +25,7 @@ enum Step {
     Renamed(&'static str, usize),
     /// The file is written in place, piece by piece.
     InPlace(&'static str, usize),
-    /// The same, and the desk is told by SIGHUP.
+    /// The same, and the desk gets a SIGHUP.
     InPlaceAndTold(&'static str, usize),
     /// The file is spoiled, the desk says so, and goes on with the secrets that it has.
     Spoiled(fn(&Path)),

@@ -47,7 +47,7 @@ fn what_stripe_s_libraries_sign_is_acknowledged() {
             }
         }
     }
-    // Four bodies of each library are eight events, each told twice.
+    // Four bodies of each library are eight events, each delivered twice.
     assert_eq!(shop.one("SELECT count(*) FROM events"), "8");
 }
 
@@ -60,7 +60,7 @@ fn the_daemon_accepts_what_stripe_s_libraries_accept() {
     let libraries = Library::all();
     let mut wrong = Vec::new();
     let mut judge = |s: &Situation, expected: Verdicts| {
-        let [node, python] = libraries.each_ref().map(|library| library.believes(s));
+        let [node, python] = libraries.each_ref().map(|library| library.accepts(s));
         let request = webhook(s.header.as_deref(), &s.body);
         let fulfilld = match exchange(desk, &request) {
             Some(reply) if reply.status == 200 => true,
@@ -151,7 +151,7 @@ struct Situation {
     body: Vec<u8>,
 }
 
-/// Who believes it.
+/// Who accepts it.
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
 struct Verdicts {
     node: bool,
@@ -451,9 +451,9 @@ impl Library {
         answer["header"].as_str().unwrap_or_else(|| panic!("{}: {answer}", self.name)).into()
     }
 
-    /// True when it believes the request under either of the secrets, as a server does that is
+    /// True when it accepts the request under either of the secrets, as a server does that is
     /// rolling one.
-    fn believes(&self, s: &Situation) -> bool {
+    fn accepts(&self, s: &Situation) -> bool {
         let body: Value = serde_json::from_slice(&s.body).unwrap_or_default();
         let thin = body["object"] == "v2.core.event";
         SECRETS.iter().any(|secret| {

@@ -123,7 +123,7 @@ fn part_of_an_order_ships_and_the_rest_stays_in_the_queue() {
 fn what_would_make_the_file_untrue_is_refused_with_a_sentence_and_changes_nothing() {
     let shop = with_orders(&["card", "mixed", "unpaid"]);
     shop.shell("INSERT INTO ship VALUES(1, 'DHL', 'JD01', NULL)").unwrap();
-    // No hook asks for the news, which is noted within a second.
+    // No hook is set for the notification, which is noted within a second.
     let news = "SELECT count(*) FROM outbox WHERE state = 'pending'";
     wait_for("nobody is to be told", || (shop.one(news) == "0").then_some(()));
     let before = shop.shell(".dump").unwrap();

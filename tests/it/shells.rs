@@ -360,7 +360,7 @@ fn shop_of_the_readme() -> Shop {
     shop
 }
 
-/// One purchase, told to the desk and worked on to its end.
+/// One purchase, delivered to the desk and processed to its end.
 fn buy(shop: &Shop, scenario: &str) {
     for (event, _) in &shop.buy(scenario, 1, "snapshot")[0].events {
         assert_eq!(shop.deliver(event), 200);

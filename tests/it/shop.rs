@@ -385,7 +385,7 @@ pub fn seeds(variable: &str, count: u64) -> impl Iterator<Item = u64> {
     (0..count).map(move |n| first + n).inspect(|seed| println!("FULFILLD_SEED={seed}"))
 }
 
-/// A variable by which a test is asked for more.
+/// A variable that makes a test do more.
 pub fn number_of(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{variable} is a number")))

@@ -36,7 +36,7 @@ fn a_stop_under_load_loses_nothing_and_ends_well() {
             }
             wait_for("the load is on", || (next.load(Ordering::SeqCst) > 100).then_some(()));
             shop.desk().signal("TERM");
-            // The process goes on to be told; what it answers from now on counts as well.
+            // The process still gets requests; what it answers from now on counts as well.
             let pid = shop.desk().pid();
             wait_for("it ends", || {
                 let state =

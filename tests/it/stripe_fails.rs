@@ -186,7 +186,7 @@ fn a_missing_permission_holds_up_only_what_needs_it_and_is_named_until_it_is_gra
     assert!(row.contains("STRIPE_SECRET_KEY lacks a permission"), "{row}");
     assert_eq!(shop.rows("SELECT reason FROM attention WHERE reason = 'key_refused'"), [""; 0]);
     assert_eq!(shop.get("/readyz"), (200, "ready".into()));
-    // However many events wait, the question is asked once.
+    // However many events wait, one request is sent.
     let asked = shop.control("GET", "/_sandbox/stats", json!({}));
     assert!(asked["requests"]["refund"]["403"].as_u64().is_some_and(|n| n <= 4), "{asked}");
     assert_eq!(asked["requests"]["dispute"]["200"], Value::Null, "{asked}");
@@ -257,7 +257,7 @@ fn a_backlog_drains_at_the_permitted_rate_with_next_to_no_429() {
     shop.check();
 }
 
-/// What Stripe was asked since the last time, by endpoint, and in all.
+/// How many requests Stripe got since the last call, by endpoint, and in all.
 fn asked(shop: &Shop) -> (Value, u64) {
     let asked = shop.control("DELETE", "/_sandbox/stats", Value::Null)["requests"].clone();
     let count = |by_status: &Value| {

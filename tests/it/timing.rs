@@ -1,5 +1,5 @@
 //! This server's clock is wrong, or is set: no order is lost by it, nothing waits for hours, and
-//! somebody is told.
+//! an alarm says so.
 
 use std::os::unix::fs::PermissionsExt;
 

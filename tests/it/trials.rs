@@ -44,7 +44,7 @@ fn hooks_are_tested_by_the_running_desk_with_its_own_settings() {
     assert!(said.contains("exit code 3: no") && said.contains("1 of 1 hooks failed"), "{said}");
     let (code, said) = test(&shop, "event.failed");
     assert_eq!(code, Some(78), "{said}");
-    // Nothing of it is left in the file, or in what hooks are told.
+    // Nothing of it is left in the file, or in what hooks are notified of.
     assert_eq!(shop.one("SELECT count(*) FROM hook_tests"), "0");
     assert_eq!(shop.one("SELECT count(*) FROM outbox"), "0");
 

@@ -119,7 +119,7 @@ fn nothing_is_lost(before: &BTreeMap<String, Vec<String>>, c: &Connection, when:
     let after = rows(c);
     for (table, rows) in before {
         let after = after.get(table).unwrap_or_else(|| panic!("{when}: {table} is gone"));
-        // A file that was never served at its place is told of.
+        // A file that was never served at its place is pointed out.
         let after: Vec<&String> =
             after.iter().filter(|row| !row.contains("file_without_note")).collect();
         assert_eq!(after.len(), rows.len(), "{when}: rows of {table}");

@@ -473,7 +473,7 @@ fn undo_refuses_what_it_cannot_put_back_and_changes_nothing() {
         "order 1041 has moved on since: fulfillment 1 status is 'delivered' and your last change",
     );
 
-    // A hook was told: only when told to, and it is said.
+    // A hook was notified: only with --force, and undo says so.
     assert!(books.act("ship 2001 2002"));
     books.sql(
         "BEGIN; UPDATE actor SET name = 'fulfilld:hooks';
@@ -493,7 +493,7 @@ fn undo_refuses_what_it_cannot_put_back_and_changes_nothing() {
     );
     assert!(books.run("check").status.success());
 
-    // Done again, it is news again, and the news that was undone stays silent.
+    // Done again, it notifies again, and the notification that was undone stays silent.
     assert!(books.act("ship 2001 2002"));
     let news = "SELECT count(*) FROM outbox WHERE topic = 'fulfillment.shipped' AND order_id IN(2001, 2002)";
     assert_eq!(books.one(&format!("{news} AND state = 'pending'")), 2);

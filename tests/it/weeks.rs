@@ -33,8 +33,8 @@ const AT_ONCE: usize = 3;
 const SETTLED_WITHIN: Duration = Duration::from_secs(120);
 const CAUGHT_WITHIN: Duration = Duration::from_secs(20);
 
-/// Within a signature's age the webhooks are believed all the same; beyond it the daemon hears
-/// nothing until it is right again.
+/// Within a signature's age the webhooks are still accepted; beyond it the daemon refuses them all
+/// until the clock is right again.
 const STEPS_S: [i64; 10] =
     [-31, 31, -240, 240, -7_200, 7_200, -172_800, 172_800, -4_000_000, 4_000_000];
 

@@ -123,11 +123,3 @@ impl Statement<'_> {
         self.connection.execute(self.sql).map(|()| 0)
     }
 }
-
-pub struct Row;
-
-impl Row {
-    pub fn get(&self, _: usize) -> Result<i64> {
-        Ok(0)
-    }
-}

@@ -61,7 +61,7 @@ impl Sale {
         })
     }
 
-    /// What a buyer who pays by bank transfer is asked for.
+    /// What a buyer who pays by bank transfer has to send.
     fn next_action(&self) -> Value {
         let c = &*self.checkout;
         if c.method != "customer_balance" || self.stage != Stage::Unpaid {

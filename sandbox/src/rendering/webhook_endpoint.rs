@@ -17,7 +17,7 @@ impl WebhookEndpoint {
         })
     }
 
-    /// A `v2.core.event_destination`; the URL is there when it was asked for.
+    /// A `v2.core.event_destination`; the URL is there when the request includes it.
     pub fn destination(&self, with_url: bool) -> Value {
         let version = self.api_version.as_deref().unwrap_or(VERSION);
         let at = rfc3339(SHOP_OPENED);

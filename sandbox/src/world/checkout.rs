@@ -50,7 +50,7 @@ pub struct Checkout {
     pub method: &'static str,
     pub buyer: &'static Buyer,
     pub lines: Vec<Line>,
-    /// `None` when no address was asked for.
+    /// `None` when the checkout asked for no address.
     pub shipping: Option<i64>,
     pub presented_in: Option<&'static str>,
     /// What the payment link's URL carried.

@@ -21,7 +21,7 @@ const ANSWER_MAX: u64 = 1 << 20;
 
 /// What it says of itself, as far as somebody answers.
 pub struct Daemon {
-    /// Where it was asked, a host and a port.
+    /// Where the request went, a host and a port.
     pub listen: String,
     /// Whether some fulfilld serves the file; `None` when that cannot be seen.
     holds: Option<bool>,

@@ -111,7 +111,7 @@ pub(super) const FACTS_SQL: &str = "
   || quote(next_attempt_at) FROM hook_runs
   UNION ALL SELECT quote(subject) || quote(at) FROM forgotten";
 /// An event that was received stays as it was; that another is written by hand does no harm,
-/// because Stripe is asked.
+/// because the answer comes from Stripe.
 pub(super) const RECEIVED_SQL: &str =
     "SELECT quote(id) || quote(type) || quote(object_id) || quote(created) || quote(livemode)
     || quote(api_version) || quote(account) || quote(shape) || quote(snapshot_event) || quote(payload) || quote(source)

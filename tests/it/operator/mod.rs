@@ -9,7 +9,7 @@ mod daemon; // and what the daemon writes meanwhile
 mod probes; // for every trigger the line that it refuses
 mod places; // a row by all its names
 mod amounts; // and by all its values
-mod words; // text from outside in the lines that a person is told to type
+mod words; // text from outside in the lines for a person to type
 
 use std::io::Write as _;
 use std::path::Path;
@@ -129,7 +129,7 @@ fn the_stock_shells_do_with_the_same_lines_what_the_program_s_sqlite_does() {
 
 const LOOK: &str = "-- look --";
 
-/// Standard output of the shell that was told this; what it refuses is not listened to.
+/// Standard output of the shell that was given this; what it refuses is ignored.
 fn shell(library: Option<&Path>, typed: &str) -> String {
     let mut command = machine_program("sqlite3");
     command

@@ -315,7 +315,7 @@ impl State {
                 {
                     let news =
                         format!("fulfillment:{id}:updated fulfillment.updated {order} {id} ");
-                    // A link that follows its number is no news of its own.
+                    // A link that follows its number is no notification of its own.
                     if *column == "tracking_url" {
                         allowed.insert(news);
                     } else {
@@ -360,7 +360,7 @@ impl State {
         }
         for key in now.keys().chain(cells_are.keys()) {
             let (is, said) = (cells_are.get(key).unwrap_or(&None), now.get(key).unwrap_or(&None));
-            // What a new order begins with is what was bought, and not told.
+            // What a new order begins with is what was bought, and is no history.
             let bought =
                 author.starts_with("stripe:") && said.is_none() && key.1.contains(" quantity of ");
             if is != said && !bought {
@@ -375,8 +375,8 @@ impl State {
         let Some(news) = self.outbox.strip_prefix(&before.outbox[..]) else {
             return Some("the outbox did not grow at its end".into());
         };
-        // What may be said again carries the moment: two statements of the same one are one piece
-        // of news.
+        // What may be sent again carries the moment: two statements of the same moment are one
+        // notification.
         let told: BTreeSet<String> =
             before.outbox.iter().map(|news| without_moment(news)).collect();
         let news: BTreeSet<String> = news.iter().map(|news| without_moment(news)).collect();
@@ -464,7 +464,7 @@ impl State {
     }
 }
 
-/// A key without its time: of news that may be said more than once.
+/// A key without its time: of notifications that may be sent more than once.
 fn without_moment(news: &str) -> String {
     let (key, rest) = news.split_once(' ').unwrap_or((news, ""));
     let bare = match key.char_indices().filter(|(_, c)| *c == ':').nth(2) {

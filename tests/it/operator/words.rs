@@ -1,5 +1,4 @@
-//! Text from outside in the lines that a person is told to type: it is one word there, and does
-//! nothing.
+//! Text from outside in the lines for a person to type: it is one word there, and does nothing.
 
 use std::process::Command;
 
