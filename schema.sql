@@ -276,7 +276,8 @@ CREATE TABLE fulfillment_line_items(
 CREATE INDEX fulfillment_line_items_item ON fulfillment_line_items(line_item_id);
 
 -- Money going back: one row per refund. It may come before its order, which it finds by its
--- payment.
+-- payment. Where several payments paid one invoice, payment_intent_id is the one that the order
+-- names, here and in disputes, reviews and fraud_warnings; charge_id is of the payment itself.
 CREATE TABLE refunds(
   id                TEXT PRIMARY KEY,                     -- re_…
   payment_intent_id TEXT,

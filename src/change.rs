@@ -168,6 +168,8 @@ pub struct Order {
     pub checkout_session_id: String,
     /// The payment; `None` where nothing is paid, or not by Checkout itself.
     pub payment_intent_id: Option<String>,
+    /// More payments of its invoice. What is about them is filed under `payment_intent_id`.
+    pub other_payments: Vec<String>,
     /// Real money or not.
     pub livemode: bool,
     /// `payment`, `subscription` or `setup`.

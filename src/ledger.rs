@@ -106,13 +106,14 @@ fn keep(
     if known.is_some_and(|known| known >= asked) {
         return Ok(());
     }
+    let payment = filed_under(c, about)?;
     let (created_at, as_of) = (clock::text(about.created_at), clock::text(about.as_of));
     if sabotage::is("newer_by_the_clock") && is_older_by_the_clock(c, table, &about.id, &as_of)? {
         return Ok(());
     }
     let common: [(&str, &dyn ToSql); 7] = [
         ("id", &about.id),
-        ("payment_intent_id", &about.payment_intent_id),
+        ("payment_intent_id", &payment),
         ("charge_id", &about.charge_id),
         ("subscription_id", &about.subscription_id),
         ("created_at", &created_at),
@@ -143,6 +144,20 @@ fn keep(
         Some(invoice) => learn_payment(c, invoice, &about.payment_intent_id),
         None => Ok(()),
     }
+}
+
+/// The payment under which an order finds what is about this one. Several payments may pay an
+/// invoice, and its order names one of them.
+fn filed_under(c: &Connection, about: &About) -> Result<String> {
+    let own = &about.payment_intent_id;
+    let Some(invoice) = &about.invoice_id else { return Ok(own.clone()) };
+    let sql = "SELECT payment_intent_id FROM orders
+               WHERE invoice_id = ?1 AND payment_intent_id IS NOT NULL ORDER BY id";
+    let of_order: Option<String> = c
+        .prepare_cached(sql)
+        .and_then(|mut q| q.query_row([invoice], |row| row.get(0)).optional())
+        .map_err(db::translate)?;
+    Ok(of_order.unwrap_or_else(|| own.clone()))
 }
 
 /// The order of an invoice learns which payment paid it, where Stripe did not show that when the

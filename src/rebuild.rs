@@ -148,6 +148,7 @@ impl Deriving<'_> {
         };
         if let Change::Order(order) = &change {
             self.payments.extend(order.payment_intent_id.clone());
+            self.payments.extend(order.other_payments.iter().cloned());
             match self.numbers.get(&order.checkout_session_id).copied() {
                 number @ Some(_) => return self.write(&request, &change, number),
                 None => self.unnumbered.push((request, change)),

@@ -189,26 +189,25 @@ impl Stripe {
         }
     }
 
-    /// The payment intent that paid an invoice, else one that is to pay it; `None` where Stripe
-    /// shows none yet.
-    pub fn payment_intent_of_invoice(&self, invoice: &str) -> Result<Sight<Option<String>>> {
-        let payments = match self.invoice_payments(&[("invoice", checked(invoice)?.to_string())])? {
-            Sight::Seen(payments) => payments,
-            Sight::Hidden => return Ok(Sight::Hidden),
-            Sight::Unsaid => return Ok(Sight::Unsaid),
-        };
+    /// The payment intents of an invoice: first those that paid it, the oldest before the others,
+    /// so that the first one stays the first; then those that are to pay it, then those that were
+    /// given up. Empty where Stripe shows none yet.
+    pub fn payment_intents_of_invoice(&self, invoice: &str) -> Result<Sight<Vec<String>>> {
+        let mut payments =
+            match self.invoice_payments(&[("invoice", checked(invoice)?.to_string())])? {
+                Sight::Seen(payments) => payments,
+                Sight::Hidden => return Ok(Sight::Hidden),
+                Sight::Unsaid => return Ok(Sight::Unsaid),
+            };
         let by = |payment: &Value| id_at(payment, "/payment/payment_intent");
         // An attempt that failed, or was given up, stays in the list.
         let rank = |payment: &Value| match payment["status"].as_str() {
-            Some("paid") => 0,
-            Some("canceled") => 2,
-            _ => 1,
+            Some("paid") => (0, payment["created"].as_i64()),
+            Some("canceled") => (2, None),
+            _ => (1, None),
         };
-        let best = payments
-            .iter()
-            .filter(|payment| by(payment).is_some())
-            .min_by_key(|payment| rank(payment));
-        Ok(Sight::Seen(best.and_then(by)))
+        payments.sort_by_key(rank);
+        Ok(Sight::Seen(payments.iter().filter_map(by).collect()))
     }
 
     /// The invoice that a payment intent pays, and its subscription where the key may see it;

@@ -45,7 +45,8 @@ fn execute(simulation: &Simulation, request: &Request) -> Result<Response> {
             json!({"objects": ids})
         }
         ("POST", ["lapse"]) => json!(simulation.lapse(&parse::<Follow>(order)?)?),
-        ("POST", ["renew"]) => json!(simulation.renew(&parse::<Follow>(order)?)?),
+        ("POST", ["renew"]) => json!(simulation.renew(&parse::<Follow>(order)?, false)?),
+        ("POST", ["pay_again"]) => json!(simulation.renew(&parse::<Follow>(order)?, true)?),
         ("POST", ["refund"]) => json!(simulation.follow(Kind::Refund, &parse::<Follow>(order)?)?),
         ("POST", ["refunds", id]) => {
             json!(simulation.set_status(Kind::Refund, id, &parse::<SetStatus>(order)?)?)
@@ -95,7 +96,7 @@ fn execute(simulation: &Simulation, request: &Request) -> Result<Response> {
         }
         (method, _) => {
             return Err(Error::Missing(format!(
-                "the sandbox has no {method} {}; it has POST trigger, settle, capture, lapse, renew, say, \
+                "the sandbox has no {method} {}; it has POST trigger, settle, capture, lapse, renew, pay_again, say, \
                  refund, refunds/ID, dispute, disputes/ID, review, reviews/ID, fraud_warning, webhook, \
                  endpoint, clock, secrets and faults, GET stats, mutations, events and \
                  events/ID/body, DELETE faults and stats, under {ROOT}",

@@ -309,12 +309,13 @@ impl Simulation {
 
     /// A subscription is paid once more; what follows that payment names the session that is
     /// answered here, which Stripe does not show. `Refused` when the session begins no
-    /// subscription.
-    pub fn renew(&self, order: &Follow) -> Result<Purchase> {
+    /// subscription. With `same_invoice` it is one more payment of the session's invoice.
+    pub fn renew(&self, order: &Follow, same_invoice: bool) -> Result<Purchase> {
         let mut account = lock(&self.account);
         let sale = account.sale(&order.session).ok_or_else(|| no_session(&order.session))?;
-        let renewed =
-            account.renew(sale, ago(order.ago_s)).ok_or_else(|| no_session(&order.session))?;
+        let renewed = account
+            .renew(sale, same_invoice, ago(order.ago_s))
+            .ok_or_else(|| no_session(&order.session))?;
         Ok(purchase(&account, renewed))
     }
 

@@ -62,12 +62,14 @@ fn completed(mut order: Box<Order>, stripe: &Stripe) -> Result<Handled> {
     // A subscription's session names its invoice, not its payment; refunds and disputes know only
     // the payment.
     if let (None, Some(invoice)) = (&order.payment_intent_id, order.invoice_id.clone()) {
-        let (paid_by, hidden) = match stripe.payment_intent_of_invoice(&invoice)? {
+        let (paid_by, hidden) = match stripe.payment_intents_of_invoice(&invoice)? {
             Sight::Seen(paid_by) => (paid_by, false),
-            Sight::Hidden => (None, true),
-            Sight::Unsaid => (None, false),
+            Sight::Hidden => (Vec::new(), true),
+            Sight::Unsaid => (Vec::new(), false),
         };
-        order.payment_intent_id = paid_by;
+        let mut paid_by = paid_by.into_iter();
+        order.payment_intent_id = paid_by.next();
+        order.other_payments = paid_by.collect();
         let was_paid = order.payment_status == PaymentStatus::Paid && order.amount_total > 0;
         if was_paid && order.payment_intent_id.is_none() {
             let why = "Stripe does not show which payment paid the invoice".into();
@@ -122,6 +124,7 @@ pub fn read(answer: &Answer, event: FromEvent) -> Result<Handled> {
         as_of: answer.at,
         checkout_session_id: session.id("/id").ok_or_else(|| needed("id"))?,
         payment_intent_id: session.id("/payment_intent"),
+        other_payments: Vec::new(),
         livemode: session.at("/livemode").and_then(Value::as_bool).unwrap_or(false),
         mode,
         payment_status,

@@ -51,6 +51,7 @@ pub fn take_in(c: &Connection, order: &Order, asked: i64, number: Option<i64>) -
         nameless = order.without_person();
         order = &nameless;
     }
+    gather(c, order)?;
     let id = insert_order(c, order, asked, number)?;
     for (position, line) in (1..).zip(&order.lines) {
         insert_line(c, id, position, line)?;
@@ -70,7 +71,23 @@ pub fn take_in(c: &Connection, order: &Order, asked: i64, number: Option<i64>) -
     })
     .map_err(db::translate)
     .and_then(one_row)?;
-    order.payment_intent_id.as_ref().map_or(Ok(()), |payment| wake(c, payment))
+    order.payment_intent_id.iter().chain(&order.other_payments).try_for_each(|p| wake(c, p))
+}
+
+/// Files what is about the other payments of the order's invoice under the one that it names. The
+/// order must not name that yet: then it is told of all that came before it.
+fn gather(c: &Connection, order: &Order) -> Result<()> {
+    let Some(payment) = &order.payment_intent_id else { return Ok(()) };
+    for other in order.other_payments.iter().filter(|other| *other != payment) {
+        for table in ["refunds", "disputes", "reviews", "fraud_warnings"] {
+            c.prepare_cached(&format!(
+                "UPDATE {table} SET payment_intent_id = ?1 WHERE payment_intent_id = ?2"
+            ))
+            .and_then(|mut update| update.execute([payment, other]))
+            .map_err(db::translate)?;
+        }
+    }
+    Ok(())
 }
 
 /// How a payment stands that is captured by hand.
@@ -113,6 +130,16 @@ pub fn bring_up_to_date(c: &Connection, known: &Known, order: &Order, asked: i64
         return Ok(());
     }
     keep_hold(c, known.id, order)?;
+    if let Some(named) = &known.payment_intent_id {
+        // It is told of what was filed under a payment that it did not know to be its own.
+        let others = order.other_payments.iter().filter(|other| *other != named);
+        for other in others {
+            c.prepare_cached("INSERT INTO early VALUES(?1, ?2)")
+                .and_then(|mut insert| insert.execute((known.id, other)))
+                .map_err(db::translate)?;
+        }
+    }
+    gather(c, order)?;
     c.prepare_cached(
         "UPDATE orders SET as_of = ?2, payment_intent_id = coalesce(?3, payment_intent_id), amount_subtotal = ?4,
            amount_discount = ?5, amount_shipping = ?6, amount_tax = ?7, amount_total = ?8,
@@ -142,10 +169,10 @@ pub fn bring_up_to_date(c: &Connection, known: &Known, order: &Order, asked: i64
     })
     .map_err(db::translate)
     .and_then(one_row)?;
-    match &order.payment_intent_id {
-        Some(payment) if known.payment_intent_id.as_ref() != Some(payment) => wake(c, payment),
-        _ => Ok(()),
-    }
+    let payments = order.payment_intent_id.iter().chain(&order.other_payments);
+    payments
+        .filter(|payment| known.payment_intent_id.as_ref() != Some(*payment))
+        .try_for_each(|payment| wake(c, payment))
 }
 
 /// Lines that Stripe did not name when the order came: of a sale, they are now to be sent.

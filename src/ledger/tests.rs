@@ -85,6 +85,7 @@ fn answer(question: i64, payment_status: PaymentStatus, total: i64) -> Change {
         paid_at: payment_status.is_sale().then_some(at),
         settled_at: None,
         hold: None,
+        other_payments: Vec::new(),
         amount_awaited: None,
         lines: vec![line("li_1", true), line("li_2", false)],
     }))

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::rebuild::healthy;
 use crate::shop::{Purchase, Shop, wait_for};
 
 /// Stripe's answers from there show nothing yet: so often, or until the faults end.
@@ -113,6 +114,67 @@ fn a_dispute_gives_a_subscription_s_order_the_payment_that_stripe_never_showed()
             });
         }
     });
+}
+
+#[test]
+fn what_happens_to_an_invoice_s_second_payment_reaches_the_order_whichever_came_first() {
+    for order_first in [true, false] {
+        let shop = Shop::open();
+        let [first] = &shop.buy("subscription", 1, "snapshot")[..] else { panic!("one") };
+        let second = follows(&shop, "pay_again", &first.session).session;
+        let order = || {
+            deliver(&shop, first, "checkout.session.completed");
+            shop.settle();
+        };
+        if order_first {
+            order();
+        }
+        let refund = |session: &str, amount: i64| {
+            let order = json!({"session": session, "amount": amount, "deliver": false, "shape": "snapshot"});
+            let made = Purchase::of(&shop.control("POST", "/_sandbox/refund", order));
+            deliver(&shop, &made, "refund.created");
+        };
+        refund(&second, 500);
+        for (what, kind, _) in MATTERS.iter().filter(|(what, ..)| *what != "refund") {
+            deliver(&shop, &follows(&shop, what, &second), kind);
+        }
+        refund(&first.session, 300);
+        shop.settle();
+        if !order_first {
+            order();
+        }
+        let joined = "SELECT (SELECT count(*) FROM refunds JOIN orders USING(payment_intent_id)),
+            (SELECT count(*) FROM disputes JOIN orders USING(payment_intent_id)),
+            (SELECT count(*) FROM reviews JOIN orders USING(payment_intent_id)),
+            (SELECT count(*) FROM fraud_warnings JOIN orders USING(payment_intent_id)),
+            (SELECT amount_refunded FROM order_overview)";
+        assert_eq!(shop.one(joined), "2|1|1|1|800", "{order_first}");
+        // Once each, whenever it came.
+        let told = "SELECT topic, count(*) FROM outbox WHERE topic GLOB 'order.[rd]*' GROUP BY 1";
+        assert_eq!(shop.rows(told), ["order.disputed|1", "order.refunded|2"], "{order_first}");
+        let history = "SELECT count(*), count(DISTINCT what) FROM order_history
+            WHERE what GLOB 'refund *' OR what GLOB 'dispute *' OR what GLOB 'review *'
+              OR what GLOB 'fraud warning *'";
+        assert_eq!(shop.one(history), "5|5", "{order_first}");
+        let booked = "SELECT group_concat(what || ' ' || order_id, ', ') FROM
+            (SELECT what, order_id FROM bookings ORDER BY 1)";
+        assert_eq!(shop.one(booked), "chargeback 1, refund 1, refund 1, sale 1", "{order_first}");
+        // Its state moves on under the same order.
+        let moved = shop.one("SELECT id FROM disputes");
+        let won = shop.control(
+            "POST",
+            &format!("/_sandbox/disputes/{moved}"),
+            json!({"status": "won", "deliver": false, "shape": "snapshot"}),
+        );
+        deliver(&shop, &Purchase::of(&won), "charge.dispute.closed");
+        shop.settle();
+        let state = "SELECT status, (SELECT count(*) FROM orders
+            WHERE orders.payment_intent_id = disputes.payment_intent_id) FROM disputes";
+        assert_eq!(shop.one(state), "won|1", "{order_first}");
+        assert_eq!(shop.rows("SELECT DISTINCT state FROM events"), ["done"], "{order_first}");
+        healthy(&shop);
+        shop.check();
+    }
 }
 
 #[test]

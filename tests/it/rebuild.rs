@@ -40,7 +40,7 @@ fn found(shop: &Shop, arguments: &[&str]) -> (i32, Vec<String>) {
     (output.status.code().expect("it was not killed"), stdout.lines().map(row).collect())
 }
 
-fn healthy(shop: &Shop) {
+pub fn healthy(shop: &Shop) {
     let output = rebuild(shop, &[]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(

@@ -221,7 +221,11 @@ impl Sale {
     /// The invoice that was paid.
     pub fn invoice(&self) -> Value {
         let c = &*self.checkout;
-        let reason = if c.renews.is_some() { "subscription_cycle" } else { "subscription_create" };
+        let reason = if c.renews.is_some() && c.pays.is_none() {
+            "subscription_cycle"
+        } else {
+            "subscription_create"
+        };
         json!({"id": c.invoice(), "object": "invoice", "billing_reason": reason,
             "currency": c.currency, "total": c.total(),
             "livemode": false, "parent": {"quote_details": null, "type": "subscription_details",

@@ -87,7 +87,7 @@ impl Account {
 
     /// Opens the next checkout and says where it is.
     pub fn sell(&mut self, scenario: &'static Scenario, now: Timestamp) -> usize {
-        self.sell_as(scenario, now, None)
+        self.sell_as(scenario, now, None, None)
     }
 
     fn sell_as(
@@ -95,9 +95,11 @@ impl Account {
         scenario: &'static Scenario,
         now: Timestamp,
         renews: Option<String>,
+        pays: Option<String>,
     ) -> usize {
         let at = self.sales.len();
-        let checkout = Arc::new(Checkout { renews, ..scenario.checkout(at, now.as_second()) });
+        let checkout =
+            Arc::new(Checkout { renews, pays, ..scenario.checkout(at, now.as_second()) });
         self.index.insert(checkout.id.clone(), Found::Session(at));
         let moved = [
             checkout.payment_intent().zip(Some(Found::PaymentIntent(at))),
@@ -189,12 +191,14 @@ impl Account {
         Ok(notices)
     }
 
-    /// A later payment of a subscription: a sale whose session Stripe does not show.
-    pub fn renew(&mut self, sale: usize, now: Timestamp) -> Option<usize> {
+    /// A later payment of a subscription: a sale whose session Stripe does not show. It pays an
+    /// invoice of its own, or is one more payment of the same one.
+    pub fn renew(&mut self, sale: usize, same_invoice: bool, now: Timestamp) -> Option<usize> {
         let first = &self.sales[sale].checkout;
         let subscription = first.subscription()?;
+        let pays = first.invoice().filter(|_| same_invoice);
         let scenario = scenarios::find(first.scenario).ok()?;
-        let at = self.sell_as(scenario, now, Some(subscription));
+        let at = self.sell_as(scenario, now, Some(subscription), pays);
         (self.sales[at].stage, self.sales[at].settled) = (Stage::Paid, now.as_second());
         Some(at)
     }

@@ -61,6 +61,8 @@ pub struct Checkout {
     pub pick_up: bool,
     /// A later payment of this subscription; it has no session that Stripe would show.
     pub renews: Option<String>,
+    /// The invoice of another sale that this one pays a part of; else it has its own.
+    pub pays: Option<String>,
 }
 
 /// One line as sold, in minor units.
@@ -118,6 +120,7 @@ impl Checkout {
             manual: false,
             pick_up: false,
             renews: None,
+            pays: None,
         }
     }
 
@@ -160,7 +163,7 @@ impl Checkout {
 
     /// Of a subscription.
     pub fn invoice(&self) -> Option<String> {
-        (self.mode == "subscription").then(|| self.id_of("in"))
+        (self.mode == "subscription").then(|| self.pays.clone().unwrap_or_else(|| self.id_of("in")))
     }
 
     /// `None` where no money has moved yet.
