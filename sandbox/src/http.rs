@@ -27,6 +27,7 @@ const HUGE: usize = 500 << 20; // more than anybody should read
 pub struct Request {
     pub method: String,
     pub path: String,
+    /// Names and values, percent-decoded, in the order of the request.
     pub query: Vec<(String, String)>,
     pub body: Vec<u8>,
     headers: Vec<(String, String)>,
@@ -34,6 +35,7 @@ pub struct Request {
 }
 
 impl Request {
+    /// The value of a header; capitals in the name do not matter.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
@@ -69,10 +71,12 @@ pub enum Manner {
 }
 
 impl Response {
+    /// An answer of JSON.
     pub fn json(status: u16, value: &Value) -> Response {
         Response::raw(status, "application/json", json::bytes(value))
     }
 
+    /// An answer of these bytes.
     pub fn raw(status: u16, content_type: &str, body: Vec<u8>) -> Response {
         Response {
             status,
@@ -82,6 +86,7 @@ impl Response {
         }
     }
 
+    /// Adds a header.
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Response {
         self.headers.push((name, value.into()));
         self
@@ -132,6 +137,7 @@ impl Server {
         Ok(Server { address, open, accepting: Some(accepting) })
     }
 
+    /// Where it listens; the port is a real one where port 0 was requested.
     pub fn address(&self) -> SocketAddr {
         self.address
     }

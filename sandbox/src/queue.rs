@@ -26,7 +26,9 @@ struct Waiting {
 /// One delivery of the event at a place in the account; the earliest first.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 pub struct Due {
+    /// When the delivery is due.
     pub at: Instant,
+    /// The event's place in the account.
     pub event: usize,
     /// Attempts before this one.
     pub tries: u32,

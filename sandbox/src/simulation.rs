@@ -64,6 +64,7 @@ const TIMES_MAX: usize = 1000;
 pub struct Trigger {
     /// A scenario's name, or an event type that one of them sends.
     pub scenario: String,
+    /// At most 10,000.
     #[serde(default = "one")]
     pub count: usize,
     /// `None` is the sandbox's own.
@@ -97,6 +98,7 @@ impl Trigger {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settle {
+    /// `cs_test_…`
     pub session: String,
     pub outcome: Outcome,
     pub shape: Option<Shape>,
@@ -111,7 +113,9 @@ pub struct Settle {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Follow {
+    /// `cs_test_…`
     pub session: String,
+    /// Whole minor units.
     pub amount: Option<i64>,
     pub status: Option<String>,
     pub reason: Option<String>,
@@ -142,6 +146,7 @@ pub struct SetStatus {
     pub deliver: bool,
 }
 
+/// How a delayed payment ends.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
@@ -152,6 +157,7 @@ pub enum Outcome {
 /// What was made.
 #[derive(Debug, Clone, Serialize)]
 pub struct Purchase {
+    /// `cs_test_…`
     pub session: String,
     /// Of the refund, dispute, review or warning that was added.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -161,6 +167,7 @@ pub struct Purchase {
     pub events: Vec<Made>,
 }
 
+/// An event that was made.
 #[derive(Debug, Clone, Serialize)]
 pub struct Made {
     pub id: String,

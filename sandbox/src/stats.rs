@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::sync::lock;
 
+/// The counts, shared by all threads.
 #[derive(Default)]
 pub struct Stats(Mutex<Counts>);
 
@@ -27,6 +28,7 @@ impl Stats {
         *lock(&self.0).deliveries.entry(status).or_default() += 1;
     }
 
+    /// All counts, as `GET /_sandbox/stats` shows them.
     pub fn json(&self) -> Value {
         lock(&self.0).json()
     }

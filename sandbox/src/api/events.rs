@@ -11,6 +11,7 @@ use crate::world::account::{Account, Event, Found};
 /// Types of event in one request.
 const TYPES_MAX: usize = 20;
 
+/// `GET /v1/events`: newest first, one page.
 pub fn events(account: &Mutex<Account>, query: &Query, _: &str) -> Reply {
     query.knows(&[
         "type",
@@ -61,6 +62,7 @@ pub fn events(account: &Mutex<Account>, query: &Query, _: &str) -> Reply {
     Ok(list("/v1/events", rows.iter().map(Event::object).collect(), has_more))
 }
 
+/// `GET /v1/events/ID`; 404 for an id that is not there.
 pub fn event(account: &Mutex<Account>, query: &Query, id: &str) -> Reply {
     query.knows(&[])?;
     let found = lock(account).event(id).filter(|event| !event.is_thin()).cloned();

@@ -48,6 +48,7 @@ pub fn follow_ups(account: &Mutex<Account>, query: &Query, kind: Kind) -> Reply 
     Ok(list(&format!("/v1/{}", kind.words().1), rows.collect(), has_more))
 }
 
+/// `GET /v1/refunds/ID`, and so for each kind; 404 for an id that is not there.
 pub fn follow_up(account: &Mutex<Account>, query: &Query, kind: Kind, id: &str) -> Reply {
     query.knows(&[])?;
     let (sale, at) = {

@@ -9,11 +9,13 @@ use crate::rendering::session::list;
 use crate::sync::lock;
 use crate::world::account::{Account, Found};
 
+/// `GET /v1/payment_intents/ID`.
 pub fn payment_intent(account: &Mutex<Account>, query: &Query, id: &str) -> Reply {
     let sale = sale(account, id, "payment_intent")?.0;
     query.expanded(sale.payment_intent(), "payment_intent", &sale)
 }
 
+/// `GET /v1/charges/ID`.
 pub fn charge(account: &Mutex<Account>, query: &Query, id: &str) -> Reply {
     let sale = sale(account, id, "charge")?.0;
     query.expanded(sale.charge(), "charge", &sale)
@@ -63,11 +65,13 @@ pub fn invoice_payments(account: &Mutex<Account>, query: &Query, _: &str) -> Rep
     Ok(list("/v1/invoice_payments", rows.collect(), has_more))
 }
 
+/// `GET /v1/products/ID`.
 pub fn product(account: &Mutex<Account>, query: &Query, id: &str) -> Reply {
     let (sale, line) = sale(account, id, "product")?;
     query.expanded(sale.product(&sale.checkout.lines[line]), "product", &sale)
 }
 
+/// `GET /v1/prices/ID`.
 pub fn price(account: &Mutex<Account>, query: &Query, id: &str) -> Reply {
     let (sale, line) = sale(account, id, "price")?;
     query.expanded(sale.price(&sale.checkout.lines[line]), "price", &sale)

@@ -40,6 +40,7 @@ pub type Reply = Result<Value, Response>;
 pub struct Query<'a>(Vec<(String, &'a str)>);
 
 impl<'a> Query<'a> {
+    /// The parameters of a request, in its order.
     pub fn of(request: &'a Request) -> Query<'a> {
         let unnumbered = |name: &str| match name.split_once('[') {
             Some((list, index)) if index.trim_end_matches(']').parse::<u32>().is_ok() => {
@@ -52,10 +53,12 @@ impl<'a> Query<'a> {
         )
     }
 
+    /// Every value of a parameter, in the order of the request.
     pub fn all(&self, name: &str) -> impl Iterator<Item = &'a str> {
         self.0.iter().filter(move |(n, _)| n == name).map(|(_, value)| *value)
     }
 
+    /// The last value of a parameter.
     pub fn one(&self, name: &str) -> Option<&'a str> {
         self.all(name).last()
     }

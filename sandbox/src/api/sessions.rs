@@ -10,6 +10,7 @@ use crate::sync::lock;
 use crate::world::account::{Account, Found};
 use crate::world::sale::Sale;
 
+/// `GET /v1/checkout/sessions`: newest first, one page, without renewals.
 pub fn sessions(account: &Mutex<Account>, query: &Query, _: &str) -> Reply {
     query.knows(&[
         "payment_intent",
@@ -54,6 +55,7 @@ pub fn sessions(account: &Mutex<Account>, query: &Query, _: &str) -> Reply {
     Ok(list("/v1/checkout/sessions", rows.collect(), has_more))
 }
 
+/// `GET /v1/checkout/sessions/ID`.
 pub fn session(account: &Mutex<Account>, query: &Query, id: &str) -> Reply {
     let sale = sale(account, id, "checkout.session")?.0;
     if sale.checkout.renews.is_some() {
@@ -62,6 +64,7 @@ pub fn session(account: &Mutex<Account>, query: &Query, id: &str) -> Reply {
     query.expanded(sale.session(), "checkout.session", &sale)
 }
 
+/// `GET /v1/checkout/sessions/ID/line_items`: one page, in the order of the receipt.
 pub fn line_items(account: &Mutex<Account>, query: &Query, id: &str) -> Reply {
     query.knows(&["limit", "starting_after", "ending_before"])?;
     let sale = sale(account, id, "checkout.session")?.0;

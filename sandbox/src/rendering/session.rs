@@ -83,6 +83,7 @@ impl Sale {
         )
     }
 
+    /// A line of the session, by its place from 0.
     pub fn line_item(&self, at: usize) -> Value {
         let (c, line) = (&*self.checkout, &self.checkout.lines[at]);
         let bare = line.oddity == Oddity::Bare;
@@ -96,6 +97,7 @@ impl Sale {
         })
     }
 
+    /// The Price of a line.
     pub fn price(&self, line: &Line) -> Value {
         let c = &*self.checkout;
         let monthly = json!({"interval": "month", "interval_count": 1, "meter": null, "trial_period_days": null,
@@ -113,6 +115,7 @@ impl Sale {
         })
     }
 
+    /// The Product of a line, or what Stripe shows of a deleted one.
     pub fn product(&self, line: &Line) -> Value {
         if line.oddity == Oddity::Deleted {
             return json!({"id": line.product_id(), "object": "product", "deleted": true});
@@ -163,6 +166,7 @@ impl Sale {
         })
     }
 
+    /// Name and address; `Null` where the checkout asked for none or expired.
     pub fn shipping(&self) -> Value {
         let asked = self.checkout.shipping.is_some()
             && !self.checkout.pick_up
@@ -174,6 +178,7 @@ impl Sale {
         }
     }
 
+    /// The buyer's address.
     pub fn address(&self) -> Value {
         let [line1, city, state, postal_code, country] = self.checkout.buyer.address;
         let state = (!state.is_empty()).then_some(state);

@@ -12,11 +12,14 @@ use super::scenarios::{self, Part, Scenario, Step};
 use super::webhook_endpoints::{Shape, WebhookEndpoints};
 use crate::error::Result;
 
+/// Everything that was made; places in its lists never change.
 #[derive(Default)]
 pub struct Account {
+    /// Every checkout, as it stands now.
     pub sales: Vec<Sale>,
     /// All that followed: the sale, and the place among what followed it.
     pub follow_ups: Vec<(usize, usize)>,
+    /// Every event, each with the sale as it stood then.
     pub events: Vec<Event>,
     pub webhook_endpoints: WebhookEndpoints,
     index: HashMap<String, Found>,
@@ -48,7 +51,9 @@ pub struct Event {
     pub(crate) subject: Subject,
     /// The thin shape's snapshot event; `None` in the snapshot shape.
     pub(crate) twin: Option<String>,
+    /// When Stripe made it.
     pub at: Timestamp,
+    /// The sale as it stood then.
     pub sale: Sale,
     /// The endpoint is to have it; not so a snapshot where it wants the thin shape.
     pub wanted: bool,
@@ -278,14 +283,17 @@ impl Account {
         }
     }
 
+    /// What an id stands for; `None` when nothing has it.
     pub fn find(&self, id: &str) -> Option<Found> {
         self.index.get(id).copied()
     }
 
+    /// The event of that id.
     pub fn event(&self, id: &str) -> Option<&Event> {
         self.place_of_event(id).map(|at| &self.events[at])
     }
 
+    /// The event's place in `events`.
     pub fn place_of_event(&self, id: &str) -> Option<usize> {
         match self.find(id)? {
             Found::Event(at) => Some(at),
@@ -300,6 +308,7 @@ impl Event {
         if self.is_thin() { format!("v1.{}", self.kind) } else { self.kind.into() }
     }
 
+    /// True for the thin shape.
     pub fn is_thin(&self) -> bool {
         self.twin.is_some()
     }

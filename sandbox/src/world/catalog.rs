@@ -14,6 +14,7 @@ pub struct Buyer {
     pub engraving: Option<&'static str>,
 }
 
+/// Who buys, in turn.
 pub const BUYERS: &[Buyer] = &[
     buyer(
         "Marie Dubois",
@@ -77,6 +78,7 @@ pub struct Good {
     pub shippable: bool,
 }
 
+/// Goods that are shipped.
 pub const PARCELS: &[Good] = &[
     good("MUG-BLUE", "Stoneware mug", Some("blue"), 1400),
     good("POSTER-HARBOUR-A2", "Poster “Harbour at dawn”", Some("A2"), 2200),
@@ -87,12 +89,14 @@ pub const PARCELS: &[Good] = &[
     good("CANDLE-FIG", "Candle, fig", None, 1800),
 ];
 
+/// Goods that need no parcel.
 pub const DOWNLOADS: &[Good] = &[
     download("EBOOK-BREAD", "E-book “Bread at home”", Some("EPUB"), 1200),
     download("PATTERN-SCARF", "Knitting pattern “Scarf”", Some("PDF"), 500),
     download("ALBUM-TIDES", "Album “Tides”", Some("FLAC"), 900),
 ];
 
+/// What a subscription is of.
 pub const MEMBERSHIP: Good = download("CLUB-MONTH", "Print club, monthly", None, 1900);
 
 const fn buyer(

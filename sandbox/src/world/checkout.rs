@@ -45,13 +45,18 @@ pub struct Checkout {
     /// Unix seconds: when the session was opened, and when it ended.
     pub created: i64,
     pub ended: i64,
+    /// `payment`, `subscription` or `setup`, as Stripe writes it.
     pub mode: &'static str,
+    /// Three lowercase letters.
     pub currency: &'static str,
+    /// How it is paid, in Stripe's word: `card`, `sepa_debit` …
     pub method: &'static str,
+    /// The n-th checkout's, in turn.
     pub buyer: &'static Buyer,
     pub lines: Vec<Line>,
     /// `None` when the checkout asked for no address.
     pub shipping: Option<i64>,
+    /// The currency that the buyer saw, where it was another.
     pub presented_in: Option<&'static str>,
     /// What the payment link's URL carried.
     pub reference: Option<String>,
@@ -70,10 +75,14 @@ pub struct Line {
     pub sku: String,
     pub name: String,
     pub option: Option<&'static str>,
+    /// False for a download.
     pub shippable: bool,
+    /// The price of one.
     pub unit: i64,
     pub quantity: i64,
+    /// Off the whole line.
     pub discount: i64,
+    /// On top of the whole line.
     pub tax: i64,
     /// Nothing is paid for it yet.
     pub trial: bool,
@@ -128,14 +137,17 @@ impl Checkout {
         self.lines.iter().map(Line::subtotal).sum()
     }
 
+    /// The discounts of all lines, in minor units.
     pub fn discounted(&self) -> i64 {
         self.lines.iter().map(|line| line.discount).sum()
     }
 
+    /// The tax of all lines, in minor units.
     pub fn taxed(&self) -> i64 {
         self.lines.iter().map(|line| line.tax).sum()
     }
 
+    /// What the buyer pays, in minor units, shipping included.
     pub fn total(&self) -> i64 {
         self.subtotal() - self.discounted() + self.shipping.unwrap_or(0) + self.taxed()
     }
@@ -172,10 +184,12 @@ impl Checkout {
         self.payment_intent().filter(|_| charged).map(|_| self.id_of("ch"))
     }
 
+    /// `li_…` of a line, by its place from 0.
     pub fn line_id(&self, at: usize) -> String {
         format!("li_1{}{at:03}", &self.id[self.id.len() - 20..])
     }
 
+    /// `price_…` of a line; the same goods at the same price have the same one.
     pub fn price_id(&self, line: &Line) -> String {
         format!("price_{}{}{}", line.sku.replace('-', ""), self.currency, line.unit)
     }
@@ -199,10 +213,12 @@ impl Checkout {
         Checkout { currency, ..self }
     }
 
+    /// The buyer sees the amount in another currency.
     pub fn presented_in(self, currency: &'static str) -> Checkout {
         Checkout { presented_in: Some(currency), ..self }
     }
 
+    /// By direct debit, which settles later.
     pub fn by_debit(self) -> Checkout {
         Checkout { method: "sepa_debit", ..self }
     }
@@ -234,6 +250,7 @@ impl Checkout {
         Checkout { pick_up: true, ..self.ship(0) }
     }
 
+    /// Through a payment link, whose URL carries a reference.
     pub fn by_link(self, n: usize) -> Checkout {
         Checkout { reference: Some(format!("newsletter-{}", n + 1)), ..self }
     }
@@ -247,10 +264,12 @@ impl Checkout {
         filled.ship(shipping)
     }
 
+    /// One good to be shipped, this many of it.
     pub fn parcel(self, n: usize, quantity: i64) -> Checkout {
         self.good(&PARCELS[n % PARCELS.len()], quantity)
     }
 
+    /// One good that needs no parcel.
     pub fn download(self, n: usize) -> Checkout {
         self.good(&DOWNLOADS[n % DOWNLOADS.len()], 1)
     }
@@ -260,6 +279,7 @@ impl Checkout {
         self.parcel(n, 1).download(n).ship(490)
     }
 
+    /// So many lines, each of one to three prints.
     pub fn prints(self, n: usize, count: usize) -> Checkout {
         (1..=count).fold(self, |c, k| {
             let quantity = 1 + ((n + k) % 3) as i64;
@@ -274,10 +294,12 @@ impl Checkout {
         })
     }
 
+    /// A month of a subscription, which this purchase begins.
     pub fn membership(self) -> Checkout {
         Checkout { mode: "subscription", ..self.good(&MEMBERSHIP, 1) }
     }
 
+    /// It stores a card and sells nothing.
     pub fn setup(self) -> Checkout {
         Checkout { mode: "setup", ..self }
     }
@@ -286,6 +308,7 @@ impl Checkout {
         self.line(good.sku, good.name, good.option, good.cents, quantity, good.shippable)
     }
 
+    /// Puts a line into the basket; `cents` are EUR, and converted to the checkout's currency.
     pub fn line(
         mut self,
         sku: &str,

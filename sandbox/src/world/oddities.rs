@@ -12,12 +12,14 @@ const HOSTILE: [&str; 4] = [
     "<script>alert('é\u{0}')</script>\r\nforged: line",
 ];
 
+/// Adds lines with hostile text, a deleted product, and a price that names none.
 pub fn strange_lines(checkout: Checkout) -> Checkout {
     let checkout = checkout.line("ODD-1", HOSTILE[0], None, 333, 3, true).odd(Oddity::Deleted);
     let checkout = checkout.line("ODD-2", HOSTILE[1], None, 333, 3, true);
     checkout.line("ODD-3", "", None, 333, 3, true).odd(Oddity::Bare)
 }
 
+/// Puts hostile text, nulls and unknown words into a session.
 pub fn strange(session: &mut Value) {
     session["customer_details"]["name"] = json!(HOSTILE[1]);
     session["customer_details"]["phone"] = json!("\u{202d}+1 555");
@@ -37,10 +39,12 @@ pub fn strange(session: &mut Value) {
     session["shipping_options"] = Value::Null;
 }
 
+/// Makes the total 100 minor units more than its parts.
 pub fn sums_differ(session: &mut Value) {
     session["amount_total"] = json!(session["amount_total"].as_i64().unwrap_or(0) + 100);
 }
 
+/// Puts the address where it stood in Stripe's API of 2019.
 pub fn old_api(session: &mut Value) {
     let collected = session["collected_information"]["shipping_details"].take();
     session["shipping"] = json!({"address": collected["address"], "name": collected["name"], "carrier": null,

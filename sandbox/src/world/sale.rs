@@ -40,6 +40,7 @@ pub struct FollowUp {
 /// the kind's statuses.
 #[derive(Default)]
 pub struct Draft<'a> {
+    /// Whole minor units; `None` is all that is left.
     pub amount: Option<i64>,
     pub status: Option<&'a str>,
     pub reason: Option<&'a str>,
@@ -60,12 +61,15 @@ pub enum Subject {
 /// A checkout, how its money stands at one moment, and what has followed until then, in that order.
 #[derive(Clone)]
 pub struct Sale {
+    /// It never changes.
     pub checkout: Arc<Checkout>,
+    /// How the payment stands.
     pub stage: Stage,
     /// Unix seconds: when the money was there.
     pub settled: i64,
     /// So much of what was held was taken; `None` is all of it.
     pub captured: Option<i64>,
+    /// What followed the payment, oldest first.
     pub follow_ups: Vec<FollowUp>,
 }
 
@@ -320,6 +324,7 @@ impl Sale {
         refunds.map(|s| s.amount).sum()
     }
 
+    /// True once there was a dispute, however it ended.
     pub fn is_disputed(&self) -> bool {
         self.follow_ups.iter().any(|s| s.kind == Kind::Dispute)
     }

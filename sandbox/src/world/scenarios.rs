@@ -32,6 +32,7 @@ pub enum Step {
     Becomes(usize, &'static str),
 }
 
+/// How much of the money.
 #[derive(Clone, Copy)]
 pub enum Part {
     /// All that is left.
@@ -43,6 +44,7 @@ pub enum Part {
 /// One thing that can happen.
 pub struct Scenario {
     pub name: &'static str,
+    /// What it is, for the help.
     pub about: &'static str,
     /// What Stripe sends for the purchase, in its order. The last one's stage is how that ends.
     pub payment: &'static [PaymentStep],
@@ -54,6 +56,7 @@ pub struct Scenario {
     pub dress: fn(&mut Value),
 }
 
+/// Every scenario, in the order of the help.
 pub const SCENARIOS: &[Scenario] = &[
     scenario("card", "by card, to be shipped", PAID, |c, n| c.parcels(n)),
     scenario("delayed", "by direct debit, which settles right away", SETTLED, |c, n| {

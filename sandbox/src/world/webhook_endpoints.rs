@@ -67,6 +67,7 @@ pub struct WebhookEndpoint {
     #[serde(default)]
     pub status: Status,
     enabled_events: Option<Vec<String>>,
+    /// The API version of its events; `None` is the account's.
     pub api_version: Option<String>,
     /// Snapshot or thin; `both` is two endpoints.
     #[serde(default = "snapshot")]
@@ -77,6 +78,7 @@ pub struct WebhookEndpoint {
     pub id: String,
 }
 
+/// Whether an endpoint gets events.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
