@@ -14,7 +14,7 @@ use socket2::{Domain, Socket, Type};
 use crate::Result;
 use crate::deliveries::Deliveries;
 
-/// Connections open at once when the pace asks for more than the server answers; later ones wait,
+/// Connections open at once when the pace is more than the server answers; later ones wait,
 /// and that counts.
 const OPEN_MAX: usize = 512;
 

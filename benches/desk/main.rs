@@ -1,5 +1,5 @@
 //! `cargo bench`: fulfilld beside its yardsticks, over real sockets, in one run. README.md beside
-//! this file tells how.
+//! this file says how.
 
 mod backfill;
 mod contender;

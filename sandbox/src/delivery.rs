@@ -14,12 +14,12 @@ use crate::queue::Due;
 use crate::simulation::Simulation;
 use crate::sync::lock;
 
-const ANSWER_WITHIN: Duration = Duration::from_secs(10); // what Checkout waits before it lets the buyer go on
+const ANSWER_WITHIN: Duration = Duration::from_secs(10); // what Checkout waits before the buyer sees its end
 const ANSWER_MAX: u64 = 64 << 10;
 const DELIVERERS: usize = 16; // a receiver that is slow with one event gets the others meanwhile
 const PAUSE_FIRST: Duration = Duration::from_millis(500); // Stripe's is longer; a test's patience is not
 const PAUSE_MAX: Duration = Duration::from_secs(60);
-const TRIES_MAX: u32 = 20; // about ten minutes; Stripe goes on for three days
+const TRIES_MAX: u32 = 20; // about ten minutes; Stripe retries for three days
 const STACK: usize = 512 << 10;
 
 /// The threads that deliver. Dropping it ends them, and what they have under way.

@@ -315,7 +315,7 @@ fn decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into()
 }
 
-/// Sends an answer in its manner; true when the connection can go on.
+/// Sends an answer in its manner; true when the connection can be used again.
 fn send(mut stream: &TcpStream, response: Response, keep_alive: bool) -> io::Result<bool> {
     let length = if response.manner == Manner::Huge { HUGE } else { response.body.len() };
     let connection = if keep_alive { "keep-alive" } else { "close" };

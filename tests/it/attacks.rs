@@ -1,4 +1,4 @@
-//! What strangers can do to the listening port: the next webhook is acknowledged all the same, and
+//! What strangers can do to the listening port: the next webhook is still acknowledged, and
 //! nothing else is.
 
 use std::io::{ErrorKind, Read, Write};
@@ -231,7 +231,7 @@ fn serve(dir: &Path, address: SocketAddr, limits: &str, held: Option<&TcpListene
         .envs(clock())
         .env("FULFILLD_DB", dir.join("shop.db"))
         .env("FULFILLD_LISTEN", address.to_string())
-        // Nobody answers there, and no event in these tests asks.
+        // Nobody answers there, and no event in these tests needs a request.
         .env("FULFILLD_STRIPE_API", "http://127.0.0.1:9")
         .env("FULFILLD_LOG", "info")
         .env("STRIPE_SECRET_KEY", "rk_test_of_the_shop")

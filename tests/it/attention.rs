@@ -43,7 +43,7 @@ fn rows(c: &Connection, sql: &str) -> Vec<(String, String)> {
 
 const SHIPPED: &str = "INSERT INTO ship VALUES(1, 'DHL', 'JD01', NULL);";
 
-/// The reason, what Stripe tells, and what the operator does before that.
+/// The reason, what Stripe reports, and what the operator does before that.
 const CASES: &[(&str, &str, &str)] = &[
     ("unsent", "UPDATE orders SET paid_at = '2026-01-01T00:00:00Z';", ""),
     ("no_address", "", "UPDATE orders SET shipping_line1 = NULL;"),
@@ -180,7 +180,7 @@ const CASES: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// The shop with what a case tells.
+/// The shop in a case.
 fn needing(told: &str, done: &str) -> Connection {
     let c = shop();
     c.execute_batch(done).unwrap_or_else(|e| panic!("{done}: {e}"));

@@ -90,12 +90,12 @@ fn whatever_happened_while_nobody_listened_is_there_once_within_the_budget() {
     shop.settle();
     shop.stop();
     let asked = asked(&shop);
-    // One question an order; three a refund and two a dispute (its payment, its session); the lists
+    // One request an order; three a refund and two a dispute (its payment, its session); the lists
     // by the hundred.
     assert!(requests(&asked, "checkout_session") <= 510, "{asked}");
     assert!(requests(&asked, "refund") <= 60 && requests(&asked, "dispute") <= 30, "{asked}");
     let looks = requests(&asked, "events");
-    assert!(looks >= 6, "all pages were asked for: {asked}");
+    assert!(looks >= 6, "all pages were requested: {asked}");
     assert_eq!(
         shop.rows("SELECT source, count(*) > 500 FROM events GROUP BY 1"),
         ["backfill|1"],
@@ -106,7 +106,7 @@ fn whatever_happened_while_nobody_listened_is_there_once_within_the_budget() {
         [""; 0]
     );
     shop.check();
-    // From now on a look finds nothing, and asks for next to nothing.
+    // From now on a look finds nothing, and requests next to nothing.
     shop.start();
     wait_for("two more looks", || {
         (requests(&shop.control("GET", "/_sandbox/stats", Value::Null)["requests"], "events")

@@ -1,5 +1,5 @@
 //! Verbs where systemd runs the shop: restore stops and starts the units by itself and ends when the
-//! shop has caught up with Stripe; doctor asks at the address of the shop's own socket.
+//! shop has caught up with Stripe; doctor connects to the shop's own socket.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use crate::shop::{Shop, fulfilld, wait_for};
 
-/// Stands in for systemctl: shows what `show.UNIT` says, and asks the test to stop and to start.
+/// Stands in for systemctl: shows what `show.UNIT` says, and has the test stop and start it.
 const SYSTEMCTL: &str = r#"#!/bin/sh
 cd "$(dirname "$0")" || exit 1
 for last; do :; done

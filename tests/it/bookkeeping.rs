@@ -280,7 +280,7 @@ fn a_bank_transfer_that_does_not_come_is_pointed_out_with_what_is_missing() {
     let order = "SELECT financial_status, amount_awaited FROM orders JOIN order_overview USING(id)";
     assert_eq!(shop.rows(&format!("{order} WHERE id IN(1, 4) ORDER BY id")), ["paid|", "voided|"]);
     assert_eq!(shop.rows("SELECT order_id FROM to_ship"), ["1"]);
-    // It is canceled, and the money comes all the same.
+    // It is canceled, and the money still comes.
     let late = shop.one("SELECT checkout_session_id FROM orders WHERE id = 2");
     shop.shell("INSERT INTO cancel VALUES(2, 'customer')").unwrap();
     hear(&shop, "settle", json!({"session": late, "outcome": "succeeded"}));

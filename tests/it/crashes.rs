@@ -90,7 +90,7 @@ fn kill_a_shop(seed: u64, kills: u64) -> (Tally, usize) {
     purchases.extend(shop.buy("delayed", PURCHASES / 6, "snapshot"));
     let tally = rounds(&mut shop, kills, &purchases, &mut Rng::with_seed(seed));
     shop.start();
-    // Stripe goes on until it has its 200.
+    // Stripe retries until it has its 200.
     let kept: HashSet<String> = shop.rows("SELECT id FROM events").into_iter().collect();
     for (id, _) in purchases.iter().flat_map(|p| &p.events).filter(|(id, _)| !kept.contains(id)) {
         assert_eq!(shop.deliver(id), 200);
@@ -124,7 +124,7 @@ fn control_kills_catch_a_desk_that_answers_before_commit() {
     panic!("two hundred kills did not show that events are acknowledged before they are on disk");
 }
 
-/// After a failed fsync(2) nobody knows what is on the disk, so the process must not go on
+/// After a failed fsync(2) nobody knows what is on the disk, so the process must end
 /// (PostgreSQL's fsyncgate, 2018).
 #[test]
 fn a_disk_that_fails_is_never_acknowledged_into() {

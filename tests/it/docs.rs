@@ -1,4 +1,4 @@
-//! The documents tell the truth: what they list is what there is.
+//! The documents are true: what they list is what there is.
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -39,7 +39,7 @@ const TOPICS: [&str; 9] = [
     "event.failed",
 ];
 
-/// One run of a teller.
+/// One run of a hook.
 #[derive(Debug, Clone)]
 struct Told {
     at: u128,
@@ -222,7 +222,7 @@ fn a_parcel_shipped_in_the_stock_shell_has_its_hook_run_within_two_seconds() {
     assert_eq!(news_["fulfillment"]["line_items"][0]["line_item_id"], news_["line_items"][0]["id"]);
     wait_for_state(&shop, "fulfillment.shipped", "done");
     assert_eq!(news(&shop, "fulfillment.shipped", "attempts, next_attempt_at, last_error"), "1||");
-    // What no hook asks for is done, and nobody waits for it.
+    // A topic that no hook is set for is done, and nobody waits for it.
     assert_eq!(news(&shop, "order.paid", "state, attempts, outcome"), "done|0|no_hook");
     let (_, page) = shop.get("/metrics");
     for line in [
@@ -585,7 +585,7 @@ fn an_exit_code_says_whether_to_try_again_and_how_often() {
     as_daemon(&shop, &format!("UPDATE hook_runs SET {due}"));
     assert!(failed(6).starts_with("dead|6|3|5|"));
 
-    // From the shell it is the same; the key never changes, the number of the run goes on.
+    // From the shell it is the same; the key never changes, and the runs are counted on.
     code("0");
     shop.shell(&format!("UPDATE outbox SET state = 'pending' WHERE id = {id}")).unwrap();
     assert!(failed(7).starts_with("done|7|1|0|"));
@@ -679,7 +679,7 @@ fn the_official_verifiers_accept_a_post_and_no_changed_one() {
     for (name, mut verifier) in [("python", python), ("node", node)] {
         let mut questions = String::new();
         let mut expected = Vec::new();
-        let mut ask = |posted: &Posted, body: &[u8], id: &str, secret: &str, believed: bool| {
+        let mut ask = |posted: &Posted, body: &[u8], id: &str, secret: &str, accepted: bool| {
             let headers = json!({
                 "webhook-id": id, "webhook-timestamp": posted.header("webhook-timestamp"),
                 "webhook-signature": posted.header("webhook-signature"),
@@ -687,7 +687,7 @@ fn the_official_verifiers_accept_a_post_and_no_changed_one() {
             let body: String = body.iter().map(|b| format!("{b:02x}")).collect();
             questions +=
                 &format!("{}\n", json!({"headers": headers, "body": body, "secret": secret}));
-            expected.push(believed);
+            expected.push(accepted);
         };
         for post in &posted {
             let id = post.header("webhook-id");
@@ -708,8 +708,8 @@ fn the_official_verifiers_accept_a_post_and_no_changed_one() {
             .lines()
             .map(|line| serde_json::from_str(line).unwrap())
             .collect();
-        let believed: Vec<bool> = answers.iter().map(|answer| answer["believed"] == true).collect();
-        assert_eq!(believed, expected, "{name}: {answers:?}");
+        let accepted: Vec<bool> = answers.iter().map(|answer| answer["accepted"] == true).collect();
+        assert_eq!(accepted, expected, "{name}: {answers:?}");
     }
     let shipped: Value = serde_json::from_slice(&posted[1].body).unwrap();
     assert_eq!(shipped["order"]["note"], "Zoë 🛒 Ōsaka");

@@ -29,7 +29,7 @@ fn follows(shop: &Shop, what: &str, session: &str) -> Purchase {
     Purchase::of(&shop.control("POST", &format!("/_sandbox/{what}"), order))
 }
 
-/// Each matter, the type that tells of it, and what the order then says.
+/// Each matter, the type of its event, and what the order then says.
 const MATTERS: [(&str, &str, &str); 4] = [
     ("dispute", "charge.dispute.created", "SELECT blocked_by = 'disputed' FROM order_overview"),
     ("refund", "refund.created", "SELECT amount_refunded > 0 FROM order_overview"),

@@ -80,7 +80,7 @@ struct Run {
     acknowledged: Vec<(String, usize)>,
 }
 
-/// `FULFILLD_TEST_KERNEL_CUTS` asks for more than one chain of machines.
+/// `FULFILLD_TEST_KERNEL_CUTS` runs more than one chain of machines.
 #[test]
 #[ignore = "needs qemu and a kernel: tests/setup kernel"]
 fn power_cuts_of_a_real_kernel_lose_no_acknowledged_event_and_double_no_order() {

@@ -1,5 +1,5 @@
 //! A second machine: the real Litestream beside the desk, a machine that is lost, and the shop that
-//! goes on from the replica.
+//! continues from the replica.
 
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader};
@@ -145,7 +145,7 @@ const FAILOVERS: u64 = 2;
 
 /// A shop's machine is lost under load. What was acknowledged is whole again on another one, by the
 /// replica and by Stripe; what was typed in the last moments is lost, and the shop says that it
-/// cannot know. `FULFILLD_TEST_FAILOVERS=10` asks for more, and prints the figures.
+/// cannot know. `FULFILLD_TEST_FAILOVERS=10` runs more, and prints the figures.
 #[test]
 fn a_shop_whose_machine_is_lost_continues_from_the_replica_on_another() {
     let failovers = number_of("FULFILLD_TEST_FAILOVERS").unwrap_or(FAILOVERS);

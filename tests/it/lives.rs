@@ -250,7 +250,7 @@ fn every_life_leaves_the_order_as_a_shopkeeper_expects() {
         ("many-refunds", "partially_refunded", "unfulfilled", ""),
     ] {
         let purchase = shop.buy(scenario, 1, "snapshot").remove(0);
-        // The last bell alone tells of everything that is like it.
+        // The last event alone stands for all that are like it.
         let last = purchase.events.len() - 1;
         for (i, (id, _)) in purchase.events.iter().enumerate() {
             if scenario != "many-refunds" || i < 2 || i == last {
@@ -278,11 +278,11 @@ fn what_moves_at_stripe_while_the_desk_listens_moves_in_the_file() {
     let shop = Shop::open();
     let purchase = shop.buy("card", 1, "snapshot").remove(0);
     let session = purchase.session.clone();
-    let mut heard = purchase.events;
+    let mut delivered = purchase.events;
     let mut hear = |made: Value| {
-        // Everything of before rings again, and after it the new bell.
-        heard.extend(Purchase::of(&made).events);
-        for (id, _) in &heard {
+        // All earlier events are delivered again, and after them the new one.
+        delivered.extend(Purchase::of(&made).events);
+        for (id, _) in &delivered {
             assert_eq!(shop.deliver(id), 200);
             shop.shell(&format!(
                 "UPDATE events SET state = 'pending' WHERE id = '{id}' AND state <> 'pending'"

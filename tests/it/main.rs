@@ -10,7 +10,7 @@ mod arrivals; // every order of arrival
 mod lives; // and of everything that can happen to an order later
 mod backfill; // what never arrived
 mod versions; // whatever the year of Stripe's API
-mod rebuild; // what comes from Stripe, once more
+mod rebuild; // what comes from Stripe, derived again
 mod weeks; // everything at once
 mod crashes; // kill -9
 mod disk; // what a power cut leaves of it
@@ -51,7 +51,7 @@ mod trials; // and tried by the desk itself
 mod hook_examples; // those that are shipped
 mod privacy; // what is held about people
 mod logs; // what the log says
-mod docs; // the documents tell the truth
+mod docs; // the documents are true
 
 mod money; // what the file says of it
 mod bookkeeping; // and whether it is what a bookkeeper needs

@@ -7,7 +7,7 @@ use crate::shop::{Purchase, Shop, fulfilld, wait_for};
 
 const DAY_S: i64 = 24 * 3600;
 
-/// Nothing is delivered by itself: each test says what rings.
+/// Nothing is delivered by itself: each test says which events are.
 pub fn shop() -> Shop {
     Shop::open_with(&[("FULFILLD_ECHO_AFTER", "0")], &["--webhook", "none"])
 }
@@ -468,7 +468,7 @@ fn what_happens_to_a_subscription_s_later_payment_is_shown_with_its_order_and_do
     assert_eq!(shop.one("SELECT financial_status, blocked_by FROM order_overview"), "paid|");
     assert_eq!(shop.rows("SELECT amount_refunded, amount_charged_back FROM sales_by_day"), ["0|0"]);
 
-    // Where the order is not here, it is shown all the same.
+    // Where the order is not here, it is still shown.
     let made = shop.control(
         "POST",
         "/_sandbox/trigger",
@@ -505,7 +505,7 @@ fn a_refund_on_its_way_and_an_inquiry_are_named_as_what_they_are() {
     );
 }
 
-/// Rings about a payment, as Stripe does when some of what is held was captured.
+/// Sends the event that Stripe sends when some of what is held was captured.
 fn ring_about_payment(shop: &Shop, event: &str, payment: &str) {
     let event = json!({"id": event, "object": "event", "livemode": false,
         "type": "payment_intent.amount_capturable_updated",

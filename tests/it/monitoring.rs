@@ -1,4 +1,4 @@
-//! The alerts and the dashboard that are shipped: they ask for metrics that exist, and Prometheus's
+//! The alerts and the dashboard that are shipped: they use metrics that exist, and Prometheus's
 //! own checker reads them.
 
 use std::collections::BTreeMap;

@@ -26,7 +26,7 @@ const OF_A_ROUND: u64 = 250;
 /// Rounds that run at once; a desk mostly waits for its next retry.
 const AT_ONCE: usize = 8;
 
-/// What is bought in a round, once each: every kind of object that the desk asks for.
+/// What is bought in a round, once each: every kind of object that the desk requests.
 const BOUGHT: &[&str] = &[
     "card",
     "delayed",
@@ -55,7 +55,7 @@ struct Round {
     faults: Vec<String>,
 }
 
-/// Processes every event once more, whatever its state.
+/// Processes every event again, whatever its state.
 fn replay(shop: &Shop) {
     let replayed = fulfilld()
         .arg("replay")
@@ -70,8 +70,9 @@ fn replay(shop: &Shop) {
 /// Waits until each event is finished, or waits with a reason as well: nothing that is left would be
 /// tried for the first time.
 ///
-/// While too many answers in a row are wrong, the desk takes Stripe's for an outage and asks once in
-/// up to 30 s. So there is a limit to the time without a try, and none to that of all tries.
+/// While too many answers in a row are wrong, the desk takes it for an outage of Stripe's and sends
+/// one request in up to 30 s. So there is a limit to the time without a try, and none to that of all
+/// tries.
 fn tried(shop: &Shop, or_waits: bool) {
     let file = Connection::open(shop.file()).expect("the file opens");
     file.busy_timeout(PATIENCE).expect("a time-out can be set");
@@ -130,7 +131,7 @@ fn brought_up_to_date(shop: &Shop) -> BTreeSet<String> {
 }
 
 /// True for a refund, say, that a list showed whole, under an id that is one character longer than a
-/// right one. Nothing tells it from a new one, so it is stored, and it stays: what is no longer
+/// right one. It looks like a new one, so it is stored, and it stays: what is no longer
 /// listed is not taken for gone. `fulfilld rebuild` shows it.
 fn is_invented(row: &str, expected: &BTreeSet<String>) -> bool {
     let id = |row: &str| row.split('|').nth(2).map(String::from);
@@ -149,7 +150,7 @@ fn live_round(seed: u64, bug: Option<&str>) -> Round {
         false => facts(shop).into_iter().collect(),
     };
     let mut shop = Shop::open();
-    // One worker asks in one order, so that a seed repeats its mutations.
+    // One worker sends its requests in one order, so that a seed repeats its mutations.
     shop.settings.push(("FULFILLD_WORKERS".into(), "1".into()));
     let events: Vec<Vec<u8>> = BOUGHT
         .iter()
@@ -238,7 +239,7 @@ fn rounds(seeds: &[u64], bug: Option<&str>) -> Vec<(u64, Round)> {
 #[test]
 fn answers_that_are_wrong_in_one_place_leave_nothing_wrong_behind() {
     let wanted = number_of("FULFILLD_TEST_MUTATIONS").unwrap_or(MUTATIONS);
-    // No variable asks for rounds; the one above asks for wrong answers.
+    // No variable counts rounds; the one above counts wrong answers.
     let seeds: Vec<u64> = seeds("", wanted.div_ceil(OF_A_ROUND)).collect();
     let all = rounds(&seeds, None);
     let made: usize = all.iter().map(|(_, round)| round.mutations.len()).sum();

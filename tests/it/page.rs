@@ -367,7 +367,7 @@ fn a_form_of_another_site_of_another_user_or_without_a_token_does_nothing() {
     assert_eq!(desk.shop.one("SELECT hold_reason FROM orders"), "");
     assert_eq!(post("anna", &[own, typed], &token).status, 303, "the page's own form");
     assert_eq!(desk.shop.one("SELECT hold_reason FROM orders"), "a stranger's");
-    // The same form once more shows an order as it no longer is.
+    // The same form again shows an order as it no longer is.
     let again = post("anna", &[own, typed], &token);
     assert!(again.status == 409 && again.shows("has changed since"), "{}", again.body);
 }

@@ -156,7 +156,7 @@ fn a_forgotten_person_is_in_no_file_and_the_books_stay() {
     let gone = verb(&shop, &["subject", EMAIL]);
     assert_eq!(gone.status.code(), Some(1), "{}", said(&gone));
 
-    // Stripe sends everything once more, and tells of a refund, with the buyer's address in it.
+    // Stripe sends everything again, and reports a refund, with the buyer's address in it.
     for (id, _) in purchases.iter().flat_map(|purchase| &purchase.events) {
         assert_eq!(shop.deliver(id), 200);
     }
@@ -179,7 +179,7 @@ fn a_forgotten_person_is_in_no_file_and_the_books_stay() {
     assert_eq!(shop.one("SELECT sum(amount_refunded) FROM order_totals"), "100");
     nothing_left(&shop);
 
-    // Replayed, looked for, derived once more, started again.
+    // Replayed, looked for, derived again, started again.
     done(&shop, &["replay", "--type", "checkout.session.completed", "--state", "done"]);
     shop.settle();
     done(&shop, &["reconcile"]);

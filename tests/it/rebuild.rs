@@ -1,4 +1,4 @@
-//! What comes from Stripe can be derived once more, and a file that says something else is found
+//! What comes from Stripe can be derived again, and a file that says something else is found
 //! out.
 
 use std::path::{Path, PathBuf};
@@ -350,7 +350,7 @@ fn a_rebuild_that_stripe_fails_reports_nothing_and_leaves_nothing_behind() {
     let mut child = command(&shop, &[]).stderr(Stdio::null()).spawn().expect("the program starts");
     wait_for("it asks for refunds again and again", || {
         let stats = shop.control("GET", "/_sandbox/stats", json!({}));
-        // Two events about one refund, each question tried three times in a row.
+        // Two events about one refund, each request tried three times in a row.
         (stats["requests"]["refunds"]["500"].as_u64() > Some(6)).then_some(())
     });
     shop.control("DELETE", "/_sandbox/faults", json!({}));

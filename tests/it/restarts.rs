@@ -31,8 +31,8 @@ fn fifty_restarts_under_load_with_the_socket_held_refuse_nobody() {
     assert_eq!(told.lost, 0);
 }
 
-/// Whom the dying process was about to answer is cut off and asks again; nobody is refused, and
-/// nothing acknowledged is lost.
+/// Callers that the dying process was about to answer are cut off and try again; nobody is refused,
+/// and nothing acknowledged is lost.
 #[test]
 fn fifty_kills_with_the_socket_held_refuse_nobody_and_lose_nothing_acknowledged() {
     let told = restarted("KILL");

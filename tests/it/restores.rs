@@ -78,7 +78,7 @@ fn cases() -> Vec<Case> {
     all
 }
 
-/// Of the 240 so many are tried in random order; `FULFILLD_TEST_RESTORES` asks for another number.
+/// Of the 240 so many are tried in random order; `FULFILLD_TEST_RESTORES` sets another number.
 const TRIED: u64 = 24;
 
 #[test]
@@ -283,8 +283,8 @@ fn use_it(shop: &mut Shop) -> Result<Outcome, String> {
     Ok(outcome)
 }
 
-/// The line to type in what the desk says as it refuses: the first one, which goes on with the file
-/// that is there.
+/// The line to type in what the desk says as it refuses: the first one, which continues with the
+/// file that is there.
 fn remedy(said: &str) -> Option<String> {
     let line = said.split_once(": mv ")?.1;
     let line = line.split([';', '\n']).next().unwrap_or(line);

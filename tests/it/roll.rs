@@ -17,7 +17,7 @@ use crate::shop::{Running, SECRET, Shop, request, sign, unix_now, wait_for};
 const OLD: &str = SECRET;
 const NEW: &str = "whsec_the_new_one_of_the_shop";
 
-/// What happens next, while the load goes on.
+/// What happens next, under load.
 enum Step {
     /// Stripe signs with these from now on.
     Stripe(&'static [&'static str]),
@@ -27,7 +27,7 @@ enum Step {
     InPlace(&'static str, usize),
     /// The same, and the desk gets a SIGHUP.
     InPlaceAndTold(&'static str, usize),
-    /// The file is spoiled, the desk says so, and goes on with the secrets that it has.
+    /// The file is spoiled; the desk says so, and uses the secrets that it has.
     Spoiled(fn(&Path)),
 }
 

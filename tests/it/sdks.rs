@@ -77,8 +77,8 @@ fn the_daemon_accepts_what_stripe_s_libraries_accept() {
             ));
         }
     };
-    for (situation, believed) in unanimous() {
-        judge(&situation, Verdicts { node: believed, python: believed, fulfilld: believed });
+    for (situation, accepted) in unanimous() {
+        judge(&situation, Verdicts { node: accepted, python: accepted, fulfilld: accepted });
     }
     for (situation, expected, _why) in apart() {
         judge(&situation, expected);
@@ -123,7 +123,7 @@ fn stripe_s_libraries_take_the_sandbox_for_stripe() {
             let verdict = library.ask(&json!({
                 "do": "verify", "body": hex(&body), "header": header, "secret": SECRETS[1], "thin": thin
             }));
-            assert_eq!(verdict["believed"], true, "{}: {verdict}", library.name);
+            assert_eq!(verdict["accepted"], true, "{}: {verdict}", library.name);
         }
         if !shapes.contains(&thin) {
             shapes.push(thin);
@@ -159,7 +159,7 @@ struct Verdicts {
     fulfilld: bool,
 }
 
-const BELIEVED: bool = true;
+const ACCEPTED: bool = true;
 const REFUSED: bool = false;
 
 fn situation(name: &'static str, header: impl Into<String>, body: &[u8]) -> Situation {
@@ -190,43 +190,43 @@ fn unanimous() -> Vec<(Situation, bool)> {
         "x".repeat(200_000)
     );
     vec![
-        (header("good", format!("t={t},v1={good}")), BELIEVED),
-        (header("as delivered: t, v1, v0", format!("t={t},v1={good},v0={other}")), BELIEVED),
-        (header("v1 before t", format!("v1={good},t={t}")), BELIEVED),
-        (header("v0 before v1", format!("t={t},v0={other},v1={good}")), BELIEVED),
-        (header("the other secret of a roll", format!("t={t},v1={first_secret}")), BELIEVED),
-        (header("both secrets of a roll", format!("t={t},v1={first_secret},v1={good}")), BELIEVED),
-        (header("a wrong one before a good one", format!("t={t},v1={other},v1={good}")), BELIEVED),
-        (header("a good one before a wrong one", format!("t={t},v1={good},v1={other}")), BELIEVED),
-        (header("good beside bad_signature", format!("t={t},v1={good},v1=bad_signature")), BELIEVED),
-        (header("good after sixteen wrong ones", format!("t={t}{none_good},v1={good}")), BELIEVED),
-        (header("a pair without =", format!("t={t},v1={good},potato")), BELIEVED),
-        (header("stray commas", format!(",t={t},,v1={good},")), BELIEVED),
-        (header("a scheme of the future beside", format!("t={t},v2={other},v1={good}")), BELIEVED),
-        (header("290 s old", aged(290)), BELIEVED),
-        (header("10 min ahead: our clock is slow", aged(-600)), BELIEVED),
-        (header("a day ahead", aged(-86_400)), BELIEVED),
+        (header("good", format!("t={t},v1={good}")), ACCEPTED),
+        (header("as delivered: t, v1, v0", format!("t={t},v1={good},v0={other}")), ACCEPTED),
+        (header("v1 before t", format!("v1={good},t={t}")), ACCEPTED),
+        (header("v0 before v1", format!("t={t},v0={other},v1={good}")), ACCEPTED),
+        (header("the other secret of a roll", format!("t={t},v1={first_secret}")), ACCEPTED),
+        (header("both secrets of a roll", format!("t={t},v1={first_secret},v1={good}")), ACCEPTED),
+        (header("a wrong one before a good one", format!("t={t},v1={other},v1={good}")), ACCEPTED),
+        (header("a good one before a wrong one", format!("t={t},v1={good},v1={other}")), ACCEPTED),
+        (header("good beside bad_signature", format!("t={t},v1={good},v1=bad_signature")), ACCEPTED),
+        (header("good after sixteen wrong ones", format!("t={t}{none_good},v1={good}")), ACCEPTED),
+        (header("a pair without =", format!("t={t},v1={good},potato")), ACCEPTED),
+        (header("stray commas", format!(",t={t},,v1={good},")), ACCEPTED),
+        (header("a scheme of the future beside", format!("t={t},v2={other},v1={good}")), ACCEPTED),
+        (header("290 s old", aged(290)), ACCEPTED),
+        (header("10 min ahead: our clock is slow", aged(-600)), ACCEPTED),
+        (header("a day ahead", aged(-86_400)), ACCEPTED),
         (
             signed(
                 "other scripts",
                 r#"{"id":"evt_scripts","object":"event","type":"product.created","name":"Zoë 🛒 Ōsaka"}"#.as_bytes(),
             ),
-            BELIEVED,
+            ACCEPTED,
         ),
         (
             signed(
                 "printed over lines",
                 b"{\n  \"id\": \"evt_lines\",\n  \"object\": \"event\",\n  \"type\": \"product.created\"\n}\n",
             ),
-            BELIEVED,
+            ACCEPTED,
         ),
         (
             signed("a key twice", br#"{"id":"evt_one","id":"evt_twice","object":"event","type":"product.created"}"#),
-            BELIEVED,
+            ACCEPTED,
         ),
-        (signed("200 kB", oversize.as_bytes()), BELIEVED),
-        (signed("a thin event", thin("evt_thin").as_bytes()), BELIEVED),
-        (signed("a type of the future", br#"{"id":"evt_future","object":"event","type":"moon.landed"}"#), BELIEVED),
+        (signed("200 kB", oversize.as_bytes()), ACCEPTED),
+        (signed("a thin event", thin("evt_thin").as_bytes()), ACCEPTED),
+        (signed("a type of the future", br#"{"id":"evt_future","object":"event","type":"moon.landed"}"#), ACCEPTED),
         (Situation { name: "no header", header: None, body: body.to_vec() }, REFUSED),
         (header("an empty header", String::new()), REFUSED),
         (header("bad_header", "bad_header".into()), REFUSED),
@@ -287,17 +287,17 @@ fn apart() -> Vec<(Situation, Verdicts, &'static str)> {
     vec![
         (
             header("t=+n", format!("t=+{t},v1={good}")),
-            verdicts(BELIEVED, BELIEVED, REFUSED),
+            verdicts(ACCEPTED, ACCEPTED, REFUSED),
             one_time,
         ),
         (
             header("t= n", format!("t= {t},v1={good}")),
-            verdicts(BELIEVED, BELIEVED, REFUSED),
+            verdicts(ACCEPTED, ACCEPTED, REFUSED),
             one_time,
         ),
         (
             header("t=0n, signed as n", format!("t={padded},v1={good}")),
-            verdicts(BELIEVED, BELIEVED, REFUSED),
+            verdicts(ACCEPTED, ACCEPTED, REFUSED),
             one_time,
         ),
         (
@@ -305,76 +305,76 @@ fn apart() -> Vec<(Situation, Verdicts, &'static str)> {
                 "t=0n, signed as it stands",
                 format!("t={padded},v1={}", signature(SECRETS[1], &padded, body)),
             ),
-            verdicts(REFUSED, REFUSED, BELIEVED),
+            verdicts(REFUSED, REFUSED, ACCEPTED),
             "the library for .NET signs what stands there; whoever can do this has the secret",
         ),
         (
             header("t=nabc", format!("t={t}abc,v1={good}")),
-            verdicts(BELIEVED, REFUSED, REFUSED),
+            verdicts(ACCEPTED, REFUSED, REFUSED),
             one_time,
         ),
         (
             header("t=n.5", format!("t={t}.5,v1={good}")),
-            verdicts(BELIEVED, REFUSED, REFUSED),
+            verdicts(ACCEPTED, REFUSED, REFUSED),
             one_time,
         ),
         (
             header("t=n_n", format!("t={}_{},v1={good}", &t[..4], &t[4..])),
-            verdicts(REFUSED, BELIEVED, REFUSED),
+            verdicts(REFUSED, ACCEPTED, REFUSED),
             one_time,
         ),
         (
             header("t=yesterday", format!("t=yesterday,v1={}", signature(SECRETS[1], "NaN", body))),
-            verdicts(BELIEVED, REFUSED, REFUSED),
+            verdicts(ACCEPTED, REFUSED, REFUSED),
             "a signature over NaN has no age",
         ),
         (
             header("the same t twice", format!("t={t},t={t},v1={good}")),
-            verdicts(BELIEVED, BELIEVED, REFUSED),
+            verdicts(ACCEPTED, ACCEPTED, REFUSED),
             one_time,
         ),
         (
             header("two t, the first signed", format!("t={t},t={earlier},v1={good}")),
-            verdicts(REFUSED, BELIEVED, REFUSED),
+            verdicts(REFUSED, ACCEPTED, REFUSED),
             one_time,
         ),
         (
             header("two t, the last signed", format!("t={earlier},t={t},v1={good}")),
-            verdicts(BELIEVED, REFUSED, REFUSED),
+            verdicts(ACCEPTED, REFUSED, REFUSED),
             one_time,
         ),
         (
             header("a second = after v1", format!("t={t},v1={good}=")),
-            verdicts(BELIEVED, BELIEVED, REFUSED),
+            verdicts(ACCEPTED, ACCEPTED, REFUSED),
             "the libraries for Go, Ruby and PHP refuse it too: it is no longer 64 digits",
         ),
         (
             header("an empty v1 beside a good one", format!("t={t},v1=,v1={good}")),
-            verdicts(REFUSED, BELIEVED, BELIEVED),
+            verdicts(REFUSED, ACCEPTED, ACCEPTED),
             "the library for Node.js throws; all the others skip it",
         ),
         (
             signed("a byte order mark, signed with it", &bom),
-            verdicts(REFUSED, BELIEVED, REFUSED),
+            verdicts(REFUSED, ACCEPTED, REFUSED),
             "JSON has none (RFC 8259, section 8.1)",
         ),
         (
             situation("a byte order mark, signed without it", signed_now(body), &bom),
-            verdicts(BELIEVED, REFUSED, REFUSED),
+            verdicts(ACCEPTED, REFUSED, REFUSED),
             "not the bytes that were signed",
         ),
-        (signed("null", b"null"), verdicts(BELIEVED, REFUSED, REFUSED), an_event),
-        (signed("a number", b"42"), verdicts(BELIEVED, REFUSED, REFUSED), an_event),
-        (signed("a text", br#""evt_1""#), verdicts(BELIEVED, REFUSED, REFUSED), an_event),
-        (signed("a list", b"[]"), verdicts(BELIEVED, REFUSED, REFUSED), an_event),
+        (signed("null", b"null"), verdicts(ACCEPTED, REFUSED, REFUSED), an_event),
+        (signed("a number", b"42"), verdicts(ACCEPTED, REFUSED, REFUSED), an_event),
+        (signed("a text", br#""evt_1""#), verdicts(ACCEPTED, REFUSED, REFUSED), an_event),
+        (signed("a list", b"[]"), verdicts(ACCEPTED, REFUSED, REFUSED), an_event),
         (
             signed("an object without an id", br#"{"object":"event"}"#),
-            verdicts(BELIEVED, BELIEVED, REFUSED),
+            verdicts(ACCEPTED, ACCEPTED, REFUSED),
             an_event,
         ),
         (
             signed("an id that is a number", br#"{"id":7,"object":"event"}"#),
-            verdicts(BELIEVED, BELIEVED, REFUSED),
+            verdicts(ACCEPTED, ACCEPTED, REFUSED),
             an_event,
         ),
     ]
@@ -460,7 +460,7 @@ impl Library {
             let question = json!({
                 "do": "verify", "body": hex(&s.body), "header": s.header, "secret": secret, "thin": thin
             });
-            self.ask(&question)["believed"].as_bool().unwrap_or_else(|| panic!("{}: {}", self.name, s.name))
+            self.ask(&question)["accepted"].as_bool().unwrap_or_else(|| panic!("{}: {}", self.name, s.name))
         })
     }
 }

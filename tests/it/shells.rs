@@ -1,7 +1,7 @@
 //! The stock `sqlite3` shell of today and that of SQLite 3.37 open the file of a running desk.
 //!
 //! They read every table and view, and run every line of SQL that the documents or the file
-//! itself tell a person to type.
+//! itself show.
 
 use std::collections::HashSet;
 use std::io::Write;
@@ -63,7 +63,7 @@ fn every_table_and_view_is_readable_in_both_shells() {
     }
 }
 
-/// What a document tells to type is typed into the file of the demo, in order: each change must
+/// What a document says to type is typed into the file of the demo, in order: each change must
 /// change a row, and each line of the README must print one.
 #[test]
 fn what_the_documents_tell_to_type_does_something_on_the_file_of_the_demo() {

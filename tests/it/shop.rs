@@ -134,8 +134,8 @@ pub struct Shop {
 }
 
 impl Shop {
-    /// A shop that is open: Stripe keeps its deliveries to itself until a test posts or asks for
-    /// them.
+    /// A shop that is open: the sandbox delivers nothing until a test posts an event or orders a
+    /// delivery.
     pub fn open() -> Shop {
         Shop::open_with(&[], &["--webhook", "none", "--rate", "0"])
     }

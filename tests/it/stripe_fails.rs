@@ -1,4 +1,4 @@
-//! Stripe fails in every way it can: webhooks are answered all the same, other orders go on, and
+//! Stripe fails in every way it can: webhooks are still answered, other orders are processed, and
 //! nothing is missing afterwards.
 
 use std::time::{Duration, Instant};
@@ -216,7 +216,7 @@ fn a_key_without_the_permission_to_expand_still_gets_the_order() {
 /// Orders that wait; at 24 a second they take 20 s.
 const BACKLOG: u64 = 480;
 
-/// `FULFILLD_TEST_BACKLOG=2000` asks for more.
+/// `FULFILLD_TEST_BACKLOG=2000` makes it more.
 #[test]
 fn a_backlog_drains_at_the_permitted_rate_with_next_to_no_429() {
     let count = number_of("FULFILLD_TEST_BACKLOG").unwrap_or(BACKLOG);
@@ -267,7 +267,7 @@ fn asked(shop: &Shop) -> (Value, u64) {
     (asked, all)
 }
 
-/// The figures of ARCHITECTURE.md: a look is one question a list, whatever the key lacks and
+/// The figures of ARCHITECTURE.md: a look is one request a list, whatever the key lacks and
 /// whatever waits for it.
 #[test]
 fn a_missing_permission_costs_an_idle_shop_nothing_that_grows() {

@@ -126,7 +126,7 @@ fn webhooks_that_do_not_come_are_noticed_by_a_fast_clock_and_by_a_slow_one() {
             "the clock is known to be wrong",
             "SELECT count(*) FROM alarms WHERE name = 'clock_wrong'",
         );
-        // Stripe tells times in whole seconds: one that was made in the second of the start may
+        // Stripe gives times in whole seconds: one that was made in the second of the start may
         // have been before it.
         let started = unix_now();
         wait_for("another second", || (unix_now() > started + 1).then_some(()));
@@ -177,7 +177,7 @@ fn what_came_while_the_clock_was_ahead_is_processed_when_it_is_set_back() {
         shop.set_clock(ahead_s);
         shop.start();
         let told = shop.buy("card", 1, "snapshot").remove(0);
-        // The hook fails for now, and so does the question about the next order: both wait, by a
+        // The hook fails for now, and so does the request for the next order: both wait, by a
         // clock that is ahead.
         std::fs::write(shop.dir.path().join("code"), "75").expect("the hook's code");
         for (event, _) in &told.events {

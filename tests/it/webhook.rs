@@ -318,7 +318,7 @@ fn secrets_are_several_and_read_again_on_sighup() {
     assert_eq!((post("evt_1", "whsec_old"), post("evt_2", "whsec_new")), (200, 400));
     write("whsec_old\n\n  whsec_new \n");
     shop.desk().signal("HUP");
-    wait_for("the new secret is believed", || (post("evt_3", "whsec_new") == 200).then_some(()));
+    wait_for("the new secret is accepted", || (post("evt_3", "whsec_new") == 200).then_some(()));
     assert_eq!(post("evt_4", "whsec_old"), 200);
     // A mistake leaves what was in force.
     write("we_123\n");
@@ -326,7 +326,7 @@ fn secrets_are_several_and_read_again_on_sighup() {
     assert_eq!(post("evt_5", "whsec_new"), 200);
     write("whsec_new\n");
     shop.desk().signal("HUP");
-    wait_for("the old secret is not believed any more", || {
+    wait_for("the old secret is no longer accepted", || {
         (post("evt_6", "whsec_old") == 400).then_some(())
     });
     shop.stop();

@@ -397,7 +397,7 @@ impl Week {
     fn end_well(&mut self) {
         let status = self.shop.desk.take().expect("it is running").stop();
         self.note(format!("stopped ({status})"));
-        // In the meantime the world goes on.
+        // In the meantime customers buy.
         for _ in 0..self.random.usize(..4) {
             self.sell();
             self.let_become();

@@ -1,5 +1,5 @@
 // The verifier of Standard Webhooks for Node.js: {"headers":{…},"body":HEX,"secret":S} on a line of standard input,
-// {"believed":true} or {"believed":false,"why":W} on a line of standard output.
+// {"accepted":true} or {"accepted":false,"why":W} on a line of standard output.
 
 import { createInterface } from 'node:readline';
 import { Webhook } from 'standardwebhooks';
@@ -9,9 +9,9 @@ for await (const line of createInterface({ input: process.stdin })) {
   let answer;
   try {
     new Webhook(secret).verify(Buffer.from(body, 'hex').toString('utf8'), headers);
-    answer = { believed: true };
+    answer = { accepted: true };
   } catch (error) {
-    answer = { believed: false, why: String(error.message) };
+    answer = { accepted: false, why: String(error.message) };
   }
   process.stdout.write(`${JSON.stringify(answer)}\n`);
 }

@@ -9,7 +9,7 @@ for line in sys.stdin:
     question = json.loads(line)
     try:
         Webhook(question["secret"]).verify(bytes.fromhex(question["body"]).decode(), question["headers"])
-        answer = {"believed": True}
+        answer = {"accepted": True}
     except Exception as error:
-        answer = {"believed": False, "why": f"{type(error).__name__}: {error}"}
+        answer = {"accepted": False, "why": f"{type(error).__name__}: {error}"}
     print(json.dumps(answer), flush=True)

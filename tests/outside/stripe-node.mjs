@@ -1,7 +1,7 @@
 // Stripe's official library for Node.js, spoken to in JSON lines: one question on standard input, one answer on standard output.
 //
 //   {"do":"sign","body":HEX,"secret":S,"timestamp":T}             -> {"header":H}
-//   {"do":"verify","body":HEX,"header":H,"secret":S,"thin":BOOL}  -> {"believed":true} or {"believed":false,"why":W}
+//   {"do":"verify","body":HEX,"header":H,"secret":S,"thin":BOOL}  -> {"accepted":true} or {"accepted":false,"why":W}
 //   {"do":"purchase","api":URL,"session":ID}                      -> {"session":{…},"line_items":[…]}
 
 import { createInterface } from 'node:readline';
@@ -25,9 +25,9 @@ const questions = {
       } else {
         Stripe.webhooks.constructEvent(bytes, header, secret);
       }
-      return { believed: true };
+      return { accepted: true };
     } catch (error) {
-      return { believed: false, why: String(error.message).split('\n')[0] };
+      return { accepted: false, why: String(error.message).split('\n')[0] };
     }
   },
 

@@ -22,9 +22,9 @@ def verify(body, header, secret, thin):
             stripe.StripeClient(KEY).parse_event_notification(body, header, secret)
         else:
             stripe.Webhook.construct_event(body, header, secret)
-        return {"believed": True}
+        return {"accepted": True}
     except Exception as error:
-        return {"believed": False, "why": f"{type(error).__name__}: {error}".splitlines()[0]}
+        return {"accepted": False, "why": f"{type(error).__name__}: {error}".splitlines()[0]}
 
 
 def purchase(api, session):

@@ -1,4 +1,4 @@
-//! Lists of which fulfilld reads no row: it asks whether its key may read them.
+//! Lists of which fulfilld reads no row: it checks whether its key may read them.
 
 use std::collections::HashSet;
 use std::sync::Mutex;

@@ -1,4 +1,4 @@
-//! Stripe's API: the paths that fulfilld asks, with Stripe's keys and rate limit.
+//! Stripe's API: the paths that fulfilld requests, with Stripe's keys and rate limit.
 
 mod sessions; // Checkout Sessions and their lines
 mod payments; // payments, invoices' payments, what was sold

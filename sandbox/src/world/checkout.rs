@@ -168,7 +168,7 @@ impl Checkout {
         self.payment_intent().filter(|_| self.mode == "payment")
     }
 
-    /// The subscription that it begins or goes on with.
+    /// The subscription that it begins or continues.
     pub fn subscription(&self) -> Option<String> {
         self.renews.clone().or((self.mode == "subscription").then(|| self.id_of("sub")))
     }

@@ -130,7 +130,7 @@ pub(super) fn broken_view(c: &Connection, views: &[String]) -> Option<String> {
     })
 }
 
-/// One line, as a shell does it: after one statement that is refused it goes on with the next. To
+/// One line, as a shell does it: after one statement that is refused it continues with the next. To
 /// compile the triggers takes longer than to run them, so a line that differs from an earlier one
 /// in its values alone is not compiled again.
 pub(super) fn typed(c: &Connection, line: &str) -> rusqlite::Result<()> {
