@@ -753,8 +753,8 @@ fn restore_refuses_what_is_in_use_or_no_backup_and_changes_nothing() {
         (&live, 78, "live orders"),
         (&shop.dir.path().join("none.db"), 78, "none.db"),
         (&shop.file(), 64, "the file itself"),
-        (&pipe, 64, "no file"),
-        (&shop.dir.path().to_path_buf(), 64, "no file"),
+        (&pipe, 64, "not a file"),
+        (&shop.dir.path().to_path_buf(), 64, "not a file"),
     ] {
         let refused = run(&["restore", what.to_str().expect("text")], &shop.file());
         assert_eq!(refused.status.code(), Some(code), "{what:?}: {}", said(&refused));
