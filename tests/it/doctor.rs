@@ -965,7 +965,7 @@ fn a_disk_with_no_room_to_grow_is_found() {
     let script = "mount -t tmpfs -o size=50m,mode=0700 tmpfs \"$0\" && (umask 077; \
                   printf 'SQLite format 3\\0' >\"$0/shop.db.backup\"; \
                   touch -d \"@$(date +%s)\" \"$0/shop.db.backup\") && exec \"$1\" serve";
-    let mut serve = std::process::Command::new("unshare");
+    let mut serve = shop::without_settings("unshare");
     serve.args(["-m", "sh", "-c", script]).arg(&small).arg(env!("CARGO_BIN_EXE_fulfilld"));
     serve
         .envs(clinic.shop.serve().get_envs().filter_map(|(k, v)| Some((k, v?))))
@@ -974,7 +974,7 @@ fn a_disk_with_no_room_to_grow_is_found() {
     clinic.set("FULFILLD_DB", small.join("shop.db").display());
     clinic.set("FULFILLD_LISTEN", desk.url.trim_start_matches("http://"));
     clinic.public(&format!("{}/webhook", desk.url));
-    let mut doctor = std::process::Command::new("nsenter");
+    let mut doctor = shop::without_settings("nsenter");
     doctor
         .args(["-t", &desk.pid().to_string(), "-m"])
         .arg(env!("CARGO_BIN_EXE_fulfilld"))
@@ -999,7 +999,7 @@ fn a_hook_on_a_disk_that_runs_nothing_is_named() {
     let script = "mount -t tmpfs -o noexec,mode=0700 tmpfs \"$0\" && \
                   printf '#!/bin/sh\\n' >\"$0/hook\" && chmod 755 \"$0/hook\" && \
                   exec \"$1\" doctor --json --offline --etc /nowhere";
-    let mut doctor = std::process::Command::new("unshare");
+    let mut doctor = shop::without_settings("unshare");
     doctor.args(["-m", "sh", "-c", script]).arg(&disk).arg(env!("CARGO_BIN_EXE_fulfilld"));
     doctor.envs(&clinic.env).env("FULFILLD_HOOK_COMMAND", disk.join("hook"));
     let said = String::from_utf8(doctor.output().unwrap().stdout).unwrap();

@@ -23,7 +23,15 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The program under test.
 pub fn fulfilld() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_fulfilld"));
+    let mut command = without_settings(env!("CARGO_BIN_EXE_fulfilld"));
+    // No service of this machine's is meant.
+    command.env("FULFILLD_ETC", "/nowhere");
+    command
+}
+
+/// A program that inherits no setting of whoever runs the tests.
+pub fn without_settings(program: &str) -> Command {
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars() {
         if name.starts_with("FULFILLD_")
             || name.starts_with("STRIPE_")
@@ -32,8 +40,6 @@ pub fn fulfilld() -> Command {
             command.env_remove(name);
         }
     }
-    // No service of this machine's is meant.
-    command.env("FULFILLD_ETC", "/nowhere");
     command
 }
 
