@@ -381,3 +381,119 @@ fn each_booking_is_on_one_day_wherever_the_shop_lives() {
         }
     }
 }
+
+/// A line as Stripe shows it: its price's `unit_amount_decimal`, its quantity, and what was taken off.
+fn line(n: usize, currency: &str, unit: &str, quantity: i64, sums: [i64; 2]) -> Value {
+    let [subtotal, discount] = sums;
+    let price = format!("price_{currency}_{n}");
+    json!({"id": format!("li_{currency}_{n}"), "object": "item", "currency": currency,
+        "amount_subtotal": subtotal, "amount_discount": discount, "amount_tax": 0,
+        "amount_total": subtotal - discount, "description": format!("Line {n}"),
+        "quantity": quantity, "price": {"id": price, "object": "price", "currency": currency,
+            "unit_amount": unit.parse::<i64>().ok(), "unit_amount_decimal": unit,
+            "product": format!("prod_{n}"), "metadata": {}}})
+}
+
+#[test]
+fn half_cents_credits_a_coupon_on_one_line_and_every_currency_are_booked_as_stripe_sums_them() {
+    let shop = shop();
+    // So many lines; and what the first of the order, and its total, read like.
+    let baskets = [
+        ("eur", vec![line(1, "eur", "0.5", 1001, [501, 0])], "5.01"),
+        (
+            "usd",
+            vec![line(1, "usd", "2000", 1, [2000, 0]), line(2, "usd", "-300", 1, [-300, 0])],
+            "17.00",
+        ),
+        (
+            "gbp",
+            vec![line(1, "gbp", "1000", 2, [2000, 500]), line(2, "gbp", "700", 1, [700, 0])],
+            "22.00",
+        ),
+        ("kwd", vec![line(1, "kwd", "12345", 1, [12345, 0])], "12.345"),
+        ("isk", vec![line(1, "isk", "150000", 1, [150000, 0])], "1500.00"),
+        ("jpy", vec![line(1, "jpy", "1500", 1, [1500, 0])], "1500"),
+        ("chf", (1..=130).map(|n| line(n, "chf", "5", 2, [10, 0])).collect(), "13.00"),
+    ];
+    for (n, (currency, lines, total)) in (1..).zip(&baskets) {
+        let sold = shop.control(
+            "POST",
+            "/_sandbox/trigger",
+            json!({"scenario": "card", "deliver": false}),
+        );
+        let sold = Purchase::of(&sold["purchases"][0]);
+        let sum = |field: &str| lines.iter().map(|line| line[field].as_i64().unwrap()).sum::<i64>();
+        let with = json!({"currency": currency, "amount_subtotal": sum("amount_subtotal"),
+            "amount_total": sum("amount_total"), "shipping_cost": null,
+            // The buyer came back to a basket that had expired.
+            "recovered_from": "cs_test_expired",
+            "after_expiration": {"recovery": {"enabled": true, "allow_promotion_codes": false,
+                "expires_at": null, "url": null}},
+            "total_details": {"amount_discount": sum("amount_discount"), "amount_shipping": 0,
+                "amount_tax": 0},
+            "line_items": {"object": "list", "has_more": false, "data": lines,
+                "url": "/v1/checkout/sessions/x/line_items"}});
+        shop.control("POST", "/_sandbox/say", json!({"id": sold.session, "with": with}));
+        ring(&shop, sold);
+        let order = format!(
+            "SELECT (SELECT count(*) FROM line_items WHERE order_id = o.id), total
+             FROM order_overview o WHERE id = {n}"
+        );
+        let total = format!("{total} {}", currency.to_uppercase());
+        assert_eq!(shop.one(&order), format!("{}|{total}", lines.len()));
+    }
+    assert_eq!(reasons(&shop), [""; 0]);
+    let half = "SELECT unit_amount, unit_amount_decimal, amount_total FROM line_items
+        WHERE currency = 'eur'";
+    assert_eq!(shop.one(half), "|0.5|501");
+    let booked = export(&shop, &[]);
+    for total in ["5.01", "17.00", "22.00", "12.345", "1500.00", "1500", "13.00"] {
+        let cell = format!(",{total},");
+        assert!(booked.contains(&cell), "{total}: {booked}");
+    }
+    let lines = export(&shop, &["--lines"]);
+    for row in ["-3.00", "0.005", "10.00", "12.345"] {
+        assert!(lines.contains(&format!(",{row},")), "{row}: {lines}");
+    }
+    // A refund of a payment that no order has is in no book.
+    let stranger = shop.control(
+        "POST",
+        "/_sandbox/trigger",
+        json!({"scenario": "refunded", "deliver": false}),
+    );
+    let stranger = Purchase::of(&stranger["purchases"][0]);
+    let (refund, _) = stranger.events.iter().find(|(_, kind)| kind == "refund.created").unwrap();
+    assert_eq!(shop.deliver(refund), 200);
+    shop.settle();
+    assert_eq!(export(&shop, &[]), booked);
+    shop.check();
+}
+
+#[test]
+fn a_sale_that_a_credit_balance_paid_in_part_is_booked_as_what_was_sold() {
+    let shop = shop();
+    let session = buy(&shop, "subscription", 0).session;
+    let payment = shop.one("SELECT payment_intent_id FROM orders");
+    let total: i64 = shop.one("SELECT amount_total FROM orders").parse().unwrap();
+    let (charged, credit) = (total - 500, 500);
+    let with = json!({"amount": charged, "amount_received": charged});
+    shop.control("POST", "/_sandbox/say", json!({"id": payment, "with": with}));
+    let invoice = list(&shop, "invoice_payments").remove(0);
+    let with = json!({"amount_paid": charged, "amount_requested": charged});
+    shop.control("POST", "/_sandbox/say", json!({"id": invoice["id"], "with": with}));
+    // Heard of again, with all that Stripe now says.
+    let event = json!({"id": "evt_again", "object": "event", "livemode": false,
+        "type": "checkout.session.completed",
+        "data": {"object": {"id": session, "object": "checkout.session"}}});
+    assert_eq!(shop.post(event.to_string().as_bytes()).unwrap().0, 200);
+    shop.settle();
+    let stripe: i64 = of_stripe(&shop).values().sum();
+    let booked = "SELECT amount_net FROM sales_by_day";
+    assert_eq!(shop.one(booked).parse::<i64>().unwrap(), stripe + credit);
+    hear(&shop, "refund", json!({"session": session, "amount": charged}));
+    let order = "SELECT financial_status, amount_refunded FROM order_overview";
+    assert_eq!(shop.one(order), format!("partially_refunded|{charged}"));
+    assert_eq!(shop.one(booked).parse::<i64>().unwrap(), credit);
+    assert_eq!(reasons(&shop), ["partly_refunded 1"], "a person says what of it still goes out");
+    shop.check();
+}
