@@ -101,6 +101,7 @@ pub struct Settle {
     /// `cs_test_…`
     pub session: String,
     pub outcome: Outcome,
+    /// `shape`, `times` and `deliver` are as in [`Trigger`].
     pub shape: Option<Shape>,
     #[serde(default = "one")]
     pub times: usize,
@@ -125,6 +126,7 @@ pub struct Follow {
     /// It happened so many seconds ago.
     #[serde(default)]
     pub ago_s: i64,
+    /// `shape`, `times` and `deliver` are as in [`Trigger`].
     pub shape: Option<Shape>,
     #[serde(default = "one")]
     pub times: usize,
@@ -139,6 +141,7 @@ pub struct SetStatus {
     /// Of a review, why it is closed.
     #[serde(alias = "closed_reason")]
     pub status: String,
+    /// `shape`, `times` and `deliver` are as in [`Trigger`].
     pub shape: Option<Shape>,
     #[serde(default = "one")]
     pub times: usize,
@@ -162,6 +165,7 @@ pub struct Purchase {
     /// Of the refund, dispute, review or warning that was added.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
+    /// `pi_…`; `None` where nothing was to pay.
     pub payment_intent: Option<String>,
     /// Those for the endpoint, in the order in which Stripe makes them.
     pub events: Vec<Made>,
@@ -170,7 +174,9 @@ pub struct Purchase {
 /// An event that was made.
 #[derive(Debug, Clone, Serialize)]
 pub struct Made {
+    /// `evt_…`
     pub id: String,
+    /// As it is sent, e.g. `v1.refund.created` for a thin one.
     #[serde(rename = "type")]
     pub kind: String,
 }

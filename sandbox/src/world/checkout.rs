@@ -133,6 +133,7 @@ impl Checkout {
         }
     }
 
+    /// Before discount, shipping and tax, in minor units.
     pub fn subtotal(&self) -> i64 {
         self.lines.iter().map(Line::subtotal).sum()
     }
@@ -196,6 +197,7 @@ impl Checkout {
 }
 
 impl Line {
+    /// Before discount and tax; 0 while it is on trial.
     pub fn subtotal(&self) -> i64 {
         if self.trial { 0 } else { self.unit * self.quantity }
     }
