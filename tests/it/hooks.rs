@@ -21,7 +21,7 @@ const TELLER: &str = r#"
 json=$(cat)
 file=$(mktemp "$HOOK_DIR/.XXXXXXXX")
 printf '%s\n' "$(date +%s%N)" "${0##*/}" "$1" "$FULFILLD_KEY" "$FULFILLD_ATTEMPT" "$json" >"$file"
-mv "$file" "$HOOK_DIR/told-${file##*.}"
+mv "$file" "$HOOK_DIR/run-${file##*.}"
 "#;
 
 /// What the posts of these tests are signed with.
@@ -41,13 +41,13 @@ const TOPICS: [&str; 9] = [
 
 /// One run of a hook.
 #[derive(Debug, Clone)]
-struct Told {
+struct Run {
     at: u128,
     hook: String,
     topic: String,
     key: String,
     attempt: i64,
-    news: Value,
+    payload: Value,
 }
 
 /// Hooks in a directory of their own.
@@ -94,42 +94,43 @@ impl Hooks {
     }
 
     /// What the hooks have written down, oldest first.
-    fn told(&self) -> Vec<Told> {
-        let mut told: Vec<Told> = fs::read_dir(self.0.path())
+    fn runs(&self) -> Vec<Run> {
+        let mut runs: Vec<Run> = fs::read_dir(self.0.path())
             .unwrap()
             .map(|entry| entry.unwrap().path())
             .filter(|path| {
-                path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("told-"))
+                path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("run-"))
             })
             .map(|path| {
                 let text = fs::read_to_string(path).unwrap();
                 let lines: Vec<&str> = text.splitn(6, '\n').collect();
-                let news: Value =
+                let payload: Value =
                     serde_json::from_str(lines[5]).unwrap_or_else(|e| panic!("{e}: {}", lines[5]));
-                assert_eq!(news["key"], lines[3], "the same key everywhere");
+                assert_eq!(payload["key"], lines[3], "the same key everywhere");
                 // Of an order it carries the session, whatever number the order has.
                 let (key, session) = lines[3].split_once('@').unwrap_or((lines[3], ""));
-                let of_order =
-                    news["order"]["checkout_session_id"].as_str().filter(|_| news["test"] != true);
+                let of_order = payload["order"]["checkout_session_id"]
+                    .as_str()
+                    .filter(|_| payload["test"] != true);
                 assert_eq!(of_order.unwrap_or_default(), session);
-                Told {
+                Run {
                     at: lines[0].parse().unwrap(),
                     hook: lines[1].into(),
                     topic: lines[2].into(),
                     key: key.into(),
                     attempt: lines[4].parse().unwrap(),
-                    news,
+                    payload,
                 }
             })
             .collect();
-        told.sort_by_key(|told| told.at);
-        told
+        runs.sort_by_key(|run| run.at);
+        runs
     }
 
     /// The same of one hook, as `order topic`.
-    fn told_to(&self, hook: &str) -> Vec<String> {
-        let of = |told: &Told| format!("{} {}", told.news["order"]["id"], told.topic);
-        self.told().iter().filter(|told| told.hook == hook).map(of).collect()
+    fn runs_of(&self, hook: &str) -> Vec<String> {
+        let of = |run: &Run| format!("{} {}", run.payload["order"]["id"], run.topic);
+        self.runs().iter().filter(|run| run.hook == hook).map(of).collect()
     }
 
     /// A shop whose desk runs these, with more settings.
@@ -156,13 +157,13 @@ fn ship(shop: &Shop, order: i64) {
 }
 
 /// Columns of the latest notification of a topic.
-fn news(shop: &Shop, topic: &str, columns: &str) -> String {
+fn notification(shop: &Shop, topic: &str, columns: &str) -> String {
     shop.one(&format!("SELECT {columns} FROM outbox WHERE id = (SELECT max(id) FROM outbox WHERE topic = '{topic}')"))
 }
 
 fn wait_for_state(shop: &Shop, topic: &str, state: &str) {
     wait_for(&format!("{topic} is {state}"), || {
-        (news(shop, topic, "state") == state).then_some(())
+        (notification(shop, topic, "state") == state).then_some(())
     });
 }
 
@@ -190,40 +191,47 @@ fn a_parcel_shipped_in_the_stock_shell_has_its_hook_run_within_two_seconds() {
     for order in 1..=3 {
         ship(&shop, order);
         let typed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos();
-        let told = wait_for("the hook is told", || hooks.told().get(order as usize - 1).cloned());
-        took.push(Duration::from_nanos(told.at.saturating_sub(typed) as u64));
+        let run =
+            wait_for("the hook is notified", || hooks.runs().get(order as usize - 1).cloned());
+        took.push(Duration::from_nanos(run.at.saturating_sub(typed) as u64));
     }
     // The quickest of three: the machine may be busy, the daemon may not dawdle.
     assert!(took.iter().min() < Some(&Duration::from_secs(2)), "{took:?}");
 
-    let told = hooks.told().remove(0);
+    let run = hooks.runs().remove(0);
     assert_eq!(
-        (told.topic.as_str(), told.key.as_str(), told.attempt),
+        (run.topic.as_str(), run.key.as_str(), run.attempt),
         ("fulfillment.shipped", "fulfillment:1:shipped", 1)
     );
-    let news_ = &told.news;
+    let payload = &run.payload;
     let row = |sql: &str| shop.one(sql);
-    assert_eq!(news_["version"], 1);
-    assert_eq!(news_["topic"], "fulfillment.shipped");
-    assert_eq!(news_["livemode"], false);
-    assert_eq!(news_["order"]["id"], 1);
+    assert_eq!(payload["version"], 1);
+    assert_eq!(payload["topic"], "fulfillment.shipped");
+    assert_eq!(payload["livemode"], false);
+    assert_eq!(payload["order"]["id"], 1);
     assert_eq!(
-        news_["order"]["amount_total"].to_string(),
+        payload["order"]["amount_total"].to_string(),
         row("SELECT amount_total FROM orders WHERE id = 1")
     );
-    assert_eq!(news_["order"]["total"], row("SELECT total FROM order_overview WHERE id = 1"));
-    assert_eq!(news_["shipping"]["line1"], row("SELECT shipping_line1 FROM orders WHERE id = 1"));
+    assert_eq!(payload["order"]["total"], row("SELECT total FROM order_overview WHERE id = 1"));
+    assert_eq!(payload["shipping"]["line1"], row("SELECT shipping_line1 FROM orders WHERE id = 1"));
     assert_eq!(
-        news_["line_items"][0]["name"],
+        payload["line_items"][0]["name"],
         row("SELECT name FROM line_items WHERE order_id = 1 AND position = 1")
     );
-    assert_eq!(news_["fulfillment"]["tracking_number"], "JD01");
-    assert_eq!(news_["fulfillment"]["status"], "shipped");
-    assert_eq!(news_["fulfillment"]["line_items"][0]["line_item_id"], news_["line_items"][0]["id"]);
+    assert_eq!(payload["fulfillment"]["tracking_number"], "JD01");
+    assert_eq!(payload["fulfillment"]["status"], "shipped");
+    assert_eq!(
+        payload["fulfillment"]["line_items"][0]["line_item_id"],
+        payload["line_items"][0]["id"]
+    );
     wait_for_state(&shop, "fulfillment.shipped", "done");
-    assert_eq!(news(&shop, "fulfillment.shipped", "attempts, next_attempt_at, last_error"), "1||");
+    assert_eq!(
+        notification(&shop, "fulfillment.shipped", "attempts, next_attempt_at, last_error"),
+        "1||"
+    );
     // A topic that no hook is set for is done, and nobody waits for it.
-    assert_eq!(news(&shop, "order.paid", "state, attempts, outcome"), "done|0|no_hook");
+    assert_eq!(notification(&shop, "order.paid", "state, attempts, outcome"), "done|0|no_hook");
     let (_, page) = shop.get("/metrics");
     for line in [
         "fulfilld_hooks_run_total{kind=\"command\",outcome=\"done\"} 3",
@@ -252,7 +260,7 @@ fn a_daemon_killed_before_during_or_after_a_hook_runs_it_again_with_the_same_key
     shop.start();
     wait_for_state(&shop, "fulfillment.shipped", "done");
     assert_eq!(
-        hooks.told().iter().map(|t| (t.key.as_str(), t.attempt)).collect::<Vec<_>>(),
+        hooks.runs().iter().map(|t| (t.key.as_str(), t.attempt)).collect::<Vec<_>>(),
         [("fulfillment:1:shipped", 1)]
     );
 
@@ -261,14 +269,14 @@ fn a_daemon_killed_before_during_or_after_a_hook_runs_it_again_with_the_same_key
     fs::remove_file(hooks.path("began")).unwrap();
     ship(&shop, 2);
     wait_for("the hook runs", || fs::metadata(hooks.path("began")).ok());
-    assert_eq!(news(&shop, "fulfillment.shipped", "state, attempts"), "pending|1");
+    assert_eq!(notification(&shop, "fulfillment.shipped", "state, attempts"), "pending|1");
     shop.kill();
-    assert_eq!(news(&shop, "fulfillment.shipped", "state, attempts"), "pending|1");
+    assert_eq!(notification(&shop, "fulfillment.shipped", "state, attempts"), "pending|1");
     hooks.touch("go");
     shop.start();
     wait_for_state(&shop, "fulfillment.shipped", "done");
     let second: Vec<i64> = hooks
-        .told()
+        .runs()
         .iter()
         .filter(|t| t.key == "fulfillment:2:shipped")
         .map(|t| t.attempt)
@@ -301,13 +309,13 @@ fn a_daemon_killed_before_during_or_after_a_hook_runs_it_again_with_the_same_key
     shop.start();
     wait_for_state(&shop, "fulfillment.shipped", "done");
     let third: Vec<i64> = hooks
-        .told()
+        .runs()
         .iter()
         .filter(|t| t.key == "fulfillment:3:shipped")
         .map(|t| t.attempt)
         .collect();
     assert_eq!(third, [1, 2]);
-    assert_eq!(news(&shop, "fulfillment.shipped", "attempts"), "2");
+    assert_eq!(notification(&shop, "fulfillment.shipped", "attempts"), "2");
     shop.check();
 }
 
@@ -324,13 +332,13 @@ fn a_stop_ends_a_hook_that_hangs_and_the_next_start_runs_it_again() {
     wait_for("the hook runs", || fs::metadata(hooks.path("began")).ok());
     shop.stop();
     assert_eq!(
-        news(&shop, "fulfillment.shipped", "state, attempts, last_error"),
+        notification(&shop, "fulfillment.shipped", "state, attempts, last_error"),
         "pending|1|fulfilld was stopped while it ran"
     );
     hooks.touch("go");
     shop.start();
     wait_for_state(&shop, "fulfillment.shipped", "done");
-    assert_eq!(hooks.told().iter().map(|told| told.attempt).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(hooks.runs().iter().map(|run| run.attempt).collect::<Vec<_>>(), [1, 2]);
 }
 
 #[test]
@@ -352,13 +360,13 @@ fn notifications_of_one_order_go_to_a_hook_in_order_and_hold_up_no_other() {
         [format!("{order} fulfillment.shipped"), format!("{order} fulfillment.delivered")]
     };
     // The other hook has both orders, this one the other order, each in order.
-    wait_for("everything else is told", || {
-        let (picky, easy) = (hooks.told_to("picky"), hooks.told_to("easy"));
-        (picky.iter().filter(|told| told.starts_with("2 ")).count() == 2 && easy.len() == 4)
+    wait_for("everything else is sent", || {
+        let (picky, easy) = (hooks.runs_of("picky"), hooks.runs_of("easy"));
+        (picky.iter().filter(|run| run.starts_with("2 ")).count() == 2 && easy.len() == 4)
             .then_some(())
     });
     let of = |hook: &str, order: &str| -> Vec<String> {
-        hooks.told_to(hook).into_iter().filter(|told| told.starts_with(order)).collect()
+        hooks.runs_of(hook).into_iter().filter(|run| run.starts_with(order)).collect()
     };
     assert_eq!(of("picky", "2 "), both(2));
     assert_eq!((of("easy", "1 "), of("easy", "2 ")), (both(1).to_vec(), both(2).to_vec()));
@@ -368,20 +376,16 @@ fn notifications_of_one_order_go_to_a_hook_in_order_and_hold_up_no_other() {
         assert_eq!(verb(&shop, &format!("hooks retry {id}")).0, Some(0));
         wait_for("it is tried again", || (of("picky", "1 ").len() >= tries).then_some(()));
     }
-    assert!(
-        of("picky", "1 ").iter().all(|told| *told == both(1)[0]),
-        "{:?}",
-        hooks.told_to("picky")
-    );
+    assert!(of("picky", "1 ").iter().all(|run| *run == both(1)[0]), "{:?}", hooks.runs_of("picky"));
     fs::remove_file(hooks.path("fail")).unwrap();
     assert_eq!(verb(&shop, &format!("hooks retry {id}")).0, Some(0));
-    wait_for("all is told", || {
+    wait_for("all is sent", || {
         (shop.one("SELECT count(*) FROM outbox WHERE state = 'pending'") == "0").then_some(())
     });
-    let told = of("picky", "1 ");
-    assert_eq!(told[told.len() - 2..], both(1));
+    let runs = of("picky", "1 ");
+    assert_eq!(runs[runs.len() - 2..], both(1));
     // The other hook was notified once.
-    assert_eq!(hooks.told_to("easy").len(), 4);
+    assert_eq!(hooks.runs_of("easy").len(), 4);
     shop.check();
 }
 
@@ -436,20 +440,20 @@ fn a_hook_that_hangs_floods_forks_dies_or_does_not_listen_delays_only_itself() {
         wait_for(hook, || (state(hook, "state, attempts") == ["done|1", "done|1"]).then_some(()));
     }
     // Two orders have no order between them.
-    let mut told = hooks.told_to("good");
-    told.sort();
-    assert_eq!(told, ["1 fulfillment.shipped", "2 fulfillment.shipped"]);
-    let note = hooks.told()[0].news["order"]["note"].as_str().map(str::len);
+    let mut runs = hooks.runs_of("good");
+    runs.sort();
+    assert_eq!(runs, ["1 fulfillment.shipped", "2 fulfillment.shipped"]);
+    let note = hooks.runs()[0].payload["order"]["note"].as_str().map(str::len);
     assert_eq!(note, Some(200_000));
     for (hook, why) in [
         ("500", "answered 500"),
         ("redirect", "answered 307, a redirect"),
         ("dies", "ended by signal 9: dying words"),
     ] {
-        let told = wait_for(hook, || {
-            Some(state(hook, "last_error")).filter(|told| told.iter().all(|t| !t.is_empty()))
+        let errors = wait_for(hook, || {
+            Some(state(hook, "last_error")).filter(|errors| errors.iter().all(|t| !t.is_empty()))
         });
-        assert!(told.iter().all(|told| told.starts_with(why)), "{hook}: {told:?}");
+        assert!(errors.iter().all(|error| error.starts_with(why)), "{hook}: {errors:?}");
         assert!(state(hook, "state").iter().all(|state| state == "pending"));
     }
     let refused = wait_for("nobody listens", || {
@@ -457,9 +461,9 @@ fn a_hook_that_hangs_floods_forks_dies_or_does_not_listen_delays_only_itself() {
             "SELECT last_error FROM hook_runs WHERE target = '{}'",
             closed.split(' ').next().unwrap()
         )))
-        .filter(|told| told.iter().all(|t| !t.is_empty()))
+        .filter(|errors| errors.iter().all(|t| !t.is_empty()))
     });
-    assert!(refused.iter().all(|told| told.starts_with("no answer")), "{refused:?}");
+    assert!(refused.iter().all(|error| error.starts_with("no answer")), "{refused:?}");
     assert_eq!(elsewhere.posted().len(), 0, "a redirect was followed");
     // They are still at it, while everybody else was done long ago.
     for hook in ["hangs", "floods"] {
@@ -471,12 +475,12 @@ fn a_hook_that_hangs_floods_forks_dies_or_does_not_listen_delays_only_itself() {
     }
     // In the end they are killed, with all that they started; so was what the others left behind.
     for (hook, why) in [("hangs", "killed after 30 s"), ("floods", "killed after 30 s: ")] {
-        let told = wait_for(hook, || {
-            Some(state(hook, "last_error")).filter(|told| told.iter().all(|t| !t.is_empty()))
+        let errors = wait_for(hook, || {
+            Some(state(hook, "last_error")).filter(|errors| errors.iter().all(|t| !t.is_empty()))
         });
         assert!(
-            told.iter().all(|told| told.starts_with(why) && told.chars().count() <= 500),
-            "{hook}: {told:?}"
+            errors.iter().all(|error| error.starts_with(why) && error.chars().count() <= 500),
+            "{hook}: {errors:?}"
         );
     }
     for pid in ["hangs.pid", "hangs.child", "forks.child"] {
@@ -513,7 +517,7 @@ fn orders_on_which_a_hook_hangs_leave_it_runs_for_others() {
     let running = "SELECT count(*) FROM hook_runs WHERE taken_at IS NOT NULL";
     wait_for("they hang", || (shop.one(running) != "0").then_some(()));
     sell(&shop, 4);
-    wait_for("the new ones are told", || {
+    wait_for("the new ones are sent", || {
         (shop.one("SELECT count(*) FROM hook_runs WHERE state = 'done'") == "4").then_some(())
     });
     // Not because those that hang were killed meanwhile.
@@ -537,7 +541,7 @@ fn an_exit_code_says_whether_to_try_again_and_how_often() {
     code("75");
     sell(&shop, 1);
     let failed = |n: usize| {
-        wait_for("it was tried", || (hooks.told().len() == n).then_some(()));
+        wait_for("it was tried", || (hooks.runs().len() == n).then_some(()));
         wait_for("it is written", || {
             (shop.one("SELECT count(*) FROM hook_runs WHERE taken_at IS NULL AND attempts > 0")
                 == "1")
@@ -559,8 +563,11 @@ fn an_exit_code_says_whether_to_try_again_and_how_often() {
     as_daemon(&shop, &format!("UPDATE hook_runs SET {}, {due}", ago(4)));
     assert!(failed(3).starts_with("dead|3|32|0|"));
     let why = "exit code 75, try again: first word / then undone";
-    assert_eq!(news(&shop, "order.paid", "state, attempts, last_error"), format!("dead|3|{why}"));
-    let id = news(&shop, "order.paid", "id");
+    assert_eq!(
+        notification(&shop, "order.paid", "state, attempts, last_error"),
+        format!("dead|3|{why}")
+    );
+    let id = notification(&shop, "order.paid", "id");
     let needs = shop.one("SELECT reason, order_id, what, next FROM attention");
     assert_eq!(
         needs,
@@ -590,8 +597,8 @@ fn an_exit_code_says_whether_to_try_again_and_how_often() {
     shop.shell(&format!("UPDATE outbox SET state = 'pending' WHERE id = {id}")).unwrap();
     assert!(failed(7).starts_with("done|7|1|0|"));
     wait_for_state(&shop, "order.paid", "done");
-    assert_eq!(hooks.told().iter().map(|t| t.attempt).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6, 7]);
-    assert!(hooks.told().iter().all(|told| told.key == "order:1:paid"));
+    assert_eq!(hooks.runs().iter().map(|t| t.attempt).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6, 7]);
+    assert!(hooks.runs().iter().all(|run| run.key == "order:1:paid"));
     assert_eq!(shop.one("SELECT count(*) FROM attention"), "0");
     // A hook that was notified is not notified again, until somebody insists.
     let (code_, said) = verb(&shop, &format!("hooks retry {id}"));
@@ -601,10 +608,10 @@ fn an_exit_code_says_whether_to_try_again_and_how_often() {
     for n in 8..=10 {
         let (code_, said) = verb(&shop, typed);
         assert_eq!(code_, Some(0), "{said}");
-        wait_for("it is told once more", || (hooks.told().len() == n).then_some(()));
+        wait_for("it is sent again", || (hooks.runs().len() == n).then_some(()));
     }
     let keys: std::collections::BTreeSet<String> =
-        hooks.told().into_iter().map(|told| told.key).collect();
+        hooks.runs().into_iter().map(|run| run.key).collect();
     assert_eq!(keys.len(), 4, "a receiver takes none for what it has seen: {keys:?}");
     shop.check();
 }
@@ -644,7 +651,7 @@ fn a_post_is_tried_again_when_the_other_side_says_and_never_where_it_says_stop()
         (tries >= 3 && receiver.posted().len() >= 5).then_some(())
     });
     // One of three gave up, and the notification is dead only when the others are through.
-    assert_eq!(news(&shop, "order.paid", "state"), "pending");
+    assert_eq!(notification(&shop, "order.paid", "state"), "pending");
     let keys: Vec<String> =
         receiver.posted().iter().map(|posted| posted.header("webhook-id")).collect();
     assert!(keys.iter().all(|key| key.starts_with("order:1:paid@cs_test_")), "{keys:?}");
@@ -737,7 +744,10 @@ fn an_undo_stops_a_hook_that_is_delayed_and_not_one_that_was_notified() {
     held_back(1);
     let (code, said) = verb(&shop, "undo");
     assert_eq!(code, Some(0), "{said}");
-    assert_eq!(news(&shop, "fulfillment.shipped", "state, attempts, outcome"), "done|0|undone");
+    assert_eq!(
+        notification(&shop, "fulfillment.shipped", "state, attempts, outcome"),
+        "done|0|undone"
+    );
     let refused =
         shop.shell("UPDATE outbox SET state = 'pending' WHERE outcome = 'undone'").unwrap_err();
     assert!(refused.contains("nothing to notify of"), "{refused}");
@@ -751,9 +761,9 @@ fn an_undo_stops_a_hook_that_is_delayed_and_not_one_that_was_notified() {
         (shop.rows("SELECT state FROM hook_runs ORDER BY outbox_id") == ["gone", "done"])
             .then_some(())
     });
-    let told = hooks.told();
-    assert_eq!(told.len(), 1, "{told:?}");
-    assert!(told[0].key.starts_with("fulfillment:1:shipped:"), "{}", told[0].key);
+    let runs = hooks.runs();
+    assert_eq!(runs.len(), 1, "{runs:?}");
+    assert!(runs[0].key.starts_with("fulfillment:1:shipped:"), "{}", runs[0].key);
     // Now the hook was notified.
     let (code, said) = verb(&shop, "undo");
     assert!(
@@ -764,7 +774,7 @@ fn an_undo_stops_a_hook_that_is_delayed_and_not_one_that_was_notified() {
     let (code, said) = verb(&shop, "undo --force");
     assert_eq!(code, Some(0), "{said}");
     assert_eq!(
-        news(&shop, "fulfillment.shipped", "state, outcome, last_error"),
+        notification(&shop, "fulfillment.shipped", "state, outcome, last_error"),
         "done|undone|sent, then undone"
     );
     ship(&shop, 1);
@@ -788,7 +798,7 @@ fn without_a_hook_nothing_waits_and_nobody_was_notified() {
     let (code, said) = verb(&shop, "undo");
     assert_eq!(code, Some(0), "{said}");
     ship(&shop, 1);
-    wait_for("it is news again", || {
+    wait_for("it notifies again", || {
         (shop.rows("SELECT outcome FROM outbox WHERE topic = 'fulfillment.shipped'")
             == ["undone", "no_hook"])
         .then_some(())
@@ -799,8 +809,8 @@ fn without_a_hook_nothing_waits_and_nobody_was_notified() {
     shop.settings.push(("HOOK_DIR".into(), hooks.path("")));
     shop.start();
     ship(&shop, 2);
-    wait_for("the new one is told", || (!hooks.told().is_empty()).then_some(()));
-    assert_eq!(hooks.told_to("teller"), ["2 fulfillment.shipped"]);
+    wait_for("the new one is notified", || (!hooks.runs().is_empty()).then_some(()));
+    assert_eq!(hooks.runs_of("teller"), ["2 fulfillment.shipped"]);
     shop.check();
 }
 
@@ -811,14 +821,14 @@ fn a_hook_that_is_no_longer_set_is_not_waited_for_and_a_new_one_is_notified() {
     let mut shop = hooks.shop(&failing, &[]);
     sell(&shop, 1);
     wait_for("it was tried", || {
-        (news(&shop, "order.paid", "last_error IS NOT NULL") == "1").then_some(())
+        (notification(&shop, "order.paid", "last_error IS NOT NULL") == "1").then_some(())
     });
     shop.stop();
     let teller = hooks.script("teller", TELLER);
     shop.settings[0].1 = teller;
     shop.start();
     wait_for_state(&shop, "order.paid", "done");
-    assert_eq!(hooks.told_to("teller"), ["1 order.paid"]);
+    assert_eq!(hooks.runs_of("teller"), ["1 order.paid"]);
     assert_eq!(shop.rows("SELECT state FROM hook_runs ORDER BY target"), ["gone", "done"]);
     shop.check();
 }
@@ -924,11 +934,11 @@ fn a_command_that_cannot_be_run_is_one_finding_and_its_notifications_continue_on
             "{mistake}: {said}"
         );
         hooks.script("teller", TELLER);
-        wait_for("it is told", || (hooks.told().len() == 3).then_some(()));
-        assert!(hooks.told().iter().all(|told| told.attempt == 1), "{mistake}");
+        wait_for("it is sent", || (hooks.runs().len() == 3).then_some(()));
+        assert!(hooks.runs().iter().all(|run| run.attempt == 1), "{mistake}");
         wait_for("the finding is gone", || shop.rows(needs).is_empty().then_some(()));
-        for told in fs::read_dir(hooks.0.path()).unwrap() {
-            fs::remove_file(told.unwrap().path()).unwrap();
+        for file in fs::read_dir(hooks.0.path()).unwrap() {
+            fs::remove_file(file.unwrap().path()).unwrap();
         }
     }
 }
@@ -1002,7 +1012,7 @@ fn the_verb_lists_shows_and_tries_hooks() {
             String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned(),
         )
     };
-    let before = hooks.told().len();
+    let before = hooks.runs().len();
     let (code, said) = test(&format!("{teller}; {failing}; /nowhere/hook"), "fulfillment.shipped");
     assert_eq!(code, Some(1), "{said}");
     assert!(
@@ -1014,13 +1024,13 @@ fn the_verb_lists_shows_and_tries_hooks() {
         said.contains("/nowhere/hook\tnot_run\t") && said.contains("2 of 3 hooks failed"),
         "{said}"
     );
-    let told = hooks.told().split_off(before);
+    let runs = hooks.runs().split_off(before);
     assert_eq!(
-        (told.len(), &told[0].news["test"], &told[0].news["order"]["id"]),
+        (runs.len(), &runs[0].payload["test"], &runs[0].payload["order"]["id"]),
         (1, &true.into(), &1042.into())
     );
-    assert_eq!(told[0].news["key"], told[0].key);
-    assert!(told[0].key.starts_with("test:"));
+    assert_eq!(runs[0].payload["key"], runs[0].key);
+    assert!(runs[0].key.starts_with("test:"));
     assert_eq!(test(&format!("{teller} order.paid"), "order.paid").0, Some(0));
     assert_eq!(test(&format!("{teller} order.paid"), "event.failed").0, Some(78));
     assert_eq!(test(&teller, "order.payed").0, Some(64));
