@@ -52,7 +52,8 @@ const BYTES_MIN: usize = 6;
 pub struct Person {
     /// The numbers of their orders.
     pub orders: BTreeSet<i64>,
-    /// Stripe's objects that lead to them: sessions, payments, invoices, subscriptions, customers.
+    /// Stripe's objects that lead to them: sessions, payments, invoices, subscriptions, customers,
+    /// charges.
     pub objects: BTreeSet<String>,
     /// Their e-mail addresses, in small letters.
     pub emails: BTreeSet<String>,
@@ -112,6 +113,21 @@ fn of_orders(c: &Connection, person: &mut Person) -> Result<()> {
         for column in 1..=5 {
             person.objects.extend(row.get::<_, Option<String>>(column).map_err(db::translate)?);
         }
+    }
+    // The order names one payment of its invoice; what is about another one has its charge.
+    for table in ["refunds", "disputes", "reviews", "fraud_warnings"] {
+        let sql = format!(
+            "SELECT t.charge_id FROM orders o JOIN {table} t USING(payment_intent_id)
+             WHERE t.charge_id IS NOT NULL AND o.id IN(SELECT value FROM json_each(?1))"
+        );
+        let charges = c
+            .prepare(&sql)
+            .and_then(|mut q| {
+                q.query_map([person.numbers()], |row| row.get(0))?
+                    .collect::<rusqlite::Result<Vec<String>>>()
+            })
+            .map_err(db::translate)?;
+        person.objects.extend(charges);
     }
     Ok(())
 }

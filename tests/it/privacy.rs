@@ -195,6 +195,40 @@ fn a_forgotten_person_is_in_no_file_and_the_books_stay() {
 }
 
 #[test]
+fn what_a_dispute_of_an_invoice_s_second_payment_says_of_a_person_is_forgotten_too() {
+    let shop = Shop::open();
+    let [first] = &shop.buy("subscription", 1, "snapshot")[..] else { panic!("one") };
+    for (id, _) in &first.events {
+        assert_eq!(shop.deliver(id), 200);
+    }
+    shop.settle();
+    let quiet = |session: &str| json!({"session": session, "deliver": false, "shape": "snapshot"});
+    let second = shop.control("POST", "/_sandbox/pay_again", quiet(&first.session));
+    let second = Purchase::of(&second).session;
+    let dispute = Purchase::of(&shop.control("POST", "/_sandbox/dispute", quiet(&second)));
+    let (id, _) = &dispute.events[0];
+    // The evidence names the buyer, and neither the customer nor the first payment.
+    let mut event: Value = serde_json::from_slice(&shop.body(id)).expect("JSON");
+    event["data"]["object"]["evidence"]["customer_name"] = json!("Aunt Hildegard");
+    let post = |event: &Value| {
+        assert_eq!(shop.post(event.to_string().as_bytes()).expect("an answer").0, 200);
+        shop.settle();
+    };
+    post(&event);
+    let held = "SELECT count(*) FROM events WHERE payload GLOB '*Hildegard*'";
+    assert_eq!(shop.one(held), "1");
+    let email = shop.one("SELECT email FROM orders");
+    done(&shop, &["forget", &email, "--yes", "--force"]);
+    assert_eq!(shop.one(held), "0", "what came before");
+    event["id"] = json!("evt_of_the_dispute_again");
+    event["type"] = json!("charge.dispute.updated");
+    post(&event);
+    assert_eq!(shop.one(held), "0", "what came afterwards");
+    assert_eq!(shop.one("SELECT count(*) FROM disputes JOIN orders USING(payment_intent_id)"), "1");
+    shop.check();
+}
+
+#[test]
 fn a_person_with_an_unfinished_order_is_forgotten_only_by_force() {
     let shop = Shop::open();
     sell(&shop);
