@@ -11,7 +11,7 @@ BEGIN
     'dismissals: written by INSERT INTO dismiss(order_id, reason), of what attention shows');
 END;
 
-CREATE TRIGGER dismissals_told AFTER INSERT ON dismissals WHEN NEW.order_id IS NOT NULL
+CREATE TRIGGER dismissals_recorded AFTER INSERT ON dismissals WHEN NEW.order_id IS NOT NULL
 BEGIN
   INSERT INTO order_history(order_id, actor, what, new)
   VALUES(NEW.order_id, NEW.actor, 'attention ' || NEW.reason || ' ' || NEW.subject,

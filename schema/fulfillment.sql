@@ -431,8 +431,8 @@ BEGIN
   FROM actor, fulfillments f WHERE f.id = NEW.fulfillment_id;
 END;
 
--- What goes in and out is told too, so that undo can put it back; what a new order begins with is
--- what was bought.
+-- What goes in and out is history too, so that undo can put it back; what a new order begins with
+-- is what was bought.
 CREATE TRIGGER fulfillment_line_items_put AFTER INSERT ON fulfillment_line_items
   WHEN (SELECT name FROM actor) NOT GLOB 'stripe:*'
 BEGIN

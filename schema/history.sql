@@ -55,8 +55,8 @@ BEGIN
   WHERE nullif(trim(c.old, b.signs), '') IS NOT nullif(trim(c.new, b.signs), '');
 END;
 
--- What comes beside an order, with its state as the history tells it; the order may come later.
-CREATE VIEW told_beside AS
+-- What comes beside an order, with its state as the history shows it; the order may come later.
+CREATE VIEW payment_matters AS
 SELECT payment_intent_id, 'refund ' || id AS what,
   status || ' ' || amount AS state
 FROM refunds

@@ -57,7 +57,7 @@ BEGIN
   DELETE FROM unbalanced_orders WHERE order_id = NEW.order_id AND difference = 0;
 END;
 
--- What came before its order is told when the order learns of its payment.
+-- What came before its order gets into its history once the order has its payment.
 CREATE TRIGGER orders_early_insert AFTER INSERT ON orders WHEN NEW.payment_intent_id IS NOT NULL
 BEGIN INSERT INTO early VALUES(NEW.id, NEW.payment_intent_id); END;
 
@@ -101,8 +101,8 @@ BEGIN
     OR NEW.shipping_country IS NOT nullif(trim(NEW.shipping_country, b.signs), ''));
 END;
 
--- Where it goes, or whom to write to, is corrected while a parcel is on its way: hooks hear of
--- it, once a statement.
+-- Where it goes, or whom to write to, is corrected while a parcel is on its way: hooks are notified
+-- of it, once a statement.
 CREATE TRIGGER orders_corrected AFTER UPDATE OF email, name, business_name, phone, shipping_name,
   shipping_line1, shipping_line2, shipping_city, shipping_state, shipping_postal_code,
   shipping_country ON orders
@@ -230,7 +230,7 @@ CREATE TRIGGER early_insert INSTEAD OF INSERT ON early
   WHEN (SELECT is_person FROM actor) = 0
 BEGIN
   INSERT INTO order_history(order_id, actor, what, new)
-  SELECT NEW.order_id, a.name, t.what, t.state FROM actor a, told_beside t
+  SELECT NEW.order_id, a.name, t.what, t.state FROM actor a, payment_matters t
   WHERE t.payment_intent_id = NEW.payment_intent_id ORDER BY t.what;
   INSERT INTO notify
   SELECT 'order.refunded', NEW.order_id, 'refund:' || id, created_at FROM refunds

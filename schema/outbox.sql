@@ -18,7 +18,7 @@ BEGIN
     AND NOT EXISTS(SELECT 1 FROM outbox WHERE key = 'refund:' || NEW.id);
 END;
 
--- Whoever was told that money went back, or promised it, hears that it did not.
+-- Hooks that were notified that money went back, or is on its way, are notified when it did not.
 CREATE TRIGGER refunds_failed AFTER INSERT ON refunds WHEN NEW.status = 'failed'
 BEGIN
   INSERT INTO notify SELECT 'order.refund_failed', o.id, 'refund_failed:' || NEW.id,
@@ -74,7 +74,7 @@ BEGIN
     'outbox: written by the database; to run its hooks again: fulfilld hooks retry ID');
 END;
 
-CREATE TRIGGER outbox_told BEFORE UPDATE ON outbox
+CREATE TRIGGER outbox_outcome BEFORE UPDATE ON outbox
   WHEN (SELECT is_person FROM actor) AND (NEW.attempts <> OLD.attempts
     OR (NEW.next_attempt_at IS NOT NULL AND NEW.next_attempt_at IS NOT OLD.next_attempt_at)
     OR (NEW.last_error IS NOT OLD.last_error AND NEW.last_error IS NOT NULL)

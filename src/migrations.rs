@@ -124,6 +124,9 @@ const GIVEN_UP: &[&str] = &[
     "refunds_news_later",
     "disputes_news",
     "ship_wanted",
+    "dismissals_told",
+    "outbox_told",
+    "told_beside",
 ];
 
 /// Opens the file for the daemon as [`db::open_for_serving`] does, and upgrades an older one to

@@ -103,7 +103,7 @@ const RULES: &[(&str, &str, Rule, &str)] = &[
 ];
 
 /// The facts of an order whose changes are history, as the operator's columns are.
-const TOLD_OF_ORDERS: &str =
+const HISTORY_OF_ORDERS: &str =
     "payment_status amount_total amount_capturable amount_captured capture_before";
 
 /// What belongs to an order and appears in its history: the table, its name there, and its state in
@@ -216,7 +216,7 @@ fn facts() -> String {
 
 /// An AFTER UPDATE trigger that writes each changed column into the history of `order`, as `what`
 /// and the column's name.
-fn told_by_column(name: &str, table: &str, columns: &[&str], order: &str, what: &str) -> String {
+fn history_by_column(name: &str, table: &str, columns: &[&str], order: &str, what: &str) -> String {
     let rows: Vec<String> = columns
         .iter()
         .enumerate()
@@ -239,23 +239,24 @@ fn told_by_column(name: &str, table: &str, columns: &[&str], order: &str, what: 
 
 /// `schema/history.sql`.
 fn history() -> String {
-    let orders = [list(TOLD_OF_ORDERS), list(columns_of("orders").yours)].concat();
+    let orders = [list(HISTORY_OF_ORDERS), list(columns_of("orders").yours)].concat();
     let of_row = |text: &str, row: &str| text.replace("{}", row);
     let mut text = String::from(
         "-- Every change is history: who, what, from what, to what. Written by the program's tests from\n\
          -- src/columns.rs and src/columns/rules.rs: UPDATE_GOLDEN=1 cargo test --bin fulfilld columns\n\n",
     );
-    text += &told_by_column("orders_changed", "orders", &orders, "id", "");
+    text += &history_by_column("orders_changed", "orders", &orders, "id", "");
     text += "\n";
     let lines = list(columns_of("line_items").yours);
     let line = "'line ' || NEW.position || ' ' || ";
-    text += &told_by_column("line_items_changed", "line_items", &lines, "order_id", line);
+    text += &history_by_column("line_items_changed", "line_items", &lines, "order_id", line);
     text += "\n";
     let parcels = list(columns_of("fulfillments").yours);
     let parcel = "'fulfillment ' || NEW.id || ' ' || ";
-    text += &told_by_column("fulfillments_changed", "fulfillments", &parcels, "order_id", parcel);
-    text += "\n-- What comes beside an order, with its state as the history tells it; the order may come later.\n\
-             CREATE VIEW told_beside AS\n";
+    text +=
+        &history_by_column("fulfillments_changed", "fulfillments", &parcels, "order_id", parcel);
+    text += "\n-- What comes beside an order, with its state as the history shows it; the order may come later.\n\
+             CREATE VIEW payment_matters AS\n";
     for (n, (table, name, state)) in BESIDE.iter().enumerate() {
         let (select, end) = if n == 0 {
             ("SELECT payment_intent_id, ", " AS what,\n  ")

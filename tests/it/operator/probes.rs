@@ -20,7 +20,7 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
         &["INSERT INTO dismissals(reason, subject, order_id, since, facts, what, actor) \
              VALUES('silence', 'x', 1, '', '[]', 'x', 'operator')"],
     ),
-    ("dismissals_told", &["INSERT INTO dismiss VALUES(2, 'fraud_warning')"]),
+    ("dismissals_recorded", &["INSERT INTO dismiss VALUES(2, 'fraud_warning')"]),
     (
         "dismissals_undone",
         &["INSERT INTO dismiss VALUES(2, 'fraud_warning')", "stripe: DELETE FROM dismissals"],
@@ -319,7 +319,7 @@ pub(super) const PROBES: &[(&str, &[&str])] = &[
         &["INSERT INTO outbox(topic, order_id, key) \
              VALUES('fulfillment.shipped', 1, 'fulfillment:1:shipped')"],
     ),
-    ("outbox_told", &["UPDATE outbox SET next_attempt_at = '9999-01-01T00:00:00Z'"]),
+    ("outbox_outcome", &["UPDATE outbox SET next_attempt_at = '9999-01-01T00:00:00Z'"]),
     (
         "outbox_undone",
         &[
