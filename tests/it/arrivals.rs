@@ -93,7 +93,7 @@ pub fn permutations(n: usize) -> Vec<Vec<usize>> {
 }
 
 /// A new file, the events posted one after the other, and what the file says in the end.
-pub fn told(shop: &mut Shop, bodies: &[&[u8]]) -> Vec<String> {
+pub fn delivered(shop: &mut Shop, bodies: &[&[u8]]) -> Vec<String> {
     afresh(shop);
     for body in bodies {
         assert_eq!(shop.post(body).expect("the desk answers").0, 200);
@@ -124,17 +124,17 @@ fn every_order_of(scenarios: &[&str]) {
             let n = bodies.len();
             let pick =
                 |order: &[usize]| order.iter().map(|i| bodies[*i].as_slice()).collect::<Vec<_>>();
-            let expected = told(&mut shop, &pick(&(0..n).collect::<Vec<_>>()));
+            let expected = delivered(&mut shop, &pick(&(0..n).collect::<Vec<_>>()));
             for order in permutations(n) {
                 assert_eq!(
-                    told(&mut shop, &pick(&order)),
+                    delivered(&mut shop, &pick(&order)),
                     expected,
                     "{scenario}, {shape}, in the order {order:?}"
                 );
             }
             let thrice: Vec<usize> = (0..n).cycle().take(3 * n).collect();
             assert_eq!(
-                told(&mut shop, &pick(&thrice)),
+                delivered(&mut shop, &pick(&thrice)),
                 expected,
                 "{scenario}, {shape}, three times"
             );
@@ -172,11 +172,11 @@ fn both_shapes_of_one_purchase_mixed_at_random_leave_the_same_rows() {
     for scenario in ["mixed", "delayed", "delayed-fails", "discount"] {
         let purchase = &shop.buy(scenario, 1, "both")[0];
         let bodies: Vec<Vec<u8>> = purchase.events.iter().map(|(id, _)| shop.body(id)).collect();
-        let expected = told(&mut shop, &bodies.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        let expected = delivered(&mut shop, &bodies.iter().map(Vec::as_slice).collect::<Vec<_>>());
         for _ in 0..20 {
             let mut order: Vec<&[u8]> = bodies.iter().chain(&bodies).map(Vec::as_slice).collect();
             random.shuffle(&mut order);
-            assert_eq!(told(&mut shop, &order), expected, "{scenario}, seed {seed}");
+            assert_eq!(delivered(&mut shop, &order), expected, "{scenario}, seed {seed}");
         }
     }
 }

@@ -43,12 +43,12 @@ fn wait_for_count(shop: &Shop, sql: &str, n: usize) {
 }
 
 /// How many requests the simulated Stripe got since the last call, by endpoint.
-fn asked(shop: &Shop) -> Value {
+fn requested(shop: &Shop) -> Value {
     shop.control("DELETE", "/_sandbox/stats", Value::Null)["requests"].clone()
 }
 
-fn requests(asked: &Value, endpoint: &str) -> u64 {
-    asked[endpoint]
+fn requests(requested: &Value, endpoint: &str) -> u64 {
+    requested[endpoint]
         .as_object()
         .map_or(0, |by_status| by_status.values().filter_map(Value::as_u64).sum())
 }
@@ -81,7 +81,7 @@ fn whatever_happened_while_nobody_listened_is_there_once_within_the_budget() {
     let unheard = trade(&shop, 20);
     shop.control("DELETE", "/_sandbox/faults", Value::Null);
     let heard = trade(&shop, 480);
-    asked(&shop);
+    requested(&shop);
     let all = before.len() + unheard.len() + heard.len();
     shop.start();
     wait_for_count(&shop, "SELECT count(*) FROM orders", all);
@@ -89,13 +89,16 @@ fn whatever_happened_while_nobody_listened_is_there_once_within_the_budget() {
     wait_for_count(&shop, "SELECT count(*) FROM disputes", 1 + 24);
     shop.settle();
     shop.stop();
-    let asked = asked(&shop);
+    let requested = requested(&shop);
     // One request an order; three a refund and two a dispute (its payment, its session); the lists
     // by the hundred.
-    assert!(requests(&asked, "checkout_session") <= 510, "{asked}");
-    assert!(requests(&asked, "refund") <= 60 && requests(&asked, "dispute") <= 30, "{asked}");
-    let looks = requests(&asked, "events");
-    assert!(looks >= 6, "all pages were requested: {asked}");
+    assert!(requests(&requested, "checkout_session") <= 510, "{requested}");
+    assert!(
+        requests(&requested, "refund") <= 60 && requests(&requested, "dispute") <= 30,
+        "{requested}"
+    );
+    let looks = requests(&requested, "events");
+    assert!(looks >= 6, "all pages were requested: {requested}");
     assert_eq!(
         shop.rows("SELECT source, count(*) > 500 FROM events GROUP BY 1"),
         ["backfill|1"],
@@ -114,7 +117,7 @@ fn whatever_happened_while_nobody_listened_is_there_once_within_the_budget() {
             .then_some(())
     });
     shop.stop();
-    assert_eq!(requests(&self::asked(&shop), "checkout_session"), 0);
+    assert_eq!(requests(&self::requested(&shop), "checkout_session"), 0);
 }
 
 #[test]
@@ -243,7 +246,7 @@ fn a_thin_event_and_its_twin_are_processed_once() {
     for name in ["FULFILLD_BACKFILL_EVERY", "FULFILLD_SWEEP_EVERY"] {
         shop.settings.push((name.into(), "1".into()));
     }
-    asked(&shop);
+    requested(&shop);
     shop.start();
     wait_for("a look or two", || {
         (requests(&shop.control("GET", "/_sandbox/stats", Value::Null)["requests"], "events") >= 3)
@@ -548,14 +551,14 @@ fn an_order_costs_one_request_and_a_replay_another() {
     }
     shop.settle();
     assert_eq!(shop.rows("SELECT state, count(*) FROM events GROUP BY 1"), ["done|40"]);
-    let before = asked(&shop);
+    let before = requested(&shop);
     // On a machine that is busy with other work, one or another is requested twice.
     assert!((20..30).contains(&requests(&before, "checkout_session")), "{before}");
     assert!(requests(&before, "checkout_sessions") < 10, "{before}");
     let event = shop.one("SELECT id FROM events WHERE type = 'payment_intent.succeeded' LIMIT 1");
     shop.shell(&format!("UPDATE events SET state = 'pending' WHERE id = '{event}'"))
         .expect("it is due again");
-    wait_for("it was asked for", || {
+    wait_for("it was requested", || {
         (requests(
             &shop.control("GET", "/_sandbox/stats", Value::Null)["requests"],
             "checkout_session",
@@ -579,7 +582,7 @@ fn how_far_it_has_looked_moves_only_when_all_of_a_list_was_seen() {
     wait_for_count(&shop, "SELECT count(*) FROM orders", 120);
     let until = "SELECT count(*) FROM sweeps WHERE name = 'events'";
     for _ in 0..2 {
-        asked(&shop);
+        requested(&shop);
         wait_for("another look", || {
             (requests(&shop.control("GET", "/_sandbox/stats", Value::Null)["requests"], "events")
                 >= 2)

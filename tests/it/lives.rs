@@ -67,7 +67,7 @@ type Bodies = [Vec<u8>; 2];
 
 /// Lets a life happen at Stripe so many times, to be delivered later.
 fn live(shop: &Shop, scenario: &str, times: usize) -> Vec<Vec<Bodies>> {
-    let told = |purchase: Purchase| {
+    let bodies_of = |purchase: Purchase| {
         let bodies: Vec<Vec<u8>> = purchase.events.iter().map(|(id, _)| shop.body(id)).collect();
         let parsed: Vec<Value> =
             bodies.iter().map(|b| serde_json::from_slice(b).expect("JSON")).collect();
@@ -80,7 +80,7 @@ fn live(shop: &Shop, scenario: &str, times: usize) -> Vec<Vec<Bodies>> {
         };
         (0..bodies.len()).filter(|i| parsed[*i]["object"] == "event").map(twin).collect()
     };
-    shop.buy(scenario, times, "both").into_iter().map(told).collect()
+    shop.buy(scenario, times, "both").into_iter().map(bodies_of).collect()
 }
 
 /// The orders in which a life of so many events is delivered: every one, or `None` when they are
@@ -94,7 +94,7 @@ fn every_order(events: usize, at_most: usize) -> Option<Vec<Vec<usize>>> {
 fn every_life_of_an_order_ends_in_the_same_rows_in_any_order_of_arrival() {
     let wanted = number_of("FULFILLD_TEST_LIVES").map_or(ORDERS, |number| number as usize);
     let (orders, events) =
-        tell_lives(LIVES, wanted, None).unwrap_or_else(|fault| panic!("{fault}"));
+        deliver_lives(LIVES, wanted, None).unwrap_or_else(|fault| panic!("{fault}"));
     proof::came_to(format!("{orders} lives"), events, 0, 0);
 }
 
@@ -103,14 +103,14 @@ fn every_life_of_an_order_ends_in_the_same_rows_in_any_order_of_arrival() {
 #[test]
 fn control_lives_catch_a_desk_that_stores_no_refund_before_its_order() {
     let bug = "no_refund_before_the_order";
-    let fault = tell_lives(&["refunded", "disputed"], CROWD, Some(bug));
+    let fault = deliver_lives(&["refunded", "disputed"], CROWD, Some(bug));
     let fault = fault.expect_err("no order of arrival showed the planted bug");
     proof::caught(bug, fault.lines().next().unwrap_or_default());
 }
 
 /// Delivers each life in so many orders of arrival: how many were delivered, and of how many
 /// events; an error says where the rows differ.
-fn tell_lives(
+fn deliver_lives(
     lives: &[&str],
     wanted: usize,
     planted: Option<&str>,
@@ -124,7 +124,8 @@ fn tell_lives(
         lives.iter().map(|scenario| live(&shop, scenario, CROWD)).collect();
     let orders: Vec<Option<Vec<Vec<usize>>>> =
         crowds.iter().map(|crowd| every_order(crowd[0].len(), wanted)).collect();
-    let (mut told_before, mut expected, mut told_in_all, mut orders_in_all) = (0, Vec::new(), 0, 0);
+    let (mut left_before, mut expected, mut delivered_in_all, mut orders_in_all) =
+        (0, Vec::new(), 0, 0);
     for round in 0..wanted.div_ceil(CROWD) {
         // Which lives are delivered in this round, and the number of the order in which; a life
         // that has been delivered in each is left out.
@@ -133,14 +134,14 @@ fn tell_lives(
             .flat_map(|life| (0..CROWD).map(move |place| (life, place)))
             .filter(|(life, place)| next(*place) < orders[*life].as_ref().map_or(wanted, Vec::len))
             .collect();
-        if told_before != left.len() {
-            told_before = left.len();
+        if left_before != left.len() {
+            left_before = left.len();
             let in_order: Vec<&[u8]> = left
                 .iter()
                 .flat_map(|(life, place)| &crowds[*life][*place])
                 .map(|bodies| bodies[0].as_slice())
                 .collect();
-            expected = told(&mut shop, &in_order);
+            expected = delivered(&mut shop, &in_order);
         }
         // Whose turn it is, again and again: each keeps its own order within the crowd.
         let mut queues: Vec<Vec<&[u8]>> = Vec::new();
@@ -172,9 +173,9 @@ fn tell_lives(
             let again: Vec<&[u8]> = random.choose_multiple(mixed.iter().copied(), mixed.len() / 4);
             mixed.extend(again);
         }
-        told_in_all += mixed.len();
+        delivered_in_all += mixed.len();
         orders_in_all += left.len();
-        let found = told(&mut shop, &mixed);
+        let found = delivered(&mut shop, &mixed);
         if found != expected {
             let (there, meant): (HashSet<_>, HashSet<_>) =
                 (found.iter().collect(), expected.iter().collect());
@@ -189,12 +190,12 @@ fn tell_lives(
             ));
         }
     }
-    Ok((orders_in_all, told_in_all))
+    Ok((orders_in_all, delivered_in_all))
 }
 
 /// A new file, the events posted a few at a time, and what the file says in the end. All the while
 /// the desk's clock is set forth and back, by no more than the age that a signature may have.
-fn told(shop: &mut Shop, bodies: &[&[u8]]) -> Vec<String> {
+fn delivered(shop: &mut Shop, bodies: &[&[u8]]) -> Vec<String> {
     shop.set_clock(0);
     afresh(shop);
     let next = std::sync::Mutex::new(bodies.iter());

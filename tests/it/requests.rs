@@ -7,7 +7,7 @@ use crate::lives::answering;
 use crate::shop::{Purchase, Shop, wait_for};
 
 /// Requests to Stripe since the daemon's start, by its own count.
-fn asked(shop: &Shop) -> u64 {
+fn requested(shop: &Shop) -> u64 {
     let (_, page) = shop.get("/metrics");
     let counts = page.lines().filter(|line| line.starts_with("fulfilld_stripe_requests_total{"));
     counts.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
@@ -59,12 +59,12 @@ fn a_declined_card_in_an_open_checkout_is_ignored_at_once() {
         shop.rows("SELECT state, attempts, reason_code, state_reason FROM events"),
         ["ignored|1|checkout_open|the checkout is still open; a success has an event of its own"]
     );
-    assert_eq!(asked(&shop), 1);
+    assert_eq!(requested(&shop), 1);
     // A success that is quicker than its session is no such thing: it is requested again.
     let early = declined(2).replace("payment_failed", "succeeded");
     assert_eq!(shop.post(early.as_bytes()).unwrap().0, 200);
     let waits = "SELECT 1 FROM events WHERE id = 'evt_2' AND state = 'pending' AND attempts > 1";
-    wait_for("it is asked about again", || shop.rows(waits).pop());
+    wait_for("it is requested again", || shop.rows(waits).pop());
 }
 
 #[test]
@@ -83,8 +83,8 @@ fn three_hundred_declines_of_one_payment_cost_a_handful_of_requests() {
     });
     shop.settle();
     assert_eq!(shop.rows("SELECT state, count(*) FROM events GROUP BY 1"), ["ignored|300"]);
-    let asked = asked(&shop);
-    assert!((1..=12).contains(&asked), "{asked} questions");
+    let requested = requested(&shop);
+    assert!((1..=12).contains(&requested), "{requested} requests");
 }
 
 #[test]
@@ -269,9 +269,9 @@ fn an_event_whose_payload_is_cleared_is_replayed() {
          UPDATE actor SET name = 'operator'; COMMIT",
     )
     .unwrap();
-    let before = asked(&shop);
+    let before = requested(&shop);
     shop.shell(&format!("UPDATE events SET state = 'pending' WHERE id = '{completed}'")).unwrap();
     shop.settle();
     assert_eq!(shop.one(&format!("SELECT state FROM events WHERE id = '{completed}'")), "done");
-    assert_eq!(asked(&shop), before + 1);
+    assert_eq!(requested(&shop), before + 1);
 }

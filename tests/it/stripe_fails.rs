@@ -143,11 +143,11 @@ fn a_refused_key(status: u16, named: &str) {
     });
     assert!(row.contains(named) && row.contains("STRIPE_SECRET_KEY"), "{row}");
     assert!(shop.get("/readyz").1.contains(named));
-    let asked = shop.control("GET", "/_sandbox/stats", json!({}));
+    let requested = shop.control("GET", "/_sandbox/stats", json!({}));
     let (_, event) = completed(&shop);
     post_quickly(&shop, &event, named);
     assert_eq!(
-        asked,
+        requested,
         shop.control("GET", "/_sandbox/stats", json!({})),
         "no key is tried again and again"
     );
@@ -187,9 +187,9 @@ fn a_missing_permission_holds_up_only_what_needs_it_and_is_named_until_it_is_gra
     assert_eq!(shop.rows("SELECT reason FROM attention WHERE reason = 'key_refused'"), [""; 0]);
     assert_eq!(shop.get("/readyz"), (200, "ready".into()));
     // However many events wait, one request is sent.
-    let asked = shop.control("GET", "/_sandbox/stats", json!({}));
-    assert!(asked["requests"]["refund"]["403"].as_u64().is_some_and(|n| n <= 4), "{asked}");
-    assert_eq!(asked["requests"]["dispute"]["200"], Value::Null, "{asked}");
+    let requested = shop.control("GET", "/_sandbox/stats", json!({}));
+    assert!(requested["requests"]["refund"]["403"].as_u64().is_some_and(|n| n <= 4), "{requested}");
+    assert_eq!(requested["requests"]["dispute"]["200"], Value::Null, "{requested}");
     shop.control("DELETE", "/_sandbox/faults", json!({}));
     shop.settle();
     assert_eq!(
@@ -244,27 +244,28 @@ fn a_backlog_drains_at_the_permitted_rate_with_next_to_no_429() {
     shop.settle();
     let took = began.elapsed().as_secs_f64();
     let stats = shop.control("GET", "/_sandbox/stats", json!({}));
-    let asked = |code: &str| stats["requests"]["checkout_session"][code].as_u64().unwrap_or(0);
+    let requested = |code: &str| stats["requests"]["checkout_session"][code].as_u64().unwrap_or(0);
     println!(
         "{count} orders in {took:.0} s: {:.1} a second, {} answers 200, {} answers 429",
         count as f64 / took,
-        asked("200"),
-        asked("429")
+        requested("200"),
+        requested("429")
     );
     let paid = shop.one("SELECT count(*) FROM orders WHERE payment_status = 'paid'");
     assert_eq!(paid, count.to_string());
-    assert!(asked("429") * 100 <= asked("200") + asked("429"), "{stats}");
+    assert!(requested("429") * 100 <= requested("200") + requested("429"), "{stats}");
     shop.check();
 }
 
 /// How many requests Stripe got since the last call, by endpoint, and in all.
-fn asked(shop: &Shop) -> (Value, u64) {
-    let asked = shop.control("DELETE", "/_sandbox/stats", Value::Null)["requests"].clone();
+fn requested(shop: &Shop) -> (Value, u64) {
+    let requested = shop.control("DELETE", "/_sandbox/stats", Value::Null)["requests"].clone();
     let count = |by_status: &Value| {
         by_status.as_object().into_iter().flatten().filter_map(|(_, n)| n.as_u64()).sum::<u64>()
     };
-    let all = asked.as_object().into_iter().flatten().map(|(_, by_status)| count(by_status)).sum();
-    (asked, all)
+    let all =
+        requested.as_object().into_iter().flatten().map(|(_, by_status)| count(by_status)).sum();
+    (requested, all)
 }
 
 /// The figures of ARCHITECTURE.md: a look is one request a list, whatever the key lacks and
@@ -293,18 +294,18 @@ fn a_missing_permission_costs_an_idle_shop_nothing_that_grows() {
                     shop.buy(scenario, 1, "snapshot");
                 }
                 let orders = "SELECT count(*) = 4 AND (SELECT count(*) = 0 FROM events WHERE attempts = 0) FROM orders";
-                wait_for("the orders are there, and what can be asked was", || (shop.one(orders) == "1").then_some(()));
+                wait_for("the orders are there, and what can be requested was", || (shop.one(orders) == "1").then_some(()));
                 let looks = |n: u64| {
                     wait_for("looks", || {
                         let stats = shop.control("GET", "/_sandbox/stats", Value::Null);
                         (stats["requests"]["checkout_sessions"]["200"].as_u64() >= Some(n)).then_some(())
                     });
                 };
-                asked(&shop);
+                requested(&shop);
                 looks(3);
-                asked(&shop);
+                requested(&shop);
                 looks(6);
-                let (what, n) = asked(&shop);
+                let (what, n) = requested(&shop);
                 // Six lists, six or seven looks, and once more for what waits.
                 assert!(n <= 6 * 7 + 6, "{missing:?}: {n} requests: {what}");
             });
