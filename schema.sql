@@ -985,7 +985,7 @@ ORDER BY day, currency;
 -- when they change, and not when its wording does.
 CREATE VIEW matters AS
 -- Since it could be sent: since it was paid, or since the last hold, dispute or review let it go, a
--- refund of what was left failed, or a parcel came back; of a replacement, since it was asked for.
+-- refund of what was left failed, or a parcel came back; of a replacement, since it was ordered.
 SELECT 'unsent' AS reason, u.order_id, NULL AS subject, min(u.since) AS since,
   'could be sent more than three days ago and is not' AS what,
   CASE WHEN u.requires_shipping = 0 THEN 'INSERT INTO deliver VALUES(' || u.order_id || ');'

@@ -238,7 +238,7 @@ END;
 
 -- The triggers' own: what is left to send of an order goes into a pending fulfillment, one a kind;
 -- what is no longer left comes out. `not_into` names one that the rest must not go back to. It
--- changes nothing where nothing is amiss.
+-- changes nothing where nothing is wrong.
 CREATE VIEW settle AS SELECT order_id, id AS not_into FROM fulfillments WHERE 0;
 
 CREATE TRIGGER settle_insert INSTEAD OF INSERT ON settle

@@ -101,8 +101,8 @@ impl Context {
         self.note_forbidden();
     }
 
-    /// Shows the permissions that the key lacks in `attention`, and lets what waited go on once one
-    /// is granted.
+    /// Shows the permissions that the key lacks in `attention`, and lets what waited continue once
+    /// one is granted.
     fn note_forbidden(&self) {
         let mut shown = lock(&self.forbidden);
         let now = self.stripe.forbidden();

@@ -16,7 +16,7 @@ mod tests;
 
 /// Applies a fact that answers the request with the number `asked` (`inbox::next_number`). The
 /// caller is inside its transaction and has named itself in `actor`. Applying it again, or the
-/// answer to an older question after that to a newer one, changes nothing; triggers write the
+/// answer to an older request after that to a newer one, changes nothing; triggers write the
 /// history, the fulfillments and the outbox.
 pub fn apply(c: &Connection, change: &Change, asked: i64) -> Result<()> {
     apply_numbered(c, change, asked, None)

@@ -121,7 +121,7 @@ struct Backfill {
     reader: Reader,
     how_often: config::Backfill,
     turns: Vec<(List, Turn)>,
-    /// Since when webhooks could have been heard, and since when there has been a file, by the time
+    /// Since when webhooks could have come, and since when there has been a file, by the time
     /// since boot.
     began: Duration,
     born: Option<Duration>,

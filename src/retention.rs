@@ -1,6 +1,7 @@
-//! Clears the bodies of old events. Nothing needs them once an event is concluded: what is asked of
-//! Stripe, replayed or rebuilt is read from the columns that were filled at the door. They name the
-//! buyer, so they go after a while, in small steps and behind whatever else is to be written.
+//! Clears the bodies of old events. Nothing needs them once an event is concluded: what is
+//! requested from Stripe, replayed or rebuilt is read from the columns that were filled at the door.
+//! They name the buyer, so they go after a while, in small steps and behind whatever else is to be
+//! written.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -127,7 +127,7 @@ impl RollbackGuard {
         let seen_before = noted.at.clone();
         let now = Noted { at: noted.at, last: last(c)?, typed };
         let mut guard = RollbackGuard { noted: now, seen_before, noted_at: None, version: None };
-        // Who is killed in the first seconds has been here all the same. What was found is to be
+        // A daemon that is killed in its first seconds has still been here. What was found is to be
         // found again until the alarm has been raised.
         if finding.is_none() {
             let changed = guard.look(c);

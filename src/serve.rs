@@ -249,7 +249,7 @@ impl Serving {
         self.page.as_ref().map(page::Open::url)
     }
 
-    /// Waits until the file is ready, for so long at most: then it is served all the same, with
+    /// Waits until the file is ready, for so long at most: then it is served anyway, with
     /// 503. An error when it never will be.
     fn ready_within(&self, within: Duration, wake: &Receiver<Wake>) -> Result<()> {
         let until = Instant::now() + within;

@@ -8,7 +8,7 @@
 //! Whoever writes an order writes its history, also in a shell. So the index needs no triggers: it
 //! says up to which row of the history it knows the orders, and whoever searches reads the orders
 //! with later rows as well. The daemon takes those in now and then. A file without an index, or with
-//! half of one, is searched all the same, only slower.
+//! half of one, is still searched, only slower.
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;

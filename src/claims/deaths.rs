@@ -37,7 +37,7 @@ const _: () = assert!(CRASHES_FORGIVEN == 3);
 
 /// At start: the events that a worker had when the process ended. The few first times
 /// they are due at once; then each is claimed alone, ever later; and the one in which the daemon
-/// keeps dying is parked, so that the ones behind it go on. Returns how many there were.
+/// keeps dying is parked, so that those behind it are processed. Returns how many there were.
 pub fn release_interrupted(c: &Connection, now: Timestamp) -> Result<usize> {
     let sql = format!("SELECT {} {INTERRUPTED}", columns());
     let interrupted: Vec<Claimed> = c

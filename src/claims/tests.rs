@@ -231,7 +231,7 @@ fn a_suspect_gets_its_turn_and_then_nothing_is_beside_it() {
     let none = InProgress::default();
     let busy = Room { workers: 10, late: 8, idle: false, suspects_turn: true };
     assert_eq!(claim_all(&c, Room { workers: 0, ..busy }, &none, 1).1, [""; 0]);
-    // It has not waited long: the others go on, and it is not among them.
+    // It has not waited long: the others continue, and it is not among them.
     assert_eq!(claim(&c, Room { suspects_turn: false, ..ALL }, &none, at(1)).unwrap().len(), 2);
     assert_eq!(
         claim_all(&c, Room { suspects_turn: false, ..ALL }, &none, 1).1,

@@ -95,7 +95,7 @@ impl Setup {
             fs::create_dir_all(&self.etc).map_err(|e| cannot(&self.etc, &e))?;
             give(&self.etc, 0o750, true)?;
         }
-        // Before anything is asked for, so that nothing is typed in vain.
+        // Before the first question, so that nothing is typed in vain.
         let trial = self.etc.join(".init");
         write(&trial, "", 0o600, false)?;
         let _ = fs::remove_file(trial);

@@ -76,7 +76,7 @@ pub fn run(args: &Args) -> Result<()> {
                 Ok(())
             });
         let tally = match compared {
-            // The key may not see these; the others are compared all the same.
+            // The key may not see these; the others are still compared.
             Err(Error::Forbidden(why)) => {
                 log::warn!("Stripe's {} cannot be compared: {why}", subject.name());
                 hidden.push(subject.name());

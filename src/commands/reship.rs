@@ -37,7 +37,7 @@ enum Reason {
     Other,
 }
 
-/// Makes the parcels and prints the orders as they are now. `Usage` when some lines are asked of
+/// Makes the parcels and prints the orders as they are now. `Usage` when some lines are named for
 /// several orders, `Permanent` with the file's own sentence when it refuses one; then nothing has
 /// changed.
 pub fn run(args: &Args) -> Result<()> {

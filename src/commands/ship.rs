@@ -63,7 +63,7 @@ pub struct Args {
 }
 
 /// Ships all of them and prints them as they are now. `Usage` when one parcel or some lines are
-/// asked of several orders, `Permanent` with the file's own sentence when it refuses one; then
+/// named for several orders, `Permanent` with the file's own sentence when it refuses one; then
 /// nothing has changed.
 pub fn run(args: &Args) -> Result<()> {
     if let Some(path) = &args.from {

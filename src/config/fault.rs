@@ -18,7 +18,7 @@ pub enum Weight {
 pub struct Fault {
     /// A stable name for scripts, which `doctor --json` prints.
     pub id: String,
-    /// Whether fulfilld can start all the same.
+    /// Whether fulfilld can start anyway.
     pub weight: Weight,
     /// What is so, in one sentence; it names the setting.
     pub what: String,

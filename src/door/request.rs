@@ -200,7 +200,7 @@ impl Answer {
     }
 }
 
-/// Drains a request, which tiny_http does by itself, and answers it. A client that has gone is told
+/// Drains a request, which tiny_http does by itself, and answers it. A client that has gone gets
 /// nothing.
 pub fn tell(raw: tiny_http::Request, text: &[u8]) {
     write(&mut *raw.into_writer(), text);

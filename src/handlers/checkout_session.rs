@@ -267,7 +267,7 @@ fn payment_status(session: Fields, payment_failed: bool) -> Result<PaymentStatus
 }
 
 /// Where the buyer wants it sent, in the three places where Stripe's versions since 2019 have put
-/// it; `None` when no shipping address was asked for.
+/// it; `None` when the checkout asked for no shipping address.
 fn shipping(session: Fields) -> Option<Address> {
     ["/collected_information/shipping_details", "/shipping_details", "/shipping"]
         .into_iter()
@@ -288,8 +288,8 @@ fn address(session: Fields, place: &str) -> Address {
     }
 }
 
-/// One line as sold. `collected`: a shipping address was asked for, which tells physical from
-/// digital where the product itself does not. `None` for a line of which the buyer took none.
+/// One line as sold. `collected`: the checkout asked for a shipping address, which tells physical
+/// from digital where the product itself does not. `None` for a line of which the buyer took none.
 fn line_item(line: Fields, currency: &str, collected: bool) -> Result<Option<LineItem>> {
     let amount = |pointer: &str| Ok(line.amount(pointer)?.unwrap_or(0));
     let id = line.id("/id").ok_or_else(|| Error::Permanent("a line item has no id".into()))?;

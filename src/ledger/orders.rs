@@ -75,7 +75,7 @@ pub fn take_in(c: &Connection, order: &Order, asked: i64, number: Option<i64>) -
 }
 
 /// Files what is about the other payments of the order's invoice under the one that it names. The
-/// order must not name that yet: then it is told of all that came before it.
+/// order must not name that yet: then its history gets all that came before it.
 fn gather(c: &Connection, order: &Order) -> Result<()> {
     let Some(payment) = &order.payment_intent_id else { return Ok(()) };
     for other in order.other_payments.iter().filter(|other| *other != payment) {
@@ -131,7 +131,7 @@ pub fn bring_up_to_date(c: &Connection, known: &Known, order: &Order, asked: i64
     }
     keep_hold(c, known.id, order)?;
     if let Some(named) = &known.payment_intent_id {
-        // It is told of what was filed under a payment that it did not know to be its own.
+        // Its history gets what was filed under a payment that it did not know to be its own.
         let others = order.other_payments.iter().filter(|other| *other != named);
         for other in others {
             c.prepare_cached("INSERT INTO early VALUES(?1, ?2)")

@@ -13,8 +13,8 @@ use crate::error::Result;
 pub struct Compared {
     /// In the order of the tables and their keys.
     pub differences: Vec<Difference>,
-    /// Rows that differ and were left out, because an event about them waits, or came while Stripe
-    /// was asked.
+    /// Rows that differ and were left out, because an event about them waits, or came during the
+    /// request to Stripe.
     pub moved: usize,
 }
 

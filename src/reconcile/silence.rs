@@ -19,7 +19,7 @@ impl Backfill {
             (turned_away.0 - self.turned_away.0, turned_away.1 - self.turned_away.1);
         self.turned_away = turned_away;
         if missed.is_empty() {
-            // Silence ends with a webhook, not with nothing to hear.
+            // Silence ends with a webhook, not because Stripe makes no more events.
             let heard = self.context.metrics.webhooks_acknowledged() > self.heard;
             if heard && self.reader.look(|c| alarms::message(c, "silence"))?.is_some() {
                 log::info!("webhooks arrive again");

@@ -301,7 +301,7 @@ const LATEST: &str =
 const NOT_SENT: &str = "coalesce(outcome IN ('no_hook', 'past') AND attempts = 0, 0)";
 
 /// What is left to send goes into a pending parcel again, where it is not in one as it should be;
-/// settling an order in which nothing is amiss changes nothing, and takes longer than to look.
+/// settling an order in which nothing is wrong changes nothing, and takes longer than to look.
 const UNSETTLED: &str = "INSERT INTO settle(order_id) SELECT ?1
     WHERE EXISTS(SELECT 1 FROM line_item_balance WHERE order_id = ?1 AND pending <> left_to_send)
       OR EXISTS(SELECT 1 FROM fulfillments f WHERE order_id = ?1 AND status = 'pending'

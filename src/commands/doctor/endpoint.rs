@@ -19,7 +19,7 @@ pub fn check(shop: &Shop, stripe: &Stripe, livemode: bool, report: &mut Report) 
     }
     let wanted = config::PUBLIC_URL.set().filter(|_| !report.has("public_url_odd"));
     let look = |path: &str| key::ask(stripe, path, report).ok_or(());
-    // Why nothing could be asked stands in the report.
+    // The report says why nothing could be requested.
     let Ok(endpoints) = Endpoints::list(wanted.as_deref(), look) else { return };
     let named = wanted.unwrap_or_else(|| "…/webhook".into());
     let mut unsent = Vec::new();

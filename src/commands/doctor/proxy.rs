@@ -56,7 +56,7 @@ pub fn check(shop: &Shop, report: &mut Report) {
                 ),
             ),
         );
-        // What else is wrong is seen all the same.
+        // What else is wrong is still seen.
         answer = probe.post(&url, false);
         if matches!(answer, Err(Unreached::Tls(_))) {
             return;

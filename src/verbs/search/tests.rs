@@ -200,7 +200,7 @@ fn for_a_rare_name_few_orders_are_read() {
     c.execute_batch("UPDATE orders SET note = 'gift' WHERE id IN(3, 240)").unwrap();
     assert_eq!(read(&c), 66);
     assert_eq!(latest(&c, "qvist", 50).unwrap().orders, [150]);
-    // Nothing is kept of somebody who is forgotten, and everybody else is found all the same.
+    // Nothing is kept of somebody who is forgotten, and everybody else is still found.
     forget(&c, 150);
     assert_eq!(read(&c), 4096);
 }
