@@ -294,7 +294,7 @@ fn a_missing_permission_costs_an_idle_shop_nothing_that_grows() {
                     shop.buy(scenario, 1, "snapshot");
                 }
                 let orders = "SELECT count(*) = 4 AND (SELECT count(*) = 0 FROM events WHERE attempts = 0) FROM orders";
-                wait_for("the orders are there, and what can be requested was", || (shop.one(orders) == "1").then_some(()));
+                wait_for("all that the key permits was requested", || (shop.one(orders) == "1").then_some(()));
                 let looks = |n: u64| {
                     wait_for("looks", || {
                         let stats = shop.control("GET", "/_sandbox/stats", Value::Null);
