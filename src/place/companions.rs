@@ -116,8 +116,9 @@ impl Companions {
     pub fn moved(&mut self, file: &File) -> std::io::Result<Option<Moved>> {
         let (Some(log), Some(index)) = (&self.log, &self.index) else { return Ok(None) };
         let Some(end) = wal::end(&index.file)? else { return Ok(None) };
-        let is_whole = self.expected.is_of(&index.file, &log.file, &end)?
-            && wal::is_in_file(&log.file, &end, self.expected.pages(), end.frames, file)?;
+        let expected = &mut self.expected;
+        let is_whole = is_there(expected.is_of(&index.file, &log.file, &end))?
+            && is_there(wal::is_in_file(&log.file, &end, expected.pages(), end.frames, file))?;
         let pages = self.expected.pages().iter().copied().collect();
         let same = wal::end(&index.file)? == Some(end);
         Ok(same.then_some(Moved { is_whole, pages, size: end.size }))
@@ -134,7 +135,7 @@ impl Companions {
         let mut before = None;
         for _ in 0..LOOKS_MAX {
             let Some(end) = wal::end(&index.file).map_err(failed)? else { return Ok(()) };
-            if is_so(&log.file, &index.file, &end).map_err(failed)? {
+            if is_there(is_so(&log.file, &index.file, &end)).map_err(failed)? {
                 return Ok(());
             }
             if before == Some(end) {
@@ -170,6 +171,15 @@ impl Companions {
             beside(&self.path, suffix).display(),
             self.path.display()
         ))
+    }
+}
+
+/// False for a log that ends too early, too: a shell that empties it while it is read cuts it off, and
+/// the index has another end then.
+fn is_there(read: std::io::Result<bool>) -> std::io::Result<bool> {
+    match read {
+        Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => Ok(false),
+        read => read,
     }
 }
 
