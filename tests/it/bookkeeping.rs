@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use crate::arrivals::SCENARIOS;
+use crate::lives::LIVES;
 use crate::money::{buy, deliver, export, hear, reasons, ring, shop};
 use crate::shop::{Purchase, Shop, fulfilld, request};
 
@@ -83,21 +85,11 @@ fn the_books_agree(shop: &Shop) {
     assert_eq!(days, of_export);
 }
 
-/// Every scenario of the sandbox but those that are long or of later payments.
-const PLAYED: &[&str] = &[
-    "card",
-    "delayed",
-    "delayed-fails",
+/// What is played besides the purchases and the lives that other tests play in every order.
+const BESIDES: &[&str] = &[
     "unpaid",
     "bank-transfer",
     "canceled",
-    "free",
-    "digital",
-    "mixed",
-    "yen",
-    "dinar",
-    "discount",
-    "adaptive",
     "authorized",
     "captured",
     "captured-in-part",
@@ -105,42 +97,8 @@ const PLAYED: &[&str] = &[
     "trial",
     "pick-up",
     "priced-abroad",
-    "subscription",
-    "setup",
-    "expired",
-    "strange",
-    "old-api",
-    "refunded",
-    "refunded-in-part",
-    "refunded-twice",
-    "refund-pending",
-    "refund-pending-then-succeeds",
-    "refund-requires-action",
-    "refund-fails",
-    "refund-canceled",
-    "refund-first",
-    "disputed",
-    "dispute-under-review",
-    "dispute-won",
-    "dispute-lost",
-    "dispute-warning",
-    "dispute-warning-closed",
-    "dispute-warning-escalates",
-    "dispute-prevented",
     "dispute-settled",
     "disputed-in-part",
-    "dispute-appeal",
-    "disputed-twice",
-    "refunded-and-disputed",
-    "in-review",
-    "review-refused",
-    "fraud-warning-refunded",
-    "delayed-refunded",
-    "delayed-disputed",
-    "subscription-refunded",
-    "subscription-disputed",
-    "yen-refunded",
-    "dinar-refunded-in-part",
     "adaptive-refunded",
 ];
 
@@ -148,7 +106,9 @@ const PLAYED: &[&str] = &[
 fn whatever_happens_the_books_say_what_moved_on_the_balance_at_stripe() {
     let shop = shop();
     // They are processed together: no situation knows of another.
-    for (n, scenario) in PLAYED.iter().enumerate() {
+    let all = SCENARIOS.iter().chain(LIVES).chain(BESIDES);
+    // Stripe contradicts itself in one of them, so the books cannot say both.
+    for (n, scenario) in all.filter(|scenario| **scenario != "sums-differ").enumerate() {
         deliver(&shop, scenario, n as i64 % 5);
     }
     shop.settle();
