@@ -73,6 +73,14 @@ struct Tally {
     faults: Vec<String>,
 }
 
+impl Tally {
+    /// Cuts that lost what was acknowledged, and cuts that made an order twice.
+    fn lost_and_doubled(&self) -> (usize, usize) {
+        let with = |word| self.faults.iter().filter(|fault| fault.contains(word)).count();
+        (with("acknowledged"), with("orders"))
+    }
+}
+
 /// What one machine did, and what Stripe knows of it.
 struct Run {
     recording: Recording,
@@ -87,9 +95,10 @@ fn power_cuts_of_a_real_kernel_lose_no_acknowledged_event_and_double_no_order() 
     let mut tally = Tally::default();
     for seed in seeds("FULFILLD_TEST_KERNEL_CUTS", 1) {
         try_machines(seed, MACHINES, None, Flush::Obeyed, &mut tally);
+        let (lost, doubled) = tally.lost_and_doubled();
+        proof::so_far(format!("{} cuts", tally.cuts), tally.acknowledged, lost, doubled);
     }
-    let lost = tally.faults.iter().filter(|fault| fault.contains("acknowledged")).count();
-    let doubled = tally.faults.iter().filter(|fault| fault.contains("orders")).count();
+    let (lost, doubled) = tally.lost_and_doubled();
     proof::came_to(format!("{} cuts", tally.cuts), tally.acknowledged, lost, doubled);
     assert_eq!(tally.faults, [""; 0]);
 }

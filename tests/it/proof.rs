@@ -2,6 +2,8 @@
 
 use std::fmt::Display;
 use std::io::Write;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use crate::shop::Shop;
 
@@ -14,6 +16,40 @@ pub fn came_to(rounds: impl Display, acknowledged: usize, lost: usize, doubled: 
 /// The same where nothing is acknowledged: `faults` is what did not hold.
 pub fn found(rounds: impl Display, faults: usize) {
     println!("proof: {rounds}|–|{faults}|–");
+}
+
+/// So often a long run says how far it is.
+const EVERY: Duration = Duration::from_secs(60);
+
+/// Prints once a minute what the rounds until now came to, as [`came_to`] says it in the end. Whoever
+/// interrupts a run keeps this much of it.
+pub fn so_far(rounds: impl Display, acknowledged: usize, lost: usize, doubled: usize) {
+    if a_minute_is_over() {
+        println!("so far: {rounds}|{acknowledged}|{lost}|{doubled}");
+    }
+}
+
+/// The same where nothing is acknowledged.
+pub fn found_so_far(rounds: impl Display, faults: usize) {
+    if a_minute_is_over() {
+        println!("so far: {rounds}|–|{faults}|–");
+    }
+}
+
+fn a_minute_is_over() -> bool {
+    static SAID: Mutex<Option<Instant>> = Mutex::new(None);
+    let mut said = SAID.lock().expect("no panic");
+    let over = said.get_or_insert_with(Instant::now).elapsed() >= EVERY;
+    if over {
+        *said = Some(Instant::now());
+    }
+    over
+}
+
+/// What a round that panicked said.
+pub fn said_by(panic: &(dyn std::any::Any + Send)) -> String {
+    let said = panic.downcast_ref::<String>().map(String::as_str);
+    said.or(panic.downcast_ref::<&str>().copied()).unwrap_or("a panic").to_string()
 }
 
 /// Prints that the same rounds caught a planted bug, and how it showed.

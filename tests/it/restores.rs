@@ -95,6 +95,7 @@ fn whatever_file_is_put_back_no_200_goes_into_one_that_is_not_whole() {
             Ok(Outcome::Refused) => refused += 1,
             Err(fault) => faults.push(format!("{case:?}: {fault}")),
         }
+        proof::found_so_far(format!("{} files put back", served + refused), faults.len());
     }
     println!("{served} served, {refused} refused with a line that works");
     proof::found(format!("{} files put back", served + refused), faults.len());

@@ -383,12 +383,18 @@ fn first_seed() -> u64 {
 }
 
 /// The seeds of so many random rounds, or of as many as the variable says; of one, where that is
-/// repeated. Each is printed as it is taken.
+/// repeated. Each is printed as it is taken. `FULFILLD_TEST_MINUTES` takes no more of them, but for
+/// the first, when so much time is over.
 pub fn seeds(variable: &str, count: u64) -> impl Iterator<Item = u64> {
     let again = number_of("FULFILLD_SEED");
     let count = if again.is_some() { 1 } else { number_of(variable).unwrap_or(count) };
     let first = again.unwrap_or_else(first_seed);
-    (0..count).map(move |n| first + n).inspect(|seed| println!("FULFILLD_SEED={seed}"))
+    let minutes = number_of("FULFILLD_TEST_MINUTES");
+    let (began, limit) = (Instant::now(), minutes.map(|n| Duration::from_secs(60 * n)));
+    (0..count)
+        .take_while(move |n| *n == 0 || limit.is_none_or(|limit| began.elapsed() < limit))
+        .map(move |n| first + n)
+        .inspect(|seed| println!("FULFILLD_SEED={seed}"))
 }
 
 /// A variable that makes a test do more.

@@ -69,11 +69,15 @@ fn live_weeks(variable: &str, count: u64, bug: Option<&'static str>) -> Vec<Stri
                     let Some(seed) = seeds.lock().expect("no panic").next() else { return };
                     let outcome = std::panic::catch_unwind(|| Week::live(seed, bug));
                     let outcome = outcome.unwrap_or_else(|panic| {
-                        let said = panic.downcast_ref::<String>().cloned();
-                        Err(format!("seed {seed}: {}", said.unwrap_or_else(|| "a panic".into())))
+                        Err(format!("seed {seed}: {}", proof::said_by(&*panic)))
                     });
-                    *lived.lock().expect("no panic") += 1;
-                    faults.lock().expect("no panic").extend(outcome.err());
+                    let mut lived = lived.lock().expect("no panic");
+                    *lived += 1;
+                    let mut faults = faults.lock().expect("no panic");
+                    faults.extend(outcome.err());
+                    if bug.is_none() {
+                        proof::found_so_far(format!("{lived} weeks"), faults.len());
+                    }
                 }
             });
         }
