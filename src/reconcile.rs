@@ -17,10 +17,11 @@
 mod compare; // Stripe's lists against the file
 mod cursors; // from where on a list is looked through
 mod events; // events that never arrived
+mod owners; // whose a payment is
 mod silence; // webhooks that do not come
 mod turns; // when each list is looked through
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -38,6 +39,7 @@ use crate::error::{Error, Result};
 use crate::inbox::{self, Lookup};
 use crate::sabotage;
 pub use compare::{Finding, Subject, compare};
+pub use owners::Owners;
 use turns::{FAILING_FOR, Turn};
 
 /// Between two looks whether something is due.
@@ -125,8 +127,8 @@ struct Backfill {
     /// since boot.
     began: Duration,
     born: Option<Duration>,
-    /// Payments of sessions that were found missing: what follows them is the shop's.
-    payments: HashSet<String>,
+    /// Whose the payments are that no order names.
+    owners: Owners,
     /// Webhooks refused and not stored, at the last look.
     turned_away: (u64, u64),
     /// Webhooks acknowledged, when the last silence was noticed.
@@ -160,7 +162,7 @@ impl Backfill {
             turns: lists.map(turn).collect(),
             began: now,
             born,
-            payments: HashSet::new(),
+            owners: Owners::default(),
             turned_away: (0, 0),
             heard: 0,
             was_in_trouble: false,
@@ -284,12 +286,12 @@ impl Backfill {
         let reader = &self.reader;
         let since = reader.look(|c| cursors::since(c, subject.name(), subject.overlap(), now))?;
         if subject == Subject::Session {
-            self.payments.clear();
+            self.owners.begin();
         }
         let context = &self.context;
         let mut found = 0;
         let tally =
-            compare(&context.stripe, reader, subject, since, &mut self.payments, |findings| {
+            compare(&context.stripe, reader, subject, since, &mut self.owners, |findings| {
                 let mut lookups = Vec::new();
                 for finding in findings {
                     // What is due to be requested already is not added twice.

@@ -1,6 +1,5 @@
 //! `fulfilld reconcile`: the file is compared with Stripe, and repaired.
 
-use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::metrics::Metrics;
 use crate::migrations;
 use crate::place::{self, Identity};
-use crate::reconcile::{self, Finding, Subject};
+use crate::reconcile::{self, Finding, Owners, Subject};
 use crate::stripe::Stripe;
 use crate::table::{self, Table};
 use crate::worker::Workers;
@@ -66,15 +65,14 @@ pub fn run(args: &Args) -> Result<()> {
 
     let (mut has, mut here) = (0, 0);
     let mut rows: Vec<Row> = Vec::new();
-    let mut payments = HashSet::new();
+    let mut owners = Owners::default();
     let mut hidden = Vec::new();
     for subject in Subject::ALL {
         let mut found = Vec::new();
-        let compared =
-            reconcile::compare(&stripe, &reader, subject, since, &mut payments, |page| {
-                found.extend(page);
-                Ok(())
-            });
+        let compared = reconcile::compare(&stripe, &reader, subject, since, &mut owners, |page| {
+            found.extend(page);
+            Ok(())
+        });
         let tally = match compared {
             // The key may not see these; the others are still compared.
             Err(Error::Forbidden(why)) => {

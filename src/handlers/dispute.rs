@@ -15,12 +15,26 @@ pub fn changed(look: &Look, stripe: &Stripe) -> Result<Handled> {
     payment::told_by(&stripe.dispute(look.object_id()?)?, stripe, read)
 }
 
+/// How often the money of a dispute, as Stripe has it, has left the shop or come back: so many
+/// [`Dispute::money_moves`] it leads to.
+pub fn times_moved(dispute: &Value) -> usize {
+    let all = dispute["balance_transactions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let moved = all.iter().filter(|one| one["amount"].as_i64().is_some_and(|amount| amount != 0));
+    match moved.count() {
+        0 => usize::from(dispute["status"] == LOST),
+        some => some,
+    }
+}
+
+/// Stripe's word for a dispute that took its money, whatever else Stripe shows of it.
+const LOST: &str = "lost";
+
 fn read(dispute: Fields, about: About) -> Result<Change> {
     let amount = needed(dispute, "amount", dispute.amount("/amount")?)?;
     let currency = needed(dispute, "currency", dispute.text("/currency"))?.to_lowercase();
     let status = needed(dispute, "status", dispute.text("/status"))?;
     let mut moves = money_moves(dispute, amount, &currency, about.created_at)?;
-    if status == "lost" && moves.is_empty() {
+    if status == LOST && moves.is_empty() {
         moves.push(MoneyMove { amount: -amount, at: about.created_at, settled: None });
     }
     let taken = -moves.iter().map(|moved| moved.amount).sum::<i64>();

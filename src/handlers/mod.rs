@@ -5,7 +5,7 @@
 
 mod checkout_session;
 mod dispute;
-mod fields;
+pub mod fields;
 mod fraud_warning;
 mod payment;
 mod payment_intent;
@@ -13,6 +13,8 @@ mod refund;
 mod review;
 
 use std::sync::LazyLock;
+
+pub use dispute::times_moved;
 
 use crate::change::Change;
 use crate::error::{Error, Result};

@@ -6,17 +6,21 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension};
 use serde_json::Value;
 
+use super::Owners;
 use crate::clock::{self, Timestamp};
 use crate::db::{self, Reader};
 use crate::error::{Error, Result};
+use crate::handlers;
 use crate::inbox::Lookup;
 use crate::stripe::{Listed, Stripe};
 use crate::text;
 
 /// How much of what was seen is looked at again: Stripe's lists may be late, a session is made up
-/// to a day before it is completed, and money moves for days; a dispute for months.
+/// to a day before it is completed, a bank may send a refund back for thirty days, and a dispute
+/// lasts for months, as a warning of fraud does.
 const OVERLAP_SESSIONS: Duration = Duration::from_secs(25 * 3600);
-const OVERLAP_MONEY: Duration = Duration::from_secs(8 * 24 * 3600);
+const OVERLAP_REVIEWS: Duration = Duration::from_secs(8 * 24 * 3600);
+const OVERLAP_REFUNDS: Duration = Duration::from_secs(31 * 24 * 3600);
 const OVERLAP_DISPUTES: Duration = Duration::from_secs(90 * 24 * 3600);
 
 /// What is not settled is requested once in this time, so many at once at most; a session whose
@@ -74,8 +78,9 @@ impl Subject {
     pub fn overlap(self) -> Duration {
         match self {
             Subject::Session => OVERLAP_SESSIONS,
-            Subject::Dispute => OVERLAP_DISPUTES,
-            _ => OVERLAP_MONEY,
+            Subject::Refund => OVERLAP_REFUNDS,
+            Subject::Dispute | Subject::FraudWarning => OVERLAP_DISPUTES,
+            Subject::Review => OVERLAP_REVIEWS,
         }
     }
 
@@ -96,24 +101,30 @@ impl Subject {
         let sql = match self {
             Subject::Session => {
                 "SELECT replace(payment_status, 'failed', 'unpaid') || ' ' || amount_total || ' ' || currency,
-                   payment_intent_id, EXISTS(SELECT 1 FROM line_items WHERE order_id = orders.id) FROM orders
+                   payment_intent_id, EXISTS(SELECT 1 FROM line_items WHERE order_id = orders.id), 0 FROM orders
                  WHERE checkout_session_id = ?1"
             }
-            Subject::Refund => "SELECT status || ' ' || amount || ' ' || currency, NULL, 1 FROM refunds WHERE id = ?1",
+            Subject::Refund => "SELECT status || ' ' || amount || ' ' || currency, NULL, 1, 0 FROM refunds WHERE id = ?1",
             Subject::Dispute => {
-                "SELECT status || ' ' || amount || ' ' || currency, NULL, 1 FROM disputes WHERE id = ?1"
+                "SELECT status || ' ' || amount || ' ' || currency, NULL, 1, json_array_length(money_moves)
+                 FROM disputes WHERE id = ?1"
             }
             Subject::Review => {
-                "SELECT CASE open WHEN 1 THEN 'open' ELSE 'closed ' || coalesce(closed_reason, 'none') END, NULL, 1
+                "SELECT CASE open WHEN 1 THEN 'open' ELSE 'closed ' || coalesce(closed_reason, 'none') END, NULL, 1, 0
                  FROM reviews WHERE id = ?1"
             }
             Subject::FraudWarning => {
-                "SELECT CASE actionable WHEN 1 THEN 'actionable' ELSE 'not actionable' END, NULL, 1
+                "SELECT CASE actionable WHEN 1 THEN 'actionable' ELSE 'not actionable' END, NULL, 1, 0
                  FROM fraud_warnings WHERE id = ?1"
             }
         };
         let row = |row: &rusqlite::Row| {
-            Ok(Here { state: row.get(0)?, payment: row.get(1)?, has_lines: row.get(2)? })
+            Ok(Here {
+                state: row.get(0)?,
+                payment: row.get(1)?,
+                has_lines: row.get(2)?,
+                moves: row.get::<_, i64>(3)? as usize,
+            })
         };
         c.prepare_cached(sql)
             .and_then(|mut q| q.query_row([id], row).optional())
@@ -153,7 +164,8 @@ impl Subject {
             }
             _ => Payment::None,
         };
-        Said { state, payment }
+        let moves = if self == Subject::Dispute { handlers::times_moved(value) } else { 0 };
+        Said { state, payment, moves }
     }
 }
 
@@ -162,6 +174,8 @@ struct Here {
     state: String,
     payment: Option<String>,
     has_lines: bool,
+    /// How often a dispute's money moved.
+    moves: usize,
 }
 
 /// What Stripe says of an object, as far as it is compared.
@@ -169,6 +183,7 @@ struct Here {
 struct Said {
     state: String,
     payment: Payment,
+    moves: usize,
 }
 
 /// Which payment an order must name, so that refunds, disputes and reviews find it.
@@ -198,6 +213,11 @@ impl Said {
         if !here.has_lines {
             ours.push("no lines");
             stripes.push("lines");
+        }
+        let moves = [here.moves, self.moves].map(|n| format!("moved {n} times"));
+        if moves[0] != moves[1] {
+            ours.push(&moves[0]);
+            stripes.push(&moves[1]);
         }
         (ours != stripes).then(|| (ours.join(" "), stripes.join(" ")))
     }
@@ -244,13 +264,13 @@ pub struct Tally {
 }
 
 /// Goes through what Stripe lists of a subject since then, and hands over what differs, a page at a
-/// time. `payments` are those of sessions found missing: what follows them is the shop's as well.
+/// time. `owners` says of what is not here whether it is the shop's.
 pub fn compare(
     stripe: &Stripe,
     reader: &Reader,
     subject: Subject,
     since: Timestamp,
-    payments: &mut HashSet<String>,
+    owners: &mut Owners,
     mut found: impl FnMut(Vec<Finding>) -> Result<()>,
 ) -> Result<Tally> {
     let mut tally = Tally::default();
@@ -263,13 +283,21 @@ pub fn compare(
             tally.newest = tally.newest.max(created.filter(|created| *created <= latest));
             let id = value["id"].as_str().unwrap_or_default();
             // A list that grows while it is read shows a row twice.
-            if !seen.insert(id.to_string())
-                || !is_the_shops(stripe, reader, subject, &value, payments)?
-            {
+            if !seen.insert(id.to_string()) {
+                continue;
+            }
+            let here = reader.look(|c| subject.here(c, id))?;
+            let is_the_shops = match subject {
+                Subject::Session => {
+                    value["mode"] != "setup" && stripe.not_the_shops(&value).is_none()
+                }
+                _ => here.is_some() || owners.own(stripe, reader, &value)?,
+            };
+            if !is_the_shops {
                 continue;
             }
             tally.stripe += 1;
-            let (here, said) = (reader.look(|c| subject.here(c, id))?, subject.said(&value));
+            let said = subject.said(&value);
             let (here, stripe) = match here.as_ref().map(|here| said.differs_from(here)) {
                 Some(None) => {
                     tally.here += 1;
@@ -278,8 +306,8 @@ pub fn compare(
                 Some(Some((here, stripe))) => (Some(here), stripe),
                 None => (None, said.state.clone()),
             };
-            if let (Subject::Session, Some(payment)) = (subject, value["payment_intent"].as_str()) {
-                payments.insert(payment.to_string());
+            if subject == Subject::Session {
+                owners.is_missing(&value);
             }
             let lookup = subject.lookup(id, created);
             findings.push(Finding { subject, id: id.into(), here, stripe, said, lookup });
@@ -287,34 +315,6 @@ pub fn compare(
         found(findings)
     })?;
     Ok(tally)
-}
-
-/// Whether an object is this shop's business at all, as far as that is clear without a request.
-fn is_the_shops(
-    stripe: &Stripe,
-    reader: &Reader,
-    subject: Subject,
-    value: &Value,
-    payments: &HashSet<String>,
-) -> Result<bool> {
-    let exists = |sql: &str, id: &str| -> Result<bool> {
-        reader
-            .get()?
-            .prepare_cached(sql)
-            .and_then(|mut q| q.query_row([id], |row| row.get(0)))
-            .map_err(db::translate)
-    };
-    match subject {
-        Subject::Session => Ok(value["mode"] != "setup" && stripe.not_the_shops(value).is_none()),
-        _ => match value["payment_intent"].as_str() {
-            Some(payment) => Ok(payments.contains(payment)
-                || exists(
-                    "SELECT EXISTS(SELECT 1 FROM orders WHERE payment_intent_id = ?1)",
-                    payment,
-                )?),
-            None => Ok(false),
-        },
-    }
 }
 
 /// What is not settled and has not been requested for a while, the longest waiting first. A time
@@ -360,11 +360,16 @@ mod tests {
     use super::*;
 
     fn said(payment: Payment) -> Said {
-        Said { state: "paid 900 eur".into(), payment }
+        Said { state: "paid 900 eur".into(), payment, moves: 0 }
     }
 
     fn here(payment: Option<&str>, has_lines: bool) -> Here {
-        Here { state: "paid 900 eur".into(), payment: payment.map(String::from), has_lines }
+        Here {
+            state: "paid 900 eur".into(),
+            payment: payment.map(String::from),
+            has_lines,
+            moves: 0,
+        }
     }
 
     #[test]

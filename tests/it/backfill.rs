@@ -10,7 +10,7 @@ use crate::arrivals::facts;
 use crate::shop::{Purchase, Shop, fulfilld, wait_for};
 
 /// A shop that looks once a second, whose Stripe delivers nothing by itself.
-fn looking() -> Shop {
+pub fn looking() -> Shop {
     looking_with(&["--webhook", "none", "--rate", "0"])
 }
 
@@ -53,7 +53,7 @@ fn requests(requested: &Value, endpoint: &str) -> u64 {
         .map_or(0, |by_status| by_status.values().filter_map(Value::as_u64).sum())
 }
 
-fn reconcile(shop: &Shop, arguments: &[&str]) -> Output {
+pub fn reconcile(shop: &Shop, arguments: &[&str]) -> Output {
     fulfilld()
         .arg("reconcile")
         .args(arguments)
@@ -65,7 +65,7 @@ fn reconcile(shop: &Shop, arguments: &[&str]) -> Output {
         .expect("the program runs")
 }
 
-fn said(output: &Output) -> String {
+pub fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 

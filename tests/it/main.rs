@@ -9,6 +9,7 @@ mod attacks; // what strangers can do to the port
 mod arrivals; // every order of arrival
 mod lives; // and of everything that can happen to an order later
 mod backfill; // what never arrived
+mod sweeps; // what Stripe makes no event of
 mod versions; // whatever the year of Stripe's API
 mod rebuild; // what comes from Stripe, derived again
 mod weeks; // everything at once
