@@ -157,6 +157,8 @@ CREATE TABLE orders(
                        CHECK((origin IS NULL) = (checkout_session_id IS NOT NULL)),
   amount_awaited       INTEGER                            -- so much of a bank transfer has not come; else NULL
                        CHECK(amount_awaited BETWEEN 0 AND 1000000000000),
+  amount_credited      INTEGER NOT NULL DEFAULT 0         -- so much of the total a credit balance paid
+                       CHECK(amount_credited BETWEEN -1000000000000 AND 1000000000000),
   CONSTRAINT "set canceled_at and cancel_reason together" CHECK((canceled_at IS NULL) = (cancel_reason IS NULL)),
   -- What no bank knows is no amount: so no sum over any number of rows can overflow and stop a
   -- view.
@@ -914,7 +916,8 @@ ORDER BY received_at;
 -- over stays as it is. A sale is booked when the money was there; a refund when it left, and again,
 -- the other way, when it failed; a dispute when the bank took the money, and the other way when it
 -- gave it back. What is captured in parts is sold with the first; the others are booked when they
--- were seen. Later payments of a subscription are not here, nor orders added by hand.
+-- were seen. Later payments of a subscription are not here, nor orders added by hand. What a
+-- customer's credit balance paid of a sale is in its total, and did not come in at Stripe.
 CREATE VIEW bookings AS
 SELECT o.paid_at AS at, 'sale' AS what, o.id AS order_id, o.checkout_session_id AS source,
   o.currency, o.amount_subtotal, o.amount_discount, o.amount_shipping, o.amount_tax,
@@ -923,26 +926,26 @@ SELECT o.paid_at AS at, 'sale' AS what, o.id AS order_id, o.checkout_session_id 
         WHERE h.order_id = o.id AND h.what = 'amount_captured' AND h.old IS NOT NULL
         ORDER BY h.id LIMIT 1) END,
     o.amount_captured, o.amount_total) AS amount_total,
-  0 AS amount_refunded, 0 AS amount_charged_back
+  0 AS amount_refunded, 0 AS amount_charged_back, o.amount_credited
 FROM orders o
 WHERE o.payment_status IN('paid', 'no_payment_required')
   AND NOT(o.mode = 'subscription' AND o.amount_total = 0 AND o.amount_discount = 0)
   AND o.origin IS NULL
 UNION ALL
 SELECT h.at, 'capture', o.id, o.checkout_session_id, o.currency, 0, 0, 0, 0,
-  CAST(h.new AS INTEGER) - CAST(h.old AS INTEGER), 0, 0
+  CAST(h.new AS INTEGER) - CAST(h.old AS INTEGER), 0, 0, 0
 FROM orders o CROSS JOIN order_history h ON h.order_id = o.id
 WHERE o.payment_status = 'paid' AND o.capture_method IS NOT NULL AND o.origin IS NULL
   AND h.what = 'amount_captured' AND h.old IS NOT NULL
 UNION ALL
-SELECT r.created_at, 'refund', o.id, r.id, r.currency, 0, 0, 0, 0, 0, r.amount, 0
+SELECT r.created_at, 'refund', o.id, r.id, r.currency, 0, 0, 0, 0, 0, r.amount, 0, 0
 FROM refunds r JOIN orders o ON o.payment_intent_id = r.payment_intent_id
 WHERE o.payment_status IN('paid', 'no_payment_required')
   AND (o.capture_method IS 'manual' AND r.balance_transaction_id IS NULL
       AND (r.created_at <= coalesce(o.paid_at, '9')
         OR r.amount = o.amount_total - coalesce(o.amount_captured, o.amount_total))) = 0
 UNION ALL
-SELECT r.failed_at, 'refund failed', o.id, r.id, r.currency, 0, 0, 0, 0, 0, -r.amount, 0
+SELECT r.failed_at, 'refund failed', o.id, r.id, r.currency, 0, 0, 0, 0, 0, -r.amount, 0, 0
 FROM refunds r JOIN orders o ON o.payment_intent_id = r.payment_intent_id
 WHERE r.status IN('failed', 'canceled') AND r.failed_at IS NOT NULL
   AND o.payment_status IN('paid', 'no_payment_required')
@@ -951,7 +954,7 @@ WHERE r.status IN('failed', 'canceled') AND r.failed_at IS NOT NULL
         OR r.amount = o.amount_total - coalesce(o.amount_captured, o.amount_total))) = 0
 UNION ALL
 SELECT at, iif(amount < 0, 'chargeback', 'chargeback returned'), order_id, id, currency,
-  0, 0, 0, 0, 0, 0, -amount
+  0, 0, 0, 0, 0, 0, -amount, 0
 FROM (SELECT json_extract(d.money_moves, m.fullkey || '.at') AS at, o.id AS order_id, d.id,
     CASE o.currency WHEN d.currency THEN d.currency
       WHEN d.settled_currency THEN d.settled_currency ELSE d.currency END AS currency,
@@ -966,7 +969,7 @@ WHERE typeof(amount) = 'integer';
 -- whole numbers for a spreadsheet, and the net for eyes.
 CREATE VIEW sales_by_day AS
 SELECT day, currency, orders, amount_subtotal, amount_discount, amount_shipping, amount_tax,
-  amount_total, amount_refunded, amount_charged_back, amount_net,
+  amount_total, amount_refunded, amount_charged_back, amount_net, amount_credited,
   printf('%.*f %s', coalesce(c.decimals, 2), 1.0 * amount_net / coalesce(c.unit, 100),
     upper(currency)) AS net
 FROM (SELECT substr(b.at, 1, 10) AS day, b.currency AS currency, sum(b.what = 'sale') AS orders,
@@ -974,7 +977,8 @@ FROM (SELECT substr(b.at, 1, 10) AS day, b.currency AS currency, sum(b.what = 's
     sum(b.amount_shipping) AS amount_shipping, sum(b.amount_tax) AS amount_tax,
     sum(b.amount_total) AS amount_total, sum(b.amount_refunded) AS amount_refunded,
     sum(b.amount_charged_back) AS amount_charged_back,
-    sum(b.amount_total - b.amount_refunded - b.amount_charged_back) AS amount_net
+    sum(b.amount_total - b.amount_refunded - b.amount_charged_back) AS amount_net,
+    sum(b.amount_credited) AS amount_credited
   FROM bookings b GROUP BY 1, 2) s
 LEFT JOIN currency_decimals c USING(currency)
 ORDER BY day, currency;

@@ -68,8 +68,8 @@ CREATE TRIGGER orders_facts BEFORE UPDATE OF payment_intent_id, mode, payment_st
   amount_subtotal, amount_discount, amount_shipping, amount_tax, amount_total, presentment_amount,
   presentment_currency, customer_id, subscription_id, invoice_id, payment_link_id,
   client_reference_id, capture_method, amount_capturable, amount_captured, amount_awaited,
-  capture_before, shipping_option, custom_fields, tax_ids, metadata, created_at, paid_at,
-  line_items_at, as_of, asked
+  amount_credited, capture_before, shipping_option, custom_fields, tax_ids, metadata, created_at,
+  paid_at, line_items_at, as_of, asked
   ON orders
   WHEN (SELECT is_person FROM actor)
 BEGIN

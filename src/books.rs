@@ -107,7 +107,7 @@ fn bookings() -> String {
              AS custom_fields,
            b.currency, b.amount_subtotal, b.amount_discount, b.amount_shipping, b.amount_tax, b.amount_total,
            b.amount_refunded, b.amount_charged_back, b.amount_total - b.amount_refunded -
-           b.amount_charged_back AS amount_net,
+           b.amount_charged_back AS amount_net, b.amount_credited,
            o.client_reference_id, CASE o.mode WHEN 'payment' THEN o.payment_intent_id END AS payment_intent_id,
            o.checkout_session_id, b.source,
            coalesce((SELECT decimals FROM currency_decimals c WHERE c.currency = b.currency), 2) AS decimals

@@ -229,6 +229,9 @@ pub struct Order {
     pub hold: Option<Hold>,
     /// So much of a bank transfer has not come; `None` where the buyer sends none.
     pub amount_awaited: Option<i64>,
+    /// So much of the total the customer's credit balance paid, minor units; less than 0 where an
+    /// older debt was paid besides. `None` where Stripe does not say.
+    pub amount_credited: Option<i64>,
     /// What was bought, in the order of the session.
     pub lines: Vec<LineItem>,
 }

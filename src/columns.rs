@@ -43,7 +43,7 @@ pub const TABLES: &[Columns] = &[
         facts: "payment_intent_id mode payment_status amount_subtotal amount_discount amount_shipping amount_tax \
                 amount_total presentment_amount presentment_currency customer_id subscription_id invoice_id \
                 payment_link_id client_reference_id capture_method amount_capturable amount_captured amount_awaited \
-                capture_before \
+                amount_credited capture_before \
                 shipping_option custom_fields tax_ids metadata created_at paid_at line_items_at as_of asked",
         yours: "note hold_reason canceled_at cancel_reason email name business_name phone shipping_name \
                 shipping_line1 shipping_line2 shipping_city shipping_state shipping_postal_code shipping_country",

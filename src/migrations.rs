@@ -80,6 +80,8 @@ const STEPS: &[Step] = &[
                 "ALTER TABLE events ADD COLUMN reason_code TEXT",
                 "ALTER TABLE orders ADD COLUMN amount_awaited INTEGER
                  CHECK(amount_awaited BETWEEN 0 AND 1000000000000)",
+                "ALTER TABLE orders ADD COLUMN amount_credited INTEGER NOT NULL DEFAULT 0
+                 CHECK(amount_credited BETWEEN -1000000000000 AND 1000000000000)",
                 "ALTER TABLE disputes ADD COLUMN settled_currency TEXT",
                 "ALTER TABLE disputes ADD COLUMN settled_amount INTEGER
                  CHECK(settled_amount BETWEEN 0 AND 1000000000000)",

@@ -44,6 +44,25 @@ pub enum Sight<T> {
     Unsaid,
 }
 
+/// Who paid an invoice.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PaidBy {
+    /// First those that paid it, the oldest before the others, so that the first one stays the
+    /// first; then those that are to pay it, then those that were given up. Empty where Stripe shows
+    /// none.
+    pub payment_intents: Vec<String>,
+    /// What no payment paid, because the customer's credit balance did, in minor units; `None`
+    /// where the invoice is not paid, or Stripe does not say.
+    pub credited: Option<i64>,
+}
+
+/// What the customer's balance paid of an invoice that is paid.
+fn credited(invoice: &Value) -> Option<i64> {
+    let amount = |name: &str| invoice[name].as_i64();
+    let is_paid = invoice["status"] == "paid";
+    amount("total")?.checked_sub(amount("amount_due")?).filter(|_| is_paid)
+}
+
 /// An invoice that a payment pays.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Billed {
@@ -189,10 +208,8 @@ impl Stripe {
         }
     }
 
-    /// The payment intents of an invoice: first those that paid it, the oldest before the others,
-    /// so that the first one stays the first; then those that are to pay it, then those that were
-    /// given up. Empty where Stripe shows none yet.
-    pub fn payment_intents_of_invoice(&self, invoice: &str) -> Result<Sight<Vec<String>>> {
+    /// Who paid an invoice, as far as Stripe shows it by now.
+    pub fn who_paid(&self, invoice: &str) -> Result<Sight<PaidBy>> {
         let mut payments =
             match self.invoice_payments(&[("invoice", checked(invoice)?.to_string())])? {
                 Sight::Seen(payments) => payments,
@@ -207,7 +224,20 @@ impl Stripe {
             _ => (1, None),
         };
         payments.sort_by_key(rank);
-        Ok(Sight::Seen(payments.iter().filter_map(by).collect()))
+        Ok(Sight::Seen(PaidBy {
+            payment_intents: payments.iter().filter_map(by).collect(),
+            credited: payments.first().and_then(|payment| credited(&payment["invoice"])),
+        }))
+    }
+
+    /// What the customer's credit balance paid of an invoice that shows no payment; `None` where it
+    /// is not paid, or Stripe does not say.
+    pub fn credit_that_paid(&self, invoice: &str) -> Result<Option<i64>> {
+        match self.object("invoice", "invoice", "/v1/invoices", invoice) {
+            Ok(answer) => Ok(credited(&answer.value)),
+            Err(Error::Forbidden(_) | Error::Permanent(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// The invoice that a payment intent pays, and its subscription where the key may see it;

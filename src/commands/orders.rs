@@ -188,6 +188,8 @@ fn print_page(c: &Connection, order: i64) -> Result<()> {
           (o.amount_awaited / coalesce(d.unit, 100)) || CASE coalesce(d.decimals, 2) WHEN 0 THEN ''
             ELSE '.' || substr('00' || (o.amount_awaited % coalesce(d.unit, 100)),
             -coalesce(d.decimals, 2)) END || ' ' || upper(o.currency) AS awaited_by_transfer,
+          CASE WHEN o.amount_credited <> 0 THEN printf('%.*f %s', coalesce(d.decimals, 2),
+            1.0 * o.amount_credited / coalesce(d.unit, 100), upper(o.currency)) END AS paid_by_credit,
           o.client_reference_id,
           o.checkout_session_id, o.payment_intent_id, o.subscription_id
         FROM order_overview v JOIN orders o ON o.id = v.id

@@ -9,7 +9,7 @@ use crate::change::{Address, Change, Hold, LineItem, Order, PaymentStatus};
 use crate::clock::{self, Timestamp};
 use crate::error::{Error, Result};
 use crate::reason::{Code, Reason};
-use crate::stripe::{Answer, Sight, Stripe};
+use crate::stripe::{Answer, PaidBy, Sight, Stripe};
 
 /// Completed, or a delayed payment has settled one way or the other.
 pub fn changed(look: &Look, stripe: &Stripe) -> Result<Handled> {
@@ -62,16 +62,24 @@ fn completed(mut order: Box<Order>, stripe: &Stripe) -> Result<Handled> {
     // A subscription's session names its invoice, not its payment; refunds and disputes know only
     // the payment.
     if let (None, Some(invoice)) = (&order.payment_intent_id, order.invoice_id.clone()) {
-        let (paid_by, hidden) = match stripe.payment_intents_of_invoice(&invoice)? {
+        let (paid_by, hidden) = match stripe.who_paid(&invoice)? {
             Sight::Seen(paid_by) => (paid_by, false),
-            Sight::Hidden => (Vec::new(), true),
-            Sight::Unsaid => (Vec::new(), false),
+            Sight::Hidden => (PaidBy::default(), true),
+            Sight::Unsaid => (PaidBy::default(), false),
         };
-        let mut paid_by = paid_by.into_iter();
-        order.payment_intent_id = paid_by.next();
-        order.other_payments = paid_by.collect();
+        let mut payments = paid_by.payment_intents.into_iter();
+        order.payment_intent_id = payments.next();
+        order.other_payments = payments.collect();
+        order.amount_credited = paid_by.credited;
+        let is_sold = order.payment_status.is_sale() && order.amount_total > 0;
+        if is_sold && order.payment_intent_id.is_none() && !hidden {
+            // Nothing was left to pay, or the payment is not listed yet.
+            let covers = |credited: &i64| *credited >= order.amount_total;
+            order.amount_credited = stripe.credit_that_paid(&invoice)?.filter(covers);
+        }
+        let is_paid_by_credit = order.amount_credited.is_some_and(|n| n >= order.amount_total);
         let was_paid = order.payment_status == PaymentStatus::Paid && order.amount_total > 0;
-        if was_paid && order.payment_intent_id.is_none() {
+        if was_paid && order.payment_intent_id.is_none() && !is_paid_by_credit {
             let why = "Stripe does not show which payment paid the invoice".into();
             missing = Some(Missing { why, of: invoice, hidden });
         }
@@ -175,6 +183,7 @@ pub fn read(answer: &Answer, event: FromEvent) -> Result<Handled> {
         settled_at,
         hold,
         amount_awaited,
+        amount_credited: None,
         lines: lines
             .iter()
             .filter_map(|line| line_item(Fields(line), &currency, collected).transpose())

@@ -144,7 +144,7 @@ pub fn bring_up_to_date(c: &Connection, known: &Known, order: &Order, asked: i64
         "UPDATE orders SET as_of = ?2, payment_intent_id = coalesce(?3, payment_intent_id), amount_subtotal = ?4,
            amount_discount = ?5, amount_shipping = ?6, amount_tax = ?7, amount_total = ?8,
            subscription_id = coalesce(?9, subscription_id), invoice_id = coalesce(?10, invoice_id),
-           amount_awaited = ?13,
+           amount_awaited = ?13, amount_credited = coalesce(?14, amount_credited),
            metadata = iif(EXISTS(SELECT 1 FROM forgotten WHERE subject = checkout_session_id),
              metadata, ?11),
            asked = ?12
@@ -165,6 +165,7 @@ pub fn bring_up_to_date(c: &Connection, known: &Known, order: &Order, asked: i64
             order.metadata.to_string(),
             asked,
             order.amount_awaited,
+            order.amount_credited,
         ])
     })
     .map_err(db::translate)
@@ -199,9 +200,11 @@ fn insert_order(c: &Connection, order: &Order, asked: i64, number: Option<i64>) 
            presentment_amount, presentment_currency, customer_id, subscription_id, invoice_id, payment_link_id,
            client_reference_id, email, name, phone, shipping_name, shipping_line1, shipping_line2, shipping_city,
            shipping_state, shipping_postal_code, shipping_country, shipping_option, custom_fields, tax_ids, metadata,
-           created_at, as_of, asked, id, business_name, capture_method, amount_awaited)
+           created_at, as_of, asked, id, business_name, capture_method, amount_awaited,
+           amount_credited)
          VALUES (?1, ?2, ?3, ?4, 'unpaid', ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20,
-           ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38)",
+           ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38,
+           coalesce(?39, 0))",
     )
     .and_then(|mut insert| {
         insert.insert(params![
@@ -243,6 +246,7 @@ fn insert_order(c: &Connection, order: &Order, asked: i64, number: Option<i64>) 
             order.business_name,
             order.hold.as_ref().map(|_| "manual"),
             order.amount_awaited,
+            order.amount_credited,
         ])
     })
     .map_err(db::translate)

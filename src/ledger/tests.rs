@@ -87,6 +87,7 @@ fn answer(question: i64, payment_status: PaymentStatus, total: i64) -> Change {
         hold: None,
         other_payments: Vec::new(),
         amount_awaited: None,
+        amount_credited: None,
         lines: vec![line("li_1", true), line("li_2", false)],
     }))
 }

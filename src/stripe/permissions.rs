@@ -11,11 +11,12 @@ use crate::sync::lock;
 const VITAL: [&str; 3] = ["checkout_session", "checkout_sessions", "checkout_session_line_items"];
 
 /// Endpoints that one permission opens: what one of them answers is true of the others.
-const OPENED_TOGETHER: [&[&str]; 4] = [
+const OPENED_TOGETHER: [&[&str]; 5] = [
     &["refund", "refunds", "charge"],
     &["dispute", "disputes"],
     &["review", "reviews"],
     &["early_fraud_warning", "early_fraud_warnings"],
+    &["invoice", "invoice_payments"],
 ];
 
 /// An endpoint that answered 403 is left alone for so long, however many events need it; twice as

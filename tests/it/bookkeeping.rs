@@ -74,7 +74,9 @@ fn the_books_agree(shop: &Shop) {
         let parts = ["amount_total", "amount_refunded", "amount_charged_back"]
             .map(|part| row[part].as_i64().expect("an amount"));
         assert_eq!(parts[0] - parts[1] - parts[2], net, "{line}");
-        *by_payment.entry((shop.one(&order), text(&row["currency"]).into())).or_default() += net;
+        // What a customer's credit paid was sold, and did not come in.
+        let came = net - row["amount_credited"].as_i64().expect("a credit");
+        *by_payment.entry((shop.one(&order), text(&row["currency"]).into())).or_default() += came;
         let day = format!("{}|{}", text(&row["day"]), text(&row["currency"]));
         *by_day.entry(day).or_default() += net;
     }
@@ -95,6 +97,8 @@ const BESIDES: &[&str] = &[
     "captured-in-part",
     "authorization-lapsed",
     "trial",
+    "credit",
+    "credit-in-part",
     "pick-up",
     "priced-abroad",
     "dispute-settled",
@@ -430,30 +434,42 @@ fn half_cents_credits_a_coupon_on_one_line_and_every_currency_are_booked_as_stri
 }
 
 #[test]
-fn a_sale_that_a_credit_balance_paid_in_part_is_booked_as_what_was_sold() {
+fn a_sale_that_a_credit_balance_paid_is_booked_as_sold_and_says_what_did_not_come_in() {
     let shop = shop();
-    let session = buy(&shop, "subscription", 0).session;
-    let payment = shop.one("SELECT payment_intent_id FROM orders");
-    let total: i64 = shop.one("SELECT amount_total FROM orders").parse().unwrap();
-    let (charged, credit) = (total - 500, 500);
-    let with = json!({"amount": charged, "amount_received": charged});
-    shop.control("POST", "/_sandbox/say", json!({"id": payment, "with": with}));
-    let invoice = list(&shop, "invoice_payments").remove(0);
-    let with = json!({"amount_paid": charged, "amount_requested": charged});
-    shop.control("POST", "/_sandbox/say", json!({"id": invoice["id"], "with": with}));
-    // Heard of again, with all that Stripe now says.
-    let event = json!({"id": "evt_again", "object": "event", "livemode": false,
-        "type": "checkout.session.completed",
-        "data": {"object": {"id": session, "object": "checkout.session"}}});
-    assert_eq!(shop.post(event.to_string().as_bytes()).unwrap().0, 200);
-    shop.settle();
-    let stripe: i64 = of_stripe(&shop).values().sum();
-    let booked = "SELECT amount_net FROM sales_by_day";
-    assert_eq!(shop.one(booked).parse::<i64>().unwrap(), stripe + credit);
-    hear(&shop, "refund", json!({"session": session, "amount": charged}));
-    let order = "SELECT financial_status, amount_refunded FROM order_overview";
-    assert_eq!(shop.one(order), format!("partially_refunded|{charged}"));
-    assert_eq!(shop.one(booked).parse::<i64>().unwrap(), credit);
+    let session = buy(&shop, "credit-in-part", 0).session;
+    let numbers = |sql: &str| -> Vec<i64> {
+        shop.one(sql).split('|').map(|number| number.parse().expect("a number")).collect()
+    };
+    let of = |n: i64| {
+        numbers(&format!("SELECT amount_total, amount_credited FROM orders WHERE id = {n}"))
+    };
+    let [total, credit] = of(1)[..] else { panic!("two") };
+    assert!(0 < credit && credit < total);
+    let booked = "SELECT sum(amount_net), sum(amount_credited) FROM sales_by_day";
+    assert_eq!(numbers(booked), [total, credit]);
+    assert_eq!(of_stripe(&shop).values().sum::<i64>(), total - credit);
+    hear(&shop, "refund", json!({"session": session}));
+    let order = "SELECT financial_status, amount_refunded FROM order_overview WHERE id = 1";
+    assert_eq!(shop.one(order), format!("partially_refunded|{}", total - credit));
+    assert_eq!(numbers(booked), [credit, credit]);
     assert_eq!(reasons(&shop), ["partly_refunded 1"], "a person says what of it still goes out");
+
+    // The credit pays all of it: no payment will ever be shown, and nothing waits for one.
+    buy(&shop, "credit", 0);
+    assert_eq!(of(2), [total, total]);
+    let order = "SELECT financial_status, payment_intent_id, blocked_by FROM order_overview
+        JOIN orders USING(id) WHERE id = 2";
+    assert_eq!(shop.one(order), "paid||");
+    assert_eq!(shop.rows("SELECT state, attempts, awaits FROM events WHERE attempts > 1"), [""; 0]);
+    assert_eq!(numbers(booked), [credit + total, credit + total]);
+    assert_eq!(reasons(&shop), ["partly_refunded 1"]);
+    let done = crate::backfill::reconcile(&shop, &["--dry-run"]);
+    assert!(done.status.success(), "{}", crate::backfill::said(&done));
+    let page = fulfilld().args(["orders", "2", "--db"]).arg(shop.file()).output().expect("it runs");
+    let page = String::from_utf8(page.stdout).expect("text");
+    let credit = format!("{}.{:02} EUR", total / 100, total % 100);
+    let shown = |line: &&str| line.starts_with("paid_by_credit") && line.contains(&credit);
+    assert_eq!(page.lines().filter(shown).count(), 1, "{page}");
+    the_books_agree(&shop);
     shop.check();
 }

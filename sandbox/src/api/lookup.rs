@@ -14,7 +14,8 @@ pub fn sale(account: &Mutex<Account>, id: &str, kind: &str) -> Result<(Sale, usi
     let (at, line) = match (kind, account.find(id)) {
         ("checkout.session", Some(Found::Session(at)))
         | ("payment_intent", Some(Found::PaymentIntent(at)))
-        | ("charge", Some(Found::Charge(at))) => (at, 0),
+        | ("charge", Some(Found::Charge(at)))
+        | ("invoice", Some(Found::Invoice(at))) => (at, 0),
         ("price", Some(Found::Price(at, line))) | ("product", Some(Found::Product(at, line))) => {
             (at, line)
         }

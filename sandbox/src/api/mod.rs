@@ -60,6 +60,7 @@ const ROUTES: &[(&str, &str, Handler)] = &[
     ("fraud_warning", "/v1/radar/early_fraud_warnings/{id}", |account, query, id| {
         follow_ups::follow_up(account, query, Kind::FraudWarning, id)
     }),
+    ("invoice", "/v1/invoices/{id}", payments::invoice),
     ("invoice_payments", "/v1/invoice_payments", payments::invoice_payments),
     ("payment_intents", "/v1/payment_intents", |account, query, _| {
         lists::of_sales("/v1/payment_intents", account, query, |sale| {

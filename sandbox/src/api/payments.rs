@@ -21,6 +21,12 @@ pub fn charge(account: &Mutex<Account>, query: &Query, id: &str) -> Reply {
     query.expanded(sale.charge(), "charge", &sale)
 }
 
+/// `GET /v1/invoices/ID`.
+pub fn invoice(account: &Mutex<Account>, query: &Query, id: &str) -> Reply {
+    let sale = sale(account, id, "invoice")?.0;
+    query.expanded(sale.invoice(), "invoice", &sale)
+}
+
 /// What was paid of which invoice, newest first.
 pub fn invoice_payments(account: &Mutex<Account>, query: &Query, _: &str) -> Reply {
     let paging = ["created", "limit", "starting_after", "ending_before"];
@@ -48,7 +54,8 @@ pub fn invoice_payments(account: &Mutex<Account>, query: &Query, _: &str) -> Rep
     let wanted = |at: usize| {
         let sale = &account.sales[newest(at)];
         let checkout = &sale.checkout;
-        checkout.invoice().is_some_and(|own| invoice.is_none_or(|wanted| own == wanted))
+        checkout.payment_intent().is_some()
+            && checkout.invoice().is_some_and(|own| invoice.is_none_or(|wanted| own == wanted))
             && intent
                 .is_none_or(|wanted| checkout.payment_intent().is_some_and(|own| own == wanted))
             && kind.is_none_or(|kind| kind == "payment_intent")

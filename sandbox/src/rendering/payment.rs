@@ -31,13 +31,13 @@ impl Sale {
             return Value::Null;
         };
         let received =
-            if self.stage == Stage::Paid { self.captured.unwrap_or(c.total()) } else { 0 };
+            if self.stage == Stage::Paid { self.captured.unwrap_or(c.charged()) } else { 0 };
         let canceled = if c.manual { "automatic" } else { "requested_by_customer" };
         let error = json!({"code": "payment_intent_payment_attempt_failed", "type": "card_error",
             "message": "The customer's bank has refused the debit."});
         json!({
-            "id": id, "object": "payment_intent", "amount": c.total(),
-            "amount_capturable": if self.stage == Stage::Held { c.total() } else { 0 },
+            "id": id, "object": "payment_intent", "amount": c.charged(),
+            "amount_capturable": if self.stage == Stage::Held { c.charged() } else { 0 },
             "amount_received": received,
             "status": match self.stage {
                 Stage::Paid | Stage::Free => "succeeded",
@@ -55,7 +55,7 @@ impl Sale {
             "created": c.ended, "currency": c.currency, "customer": self.customer(), "description": null,
             "latest_charge": c.charge(), "livemode": false, "metadata": {}, "next_action": self.next_action(),
             "payment_method": c.id_of("pm"), "payment_method_types": [c.method],
-            "presentment_details": self.presentment(c.total()), "processing": null, "receipt_email": null,
+            "presentment_details": self.presentment(c.charged()), "processing": null, "receipt_email": null,
             "review": self.review_id(), "shipping": self.shipping(), "statement_descriptor": null,
             "transfer_group": null,
         })
@@ -68,7 +68,7 @@ impl Sale {
             return Value::Null;
         }
         json!({"type": "display_bank_transfer_instructions", "display_bank_transfer_instructions": {
-            "amount_remaining": c.total() - c.total() / 2, "currency": c.currency,
+            "amount_remaining": c.charged() - c.charged() / 2, "currency": c.currency,
             "financial_addresses": [], "hosted_instructions_url": null, "reference": "TRANSFER1",
             "type": "eu_bank_transfer"}})
     }
@@ -86,7 +86,7 @@ impl Sale {
             Stage::Unpaid => "pending",
             _ => "failed",
         };
-        let captured = if paid { self.captured.unwrap_or(c.total()) } else { 0 };
+        let captured = if paid { self.captured.unwrap_or(c.charged()) } else { 0 };
         let before = c.manual.then_some(c.ended + HELD_FOR_S);
         let details = match c.method {
             "card" => {
@@ -97,7 +97,7 @@ impl Sale {
             }
         };
         json!({
-            "id": id, "object": "charge", "amount": c.total(), "amount_captured": captured,
+            "id": id, "object": "charge", "amount": c.charged(), "amount_captured": captured,
             "amount_refunded": self.refunded(), "balance_transaction": paid.then(|| c.id_of("txn")),
             "billing_details": {
                 "address": self.address(), "email": c.buyer.email, "name": c.buyer.name, "phone": c.buyer.phone},
@@ -105,8 +105,8 @@ impl Sale {
             "disputed": self.is_disputed(),
             "failure_code": (status == "failed").then_some("insufficient_funds"), "livemode": false, "metadata": {},
             "paid": paid, "payment_intent": c.payment_intent(), "payment_method": c.id_of("pm"),
-            "payment_method_details": details, "presentment_details": self.presentment(c.total()), "receipt_url": null,
-            "refunded": paid && self.refunded() == c.total(), "review": self.review_id(), "shipping": self.shipping(),
+            "payment_method_details": details, "presentment_details": self.presentment(c.charged()), "receipt_url": null,
+            "refunded": paid && self.refunded() == c.charged(), "review": self.review_id(), "shipping": self.shipping(),
             "status": status,
         })
     }
@@ -209,7 +209,7 @@ impl Sale {
                 "fee": 0, "net": amount, "status": "available", "type": kind})
         };
         if id == c.id_of("txn") {
-            return of(self.captured.unwrap_or(c.total()), self.settled, "charge");
+            return of(self.captured.unwrap_or(c.charged()), self.settled, "charge");
         }
         let failed = self
             .follow_ups
@@ -227,7 +227,10 @@ impl Sale {
             "subscription_create"
         };
         json!({"id": c.invoice(), "object": "invoice", "billing_reason": reason,
-            "currency": c.currency, "total": c.total(),
+            "currency": c.currency, "total": c.total(), "amount_due": c.charged(),
+            "amount_paid": if self.stage == Stage::Paid { c.charged() } else { 0 },
+            "status": if matches!(self.stage, Stage::Paid | Stage::Free) { "paid" } else { "open" },
+            "starting_balance": -c.credited, "ending_balance": 0,
             "livemode": false, "parent": {"quote_details": null, "type": "subscription_details",
                 "subscription_details": {"metadata": {}, "subscription": c.subscription()}}})
     }
@@ -240,8 +243,8 @@ impl Sale {
         };
         let paid = self.stage == Stage::Paid;
         json!({
-            "id": c.id_of("inpay"), "object": "invoice_payment", "amount_requested": c.total(),
-            "amount_paid": if paid { json!(c.total()) } else { Value::Null }, "created": c.ended,
+            "id": c.id_of("inpay"), "object": "invoice_payment", "amount_requested": c.charged(),
+            "amount_paid": if paid { json!(c.charged()) } else { Value::Null }, "created": c.ended,
             "currency": c.currency, "invoice": invoice, "is_default": true, "livemode": false,
             "payment": {"type": "payment_intent", "payment_intent": c.payment_intent()},
             "status": if paid { "paid" } else { "open" },

@@ -39,6 +39,7 @@ pub enum Found {
     /// Of a sale, and a place among what followed it.
     FollowUp(usize, usize),
     InvoicePayment(usize),
+    Invoice(usize),
     Event(usize),
 }
 
@@ -110,6 +111,7 @@ impl Account {
             checkout.payment_intent().zip(Some(Found::PaymentIntent(at))),
             checkout.charge().zip(Some(Found::Charge(at))),
             checkout.invoice().map(|_| (checkout.id_of("inpay"), Found::InvoicePayment(at))),
+            checkout.invoice().filter(|_| checkout.pays.is_none()).zip(Some(Found::Invoice(at))),
         ];
         self.index.extend(moved.into_iter().flatten());
         for (n, line) in checkout.lines.iter().enumerate() {
@@ -128,7 +130,7 @@ impl Account {
 
     /// Does a scenario's step to a sale, and returns the events it makes. `Refused` when it cannot.
     pub fn perform(&mut self, sale: usize, step: Step, now: Timestamp) -> Result<Vec<Notice>> {
-        let total = self.sales[sale].checkout.total();
+        let total = self.sales[sale].checkout.charged();
         let mut follow = |kind, draft: &Draft| self.follow(sale, kind, draft, now);
         match step {
             Step::Payment((kind, stage)) => {

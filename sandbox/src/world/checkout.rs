@@ -62,6 +62,8 @@ pub struct Checkout {
     pub reference: Option<String>,
     /// The money is held until it is captured.
     pub manual: bool,
+    /// So much of the total the customer's credit balance pays.
+    pub credited: i64,
     /// The buyer fetches it: there is a way of shipping and no address.
     pub pick_up: bool,
     /// A later payment of this subscription; it has no session that Stripe would show.
@@ -127,6 +129,7 @@ impl Checkout {
             presented_in: None,
             reference: None,
             manual: false,
+            credited: 0,
             pick_up: false,
             renews: None,
             pays: None,
@@ -153,6 +156,11 @@ impl Checkout {
         self.subtotal() - self.discounted() + self.shipping.unwrap_or(0) + self.taxed()
     }
 
+    /// What is paid by the payment, in minor units.
+    pub fn charged(&self) -> i64 {
+        self.total() - self.credited
+    }
+
     /// The id of something that belongs to this checkout alone: `pi`, `ch`, `sub` ….
     pub fn id_of(&self, prefix: &str) -> String {
         format!("{prefix}_3{}", &self.id[self.id.len() - 23..])
@@ -160,7 +168,8 @@ impl Checkout {
 
     /// `None` where Stripe makes none: nothing to pay, or nothing confirmed.
     pub fn payment_intent(&self) -> Option<String> {
-        let none = matches!(self.ends, Stage::Free | Stage::Expired);
+        let by_credit_alone = self.credited > 0 && self.charged() == 0;
+        let none = by_credit_alone || matches!(self.ends, Stage::Free | Stage::Expired);
         (!none).then(|| self.id_of("pi"))
     }
 
@@ -239,6 +248,11 @@ impl Checkout {
     pub fn on_trial(mut self) -> Checkout {
         self.lines.iter_mut().for_each(|line| line.trial = true);
         self
+    }
+
+    /// After the basket is full: the customer's credit balance pays so much of it.
+    pub fn by_credit(self, percent: i64) -> Checkout {
+        Checkout { credited: self.total() * percent / 100, ..self }
     }
 
     /// After the basket is full: its prices name themselves in dollars.

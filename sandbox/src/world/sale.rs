@@ -226,7 +226,7 @@ impl Sale {
     /// makes. The rest is released, which Stripe lists as a refund. `Refused` when nothing is held,
     /// or not that much.
     pub fn capture(&mut self, amount: Option<i64>, now: i64) -> Result<Vec<Notice>> {
-        let (id, total) = (&self.checkout.id, self.checkout.total());
+        let (id, total) = (&self.checkout.id, self.checkout.charged());
         let amount = amount.unwrap_or(total);
         if self.stage != Stage::Held || !(1..=total).contains(&amount) {
             return Err(Error::Refused(format!(
@@ -331,12 +331,12 @@ impl Sale {
 
     /// What can still be refunded or disputed.
     pub fn remaining(&self) -> i64 {
-        self.checkout.total()
+        self.checkout.charged()
             - self.follow_ups.iter().filter(|s| s.reduces_balance()).map(|s| s.amount).sum::<i64>()
     }
 
     /// Of a warning: neither has the payment been disputed, nor is all of it refunded.
     pub fn is_actionable(&self) -> bool {
-        !self.is_disputed() && self.refunded() < self.checkout.total()
+        !self.is_disputed() && self.refunded() < self.checkout.charged()
     }
 }

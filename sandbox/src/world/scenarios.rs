@@ -111,6 +111,12 @@ pub const SCENARIOS: &[Scenario] = &[
         c.parcels(n).priced_abroad()
     }),
     scenario("subscription", "the first purchase of a subscription", PAID, |c, _| c.membership()),
+    scenario("credit", "a subscription that a credit balance pays", CREDIT, |c, _| {
+        c.membership().by_credit(100)
+    }),
+    scenario("credit-in-part", "a subscription, half of it paid by credit", PAID, |c, _| {
+        c.membership().by_credit(50)
+    }),
     scenario("setup", "a card is kept for later, nothing is sold", FREE, |c, _| c.setup()),
     scenario("expired", "abandoned", EXPIRED, |c, n| c.parcels(n)),
     scenario("strange", "nulls, new words, hostile text", PAID, |c, n| strange_lines(c.parcels(n)))
@@ -204,6 +210,7 @@ pub const SCENARIOS: &[Scenario] = &[
 ];
 
 const COMPLETED: PaymentStep = ("checkout.session.completed", Stage::Paid);
+const CREDIT: &[PaymentStep] = &[COMPLETED];
 const MONEY: &[PaymentStep] = &[("payment_intent.succeeded", Stage::Paid)];
 const PAID: &[PaymentStep] = &[MONEY[0], COMPLETED];
 const HELD: &[PaymentStep] = &[
