@@ -247,6 +247,8 @@ fn a_suspect_gets_its_turn_and_then_nothing_is_beside_it() {
         )
         .unwrap();
     }
+    // A while more, and the workers that are free go on with the others.
+    assert_eq!(claim_all(&c, Room { workers: 1, ..busy }, &none, 5).1, ["evt_2"]);
     assert_eq!(
         claim_all(&c, busy, &none, 40).1,
         [""; 0],
@@ -397,4 +399,48 @@ fn what_is_to_be_tried_again_waits_for_its_pause() {
     let claimed_at = |second| claim_all(&c, ALL, &InProgress::default(), second).1;
     assert_eq!(claimed_at(59), [""; 0]);
     assert_eq!(claimed_at(60), ["evt_1"]);
+}
+
+#[test]
+fn what_panics_again_and_again_waits_longer_each_time() {
+    let c = file();
+    session(&c, 1);
+    let panicked = Outcome::Panicked(Reason::new(Code::Panicked, "a bug"));
+    let mut second = 0;
+    // As many as are forgiven have no pause.
+    for pause in [0, 0, 0, 2, 4] {
+        let (mut claims, named) = claim_all(&c, ALL, &InProgress::default(), second);
+        assert_eq!(named, ["evt_1"], "after {second} s");
+        finish(&c, &claims.remove(0), &panicked, at(second)).unwrap();
+        let due = clock::text(at(second + pause));
+        assert_eq!(one(&c, "SELECT next_attempt_at FROM events"), due);
+        second += pause;
+    }
+}
+
+#[test]
+fn a_claim_was_tried_as_often_as_its_oldest_event() {
+    let c = file();
+    insert(&c, "evt_1", "payment_intent.succeeded", "pi_1", 0);
+    let claim = |second| claim_all(&c, ALL, &InProgress::default(), second).0.remove(0);
+    assert_eq!(claim(0).attempts(), 1);
+    insert(&c, "evt_2", "payment_intent.succeeded", "pi_1", 1);
+    assert_eq!(claim(2 * LEASE.as_secs() as i64).attempts(), 2);
+}
+
+#[test]
+fn what_the_key_may_see_now_is_requested_once_more_and_nothing_else() {
+    let c = file();
+    (1..=3).for_each(|n| session(&c, n));
+    let (claims, _) = claim_all(&c, ALL, &InProgress::default(), 0);
+    let no_sale = Reason::new(Code::NotASale, "no");
+    for (claim, outcome) in claims.iter().zip([
+        Outcome::Done { awaits: Some("in_1".into()) },
+        DONE,
+        Outcome::Ignored { why: no_sale, awaits: Some("pi_3".into()) },
+    ]) {
+        finish(&c, claim, &outcome, at(0)).unwrap();
+    }
+    assert_eq!(wake_unseen(&c).unwrap(), 1);
+    assert_eq!(states(&c), "evt_1 pending, evt_2 done, evt_3 ignored");
 }

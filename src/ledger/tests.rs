@@ -317,3 +317,39 @@ fn a_failed_refund_stays_in_the_books_of_its_month_whatever_a_wrong_answer_says(
     hear("succeeded", None);
     assert_eq!(hear("failed", Some(second)), format!("failed {}", text(second)));
 }
+
+/// An order of an invoice, whose payment Stripe did not show, and an event that waits for that.
+fn unjoined(session: &str, payment: Option<&str>) -> Change {
+    let Change::Order(mut order) = answer(1, PaymentStatus::Paid, 400) else { unreachable!() };
+    order.checkout_session_id = session.into();
+    order.payment_intent_id = payment.map(String::from);
+    order.invoice_id = Some("in_1".into());
+    order.lines.clear();
+    Change::Order(order)
+}
+
+#[test]
+fn an_order_learns_by_a_refund_which_payment_paid_its_invoice_and_what_waited_for_it_is_due() {
+    let of_the_invoice = || {
+        let mut refund = refund(2, "re_1", "succeeded", 100);
+        refund.about.payment_intent_id = "pi_9".into();
+        refund.about.invoice_id = Some("in_1".into());
+        Change::Refunds(vec![refund])
+    };
+    let wait = "INSERT INTO events(id, type, shape, payload, source, received_at, state, awaits)
+        VALUES('evt_1', 'charge.dispute.created', 'snapshot', '{}', 'webhook', 'x', 'ignored', ?1)";
+    let told = "SELECT group_concat(coalesce(payment_intent_id, 'none')) || ' ' || (SELECT state FROM events)
+        FROM (SELECT * FROM orders ORDER BY id)";
+    for (awaits, orders, left) in [
+        ("pi_9", vec![unjoined("cs_1", None)], "pi_9 pending"),
+        ("pi_8", vec![unjoined("cs_1", None)], "pi_9 ignored"),
+        // It is another order's, so this one's is still to be shown.
+        ("pi_9", vec![unjoined("cs_1", Some("pi_9")), unjoined("cs_2", None)], "pi_9,none ignored"),
+    ] {
+        let c = file();
+        orders.iter().for_each(|order| hear(&c, order));
+        c.execute(wait, [awaits]).unwrap();
+        hear(&c, &of_the_invoice());
+        assert_eq!(one(&c, told), left);
+    }
+}
