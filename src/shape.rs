@@ -39,6 +39,34 @@ pub fn lacking(file: &Connection, schema: &str) -> Result<Vec<Object>> {
     Ok(objects(&fresh(schema)?)?.into_iter().filter(|o| !is_here(o)).collect())
 }
 
+/// What is in the file and not in `schema`, in the file's order: its owner's. Left out is what
+/// SQLite and Litestream make for themselves.
+pub fn besides(file: &Connection, schema: &str) -> Result<Vec<Object>> {
+    let wanted = objects(&fresh(schema)?)?;
+    let is_wanted = |here: &Object| {
+        wanted.iter().any(|wanted| wanted.kind == here.kind && wanted.name == here.name)
+    };
+    let is_a_person_s =
+        |here: &Object| !here.name.starts_with("sqlite_") && !here.name.starts_with("_litestream_");
+    let mut objects = objects(file)?;
+    objects.retain(|here| is_a_person_s(here) && !is_wanted(here));
+    Ok(objects)
+}
+
+/// Those of them that can refuse what fulfilld or a person writes: triggers and unique indexes on
+/// the schema's own tables and views.
+pub fn rules_besides(file: &Connection, schema: &str) -> Result<Vec<Object>> {
+    let owned: Vec<String> = objects(&fresh(schema)?)?.into_iter().map(|o| o.table).collect();
+    let mut rules = besides(file, schema)?;
+    rules.retain(|here| {
+        let words = here.sql.as_deref().map(words).unwrap_or_default();
+        let is_unique = words.get(1).is_some_and(|word| word.eq_ignore_ascii_case("unique"));
+        owned.iter().any(|table| table.eq_ignore_ascii_case(&here.table))
+            && (here.kind == "trigger" || here.kind == "index" && is_unique)
+    });
+    Ok(rules)
+}
+
 /// A file in memory as the schema makes it.
 pub fn fresh(schema: &str) -> Result<Connection> {
     let fresh = Connection::open_in_memory()?;
@@ -127,6 +155,33 @@ fn words(sql: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_an_owner_adds_is_known_and_what_of_it_can_refuse_a_row() {
+        let schema = "CREATE TABLE t(a TEXT PRIMARY KEY); CREATE VIEW v AS SELECT a FROM t;
+            CREATE INDEX t_a ON t(a);";
+        let file = fresh(schema).unwrap();
+        file.execute_batch(
+            "CREATE TABLE mine(a); CREATE UNIQUE INDEX mine_a ON mine(a); CREATE VIEW my AS SELECT 1;
+             CREATE INDEX my_t ON t(a); create unique index once on T(a);
+             CREATE TRIGGER never BEFORE INSERT ON \"T\" BEGIN SELECT 1; END;
+             CREATE TRIGGER instead INSTEAD OF INSERT ON v BEGIN SELECT 1; END;
+             CREATE TRIGGER own AFTER INSERT ON mine BEGIN SELECT 1; END; ANALYZE;",
+        )
+        .unwrap();
+        let named = |objects: Vec<Object>| {
+            objects.iter().map(Object::to_string).collect::<Vec<_>>().join(", ")
+        };
+        assert_eq!(
+            named(besides(&file, schema).unwrap()),
+            "table mine, index mine_a, view my, index my_t, index once, trigger never, \
+             trigger instead, trigger own"
+        );
+        assert_eq!(
+            named(rules_besides(&file, schema).unwrap()),
+            "index once, trigger never, trigger instead"
+        );
+    }
 
     #[test]
     fn how_a_table_is_written_makes_no_difference_and_what_it_says_does() {

@@ -1,5 +1,7 @@
 //! `fulfilld check`: is the file whole, and does it say nothing that cannot be?
 
+use std::io::Write;
+
 use rusqlite::Connection;
 use rusqlite::types::Value as Cell;
 
@@ -10,13 +12,16 @@ use crate::place;
 use crate::rollback_guard;
 use crate::shape;
 use crate::table::Table;
+use crate::text;
 
 /// Check that the file is undamaged and consistent
 ///
 /// Runs SQLite's own check of every page and index (--quick leaves the indexes out), verifies that
 /// the tables, triggers and views are those of this version, and verifies what must hold between
-/// rows, such as: what is left to send of a paid order is in a pending fulfillment. It only reads,
-/// and may run beside a running fulfilld. Exit code 1 with a row for each finding.
+/// rows, such as: what is left to send of a paid order is in a pending fulfillment. A trigger or
+/// unique index of your own on fulfilld's tables is a finding, because it can refuse events; what
+/// else you added is only named. It only reads, and may run beside a running fulfilld. Exit code 1
+/// with a row for each finding.
 #[derive(clap::Args)]
 #[command(before_help = "Example: fulfilld check")]
 pub struct Args {
@@ -91,6 +96,9 @@ const INVARIANTS: &[(&str, &str)] = &[
     ),
 ];
 
+/// What a trigger of the shop's own on our tables breaks.
+const OWN_RULES: &str = "fulfilld's tables have no rules but fulfilld's";
+
 /// Prints what it finds. `Permanent` when that is anything.
 pub fn run(args: &Args) -> Result<()> {
     let c = args.common.file.read()?;
@@ -131,11 +139,27 @@ pub fn run(args: &Args) -> Result<()> {
     for (must_hold, query) in INVARIANTS {
         find(must_hold, places(&c, query)?);
     }
+    let rules = shape::rules_besides(&c, db::SCHEMA).map_err(db::translate)?;
+    let besides = shape::besides(&c, db::SCHEMA).map_err(db::translate)?;
+    for harmless in besides.iter().filter(|object| !rules.contains(object)) {
+        let harmless = text::clean(&harmless.to_string());
+        let _ = writeln!(std::io::stderr(), "not fulfilld's, and left alone: {harmless}");
+    }
+    let damaged = findings.len();
+    findings.extend(rules.iter().map(|rule| {
+        let place = format!("{rule} on {}", rule.table);
+        [OWN_RULES, &place].map(|cell| Cell::Text(cell.into())).into()
+    }));
     let found = findings.len();
     let table = Table { columns: vec!["must_hold".into(), "does_not_at".into()], rows: findings };
     table.print(args.common.output.json, "the file is whole and true")?;
     match found {
         0 => Ok(()),
+        _ if damaged == 0 => Err(Error::Permanent(format!(
+            "the file is whole and true; {found} of your own triggers and unique indexes on \
+             fulfilld's tables can refuse events and orders: drop what you do not need, with \
+             DROP TRIGGER or DROP INDEX in the sqlite3 shell"
+        ))),
         n => Err(Error::Permanent(format!(
             "check found {n} rows in {}; keep a copy of the file, then put a backup in its place \
              (fulfilld restore BACKUP), or report it",

@@ -101,11 +101,15 @@ impl Subject {
         let sql = match self {
             Subject::Session => {
                 "SELECT replace(payment_status, 'failed', 'unpaid') || ' ' || amount_total || ' ' || currency,
-                   coalesce(payment_intent_id, CASE WHEN amount_credited >= amount_total THEN invoice_id END),
+                   coalesce(payment_intent_id,
+                     CASE WHEN amount_credited >= amount_total THEN invoice_id END),
                    EXISTS(SELECT 1 FROM line_items WHERE order_id = orders.id), 0 FROM orders
                  WHERE checkout_session_id = ?1"
             }
-            Subject::Refund => "SELECT status || ' ' || amount || ' ' || currency, NULL, 1, 0 FROM refunds WHERE id = ?1",
+            Subject::Refund => {
+                "SELECT status || ' ' || amount || ' ' || currency, NULL, 1, 0
+                 FROM refunds WHERE id = ?1"
+            }
             Subject::Dispute => {
                 "SELECT status || ' ' || amount || ' ' || currency, NULL, 1, json_array_length(money_moves)
                  FROM disputes WHERE id = ?1"

@@ -87,6 +87,93 @@ fn the_books_agree(shop: &Shop) {
     assert_eq!(days, of_export);
 }
 
+/// What Stripe's own lists say of a payment: what came, what of it went back or is claimed, and
+/// whether a review holds it.
+#[derive(Default)]
+struct Claims {
+    received: i64,
+    claimed: i64,
+    in_review: bool,
+}
+
+fn claims(shop: &Shop) -> BTreeMap<String, Claims> {
+    let mut all = BTreeMap::<String, Claims>::new();
+    let amount = |value: &Value| value.as_i64().unwrap_or(0);
+    for payment in list(shop, "payment_intents") {
+        all.entry(text(&payment["id"]).into()).or_default().received =
+            amount(&payment["amount_received"]);
+    }
+    for refund in list(shop, "refunds") {
+        let is_void = matches!(text(&refund["status"]), "failed" | "canceled");
+        if !is_void && refund["balance_transaction"].is_string() {
+            let payment = all.entry(text(&refund["payment_intent"]).into()).or_default();
+            payment.claimed += amount(&refund["amount"]);
+        }
+    }
+    for dispute in list(shop, "disputes") {
+        let payment = all.entry(text(&dispute["payment_intent"]).into()).or_default();
+        let moves = dispute["balance_transactions"].as_array().into_iter().flatten();
+        let taken: i64 = moves.map(|moved| -amount(&moved["amount"])).sum();
+        payment.claimed += match text(&dispute["status"]) {
+            "won" | "lost" | "warning_closed" | "prevented" => taken,
+            _ => amount(&dispute["amount"]),
+        };
+    }
+    for review in list(shop, "reviews") {
+        let is_over = matches!(text(&review["closed_reason"]), "approved" | "acknowledged");
+        if !is_over {
+            all.entry(text(&review["payment_intent"]).into()).or_default().in_review = true;
+        }
+    }
+    all
+}
+
+/// What waits to be packed is what Stripe's lists say is paid for, and each parcel has its slip.
+fn the_packing_table_agrees(shop: &Shop) {
+    let paid = |session: &Value| {
+        matches!(text(&session["payment_status"]), "paid" | "no_payment_required")
+    };
+    let sold: Vec<String> = list(shop, "checkout/sessions")
+        .iter()
+        .filter(|session| paid(session))
+        .map(|session| text(&session["id"]).to_string())
+        .collect();
+    let claims = claims(shop);
+    let parcels =
+        "SELECT o.checkout_session_id, coalesce(o.payment_intent_id, ''), o.amount_shipping,
+          coalesce(t.parcel, ''), t.caution <> ''
+        FROM fulfillments f JOIN orders o ON o.id = f.order_id
+          LEFT JOIN to_ship t ON t.fulfillment_id = f.id
+        WHERE f.status = 'pending' AND f.requires_shipping = 1";
+    let slips = fulfilld().args(["slips", "--to-ship", "--db"]).arg(shop.file()).output();
+    let slips = String::from_utf8(slips.expect("it runs").stdout).expect("text");
+    let (mut waiting, mut held) = (0, 0);
+    for row in shop.rows(parcels) {
+        let [session, payment, postage, parcel, caution] = row.split('|').collect::<Vec<_>>()[..]
+        else {
+            panic!("{row}")
+        };
+        let unpaid = Claims::default();
+        let of = claims.get(payment).unwrap_or(&unpaid);
+        let left = of.received - of.claimed;
+        if parcel.is_empty() {
+            held += 1;
+            // Nothing is left that would pay for goods.
+            let postage: i64 = postage.parse().unwrap();
+            assert!(of.in_review || left <= postage.max(of.received / 20), "is held: {row}");
+            continue;
+        }
+        waiting += 1;
+        assert!(sold.iter().any(|sold| sold == session), "is not paid: {row}");
+        assert!(!of.in_review, "is in review: {row}");
+        assert!(left > 0 || payment.is_empty(), "its money is gone: {row}");
+        assert!(of.claimed == 0 || caution == "1", "whoever packs is not told: {row}");
+        assert!(slips.contains(&format!(">{parcel}<")), "it has no slip: {row}");
+    }
+    assert!(waiting > 20 && held > 10, "{waiting} {held}");
+    assert_eq!(shop.one("SELECT count(*) FROM to_ship"), waiting.to_string());
+}
+
 /// What is played besides the purchases and the lives that other tests play in every order.
 const BESIDES: &[&str] = &[
     "unpaid",
@@ -117,6 +204,7 @@ fn whatever_happens_the_books_say_what_moved_on_the_balance_at_stripe() {
     }
     shop.settle();
     the_books_agree(&shop);
+    the_packing_table_agrees(&shop);
     // The orders' own sums are the same money, but for refunds that are on their way.
     let apart = "SELECT (SELECT sum(amount_net) FROM sales_by_day) - (
         SELECT sum(amount_paid - amount_refunded - refund_pending - amount_charged_back)

@@ -493,6 +493,9 @@ const BROKEN: &[(&str, Break)] = &[
             .unwrap();
         log.set_len(65 << 20).unwrap();
     }),
+    ("file_own_rules", |c| {
+        c.sql("CREATE TRIGGER mine AFTER INSERT ON orders BEGIN SELECT 1; END");
+    }),
     ("file_locked", |c| {
         let shell = Connection::open(c.shop.file()).unwrap();
         shell.busy_timeout(Duration::from_secs(10)).unwrap();

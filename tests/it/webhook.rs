@@ -5,7 +5,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::shop::{
-    Running, SECRET, Shop, parse_answer, post_signed, request, sign, unix_now, wait_for,
+    Running, SECRET, Shop, fulfilld, parse_answer, post_signed, request, sign, unix_now, wait_for,
 };
 
 fn event(id: &str) -> Vec<u8> {
@@ -237,9 +237,27 @@ fn a_trigger_of_the_shop_s_own_that_refuses_events_is_named_and_nothing_is_lost(
     assert_eq!(status, 503, "{ready}");
     assert!(ready.contains("events_refused: ") && ready.contains("not on Saturdays"), "{ready}");
     assert_eq!(shop.get("/healthz").0, 200, "a new process would change nothing");
+    let check = || {
+        let run = fulfilld().arg("check").arg("--db").arg(shop.file()).output().expect("it runs");
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+        (run.status.code(), text(run.stdout), text(run.stderr))
+    };
+    let (code, rows, why) = check();
+    assert_eq!(code, Some(1), "{rows}");
+    assert!(
+        rows.contains("trigger my_rule on events") && why.contains("DROP TRIGGER"),
+        "{rows}{why}"
+    );
     shell.execute_batch("DROP TRIGGER my_rule").unwrap();
     assert_eq!(shop.post(&event("evt_1")).unwrap().0, 200);
     assert_eq!(shop.get("/readyz"), (200, "ready".into()));
+    // What refuses nothing is named, and no error.
+    shell
+        .execute_batch("CREATE VIEW my_sales AS SELECT 1; CREATE INDEX my_index ON orders(email)")
+        .unwrap();
+    let (code, rows, told) = check();
+    assert_eq!(code, Some(0), "{rows}{told}");
+    assert!(told.contains("view my_sales") && told.contains("index my_index"), "{told}");
 }
 
 #[test]

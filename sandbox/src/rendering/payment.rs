@@ -105,7 +105,8 @@ impl Sale {
             "disputed": self.is_disputed(),
             "failure_code": (status == "failed").then_some("insufficient_funds"), "livemode": false, "metadata": {},
             "paid": paid, "payment_intent": c.payment_intent(), "payment_method": c.id_of("pm"),
-            "payment_method_details": details, "presentment_details": self.presentment(c.charged()), "receipt_url": null,
+            "payment_method_details": details,
+            "presentment_details": self.presentment(c.charged()), "receipt_url": null,
             "refunded": paid && self.refunded() == c.charged(), "review": self.review_id(), "shipping": self.shipping(),
             "status": status,
         })

@@ -15,6 +15,7 @@ use crate::clock::{self, Timestamp};
 use crate::db::{self, APPLICATION_ID};
 use crate::place::{self, beside, folder};
 use crate::rollback_guard;
+use crate::shape;
 use crate::text;
 
 /// As long as a webhook waits for somebody else's lock.
@@ -103,6 +104,7 @@ pub fn check(shop: &Shop, report: &mut Report) {
             "type it again; from the next start on, fulfilld attention names it",
         );
     }
+    own_rules(&c, path, report);
     locked(path, report);
     room(&c, path, meta.len(), report);
     backlog(&c, report);
@@ -300,6 +302,24 @@ fn whole(c: &Connection, path: &Path, report: &mut Report) {
         format!("{} is damaged: {}", path.display(), damage.lines().last().unwrap_or_default()),
         "What stands on the damaged pages is lost, and fulfilld stops when it meets them.",
         "sudo systemctl stop fulfilld.socket fulfilld && sudo fulfilld restore BACKUP; the damaged file is kept",
+    );
+}
+
+/// Triggers and unique indexes that somebody put on fulfilld's tables.
+fn own_rules(c: &Connection, path: &Path, report: &mut Report) {
+    let rules = shape::rules_besides(c, db::SCHEMA).unwrap_or_default();
+    let Some(first) = rules.first() else { return };
+    let named: Vec<String> = rules.iter().map(|rule| format!("{rule} on {}", rule.table)).collect();
+    report.advice(
+        "file_own_rules",
+        format!("not fulfilld's: {}", text::clean(&named.join(", "))),
+        "What such a rule refuses is not stored: an event is answered 503 until the rule is gone.",
+        format!(
+            "if you do not need it: sqlite3 {} 'DROP {} \"{}\"'",
+            path.display(),
+            first.kind.to_uppercase(),
+            text::clean(&first.name)
+        ),
     );
 }
 
