@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use jiff::fmt::temporal::DateTimePrinter;
+
 pub use jiff::Timestamp;
 
 /// A change of the clock that no adjustment makes between two looks: somebody set it.
@@ -45,7 +47,8 @@ impl Steps {
 
 /// Whole seconds, as every `_at` column is written.
 pub fn text(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    const WHOLE_SECONDS: DateTimePrinter = DateTimePrinter::new().precision(Some(0));
+    WHOLE_SECONDS.timestamp_to_string(&at)
 }
 
 /// Stripe's whole unix seconds; `None` when out of any calendar's range.
@@ -78,6 +81,9 @@ mod tests {
         let t = from_unix(1_795_489_500).unwrap();
         assert_eq!(text(t), "2026-11-24T03:05:00Z");
         assert!(text(from_unix(0).unwrap()) < text(t));
+        // What is less than a second is left out, before 1970 too.
+        let early: Timestamp = "0999-12-31T23:59:58.25Z".parse().unwrap();
+        assert_eq!(text(early), "0999-12-31T23:59:58Z");
         assert_eq!(from_unix(i64::MAX), None);
         assert_eq!(from_http("Tue, 24 Nov 2026 03:05:00 GMT"), Some(t));
         assert_eq!(from_http("yesterday"), None);
