@@ -130,11 +130,12 @@ pub fn name_the_twin(c: &Connection, event: &Event) -> Result<bool> {
     .map_err(db::translate)
 }
 
-/// Pending events about the object of the first parameter, by the index `events_object`. Without
-/// the plus SQLite puts the parameter in place of `object_id` in the second term, which then says
+/// Pending events about the object of the first parameter, by the index `events_object`. The terms
+/// stand in the order in which the index has them, so that the events themselves are read last.
+/// Without the plus SQLite puts the parameter in place of `object_id` in the others, which then say
 /// nothing, and goes through every pending event.
-pub const ABOUT: &str =
-    "+object_id = ?1 AND substr(object_id, -6) = substr(?1, -6) AND state = 'pending'";
+pub const ABOUT: &str = "unicode(substr(object_id, -1)) % 8 = unicode(substr(?1, -1)) % 8
+    AND substr(object_id, -6) = substr(?1, -6) AND +object_id = ?1 AND state = 'pending'";
 
 /// True when an event about this object has not been concluded yet.
 pub fn is_awaited(c: &Connection, object: &str) -> Result<bool> {
