@@ -35,6 +35,10 @@ const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// must not cost a busy second's worth of log.
 const AGAIN_AFTER_PAGES: u64 = 100;
 
+/// The log's file is cut off at least so often, however much is written: what was in it, as about
+/// somebody who is forgotten, is not to stay there.
+const CUT_EVERY: Duration = Duration::from_secs(5);
+
 /// A try at a long log waits so long for those who read to come to their end, which takes most of
 /// them a few milliseconds. It holds the write lock meanwhile: so a short log never waits, and after
 /// a wait in vain no try does until one has succeeded. Who reads without an end costs buyers and
@@ -110,6 +114,8 @@ pub struct Checkpointer {
     /// The log as it was begun; another one has been begun by somebody else.
     salt: Option<[u8; 8]>,
     condition: Condition,
+    /// Since when the log's file has not been cut off, though all that is in it was moved.
+    reused: Option<Instant>,
     /// When it was last tried in vain, and how long the log was then.
     tried: Option<(Instant, u64)>,
     /// The last try that waited for those who read did so in vain.
@@ -136,6 +142,7 @@ impl Checkpointer {
             marking: false,
             salt: None,
             condition: Condition::default(),
+            reused: None,
             tried: None,
             in_vain: false,
             unclean: false,
@@ -214,7 +221,7 @@ impl Checkpointer {
         self.marked |= begun;
         self.running.ended(true);
         self.identity.check()?;
-        self.measure();
+        self.measure_in_use();
         if begun && self.marked {
             self.note_begun();
         }
@@ -229,21 +236,43 @@ impl Checkpointer {
 
     /// True when the log is long enough to be moved into the file.
     pub fn is_due(&self) -> bool {
-        self.condition.pages >= PAGES
+        self.condition.pages >= if sabotage::is("short_logs") { 16 } else { PAGES }
             && self.tried.is_none_or(|(at, pages)| {
                 at.elapsed() >= AGAIN_AFTER || self.condition.pages >= pages + AGAIN_AFTER_PAGES
             })
     }
 
-    /// Moves the log into the file, as far as nobody who reads or writes keeps it from that. An
-    /// error means that the process must end; what else goes wrong is in [`Checkpointer::condition`].
+    /// True when the log's file may have something in it.
+    pub fn has_log(&self) -> bool {
+        self.condition.pages > 0 || self.reused.is_some()
+    }
+
+    /// Moves the log into the file, as far as nobody who reads or writes keeps it from that, and
+    /// cuts the log's file off. An error means that the process must end; what else goes wrong is in
+    /// [`Checkpointer::condition`].
     pub fn empty(&mut self, c: &Connection) -> Result<()> {
+        self.end_log(c, false)
+    }
+
+    /// The same amid work: the log's file keeps its length, and the next log is written over it. So
+    /// a commit has its pages to sync and no new size of a file, which takes most disks a second
+    /// write.
+    pub fn empty_amid_work(&mut self, c: &Connection) -> Result<()> {
+        let is_recent = self.reused.is_none_or(|since| since.elapsed() < CUT_EVERY);
+        self.end_log(c, is_recent)
+    }
+
+    fn end_log(&mut self, c: &Connection, reuse: bool) -> Result<()> {
         if sabotage::is("log_without_owner") {
             return Ok(());
         }
         self.identity.check()?;
-        self.measure();
+        match reuse {
+            true => self.measure_in_use(),
+            false => self.measure(),
+        }
         if self.condition.pages == 0 {
+            self.reused = self.reused.filter(|_| reuse);
             return Ok(());
         }
         self.tried = Some((Instant::now(), self.condition.pages));
@@ -255,12 +284,16 @@ impl Checkpointer {
             }
             return Ok(());
         }
+        if self.identity.log_in_use().is_some_and(|log| log.is_moved && log.is_found) {
+            self.cut(c);
+            return Ok(());
+        }
         // A log that somebody else began has no mark yet.
         if !self.marked && !self.mark_alone(c)? {
             return Ok(());
         }
         let witnesses = self.identity.check_frames()?;
-        let moved = self.move_log(c, &witnesses)?;
+        let moved = self.move_log(c, &witnesses, reuse)?;
         match moved {
             Ok(true) => {
                 self.identity.renew(self.noting.as_deref(), false)?;
@@ -268,6 +301,7 @@ impl Checkpointer {
                 let _ = c.release_memory();
                 (self.marked, self.salt, self.tried) = (false, None, None);
                 self.in_vain = false;
+                self.reused = reuse.then(|| self.reused.unwrap_or_else(Instant::now));
                 if self.condition.failing.is_some() || self.condition.grows().is_some() {
                     log::info!("the write-ahead log was moved into the file again");
                 }
@@ -282,14 +316,7 @@ impl Checkpointer {
                 }
             }
             Err(error) if db::is_damage(&error) => return Err(db::translate(error)),
-            Err(error) => {
-                if self.condition.failing.is_none() {
-                    log::error!(
-                        "the write-ahead log cannot be moved into the file and is growing: {error}"
-                    );
-                }
-                self.condition.failing.get_or_insert_with(|| (Instant::now(), error.to_string()));
-            }
+            Err(error) => self.fails(&error),
         }
         Ok(())
     }
@@ -300,13 +327,36 @@ impl Checkpointer {
         !sabotage::is("litestream_unseen") && self.follower.follows(self.identity.path())
     }
 
-    /// True when all of the log is in the file and the log is empty; false while somebody reads or
-    /// writes. A connection that waits longer by itself, as a verb's does, goes on doing so. `Err`
-    /// when the process must end.
+    /// Cuts off the log's file, of which everything is in the file already. Whoever reads or writes
+    /// keeps it from that.
+    fn cut(&mut self, c: &Connection) {
+        match checkpoint(c, "TRUNCATE") {
+            Ok(true) => {
+                (self.condition, self.reused) = (Condition::default(), None);
+                (self.marked, self.salt, self.tried) = (false, None, None);
+            }
+            Ok(false) => self.condition.failing = None,
+            Err(error) => self.fails(&error),
+        }
+    }
+
+    fn fails(&mut self, error: &rusqlite::Error) {
+        if self.condition.failing.is_none() {
+            log::error!(
+                "the write-ahead log cannot be moved into the file and is growing: {error}"
+            );
+        }
+        self.condition.failing.get_or_insert_with(|| (Instant::now(), error.to_string()));
+    }
+
+    /// True when all of the log is in the file and the log is empty, or may be written over; false
+    /// while somebody reads or writes. A connection that waits longer by itself, as a verb's does,
+    /// goes on doing so. `Err` when the process must end.
     fn move_log(
         &mut self,
         c: &Connection,
         witnesses: &Witnesses,
+        reuse: bool,
     ) -> Result<rusqlite::Result<bool>> {
         let own = c.pragma_query_value(None, "busy_timeout", |row| row.get::<_, u32>(0));
         let own = Duration::from_millis(own.map_err(db::translate)?.into());
@@ -315,14 +365,12 @@ impl Checkpointer {
         if wait {
             patience(PATIENCE)?;
         }
-        let checkpoint = |mode: &str| {
-            let sql = format!("PRAGMA wal_checkpoint({mode})");
-            c.query_row(&sql, [], |row| row.get(0)).map(|busy: bool| !busy)
-        };
         // What is in the file is verified while the log still has it.
-        let moved = match checkpoint("FULL") {
-            Ok(true) if self.identity.has_moved(witnesses)? => checkpoint("TRUNCATE"),
-            Ok(_) => Ok(false),
+        let moved = match checkpoint(c, "FULL") {
+            Ok(true) if !self.identity.has_moved(witnesses)? => Ok(false),
+            Ok(true) if reuse => Ok(true),
+            Ok(true) => checkpoint(c, "TRUNCATE"),
+            Ok(false) => Ok(false),
             Err(e) => Err(e),
         };
         if wait {
@@ -428,7 +476,21 @@ impl Checkpointer {
         }
     }
 
-    /// How long the log is, and whether it is still the same.
+    /// How much of the log is not in the file yet, and whether it is still the same. Only after SQLite
+    /// has read the log, which makes the index right.
+    fn measure_in_use(&mut self) {
+        let Some(log) = self.identity.log_in_use() else { return self.measure() };
+        self.condition.pages = if log.is_moved { 0 } else { log.frames.into() };
+        if log.is_moved || self.salt.is_some_and(|salt| salt != log.salt) {
+            self.marked = false;
+        }
+        if log.is_moved && log.frames > 0 {
+            self.reused.get_or_insert_with(Instant::now);
+        }
+        self.salt = (!log.is_moved).then_some(log.salt);
+    }
+
+    /// How long the log's file is, and whether it is still the same log.
     fn measure(&mut self) {
         if self.log.is_none() {
             self.log = File::open(place::beside(self.identity.path(), "-wal")).ok();
@@ -466,8 +528,16 @@ impl Checkpointer {
     }
 }
 
+/// False while somebody reads or writes.
+fn checkpoint(c: &Connection, mode: &str) -> rusqlite::Result<bool> {
+    let sql = format!("PRAGMA wal_checkpoint({mode})");
+    c.query_row(&sql, [], |row| row.get(0)).map(|is_busy: bool| !is_busy)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]
@@ -511,5 +581,113 @@ mod tests {
         reader.execute_batch("COMMIT").unwrap();
         log.empty(&c).unwrap();
         assert_eq!((log.condition().pages, log.in_vain, own()), (0, false, 200));
+    }
+
+    /// A file with its log's owner, as the writer has them.
+    fn owned(path: &Path) -> (Connection, Checkpointer) {
+        let c = Connection::open(path).unwrap();
+        c.execute_batch(
+            "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0; PRAGMA synchronous = FULL;
+             CREATE TABLE t(a INTEGER PRIMARY KEY, b)",
+        )
+        .unwrap();
+        let mut owner = Checkpointer::of(Identity::of(path).unwrap(), None);
+        owner.settle(&c).unwrap();
+        (c, owner)
+    }
+
+    /// One transaction as the writer makes it.
+    fn commit(c: &Connection, owner: &mut Checkpointer, bytes: u32) {
+        c.execute_batch("BEGIN IMMEDIATE").unwrap();
+        owner.identity.check().unwrap();
+        owner.identity.check_index().unwrap();
+        c.execute("INSERT INTO t VALUES (NULL, zeroblob(?1))", [bytes]).unwrap();
+        c.pragma_update(None, "user_version", 3).unwrap();
+        owner.marking = true;
+        c.execute_batch("COMMIT").unwrap();
+        owner.committed().unwrap();
+    }
+
+    fn rows(path: &Path) -> i64 {
+        let c = Connection::open(path).unwrap();
+        c.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap()
+    }
+
+    #[test]
+    fn amid_work_a_log_is_written_over_the_last_one_and_a_quiet_moment_cuts_it_off() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.db");
+        let (c, mut owner) = owned(&path);
+        let size = || place::beside(&path, "-wal").metadata().unwrap().len();
+        let large = PAGES as u32 * 4096;
+        commit(&c, &mut owner, large);
+        assert!(owner.is_due() && owner.marked);
+        let (longest, first) = (size(), owner.salt);
+        owner.empty_amid_work(&c).unwrap();
+        assert_eq!((owner.condition.pages, owner.has_log(), owner.marked), (0, true, false));
+        assert_eq!(size(), longest, "the file of the log stays");
+        for n in 1..=3 {
+            commit(&c, &mut owner, 9_000);
+            assert!(owner.condition.pages < 10 * n && owner.marked && !owner.is_due());
+            assert!(owner.salt.is_some() && owner.salt != first, "it is another log");
+            assert_eq!(size(), longest, "which is written over the last one");
+        }
+        // What is beside the file then is all of it: after a crash, and after a copy of both.
+        let copy = dir.path().join("copy.db");
+        for suffix in ["", "-wal"] {
+            std::fs::copy(place::beside(&path, suffix), place::beside(&copy, suffix)).unwrap();
+        }
+        let log = File::open(place::beside(&copy, "-wal")).unwrap();
+        let header = wal::header(&File::open(&copy).unwrap()).unwrap();
+        assert_eq!(wal::whose(&header, &log).unwrap(), wal::Whose::BegunForIt);
+        assert_eq!(rows(&copy), 4);
+        // Moved, and not cut off yet, the log is the file's still.
+        owner.empty_amid_work(&c).unwrap();
+        let (log, header) = (File::open(place::beside(&path, "-wal")).unwrap(), &owner.identity);
+        let header = wal::header(&File::open(header.path()).unwrap()).unwrap();
+        assert_eq!(wal::whose(&header, &log).unwrap(), wal::Whose::TheFiles);
+        owner.identity.check().unwrap();
+        owner.empty(&c).unwrap();
+        assert_eq!((size(), owner.has_log()), (0, false));
+        assert_eq!(rows(&path), 4);
+        commit(&c, &mut owner, 10);
+        assert!(owner.condition.pages > 0 && owner.marked);
+    }
+
+    #[test]
+    fn a_log_that_is_always_busy_is_cut_off_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.db");
+        let (c, mut owner) = owned(&path);
+        commit(&c, &mut owner, 9_000);
+        owner.empty_amid_work(&c).unwrap();
+        let size = || place::beside(&path, "-wal").metadata().unwrap().len();
+        assert!(size() > 0);
+        owner.reused = Instant::now().checked_sub(CUT_EVERY);
+        commit(&c, &mut owner, 9_000);
+        owner.empty_amid_work(&c).unwrap();
+        assert_eq!((size(), owner.has_log()), (0, false));
+    }
+
+    #[test]
+    fn a_log_that_somebody_else_moved_is_cut_off_in_a_quiet_moment_and_the_next_one_is_marked() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.db");
+        let (c, mut owner) = owned(&path);
+        let shell = Connection::open(&path).unwrap();
+        commit(&c, &mut owner, 9_000);
+        assert!(checkpoint(&shell, "FULL").unwrap());
+        assert!(owner.has_log());
+        owner.empty_amid_work(&c).unwrap();
+        assert!(owner.has_log() && !owner.marked);
+        owner.empty(&c).unwrap();
+        assert_eq!(place::beside(&path, "-wal").metadata().unwrap().len(), 0);
+        assert!(!owner.has_log());
+        // Nor does one that it has cut off keep the writer from its sleep.
+        commit(&c, &mut owner, 9_000);
+        owner.empty_amid_work(&c).unwrap();
+        assert!(checkpoint(&shell, "TRUNCATE").unwrap());
+        owner.empty(&c).unwrap();
+        assert!(!owner.has_log());
     }
 }

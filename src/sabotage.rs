@@ -1,4 +1,5 @@
-//! Bugs that the tests plant, to see that they notice them; a release build has none of them.
+//! Bugs that the tests plant, to see that they notice them; a release build has none of them. One
+//! is none, but a mode in which more happens: `short_logs`.
 
 /// True in a debug build whose `FULFILLD_SABOTAGE` names this bug.
 pub fn is(bug: &str) -> bool {

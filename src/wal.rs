@@ -7,9 +7,10 @@
 //! that is neither (an older or a newer one, a copy made by VACUUM INTO or .backup, whose count
 //! begins at 1) is another file, and its pages would be mixed with those of the log.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 mod index; // its index, by which every process finds its pages
@@ -22,6 +23,12 @@ pub type Header = [u8; 100];
 /// The log's own header, and that of each page in it.
 const LOG_HEADER: usize = 32;
 const FRAME_HEADER: usize = 24;
+
+/// So many pages are read at once.
+const AT_ONCE: usize = 16;
+
+/// A check sum of SQLite's.
+type Sum = (u32, u32);
 
 /// What every file of SQLite's begins with.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
@@ -45,13 +52,7 @@ pub enum Whose {
 /// The first 100 bytes of a file; shorter files are filled up with zeros.
 pub fn header(file: &File) -> io::Result<Header> {
     let mut header = [0; 100];
-    let mut read = 0;
-    while read < header.len() {
-        match file.read_at(&mut header[read..], read as u64)? {
-            0 => break,
-            n => read += n,
-        }
-    }
+    read_up_to(file, &mut header, 0)?;
     Ok(header)
 }
 
@@ -65,7 +66,7 @@ pub fn changes(header: &Header) -> u32 {
     number(header, 24)
 }
 
-/// Whose log this is, if `header` is the file's. Reads the log to its end, a page at a time.
+/// Whose log this is, if `header` is the file's. Reads the log to its end.
 pub fn whose(header: &Header, log: &File) -> io::Result<Whose> {
     let Some(mut frames) = Frames::of(log)? else { return Ok(Whose::Nobodys) };
     let mut committed = false;
@@ -113,47 +114,67 @@ pub fn salt(log: &File) -> io::Result<Option<[u8; 8]>> {
     }
 }
 
-/// True when every frame up to that end has the check sum that it was written with, so that what is
-/// moved into the file is what was committed. Reads the log to that end.
-pub fn is_whole(log: &File, end: &End) -> io::Result<bool> {
-    if end.frames == 0 {
-        return Ok(true);
-    }
-    let Some(mut frames) = Frames::of(log)? else { return Ok(false) };
-    for _ in 0..end.frames {
-        if frames.next()?.is_none() {
-            return Ok(false);
-        }
-    }
-    Ok(end.has_sum(frames.sum, frames.salt))
+/// What the log has last of each page.
+pub struct Pages {
+    last: HashMap<u32, Last>,
+    page_size: usize,
+    big_endian: bool,
 }
 
-/// True when the file has what the log has last of each page, as far as that is in the first
-/// `moved` frames. `pages` are those of the frames.
-pub fn is_in_file(
-    log: &File,
-    end: &End,
-    pages: &[u32],
-    moved: u32,
-    file: &File,
-) -> io::Result<bool> {
-    let mut seen = HashSet::new();
-    let (mut ours, mut theirs) = (vec![0; end.page_size()], vec![0; end.page_size()]);
-    for (frame, page) in (0..end.frames).zip(pages).rev() {
-        // What will be written again later is not moved.
-        if !seen.insert(*page) || frame >= moved || *page > end.size {
-            continue;
+/// The last frame that has a page, and the check sum of that page alone.
+struct Last {
+    frame: u32,
+    sum: Sum,
+}
+
+/// The pages of the log up to that end; `None` when a frame has another check sum than it was
+/// written with, so that what would be moved into the file is not what was committed. Reads the log
+/// to that end.
+pub fn pages(log: &File, end: &End) -> io::Result<Option<Pages>> {
+    let mut last = HashMap::with_capacity(end.frames.min(1_000) as usize);
+    let (page_size, big_endian) = (end.page_size(), end.is_big_endian());
+    if end.frames > 0 {
+        let Some(mut frames) = Frames::of(log)? else { return Ok(None) };
+        for frame in 0..end.frames {
+            let Some(Frame { page, sum, .. }) = frames.next()? else { return Ok(None) };
+            last.insert(page, Last { frame, sum });
         }
-        log.read_exact_at(&mut ours, end.at(frame) + FRAME_HEADER as u64)?;
-        match file.read_exact_at(&mut theirs, u64::from(page - 1) * end.page_size() as u64) {
-            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
-            read => read?,
-        }
-        if ours != theirs {
-            return Ok(false);
+        if !end.has_sum(frames.sum, frames.salt) {
+            return Ok(None);
         }
     }
-    Ok(true)
+    Ok(Some(Pages { last, page_size, big_endian }))
+}
+
+impl Pages {
+    /// True when the file has them, as far as they are in the first `moved` frames. `size` is how
+    /// many pages the file is to have.
+    pub fn are_in(&self, file: &File, moved: u32, size: u32) -> io::Result<bool> {
+        // What will be written again later is not moved.
+        let is_moved = |(page, last): &(&u32, &Last)| last.frame < moved && **page <= size;
+        let mut moved: Vec<_> = self.last.iter().filter(is_moved).collect();
+        moved.sort_unstable_by_key(|(page, _)| **page);
+        let mut buffer = vec![0; AT_ONCE * self.page_size];
+        let mut rest = &moved[..];
+        while let Some((first, _)) = rest.first() {
+            let follows = |(n, (page, _)): &(u32, &(&u32, &Last))| **page == **first + n;
+            let run = (0..).zip(rest).take(AT_ONCE).take_while(follows).count();
+            let (run, later) = rest.split_at(run);
+            let bytes = &mut buffer[..run.len() * self.page_size];
+            let at = u64::from(**first - 1) * self.page_size as u64;
+            if read_up_to(file, bytes, at)? < bytes.len() {
+                return Ok(false);
+            }
+            let is_same = |(bytes, (_, last)): (&[u8], &(&u32, &Last))| {
+                add((0, 0), bytes, self.big_endian) == last.sum
+            };
+            if !bytes.chunks_exact(self.page_size).zip(run).all(is_same) {
+                return Ok(false);
+            }
+            rest = later;
+        }
+        Ok(true)
+    }
 }
 
 /// So many bytes a page takes in the log of a file with this header.
@@ -173,30 +194,47 @@ fn number(bytes: &[u8], at: usize) -> u32 {
     u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
+/// Reads until the buffer is full or the file ends, and says how much that was.
+fn read_up_to(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+    let mut read = 0;
+    while read < buffer.len() {
+        match file.read_at(&mut buffer[read..], at + read as u64)? {
+            0 => break,
+            n => read += n,
+        }
+    }
+    Ok(read)
+}
+
 /// The frames that SQLite would accept, from the first on.
 struct Frames<'a> {
     log: &'a File,
     page_size: usize,
     big_endian: bool,
-    sum: (u32, u32),
+    sum: Sum,
     salt: [u8; 8],
+    carry: Carry,
+    /// Where what is in the buffer ends in the log.
     at: u64,
     buffer: Vec<u8>,
+    /// What is left of the buffer.
+    left: Range<usize>,
 }
 
 struct Frame {
     page: u32,
     start: Header,
     is_commit: bool,
+    /// The check sum of the page alone.
+    sum: Sum,
 }
 
 impl Frames<'_> {
     /// `None` when the log's header is not there or not whole: SQLite takes such a log for empty.
     fn of(log: &File) -> io::Result<Option<Frames<'_>>> {
         let mut head = [0; LOG_HEADER];
-        match log.read_exact_at(&mut head, 0) {
-            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-            read => read?,
+        if read_up_to(log, &mut head, 0)? < LOG_HEADER {
+            return Ok(None);
         }
         let page_size = number(&head, 8) as usize;
         let known = number(&head, 0) & !1 == 0x377f_0682 && number(&head, 4) == 3_007_000;
@@ -205,20 +243,35 @@ impl Frames<'_> {
         }
         let big_endian = number(&head, 0) & 1 == 1;
         let sum = add((0, 0), &head[..24], big_endian);
-        let salt = head[16..24].try_into().expect("eight bytes");
-        let buffer = vec![0; FRAME_HEADER + page_size];
-        let frames =
-            Frames { log, page_size, big_endian, sum, salt, at: LOG_HEADER as u64, buffer };
+        let frames = Frames {
+            log,
+            page_size,
+            big_endian,
+            sum,
+            salt: head[16..24].try_into().expect("eight bytes"),
+            carry: Carry::over(page_size),
+            at: LOG_HEADER as u64,
+            buffer: vec![0; AT_ONCE * (FRAME_HEADER + page_size)],
+            left: 0..0,
+        };
         Ok((sum == (number(&head, 24), number(&head, 28))).then_some(frames))
     }
 
     fn next(&mut self) -> io::Result<Option<Frame>> {
-        match self.log.read_exact_at(&mut self.buffer, self.at) {
-            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-            read => read?,
+        let size = FRAME_HEADER + self.page_size;
+        if self.left.is_empty() {
+            let read = read_up_to(self.log, &mut self.buffer, self.at)?;
+            self.left = 0..read - read % size;
+            self.at += self.left.len() as u64;
+            if self.left.is_empty() {
+                return Ok(None);
+            }
         }
-        let (head, page) = self.buffer.split_at(FRAME_HEADER);
-        let sum = add(add(self.sum, &head[..8], self.big_endian), page, self.big_endian);
+        let (head, page) = self.buffer[self.left.start..][..size].split_at(FRAME_HEADER);
+        self.left.start += size;
+        let alone = add((0, 0), page, self.big_endian);
+        let before = add(self.sum, &head[..8], self.big_endian);
+        let sum = self.carry.add(before, alone);
         if head[8..16] != self.salt
             || number(head, 0) == 0
             || sum != (number(head, 16), number(head, 20))
@@ -226,14 +279,14 @@ impl Frames<'_> {
             return Ok(None);
         }
         self.sum = sum;
-        self.at += self.buffer.len() as u64;
         let start = page[..100].try_into().expect("a page is longer");
-        Ok(Some(Frame { page: number(head, 0), start, is_commit: number(head, 4) != 0 }))
+        let is_commit = number(head, 4) != 0;
+        Ok(Some(Frame { page: number(head, 0), start, is_commit, sum: alone }))
     }
 }
 
 /// SQLite's running check sum over words of four bytes.
-fn add((mut a, mut b): (u32, u32), bytes: &[u8], big_endian: bool) -> (u32, u32) {
+fn add((mut a, mut b): Sum, bytes: &[u8], big_endian: bool) -> Sum {
     let word = |bytes: &[u8]| {
         let bytes = [bytes[0], bytes[1], bytes[2], bytes[3]];
         if big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) }
@@ -243,4 +296,91 @@ fn add((mut a, mut b): (u32, u32), bytes: &[u8], big_endian: bool) -> (u32, u32)
         b = b.wrapping_add(word(&pair[4..])).wrapping_add(a);
     }
     (a, b)
+}
+
+/// What becomes of a check sum over the bytes that follow it. Each eight bytes x, y make of (a, b)
+/// (a + b + x, a + 2b + x + y), so what was there before adds to the sum of what follows, and the
+/// page of a frame need not be summed twice to have its own.
+struct Carry([[u32; 2]; 2]);
+
+impl Carry {
+    /// Over so many bytes, a power of two and at least 8.
+    fn over(bytes: usize) -> Carry {
+        let doubled = |Carry([[a, b], [c, d]]): Carry, _| {
+            let product =
+                |x: u32, y: u32, z: u32, w: u32| x.wrapping_mul(y).wrapping_add(z.wrapping_mul(w));
+            Carry([
+                [product(a, a, b, c), product(a, b, b, d)],
+                [product(c, a, d, c), product(c, b, d, d)],
+            ])
+        };
+        (0..(bytes / 8).ilog2()).fold(Carry([[1, 1], [1, 2]]), doubled)
+    }
+
+    /// The sum over all, from that of what comes first and that of those bytes alone.
+    fn add(&self, (a, b): Sum, alone: Sum) -> Sum {
+        let Carry([first, second]) = self;
+        let row = |[x, y]: &[u32; 2]| a.wrapping_mul(*x).wrapping_add(b.wrapping_mul(*y));
+        (alone.0.wrapping_add(row(first)), alone.1.wrapping_add(row(second)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sum_over_all_follows_from_the_sums_of_its_parts() {
+        let bytes: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..)).take(66_000).collect();
+        for (page_size, big_endian) in [(512, false), (4096, false), (4096, true), (65_536, true)] {
+            let (head, page) = bytes[..24 + page_size].split_at(24);
+            let (before, alone) = (add((7, 9), head, big_endian), add((0, 0), page, big_endian));
+            let all = add((7, 9), &bytes[..24 + page_size], big_endian);
+            assert_eq!(Carry::over(page_size).add(before, alone), all, "{page_size}");
+        }
+    }
+
+    #[test]
+    fn every_page_of_a_log_is_looked_for_in_the_file_and_every_frame_verified() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("p.db");
+        let c = rusqlite::Connection::open(&path).unwrap();
+        c.execute_batch(
+            "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0;
+             CREATE TABLE t(a INTEGER PRIMARY KEY, b);
+             INSERT INTO t VALUES (1, zeroblob(100000)), (2, zeroblob(100000));
+             UPDATE t SET b = zeroblob(90000) WHERE a = 2",
+        )
+        .unwrap();
+        let open = |end: &str| {
+            File::options().read(true).write(true).open(path.with_extension(end)).unwrap()
+        };
+        let (file, log, index) = (open("db"), open("db-wal"), open("db-shm"));
+        let end = end(&index).unwrap().unwrap();
+        let logged = pages(&log, &end).unwrap().expect("it is whole");
+        let is_in = || logged.are_in(&file, end.frames, end.size).unwrap();
+        assert!(!is_in(), "nothing was moved");
+        c.query_row("PRAGMA wal_checkpoint(FULL)", [], |_| Ok(())).unwrap();
+        assert!(is_in());
+        for page in 1..=end.size {
+            let at = u64::from(page - 1) * 4096 + fastrand::u64(..4096);
+            let mut byte = [0];
+            file.read_exact_at(&mut byte, at).unwrap();
+            file.write_all_at(&[byte[0] ^ 1], at).unwrap();
+            assert!(!is_in(), "page {page}, byte {at}");
+            file.write_all_at(&byte, at).unwrap();
+        }
+        assert!(is_in());
+        for frame in 0..end.frames {
+            let at = end.at(frame) + FRAME_HEADER as u64 + fastrand::u64(..4096);
+            let mut byte = [0];
+            log.read_exact_at(&mut byte, at).unwrap();
+            log.write_all_at(&[byte[0] ^ 1], at).unwrap();
+            assert!(pages(&log, &end).unwrap().is_none(), "frame {frame}, byte {at}");
+            log.write_all_at(&byte, at).unwrap();
+        }
+        assert!(pages(&log, &end).unwrap().is_some());
+        log.set_len(end.at(end.frames) - 1).unwrap();
+        assert!(pages(&log, &end).unwrap().is_none(), "cut off");
+    }
 }

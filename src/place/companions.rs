@@ -12,7 +12,7 @@ use super::descriptors::kept;
 use super::log::LOOKS_MAX;
 use crate::error::{Error, Result};
 use crate::sabotage;
-use crate::wal::{self, End, Expected};
+use crate::wal::{self, End, Expected, Pages};
 
 /// What a log that is gone means. The file is as it was when the log was last moved into it.
 const LOG_LOST: &str = "what came last is fetched from Stripe again, and `fulfilld attention` \
@@ -29,6 +29,18 @@ pub struct Companions {
     expected: Expected,
     /// So many frames of the log with this salt are known to be in the file.
     in_file: ([u8; 8], u32),
+    /// What the log had when it was read up to this end, until it is moved into the file.
+    read: Option<(End, Pages)>,
+}
+
+/// What there is of a log, as its index says.
+pub struct InUse {
+    pub frames: u32,
+    pub salt: [u8; 8],
+    /// All of it is in the file, so that whoever writes next may begin it anew.
+    pub is_moved: bool,
+    /// ... and was found there.
+    pub is_found: bool,
 }
 
 /// What of a log is in the file.
@@ -62,7 +74,20 @@ impl Companions {
             index: None,
             expected: Expected::default(),
             in_file: ([0; 8], 0),
+            read: None,
         }
+    }
+
+    /// `None` while the index says nothing.
+    pub fn in_use(&self) -> Option<InUse> {
+        let index = &self.index.as_ref()?.file;
+        let (end, moved) = (wal::end(index).ok()??, wal::moved(index).ok()?);
+        Some(InUse {
+            frames: end.frames,
+            salt: end.salt,
+            is_moved: moved >= end.frames,
+            is_found: self.in_file == (end.salt, end.frames),
+        })
     }
 
     /// `Corrupt` when a path leads to another file than before, or the log does not end as its
@@ -94,8 +119,8 @@ impl Companions {
                 return Ok(true);
             }
             seen.1 = moved;
-            let pages = expected.pages();
-            Ok(moved <= end.frames && wal::is_in_file(log, end, pages, moved, file)?)
+            let is_in = |pages: Pages| pages.are_in(file, moved, end.size);
+            Ok(moved <= end.frames && wal::pages(log, end)?.map_or(Ok(false), is_in)?)
         });
         (self.expected, self.in_file) = (expected, seen);
         agreed
@@ -103,7 +128,12 @@ impl Companions {
 
     /// `Corrupt` when the log is not what was committed. Before any of it is moved into the file.
     pub fn check_frames(&mut self, file: &File) -> Result<()> {
-        self.agree("-wal", |log, _, end| wal::is_whole(log, end))?;
+        let mut read = None;
+        self.agree("-wal", |log, _, end| {
+            read = wal::pages(log, end)?.map(|pages| (*end, pages));
+            Ok(read.is_some())
+        })?;
+        self.read = read;
         self.check_index(file)
     }
 
@@ -112,16 +142,35 @@ impl Companions {
         self.expected.pages()
     }
 
-    /// What of the log is in the file; `None` when the log changed meanwhile.
+    /// What of the log is in the file; `None` when the log changed meanwhile, or is another one
+    /// than [`Companions::check_frames`] read, which somebody else began.
     pub fn moved(&mut self, file: &File) -> std::io::Result<Option<Moved>> {
         let (Some(log), Some(index)) = (&self.log, &self.index) else { return Ok(None) };
         let Some(end) = wal::end(&index.file)? else { return Ok(None) };
-        let expected = &mut self.expected;
-        let is_whole = is_there(expected.is_of(&index.file, &log.file, &end))?
-            && is_there(wal::is_in_file(&log.file, &end, expected.pages(), end.frames, file))?;
+        // What somebody wrote since is not moved yet.
+        let moved = wal::moved(&index.file)?;
+        let read_now;
+        let read = match &self.read {
+            Some((of, _)) if of.salt != end.salt || moved < of.frames => return Ok(None),
+            Some((of, pages)) if *of == end => Some(pages),
+            _ => {
+                read_now = wal::pages(&log.file, &end)?;
+                read_now.as_ref()
+            }
+        };
+        let is_whole = is_there(self.expected.is_of(&index.file, &log.file, &end))?
+            && read.map_or(Ok(false), |pages| pages.are_in(file, moved, end.size))?;
         let pages = self.expected.pages().iter().copied().collect();
         let same = wal::end(&index.file)? == Some(end);
+        if is_whole && same {
+            self.in_file = (end.salt, moved);
+        }
         Ok(same.then_some(Moved { is_whole, pages, size: end.size }))
+    }
+
+    /// What was read of the log is needed no more.
+    pub fn forget(&mut self) {
+        self.read = None;
     }
 
     /// Whether the log is as its index says.

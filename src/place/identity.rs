@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::companions::Companions;
+use super::companions::{Companions, InUse};
 use super::descriptors::kept;
 use super::lock::{Lock, Note};
 use super::log::{LOOKS_MAX, Look};
@@ -85,6 +85,11 @@ impl Identity {
     /// So many bytes a page takes in its log.
     pub fn frame_size(&self) -> u64 {
         wal::frame_size(&self.header)
+    }
+
+    /// What there is of its log; `None` while that cannot be said.
+    pub fn log_in_use(&self) -> Option<InUse> {
+        self.companions.in_use()
     }
 
     /// `Corrupt` when the path no longer leads to that file, or its log's to the log that is
@@ -173,6 +178,7 @@ impl Identity {
 
     /// The log is empty now: its pages were written last.
     fn remember(&mut self) {
+        self.companions.forget();
         let mut seen = HashSet::new();
         let pages = self.companions.pages().iter().rev().chain(&self.recent);
         self.recent = pages.copied().filter(|page| seen.insert(*page)).take(RECENT).collect();
@@ -317,11 +323,21 @@ mod tests {
 
         /// As the log's owner does it, with what happens in the very instant.
         fn empty(&mut self, instant: impl Fn(&Kept)) -> std::result::Result<bool, String> {
+            self.empty_with(instant, |_| ())
+        }
+
+        /// With what happens before the log is moved, and after it.
+        fn empty_with(
+            &mut self,
+            before: impl Fn(&Kept),
+            after: impl Fn(&Kept),
+        ) -> std::result::Result<bool, String> {
             let said = |e: Error| e.to_string();
             self.identity.check().map_err(said)?;
             let witnesses = self.identity.check_frames().map_err(said)?;
-            instant(self);
+            before(self);
             self.checkpoint("FULL");
+            after(self);
             let moved = self.identity.has_moved(&witnesses).map_err(said)?;
             self.checkpoint("TRUNCATE");
             self.identity.renew(None, false).map_err(said)?;
@@ -388,6 +404,26 @@ mod tests {
             let _ = other(kept).query_row("PRAGMA wal_checkpoint(FULL)", [], |_| Ok(()));
         });
         assert_eq!(moved, Ok(true));
+    }
+
+    #[test]
+    fn what_others_write_right_after_the_log_was_moved_is_no_harm() {
+        let mut kept = Kept::new();
+        let other = Connection::open(kept.path()).unwrap();
+        let write = |_: &Kept| other.execute_batch("UPDATE t SET b = 5 WHERE a = 1").unwrap();
+        // It begins a new log, and nobody can say any more what was in the last one.
+        kept.write();
+        assert_eq!(kept.empty_with(|_| (), write), Ok(false));
+        // Somebody who reads keeps it from that, so it is written behind the last one.
+        kept.write();
+        let reader = Connection::open(kept.path()).unwrap();
+        reader.execute_batch("BEGIN; SELECT * FROM t").unwrap();
+        let until_then = |_: &Kept| reader.execute_batch("COMMIT").unwrap();
+        let write_and_end = |kept: &Kept| {
+            write(kept);
+            until_then(kept);
+        };
+        assert_eq!(kept.empty_with(|_| (), write_and_end), Ok(true));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use super::{FRAME_HEADER, LOG_HEADER, add, number, salt};
+use super::{FRAME_HEADER, LOG_HEADER, Sum, add, number, salt};
 
 /// The index has blocks of this size. A block begins with the page of each frame and ends with a
 /// table of slots that finds the frame of a page. All numbers have the byte order of the machine.
@@ -31,9 +31,11 @@ const MOVED_AT: u64 = 96;
 pub struct End {
     pub frames: u32,
     page_size: u32,
+    /// How the log's check sums read a page.
+    big_endian: bool,
     /// Pages that the file has after that commit.
     pub size: u32,
-    sum: (u32, u32),
+    sum: Sum,
     pub salt: [u8; 8],
 }
 
@@ -51,6 +53,7 @@ pub fn end(index: &File) -> io::Result<Option<End>> {
     Ok(is_whole.then(|| End {
         frames: native(one, 16),
         page_size: u32::from(u16::from_ne_bytes([one[14], one[15]])),
+        big_endian: one[13] != 0,
         size: native(one, 20),
         sum: (native(one, 24), native(one, 28)),
         salt: one[32..40].try_into().expect("eight bytes"),
@@ -76,6 +79,10 @@ impl End {
         if self.page_size == 1 { 65_536 } else { self.page_size as usize }
     }
 
+    pub fn is_big_endian(&self) -> bool {
+        self.big_endian
+    }
+
     /// Where a frame begins in the log; the first has the number 0.
     pub fn at(&self, frame: u32) -> u64 {
         LOG_HEADER as u64 + u64::from(frame) * (self.page_size() + FRAME_HEADER) as u64
@@ -97,7 +104,7 @@ impl End {
             && log.metadata()?.len() >= self.at(self.frames))
     }
 
-    pub fn has_sum(&self, sum: (u32, u32), salt: [u8; 8]) -> bool {
+    pub fn has_sum(&self, sum: Sum, salt: [u8; 8]) -> bool {
         (self.sum, self.salt) == (sum, salt)
     }
 }

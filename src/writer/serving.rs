@@ -137,10 +137,11 @@ impl Shared {
 
     fn serve(&self, connection: &Connection, checkpointer: &mut Checkpointer) -> Result<()> {
         let mut busy_since = Instant::now();
-        while let Some(mut batch) = self.next_batch(checkpointer.condition().pages > 0) {
+        while let Some(mut batch) = self.next_batch(checkpointer.has_log()) {
             sabotage::panic_in("writer");
             if batch.is_empty() {
-                self.empty_log(connection, checkpointer)?;
+                checkpointer.empty(connection)?;
+                self.note_log(checkpointer);
                 continue;
             }
             // Nothing is written into a log beside a file that is not ours any more.
@@ -156,7 +157,8 @@ impl Shared {
             }
             self.commit(connection, checkpointer, batch)?;
             if checkpointer.is_due() {
-                self.empty_log(connection, checkpointer)?;
+                checkpointer.empty_amid_work(connection)?;
+                self.note_log(checkpointer);
             }
             if lock(&self.queue).jobs.is_empty() {
                 busy_since = Instant::now();
@@ -168,10 +170,8 @@ impl Shared {
         Ok(())
     }
 
-    fn empty_log(&self, connection: &Connection, checkpointer: &mut Checkpointer) -> Result<()> {
-        checkpointer.empty(connection)?;
+    fn note_log(&self, checkpointer: &Checkpointer) {
         lock(&self.state).log = checkpointer.condition().clone();
-        Ok(())
     }
 
     /// Blocks until somebody wants something; an empty batch when there is a log and nobody did for

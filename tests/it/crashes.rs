@@ -37,6 +37,11 @@ fn rounds(shop: &mut Shop, n: u64, purchases: &[Purchase], random: &mut Rng) -> 
     let next = AtomicUsize::new(0);
     let mut lost = HashSet::new();
     for round in 0..n {
+        // From the half on a log is moved into the file, and the next one written over it, every few
+        // commits.
+        if round == n / 2 && !shop.settings.iter().any(|(name, _)| name == "FULFILLD_SABOTAGE") {
+            shop.settings.push(("FULFILLD_SABOTAGE".into(), "short_logs".into()));
+        }
         if shop.desk.is_none() {
             shop.start();
         }
