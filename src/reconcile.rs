@@ -38,7 +38,7 @@ use crate::db::Reader;
 use crate::error::{Error, Result};
 use crate::inbox::{self, Lookup};
 use crate::sabotage;
-pub use compare::{Finding, Subject, compare};
+pub use compare::{Finding, Subject, UnderWay, compare};
 pub use owners::Owners;
 use turns::{FAILING_FOR, Turn};
 

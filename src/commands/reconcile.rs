@@ -15,10 +15,11 @@ use crate::config::{self, StripeAccess};
 use crate::context::Context;
 use crate::db::{self, Reader};
 use crate::error::{Error, Result};
+use crate::inbox::Lookup;
 use crate::metrics::Metrics;
 use crate::migrations;
 use crate::place::{self, Identity};
-use crate::reconcile::{self, Finding, Owners, Subject};
+use crate::reconcile::{self, Finding, Owners, Subject, UnderWay};
 use crate::stripe::Stripe;
 use crate::table::{self, Table};
 use crate::worker::Workers;
@@ -28,7 +29,8 @@ use crate::writer::Writer;
 ///
 /// Goes through Stripe's completed sessions, refunds, disputes, reviews and fraud warnings since
 /// then, and takes in what is missing or differs (payments and line items as well): one line of
-/// counts, then a row for each. Also how a shop's past orders get into a new file; no hook runs for
+/// counts, then a row for each. It also asks after every order whose money is under way or held, if
+/// without --dry-run. Also how a shop's past orders get into a new file; no hook runs for
 /// what happened before the file was made. Beside a running fulfilld the repair is its work,
 /// otherwise it is done here. The settings are those of serve; beside the service its own. Exit
 /// code 1 when something could not be repaired, or with --dry-run when something differs.
@@ -91,12 +93,25 @@ pub fn run(args: &Args) -> Result<()> {
         }
         has += tally.stripe;
         here += tally.here;
-        if !args.dry_run && !found.is_empty() {
-            ask_for(args, &found)?;
-            work_off(&path, livemode, &c, &found)?;
+        if !args.dry_run {
+            look_at(args, &path, livemode, &c, found.iter().map(|f| &f.lookup).collect())?;
         }
         for finding in found {
-            rows.push(Row { outcome: outcome(args, &c, &finding)?, finding });
+            let outcome = outcome(args, &c, &finding)?;
+            let Finding { subject, id, here, stripe, .. } = finding;
+            rows.push(Row { subject, id, here, stripe, outcome });
+        }
+    }
+    if !args.dry_run {
+        let all = UnderWay::since(&c, since)?;
+        look_at(args, &path, livemode, &c, all.iter().map(|order| &order.lookup).collect())?;
+        for order in all {
+            let stripe = order.now(&c)?;
+            if stripe != order.state {
+                let (subject, here) = (Subject::Session, Some(order.state));
+                let outcome = Repair::Repaired;
+                rows.push(Row { subject, id: order.id, here, stripe, outcome });
+            }
         }
     }
     print(args, has, here, &rows)?;
@@ -119,8 +134,13 @@ pub fn run(args: &Args) -> Result<()> {
     }
 }
 
+/// What differed, the file's state and Stripe's, and what became of it.
 struct Row {
-    finding: Finding,
+    subject: Subject,
+    id: String,
+    /// `None` where it was missing.
+    here: Option<String>,
+    stripe: String,
     outcome: Repair,
 }
 
@@ -137,18 +157,28 @@ impl Repair {
     }
 }
 
-/// Has each looked at.
-fn ask_for(args: &Args, found: &[Finding]) -> Result<()> {
-    found.chunks(500).try_for_each(|some| {
+/// Has each looked at, and waits for it.
+fn look_at(
+    args: &Args,
+    path: &Path,
+    livemode: bool,
+    c: &Connection,
+    lookups: Vec<&Lookup>,
+) -> Result<()> {
+    if lookups.is_empty() {
+        return Ok(());
+    }
+    lookups.chunks(500).try_for_each(|some| {
         args.common.file.write_as("fulfilld:reconcile", |c| {
-            some.iter().try_for_each(|finding| finding.lookup.upsert(c, clock::now()).map(drop))
+            some.iter().try_for_each(|lookup| lookup.upsert(c, clock::now()).map(drop))
         })
-    })
+    })?;
+    work_off(path, livemode, c, &lookups)
 }
 
 /// Waits until the events are concluded, by a running fulfilld or, where there is none, by workers
 /// of our own.
-fn work_off(path: &Path, livemode: bool, c: &Connection, found: &[Finding]) -> Result<()> {
+fn work_off(path: &Path, livemode: bool, c: &Connection, found: &[&Lookup]) -> Result<()> {
     let path = &place::real(path)?;
     let Ok(held) = place::lock(path) else {
         return wait(c, found);
@@ -169,14 +199,14 @@ fn work_off(path: &Path, livemode: bool, c: &Connection, found: &[Finding]) -> R
 }
 
 /// Until none of them is pending, or nothing has moved for [`PATIENCE`].
-fn wait(c: &Connection, found: &[Finding]) -> Result<()> {
+fn wait(c: &Connection, found: &[&Lookup]) -> Result<()> {
     let mut left = usize::MAX;
     let mut moved = Instant::now();
     while moved.elapsed() < PATIENCE {
         let mut pending = 0;
-        for finding in found {
+        for lookup in found {
             pending +=
-                usize::from(looked_at(c, finding)?.is_some_and(|(state, _)| state == "pending"));
+                usize::from(looked_at(c, lookup)?.is_some_and(|(state, _)| state == "pending"));
         }
         if pending == 0 {
             break;
@@ -189,11 +219,11 @@ fn wait(c: &Connection, found: &[Finding]) -> Result<()> {
     Ok(())
 }
 
-/// What became of a difference's event, and why.
-fn looked_at(c: &Connection, finding: &Finding) -> Result<Option<(String, Option<String>)>> {
+/// What became of a look, and why.
+fn looked_at(c: &Connection, lookup: &Lookup) -> Result<Option<(String, Option<String>)>> {
     c.prepare_cached("SELECT state, state_reason FROM events WHERE id = ?1")
         .and_then(|mut q| {
-            q.query_row([finding.lookup.id()], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+            q.query_row([lookup.id()], |row| Ok((row.get(0)?, row.get(1)?))).optional()
         })
         .map_err(db::translate)
 }
@@ -205,7 +235,7 @@ fn outcome(args: &Args, c: &Connection, finding: &Finding) -> Result<Repair> {
     if finding.is_repaired(c)? {
         return Ok(Repair::Repaired);
     }
-    let why = match looked_at(c, finding)? {
+    let why = match looked_at(c, &finding.lookup)? {
         Some((state, Some(why))) => format!("{state}: {why}"),
         Some((state, None)) if state == "done" => {
             "the file keeps what it says: a fact that never moves back".into()
@@ -218,8 +248,7 @@ fn outcome(args: &Args, c: &Connection, finding: &Finding) -> Result<Repair> {
 fn print(args: &Args, has: usize, here: usize, rows: &[Row]) -> Result<()> {
     let count = |wanted: &dyn Fn(&Row) -> bool| rows.iter().filter(|row| wanted(row)).count();
     let cannot = count(&|row| matches!(row.outcome, Repair::Cannot(_)));
-    let missing =
-        count(&|row| row.finding.here.is_none() && !matches!(row.outcome, Repair::Cannot(_)));
+    let missing = count(&|row| row.here.is_none() && !matches!(row.outcome, Repair::Cannot(_)));
     let differing = rows.len() - cannot - missing;
     let added = if args.dry_run { "missing" } else { "added" };
     table::print(&match args.common.output.json {
@@ -240,14 +269,8 @@ fn print(args: &Args, has: usize, here: usize, rows: &[Row]) -> Result<()> {
             Repair::Repaired => "repaired".into(),
             Repair::Cannot(why) => format!("cannot: {why}"),
         };
-        let here = row.finding.here.as_deref().map_or(Cell::Null, text);
-        vec![
-            text(row.finding.subject.name()),
-            text(&row.finding.id),
-            here,
-            text(&row.finding.stripe),
-            text(&outcome),
-        ]
+        let here = row.here.as_deref().map_or(Cell::Null, text);
+        vec![text(row.subject.name()), text(&row.id), here, text(&row.stripe), text(&outcome)]
     };
     let columns = ["of", "id", "here", "stripe", "outcome"].map(String::from).into();
     Table { columns, rows: rows.iter().map(row).collect() }

@@ -348,6 +348,52 @@ pub fn unsettled(c: &Connection, now: Timestamp) -> Result<Vec<Lookup>> {
     Ok(rows.iter().filter_map(|(id, name)| Some(of(name)?.lookup(id, Some(now)))).collect())
 }
 
+/// An order whose money is under way or held, which Stripe's list of sessions does not tell from
+/// one whose money will never come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnderWay {
+    /// The order's session.
+    pub id: String,
+    /// How its money stands, for people.
+    pub state: String,
+    /// What requests it.
+    pub lookup: Lookup,
+}
+
+impl UnderWay {
+    /// All those begun since then.
+    pub fn since(c: &Connection, since: Timestamp) -> Result<Vec<UnderWay>> {
+        let sql = format!(
+            "SELECT checkout_session_id, {MONEY} FROM orders
+             WHERE (payment_status = 'unpaid' OR amount_capturable > 0 AND payment_status = 'paid')
+               AND created_at >= ?1 AND origin IS NULL ORDER BY id"
+        );
+        let rows: Vec<(String, String)> = c
+            .prepare(&sql)
+            .and_then(|mut q| {
+                q.query_map([clock::text(since)], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+            })
+            .map_err(db::translate)?;
+        let one = |(id, state): (String, String)| {
+            let lookup = Subject::Session.lookup(&id, None);
+            UnderWay { id, state, lookup }
+        };
+        Ok(rows.into_iter().map(one).collect())
+    }
+
+    /// How its money stands by now.
+    pub fn now(&self, c: &Connection) -> Result<String> {
+        let sql = format!("SELECT {MONEY} FROM orders WHERE checkout_session_id = ?1");
+        c.query_row(&sql, [&self.id], |row| row.get(0)).map_err(db::translate)
+    }
+}
+
+/// How an order's money stands, in words.
+const MONEY: &str = "payment_status || ' ' || amount_total || ' ' || currency
+    || iif(amount_capturable > 0, ', held ' || amount_capturable, '')
+    || coalesce(', captured ' || amount_captured, '')
+    || coalesce(', awaited ' || amount_awaited, '')";
+
 /// A time that stands in the file; `Corrupt` when it is none.
 pub fn time(text: &str) -> Result<Timestamp> {
     text.parse().map_err(|_| {

@@ -228,3 +228,64 @@ fn money_of_a_won_dispute_that_comes_back_without_an_event_is_booked_back() {
     shop.settle();
     shop.check();
 }
+
+/// What becomes of money that is under way or held: the scenario, and the control with its order.
+const UNDER_WAY: [(&str, &str, &str, &str); 5] = [
+    ("authorized", "lapse", "", "voided"),
+    ("authorized", "capture", "", "paid"),
+    ("unpaid", "settle", "failed", "voided"),
+    ("unpaid", "settle", "succeeded", "paid"),
+    ("bank-transfer", "settle", "succeeded", "paid"),
+];
+
+/// An order of each, of which the rest is never heard.
+fn under_way(shop: &Shop) {
+    let sold: Vec<String> = UNDER_WAY
+        .iter()
+        .map(|(scenario, ..)| {
+            let sold = shop.buy(scenario, 1, "snapshot").remove(0);
+            sold.events.iter().for_each(|(id, _)| assert_eq!(shop.deliver(id), 200));
+            shop.settle();
+            sold.session
+        })
+        .collect();
+    shop.control("POST", "/_sandbox/faults", json!({"kind": "lost"}));
+    for (session, (_, what, outcome, _)) in sold.iter().zip(UNDER_WAY) {
+        let order = if outcome.is_empty() { json!({}) } else { json!({"outcome": outcome}) };
+        let mut order = with(order);
+        order["session"] = json!(session);
+        shop.control("POST", &format!("/_sandbox/{what}"), order);
+    }
+}
+
+const STANDS: &str = "SELECT financial_status FROM order_overview ORDER BY id";
+
+#[test]
+fn money_under_way_of_which_stripe_makes_no_event_is_asked_after_by_itself() {
+    let shop = looking();
+    under_way(&shop);
+    // A day later.
+    shop.shell(
+        "UPDATE actor SET name = 'fulfilld:test'; UPDATE orders SET as_of = '2026-01-01T00:00:00Z'
+         WHERE payment_status = 'unpaid'; UPDATE actor SET name = 'operator';",
+    )
+    .expect("time passes");
+    let expected = UNDER_WAY.map(|(.., stands)| stands);
+    wait_for("it is known", || (shop.rows(STANDS) == expected).then_some(()));
+    shop.settle();
+    shop.check();
+}
+
+#[test]
+fn money_under_way_of_which_stripe_makes_no_event_is_found_by_reconcile() {
+    let mut shop = Shop::open_with(&[], &["--webhook", "none", "--rate", "0"]);
+    under_way(&shop);
+    shop.stop();
+    let done = reconcile(&shop, &[]);
+    assert!(done.status.success(), "{}", said(&done));
+    let counts = format!("added 0, differing {}, cannot 0\n", UNDER_WAY.len());
+    assert!(said(&done).contains(&counts), "{}", said(&done));
+    assert_eq!(shop.rows(STANDS), UNDER_WAY.map(|(.., stands)| stands));
+    assert!(said(&reconcile(&shop, &[])).contains("differing 0"), "nothing is left");
+    shop.check();
+}
