@@ -33,6 +33,9 @@ const AT_ONCE: usize = 3;
 const SETTLED_WITHIN: Duration = Duration::from_secs(120);
 const CAUGHT_WITHIN: Duration = Duration::from_secs(20);
 
+/// So many times as long at most, while something still changes.
+const MOVES_MAX: u32 = 5;
+
 /// Within a signature's age the webhooks are still accepted; beyond it the daemon refuses them all
 /// until the clock is right again.
 const STEPS_S: [i64; 10] =
@@ -456,7 +459,9 @@ impl Week {
     /// any more.
     fn compare(&mut self) -> Result<(), String> {
         let stripe = self.of_stripe();
-        let deadline = Instant::now() + self.settled_within;
+        // On a busy computer it takes as long as something still moves.
+        let (mut before, mut deadline) = (None, Instant::now());
+        let last = Instant::now() + MOVES_MAX * self.settled_within;
         loop {
             let file: BTreeSet<String> =
                 FACTS.iter().flat_map(|sql| rows(&self.shop.file(), sql)).collect();
@@ -466,6 +471,10 @@ impl Week {
             );
             if file == stripe && pending.is_empty() {
                 break;
+            }
+            let now = Some((file.clone(), pending.clone()));
+            if now != before {
+                (before, deadline) = (now, last.min(Instant::now() + self.settled_within));
             }
             if Instant::now() > deadline {
                 let here: Vec<_> = file.difference(&stripe).collect();
