@@ -56,7 +56,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("axum listens on http://{}/webhook", listener.local_addr()?);
     let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     axum::serve(listener, app)
-        .with_graceful_shutdown(async move { drop(term.recv().await) })
+        .with_graceful_shutdown(async move {
+            let _ = term.recv().await;
+        })
         .await?;
     Ok(())
 }
