@@ -5,6 +5,8 @@
 //! after its callers have their answers, looks at what came of it, and begins each log with a
 //! change of page 1, which shows that a log is the file's own (wal.rs).
 
+mod condition; // how the log is doing
+
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
@@ -20,6 +22,8 @@ use crate::place::{self, Identity, Lock, Witnesses};
 use crate::rollback_guard::Running;
 use crate::sabotage;
 use crate::wal;
+
+pub use condition::Condition;
 
 /// The log is moved into the file from here on. With the largest batch on top it stays below a
 /// thousand pages, where older shells begin to move it themselves.
@@ -45,9 +49,8 @@ const CUT_EVERY: Duration = Duration::from_secs(5);
 /// other shells this much, once.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// A log of so many pages that cannot be emptied for so long has somebody who reads and never ends.
+/// A log of so many pages that cannot be emptied has somebody who reads and never ends.
 const GROWN_PAGES: u64 = 1_000;
-const GROWN_FOR: Duration = Duration::from_secs(10);
 
 /// After an unclean end, a file of more pages than this is read while it is served already, so that
 /// no start takes a time in proportion to the file.
@@ -59,49 +62,6 @@ const FOLLOWED_PAGES: u64 = 15_000;
 
 /// At a stop: how long to wait for whoever keeps the log from being emptied.
 const STOP_WITHIN: Duration = Duration::from_secs(2);
-
-/// How the log is doing.
-#[derive(Debug, Clone, Default)]
-pub struct Condition {
-    /// Pages in it, or in what it used to be.
-    pub pages: u64,
-    /// Since when it could not be moved into the file, and why not.
-    pub failing: Option<(Instant, String)>,
-    /// Since when it has been long with somebody reading who keeps it from being emptied.
-    pub grown: Option<Instant>,
-}
-
-impl Condition {
-    /// The log grows, and it is time to say so.
-    pub fn grows(&self) -> Option<Duration> {
-        self.grown.map(|since| since.elapsed()).filter(|grown| *grown >= GROWN_FOR)
-    }
-}
-
-impl Condition {
-    /// What is wrong with the log: the alarm's name, and a sentence.
-    pub fn trouble(&self) -> Vec<(&'static str, String)> {
-        let failing = self.failing.as_ref().map(|(since, why)| {
-            format!(
-                "the write-ahead log cannot be moved into the file for {} s and is growing ({} pages): {why}",
-                since.elapsed().as_secs(),
-                self.pages
-            )
-        });
-        let grows = self.grows().map(|since| {
-            format!(
-                "the write-ahead log grows ({} pages): somebody has been reading for {} s without \
-                 an end (an open BEGIN in a sqlite3 shell? type COMMIT there)",
-                self.pages,
-                since.as_secs()
-            )
-        });
-        [("checkpoint_failing", failing), ("log_grows", grows)]
-            .into_iter()
-            .filter_map(|(name, what)| Some((name, what?)))
-            .collect()
-    }
-}
 
 /// Owns the log of one file. It is used by the thread that owns the write connection.
 pub struct Checkpointer {
