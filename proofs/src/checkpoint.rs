@@ -17,6 +17,7 @@ pub struct Condition {
 #[derive(Default)]
 pub struct Checkpointer {
     condition: Condition,
+    reused: bool,
 }
 
 impl Checkpointer {
@@ -51,8 +52,17 @@ impl Checkpointer {
         self.condition.pages >= 3
     }
 
+    pub fn has_log(&self) -> bool {
+        self.condition.pages > 0 || self.reused
+    }
+
     pub fn empty(&mut self, _: &Connection) -> Result<()> {
-        self.condition.pages = 0;
+        (self.condition.pages, self.reused) = (0, false);
+        Ok(())
+    }
+
+    pub fn empty_amid_work(&mut self, _: &Connection) -> Result<()> {
+        (self.condition.pages, self.reused) = (0, true);
         Ok(())
     }
 
