@@ -18,10 +18,10 @@ use crate::text;
 ///
 /// Runs SQLite's own check of every page and index (--quick leaves the indexes out), verifies that
 /// the tables, triggers and views are those of this version, and verifies what must hold between
-/// rows, such as: what is left to send of a paid order is in a pending fulfillment. A trigger or
-/// unique index of your own on fulfilld's tables is a finding, because it can refuse events; what
-/// else you added is only named. It only reads, and may run beside a running fulfilld. Exit code 1
-/// with a row for each finding.
+/// rows, such as: what is left to send of a paid order is in a pending fulfillment. What you added
+/// to the file is named on standard error, and no finding; a trigger or unique index of yours on
+/// fulfilld's tables can refuse events and orders. It only reads, and may run beside a running
+/// fulfilld. Exit code 1 with a row for each finding.
 #[derive(clap::Args)]
 #[command(before_help = "Example: fulfilld check")]
 pub struct Args {
@@ -96,9 +96,6 @@ const INVARIANTS: &[(&str, &str)] = &[
     ),
 ];
 
-/// What a trigger of the shop's own on our tables breaks.
-const OWN_RULES: &str = "fulfilld's tables have no rules but fulfilld's";
-
 /// Prints what it finds. `Permanent` when that is anything.
 pub fn run(args: &Args) -> Result<()> {
     let c = args.common.file.read()?;
@@ -139,33 +136,38 @@ pub fn run(args: &Args) -> Result<()> {
     for (must_hold, query) in INVARIANTS {
         find(must_hold, places(&c, query)?);
     }
-    let rules = shape::rules_besides(&c, db::SCHEMA).map_err(db::translate)?;
-    let besides = shape::besides(&c, db::SCHEMA).map_err(db::translate)?;
-    for harmless in besides.iter().filter(|object| !rules.contains(object)) {
-        let harmless = text::clean(&harmless.to_string());
-        let _ = writeln!(std::io::stderr(), "not fulfilld's, and left alone: {harmless}");
-    }
-    let damaged = findings.len();
-    findings.extend(rules.iter().map(|rule| {
-        let place = format!("{rule} on {}", rule.table);
-        [OWN_RULES, &place].map(|cell| Cell::Text(cell.into())).into()
-    }));
+    name_besides(&c)?;
     let found = findings.len();
     let table = Table { columns: vec!["must_hold".into(), "does_not_at".into()], rows: findings };
     table.print(args.common.output.json, "the file is whole and true")?;
     match found {
         0 => Ok(()),
-        _ if damaged == 0 => Err(Error::Permanent(format!(
-            "the file is whole and true; {found} of your own triggers and unique indexes on \
-             fulfilld's tables can refuse events and orders: drop what you do not need, with \
-             DROP TRIGGER or DROP INDEX in the sqlite3 shell"
-        ))),
         n => Err(Error::Permanent(format!(
             "check found {n} rows in {}; keep a copy of the file, then put a backup in its place \
              (fulfilld restore BACKUP), or report it",
             args.common.file.path()?.display()
         ))),
     }
+}
+
+/// Names what the shop added to the file, which is its own affair, and what of it can refuse what
+/// fulfilld writes.
+fn name_besides(c: &Connection) -> Result<()> {
+    let rules = shape::rules_besides(c, db::SCHEMA).map_err(db::translate)?;
+    for object in shape::besides(c, db::SCHEMA).map_err(db::translate)? {
+        let said = match rules.contains(&object) {
+            true => format!(
+                "not fulfilld's, and it can refuse events and orders: {object} on {}; if you do \
+                 not need it, type in the sqlite3 shell: DROP {} \"{}\"",
+                object.table,
+                object.kind.to_uppercase(),
+                object.name
+            ),
+            false => format!("not fulfilld's, and left alone: {object}"),
+        };
+        let _ = writeln!(std::io::stderr(), "{}", text::clean(&said));
+    }
+    Ok(())
 }
 
 fn places(c: &Connection, query: &str) -> Result<Vec<String>> {
