@@ -244,16 +244,18 @@ impl Checkpointer {
             }
             return Ok(());
         }
-        if self.identity.log_in_use().is_some_and(|log| log.is_moved && log.is_found) {
-            self.cut(c);
-            return Ok(());
-        }
-        // A log that somebody else began has no mark yet.
-        if !self.marked && !self.mark_alone(c)? {
-            return Ok(());
-        }
-        let witnesses = self.identity.check_frames()?;
-        let moved = self.move_log(c, &witnesses, reuse)?;
+        let moved = match self.identity.log_in_use() {
+            // It is only to be cut off.
+            Some(log) if log.is_moved && log.is_found => checkpoint(c, "TRUNCATE"),
+            _ => {
+                // A log that somebody else began has no mark yet.
+                if !self.marked && !self.mark_alone(c)? {
+                    return Ok(());
+                }
+                let witnesses = self.identity.check_frames()?;
+                self.move_log(c, &witnesses, reuse)?
+            }
+        };
         match moved {
             Ok(true) => {
                 self.identity.renew(self.noting.as_deref(), false)?;
@@ -285,19 +287,6 @@ impl Checkpointer {
     /// it makes Litestream copy the whole file anew.
     pub fn is_followed(&mut self) -> bool {
         !sabotage::is("litestream_unseen") && self.follower.follows(self.identity.path())
-    }
-
-    /// Cuts off the log's file, of which everything is in the file already. Whoever reads or writes
-    /// keeps it from that.
-    fn cut(&mut self, c: &Connection) {
-        match checkpoint(c, "TRUNCATE") {
-            Ok(true) => {
-                (self.condition, self.reused) = (Condition::default(), None);
-                (self.marked, self.salt, self.tried) = (false, None, None);
-            }
-            Ok(false) => self.condition.failing = None,
-            Err(error) => self.fails(&error),
-        }
     }
 
     fn fails(&mut self, error: &rusqlite::Error) {
@@ -649,5 +638,28 @@ mod tests {
         assert!(checkpoint(&shell, "TRUNCATE").unwrap());
         owner.empty(&c).unwrap();
         assert!(!owner.has_log());
+    }
+
+    /// Somebody who reads keeps the log from being cut off, and not from being moved.
+    #[test]
+    fn a_log_that_is_cut_off_only_at_a_second_try_leaves_a_note_of_the_file_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.db");
+        drop(owned(&path));
+        let lock = Arc::new(place::lock(&path).unwrap());
+        let c = Connection::open(&path).unwrap();
+        c.execute_batch("PRAGMA wal_autocheckpoint = 0").unwrap();
+        let mut owner = Checkpointer::of(Identity::of(&path).unwrap(), Some(lock.clone()));
+        owner.settle(&c).unwrap();
+        commit(&c, &mut owner, 9_000);
+        let reader = Connection::open(&path).unwrap();
+        reader.execute_batch("BEGIN; SELECT * FROM t").unwrap();
+        owner.empty(&c).unwrap();
+        assert!(owner.condition.pages > 0, "it could not be cut off");
+        reader.execute_batch("COMMIT").unwrap();
+        owner.empty(&c).unwrap();
+        assert_eq!((owner.condition.pages, owner.has_log()), (0, false));
+        let header = wal::header(&File::open(&path).unwrap()).unwrap();
+        assert_eq!(lock.file_noted().and_then(|note| note.header()), Some(header));
     }
 }
