@@ -278,7 +278,14 @@ impl Checkpointer {
                 }
             }
             Err(error) if db::is_damage(&error) => return Err(db::translate(error)),
-            Err(error) => self.fails(&error),
+            Err(error) => {
+                if self.condition.failing.is_none() {
+                    log::error!(
+                        "the write-ahead log cannot be moved into the file and is growing: {error}"
+                    );
+                }
+                self.condition.failing.get_or_insert_with(|| (Instant::now(), error.to_string()));
+            }
         }
         Ok(())
     }
@@ -287,15 +294,6 @@ impl Checkpointer {
     /// it makes Litestream copy the whole file anew.
     pub fn is_followed(&mut self) -> bool {
         !sabotage::is("litestream_unseen") && self.follower.follows(self.identity.path())
-    }
-
-    fn fails(&mut self, error: &rusqlite::Error) {
-        if self.condition.failing.is_none() {
-            log::error!(
-                "the write-ahead log cannot be moved into the file and is growing: {error}"
-            );
-        }
-        self.condition.failing.get_or_insert_with(|| (Instant::now(), error.to_string()));
     }
 
     /// True when all of the log is in the file and the log is empty, or may be written over; false

@@ -30,7 +30,7 @@ use crate::db;
 use crate::error::{Error, Result};
 use crate::place::{beside, folder};
 use crate::sabotage;
-use crate::shape::{self, Object};
+use crate::shape::{self, Object, name};
 
 /// Upgrades the tables from one version to the next.
 struct Step {
@@ -399,11 +399,6 @@ fn has_hidden_rowid(c: &Connection, table: &str) -> Result<bool> {
     let sql = "SELECT NOT (SELECT wr FROM pragma_table_list WHERE schema = 'main' AND name = ?1)
                  AND (SELECT group_concat(upper(type)) IS NOT 'INTEGER' FROM pragma_table_info(?1) WHERE pk > 0)";
     c.query_row(sql, [table], |row| row.get(0)).map_err(db::translate)
-}
-
-/// A name as SQL reads it.
-fn name(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// Copies the file as it is into `FILE.before-schema-N`, looks whether the copy is whole, and gives

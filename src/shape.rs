@@ -23,8 +23,15 @@ impl fmt::Display for Object {
     }
 }
 
+impl Object {
+    /// The SQL that takes it out of the file.
+    pub fn drop_line(&self) -> String {
+        format!("DROP {} {}", self.kind.to_uppercase(), name(&self.name))
+    }
+}
+
 /// What is in `schema` and not in the file, or not as the schema has it, in the schema's order.
-/// What the file has besides is its owner's and is left out.
+/// What the file has besides is its owner's, which [`besides`] has.
 /// Comments, blanks and the order of a table's rules make no difference between tables.
 pub fn lacking(file: &Connection, schema: &str) -> Result<Vec<Object>> {
     let here = objects(file)?;
@@ -65,6 +72,11 @@ pub fn rules_besides(file: &Connection, schema: &str) -> Result<Vec<Object>> {
             && (here.kind == "trigger" || here.kind == "index" && is_unique)
     });
     Ok(rules)
+}
+
+/// A name as SQL reads it.
+pub fn name(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// A file in memory as the schema makes it.
@@ -165,7 +177,7 @@ mod tests {
             "CREATE TABLE mine(a); CREATE UNIQUE INDEX mine_a ON mine(a); CREATE VIEW my AS SELECT 1;
              CREATE INDEX my_t ON t(a); create unique index once on T(a);
              CREATE TRIGGER never BEFORE INSERT ON \"T\" BEGIN SELECT 1; END;
-             CREATE TRIGGER instead INSTEAD OF INSERT ON v BEGIN SELECT 1; END;
+             CREATE TRIGGER \"in\"\"stead\" INSTEAD OF INSERT ON v BEGIN SELECT 1; END;
              CREATE TRIGGER own AFTER INSERT ON mine BEGIN SELECT 1; END; ANALYZE;",
         )
         .unwrap();
@@ -175,12 +187,15 @@ mod tests {
         assert_eq!(
             named(besides(&file, schema).unwrap()),
             "table mine, index mine_a, view my, index my_t, index once, trigger never, \
-             trigger instead, trigger own"
+             trigger in\"stead, trigger own"
         );
         assert_eq!(
             named(rules_besides(&file, schema).unwrap()),
-            "index once, trigger never, trigger instead"
+            "index once, trigger never, trigger in\"stead"
         );
+        let lines = rules_besides(&file, schema).unwrap();
+        lines.iter().for_each(|rule| file.execute_batch(&rule.drop_line()).unwrap());
+        assert_eq!(rules_besides(&file, schema).unwrap(), []);
     }
 
     #[test]

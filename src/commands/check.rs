@@ -158,10 +158,9 @@ fn name_besides(c: &Connection) -> Result<()> {
         let said = match rules.contains(&object) {
             true => format!(
                 "not fulfilld's, and it can refuse events and orders: {object} on {}; if you do \
-                 not need it, type in the sqlite3 shell: DROP {} \"{}\"",
+                 not need it, type in the sqlite3 shell: {}",
                 object.table,
-                object.kind.to_uppercase(),
-                object.name
+                object.drop_line()
             ),
             false => format!("not fulfilld's, and left alone: {object}"),
         };

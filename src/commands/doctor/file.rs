@@ -315,10 +315,9 @@ fn own_rules(c: &Connection, path: &Path, report: &mut Report) {
         format!("not fulfilld's: {}", text::clean(&named.join(", "))),
         "What such a rule refuses is not stored: an event is answered 503 until the rule is gone.",
         format!(
-            "if you do not need it: sqlite3 {} 'DROP {} \"{}\"'",
-            path.display(),
-            first.kind.to_uppercase(),
-            text::clean(&first.name)
+            "if you do not need it: sqlite3 {} {}",
+            text::quoted(path),
+            text::shell_word(&text::clean(&first.drop_line()))
         ),
     );
 }
