@@ -373,6 +373,29 @@ mod tests {
     }
 
     #[test]
+    fn the_backlog_is_what_is_pending_and_as_old_as_the_oldest_of_it() {
+        let c = Connection::open_in_memory().unwrap();
+        c.execute_batch(db::SCHEMA).unwrap();
+        c.execute("UPDATE actor SET name = 'fulfilld:test'", []).unwrap();
+        let at = |away_s: i64| clock::from_unix(1_795_489_500 + away_s).unwrap();
+        let now = at(0);
+        let told = || (backlog(&c, now).unwrap(), is_any_pending(&c).unwrap());
+        assert_eq!(told(), ((0, 0), false));
+        for (id, away_s) in [("evt_1", -100), ("evt_2", -30), ("evt_3", 20)] {
+            let event = Event::from_value(&serde_json::json!({"id": id})).unwrap();
+            assert!(insert(&c, &event, "{}", Source::Webhook, at(away_s), at(away_s)).unwrap());
+        }
+        assert_eq!(told(), ((3, 100), true));
+        let done = |id| c.execute("UPDATE events SET state = 'done' WHERE id = ?1", [id]).unwrap();
+        done("evt_1");
+        assert_eq!(told(), ((2, 30), true));
+        done("evt_2");
+        assert_eq!(told(), ((1, 0), true), "a clock that stepped back makes none younger than new");
+        done("evt_3");
+        assert_eq!(told(), ((0, 0), false));
+    }
+
+    #[test]
     fn one_object_has_one_lookup_however_often_it_is_needed() {
         let c = Connection::open_in_memory().unwrap();
         c.execute_batch(db::SCHEMA).unwrap();

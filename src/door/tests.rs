@@ -17,7 +17,12 @@ fn echo(request: Request) {
     }
     let x = request.header("x-test").unwrap_or_default();
     let (method, path, length) = (request.method(), request.path(), request.body.len());
-    let answer = Answer::text(200, format!("{method} {path} {length} {x}"));
+    let mut said = format!("{method} {path} {length} {x}");
+    for also in [request.query(), request.only_header("x-one").unwrap_or_default()] {
+        said += if also.is_empty() { "" } else { " and " };
+        said += also;
+    }
+    let answer = Answer::text(200, said);
     request.answer(&answer);
 }
 
@@ -65,7 +70,9 @@ fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
 fn a_request_of_any_ordinary_shape_is_answered_and_its_connection_closed() {
     let door = open(limits());
     for (request, answer) in [
-        ("GET /a?b=c#d HTTP/1.1\r\nX-Test: yes\r\n\r\n", "GET /a 0 yes"),
+        ("GET /a?b=c#d HTTP/1.1\r\nX-Test: yes\r\n\r\n", "GET /a 0 yes and b=c"),
+        ("GET /a?b?c HTTP/1.1\r\nX-One: 1\r\n\r\n", "GET /a 0  and b?c and 1"),
+        ("GET /a HTTP/1.1\r\nX-One: 1\r\nX-One: 1\r\nX-Test: no\r\n\r\n", "GET /a 0 no"),
         ("POST /a/ HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello", "POST /a/ 5 "),
         ("POST / HTTP/1.0\r\nContent-Length: 0\r\n\r\n", "POST / 0 "),
         (
@@ -93,6 +100,22 @@ fn a_request_of_any_ordinary_shape_is_answered_and_its_connection_closed() {
     assert_eq!(door.broken(), None);
     assert!(door.close(Instant::now() + PATIENCE));
     assert!(TcpStream::connect(door.address()).is_err(), "nobody listens any more");
+}
+
+#[test]
+fn an_answer_leads_to_a_path_of_plain_signs_and_nowhere_else() {
+    let led = |path: &str| {
+        let location = Some(path.to_string());
+        let answer = Answer { location, ..Answer::text(303, "there".into()) };
+        String::from_utf8(answer.wire(true)).unwrap()
+    };
+    let there = led("/orders/1042?a=b");
+    assert!(there.contains("\r\nLocation: /orders/1042?a=b\r\n"), "{there}");
+    for elsewhere in ["https://example.com/", "", "/a b", "/a\r\nSet-Cookie: b=c", "/\u{fc}"] {
+        let said = led(elsewhere);
+        assert!(!said.contains("Location") && !said.contains("Cookie"), "{elsewhere}: {said}");
+        assert!(said.ends_with("\r\n\r\nthere"), "{said}");
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Answers in any order, older after newer, end in the same rows.
 
 use super::*;
-use crate::change::{Address, Dispute, FraudWarning, LineItem, Order, PaymentStatus, Review};
+use crate::change::{Address, Dispute, FraudWarning, Hold, LineItem, Order, PaymentStatus, Review};
 use serde_json::json;
 
 fn file() -> Connection {
@@ -215,6 +215,9 @@ fn an_older_answer_never_overwrites_a_newer_one_and_a_sale_is_final() {
     use PaymentStatus::*;
     for (answers, left) in [
         ([(1, Unpaid, 400), (2, Paid, 400)], "paid 400 2"),
+        ([(1, Unpaid, 400), (2, Paid, 300)], "paid 300 2"),
+        ([(1, Paid, 400), (2, Paid, 300)], "paid 300 2"),
+        ([(1, Paid, 400), (1, Paid, 999)], "paid 400 2"), // a question has one answer
         ([(2, Paid, 400), (1, Unpaid, 999)], "paid 400 2"),
         ([(2, Unpaid, 400), (1, Paid, 999)], "paid 400 2"),
         ([(1, Failed, 400), (2, Paid, 400)], "paid 400 2"),
@@ -242,6 +245,70 @@ fn a_sale_has_its_parcels_the_moment_it_is_one() {
                  l.fulfillment_id = f.id ORDER BY f.id)";
     assert_eq!(one(&c, kinds), "1pending2,0pending2");
     assert_eq!(one(&c, "SELECT group_concat(topic) FROM outbox"), "order.paid");
+}
+
+#[test]
+fn an_order_that_came_without_its_lines_has_its_parcels_when_they_are_named() {
+    let c = file();
+    let Change::Order(mut bare) = answer(1, PaymentStatus::Paid, 400) else { unreachable!() };
+    bare.lines.clear();
+    let bare = Change::Order(bare);
+    let told =
+        "SELECT (SELECT count(*) FROM line_items) || ' ' || (SELECT count(*) FROM fulfillments)";
+    hear(&c, &bare);
+    assert_eq!(one(&c, told), "0 0");
+    for again in [answer(2, PaymentStatus::Paid, 400), answer(3, PaymentStatus::Paid, 400), bare] {
+        hear(&c, &again);
+        assert_eq!(one(&c, told), "2 2");
+    }
+}
+
+#[test]
+fn money_that_is_held_says_how_much_and_until_when_and_what_was_taken_of_it() {
+    let c = file();
+    let held = |question, status, capturable, captured, before| {
+        let Change::Order(mut order) = answer(question, status, 400) else { unreachable!() };
+        order.hold = Some(Hold { capturable, captured, before });
+        hear(&c, &Change::Order(order));
+        one(
+            &c,
+            "SELECT capture_method || ' ' || amount_capturable || ' '
+               || coalesce(amount_captured, 'none') || ' ' || coalesce(capture_before, 'never')
+               || ' ' || iif(paid_at IS NULL, 'unpaid', 'paid') FROM orders",
+        )
+    };
+    let until = clock::from_unix(BEGAN);
+    let text = clock::text(until.unwrap());
+    let unpaid = PaymentStatus::Unpaid;
+    assert_eq!(held(1, unpaid, 0, None, None), "manual 0 none never unpaid");
+    assert_eq!(held(2, unpaid, 400, None, until), format!("manual 400 none {text} unpaid"));
+    let taken = held(3, PaymentStatus::Paid, 0, Some(300), None);
+    assert_eq!(taken, format!("manual 0 300 {text} paid"), "what is not named stays");
+}
+
+/// Several payments may pay an invoice, and its order names one of them.
+#[test]
+fn a_refund_of_another_payment_of_the_invoice_is_the_order_s_whichever_comes_first() {
+    let with_both = |question| {
+        let Change::Order(mut order) = answer(question, PaymentStatus::Paid, 400) else {
+            unreachable!()
+        };
+        order.other_payments = vec!["pi_1".into(), "pi_2".into()];
+        Change::Order(order)
+    };
+    let mut of_the_other = refund(2, "re_1", "succeeded", 150);
+    of_the_other.about.payment_intent_id = "pi_2".into();
+    let back = Change::Refunds(vec![of_the_other]);
+    let told = "SELECT amount_refunded || ' ' || (SELECT payment_intent_id FROM refunds)
+        FROM order_overview";
+    for answers in [
+        vec![&back, &with_both(1)],
+        vec![&answer(1, PaymentStatus::Paid, 400), &back, &with_both(3)],
+    ] {
+        let c = file();
+        answers.into_iter().for_each(|answer| hear(&c, answer));
+        assert_eq!(one(&c, told), "150 pi_1");
+    }
 }
 
 #[test]
