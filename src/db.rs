@@ -1,6 +1,7 @@
 //! The file: opening it, what every connection is set to, and the one door where SQLite's errors
 //! become ours.
 
+mod lent; // the writer's connection, for looking
 mod reader; // the shared connection for looking
 
 use std::fs::{File, OpenOptions};
@@ -22,6 +23,7 @@ use crate::sabotage;
 use crate::shape;
 use crate::text::quoted;
 
+pub use lent::{Lent, is_borrowed_here};
 pub use reader::Reader;
 
 // Older ones can damage a file when two processes move its log into it at once
@@ -72,8 +74,7 @@ pub fn create(path: &Path, livemode: bool) -> Result<Connection> {
     }
 }
 
-/// Moves the log into the file, which is whole without it then. False when somebody who reads keeps
-/// it from that.
+/// Moves the log into the file, which is whole without it then. False where a reader prevents it.
 pub fn empty_log(connection: &Connection) -> Result<bool> {
     connection
         .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))

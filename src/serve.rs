@@ -19,7 +19,7 @@ use crate::claims;
 use crate::clock;
 use crate::config::{self, Settings};
 use crate::context::Context;
-use crate::db::Reader;
+use crate::db::{Lent, Reader};
 use crate::door::{self, Door, Limits, Request};
 use crate::error::{Error, Result};
 use crate::forgotten;
@@ -168,8 +168,12 @@ impl Serving {
                 "this server's clock was set back since fulfilld last ran; checking again what is due"
             );
         }
+        let lent = Lent::from(connection);
+        let reader = Reader::beside(&path, lent.clone());
+        // What it keeps lies below what the threads need for a while, which glibc then gives back.
+        let _ = reader.version();
         let (writer, writing) = Writer::start(
-            connection,
+            lent,
             checkpointer,
             Box::new(move |c| begin(c, lost.as_ref(), set_back, &forgotten)),
         );
@@ -183,7 +187,6 @@ impl Serving {
             settings.stripe.livemode,
             settings.account.clone(),
         );
-        let reader = Reader::of(&path);
         let health =
             Arc::new(Health::new(reader.clone(), path.clone(), context.clone(), metrics.clone()));
         let webhook =

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use crate::checkpoint::{Checkpointer, Condition, PAGES};
+use crate::db::{self, Lent};
 use crate::error::{Error, Result};
 use crate::sabotage;
 use crate::sync::thread::{self, JoinHandle};
@@ -99,12 +100,12 @@ struct Job {
 }
 
 impl Writer {
-    /// Starts the thread on a connection that it owns from now on, and its log with it. Jobs are
-    /// taken once the log of before is in the file and `first` is committed; until then
+    /// Starts the thread on a connection that it owns from now on, and lends, and its log with it. Jobs
+    /// are taken once the log of before is in the file and `first` is committed; until then
     /// [`State::starting`] says what that waits for. It ends when [`Writer::close`] is called and
     /// the queue is empty, or when the disk or the file can no longer be trusted.
     pub fn start(
-        connection: Connection,
+        connection: impl Into<Lent>,
         checkpointer: Checkpointer,
         first: First,
     ) -> (Writer, JoinHandle<()>) {
@@ -116,6 +117,7 @@ impl Writer {
             state: Mutex::new(state),
         });
         let writer = Writer { shared: shared.clone() };
+        let connection = connection.into();
         let thread = thread::Builder::new()
             .name("writer".into())
             .spawn(move || shared.run(connection, checkpointer, first))
@@ -132,6 +134,7 @@ impl Writer {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
+        debug_assert!(!db::is_borrowed_here(), "a look ends before anything is written");
         let seat = Seat::of_this_thread();
         let call = Box::new(Call::new(job, seat.clone()));
         self.enqueue(Job { asked_at: Instant::now(), bytes: 0, together: false, task: call });

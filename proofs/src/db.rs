@@ -1,5 +1,7 @@
 //! Stands in for `src/db.rs`: SQLite's errors become ours, and nobody else commits.
 
+use rusqlite::Connection;
+
 use crate::error::{Error, Result};
 
 #[derive(Clone)]
@@ -10,6 +12,28 @@ impl Reader {
     pub fn version(&self) -> Result<i64> {
         Ok(1)
     }
+}
+
+/// Lent to nobody here.
+pub struct Lent(Connection);
+
+impl From<Connection> for Lent {
+    fn from(connection: Connection) -> Lent {
+        Lent(connection)
+    }
+}
+
+impl Lent {
+    pub fn hold(&self) -> &Connection {
+        &self.0
+    }
+
+    pub fn close(self) {}
+}
+
+/// Nobody looks.
+pub fn is_borrowed_here() -> bool {
+    false
 }
 
 pub fn translate(error: rusqlite::Error) -> Error {

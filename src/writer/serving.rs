@@ -8,6 +8,7 @@ use rusqlite::Connection;
 use super::batch::{self, answer_all};
 use super::{First, Job, LOCK_BUDGET, LOCK_POLL, Shared};
 use crate::checkpoint::{Checkpointer, QUIET};
+use crate::db::Lent;
 use crate::error::{Error, Result};
 use crate::sabotage;
 use crate::sync::{PoisonError, lock, thread};
@@ -25,28 +26,31 @@ const START_POLL: Duration = Duration::from_millis(20);
 
 impl Shared {
     /// Until the queue is closed and empty, or the file can no longer be trusted.
-    pub fn run(&self, connection: Connection, mut checkpointer: Checkpointer, first: First) {
-        // The writer waits for a lock by itself: it goes on taking callers, and each has its own
-        // budget.
-        let _ = connection.busy_timeout(Duration::ZERO);
-        let served =
-            self.make_ready(&connection, &mut checkpointer, first).and_then(|ready| match ready {
-                true => self.serve(&connection, &mut checkpointer),
-                false => {
-                    answer_all(
-                        self.all_waiting(),
-                        &Error::Temporary("fulfilld is stopping".into()),
-                    );
-                    Ok(())
-                }
-            });
+    pub fn run(&self, lent: Lent, mut checkpointer: Checkpointer, first: First) {
+        let ready = {
+            let connection = lent.hold();
+            // The writer waits for a lock by itself: it goes on taking callers, and each has its own
+            // budget.
+            let _ = connection.busy_timeout(Duration::ZERO);
+            self.make_ready(&connection, &mut checkpointer, first)
+        };
+        let served = ready.and_then(|ready| match ready {
+            true => self.serve(&lent, &mut checkpointer),
+            false => {
+                let stopping = Error::Temporary("fulfilld is stopping".into());
+                answer_all(self.all_waiting(), &stopping);
+                Ok(())
+            }
+        });
         let ended = served.and_then(|()| {
+            let connection = lent.hold();
             let _ = connection.execute_batch("PRAGMA optimize");
             checkpointer.finish(&connection)
         });
         if let Err(error) = ended {
             self.abandon(&error);
         }
+        lent.close();
     }
 
     /// What has to be so before the first job: the file is whole, its log of before is in it, and
@@ -135,18 +139,19 @@ impl Shared {
         committed.and_then(|()| checkpointer.committed())
     }
 
-    fn serve(&self, connection: &Connection, checkpointer: &mut Checkpointer) -> Result<()> {
+    fn serve(&self, lent: &Lent, checkpointer: &mut Checkpointer) -> Result<()> {
         let mut busy_since = Instant::now();
         while let Some(mut batch) = self.next_batch(checkpointer.has_log()) {
             sabotage::panic_in("writer");
+            let connection = lent.hold();
             if batch.is_empty() {
-                checkpointer.empty(connection)?;
+                checkpointer.empty(&connection)?;
                 self.note_log(checkpointer);
                 continue;
             }
             // Nothing is written into a log beside a file that is not ours any more.
             if let Err(error) =
-                self.begin(connection, &mut batch).and_then(|()| checkpointer.check(connection))
+                self.begin(&connection, &mut batch).and_then(|()| checkpointer.check(&connection))
             {
                 let fatal = self.note(&error);
                 answer_all(batch, &error);
@@ -155,9 +160,9 @@ impl Shared {
                 }
                 continue;
             }
-            self.commit(connection, checkpointer, batch)?;
+            self.commit(&connection, checkpointer, batch)?;
             if checkpointer.is_due() {
-                checkpointer.empty_amid_work(connection)?;
+                checkpointer.empty_amid_work(&connection)?;
                 self.note_log(checkpointer);
             }
             if lock(&self.queue).jobs.is_empty() {
