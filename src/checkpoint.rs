@@ -149,7 +149,20 @@ impl Checkpointer {
         if self.unclean && self.condition.pages > 0 && !sabotage::is("hole_moved_into_file") {
             self.write_again(c)?;
         }
-        self.empty(c)
+        self.empty(c)?;
+        self.note_another()
+    }
+
+    /// A file that was put in the place of the noted one is noted before its first log is begun.
+    /// Where a reader keeps that log from being emptied, the next one may have no page 1, and by the
+    /// old note it would be another file's.
+    fn note_another(&mut self) -> Result<()> {
+        let noted = self.noting.as_ref().and_then(|lock| lock.file_noted());
+        let is_another = noted.is_some_and(|note| note.header() != Some(*self.identity.header()));
+        match self.condition.pages == 0 && is_another {
+            true => self.identity.renew(self.noting.as_deref(), false),
+            false => Ok(()),
+        }
     }
 
     /// Inside a transaction, before anything is written: `Corrupt` when the file is no longer the

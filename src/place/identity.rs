@@ -82,6 +82,11 @@ impl Identity {
         &self.path
     }
 
+    /// Its first bytes when its log was last empty.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
     /// So many bytes a page takes in its log.
     pub fn frame_size(&self) -> u64 {
         wal::frame_size(&self.header)

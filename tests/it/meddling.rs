@@ -97,6 +97,60 @@ fn the_log_of_a_copy_of_the_shop_is_never_played_back() {
     assert!(caught, "the test sees a desk that does not note which log it began");
 }
 
+/// The number of changes of page 1 that the file counts.
+fn changes(file: &Path) -> u32 {
+    let mut count = [0; 4];
+    let file = std::fs::File::open(file).expect("the file is there");
+    file.read_exact_at(&mut count, 24).expect("it has a header");
+    u32::from_be_bytes(count)
+}
+
+/// A connection that reads, and moves nothing when it ends.
+fn reader(shop: &Shop) -> rusqlite::Connection {
+    let reader = rusqlite::Connection::open(shop.file()).expect("the file opens");
+    let no_move = rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+    reader.set_db_config(no_move, true).expect("it moves nothing by itself");
+    reader.execute_batch("BEGIN; SELECT count(*) FROM events").expect("it reads");
+    reader
+}
+
+/// The desk moved its first log into the file, which a reader kept from being emptied; then a shell
+/// began the next one, which has no page 1, and the desk was killed. What was noted beside the file
+/// was of the one before, which had counted more changes.
+#[test]
+fn a_desk_that_is_killed_soon_after_a_backup_was_put_back_starts_again() {
+    let mut shop = Shop::open();
+    for (id, _) in &shop.buy("card", 1, "snapshot")[0].events {
+        assert_eq!(shop.deliver(id), 200);
+    }
+    shop.settle();
+    shop.stop();
+    let backup = shop.dir.path().join("backup.db");
+    std::fs::copy(shop.file(), &backup).expect("a copy");
+    while changes(&shop.file()) < changes(&backup) + 2 {
+        shop.start();
+        shop.stop();
+    }
+    std::fs::rename(&backup, shop.file()).expect("it can be moved");
+    let before = changes(&shop.file());
+    let first = reader(&shop);
+    shop.start();
+    wait_for("the desk has begun its log", || {
+        let log = std::fs::metadata(beside(&shop.file(), "-wal")).map_or(0, |log| log.len());
+        (log > 0).then_some(())
+    });
+    let second = reader(&shop);
+    drop(first);
+    wait_for("the log is in the file", || (changes(&shop.file()) > before).then_some(()));
+    wait_for("the desk is ready", || (shop.get("/readyz").0 == 200).then_some(()));
+    drop(second);
+    shop.shell("UPDATE orders SET note = 'a gift'").expect("a shell may write");
+    shop.kill();
+    shop.start();
+    assert_eq!(shop.rows("SELECT note FROM orders"), ["a gift"]);
+    shop.check();
+}
+
 /// What is done to a log, or its index, of a desk that serves.
 const MISCHIEF: [&str; 6] = [
     "log deleted",
