@@ -12,6 +12,7 @@ use crate::Result;
 use crate::deliveries::{self, Deliveries};
 use crate::load::{self, Outcome, Pace};
 use crate::machine::{self, Side, Watch};
+use crate::yardstick;
 
 /// A program that is not ready after this long will not be.
 const READY_WITHIN: Duration = Duration::from_secs(20);
@@ -115,7 +116,10 @@ impl Contender {
 
     /// The file that it keeps its events in, if it keeps any.
     pub fn file(&self) -> Option<PathBuf> {
-        let keeps = !matches!(self.program, Program::Yardstick(_));
+        let keeps = !matches!(
+            self.program,
+            Program::Yardstick(yardstick::BARE) | Program::Yardstick(yardstick::VERIFY)
+        );
         keeps.then(|| self.dir.join("bench.db"))
     }
 
@@ -271,7 +275,7 @@ fn launch(
             let itself = std::env::current_exe()
                 .map_err(|e| format!("cannot find this program again: {e}"))?;
             let mut command = Command::new(itself);
-            command.args(["--yardstick", name]);
+            command.args(["--yardstick", name]).env("KEEPER_DB", dir.join("bench.db"));
             command
         }
     };

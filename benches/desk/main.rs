@@ -4,6 +4,7 @@
 mod backfill;
 mod contender;
 mod deliveries;
+mod keeper;
 mod load;
 mod machine;
 mod orders;
@@ -139,7 +140,11 @@ impl Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if let Some(name) = &arguments.yardstick {
-        return exit(yardstick::serve(name == yardstick::VERIFY));
+        return exit(match name.as_str() {
+            yardstick::PLAINLY => keeper::serve(false),
+            yardstick::IN_OURS => keeper::serve(true),
+            name => yardstick::serve(name == yardstick::VERIFY),
+        });
     }
     if let Some(address) = arguments.at {
         return exit(load_only(&arguments, address));
@@ -227,6 +232,8 @@ fn servers(arguments: &Arguments, room: &Path, report: &mut Report) -> Result<()
     let mut programs = vec![
         (report::BARE.to_string(), Program::Yardstick(yardstick::BARE)),
         (report::VERIFY.to_string(), Program::Yardstick(yardstick::VERIFY)),
+        (report::PLAINLY.to_string(), Program::Yardstick(yardstick::PLAINLY)),
+        (report::IN_OURS.to_string(), Program::Yardstick(yardstick::IN_OURS)),
         (report::FULFILLD.to_string(), Program::Fulfilld(env!("CARGO_BIN_EXE_fulfilld").into())),
     ];
     let others = arguments.versus.iter().enumerate();

@@ -18,6 +18,8 @@ use crate::{LIMIT_BATCH, median};
 /// The contenders' names, as the tables show them.
 pub const BARE: &str = "tiny_http, 200 at once";
 pub const VERIFY: &str = "tiny_http, verify, keep nothing";
+pub const PLAINLY: &str = "tiny_http, keep plainly";
+pub const IN_OURS: &str = "tiny_http, keep in our tables";
 pub const FULFILLD: &str = "fulfilld";
 pub const OTHER: &str = "the other fulfilld";
 

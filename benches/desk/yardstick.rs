@@ -20,6 +20,10 @@ pub const BARE: &str = "bare";
 /// The same, and the signature is checked and the envelope is read; nothing is kept.
 pub const VERIFY: &str = "verify";
 
+/// The same, and it is kept: in a plain table, and in fulfilld's own (keeper.rs).
+pub const PLAINLY: &str = "plainly";
+pub const IN_OURS: &str = "in-ours";
+
 /// Threads that answer; on one core more make no difference.
 const HANDLERS: usize = 16;
 
@@ -50,13 +54,15 @@ pub fn serve(verify: bool) -> Result<()> {
 fn answer(mut request: Request, key: Option<&Hmac<Sha256>>) {
     let mut body = Vec::with_capacity(request.body_length().unwrap_or(0));
     let read = request.as_reader().read_to_end(&mut body).is_ok();
-    let good = read && key.is_none_or(|key| is_signed(&request, key, &body) && has_envelope(&body));
+    let good =
+        read && key.is_none_or(|key| is_signed(&request, key, &body) && envelope(&body).is_some());
     let json = Header::from_bytes("Content-Type", "application/json").expect("a header of our own");
     let answer = Response::from_string(r#"{"received":true}"#).with_header(json);
     let _ = request.respond(answer.with_status_code(if good { 200 } else { 400 }));
 }
 
-fn is_signed(request: &Request, key: &Hmac<Sha256>, body: &[u8]) -> bool {
+/// Whether the secret of the benchmark signed the body.
+pub fn is_signed(request: &Request, key: &Hmac<Sha256>, body: &[u8]) -> bool {
     let header = request.headers().iter().find(|h| h.field.equiv("Stripe-Signature"));
     let text = header.map(|h| h.value.as_str()).unwrap_or_default();
     let part =
@@ -72,15 +78,26 @@ fn is_signed(request: &Request, key: &Hmac<Sha256>, body: &[u8]) -> bool {
         .is_ok()
 }
 
-fn has_envelope(body: &[u8]) -> bool {
+/// The ids of an event and of what it is about.
+pub fn envelope(body: &[u8]) -> Option<(String, String)> {
     #[derive(Deserialize)]
     struct Envelope {
         id: String,
         #[serde(rename = "type")]
         kind: String,
+        data: Data,
     }
-    serde_json::from_slice::<Envelope>(body)
-        .is_ok_and(|e| e.id.starts_with("evt_") && !e.kind.is_empty())
+    #[derive(Deserialize)]
+    struct Data {
+        object: Object,
+    }
+    #[derive(Deserialize)]
+    struct Object {
+        id: String,
+    }
+    let envelope: Envelope = serde_json::from_slice(body).ok()?;
+    let is_one = envelope.id.starts_with("evt_") && !envelope.kind.is_empty();
+    is_one.then_some((envelope.id, envelope.data.object.id))
 }
 
 /// What SQLite alone did in one batch size.
@@ -124,20 +141,23 @@ const KEEP: &str = "INSERT INTO events(id, type, object_id, created, livemode, a
 /// A file that takes rows in batches of one size, each batch a transaction that is on disk before
 /// the next.
 pub struct Inserter {
-    connection: Connection,
+    file: Table,
     table: &'static str,
     batch: usize,
     number: u64,
 }
 
-impl Inserter {
+/// A file that takes rows, durably.
+pub struct Table {
+    connection: Connection,
+    own: bool,
+}
+
+impl Table {
     /// With fulfilld's own tables, or a plain one.
-    pub fn new(dir: &Path, own: bool, batch: usize) -> Result<Inserter> {
-        let table = if own { "fulfilld's" } else { "plain" };
+    pub fn open(file: &Path, own: bool) -> Result<Table> {
         let open = || {
-            let connection = Connection::open(
-                dir.join(format!("{}-{batch}.db", if own { "own" } else { "plain" })),
-            )?;
+            let connection = Connection::open(file)?;
             connection.pragma_update(None, "journal_mode", "WAL")?;
             connection.pragma_update(None, "synchronous", "FULL")?;
             connection.execute_batch(if own { SCHEMA } else { PLAIN })?;
@@ -145,7 +165,37 @@ impl Inserter {
         };
         let connection =
             open().map_err(|e: rusqlite::Error| format!("cannot make the table: {e}"))?;
-        Ok(Inserter { connection, table, batch, number: 1 })
+        Ok(Table { connection, own })
+    }
+
+    /// Inserts rows (the ids of event and session, and the body) in one transaction, which is on
+    /// the disk when this returns.
+    pub fn insert<'a>(
+        &mut self,
+        rows: impl Iterator<Item = (&'a str, &'a str, &'a str)>,
+    ) -> rusqlite::Result<()> {
+        let numbered = KEEP
+            .replace("received_at", "received_at, seq")
+            .replace("?4, ?4", "?4, (SELECT n FROM sequence), ?4");
+        let mut insert = self.connection.prepare_cached(if self.own { &numbered } else { KEEP })?;
+        self.connection.execute_batch("BEGIN IMMEDIATE")?;
+        if self.own {
+            // Events that are committed together share a number.
+            self.connection.prepare_cached(NEXT)?.query_row([], |row| row.get::<_, i64>(0))?;
+        }
+        for (id, session, body) in rows {
+            insert.execute((id, session, body, "2026-11-24T03:05:00Z"))?;
+        }
+        self.connection.execute_batch("COMMIT")
+    }
+}
+
+impl Inserter {
+    /// With fulfilld's own tables, or a plain one.
+    pub fn new(dir: &Path, own: bool, batch: usize) -> Result<Inserter> {
+        let table = if own { "fulfilld's" } else { "plain" };
+        let file = dir.join(format!("{}-{batch}.db", if own { "own" } else { "plain" }));
+        Ok(Inserter { file: Table::open(&file, own)?, table, batch, number: 1 })
     }
 
     /// Inserts for so long, on the servers' core.
@@ -161,21 +211,9 @@ impl Inserter {
         while took < lasting {
             let chunk = self.chunk();
             let (began, cpu_before) = (Instant::now(), machine::thread_cpu_time());
-            let (own, numbered) =
-                (self.table != "plain", KEEP.replace("received_at", "received_at, seq"));
-            let numbered = numbered.replace("?4, ?4", "?4, (SELECT n FROM sequence), ?4");
-            let mut next = own.then(|| self.connection.prepare_cached(NEXT)).transpose()?;
-            let mut insert = self.connection.prepare_cached(if own { &numbered } else { KEEP })?;
             for batch in chunk.chunks(self.batch) {
-                self.connection.execute_batch("BEGIN IMMEDIATE")?;
-                // Events that are committed together share a number.
-                if let Some(next) = &mut next {
-                    next.query_row([], |row| row.get::<_, i64>(0))?;
-                }
-                for (id, session, body) in batch {
-                    insert.execute((id, session, body, "2026-11-24T03:05:00Z"))?;
-                }
-                self.connection.execute_batch("COMMIT")?;
+                self.file
+                    .insert(batch.iter().map(|(id, session, body)| (&**id, &**session, &**body)))?;
                 rows += batch.len();
                 if began.elapsed() + took > lasting {
                     break;
