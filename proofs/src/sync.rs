@@ -70,7 +70,7 @@ impl Condvar {
 
 /// `std::thread` as far as it is used.
 pub mod thread {
-    pub use shuttle::thread::{Thread, current, panicking, park_timeout};
+    pub use shuttle::thread::{Thread, current, panicking, park_timeout, yield_now};
 
     use std::time::Duration;
 
