@@ -118,7 +118,7 @@ pub fn salt(log: &File) -> io::Result<Option<[u8; 8]>> {
 pub struct Pages {
     last: HashMap<u32, Last>,
     page_size: usize,
-    big_endian: bool,
+    sums: PageSums,
 }
 
 /// The last frame that has a page, and the check sum of that page alone.
@@ -132,7 +132,8 @@ struct Last {
 /// to that end.
 pub fn pages(log: &File, end: &End) -> io::Result<Option<Pages>> {
     let mut last = HashMap::with_capacity(end.frames.min(1_000) as usize);
-    let (page_size, big_endian) = (end.page_size(), end.is_big_endian());
+    let page_size = end.page_size();
+    let sums = PageSums::of(page_size, end.is_big_endian());
     if end.frames > 0 {
         let Some(mut frames) = Frames::of(log)? else { return Ok(None) };
         for frame in 0..end.frames {
@@ -143,7 +144,7 @@ pub fn pages(log: &File, end: &End) -> io::Result<Option<Pages>> {
             return Ok(None);
         }
     }
-    Ok(Some(Pages { last, page_size, big_endian }))
+    Ok(Some(Pages { last, page_size, sums }))
 }
 
 impl Pages {
@@ -165,9 +166,8 @@ impl Pages {
             if read_up_to(file, bytes, at)? < bytes.len() {
                 return Ok(false);
             }
-            let is_same = |(bytes, (_, last)): (&[u8], &(&u32, &Last))| {
-                add((0, 0), bytes, self.big_endian) == last.sum
-            };
+            let is_same =
+                |(bytes, (_, last)): (&[u8], &(&u32, &Last))| self.sums.alone(bytes) == last.sum;
             if !bytes.chunks_exact(self.page_size).zip(run).all(is_same) {
                 return Ok(false);
             }
@@ -210,10 +210,9 @@ fn read_up_to(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
 struct Frames<'a> {
     log: &'a File,
     page_size: usize,
-    big_endian: bool,
+    sums: PageSums,
     sum: Sum,
     salt: [u8; 8],
-    carry: Carry,
     /// Where what is in the buffer ends in the log.
     at: u64,
     buffer: Vec<u8>,
@@ -246,10 +245,9 @@ impl Frames<'_> {
         let frames = Frames {
             log,
             page_size,
-            big_endian,
+            sums: PageSums::of(page_size, big_endian),
             sum,
             salt: head[16..24].try_into().expect("eight bytes"),
-            carry: Carry::over(page_size),
             at: LOG_HEADER as u64,
             buffer: vec![0; AT_ONCE * (FRAME_HEADER + page_size)],
             left: 0..0,
@@ -269,9 +267,9 @@ impl Frames<'_> {
         }
         let (head, page) = self.buffer[self.left.start..][..size].split_at(FRAME_HEADER);
         self.left.start += size;
-        let alone = add((0, 0), page, self.big_endian);
-        let before = add(self.sum, &head[..8], self.big_endian);
-        let sum = self.carry.add(before, alone);
+        let alone = self.sums.alone(page);
+        let before = add(self.sum, &head[..8], self.sums.big_endian);
+        let sum = self.sums.over_page.add(before, alone);
         if head[8..16] != self.salt
             || number(head, 0) == 0
             || sum != (number(head, 16), number(head, 20))
@@ -286,16 +284,46 @@ impl Frames<'_> {
 }
 
 /// SQLite's running check sum over words of four bytes.
-fn add((mut a, mut b): Sum, bytes: &[u8], big_endian: bool) -> Sum {
-    let word = |bytes: &[u8]| {
-        let bytes = [bytes[0], bytes[1], bytes[2], bytes[3]];
+fn add(sum: Sum, bytes: &[u8], big_endian: bool) -> Sum {
+    bytes.chunks_exact(8).fold(sum, |sum, pair| add_pair(sum, pair, big_endian))
+}
+
+fn add_pair((a, b): Sum, pair: &[u8], big_endian: bool) -> Sum {
+    let word = |at: usize| {
+        let bytes = [pair[at], pair[at + 1], pair[at + 2], pair[at + 3]];
         if big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) }
     };
-    for pair in bytes.chunks_exact(8) {
-        a = a.wrapping_add(word(&pair[..4])).wrapping_add(b);
-        b = b.wrapping_add(word(&pair[4..])).wrapping_add(a);
+    let a = a.wrapping_add(word(0)).wrapping_add(b);
+    (a, b.wrapping_add(word(4)).wrapping_add(a))
+}
+
+/// The sums of pages of one size. Each step of a sum waits for the one before, so the quarters of a
+/// page are summed side by side and put together.
+struct PageSums {
+    big_endian: bool,
+    over_page: Carry,
+    over_quarter: Carry,
+}
+
+impl PageSums {
+    fn of(page_size: usize, big_endian: bool) -> PageSums {
+        let (over_page, over_quarter) = (Carry::over(page_size), Carry::over(page_size / 4));
+        PageSums { big_endian, over_page, over_quarter }
     }
-    (a, b)
+
+    /// The sum of a page alone.
+    fn alone(&self, page: &[u8]) -> Sum {
+        let quarter = page.len() / 4;
+        let pairs = |nth: usize| page[nth * quarter..][..quarter].chunks_exact(8);
+        let side_by_side = pairs(0).zip(pairs(1)).zip(pairs(2)).zip(pairs(3));
+        let mut sums = [(0, 0); 4];
+        for (((first, second), third), fourth) in side_by_side {
+            for (sum, pair) in sums.iter_mut().zip([first, second, third, fourth]) {
+                *sum = add_pair(*sum, pair, self.big_endian);
+            }
+        }
+        sums.into_iter().fold((0, 0), |before, quarter| self.over_quarter.add(before, quarter))
+    }
 }
 
 /// What becomes of a check sum over the bytes that follow it. Each eight bytes x, y make of (a, b)
@@ -334,9 +362,11 @@ mod tests {
         let bytes: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..)).take(66_000).collect();
         for (page_size, big_endian) in [(512, false), (4096, false), (4096, true), (65_536, true)] {
             let (head, page) = bytes[..24 + page_size].split_at(24);
-            let (before, alone) = (add((7, 9), head, big_endian), add((0, 0), page, big_endian));
+            let sums = PageSums::of(page_size, big_endian);
+            assert_eq!(sums.alone(page), add((0, 0), page, big_endian), "{page_size}");
             let all = add((7, 9), &bytes[..24 + page_size], big_endian);
-            assert_eq!(Carry::over(page_size).add(before, alone), all, "{page_size}");
+            let before = add((7, 9), head, big_endian);
+            assert_eq!(sums.over_page.add(before, sums.alone(page)), all, "{page_size}");
         }
     }
 
