@@ -17,12 +17,13 @@ use crate::context::Context;
 use crate::door::{Answer, Request};
 use crate::error::{Error, Result};
 use crate::event::Event;
+use crate::forgotten;
 use crate::handlers;
 use crate::inbox::{self, Source};
 use crate::metrics::Metrics;
 use crate::sabotage;
 use crate::signature::{self, Refusal, SigningSecret};
-use crate::writer::{GroupNote, Task};
+use crate::writer::{Note, Task};
 use responder::{Outbox, Responder, Waiting, not_stored};
 use secrets::Secrets;
 
@@ -188,15 +189,20 @@ struct Keeping {
 }
 
 impl Task for Keeping {
-    fn run(&mut self, c: &Connection, number: &mut GroupNote) -> Result<()> {
+    fn run(&mut self, c: &Connection, note: &mut Option<Note>) -> Result<()> {
         let now = clock::now();
         let due = if handlers::is_an_echo(&self.event) { now + self.echo_after } else { now };
         // Events that are committed together came together, and share one place in the sequence.
-        let seq = match *number {
-            Some(seq) => seq,
-            None => *number.insert(inbox::next_number(c)?),
+        let Note { seq, anyone_forgotten } = match *note {
+            Some(note) => note,
+            None => *note.insert(Note {
+                seq: inbox::next_number(c)?,
+                anyone_forgotten: forgotten::anyone(c)?,
+            }),
         };
-        let (event, payload) = (&self.event, &self.payload);
+        let event = &self.event;
+        let is_theirs = anyone_forgotten && forgotten::concerns(c, event, &self.payload)?;
+        let payload = (!is_theirs).then_some(&*self.payload);
         self.new = inbox::insert_at(c, seq, event, payload, Source::Webhook, now, due)?;
         Ok(())
     }

@@ -23,7 +23,7 @@ use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Arc, Condvar, Mutex, lock};
 use task::{Call, Seat};
 
-pub use task::{GroupNote, Task};
+pub use task::{Note, Task};
 
 /// Callers in one transaction, at most: bounds what the last of them waits for.
 const BATCH_MAX: usize = 256;

@@ -12,7 +12,7 @@ use crate::checkpoint::Checkpointer;
 use crate::db;
 use crate::error::{Error, Result};
 use crate::sync::{Arc, thread};
-use crate::writer::{GroupNote, Task, Writer};
+use crate::writer::{Note, Task, Writer};
 
 /// Who hands rows over, and how many each does.
 const SENDERS: u64 = 3;
@@ -29,8 +29,8 @@ struct Row {
 }
 
 impl Task for Row {
-    fn run(&mut self, connection: &Connection, note: &mut GroupNote) -> Result<()> {
-        note.get_or_insert(1);
+    fn run(&mut self, connection: &Connection, note: &mut Option<Note>) -> Result<()> {
+        note.get_or_insert(Note { seq: 1, anyone_forgotten: false });
         connection.insert(self.number).map_err(db::translate)
     }
 

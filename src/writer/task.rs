@@ -13,14 +13,20 @@ use crate::sync::{Arc, Mutex, lock};
 pub trait Task: Send {
     /// Does it, inside a transaction. `note` is empty for the first of a group that is run together;
     /// what one leaves there those after it find.
-    fn run(&mut self, connection: &Connection, note: &mut GroupNote) -> Result<()>;
+    fn run(&mut self, connection: &Connection, note: &mut Option<Note>) -> Result<()>;
 
     /// Told once, after the transaction has ended: `Ok` when the work is on the disk.
     fn answer(self: Box<Self>, outcome: Result<()>);
 }
 
-/// The number in the file's sequence that a group of events shares.
-pub type GroupNote = Option<i64>;
+/// What a group of events shares, because it is stored in one transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Note {
+    /// Their number in the file's sequence.
+    pub seq: i64,
+    /// Whether anybody is forgotten, so that each event may be about them.
+    pub anyone_forgotten: bool,
+}
 
 /// A job whose caller waits for it.
 pub struct Call<F, T> {
@@ -41,7 +47,7 @@ where
     T: Send,
     F: FnOnce(&Connection) -> Result<T> + Send,
 {
-    fn run(&mut self, connection: &Connection, _: &mut GroupNote) -> Result<()> {
+    fn run(&mut self, connection: &Connection, _: &mut Option<Note>) -> Result<()> {
         let job = self.job.take().expect("a job runs once");
         self.value = Some(job(connection)?);
         Ok(())

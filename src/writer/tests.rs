@@ -44,12 +44,12 @@ fn many_callers_share_commits_and_a_failing_one_undoes_only_its_own() {
 }
 
 /// Inserts a number, and remembers what those before it had noted.
-struct Insert(i64, Sender<(i64, GroupNote, Result<()>)>, GroupNote);
+struct Insert(i64, Sender<(i64, Option<i64>, Result<()>)>, Option<i64>);
 
 impl Task for Insert {
-    fn run(&mut self, c: &Connection, note: &mut GroupNote) -> Result<()> {
-        self.2 = *note;
-        note.get_or_insert(self.0);
+    fn run(&mut self, c: &Connection, note: &mut Option<Note>) -> Result<()> {
+        self.2 = note.map(|note| note.seq);
+        note.get_or_insert(Note { seq: self.0, anyone_forgotten: false });
         assert!(self.0 != 7, "on purpose");
         insert(self.0)(c).map(drop)
     }
