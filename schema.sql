@@ -230,6 +230,7 @@ CREATE TABLE line_items(
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX line_items_sums ON line_items(order_id, amount_subtotal);
 CREATE INDEX line_items_canceled ON line_items(order_id) WHERE canceled_quantity > 0;
+CREATE INDEX line_items_weighed ON line_items(order_id) WHERE weight_g IS NOT NULL;
 
 -- The few orders that no line was read of, or whose lines do not add up to amount_subtotal; kept by
 -- triggers, so that `attention` need not look at every order.
@@ -489,7 +490,7 @@ CREATE TABLE forgotten(
 ) STRICT, WITHOUT ROWID;
 
 -- Makes `fulfilld orders --search` fast in a file of many orders; kept by the daemon, and nothing is
--- lost with it. It says of 64 orders together which groups of three letters stand in one of them.
+-- lost with it. It says of 64 orders together which groups of letters stand in one of them.
 CREATE TABLE search_blocks(
   id     INTEGER PRIMARY KEY,                             -- which 4,096 orders and which groups
   orders BLOB NOT NULL                                    -- a bit for each group and 64 orders
@@ -710,28 +711,32 @@ SELECT o.id AS order_id,
        WHEN o.canceled_at IS NOT NULL THEN 'canceled'
        WHEN o.hold_reason IS NOT NULL THEN 'on hold'
        -- Most payments have none of these, which three indexes show; the sums are for the others.
-       WHEN NOT(EXISTS(SELECT 1 FROM refunds r WHERE r.payment_intent_id = o.payment_intent_id)
-         OR EXISTS(SELECT 1 FROM disputes d WHERE d.payment_intent_id = o.payment_intent_id)
-         OR EXISTS(SELECT 1 FROM reviews w WHERE w.payment_intent_id = o.payment_intent_id))
-           THEN NULL
-       -- A bank may dispute a little less than was paid: it converts, or leaves the postage. What is
-       -- left then pays for no goods.
-       -- What is in another currency cannot be compared: it may be all of it.
-       WHEN t.has_foreign_claim THEN
-         CASE WHEN t.open_disputes > 0 THEN 'disputed'
-           WHEN t.lost_disputes > 0 THEN 'dispute lost' ELSE 'refunded' END
-       WHEN t.open_disputes > 0
-         AND t.amount_disputed + t.amount_charged_back + t.amount_refunded + t.refund_pending
-           >= t.amount_paid - max(o.amount_shipping, t.amount_paid / 20)
-         THEN 'disputed'
-       WHEN t.amount_charged_back > 0
-         AND t.amount_charged_back + t.amount_refunded + t.refund_pending
-           >= t.amount_paid - max(o.amount_shipping, t.amount_paid / 20)
-         THEN 'dispute lost'
-       WHEN t.holding_reviews > 0 THEN 'in review'
-       WHEN t.amount_paid > 0 AND t.amount_refunded + t.refund_pending >= t.amount_paid
-         THEN 'refunded' END AS blocked_by
-FROM orders o JOIN order_totals t ON t.id = o.id;
+       WHEN o.payment_intent_id IN(SELECT payment_intent_id FROM refunds)
+         OR o.payment_intent_id IN(SELECT payment_intent_id FROM disputes)
+         OR o.payment_intent_id IN(SELECT payment_intent_id FROM reviews)
+       THEN (SELECT
+         -- A bank may dispute a little less than was paid: it converts, or leaves the postage. What
+         -- is left then pays for no goods.
+         -- What is in another currency cannot be compared: it may be all of it.
+         CASE WHEN has_foreign_claim THEN
+             CASE WHEN open_disputes > 0 THEN 'disputed'
+               WHEN lost_disputes > 0 THEN 'dispute lost' ELSE 'refunded' END
+           WHEN open_disputes > 0
+             AND amount_disputed + amount_charged_back + amount_refunded + refund_pending
+               >= amount_paid - max(o.amount_shipping, amount_paid / 20)
+             THEN 'disputed'
+           WHEN amount_charged_back > 0
+             AND amount_charged_back + amount_refunded + refund_pending
+               >= amount_paid - max(o.amount_shipping, amount_paid / 20)
+             THEN 'dispute lost'
+           WHEN holding_reviews > 0 THEN 'in review'
+           WHEN amount_paid > 0 AND amount_refunded + refund_pending >= amount_paid
+             THEN 'refunded' END
+         -- LIMIT keeps it a step of its own, which works each sum out once.
+         FROM (SELECT has_foreign_claim, open_disputes, lost_disputes, holding_reviews, amount_paid,
+             amount_refunded, refund_pending, amount_charged_back, amount_disputed
+           FROM order_totals WHERE id = o.id LIMIT 1) sums) END AS blocked_by
+FROM orders o;
 
 -- What the buyer wrote and chose in your own fields, as a person reads it: of a dropdown the label.
 CREATE VIEW order_custom_fields AS
@@ -755,7 +760,7 @@ CREATE VIEW order_cautions AS
 SELECT m.order_id, m.money,
   CASE WHEN m.note <> '' OR m.custom_fields <> '[]' OR m.has_moved THEN
     (SELECT group_concat(part, '; ') FROM (
-      SELECT m.money AS part WHERE m.money IS NOT NULL
+      SELECT m.money AS part
       UNION ALL
       SELECT label || ': ' || value FROM order_custom_fields w
         WHERE w.order_id = m.order_id AND value <> ''
@@ -774,14 +779,11 @@ FROM (
             'captured' AS what
           WHERE h.amount_captured < h.amount_total
         UNION ALL
-        SELECT t.amount_paid, t.amount_refunded + t.refund_pending, h.currency, 'refunded'
-          FROM order_totals t WHERE t.id = h.order_id
-        UNION ALL
-        SELECT t.amount_paid, t.amount_charged_back, h.currency, 'charged back'
-          FROM order_totals t WHERE t.id = h.order_id
-        UNION ALL
-        SELECT t.amount_paid, t.amount_disputed, h.currency, 'disputed'
-          FROM order_totals t WHERE t.id = h.order_id
+        SELECT t.amount_paid, CASE moves.what WHEN 'refunded' THEN t.amount_refunded + t.refund_pending
+            WHEN 'charged back' THEN t.amount_charged_back ELSE t.amount_disputed END,
+          h.currency, moves.what
+          FROM order_totals t CROSS JOIN (SELECT 'refunded' AS what
+            UNION ALL SELECT 'charged back' UNION ALL SELECT 'disputed') moves WHERE t.id = h.order_id
         UNION ALL
         SELECT NULL, f.amount, f.currency, 'dispute ' || f.status
           FROM foreign_disputes f WHERE f.order_id = h.order_id
@@ -793,8 +795,8 @@ FROM (
   FROM (
     SELECT o.id AS order_id, o.note, o.custom_fields, o.currency, o.amount_total, o.amount_captured,
       coalesce(o.amount_captured < o.amount_total, 0)
-        OR EXISTS(SELECT 1 FROM refunds r WHERE r.payment_intent_id = o.payment_intent_id)
-        OR EXISTS(SELECT 1 FROM disputes d WHERE d.payment_intent_id = o.payment_intent_id)
+        OR o.payment_intent_id IN(SELECT payment_intent_id FROM refunds)
+        OR o.payment_intent_id IN(SELECT payment_intent_id FROM disputes)
         AS has_moved
     FROM orders o) h) m;
 
@@ -863,22 +865,25 @@ SELECT o.id AS order_id, replace(substr(o.created_at, 1, 16), 'T', ' ') AS place
     coalesce(', ' || o.shipping_state, '') || coalesce(', ' || o.shipping_country, '') AS ship_to,
   o.shipping_option,
   nullif(rtrim(coalesce('replacement: ' || f.replacement || '; ', '') ||
-    coalesce((SELECT caution FROM order_cautions q WHERE q.order_id = o.id), ''), '; '), '')
-    AS caution,
+    coalesce(q.caution, ''), '; '), '') AS caution,
   o.business_name,
   CASE WHEN o.custom_fields <> '[]' THEN
     (SELECT group_concat(label || ': ' || value, '; ') FROM order_custom_fields w
       WHERE w.order_id = o.id AND value <> '') END AS custom_fields,
   o.phone, o.email, o.note, f.replacement, f.id AS fulfillment_id,
   -- Its name for label services. Parcels are never deleted, so it never changes.
-  o.id || '-' || (SELECT count(*) FROM fulfillments g
-    WHERE g.order_id = o.id AND g.requires_shipping = 1 AND g.id <= f.id) AS parcel,
-  (SELECT CASE WHEN count(*) = count(li.weight_g) THEN sum(li.weight_g * fl.quantity) END
-    FROM fulfillment_line_items fl JOIN line_items li ON li.id = fl.line_item_id
-    WHERE fl.fulfillment_id = f.id) AS weight_g
-FROM fulfillments f JOIN orders o ON o.id = f.order_id
-WHERE f.status = 'pending' AND f.requires_shipping = 1
-  AND (SELECT blocked_by FROM order_blocks b WHERE b.order_id = o.id) IS NULL
+  o.id || '-' || (1 + (SELECT count(*) FROM fulfillments g
+    WHERE g.order_id = o.id AND g.requires_shipping = 1 AND g.id < f.id)) AS parcel,
+  -- Many shops weigh nothing, which an index shows once.
+  CASE WHEN EXISTS(SELECT 1 FROM line_items WHERE weight_g IS NOT NULL) THEN
+    (SELECT CASE WHEN count(*) = count(li.weight_g) THEN sum(li.weight_g * fl.quantity) END
+      FROM fulfillment_line_items fl JOIN line_items li ON li.id = fl.line_item_id
+      WHERE fl.fulfillment_id = f.id) END AS weight_g
+FROM fulfillments f
+JOIN orders o ON o.id = f.order_id
+JOIN order_blocks b ON b.order_id = f.order_id
+JOIN order_cautions q ON q.order_id = f.order_id
+WHERE f.status = 'pending' AND f.requires_shipping = 1 AND b.blocked_by IS NULL
 ORDER BY f.order_id, f.id;
 
 -- Money that is only held: capture it in Stripe's Dashboard before the hold ends, soonest first.
@@ -900,11 +905,10 @@ CREATE VIEW to_fulfill AS
 SELECT f.order_id, f.id AS fulfillment_id, fl.line_item_id, li.sku, li.name, li.options,
   fl.quantity, f.requires_shipping
 FROM fulfillments f
-JOIN orders o ON o.id = f.order_id
+JOIN order_blocks b ON b.order_id = f.order_id
 JOIN fulfillment_line_items fl ON fl.fulfillment_id = f.id
 JOIN line_items li ON li.id = fl.line_item_id
-WHERE f.status = 'pending'
-  AND (SELECT blocked_by FROM order_blocks b WHERE b.order_id = o.id) IS NULL
+WHERE f.status = 'pending' AND b.blocked_by IS NULL
 ORDER BY f.order_id, f.id, li.position;
 
 -- Events that have waited for more than ten minutes, and why.
