@@ -1,9 +1,10 @@
 //! In which orders a text may stand: the index behind `orders --search`.
 //!
-//! A text may be found in the middle of a word, so the index knows groups of three bytes, not words.
-//! It says of 64 orders together whether a group occurs in one of them; whoever searches reads those
-//! orders and decides. So it never says no where the answer is yes, it needs 64 bytes for an order,
-//! and nobody's name can be read from it.
+//! A text may be found in the middle of a word, so the index knows groups of bytes, not words: of
+//! three, because a name may be as short, and of four, because most groups of three digits stand
+//! somewhere in 64 orders. It says of 64 orders together whether a group occurs in one of them;
+//! whoever searches reads those orders and decides. So it never says no where the answer is yes, it
+//! needs 96 bytes for an order, and nobody's name can be read from it.
 //!
 //! Whoever writes an order writes its history, also in a shell. So the index needs no triggers: it
 //! says up to which row of the history it knows the orders, and whoever searches reads the orders
@@ -19,15 +20,18 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, Row};
 use crate::db;
 use crate::error::Result;
 
-/// Orders that share a bit, and the bits of a group of three bytes in one segment.
+/// Orders that share a bit, and the bits of a group of bytes in one segment.
 pub const BLOCK: i64 = 64;
 const BLOCKS: i64 = 64;
 
 /// Orders of one segment, by their numbers.
 pub const SEGMENT: i64 = BLOCK * BLOCKS;
 
-/// Groups of three fall into so many places; so many of them are one row of the file.
-pub const PLACES: usize = 1 << 15;
+/// Groups of three bytes fall into so many places, groups of four into those that follow. Both are
+/// powers of two.
+const OF_THREE: usize = 1 << 15;
+const OF_FOUR: usize = 1 << 14;
+pub const PLACES: usize = OF_THREE + OF_FOUR;
 /// So many places are one row of the file.
 pub const ROW: usize = 64;
 const ROWS: i64 = (PLACES / ROW) as i64;
@@ -114,27 +118,34 @@ pub fn closed_up(text: &str) -> String {
     text.chars().filter(|c| !c.is_whitespace() && *c != '-').collect()
 }
 
-/// Where the groups of three bytes of a text fall. A group with a blank in it has no place, because
-/// no word has one.
+/// Where the groups of bytes of a text fall. A group with a blank in it has no place, because no
+/// word has one.
 pub fn places(text: &str) -> impl Iterator<Item = usize> {
-    text.as_bytes().windows(3).filter(|group| !group.iter().any(u8::is_ascii_whitespace)).map(
-        |group| {
-            let number = u32::from_le_bytes([group[0], group[1], group[2], 0]);
-            // The upper bits of a product depend on all bits of its factors.
-            (number.wrapping_mul(0x9E37_79B1) >> (32 - PLACES.ilog2())) as usize
-        },
-    )
+    let of_four = groups::<4>(text, OF_FOUR).map(|place| OF_THREE + place);
+    groups::<3>(text, OF_THREE).chain(of_four)
 }
 
-/// Texts of which one must be found in an order: of each, the places of its groups.
-pub struct Sought(Vec<Vec<usize>>);
+/// The groups of `N` bytes, at most four, of a text, as numbers below `room`.
+fn groups<const N: usize>(text: &str, room: usize) -> impl Iterator<Item = usize> {
+    let is_in_word = |group: &&[u8]| !group.iter().any(u8::is_ascii_whitespace);
+    text.as_bytes().windows(N).filter(is_in_word).map(move |group| {
+        let mut bytes = [0; 4];
+        bytes[..N].copy_from_slice(group);
+        // The upper bits of a product depend on all bits of its factors.
+        (u32::from_le_bytes(bytes).wrapping_mul(0x9E37_79B1) >> (32 - room.ilog2())) as usize
+    })
+}
+
+/// Texts of which one must be found in an order: of each, the places of its groups, those of four
+/// first, because fewer orders have them.
+pub struct Sought(BTreeSet<Vec<usize>>);
 
 impl Sought {
     /// What to look for: each inner list is one alternative, of which all words must occur.
     pub fn of<'a>(either: impl IntoIterator<Item = Vec<&'a str>>) -> Sought {
         let all = |words: Vec<&str>| {
             let places: BTreeSet<usize> = words.into_iter().flat_map(places).collect();
-            places.into_iter().collect()
+            places.into_iter().rev().collect()
         };
         Sought(either.into_iter().map(all).collect())
     }

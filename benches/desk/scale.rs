@@ -179,7 +179,7 @@ fn index(program: &Path, file: &Path, orders: u64) -> Result<()> {
     let segments = (orders + 1) / SEGMENT + u64::from(last >= FEW);
     let began = Instant::now();
     loop {
-        let done: u64 = shell(file, "SELECT count(*) FROM search_blocks WHERE id % 512 = 0;\n")?
+        let done: u64 = shell(file, "SELECT count(*) FROM search_blocks WHERE id % 768 = 0;\n")?
             .trim()
             .parse()
             .map_err(|_| "the index cannot be counted")?;

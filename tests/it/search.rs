@@ -47,7 +47,7 @@ fn what_was_typed_a_moment_ago_is_found_beside_the_index_and_who_is_forgotten_is
     fill(&shop);
     assert_eq!(found(&shop, "vistgaa"), ["77", "900"], "without an index");
     shop.start();
-    wait_for("the index", || (rows_of_the_index(&shop) == 512).then_some(()));
+    wait_for("the index", || (rows_of_the_index(&shop) == 768).then_some(()));
     assert_eq!(found(&shop, "vistgaa"), ["77", "900"]);
     assert_eq!(found(&shop, "nobody at all"), [""; 0]);
     assert_eq!(
