@@ -6,9 +6,9 @@
 //! change of page 1, which shows that a log is the file's own (wal.rs).
 
 mod condition; // how the log is doing
+mod steps; // what is done to the log
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::FileExt;
+use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use rusqlite::Connection;
 
 use crate::backups;
 use crate::db;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::litestream::Follower;
 use crate::place::{self, Identity, Lock, Witnesses};
 use crate::rollback_guard::Running;
@@ -24,6 +24,7 @@ use crate::sabotage;
 use crate::wal;
 
 pub use condition::Condition;
+use steps::Moved;
 
 /// The log is moved into the file from here on. With the largest batch on top it stays below a
 /// thousand pages, where older shells begin to move it themselves.
@@ -147,7 +148,7 @@ impl Checkpointer {
         }
         self.measure();
         if self.unclean && self.condition.pages > 0 && !sabotage::is("hole_moved_into_file") {
-            self.write_again(c)?;
+            steps::write_again(c, self.identity.path())?;
         }
         self.empty(c)?;
         self.note_another()
@@ -165,6 +166,18 @@ impl Checkpointer {
         }
     }
 
+    /// Before a transaction, which begins the next log when all of this one is in the file, as a
+    /// shell may have moved it: then the file is noted as it is now, and the next change of page 1
+    /// counts from that. `Corrupt` as for [`Checkpointer::check`].
+    pub fn catch_up(&mut self, c: &Connection) -> Result<()> {
+        if !self.marked || !self.is_moved() {
+            return Ok(());
+        }
+        self.identity.check()?;
+        self.reused.get_or_insert_with(Instant::now);
+        self.note_moved(c)
+    }
+
     /// Inside a transaction, before anything is written: `Corrupt` when the file is no longer the
     /// one that was opened, or what is in it has gone back.
     pub fn check(&mut self, c: &Connection) -> Result<()> {
@@ -180,6 +193,10 @@ impl Checkpointer {
     /// Inside a transaction that wrote something: a log begins with a change of page 1.
     pub fn mark(&mut self, c: &Connection) -> Result<()> {
         self.running.note(c)?;
+        // Somebody may have moved the log since this transaction was prepared for.
+        if self.marked && self.is_moved() {
+            (self.marked, self.salt) = (false, None);
+        }
         if !self.marked && !sabotage::is("unmarked_log") {
             c.pragma_update(None, "user_version", db::schema_version()).map_err(db::translate)?;
             self.marking = true;
@@ -258,8 +275,7 @@ impl Checkpointer {
             return Ok(());
         }
         let moved = match self.identity.log_in_use() {
-            // It is only to be cut off.
-            Some(log) if log.is_moved && log.is_found => checkpoint(c, "TRUNCATE"),
+            Some(log) if log.is_moved && log.is_found => steps::cut_off(c, &self.identity),
             _ => {
                 // A log that somebody else began has no mark yet.
                 if !self.marked && !self.mark_alone(c)? {
@@ -270,19 +286,19 @@ impl Checkpointer {
             }
         };
         match moved {
-            Ok(true) => {
-                self.identity.renew(self.noting.as_deref(), false)?;
-                // Page 1 is read anew, so that its next change counts from what is in the file now.
-                let _ = c.release_memory();
-                (self.marked, self.salt, self.tried) = (false, None, None);
-                self.in_vain = false;
-                self.reused = reuse.then(|| self.reused.unwrap_or_else(Instant::now));
+            // Somebody who reads may keep it from being cut off; the next one begins without it all
+            // the same.
+            Ok(moved @ (Moved::Whole | Moved::AndCutOff)) => {
+                self.note_moved(c)?;
+                let is_left = moved == Moved::Whole;
+                self.in_vain &= is_left && !reuse;
+                self.reused = is_left.then(|| self.reused.unwrap_or_else(Instant::now));
                 if self.condition.failing.is_some() || self.condition.grows().is_some() {
                     log::info!("the write-ahead log was moved into the file again");
                 }
                 self.condition = Condition::default();
             }
-            Ok(false) => {
+            Ok(Moved::InPart) => {
                 self.condition.failing = None;
                 if backups::is_running(self.identity.path()) {
                     self.condition.grown = None;
@@ -303,40 +319,45 @@ impl Checkpointer {
         Ok(())
     }
 
+    /// True when all of the log is in the file: who writes next may begin it anew.
+    fn is_moved(&self) -> bool {
+        self.identity.log_in_use().is_some_and(|log| log.is_moved)
+    }
+
+    /// What is in the file now is what the next log is begun for.
+    fn note_moved(&mut self, c: &Connection) -> Result<()> {
+        self.identity.renew(self.noting.as_deref(), false)?;
+        // Page 1 is read anew, so that its next change counts from what is in the file now.
+        let _ = c.release_memory();
+        (self.marked, self.salt, self.tried) = (false, None, None);
+        Ok(())
+    }
+
     /// True while Litestream copies the log and moves it into the file itself: whoever else empties
     /// it makes Litestream copy the whole file anew.
     pub fn is_followed(&mut self) -> bool {
         !sabotage::is("litestream_unseen") && self.follower.follows(self.identity.path())
     }
 
-    /// True when all of the log is in the file and the log is empty, or may be written over; false
-    /// while somebody reads or writes. A connection that waits longer by itself, as a verb's does,
-    /// goes on doing so. `Err` when the process must end.
+    /// A long log waits for those who read, unless that was in vain the last time. A connection that
+    /// waits longer by itself, as a verb's does, goes on doing so.
     fn move_log(
         &mut self,
         c: &Connection,
         witnesses: &Witnesses,
         reuse: bool,
-    ) -> Result<rusqlite::Result<bool>> {
+    ) -> Result<rusqlite::Result<Moved>> {
         let own = c.pragma_query_value(None, "busy_timeout", |row| row.get::<_, u32>(0));
         let own = Duration::from_millis(own.map_err(db::translate)?.into());
         let wait = self.condition.pages >= PAGES && !self.in_vain && own < PATIENCE;
+        if !wait {
+            return steps::move_log(c, &mut self.identity, witnesses, reuse);
+        }
         let patience = |wait| c.busy_timeout(wait).map_err(db::translate);
-        if wait {
-            patience(PATIENCE)?;
-        }
-        // What is in the file is verified while the log still has it.
-        let moved = match checkpoint(c, "FULL") {
-            Ok(true) if !self.identity.has_moved(witnesses)? => Ok(false),
-            Ok(true) if reuse => Ok(true),
-            Ok(true) => checkpoint(c, "TRUNCATE"),
-            Ok(false) => Ok(false),
-            Err(e) => Err(e),
-        };
-        if wait {
-            self.in_vain = !matches!(moved, Ok(true));
-            patience(own)?;
-        }
+        patience(PATIENCE)?;
+        let moved = steps::move_log(c, &mut self.identity, witnesses, reuse)?;
+        self.in_vain = true;
+        patience(own)?;
         Ok(moved)
     }
 
@@ -349,7 +370,7 @@ impl Checkpointer {
         }
         loop {
             self.empty(c)?;
-            if self.condition.pages == 0 {
+            if !self.has_log() {
                 break;
             }
             if self.is_followed() {
@@ -357,10 +378,12 @@ impl Checkpointer {
             }
             if Instant::now() > until {
                 let path = self.identity.path().display();
-                log::warn!(
-                    "the latest orders are in {path}-wal alone: somebody still reads {path}, or the \
-                     disk failed; copy both files together"
-                );
+                if self.condition.pages > 0 {
+                    log::warn!(
+                        "the latest orders are in {path}-wal alone: somebody still reads {path}, or \
+                         the disk failed; copy both files together"
+                    );
+                }
                 break;
             }
             std::thread::sleep(Duration::from_millis(20));
@@ -465,33 +488,6 @@ impl Checkpointer {
         }
         self.salt = salt;
     }
-
-    /// The log's own bytes are written again in their place and synced, which fills the hole that a
-    /// failed sync may have left on the disk behind the kernel's memory of it.
-    fn write_again(&self, c: &Connection) -> Result<()> {
-        let failed = |e: std::io::Error| {
-            Error::Temporary(format!("the write-ahead log cannot be made safe: {e}"))
-        };
-        c.execute_batch("BEGIN IMMEDIATE").map_err(db::translate)?;
-        let path = place::beside(self.identity.path(), "-wal");
-        let written = OpenOptions::new().read(true).write(true).open(path).and_then(|log| {
-            let (mut at, mut buffer) = (0, vec![0; 1 << 20]);
-            loop {
-                match log.read_at(&mut buffer, at)? {
-                    0 => return log.sync_all(),
-                    n => log.write_all_at(&buffer[..n], at).map(|()| at += n as u64)?,
-                }
-            }
-        });
-        c.execute_batch("ROLLBACK").map_err(db::translate)?;
-        written.map_err(failed)
-    }
-}
-
-/// False while somebody reads or writes.
-fn checkpoint(c: &Connection, mode: &str) -> rusqlite::Result<bool> {
-    let sql = format!("PRAGMA wal_checkpoint({mode})");
-    c.query_row(&sql, [], |row| row.get(0)).map(|is_busy: bool| !is_busy)
 }
 
 #[cfg(test)]
@@ -636,7 +632,7 @@ mod tests {
         let (c, mut owner) = owned(&path);
         let shell = Connection::open(&path).unwrap();
         commit(&c, &mut owner, 9_000);
-        assert!(checkpoint(&shell, "FULL").unwrap());
+        assert!(steps::checkpoint(&shell, "FULL").unwrap());
         assert!(owner.has_log());
         owner.empty_amid_work(&c).unwrap();
         assert!(owner.has_log() && !owner.marked);
@@ -646,7 +642,7 @@ mod tests {
         // Nor does one that it has cut off keep the writer from its sleep.
         commit(&c, &mut owner, 9_000);
         owner.empty_amid_work(&c).unwrap();
-        assert!(checkpoint(&shell, "TRUNCATE").unwrap());
+        assert!(steps::checkpoint(&shell, "TRUNCATE").unwrap());
         owner.empty(&c).unwrap();
         assert!(!owner.has_log());
     }
@@ -665,12 +661,60 @@ mod tests {
         commit(&c, &mut owner, 9_000);
         let reader = Connection::open(&path).unwrap();
         reader.execute_batch("BEGIN; SELECT * FROM t").unwrap();
+        let is_noted = || {
+            let header = wal::header(&File::open(&path).unwrap()).unwrap();
+            lock.file_noted().and_then(|note| note.header()) == Some(header)
+        };
         owner.empty(&c).unwrap();
-        assert!(owner.condition.pages > 0, "it could not be cut off");
+        assert!(owner.condition.pages == 0 && owner.has_log(), "it could not be cut off");
+        assert!(is_noted());
         reader.execute_batch("COMMIT").unwrap();
         owner.empty(&c).unwrap();
         assert_eq!((owner.condition.pages, owner.has_log()), (0, false));
-        let header = wal::header(&File::open(&path).unwrap()).unwrap();
-        assert_eq!(lock.file_noted().and_then(|note| note.header()), Some(header));
+        assert!(is_noted());
+    }
+
+    /// Killed right after its first commit, a log that does not say for which file it was begun
+    /// would be played back into another one.
+    #[test]
+    fn a_log_is_marked_from_its_first_commit_on_whoever_moved_the_last_one() {
+        for moved in ["by a shell", "by its owner, who could not cut it off"] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("c.db");
+            let c = db::create(&path, false).unwrap();
+            let mut owner = Checkpointer::of(Identity::of(&path).unwrap(), None);
+            owner.settle(&c).unwrap();
+            // It needs no new page, so nothing but the mark changes page 1.
+            let write = |owner: &mut Checkpointer| {
+                owner.catch_up(&c).unwrap();
+                c.execute_batch("BEGIN IMMEDIATE").unwrap();
+                owner.check(&c).unwrap();
+                c.execute("UPDATE sequence SET n = n + 1", []).unwrap();
+                owner.mark(&c).unwrap();
+                c.execute_batch("COMMIT").unwrap();
+                owner.committed().unwrap();
+            };
+            write(&mut owner);
+            write(&mut owner);
+            assert!(owner.marked);
+            let other = Connection::open(&path).unwrap();
+            if moved == "by a shell" {
+                assert!(steps::checkpoint(&other, "FULL").unwrap());
+            } else {
+                other.execute_batch("BEGIN; SELECT * FROM sequence").unwrap();
+                owner.empty(&c).unwrap();
+                other.execute_batch("COMMIT").unwrap();
+            }
+            let mut header = wal::header(&File::open(&path).unwrap()).unwrap();
+            write(&mut owner);
+            let log = File::open(place::beside(&path, "-wal")).unwrap();
+            assert_eq!(wal::whose(&header, &log).unwrap(), wal::Whose::BegunForIt, "{moved}");
+            let changes = wal::changes(&header);
+            // As it was before, and as it is later.
+            for of_another in [changes - 1, changes + 2] {
+                header[24..28].copy_from_slice(&of_another.to_be_bytes());
+                assert_eq!(wal::whose(&header, &log).unwrap(), wal::Whose::Anothers, "{moved}");
+            }
+        }
     }
 }

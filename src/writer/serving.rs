@@ -150,9 +150,11 @@ impl Shared {
                 continue;
             }
             // Nothing is written into a log beside a file that is not ours any more.
-            if let Err(error) =
-                self.begin(&connection, &mut batch).and_then(|()| checkpointer.check(&connection))
-            {
+            let began = checkpointer
+                .catch_up(&connection)
+                .and_then(|()| self.begin(&connection, &mut batch))
+                .and_then(|()| checkpointer.check(&connection));
+            if let Err(error) = began {
                 let fatal = self.note(&error);
                 answer_all(batch, &error);
                 if fatal {
