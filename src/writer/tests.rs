@@ -43,6 +43,79 @@ fn many_callers_share_commits_and_a_failing_one_undoes_only_its_own() {
     assert_eq!(count, 101);
 }
 
+#[test]
+fn a_start_waits_for_somebody_elses_write_and_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("w.db");
+    let connection = db::create(&path, false).unwrap();
+    connection.execute_batch("CREATE TABLE t(a INTEGER UNIQUE)").unwrap();
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let checkpointer = Checkpointer::of(Identity::of(&path).unwrap(), None);
+    let first = Box::new(|c: &Connection| insert(1)(c).map(drop));
+    let (writer, thread) = Writer::start(connection, checkpointer, first);
+    let began = Instant::now();
+    let starting = |is: &dyn Fn(&Option<String>) -> bool| {
+        while !is(&writer.state().starting) {
+            assert!(began.elapsed() < Duration::from_secs(60), "{:?}", writer.state());
+            std::thread::sleep(LOCK_POLL);
+        }
+    };
+    starting(&|why| why.as_ref().is_some_and(|why| why.contains("locked")));
+    other.execute_batch("COMMIT").unwrap();
+    assert_eq!(writer.write(insert(2)), Ok(2));
+    assert_eq!(writer.write(count), Ok(2), "what comes first was committed");
+    starting(&Option::is_none);
+    writer.close();
+    thread.join().unwrap();
+}
+
+#[test]
+fn each_commit_and_each_job_is_counted() {
+    let (_dir, writer, thread) = start();
+    for n in 1..=3 {
+        assert_eq!(writer.write(insert(n)), Ok(n));
+        let State { commits, jobs, .. } = writer.state();
+        assert_eq!((commits, jobs), (n as u64, n as u64));
+    }
+    writer.close();
+    thread.join().unwrap();
+}
+
+/// What they write has to fit into the log.
+#[test]
+fn a_transaction_takes_so_many_callers_and_so_many_bytes_and_one_of_any_size() {
+    let taken = |all: &[usize]| {
+        let job = |bytes: &usize| Job {
+            asked_at: Instant::now(),
+            bytes: *bytes,
+            together: true,
+            task: Box::new(Insert(0, channel().0, None)),
+        };
+        let mut queue = Queue { jobs: all.iter().map(job).collect(), ..Queue::default() };
+        let mut each = Vec::new();
+        while !queue.jobs.is_empty() {
+            let mut batch = Vec::new();
+            queue.take(&mut batch);
+            each.push(batch.len());
+        }
+        each
+    };
+    assert_eq!(taken(&[0; 2 * BATCH_MAX + 1]), [BATCH_MAX, BATCH_MAX, 1]);
+    let half = BATCH_BYTES / 2;
+    assert_eq!(taken(&[half, half, 1, half, half]), [2, 2, 1]);
+    assert_eq!(taken(&[1, 2 * BATCH_BYTES, 1]), [1, 1, 1]);
+    // Those who come while the batch waits for the lock join it as far as there is room.
+    let mut queue = Queue::default();
+    let (mut batch, task) = (Vec::new(), || Box::new(Insert(0, channel().0, None)));
+    for bytes in [half, half + 1] {
+        let asked_at = Instant::now();
+        queue.jobs.push_back(Job { asked_at, bytes, together: true, task: task() });
+        queue.take(&mut batch);
+    }
+    assert_eq!((batch.len(), queue.jobs.len()), (1, 1));
+}
+
 /// Inserts a number, and remembers what those before it had noted.
 struct Insert(i64, Sender<(i64, Option<i64>, Result<()>)>, Option<i64>);
 
