@@ -202,6 +202,11 @@ impl Process {
         Ok(process)
     }
 
+    /// True when it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// SIGTERM, and an end in time and without an error; a yardstick ends when its standard input
     /// does.
     pub fn stop(&mut self) -> Result<()> {
