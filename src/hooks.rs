@@ -168,7 +168,9 @@ impl Store for Notifying {
         if !is_due {
             return Ok(Found { jobs: Vec::new(), again, full: false });
         }
-        let jobs = self.write(move |c, plan| {
+        // A claim of which nobody knows would wait until its lease is over.
+        let plan = self.plan.clone();
+        let claim = move |c: &Connection| {
             let (mut jobs, now) = (Vec::new(), clock::now());
             for (target, room) in plan.targets.iter().zip(&rooms) {
                 let new = runs::claim(c, target, room.runs, false, &room.in_progress, now)?;
@@ -177,7 +179,8 @@ impl Store for Notifying {
                 jobs.extend(runs::claim(c, target, left, true, &room.in_progress, now)?);
             }
             Ok(jobs)
-        })?;
+        };
+        let jobs = self.writer.write_and_know(move |c| inbox::as_author(c, AUTHOR, claim))?;
         Ok(Found { jobs, again, full: false })
     }
 

@@ -1,5 +1,5 @@
-//! Bugs that the tests plant, to see that they notice them; a release build has none of them. One
-//! is none, but a mode in which more happens: `short_logs`.
+//! Bugs that the tests plant, to see that they notice them; a release build has none of them. Two
+//! are none, but modes in which more happens: `short_logs`, and `no_patience`, a disk that stalls.
 
 /// True in a debug build whose `FULFILLD_SABOTAGE` names this bug.
 pub fn is(bug: &str) -> bool {

@@ -106,8 +106,9 @@ impl Store for Events {
         }
         drop(reader);
         let held = InProgress::of(in_progress.iter().map(|task| &task.claim));
-        let claims =
-            self.context.writer.write(move |c| claims::claim(c, room, &held, clock::now()))?;
+        let claim = move |c: &_| claims::claim(c, room, &held, clock::now());
+        // A claim of which nobody knows has no worker, and waits until its lease is over.
+        let claims = self.context.writer.write_and_know(claim)?;
         if claims.iter().any(|claim| claim.alone) {
             *lock(&self.suspect_at) = Instant::now();
         }

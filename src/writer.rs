@@ -134,11 +134,29 @@ impl Writer {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
+        self.seated(job).wait()
+    }
+
+    /// The same for a caller that has to know whether its work was committed, and for whom nobody
+    /// waits: it gets its answer however long the disk takes.
+    pub fn write_and_know<T, F>(&self, job: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
+        self.seated(job).wait_on()
+    }
+
+    fn seated<T, F>(&self, job: F) -> Arc<Seat<T>>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
         debug_assert!(!db::is_borrowed_here(), "a look ends before anything is written");
         let seat = Seat::of_this_thread();
         let call = Box::new(Call::new(job, seat.clone()));
         self.enqueue(Job { asked_at: Instant::now(), bytes: 0, together: false, task: call });
-        seat.wait()
+        seat
     }
 
     /// Hands over a task that writes about so many bytes, and returns at once; the task is answered

@@ -181,6 +181,21 @@ fn verb(shop: &Shop, line: &str) -> (Option<i32>, String) {
     (out.status.code(), String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned())
 }
 
+/// The disk answers nobody in time, and commits everything: whoever has claimed an event or a run
+/// by that has to know it, or it waits ten minutes for the next to claim it.
+#[test]
+fn orders_and_hooks_do_not_wait_for_a_lease_when_the_disk_stalls() {
+    let hooks = Hooks::new();
+    let teller = hooks.script("teller", TELLER);
+    let shop = hooks.shop(&format!("{teller} order.paid"), &[("FULFILLD_SABOTAGE", "no_patience")]);
+    sell(&shop, 3);
+    for order in 1..=3 {
+        wait_for("the hook is notified", || {
+            hooks.runs_of("teller").contains(&format!("{order} order.paid")).then_some(())
+        });
+    }
+}
+
 #[test]
 fn a_parcel_shipped_in_the_stock_shell_has_its_hook_run_within_two_seconds() {
     let hooks = Hooks::new();
