@@ -10,6 +10,7 @@ mod steps; // what is done to the log
 
 use std::fs::File;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
@@ -87,6 +88,8 @@ pub struct Checkpointer {
     follower: Follower,
     /// What is in the file.
     running: Running,
+    /// The daemon itself reads the file from end to end.
+    own_reader: Arc<AtomicBool>,
 }
 
 impl Checkpointer {
@@ -109,6 +112,7 @@ impl Checkpointer {
             unclean: false,
             follower: Follower::default(),
             running: Running::default(),
+            own_reader: Arc::default(),
         };
         checkpointer.measure();
         let left = note.flatten().is_some_and(|note| note.has_left(checkpointer.log_left()));
@@ -137,6 +141,12 @@ impl Checkpointer {
         let pages: i64 =
             c.pragma_query_value(None, "page_count", |row| row.get(0)).map_err(db::translate)?;
         Ok(self.unclean && pages > READ_FIRST)
+    }
+
+    /// To be true while that is done: the daemon's own reading keeps the log from being emptied, and
+    /// nobody is to be told to end it.
+    pub fn own_reader(&self) -> Arc<AtomicBool> {
+        self.own_reader.clone()
     }
 
     /// The log at a start, which may have a hole where a sync failed: what it has in memory alone is
@@ -268,7 +278,7 @@ impl Checkpointer {
         self.tried = Some((Instant::now(), self.condition.pages));
         if self.is_followed() {
             self.condition.failing = None;
-            match self.condition.pages >= FOLLOWED_PAGES {
+            match self.condition.pages >= FOLLOWED_PAGES && !self.own_reader.load(Relaxed) {
                 true => drop(self.condition.grown.get_or_insert_with(Instant::now)),
                 false => self.condition.grown = None,
             }
@@ -300,7 +310,7 @@ impl Checkpointer {
             }
             Ok(Moved::InPart) => {
                 self.condition.failing = None;
-                if backups::is_running(self.identity.path()) {
+                if self.own_reader.load(Relaxed) || backups::is_running(self.identity.path()) {
                     self.condition.grown = None;
                 } else if self.condition.pages >= GROWN_PAGES {
                     self.condition.grown.get_or_insert_with(Instant::now);
@@ -532,6 +542,11 @@ mod tests {
         log.empty(&c).unwrap();
         assert!(log.condition().pages > GROWN_PAGES && log.condition().grown.is_none());
         drop(backup);
+        // Nor is the daemon's own reading of a large file.
+        log.own_reader().store(true, Relaxed);
+        log.empty(&c).unwrap();
+        assert!(log.condition().grown.is_none());
+        log.own_reader().store(false, Relaxed);
         log.empty(&c).unwrap();
         assert!(log.condition().grown.is_some());
         reader.execute_batch("COMMIT").unwrap();

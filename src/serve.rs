@@ -153,7 +153,8 @@ impl Serving {
         }
         let forgotten = forgotten::listed_beside(&path)?;
         let checkpointer = Checkpointer::of(Identity::of(&path)?, Some(held.clone()));
-        let pages = Pages::of(&path, checkpointer.reads_later(&connection)?);
+        let pages =
+            Pages::of(&path, checkpointer.reads_later(&connection)?, checkpointer.own_reader());
         let (guard, found) = RollbackGuard::read(&held, &connection)?;
         let lost = found.map(|found| match found {
             Finding::WentBack(what) => Alarm::file_went_back(what, clock::now()),

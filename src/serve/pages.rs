@@ -6,6 +6,8 @@
 //! would have at the start.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -18,15 +20,16 @@ use crate::error::{Error, Result};
 pub enum Pages {
     /// Nothing, or no more.
     Read,
-    /// The file, as soon as it is served.
-    Unread(PathBuf),
+    /// The file, as soon as it is served; and where to say that it is being read.
+    Unread(PathBuf, Arc<AtomicBool>),
     Reading(InterruptHandle, JoinHandle<Result<()>>),
 }
 
 impl Pages {
-    /// `large` says whether the file at `path` was left to be read while it is served.
-    pub fn of(path: &Path, large: bool) -> Pages {
-        if large { Pages::Unread(path.to_path_buf()) } else { Pages::Read }
+    /// `large` says whether the file at `path` was left to be read while it is served, and
+    /// `own_reader` is true as long as that is done.
+    pub fn of(path: &Path, large: bool, own_reader: Arc<AtomicBool>) -> Pages {
+        if large { Pages::Unread(path.to_path_buf(), own_reader) } else { Pages::Read }
     }
 
     /// Starts the reading, once, and looks what came of it. An error says that the file is damaged
@@ -34,7 +37,9 @@ impl Pages {
     pub fn look(&mut self) -> Result<()> {
         match std::mem::replace(self, Pages::Read) {
             Pages::Read => Ok(()),
-            Pages::Unread(path) => Pages::start(path).map(|reading| *self = reading),
+            Pages::Unread(path, own_reader) => {
+                Pages::start(path, own_reader).map(|reading| *self = reading)
+            }
             Pages::Reading(_, thread) if thread.is_finished() => match thread.join() {
                 Ok(Err(why @ (Error::Config(_) | Error::Corrupt(_)))) => Err(why),
                 Ok(Err(why)) => {
@@ -52,7 +57,7 @@ impl Pages {
         }
     }
 
-    fn start(path: PathBuf) -> Result<Pages> {
+    fn start(path: PathBuf, own_reader: Arc<AtomicBool>) -> Result<Pages> {
         let connection = db::open_for_reading(&path)?;
         let interrupt = connection.get_interrupt_handle();
         log::info!(
@@ -60,7 +65,10 @@ impl Pages {
         );
         let body = move || {
             let began = Instant::now();
-            db::read_every_page(&connection, &path)?;
+            own_reader.store(true, Relaxed);
+            let read = db::read_every_page(&connection, &path);
+            own_reader.store(false, Relaxed);
+            read?;
             let took = began.elapsed().as_secs_f64();
             log::info!("every page of the file is readable; checking them took {took:.1} s");
             Ok(())
