@@ -176,16 +176,20 @@ impl Checkpointer {
         }
     }
 
-    /// Before a transaction, which begins the next log when all of this one is in the file, as a
-    /// shell may have moved it: then the file is noted as it is now, and the next change of page 1
-    /// counts from that. `Corrupt` as for [`Checkpointer::check`].
-    pub fn catch_up(&mut self, c: &Connection) -> Result<()> {
-        if !self.marked || !self.is_moved() {
-            return Ok(());
+    /// Inside a transaction, before anything is read or written. It begins the next log when all of
+    /// this one is in the file, as a shell may have moved it. Then the file is to be noted as it is
+    /// now, and page 1 read anew, so the transaction is taken back: true, and it is to be begun
+    /// again. `Corrupt` as for [`Checkpointer::check`].
+    pub fn catch_up(&mut self, c: &Connection) -> Result<bool> {
+        let is_moved = || self.identity.log_in_use().is_some_and(|log| log.is_moved);
+        if !self.marked || !is_moved() {
+            return Ok(false);
         }
+        c.execute_batch("ROLLBACK").map_err(db::translate)?;
         self.identity.check()?;
         self.reused.get_or_insert_with(Instant::now);
-        self.note_moved(c)
+        self.note_moved(c)?;
+        Ok(true)
     }
 
     /// Inside a transaction, before anything is written: `Corrupt` when the file is no longer the
@@ -203,10 +207,6 @@ impl Checkpointer {
     /// Inside a transaction that wrote something: a log begins with a change of page 1.
     pub fn mark(&mut self, c: &Connection) -> Result<()> {
         self.running.note(c)?;
-        // Somebody may have moved the log since this transaction was prepared for.
-        if self.marked && self.is_moved() {
-            (self.marked, self.salt) = (false, None);
-        }
         if !self.marked && !sabotage::is("unmarked_log") {
             c.pragma_update(None, "user_version", db::schema_version()).map_err(db::translate)?;
             self.marking = true;
@@ -327,11 +327,6 @@ impl Checkpointer {
             }
         }
         Ok(())
-    }
-
-    /// True when all of the log is in the file: who writes next may begin it anew.
-    fn is_moved(&self) -> bool {
-        self.identity.log_in_use().is_some_and(|log| log.is_moved)
     }
 
     /// What is in the file now is what the next log is begun for.
@@ -701,8 +696,10 @@ mod tests {
             owner.settle(&c).unwrap();
             // It needs no new page, so nothing but the mark changes page 1.
             let write = |owner: &mut Checkpointer| {
-                owner.catch_up(&c).unwrap();
                 c.execute_batch("BEGIN IMMEDIATE").unwrap();
+                if owner.catch_up(&c).unwrap() {
+                    c.execute_batch("BEGIN IMMEDIATE").unwrap();
+                }
                 owner.check(&c).unwrap();
                 c.execute("UPDATE sequence SET n = n + 1", []).unwrap();
                 owner.mark(&c).unwrap();

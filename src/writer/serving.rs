@@ -126,6 +126,9 @@ impl Shared {
         first: &mut First,
     ) -> Result<()> {
         let committed = batch::execute(connection, "BEGIN IMMEDIATE").and_then(|()| {
+            while checkpointer.catch_up(connection)? {
+                batch::execute(connection, "BEGIN IMMEDIATE")?;
+            }
             first(connection)?;
             checkpointer.mark(connection)?;
             batch::execute(connection, "COMMIT")
@@ -150,10 +153,12 @@ impl Shared {
                 continue;
             }
             // Nothing is written into a log beside a file that is not ours any more.
-            let began = checkpointer
-                .catch_up(&connection)
-                .and_then(|()| self.begin(&connection, &mut batch))
-                .and_then(|()| checkpointer.check(&connection));
+            let began = self.begin(&connection, &mut batch).and_then(|()| {
+                while checkpointer.catch_up(&connection)? {
+                    self.begin(&connection, &mut batch)?;
+                }
+                checkpointer.check(&connection)
+            });
             if let Err(error) = began {
                 let fatal = self.note(&error);
                 answer_all(batch, &error);

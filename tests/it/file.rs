@@ -312,6 +312,42 @@ fn a_file_copied_over_while_it_is_served_is_never_acknowledged_into() {
     }
 }
 
+/// It lacks what the shell moved, so the log begun since is another file's for it.
+#[test]
+fn an_older_copy_is_refused_beside_a_log_that_was_begun_after_a_shell_moved_the_last_one() {
+    let mut shop = Shop::open();
+    let backup = shop.dir.path().join("backup.db");
+    let other = rusqlite::Connection::open(shop.file()).expect("the file opens");
+    let no_move = rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+    other.set_db_config(no_move, true).expect("it moves nothing by itself");
+    let beginning = |path: &Path| std::fs::read(path).expect("it is read")[..100].to_vec();
+    // In a quiet moment the daemon moves the log itself, and a copy of then has everything.
+    let older = (0..).step_by(5).find(|n| {
+        acknowledged(&shop, *n, 5);
+        shop.settle();
+        std::fs::copy(shop.file(), &backup).expect("cp");
+        let moved = other.query_row("PRAGMA wal_checkpoint(FULL)", [], |row| {
+            let (busy, pages, moved): (bool, i64, i64) = row.try_into()?;
+            Ok(!busy && pages == moved)
+        });
+        moved.expect("it is moved") && beginning(&backup) != beginning(&shop.file())
+    });
+    let next = older.expect("a log was moved") + 5;
+    acknowledged(&shop, next, 5);
+    // Whoever reads keeps the log from being cut off.
+    other.execute_batch("BEGIN; SELECT count(*) FROM events").expect("it reads");
+    acknowledged(&shop, next + 5, 1);
+    shop.kill();
+    std::fs::copy(&backup, shop.file()).expect("cp");
+    let (code, message) = refused(&shop);
+    assert_eq!(code, Some(78), "{message}");
+    drop(other);
+    type_after(&message, "the file that is there: ", shop.dir.path());
+    shop.start();
+    acknowledged(&shop, next + 6, 5);
+    shop.check();
+}
+
 #[test]
 fn a_second_desk_is_refused_by_whatever_name_it_comes() {
     let mut shop = Shop::open();
