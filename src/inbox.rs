@@ -372,6 +372,20 @@ mod tests {
     }
 
     #[test]
+    fn an_event_is_read_as_it_was_stored_whatever_its_shape() {
+        let c = Connection::open_in_memory().unwrap();
+        c.execute_batch(db::SCHEMA).unwrap();
+        let now = clock::now();
+        for (id, shape) in [("evt_1", Shape::Thin), ("evt_2", Shape::Snapshot)] {
+            let json = serde_json::json!({"id": id, "type": "review.opened", "livemode": true});
+            let stored = Event { shape, ..Event::from_value(&json).unwrap() };
+            assert!(insert(&c, &stored, "{}", Source::Webhook, now, now).unwrap());
+            let sql = format!("SELECT {EVENT} FROM events WHERE id = ?1");
+            assert_eq!(c.query_row(&sql, [id], event), Ok(stored));
+        }
+    }
+
+    #[test]
     fn the_backlog_is_what_is_pending_and_as_old_as_the_oldest_of_it() {
         let c = Connection::open_in_memory().unwrap();
         c.execute_batch(db::SCHEMA).unwrap();

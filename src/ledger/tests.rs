@@ -299,7 +299,8 @@ fn a_refund_of_another_payment_of_the_invoice_is_the_order_s_whichever_comes_fir
     let mut of_the_other = refund(2, "re_1", "succeeded", 150);
     of_the_other.about.payment_intent_id = "pi_2".into();
     let back = Change::Refunds(vec![of_the_other]);
-    let told = "SELECT amount_refunded || ' ' || (SELECT payment_intent_id FROM refunds)
+    let told = "SELECT amount_refunded || ' ' || (SELECT payment_intent_id FROM refunds) || ' '
+          || (SELECT group_concat(what) FROM order_history WHERE what GLOB 'refund *')
         FROM order_overview";
     for answers in [
         vec![&back, &with_both(1)],
@@ -307,7 +308,7 @@ fn a_refund_of_another_payment_of_the_invoice_is_the_order_s_whichever_comes_fir
     ] {
         let c = file();
         answers.into_iter().for_each(|answer| hear(&c, answer));
-        assert_eq!(one(&c, told), "150 pi_1");
+        assert_eq!(one(&c, told), "150 pi_1 refund re_1");
     }
 }
 
