@@ -24,7 +24,7 @@ use crate::shape;
 use crate::text::quoted;
 
 pub use lent::{Lent, is_borrowed_here};
-pub use reader::Reader;
+pub use reader::{Reader, Version};
 
 // Older ones can damage a file when two processes move its log into it at once
 // (sqlite.org/wal.html#walresetbug).

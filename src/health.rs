@@ -8,7 +8,7 @@ use crate::alarms;
 use crate::backups;
 use crate::clock::{self, Timestamp};
 use crate::context::Context;
-use crate::db::{self, Reader};
+use crate::db::{self, Reader, Version};
 use crate::door::{Answer, Door};
 use crate::error::Result;
 use crate::hooks;
@@ -67,9 +67,9 @@ pub struct Health {
 #[derive(Default)]
 struct Seen {
     /// It could be read.
-    readable: Option<i64>,
+    readable: Option<Version>,
     /// Nothing in it kept orders from going through: no event waited, and no alarm stood.
-    quiet: Option<i64>,
+    quiet: Option<Version>,
 }
 
 impl Health {
@@ -125,8 +125,8 @@ impl Health {
         Ok(())
     }
 
-    /// A number that changes whenever anybody has committed to the file.
-    pub fn version(&self) -> Option<i64> {
+    /// What changes whenever anybody has committed to the file.
+    pub fn version(&self) -> Option<Version> {
         self.reader.version().ok()
     }
 

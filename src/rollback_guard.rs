@@ -14,7 +14,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{self, Timestamp};
-use crate::db::{self, Reader};
+use crate::db::{self, Reader, Version};
 use crate::error::Result;
 use crate::place::{self, Lock};
 
@@ -107,7 +107,7 @@ pub struct RollbackGuard {
     seen_before: String,
     noted_at: Option<Instant>,
     /// The file's version when it was last looked at.
-    version: Option<i64>,
+    version: Option<Version>,
 }
 
 impl RollbackGuard {

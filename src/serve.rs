@@ -171,8 +171,6 @@ impl Serving {
         }
         let lent = Lent::from(connection);
         let reader = Reader::beside(&path, lent.clone());
-        // What it keeps lies below what the threads need for a while, which glibc then gives back.
-        let _ = reader.version();
         let (writer, writing) = Writer::start(
             lent,
             checkpointer,

@@ -3,17 +3,15 @@
 //! while.
 //!
 //! Each connection that has read the schema holds more than 1 MB, which a shop at rest does without.
-//! To see that nothing was committed, a connection that has read no schema is enough; it stays open.
 
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use super::{CLI_BUSY, Lent, lent, open, translate, unopened};
+use super::{CLI_BUSY, Lent, lent, open, translate};
 use crate::error::Result;
 use crate::sync::lock;
 
@@ -36,14 +34,36 @@ struct Inside {
     /// The writer's connection.
     lent: Option<Lent>,
     looking: Mutex<Looking>,
-    /// Has read no schema; `None` until it is needed.
-    watching: Mutex<Option<Connection>>,
 }
 
 struct Looking {
     /// `None` at rest.
     connection: Option<Connection>,
+    /// How many there were so far.
+    opened: u64,
     used: Instant,
+}
+
+/// Differs from the one before where anybody has committed since: this process, or a shell. It may
+/// differ without that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Version {
+    /// Which connection it is of: each counts for itself. The writer's is 0.
+    connection: u64,
+    /// What others committed.
+    of_others: i64,
+    /// What the connection itself changed.
+    own: u64,
+}
+
+impl Version {
+    fn of(connection: u64, c: &Connection) -> Result<Version> {
+        let of_others = c
+            .prepare_cached("PRAGMA data_version")
+            .and_then(|mut query| query.query_row([], |row| row.get(0)))
+            .map_err(translate)?;
+        Ok(Version { connection, of_others, own: c.total_changes() })
+    }
 }
 
 /// The connection, as long as nobody else may have it. Whoever has it writes nothing, not by the
@@ -81,8 +101,7 @@ impl Reader {
         Reader(Arc::new(Inside {
             path: path.to_path_buf(),
             lent,
-            looking: Mutex::new(Looking { connection: None, used: Instant::now() }),
-            watching: Mutex::default(),
+            looking: Mutex::new(Looking { connection: None, opened: 0, used: Instant::now() }),
         }))
     }
 
@@ -94,12 +113,20 @@ impl Reader {
             Some(_) => None,
         };
         if lent.is_none() {
-            if looking.connection.is_none() {
-                looking.connection = Some(self.with_schema()?);
-            }
+            self.open(&mut looking)?;
             looking.used = Instant::now();
         }
         Ok(Guard { lent, looking })
+    }
+
+    /// Opens it where it is not.
+    fn open(&self, looking: &mut Looking) -> Result<()> {
+        if looking.connection.is_none() {
+            looking.connection = Some(self.with_schema()?);
+            looking.opened += 1;
+            looking.used = Instant::now();
+        }
+        Ok(())
     }
 
     /// The writer's connection, where nobody is kept waiting by that.
@@ -114,17 +141,18 @@ impl Reader {
         look(&*self.get()?)
     }
 
-    /// A number that changes whenever anybody has committed: this process, or a shell.
-    pub fn version(&self) -> Result<i64> {
-        let mut watching = lock(&self.0.watching);
-        let connection = match &mut *watching {
-            Some(connection) => connection,
-            none => none.insert(self.without_schema()?),
-        };
-        connection
-            .prepare_cached("PRAGMA data_version")
-            .and_then(|mut query| query.query_row([], |row| row.get(0)))
-            .map_err(translate)
+    /// What to compare, to see whether anybody has committed. Takes a moment, and is no look that
+    /// keeps the connection open.
+    pub fn version(&self) -> Result<Version> {
+        let mut looking = lock(&self.0.looking);
+        if looking.connection.is_none() {
+            if let Some(lent) = self.0.lent.as_ref().and_then(Lent::borrow) {
+                return Version::of(0, &lent);
+            }
+            self.open(&mut looking)?;
+        }
+        let opened = looking.opened;
+        Version::of(opened, looking.connection.as_ref().expect("it was opened just now"))
     }
 
     /// Closes the connection where nobody has looked for a while; for whoever comes by often.
@@ -148,19 +176,6 @@ impl Reader {
         connection.pragma_update(None, "cache_size", CACHE_KB).map_err(translate)?;
         Ok(connection)
     }
-
-    /// Nothing that it is set to here needs the schema.
-    fn without_schema(&self) -> Result<Connection> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&self.0.path, flags)
-            .map_err(|e| unopened(&self.0.path, e))?;
-        connection.busy_timeout(CLI_BUSY).map_err(translate)?;
-        connection
-            .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
-            .map_err(translate)?;
-        connection.pragma_update(None, "query_only", true).map_err(translate)?;
-        Ok(connection)
-    }
 }
 
 #[cfg(test)]
@@ -172,7 +187,7 @@ mod tests {
     fn what_is_closed_at_rest_is_open_again_for_whoever_looks() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("shop.db");
-        let writer = open_for_serving(&path, false).unwrap();
+        drop(open_for_serving(&path, false).unwrap());
         let reader = Reader::of(&path);
         let live = |reader: &Reader| -> bool {
             reader.get().unwrap().query_row("SELECT livemode FROM shop", [], |r| r.get(0)).unwrap()
@@ -187,13 +202,6 @@ mod tests {
         }
         assert!(is_open(), "somebody looks");
         reader.close_after(Duration::ZERO);
-        assert!(!is_open());
-
-        // Closed, it still sees that somebody commits.
-        let before = reader.version().unwrap();
-        assert_eq!(reader.version(), Ok(before));
-        writer.execute("UPDATE actor SET name = 'page:anna'", []).unwrap();
-        assert_ne!(reader.version(), Ok(before));
         assert!(!is_open());
 
         assert!(!live(&reader));
@@ -224,6 +232,15 @@ mod tests {
         Shop { _dir: dir, path, lent, reader }
     }
 
+    /// Until looks are through a connection of their own.
+    fn make_busy(shop: &Shop) {
+        let until = Instant::now() + Duration::from_secs(60);
+        while !looks(shop) {
+            assert!(Instant::now() < until, "a busy writer still lends");
+            (0..30).for_each(|_| drop(shop.lent.hold()));
+        }
+    }
+
     #[test]
     fn a_shop_at_rest_is_looked_at_through_the_writer_s_connection() {
         let shop = shop();
@@ -241,10 +258,36 @@ mod tests {
     }
 
     #[test]
+    fn whoever_commits_is_noticed_at_rest_and_in_a_busy_shop() {
+        let shop = shop();
+        let shell = Connection::open(&shop.path).unwrap();
+        let mut last = shop.reader.version().unwrap();
+        let mut is_new = || {
+            let before = std::mem::replace(&mut last, shop.reader.version().unwrap());
+            assert_eq!(shop.reader.version(), Ok(last), "nobody committed in between");
+            before != last
+        };
+        let edit = "UPDATE actor SET name = 'page:' || hex(randomblob(4))";
+        assert!(!is_new());
+        for busy in [false, true] {
+            if busy {
+                make_busy(&shop);
+            }
+            assert_eq!(is_new(), busy, "another connection counts for itself");
+            shop.lent.hold().execute(edit, []).unwrap();
+            assert!(is_new());
+            shell.execute(edit, []).unwrap();
+            assert!(is_new());
+            assert!(!is_new());
+        }
+        // One that was opened anew is not taken for the one before, which saw less.
+        shop.reader.close_after(Duration::ZERO);
+        assert!(is_new());
+    }
+
+    #[test]
     fn nobody_who_writes_waits_for_a_look_in_a_busy_shop_or_a_large_one() {
-        let busy = shop();
-        (0..30).for_each(|_| drop(busy.lent.hold()));
-        assert!(looks(&busy));
+        make_busy(&shop());
 
         let large = shop();
         large.lent.hold().execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();

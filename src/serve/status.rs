@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::db::Version;
 use crate::health::Health;
 
 /// How often what waits is counted, and how often while nobody commits: then only time can change it.
@@ -16,7 +17,7 @@ const PAUSE_SHARE: u32 = 1000;
 pub struct Status {
     ready: Option<bool>,
     /// The file's version then.
-    version: Option<i64>,
+    version: Option<Version>,
     told: Option<Instant>,
     took: Duration,
 }
