@@ -45,6 +45,11 @@ impl Held {
             self.second = Instant::now();
         }
     }
+
+    fn is_busy(&mut self) -> bool {
+        self.pass();
+        self.transactions.max(self.before) > TRANSACTIONS_MAX
+    }
 }
 
 impl From<Connection> for Lent {
@@ -70,6 +75,12 @@ impl Lent {
         lock(&self.0).connection = None;
     }
 
+    /// True while [`Lent::borrow`] would not lend, or not at once.
+    pub fn is_busy(&self) -> bool {
+        let Ok(mut held) = self.0.try_lock() else { return true };
+        held.is_busy() || held.connection.is_none()
+    }
+
     /// For a look. `None` when the writer is busy, or has ended.
     pub fn borrow(&self) -> Option<Looking<'_>> {
         let until = Instant::now() + PATIENCE;
@@ -81,8 +92,7 @@ impl Lent {
                 Err(TryLockError::WouldBlock) => std::thread::sleep(POLL),
             }
         };
-        held.pass();
-        if held.transactions.max(held.before) > TRANSACTIONS_MAX {
+        if held.is_busy() {
             return None;
         }
         let connection = held.connection.as_ref()?;

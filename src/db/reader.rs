@@ -1,6 +1,6 @@
 //! One connection for looking that several modules share: the writer's while hardly anything is
-//! written (`lent.rs`); else one of its own, opened when somebody looks, closed when nobody has for a
-//! while.
+//! written (`lent.rs`); else one of its own, opened when somebody looks, closed when nobody has
+//! needed it for a while.
 //!
 //! Each connection that has read the schema holds more than 1 MB, which a shop at rest does without.
 
@@ -41,7 +41,8 @@ struct Looking {
     connection: Option<Connection>,
     /// How many there were so far.
     opened: u64,
-    used: Instant,
+    /// When somebody last looked who could not borrow the writer's.
+    needed: Instant,
 }
 
 /// Differs from the one before where anybody has committed since: this process, or a shell. It may
@@ -101,7 +102,7 @@ impl Reader {
         Reader(Arc::new(Inside {
             path: path.to_path_buf(),
             lent,
-            looking: Mutex::new(Looking { connection: None, opened: 0, used: Instant::now() }),
+            looking: Mutex::new(Looking { connection: None, opened: 0, needed: Instant::now() }),
         }))
     }
 
@@ -114,7 +115,9 @@ impl Reader {
         };
         if lent.is_none() {
             self.open(&mut looking)?;
-            looking.used = Instant::now();
+            if !self.lends() {
+                looking.needed = Instant::now();
+            }
         }
         Ok(Guard { lent, looking })
     }
@@ -124,16 +127,22 @@ impl Reader {
         if looking.connection.is_none() {
             looking.connection = Some(self.with_schema()?);
             looking.opened += 1;
-            looking.used = Instant::now();
+            looking.needed = Instant::now();
         }
         Ok(())
     }
 
     /// The writer's connection, where nobody is kept waiting by that.
     fn lent(&self) -> Option<lent::Looking<'_>> {
-        let lent = self.0.lent.as_ref()?;
-        let size = std::fs::metadata(&self.0.path).ok()?.len();
-        (size <= LENT_MAX).then(|| lent.borrow())?
+        self.0.lent.as_ref().filter(|_| self.is_small())?.borrow()
+    }
+
+    fn lends(&self) -> bool {
+        self.0.lent.as_ref().is_some_and(|lent| !lent.is_busy()) && self.is_small()
+    }
+
+    fn is_small(&self) -> bool {
+        std::fs::metadata(&self.0.path).is_ok_and(|file| file.len() <= LENT_MAX)
     }
 
     /// What a look finds; nobody waits for it longer than that.
@@ -155,15 +164,15 @@ impl Reader {
         Version::of(opened, looking.connection.as_ref().expect("it was opened just now"))
     }
 
-    /// Closes the connection where nobody has looked for a while; for whoever comes by often.
+    /// Closes the connection where nobody has needed it for a while; for whoever comes by often.
     pub fn rest(&self) {
         self.close_after(IDLE_MAX);
     }
 
     fn close_after(&self, idle: Duration) {
-        // Who looks just now has used it just now.
+        // Who looks just now is not to lose it.
         if let Ok(mut looking) = self.0.looking.try_lock()
-            && looking.used.elapsed() >= idle
+            && looking.needed.elapsed() >= idle
         {
             looking.connection = None;
         }

@@ -1054,3 +1054,26 @@ fn what_a_demo_keeps_is_in_the_one_file() {
     let told = String::from_utf8_lossy(&demo.stdout);
     assert!(told.contains(&format!("\n{orders} orders on disk")), "{orders} in the copy: {told}");
 }
+
+#[test]
+fn a_quiet_shop_has_its_file_open_once_while_it_is_sold_packed_and_watched() {
+    let shop = Shop::open();
+    // What is open for reading only is for looking at the file itself.
+    let connections = || {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", shop.desk().pid())).expect("it runs");
+        open.flatten()
+            .filter(|fd| std::fs::read_link(fd.path()).is_ok_and(|to| to == shop.file()))
+            .filter(|fd| fd.path().symlink_metadata().is_ok_and(|link| link.mode() & 0o200 != 0))
+            .count()
+    };
+    let purchase = &shop.buy("card", 1, "snapshot")[0];
+    assert_eq!(shop.deliver(&purchase.events[0].0), 200);
+    shop.settle();
+    shop.shell("UPDATE orders SET note = 'blue paper'").expect("it can be typed");
+    // A look that met a long transaction has had a connection of its own for a while.
+    wait_for("only the writer has the file open", || {
+        assert_eq!(shop.get("/readyz").0, 200);
+        assert!(shop.get("/metrics").1.contains("fulfilld_ready 1"));
+        (connections() == 1).then_some(())
+    });
+}
