@@ -287,15 +287,16 @@ fn money_that_is_held_says_how_much_and_until_when_and_what_was_taken_of_it() {
 }
 
 /// Several payments may pay an invoice, and its order names one of them.
+fn with_both(question: i64) -> Change {
+    let Change::Order(mut order) = answer(question, PaymentStatus::Paid, 400) else {
+        unreachable!()
+    };
+    order.other_payments = vec!["pi_1".into(), "pi_2".into()];
+    Change::Order(order)
+}
+
 #[test]
 fn a_refund_of_another_payment_of_the_invoice_is_the_order_s_whichever_comes_first() {
-    let with_both = |question| {
-        let Change::Order(mut order) = answer(question, PaymentStatus::Paid, 400) else {
-            unreachable!()
-        };
-        order.other_payments = vec!["pi_1".into(), "pi_2".into()];
-        Change::Order(order)
-    };
     let mut of_the_other = refund(2, "re_1", "succeeded", 150);
     of_the_other.about.payment_intent_id = "pi_2".into();
     let back = Change::Refunds(vec![of_the_other]);
@@ -396,6 +397,22 @@ fn unjoined(session: &str, payment: Option<&str>) -> Change {
     Change::Order(order)
 }
 
+/// An event that waits for a payment.
+const WAIT: &str =
+    "INSERT INTO events(id, type, shape, payload, source, received_at, state, awaits)
+     VALUES('evt_1', 'charge.dispute.created', 'snapshot', '{}', 'webhook', 'x', 'ignored', ?1)";
+
+#[test]
+fn what_waits_for_another_payment_is_due_once_the_order_has_that_one_too() {
+    let c = file();
+    hear(&c, &answer(1, PaymentStatus::Paid, 400));
+    c.execute(WAIT, ["pi_2"]).unwrap();
+    hear(&c, &answer(2, PaymentStatus::Paid, 400));
+    assert_eq!(one(&c, "SELECT state FROM events"), "ignored");
+    hear(&c, &with_both(3));
+    assert_eq!(one(&c, "SELECT state FROM events"), "pending");
+}
+
 #[test]
 fn an_order_learns_by_a_refund_which_payment_paid_its_invoice_and_what_waited_for_it_is_due() {
     let of_the_invoice = || {
@@ -404,8 +421,6 @@ fn an_order_learns_by_a_refund_which_payment_paid_its_invoice_and_what_waited_fo
         refund.about.invoice_id = Some("in_1".into());
         Change::Refunds(vec![refund])
     };
-    let wait = "INSERT INTO events(id, type, shape, payload, source, received_at, state, awaits)
-        VALUES('evt_1', 'charge.dispute.created', 'snapshot', '{}', 'webhook', 'x', 'ignored', ?1)";
     let told = "SELECT group_concat(coalesce(payment_intent_id, 'none')) || ' ' || (SELECT state FROM events)
         FROM (SELECT * FROM orders ORDER BY id)";
     for (awaits, orders, left) in [
@@ -416,7 +431,7 @@ fn an_order_learns_by_a_refund_which_payment_paid_its_invoice_and_what_waited_fo
     ] {
         let c = file();
         orders.iter().for_each(|order| hear(&c, order));
-        c.execute(wait, [awaits]).unwrap();
+        c.execute(WAIT, [awaits]).unwrap();
         hear(&c, &of_the_invoice());
         assert_eq!(one(&c, told), left);
     }

@@ -550,7 +550,7 @@ impl Week {
             ));
         }
         for review in self.list("/v1/reviews") {
-            facts.insert(row("review", &review, &["id", "open"]));
+            facts.insert(row("review", &review, &["id", "open", "closed_reason"]));
         }
         for warning in self.list("/v1/radar/early_fraud_warnings") {
             facts.insert(row("warning", &warning, &["id", "actionable"]));
@@ -583,7 +583,7 @@ const FACTS: [&str; 5] = [
     "SELECT 'order', checkout_session_id, payment_status, currency, amount_total FROM orders",
     "SELECT 'refund', id, payment_intent_id, amount, currency, status FROM refunds",
     "SELECT 'dispute', id, payment_intent_id, amount, currency, status FROM disputes",
-    "SELECT 'review', id, open FROM reviews",
+    "SELECT 'review', id, open, closed_reason FROM reviews",
     "SELECT 'warning', id, actionable FROM fraud_warnings",
 ];
 
