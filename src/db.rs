@@ -162,6 +162,12 @@ fn without_tables(path: &Path) -> Error {
 fn open(path: &Path, flags: OpenFlags) -> Result<Connection> {
     let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
         .map_err(|e| unopened(path, e))?;
+    // The log has one owner: checkpoint.rs moves it into the file, and nobody else by the way, not
+    // even when closing. First of all, because what follows reads the file, and beside another's log
+    // it fails: closed then, it would move that log into it.
+    connection
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+        .map_err(|e| unopened(path, e))?;
     let set = |name: &str, value: &dyn rusqlite::ToSql| {
         connection.pragma_update(None, name, value).map_err(|e| unopened(path, e))
     };
@@ -171,12 +177,7 @@ fn open(path: &Path, flags: OpenFlags) -> Result<Connection> {
         set("synchronous", &"NORMAL")?;
     }
     set("foreign_keys", &true)?;
-    // The log has one owner: checkpoint.rs moves it into the file, and nobody else by the way, not
-    // even when closing.
     set("wal_autocheckpoint", &0)?;
-    connection
-        .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
-        .map_err(|e| unopened(path, e))?;
     // What is deleted is overwritten, so that a person who was forgotten is in no free page.
     set("secure_delete", &true)?;
     // What stands in the file may call SQLite's own functions and nothing else.
@@ -517,6 +518,21 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn a_file_that_is_opened_beside_the_log_of_another_stays_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, put) = (dir.path().join("shop.db"), dir.path().join("put.db"));
+        let c = open_for_serving(&path, false).unwrap();
+        c.execute_batch("PRAGMA user_version = 3").unwrap();
+        std::fs::copy(beside(&path, "-wal"), beside(&put, "-wal")).unwrap();
+        // Its pages stand elsewhere, so with the first page of the log it cannot be read.
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[4096..].fill(0);
+        std::fs::write(&put, &bytes).unwrap();
+        open(&put, OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap_err();
+        assert!(std::fs::read(&put).unwrap() == bytes, "the log was moved into it");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! Each connection that has read the schema holds more than 1 MB, which a shop at rest does without.
 
 use std::ops::Deref;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, OpenFlags};
 
 use super::{CLI_BUSY, Lent, lent, open, translate};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::sync::lock;
 
 /// Pages that it keeps, for it looks at few rows, over and over; less than nothing means KB.
@@ -31,6 +32,8 @@ pub struct Reader(Arc<Inside>);
 struct Inside {
     /// The real path.
     path: PathBuf,
+    /// The file there, by its device and its number.
+    file: Option<(u64, u64)>,
     /// The writer's connection.
     lent: Option<Lent>,
     looking: Mutex<Looking>,
@@ -101,6 +104,7 @@ impl Reader {
     fn borrowing(path: &Path, lent: Option<Lent>) -> Reader {
         Reader(Arc::new(Inside {
             path: path.to_path_buf(),
+            file: at(path),
             lent,
             looking: Mutex::new(Looking { connection: None, opened: 0, needed: Instant::now() }),
         }))
@@ -178,13 +182,22 @@ impl Reader {
         }
     }
 
+    /// Not of another file that was put in the place of ours, beside whose log it would be read.
     fn with_schema(&self) -> Result<Connection> {
+        if at(&self.0.path) != self.0.file {
+            let path = self.0.path.display();
+            return Err(Error::Temporary(format!("{path} was deleted or replaced")));
+        }
         let connection = open(&self.0.path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         connection.busy_timeout(CLI_BUSY).map_err(translate)?;
         connection.pragma_update(None, "query_only", true).map_err(translate)?;
         connection.pragma_update(None, "cache_size", CACHE_KB).map_err(translate)?;
         Ok(connection)
     }
+}
+
+fn at(path: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
 }
 
 #[cfg(test)]
@@ -307,6 +320,17 @@ mod tests {
         let stopped = shop();
         stopped.lent.close();
         assert!(looks(&stopped));
+    }
+
+    #[test]
+    fn a_file_that_was_put_in_the_place_of_ours_is_not_looked_at() {
+        let shop = shop();
+        let other = shop.path.with_extension("other");
+        std::fs::copy(&shop.path, &other).unwrap();
+        std::fs::rename(&other, &shop.path).unwrap();
+        shop.lent.close();
+        assert!(shop.reader.get().is_err());
+        assert!(shop.reader.version().is_err());
     }
 
     #[test]
