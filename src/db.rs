@@ -162,9 +162,8 @@ fn without_tables(path: &Path) -> Error {
 fn open(path: &Path, flags: OpenFlags) -> Result<Connection> {
     let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
         .map_err(|e| unopened(path, e))?;
-    // The log has one owner: checkpoint.rs moves it into the file, and nobody else by the way, not
-    // even when closing. First of all, because what follows reads the file, and beside another's log
-    // it fails: closed then, it would move that log into it.
+    // The log has one owner, checkpoint.rs: nobody else moves it, not even when closing. This comes
+    // first, because what follows reads the file, which fails beside the log of another.
     connection
         .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
         .map_err(|e| unopened(path, e))?;
