@@ -241,8 +241,16 @@ pub fn address_in(line: &str) -> Result<SocketAddr> {
     after[..end].parse().map_err(|_| format!("no address in {line:?}"))
 }
 
-/// The environment in which a `fulfilld` is measured: its own file, any port, and a Stripe that
-/// does not answer.
+/// What the unit of systemd sets for glibc's heap.
+fn heap_of_the_unit() -> impl Iterator<Item = (&'static str, &'static str)> {
+    include_str!("../../systemd/fulfilld.service")
+        .lines()
+        .filter_map(|line| line.strip_prefix("Environment=")?.split_once('='))
+        .filter(|(name, _)| name.starts_with("MALLOC_") || name.starts_with("GLIBC_"))
+}
+
+/// The environment in which a `fulfilld` is measured: its own file, any port, the unit's settings of
+/// the heap, and a Stripe that does not answer.
 pub fn fulfilld(program: &Path, file: &Path) -> Command {
     let mut command = Command::new(program);
     command
@@ -251,7 +259,8 @@ pub fn fulfilld(program: &Path, file: &Path) -> Command {
         .env("WEBHOOK_SECRET", deliveries::SECRET)
         .env("FULFILLD_DB", file)
         .env("FULFILLD_LISTEN", "127.0.0.1:0")
-        .env("FULFILLD_STRIPE_API", "http://127.0.0.1:9");
+        .env("FULFILLD_STRIPE_API", "http://127.0.0.1:9")
+        .envs(heap_of_the_unit());
     command
 }
 
