@@ -32,9 +32,20 @@ pub fn anyone(c: &Connection) -> Result<bool> {
         .map_err(db::translate)
 }
 
-/// True when an event, by itself or by what its body refers to, is about somebody who is forgotten:
-/// then its body is not stored.
-pub fn concerns(c: &Connection, event: &Event, payload: &str) -> Result<bool> {
+/// The body to store with an event: none where it is about somebody who is forgotten. `anyone` is
+/// what [`anyone`] says in the same transaction.
+pub fn storable<'a>(
+    c: &Connection,
+    anyone: bool,
+    event: &Event,
+    payload: &'a str,
+) -> Result<Option<&'a str>> {
+    let is_theirs = anyone && concerns(c, event, payload)?;
+    Ok((!is_theirs).then_some(payload))
+}
+
+/// True when an event is about somebody who is forgotten, by itself or by what its body refers to.
+fn concerns(c: &Connection, event: &Event, payload: &str) -> Result<bool> {
     let mut subjects = vec![event.id.clone()];
     subjects.extend(event.object_id.clone());
     let body: Value = serde_json::from_str(payload).unwrap_or_default();

@@ -46,8 +46,7 @@ pub fn insert(
     now: Timestamp,
     due: Timestamp,
 ) -> Result<bool> {
-    let is_theirs = forgotten::anyone(c)? && forgotten::concerns(c, event, payload)?;
-    let payload = (!is_theirs).then_some(payload);
+    let payload = forgotten::storable(c, forgotten::anyone(c)?, event, payload)?;
     insert_at(c, next_number(c)?, event, payload, source, now, due)
 }
 

@@ -201,8 +201,7 @@ impl Task for Keeping {
             }),
         };
         let event = &self.event;
-        let is_theirs = anyone_forgotten && forgotten::concerns(c, event, &self.payload)?;
-        let payload = (!is_theirs).then_some(&*self.payload);
+        let payload = forgotten::storable(c, anyone_forgotten, event, &self.payload)?;
         self.new = inbox::insert_at(c, seq, event, payload, Source::Webhook, now, due)?;
         Ok(())
     }
