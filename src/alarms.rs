@@ -147,6 +147,14 @@ pub fn message(c: &Connection, name: &str) -> Result<Option<String>> {
         .map_err(db::translate)
 }
 
+/// What a condition is about; nothing when all is well.
+pub fn about(c: &Connection, name: &str) -> Result<String> {
+    c.prepare_cached("SELECT about FROM alarms WHERE name = ?1")
+        .and_then(|mut q| q.query_row([name], |row| row.get(0)).optional())
+        .map(Option::unwrap_or_default)
+        .map_err(db::translate)
+}
+
 /// The condition is over.
 pub fn clear(c: &Connection, name: &str) -> Result<()> {
     c.execute("DELETE FROM alarms WHERE name = ?1", [name]).map(drop).map_err(db::translate)

@@ -12,9 +12,11 @@
 //! the same request. It takes the next number of the file's sequence. Its answer finishes them
 //! all, and all others that wait, are about an object in the answer and have a lower number.
 //!
-//! What happens when the process dies stands in `claims/deaths.rs`.
+//! What happens when the process dies stands in `claims/deaths.rs`; what is made due before its time
+//! in `claims/waking.rs`.
 
 mod deaths;
+mod waking;
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -32,6 +34,7 @@ use crate::queue::retry::Retry;
 use crate::reason::{Code, Reason};
 pub use deaths::release_interrupted;
 use deaths::{CRASHES_FORGIVEN, PANICS_MAX, pause_after};
+pub use waking::{wake_all, wake_unfinished, wake_unfinished_daily};
 
 /// Temporary failures are tried again after 1 s, 2 s, 4 s … an hour, and for three days at least,
 /// before the event is parked.
@@ -49,9 +52,6 @@ const AHEAD_MAX: Duration = Duration::from_secs(2 * 3600);
 /// A suspect that has been due for this long gets its turn though others wait: they wait until it
 /// was tried.
 const SUSPECT_WAITS: Duration = Duration::from_secs(30);
-
-/// Events that are processed once more when the key may see more than before.
-const UNSEEN_MAX: i64 = 1000;
 
 /// Events in one claim, at most; the others about that object come next.
 const EVENTS_MAX: usize = 1000;
@@ -469,30 +469,6 @@ pub fn finish_covered(
         }
     }
     Ok(covered)
-}
-
-/// When Stripe answers again after an outage, or the clock was set: everything that is only waiting
-/// is due now. What waits because of its own deaths or panics goes on waiting; the forgiven ones
-/// have no pause.
-pub fn wake_all(c: &Connection, now: Timestamp) -> Result<usize> {
-    c.execute(
-        "UPDATE events SET next_attempt_at = ?1 WHERE state = 'pending' AND taken_at IS NULL AND next_attempt_at > ?1
-           AND crashes <= ?2 AND panics <= ?2",
-        (clock::text(now), CRASHES_FORGIVEN),
-    )
-    .map_err(db::translate)
-}
-
-/// When the key may see more than before: what was read with something missing is requested once
-/// more, the latest [`UNSEEN_MAX`] of it. The daily check finds the others.
-pub fn wake_unseen(c: &Connection) -> Result<usize> {
-    c.execute(
-        "UPDATE events SET state = 'pending' WHERE id IN(SELECT id FROM events
-           WHERE state = 'done' AND awaits IS NOT NULL
-           ORDER BY seq DESC LIMIT ?1)",
-        [UNSEEN_MAX],
-    )
-    .map_err(db::translate)
 }
 
 #[cfg(test)]

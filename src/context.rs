@@ -43,6 +43,7 @@ impl Context {
         livemode: bool,
         account: Option<String>,
     ) -> Arc<Context> {
+        let forbidden = Mutex::new(stripe.forbidden());
         Arc::new(Context {
             writer,
             stripe,
@@ -51,7 +52,7 @@ impl Context {
             account,
             events: Arc::default(),
             breaker: Breaker::default(),
-            forbidden: Mutex::default(),
+            forbidden,
         })
     }
 
@@ -109,7 +110,7 @@ impl Context {
         if *shown == now {
             return;
         }
-        let granted = shown.iter().any(|why| !now.contains(why));
+        let granted = shown.iter().any(|(name, _)| !now.iter().any(|(left, _)| left == name));
         shown.clone_from(&now);
         if granted {
             self.note_recovery("key_lacks_permission");
@@ -134,11 +135,18 @@ impl Context {
     fn note_recovery(&self, alarm: &'static str) {
         let woken = self.writer.write(move |c| {
             alarms::clear(c, alarm)?;
-            let unseen = if alarm == "key_lacks_permission" { claims::wake_unseen(c)? } else { 0 };
-            Ok(claims::wake_all(c, clock::now())? + unseen)
+            claims::wake_all(c, clock::now())
+        });
+        let woken = woken.and_then(|n| {
+            // A buyer's event waits for one of these transactions at most.
+            let mut below = (alarm == "key_lacks_permission").then_some(i64::MAX);
+            while let Some(before) = below {
+                below = self.writer.write(move |c| claims::wake_unfinished(c, before))?;
+            }
+            Ok(n)
         });
         match woken {
-            Ok(n) => log::debug!("{n} events are due again"),
+            Ok(n) => log::debug!("{n} events that waited are due again"),
             Err(error) => {
                 log::warn!(
                     "cannot wake the events that wait: {error}; they will be retried when due"

@@ -31,6 +31,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use crate::alarms::{self, Alarm};
+use crate::claims;
 use crate::clock::{self, Timestamp};
 use crate::config;
 use crate::context::Context;
@@ -251,6 +252,7 @@ impl Backfill {
         self.correct_birth()?;
         match list {
             List::Events => {
+                self.try_what_was_hidden();
                 self.catch_up().inspect(|()| self.context.metrics.backfilled(clock::now()))
             }
             _ if sabotage::is("never_sweep") => Ok(()),
@@ -260,9 +262,33 @@ impl Backfill {
                 let unsettled = self.reader.look(|c| compare::unsettled(c, now))?;
                 let found = add(&self.context, unsettled, upsert_lookup)?;
                 self.context.metrics.backfill_found("unsettled", found);
-                Ok(())
+                self.request_what_was_missing(now)
             }
         }
+    }
+
+    /// A permission that was granted shows though nothing is sold that needs it.
+    fn try_what_was_hidden(&self) {
+        let stripe = &self.context.stripe;
+        if stripe.hides_invoices() {
+            let answer = stripe.try_invoices();
+            self.context.note_asked(answer.as_ref().copied());
+        }
+    }
+
+    /// What Stripe did not show when it was requested may be there by now; what the key may not see
+    /// comes when it may.
+    fn request_what_was_missing(&self, now: Timestamp) -> Result<()> {
+        if self.context.stripe.hides_invoices() {
+            return Ok(());
+        }
+        let woken = self.context.writer.write(move |c| {
+            inbox::as_author(c, AUTHOR, |c| claims::wake_unfinished_daily(c, now))
+        })?;
+        if woken > 0 {
+            self.context.event_came();
+        }
+        Ok(())
     }
 
     /// Asks Stripe for the time, where it is not known: nothing is looked for by a clock that may

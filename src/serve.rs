@@ -41,7 +41,7 @@ use crate::room;
 use crate::rounds::Rounds;
 use crate::signature::SigningSecret;
 use crate::standby;
-use crate::stripe::Stripe;
+use crate::stripe::{INVOICE_PAYMENTS, Stripe};
 use crate::timing;
 use crate::webhook::Webhook;
 use crate::worker::Workers;
@@ -169,16 +169,19 @@ impl Serving {
                 "this server's clock was set back since fulfilld last ran; checking again what is due"
             );
         }
+        let metrics = Arc::new(Metrics::default());
+        let stripe = Stripe::new(settings.stripe.clone(), metrics.clone());
+        if alarms::about(&connection, "key_lacks_permission")?.contains(INVOICE_PAYMENTS) {
+            stripe.hid_invoices();
+        }
+        let forbidden = stripe.forbidden();
         let lent = Lent::from(connection);
         let reader = Reader::beside(&path, lent.clone());
         let (writer, writing) = Writer::start(
             lent,
             checkpointer,
-            Box::new(move |c| begin(c, lost.as_ref(), set_back, &forgotten)),
+            Box::new(move |c| begin(c, lost.as_ref(), set_back, &forgotten, &forbidden)),
         );
-
-        let metrics = Arc::new(Metrics::default());
-        let stripe = Stripe::new(settings.stripe.clone(), metrics.clone());
         let context = Context::new(
             writer,
             stripe,
@@ -446,8 +449,14 @@ fn died(thread: &str) -> String {
 /// What the writer does before anything else: what was under way when the process before ended goes
 /// on, and what that one said of itself no longer counts. `set_back`: the clock was, so that what
 /// waits by the old one would wait too long. `forgotten`: the list beside the file, which may be a
-/// backup from before.
-fn begin(c: &Connection, lost: Option<&Alarm>, set_back: bool, forgotten: &[String]) -> Result<()> {
+/// backup from before. `forbidden`: the permissions that the key is still taken to lack.
+fn begin(
+    c: &Connection,
+    lost: Option<&Alarm>,
+    set_back: bool,
+    forgotten: &[String],
+    forbidden: &[(&str, String)],
+) -> Result<()> {
     let again = inbox::as_author(c, person::FORGET, |c| person::forget_again(c, forgotten))?;
     if again > 0 {
         log::warn!(
@@ -469,13 +478,11 @@ fn begin(c: &Connection, lost: Option<&Alarm>, set_back: bool, forgotten: &[Stri
     if let Some(lost) = lost {
         alarms::raise(c, lost, clock::now())?;
     }
-    [
-        "key_refused",
-        "key_lacks_permission",
-        "only_matches_nothing",
-        "checkpoint_failing",
-        "log_grows",
-    ]
-    .into_iter()
-    .try_for_each(|alarm| alarms::clear(c, alarm))
+    match forbidden.is_empty() {
+        true => alarms::clear(c, "key_lacks_permission")?,
+        false => alarms::raise(c, &Alarm::key_lacks_permission(forbidden), clock::now())?,
+    }
+    ["key_refused", "only_matches_nothing", "checkpoint_failing", "log_grows"]
+        .into_iter()
+        .try_for_each(|alarm| alarms::clear(c, alarm))
 }

@@ -97,6 +97,9 @@ pub struct Stripe {
     others: Arc<Mutex<BTreeSet<String>>>,
 }
 
+/// What tells which payment paid an invoice, as metrics and alarms name it.
+pub const INVOICE_PAYMENTS: &str = "invoice_payments";
+
 /// So many sessions of others are remembered.
 pub const OTHERS_MAX: usize = 3;
 
@@ -122,6 +125,24 @@ impl Stripe {
     /// each with what Stripe said.
     pub fn forbidden(&self) -> Vec<(&'static str, String)> {
         self.transport.permissions.missing()
+    }
+
+    /// The key may not see which payment paid an invoice, as far as is known: what was read without
+    /// that waits for it.
+    pub fn hides_invoices(&self) -> bool {
+        self.transport.permissions.lacks(INVOICE_PAYMENTS)
+    }
+
+    /// It could not see it when fulfilld last ran; whether it can now is not known yet.
+    pub fn hid_invoices(&self) {
+        let why = "the key could not see which payment paid an invoice when fulfilld last ran";
+        self.transport.permissions.were_denied(INVOICE_PAYMENTS, why.into());
+    }
+
+    /// Tries whether the key may see it by now, unless that was tried a short while ago. Only what
+    /// is sold on an invoice would show it otherwise.
+    pub fn try_invoices(&self) -> Result<()> {
+        self.invoice_payments(&[("limit", "1".to_string())]).map(drop)
     }
 
     /// Why a session is not the shop's by `FULFILLD_ONLY`; `None` when it is.
@@ -260,7 +281,7 @@ impl Stripe {
     /// What links an invoice to its payments: a hundred rows at most, more than any invoice has.
     fn invoice_payments(&self, query: &[(&'static str, String)]) -> Result<Sight<Vec<Value>>> {
         let get = Get {
-            endpoint: "invoice_payments",
+            endpoint: INVOICE_PAYMENTS,
             path: "/v1/invoice_payments",
             query,
             expansions: &[&["data.invoice"], &[]],

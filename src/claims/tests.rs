@@ -1,5 +1,6 @@
 //! What is claimed when, and what an answer finishes.
 
+use super::waking::UNFINISHED_MAX;
 use super::*;
 use crate::inbox::Source;
 
@@ -441,6 +442,33 @@ fn what_the_key_may_see_now_is_requested_once_more_and_nothing_else() {
     ]) {
         finish(&c, claim, &outcome, at(0)).unwrap();
     }
-    assert_eq!(wake_unseen(&c).unwrap(), 1);
+    assert_eq!(wake_unfinished(&c, i64::MAX).unwrap(), None);
     assert_eq!(states(&c), "evt_1 pending, evt_2 done, evt_3 ignored");
+}
+
+#[test]
+fn whatever_the_key_may_see_now_is_requested_however_much_it_is() {
+    let c = file();
+    let all = UNFINISHED_MAX as usize + 2;
+    (1..=all).for_each(|n| session(&c, n));
+    c.execute("UPDATE events SET state = 'done', awaits = 'in_' || id", []).unwrap();
+    let left = "SELECT count(*) FROM events WHERE state = 'done'";
+    let left = || c.query_row(left, [], |row| row.get::<_, i64>(0)).unwrap();
+    let more = wake_unfinished(&c, i64::MAX).unwrap();
+    assert_eq!(left(), 2);
+    assert_eq!(wake_unfinished(&c, more.expect("there is more")).unwrap(), None);
+    assert_eq!(left(), 0);
+}
+
+#[test]
+fn what_stripe_did_not_show_is_requested_daily_for_a_month() {
+    const DAY: i64 = 24 * 3600;
+    let c = file();
+    session(&c, 1);
+    let (mut claims, _) = claim_all(&c, ALL, &InProgress::default(), 0);
+    finish(&c, &claims.remove(0), &Outcome::Done { awaits: Some("in_1".into()) }, at(0)).unwrap();
+    for (days, due) in [(0, 0), (1, 0), (30, 0), (2, 1)] {
+        assert_eq!(wake_unfinished_daily(&c, at(days * DAY)).unwrap(), due, "{days} days later");
+    }
+    assert_eq!(states(&c), "evt_1 pending");
 }

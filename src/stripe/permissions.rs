@@ -22,7 +22,8 @@ const OPENED_TOGETHER: [&[&str]; 5] = [
 /// An endpoint that answered 403 is left alone for so long, however many events need it; twice as
 /// long after each further 403, up to the second figure. So a missing permission costs at most
 /// 2,880 requests a month of the 10,000 that Stripe permits at least, and one that is granted shows
-/// after a quarter of an hour at most; at once where another endpoint of its group answers.
+/// at the first look at Stripe's events after a quarter of an hour at most; at once where another
+/// endpoint of its group answers.
 const FORBIDDEN_FOR: Duration = Duration::from_secs(30);
 const FORBIDDEN_FOR_MAX: Duration = Duration::from_secs(15 * 60);
 
@@ -65,6 +66,17 @@ impl Permissions {
         None
     }
 
+    /// The endpoint answered 403 before this process began: the next caller tries it.
+    pub fn were_denied(&self, endpoint: &'static str, why: String) {
+        let forbidden = Forbidden { why, at: Instant::now(), pause: Duration::ZERO };
+        lock(&self.0).insert(endpoint, forbidden);
+    }
+
+    /// True while the endpoint is known to answer 403.
+    pub fn lacks(&self, endpoint: &str) -> bool {
+        lock(&self.0).contains_key(endpoint)
+    }
+
     /// The endpoint answered well.
     pub fn granted(&self, endpoint: &str) {
         let mut forbidden = lock(&self.0);
@@ -92,7 +104,7 @@ impl Permissions {
         // Only the request that was to show it makes the pause longer: the answers to a burst all
         // say the same.
         if known && since.at == asked_at {
-            since.pause = (since.pause * 2).min(FORBIDDEN_FOR_MAX);
+            since.pause = (since.pause * 2).clamp(FORBIDDEN_FOR, FORBIDDEN_FOR_MAX);
         }
         since.at = now;
         since.why.clone()

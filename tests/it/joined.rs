@@ -196,6 +196,48 @@ fn what_a_missing_permission_hid_reaches_its_order_when_it_is_granted() {
 }
 
 #[test]
+fn a_permission_that_is_granted_while_the_desk_is_stopped_shows_what_was_refunded() {
+    // No list is gone through, so that nothing but what was hidden leads to the payment.
+    let mut shop = Shop::open_with(
+        &[("FULFILLD_BACKFILL_EVERY", "3600")],
+        &["--webhook", "none", "--rate", "0"],
+    );
+    let [purchase] = &shop.buy("subscription", 1, "snapshot")[..] else { panic!("one") };
+    let fails = |shop: &Shop, endpoint: &str, status: u16| {
+        let fault =
+            json!({"endpoint": endpoint, "kind": "status", "status": status, "times": Value::Null});
+        shop.control("POST", "/_sandbox/faults", fault);
+    };
+    fails(&shop, "invoice_payments", 403);
+    deliver(&shop, purchase, "checkout.session.completed");
+    deliver(&shop, &follows(&shop, "refund", &purchase.session), "refund.created");
+    shop.settle();
+    let known = "SELECT payment_intent_id IS NOT NULL, amount_refunded > 0 FROM order_overview JOIN orders USING(id)";
+    assert_eq!(shop.one(known), "0|0");
+    let alarms = "SELECT about FROM alarms";
+    assert_eq!(shop.rows(alarms), ["invoice_payments"]);
+
+    // Still denied after a start, it is still said.
+    shop.stop();
+    fails(&shop, "checkout_sessions", 500);
+    fails(&shop, "refunds", 500);
+    shop.start();
+    wait_for("it was tried", || {
+        let stats = shop.control("GET", "/_sandbox/stats", Value::Null);
+        (stats["requests"]["invoice_payments"]["403"].as_u64() >= Some(2)).then_some(())
+    });
+    assert_eq!(shop.rows(alarms), ["invoice_payments"]);
+    shop.stop();
+    shown(&shop);
+    fails(&shop, "checkout_sessions", 500);
+    fails(&shop, "refunds", 500);
+    shop.start();
+    wait_for("the order knows of it", || (shop.one(known) == "1|1").then_some(()));
+    wait_for("nothing is missing", || shop.rows(alarms).is_empty().then_some(()));
+    shop.check();
+}
+
+#[test]
 fn goods_that_stripe_named_only_later_are_sent() {
     for times in [1, 1000] {
         let shop = Shop::open();
