@@ -282,12 +282,8 @@ impl Backfill {
         if self.context.stripe.hides_invoices() {
             return Ok(());
         }
-        let woken = self.context.writer.write(move |c| {
-            inbox::as_author(c, AUTHOR, |c| claims::wake_unfinished_daily(c, now))
-        })?;
-        if woken > 0 {
-            self.context.event_came();
-        }
+        let unfinished = self.reader.look(|c| claims::unfinished_daily(c, now))?;
+        add(&self.context, unfinished, |c, event, _| claims::replay(c, event).map(|()| true))?;
         Ok(())
     }
 

@@ -33,8 +33,9 @@ impl Condition {
         });
         let grows = self.grows().map(|since| {
             format!(
-                "the write-ahead log grows ({} pages): somebody has been reading for {} s without \
-                 an end (an open BEGIN in a sqlite3 shell? type COMMIT there)",
+                "the write-ahead log grows ({} pages): somebody has been reading for {} s (an open \
+                 BEGIN in a sqlite3 shell? type COMMIT there; check or rebuild of a large file? \
+                 it ends by itself)",
                 self.pages,
                 since.as_secs()
             )

@@ -51,30 +51,22 @@ pub fn wake_unfinished(c: &Connection, before: i64) -> Result<Option<i64>> {
     Ok(some.get(UNFINISHED_MAX as usize - 1).map(|(_, seq)| *seq))
 }
 
-/// What was read with something missing is requested about again once a day, for a month: Stripe
-/// may show it by now. Returns how many events are due. A time later than now was written by a
-/// clock that was ahead.
-pub fn wake_unfinished_daily(c: &Connection, now: Timestamp) -> Result<usize> {
+/// The events in whose answers something was missing a day ago or earlier, of a month: Stripe may
+/// show it by now. A time later than now was written by a clock that was ahead.
+pub fn unfinished_daily(c: &Connection, now: Timestamp) -> Result<Vec<String>> {
     let times = [now - UNFINISHED_EVERY, now - UNFINISHED_MAX_AGE, now + AHEAD_MAX];
     let [day, month, ahead] = times.map(clock::text);
-    let some: Vec<String> = c
-        .prepare_cached(
-            "SELECT id FROM events WHERE state = 'done' AND awaits IS NOT NULL
-               AND received_at > ?2 AND (processed_at < ?1 OR processed_at > ?3)
-             ORDER BY processed_at LIMIT ?4",
-        )
-        .and_then(|mut q| {
-            q.query_map((day, month, ahead, UNFINISHED_MAX), |row| row.get(0))?.collect()
-        })
-        .map_err(db::translate)?;
-    for id in &some {
-        replay(c, id)?;
-    }
-    Ok(some.len())
+    c.prepare_cached(
+        "SELECT id FROM events WHERE state = 'done' AND awaits IS NOT NULL
+           AND received_at > ?2 AND (processed_at < ?1 OR processed_at > ?3)
+         ORDER BY processed_at LIMIT ?4",
+    )
+    .and_then(|mut q| q.query_map((day, month, ahead, UNFINISHED_MAX), |row| row.get(0))?.collect())
+    .map_err(db::translate)
 }
 
 /// Makes an event due anew; the file's own rule numbers it.
-fn replay(c: &Connection, event: &str) -> Result<()> {
+pub fn replay(c: &Connection, event: &str) -> Result<()> {
     c.prepare_cached("UPDATE events SET state = 'pending' WHERE id = ?1")
         .and_then(|mut update| update.execute([event]))
         .map(drop)

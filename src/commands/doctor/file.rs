@@ -285,7 +285,10 @@ fn log_size(path: &Path, report: &mut Report) {
             "wal_large",
             format!("the write-ahead log {}-wal has grown to {} MiB", path.display(), log >> 20),
             "A reader that stays open stops the log from being cut; it grows, and every query gets slower.",
-            format!("end {}: leave the shell, or type COMMIT there", holders(path)),
+            format!(
+                "end {}: leave the shell, or type COMMIT there; a fulfilld verb ends by itself",
+                holders(path)
+            ),
         );
     }
 }
@@ -361,7 +364,7 @@ fn locked(path: &Path, report: &mut Report) {
     }
 }
 
-/// Who has the file open besides fulfilld, as far as this user can see.
+/// Who has the file open besides the daemon, as far as this user can see.
 fn holders(path: &Path) -> String {
     let Ok(file) = path.canonicalize() else { return "nobody in sight".into() };
     let own = std::process::id().to_string();
@@ -372,9 +375,18 @@ fn holders(path: &Path) -> String {
         let open = std::fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten();
         let has_it =
             open.filter_map(|fd| std::fs::read_link(fd.path()).ok()).any(|link| link == file);
-        if has_it && pid != own && name.trim() != "fulfilld" {
-            found.push(format!("{} (process {pid})", name.trim()));
+        if !has_it || pid == own {
+            continue;
         }
+        // A verb that reads a large file is one, too.
+        let words = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+        let verb = words.split(|byte| *byte == 0).nth(1).map(String::from_utf8_lossy);
+        let name = match (name.trim(), verb.as_deref()) {
+            ("fulfilld", Some("serve") | None) => continue,
+            ("fulfilld", Some(verb)) => format!("fulfilld {}", text::clean(verb)),
+            (name, _) => name.into(),
+        };
+        found.push(format!("{name} (process {pid})"));
     }
     if found.is_empty() {
         "a sqlite3 shell or another program (sudo shows which)".into()
