@@ -96,8 +96,8 @@ impl Alarm {
 
     /// The write-ahead log grows because somebody reads without an end.
     pub fn log_grows(message: String) -> Alarm {
-        let next = "leave the sqlite3 shell that keeps reading, or type COMMIT there; fulfilld doctor names it; \
-                    or wait for fulfilld check or rebuild of a large file";
+        let next = "leave the sqlite3 shell that keeps reading, or type COMMIT there; fulfilld \
+                    doctor names it; or wait for fulfilld check or rebuild of a large file";
         Alarm::new("log_grows", message, next)
     }
 

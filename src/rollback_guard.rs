@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
 
-use crate::clock::{self, Timestamp};
+use crate::clock;
 use crate::db::{self, Reader, Version};
 use crate::error::Result;
 use crate::place::{self, Lock};
@@ -103,8 +103,6 @@ pub enum Finding {
 /// Keeps the note up to date.
 pub struct RollbackGuard {
     noted: Noted,
-    /// The last time that the process before noted.
-    seen_before: String,
     noted_at: Option<Instant>,
     /// The file's version when it was last looked at.
     version: Option<Version>,
@@ -124,9 +122,8 @@ impl RollbackGuard {
         // The file as it is now is where the next note begins.
         let typed =
             noted.typed.into_iter().filter(|line| stands(c, line).unwrap_or(false)).collect();
-        let seen_before = noted.at.clone();
         let now = Noted { at: noted.at, last: last(c)?, typed };
-        let mut guard = RollbackGuard { noted: now, seen_before, noted_at: None, version: None };
+        let mut guard = RollbackGuard { noted: now, noted_at: None, version: None };
         // A daemon that is killed in its first seconds has still been here. What was found is to be
         // found again until the alarm has been raised.
         if finding.is_none() {
@@ -134,12 +131,6 @@ impl RollbackGuard {
             guard.write(held, changed, true);
         }
         Ok((guard, finding))
-    }
-
-    /// True when `now` is before the time that the process before this one saw: the clock was set
-    /// back since.
-    pub fn is_ahead_of(&self, now: Timestamp) -> bool {
-        self.seen_before > clock::text(now)
     }
 
     /// Notes how far the file has got where that has changed, and the time once a minute. A note

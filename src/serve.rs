@@ -163,12 +163,6 @@ impl Serving {
         if let Some(lost) = &lost {
             log::error!("{}", lost.message);
         }
-        let set_back = guard.is_ahead_of(clock::now());
-        if set_back {
-            log::warn!(
-                "this server's clock was set back since fulfilld last ran; checking again what is due"
-            );
-        }
         let metrics = Arc::new(Metrics::default());
         let stripe = Stripe::new(settings.stripe.clone(), metrics.clone());
         if alarms::about(&connection, "key_lacks_permission")?.contains(INVOICE_PAYMENTS) {
@@ -180,7 +174,7 @@ impl Serving {
         let (writer, writing) = Writer::start(
             lent,
             checkpointer,
-            Box::new(move |c| begin(c, lost.as_ref(), set_back, &forgotten, &forbidden)),
+            Box::new(move |c| begin(c, lost.as_ref(), &forgotten, &forbidden)),
         );
         let context = Context::new(
             writer,
@@ -222,9 +216,6 @@ impl Serving {
             path.clone(),
         )]);
         let hooks = Hooks::start(plan, context.writer.clone(), reader.clone(), &path, counts);
-        if set_back {
-            hooks.clock_was_set();
-        }
         Ok(Serving {
             door,
             page,
@@ -447,13 +438,12 @@ fn died(thread: &str) -> String {
 }
 
 /// What the writer does before anything else: what was under way when the process before ended goes
-/// on, and what that one said of itself no longer counts. `set_back`: the clock was, so that what
-/// waits by the old one would wait too long. `forgotten`: the list beside the file, which may be a
-/// backup from before. `forbidden`: the permissions that the key is still taken to lack.
+/// on, what it had put off is due, because whatever failed may be fixed, and what it said of itself
+/// no longer counts. `forgotten`: the list beside the file, which may be a backup from before.
+/// `forbidden`: the permissions that the key is still taken to lack.
 fn begin(
     c: &Connection,
     lost: Option<&Alarm>,
-    set_back: bool,
     forgotten: &[String],
     forbidden: &[(&str, String)],
 ) -> Result<()> {
@@ -465,9 +455,7 @@ fn begin(
     }
     let interrupted = inbox::as_author(c, "fulfilld:start", |c| {
         let interrupted = claims::release_interrupted(c, clock::now())?;
-        if set_back {
-            claims::wake_all(c, clock::now())?;
-        }
+        claims::wake_all(c, clock::now())?;
         Ok(interrupted)
     })?;
     if interrupted > 0 {

@@ -100,14 +100,21 @@ impl Outcome {
     }
 }
 
-/// At start: what was running when fulfilld ended runs again (at once the first times, because a
-/// restart is nobody's fault), what waits for a hook that is no longer set does not wait any more,
-/// and all that waits is fanned out anew, so that a new hook is notified too.
+/// At start: what failed before is due, because it may be fixed; what was running when fulfilld
+/// ended runs again (at once the first times, because a restart is nobody's fault), what waits for
+/// a hook that is no longer set does not wait any more, and all that waits is fanned out anew, so
+/// that a new hook is notified too.
 pub fn begin(c: &Connection, plan: &Plan, now: Timestamp) -> Result<usize> {
     let interrupted: Vec<(i64, String, i64)> = all(
         c,
         "SELECT outbox_id, target, tries FROM hook_runs WHERE state = 'pending' AND taken_at IS NOT NULL",
         |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+    )?;
+    run(
+        c,
+        "UPDATE hook_runs SET next_attempt_at = ?1 WHERE state = 'pending' AND tries > 0
+           AND next_attempt_at > ?1 AND taken_at IS NULL AND outcome IS NOT 'interrupted'",
+        [clock::text(now)],
     )?;
     for (id, target, tries) in &interrupted {
         let pause = if *tries <= 3 { Duration::ZERO } else { RETRY.pause(*tries) };

@@ -197,6 +197,40 @@ fn orders_and_hooks_do_not_wait_for_a_lease_when_the_disk_stalls() {
 }
 
 #[test]
+fn what_waits_for_its_next_try_is_tried_at_a_start_because_it_may_be_fixed() {
+    let hooks = Hooks::new();
+    let fails = hooks.script("teller", "exit 1\n");
+    let mut shop = hooks.shop(&format!("{fails} order.paid"), &[]);
+    sell(&shop, 1);
+    let tried = "SELECT count(*) FROM hook_runs WHERE tries > 0 AND taken_at IS NULL";
+    wait_for("the hook has failed", || (shop.one(tried) == "1").then_some(()));
+    shop.control("POST", "/_sandbox/faults", json!({"kind": "status", "status": 500}));
+    for (event, _) in &shop.buy("card", 1, "snapshot")[0].events {
+        assert_eq!(shop.deliver(event), 200);
+    }
+    let tried = "SELECT count(*) FROM events WHERE state = 'pending' AND attempts > 0";
+    wait_for("Stripe was asked", || (shop.one(tried) != "0").then_some(()));
+    shop.stop();
+    // As late as after many tries.
+    let later = "strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '+50 minutes')";
+    as_daemon(
+        &shop,
+        &format!(
+            "UPDATE events SET next_attempt_at = {later} WHERE state = 'pending';
+             UPDATE hook_runs SET next_attempt_at = {later} WHERE state = 'pending'"
+        ),
+    );
+    hooks.script("teller", TELLER);
+    shop.control("DELETE", "/_sandbox/faults", Value::Null);
+    shop.start();
+    for order in 1..=2 {
+        wait_for("the hook is notified", || {
+            hooks.runs_of("teller").contains(&format!("{order} order.paid")).then_some(())
+        });
+    }
+}
+
+#[test]
 fn a_parcel_shipped_in_the_stock_shell_has_its_hook_run_within_two_seconds() {
     let hooks = Hooks::new();
     let teller = hooks.script("teller", TELLER);
