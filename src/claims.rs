@@ -34,7 +34,9 @@ use crate::queue::retry::Retry;
 use crate::reason::{Code, Reason};
 pub use deaths::release_interrupted;
 use deaths::{CRASHES_FORGIVEN, PANICS_MAX, pause_after};
-pub use waking::{replay, unfinished_daily, wake_all, wake_unfinished};
+pub use waking::{
+    replay, request_again_what_is_taken, unfinished_daily, wake_all, wake_unfinished,
+};
 
 /// Temporary failures are tried again after 1 s, 2 s, 4 s … an hour, and for three days at least,
 /// before the event is parked.

@@ -133,13 +133,17 @@ impl Context {
     }
 
     fn note_recovery(&self, alarm: &'static str) {
+        let granted = alarm == "key_lacks_permission";
         let woken = self.writer.write(move |c| {
             alarms::clear(c, alarm)?;
+            if granted {
+                claims::request_again_what_is_taken(c)?;
+            }
             claims::wake_all(c, clock::now())
         });
         let woken = woken.and_then(|n| {
             // A buyer's event waits for one of these transactions at most.
-            let mut below = (alarm == "key_lacks_permission").then_some(i64::MAX);
+            let mut below = granted.then_some(i64::MAX);
             while let Some(before) = below {
                 below = self.writer.write(move |c| claims::wake_unfinished(c, before))?;
             }

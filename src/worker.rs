@@ -86,8 +86,6 @@ struct Task {
 struct Tried {
     change: Option<Change>,
     outcome: Outcome,
-    /// The key could not see all of it.
-    hidden: bool,
 }
 
 impl Store for Events {
@@ -183,7 +181,7 @@ impl Runner for Events {
                     }
                     false => Outcome::Done { awaits: Some(missing.of) },
                 };
-                return Tried { change: Some(change), outcome, hidden: missing.hidden };
+                (Some(change), outcome)
             }
             Ok(Handled::Ignore(why)) => (None, Outcome::Ignored { why, awaits: None }),
             Ok(Handled::Await { payment, why }) => {
@@ -195,20 +193,13 @@ impl Runner for Events {
             Err(error @ Error::Forbidden(_)) => (None, later(&error, Some(forbidden_pause()))),
             Err(error) => (None, Outcome::Failed(Reason::from(&error))),
         };
-        Tried { change, outcome, hidden: false }
+        Tried { change, outcome }
     }
 
     fn panicked(&self) -> Tried {
         let why = "a bug in fulfilld: the handler panicked; please report it";
-        let outcome = Outcome::Panicked(Reason::new(Code::Panicked, why));
-        Tried { change: None, outcome, hidden: false }
+        Tried { change: None, outcome: Outcome::Panicked(Reason::new(Code::Panicked, why)) }
     }
-}
-
-/// What the key could not see may be there now.
-fn again_now() -> Outcome {
-    let why = Reason::new(Code::NotYet, "the key may see more than when this was requested");
-    Outcome::Again { why, pause: Some(Duration::ZERO) }
 }
 
 impl Events {
@@ -273,12 +264,11 @@ impl Events {
     /// Writes the change and the outcome in one transaction; returns what it came to in the end,
     /// and which other events the answer covers.
     fn write(&self, claim: &Claim, tried: Tried) -> (Outcome, Vec<String>) {
-        let Tried { change, outcome, hidden } = tried;
+        let Tried { change, outcome } = tried;
         let (claim, change) = (Arc::new(claim.clone()), change.map(Arc::new));
         let write = |change: Option<Arc<Change>>, outcome: &Outcome| {
             self.context.events.write_patiently(|| {
                 let (claim, facts, outcome) = (claim.clone(), change.clone(), outcome.clone());
-                let context = self.context.clone();
                 self.context.writer.write(move |c| {
                     inbox::as_author(c, &claim.author(), |c| {
                         let now = clock::now();
@@ -288,10 +278,6 @@ impl Events {
                             covered =
                                 claims::finish_covered(c, &change.covers(), claim.asked, now)?;
                         }
-                        // The permission came during the request, and what was to be requested once
-                        // more by then was found before this event.
-                        let missed = hidden && !context.stripe.hides_invoices();
-                        let outcome = if missed { again_now() } else { outcome };
                         claims::finish(c, &claim, &outcome, now)?;
                         Ok(covered)
                     })

@@ -447,6 +447,24 @@ fn what_the_key_may_see_now_is_requested_once_more_and_nothing_else() {
 }
 
 #[test]
+fn what_was_being_requested_when_the_key_was_granted_more_is_requested_once_more() {
+    for granted in [false, true] {
+        let c = file();
+        session(&c, 1);
+        let (mut claims, _) = claim_all(&c, ALL, &InProgress::default(), 0);
+        if granted {
+            request_again_what_is_taken(&c).unwrap();
+            assert_eq!(wake_unfinished(&c, i64::MAX).unwrap(), None);
+        }
+        let hidden = Outcome::Done { awaits: Some("in_1".into()) };
+        finish(&c, &claims.remove(0), &hidden, at(1)).unwrap();
+        assert_eq!(states(&c), if granted { "evt_1 pending" } else { "evt_1 done" });
+        let (again, _) = claim_all(&c, ALL, &InProgress::default(), 2);
+        assert_eq!(again.len(), usize::from(granted));
+    }
+}
+
+#[test]
 fn whatever_the_key_may_see_now_is_requested_however_much_it_is() {
     let c = file();
     let all = UNFINISHED_MAX as usize + 2;

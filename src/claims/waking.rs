@@ -34,6 +34,14 @@ fn wake_sql() -> String {
     )
 }
 
+/// When the key may see more than before, what is being requested just now is requested once more:
+/// the answer may be from before. A new number keeps that answer from finishing the events.
+pub fn request_again_what_is_taken(c: &Connection) -> Result<()> {
+    c.execute("UPDATE events SET state = 'pending' WHERE taken_at IS NOT NULL", [])
+        .map(drop)
+        .map_err(db::translate)
+}
+
 /// When the key may see more than before: what was read with something missing is requested once
 /// more, [`UNFINISHED_MAX`] events of those numbered below `before`, the latest first. Returns the
 /// number below which there may be more.
