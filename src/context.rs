@@ -10,7 +10,7 @@ use crate::clock;
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::queue::Signal;
-use crate::stripe::Stripe;
+use crate::stripe::{INVOICE_PAYMENTS, Stripe};
 use crate::sync::lock;
 use crate::writer::Writer;
 
@@ -94,7 +94,7 @@ impl Context {
                         "Stripe answers again after {} s; everything that waited continues",
                         after.as_secs()
                     );
-                    self.note_recovery("key_refused");
+                    self.note_recovery("key_refused", false);
                 }
                 None => {}
             }
@@ -110,10 +110,12 @@ impl Context {
         if *shown == now {
             return;
         }
-        let granted = shown.iter().any(|(name, _)| !now.iter().any(|(left, _)| left == name));
+        let lacks = |name: &str| now.iter().any(|(left, _)| *left == name);
+        let granted: Vec<&str> =
+            shown.iter().map(|(name, _)| *name).filter(|name| !lacks(name)).collect();
         shown.clone_from(&now);
-        if granted {
-            self.note_recovery("key_lacks_permission");
+        if !granted.is_empty() {
+            self.note_recovery("key_lacks_permission", granted.contains(&INVOICE_PAYMENTS));
         }
         if !now.is_empty() {
             let alarm = Alarm::key_lacks_permission(&now);
@@ -132,18 +134,18 @@ impl Context {
         }
     }
 
-    fn note_recovery(&self, alarm: &'static str) {
-        let granted = alarm == "key_lacks_permission";
+    /// What waited is due now; `shown`: so is what was read without what the key shows by now.
+    fn note_recovery(&self, alarm: &'static str, shown: bool) {
         let woken = self.writer.write(move |c| {
             alarms::clear(c, alarm)?;
-            if granted {
+            if shown {
                 claims::request_again_what_is_taken(c)?;
             }
             claims::wake_all(c, clock::now())
         });
         let woken = woken.and_then(|n| {
             // A buyer's event waits for one of these transactions at most.
-            let mut below = granted.then_some(i64::MAX);
+            let mut below = shown.then_some(i64::MAX);
             while let Some(before) = below {
                 below = self.writer.write(move |c| claims::wake_unfinished(c, before))?;
             }

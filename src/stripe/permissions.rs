@@ -1,6 +1,6 @@
 //! Which permissions the key lacks, by Stripe's 403s, and when each may be tried again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -32,7 +32,15 @@ const FORBIDDEN_GRACE: Duration = Duration::from_secs(10);
 
 /// The endpoints that answered 403 to the last request.
 #[derive(Default)]
-pub struct Permissions(Mutex<BTreeMap<&'static str, Forbidden>>);
+pub struct Permissions(Mutex<Known>);
+
+#[derive(Default)]
+struct Known {
+    forbidden: BTreeMap<&'static str, Forbidden>,
+    /// What another endpoint of its group opened, until it has answered well itself. One that is
+    /// denied all the same is opened by no other again: each answer would wake what waits for it.
+    opened: BTreeSet<&'static str>,
+}
 
 /// What Stripe said, when the last request was sent, and how long the endpoint is left alone.
 struct Forbidden {
@@ -57,8 +65,8 @@ impl Permissions {
     /// Why the endpoint must not be used now. `None`: the caller may send its request. After a
     /// pause one caller does, and the others wait for what it learns.
     pub fn refusal(&self, endpoint: &str, now: Instant) -> Option<String> {
-        let mut forbidden = lock(&self.0);
-        let known = forbidden.get_mut(endpoint)?;
+        let mut known = lock(&self.0);
+        let known = known.forbidden.get_mut(endpoint)?;
         if !known.left(now).is_zero() {
             return Some(known.why.clone());
         }
@@ -69,23 +77,25 @@ impl Permissions {
     /// The endpoint answered 403 before this process began: the next caller tries it.
     pub fn were_denied(&self, endpoint: &'static str, why: String) {
         let forbidden = Forbidden { why, at: Instant::now(), pause: Duration::ZERO };
-        lock(&self.0).insert(endpoint, forbidden);
+        lock(&self.0).forbidden.insert(endpoint, forbidden);
     }
 
     /// True while the endpoint is known to answer 403.
     pub fn lacks(&self, endpoint: &str) -> bool {
-        lock(&self.0).contains_key(endpoint)
+        lock(&self.0).forbidden.contains_key(endpoint)
     }
 
     /// The endpoint answered well.
     pub fn granted(&self, endpoint: &str) {
-        let mut forbidden = lock(&self.0);
+        let Known { forbidden, opened } = &mut *lock(&self.0);
         if !forbidden.is_empty() {
             let together = OPENED_TOGETHER.into_iter().find(|group| group.contains(&endpoint));
             forbidden.retain(|name, _| {
-                *name != endpoint && together.is_none_or(|group| !group.contains(name))
+                let by_another = together.is_some_and(|group| group.contains(name));
+                *name != endpoint && !(by_another && opened.insert(name))
             });
         }
+        opened.remove(endpoint);
     }
 
     /// The endpoint answered 403 to a request sent at `asked_at`. Returns the first reason that
@@ -97,7 +107,7 @@ impl Permissions {
         asked_at: Instant,
         now: Instant,
     ) -> String {
-        let mut forbidden = lock(&self.0);
+        let forbidden = &mut lock(&self.0).forbidden;
         let known = forbidden.contains_key(endpoint);
         let since =
             forbidden.entry(endpoint).or_insert(Forbidden { why, at: now, pause: FORBIDDEN_FOR });
@@ -113,13 +123,15 @@ impl Permissions {
     /// How long what waits for a permission may wait before it is tried again.
     pub fn pause(&self) -> Duration {
         let now = Instant::now();
-        lock(&self.0).values().map(|forbidden| forbidden.left(now)).max().unwrap_or(FORBIDDEN_FOR)
+        let known = lock(&self.0);
+        known.forbidden.values().map(|forbidden| forbidden.left(now)).max().unwrap_or(FORBIDDEN_FOR)
             + FORBIDDEN_GRACE
     }
 
     /// The endpoints that the key may not use, each with what Stripe said.
     pub fn missing(&self) -> Vec<(&'static str, String)> {
-        lock(&self.0).iter().map(|(name, forbidden)| (*name, forbidden.why.clone())).collect()
+        let known = lock(&self.0);
+        known.forbidden.iter().map(|(name, forbidden)| (*name, forbidden.why.clone())).collect()
     }
 }
 
@@ -161,5 +173,23 @@ mod tests {
         assert!(permissions.refusal("review", now).is_some());
         permissions.granted("review");
         assert!(permissions.missing().is_empty());
+    }
+
+    #[test]
+    fn what_is_denied_though_another_endpoint_opened_it_waits_for_its_own_answer() {
+        let permissions = Permissions::default();
+        let now = Instant::now();
+        let deny = || {
+            permissions.denied("refunds", "no".into(), now, now);
+            permissions.granted("charge");
+            permissions.lacks("refunds")
+        };
+        assert!(!deny(), "one permission opens both");
+        assert!(deny(), "or it does not");
+        assert!(deny());
+        permissions.granted("refunds");
+        permissions.denied("refunds", "no".into(), now, now);
+        permissions.granted("charge");
+        assert!(!permissions.lacks("refunds"));
     }
 }

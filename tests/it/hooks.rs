@@ -414,6 +414,10 @@ fn notifications_of_one_order_go_to_a_hook_in_order_and_hold_up_no_other() {
         (picky.iter().filter(|run| run.starts_with("2 ")).count() == 2 && easy.len() == 4)
             .then_some(())
     });
+    // A hook that is retried while it runs would run twice.
+    wait_for("the desk knows", || {
+        (shop.one("SELECT count(*) FROM hook_runs WHERE state = 'done'") == "6").then_some(())
+    });
     let of = |hook: &str, order: &str| -> Vec<String> {
         hooks.runs_of(hook).into_iter().filter(|run| run.starts_with(order)).collect()
     };
