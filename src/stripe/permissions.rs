@@ -108,13 +108,15 @@ impl Permissions {
         now: Instant,
     ) -> String {
         let forbidden = &mut lock(&self.0).forbidden;
+        // What Stripe said to the process before is not known here.
+        forbidden.retain(|name, known| *name != endpoint || !known.pause.is_zero());
         let known = forbidden.contains_key(endpoint);
         let since =
             forbidden.entry(endpoint).or_insert(Forbidden { why, at: now, pause: FORBIDDEN_FOR });
         // Only the request that was to show it makes the pause longer: the answers to a burst all
         // say the same.
         if known && since.at == asked_at {
-            since.pause = (since.pause * 2).clamp(FORBIDDEN_FOR, FORBIDDEN_FOR_MAX);
+            since.pause = (since.pause * 2).min(FORBIDDEN_FOR_MAX);
         }
         since.at = now;
         since.why.clone()

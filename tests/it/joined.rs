@@ -227,6 +227,9 @@ fn a_permission_that_is_granted_while_the_desk_is_stopped_shows_what_was_refunde
         (stats["requests"]["invoice_payments"]["403"].as_u64() >= Some(2)).then_some(())
     });
     assert_eq!(shop.rows(alarms), ["invoice_payments"]);
+    wait_for("it is told what Stripe says", || {
+        shop.one("SELECT message FROM alarms").contains("does not have the required").then_some(())
+    });
     shop.stop();
     shown(&shop);
     fails(&shop, "checkout_sessions", 500);
