@@ -235,7 +235,7 @@ fn record(shop: &mut Shop, plan: Plan, random: &mut Rng) -> Recording {
             // It ends by itself, which may move the log into the file from memory, or has no time
             // for that.
             match plan.planted.is_some() || random.bool() {
-                true => desk.kill(),
+                true => kill(desk),
                 false => drop(wait_for("it makes room for a new one", || {
                     desk.child.try_wait().expect("it is ours")
                 })),
@@ -245,7 +245,7 @@ fn record(shop: &mut Shop, plan: Plan, random: &mut Rng) -> Recording {
             std::thread::sleep(Duration::from_millis(random.u64(..400)));
             match n + 1 < ends.len() && random.bool() {
                 true => assert!(desk.stop().success() || fails),
-                false => desk.kill(),
+                false => kill(desk),
             }
         }
     }
@@ -259,6 +259,23 @@ fn record(shop: &mut Shop, plan: Plan, random: &mut Rng) -> Recording {
         acknowledged: acknowledged.into_inner().expect("no panic"),
         purchases,
     }
+}
+
+/// A process that is killed in the midst of writing a record leaves half of one, though it may have
+/// done what that is about. So it is stopped first, which it is at no call's half.
+fn kill(desk: Running) {
+    desk.signal("STOP");
+    let threads = format!("/proc/{}/task", desk.child.id());
+    wait_for("all its threads are stopped", || {
+        let threads = std::fs::read_dir(&threads).ok()?.flatten();
+        let is_stopped = |thread: std::fs::DirEntry| {
+            // The name before the state may be any: it ends with the last parenthesis.
+            let said = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            said.rsplit_once(')').is_none_or(|(_, rest)| rest.trim_start().starts_with(['T', 'Z']))
+        };
+        threads.into_iter().all(is_stopped).then_some(())
+    });
+    desk.kill();
 }
 
 /// What the recorder saw must be all that happened: put together, it is what is in the directory.
