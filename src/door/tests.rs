@@ -92,6 +92,13 @@ fn a_request_of_any_ordinary_shape_is_answered_and_its_connection_closed() {
     let large =
         format!("POST / HTTP/1.1\r\nContent-Length: 1048576\r\n\r\n{}", "x".repeat(1 << 20));
     assert!(ask(&door, &large).ends_with("POST / 1048576 "));
+    // As much as a body may have, in chunks, and a byte more.
+    for (length, answer) in [(1 << 20, "200"), ((1 << 20) + 1, "413")] {
+        let chunk = "x".repeat(length);
+        let head = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let said = ask(&door, &format!("{head}{length:x}\r\n{chunk}\r\n0\r\n\r\n"));
+        assert_eq!(status(&said), answer, "{length}");
+    }
     let head = ask(&door, "HEAD / HTTP/1.1\r\n\r\n");
     assert!(head.contains("Content-Length: 9\r\n") && head.ends_with("\r\n\r\n"), "{head}");
     let bug = ask(&door, "GET /panic HTTP/1.1\r\n\r\n");

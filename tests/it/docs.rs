@@ -180,12 +180,14 @@ fn no_line_of_the_schema_is_wider_than_120_columns() {
     assert_eq!(wide(&texts), [""; 0]);
 }
 
-/// The lines of these files that are wider than 120 columns, as `file:line`.
+/// The lines of these files that are wider than 120 columns, as `file:line`. A document's table has
+/// a row a line, however much the proofs write into it.
 fn wide(files: &[String]) -> Vec<String> {
     let mut wide = Vec::new();
     for name in files {
         for (n, line) in read(name).lines().enumerate() {
-            if line.chars().count() > 120 {
+            let is_row = name.ends_with(".md") && line.starts_with('|');
+            if line.chars().count() > 120 && !is_row {
                 wide.push(format!("{name}:{}", n + 1));
             }
         }
